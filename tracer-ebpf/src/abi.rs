@@ -1,0 +1,217 @@
+//! The wire between the kernel side and the agent: records in the ring buffer, and the facts the
+//! agent hands to the programs before they load. `no_std`, `repr(C)`, no implicit padding; both
+//! sides are compiled from this file, and the layout is asserted below.
+//!
+//! All multi-byte fields are in the host's byte order, ports included.
+
+/// Bytes of an audit entry's start that travel with a send. Measured offsets of `request.id` are
+/// 141 (login) to 933 (Kubernetes auth); `operation` and `path` follow it closely.
+pub const ENTRY_BYTES: usize = 2048;
+
+/// What a [`Record`] tells. The discriminants are the wire values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Kind {
+    /// A send returned. `value`: its result (bytes or `-errno`); `extra`: bytes asked for, or [`UNKNOWN`].
+    Send = 0,
+    /// The same, with the first bytes of what was sent: an [`EntryRecord`].
+    Entry = 1,
+    /// A receive returned 0 or more bytes. `value`: its result.
+    Receive = 2,
+    /// TCP state change. `value`: old state << 8 | new state; `extra`: the socket's `sk_err`.
+    State = 3,
+    /// TCP retransmitted a segment. `value`: the TCP state.
+    Retransmit = 4,
+    /// A RST arrived for this socket.
+    Reset = 5,
+    /// The kernel dropped a packet of this socket. `value`: `enum skb_drop_reason`.
+    Drop = 6,
+    /// The kernel reported an error on this socket. `value`: its `sk_err`; `extra`: its `sk_err_soft`.
+    Error = 7,
+    /// `connect()` failed at once. `value`: `-errno`.
+    ConnectFailed = 8,
+}
+
+/// How many values [`Kind`] has: the size of the array of lost-record counters.
+pub const KINDS: u32 = 9;
+
+impl Kind {
+    /// All kinds, in the order of their wire values.
+    pub const ALL: [Kind; KINDS as usize] = [
+        Kind::Send,
+        Kind::Entry,
+        Kind::Receive,
+        Kind::State,
+        Kind::Retransmit,
+        Kind::Reset,
+        Kind::Drop,
+        Kind::Error,
+        Kind::ConnectFailed,
+    ];
+
+    /// The kind with this wire value, if there is one.
+    pub fn from_wire(value: u16) -> Option<Self> {
+        Self::ALL.get(usize::from(value)).copied()
+    }
+}
+
+/// [`Record::extra`] where the number is not known.
+pub const UNKNOWN: u64 = u64::MAX;
+
+/// [`Record::flags`]: recorded in a thread of the traced process, in one of its system calls.
+pub const IN_PROCESS: u16 = 1;
+
+/// [`Record::flags`]: the socket was accepted by the traced server from a client.
+pub const ACCEPTED: u16 = 2;
+
+/// One observation. Everything about the socket travels with each record, so that a lost record
+/// costs one observation and not the meaning of those that follow.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Record {
+    /// `CLOCK_MONOTONIC`, ns.
+    pub time: u64,
+    /// Kernel address of the `struct sock`. Addresses are reused: see `born`.
+    pub sock: u64,
+    /// `CLOCK_MONOTONIC` ns at which the programs first saw this socket: with `sock` its identity.
+    pub born: u64,
+    /// `runtime.g.goid` of the goroutine in whose system call this happened; 0 where unknown.
+    pub goid: u64,
+    /// `runtime.g.parentGoid` of that goroutine; 0 where unknown.
+    pub parent_goid: u64,
+    /// See [`Kind`].
+    pub value: i64,
+    /// See [`Kind`].
+    pub extra: u64,
+    /// A [`Kind`].
+    pub kind: u16,
+    /// [`IN_PROCESS`] | [`ACCEPTED`].
+    pub flags: u16,
+    /// Thread id, 0 outside the traced process.
+    pub tid: u32,
+    /// File descriptor given to the system call; -1 where unknown.
+    pub fd: i32,
+    /// `AF_INET`, `AF_INET6`, `AF_UNIX`.
+    pub family: u16,
+    /// `IPPROTO_TCP`, `IPPROTO_UDP`; 0 for Unix sockets.
+    pub protocol: u16,
+    /// Local port, 0 where there is none (yet).
+    pub local_port: u16,
+    /// Remote port, 0 where there is none (yet).
+    pub remote_port: u16,
+    /// Explicit padding, zero.
+    pub reserved: u32,
+    /// IPv4 in the first four bytes, or IPv6.
+    pub local_addr: [u8; 16],
+    /// IPv4 in the first four bytes, or IPv6.
+    pub remote_addr: [u8; 16],
+}
+
+/// A [`Record`] of [`Kind::Entry`] and the first bytes that were sent.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct EntryRecord {
+    /// The send.
+    pub record: Record,
+    /// Valid bytes of `bytes`.
+    pub len: u32,
+    /// Explicit padding, zero.
+    pub reserved: u32,
+    /// What follows `len` is left over from earlier records: never to be read.
+    pub bytes: [u8; ENTRY_BYTES],
+}
+
+const _: () = assert!(size_of::<Record>() == 112);
+const _: () = assert!(size_of::<EntryRecord>() == 120 + ENTRY_BYTES);
+
+/// An offset in a kernel structure that this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// Byte offsets of the kernel fields that the programs read, from the running kernel's BTF.
+/// [`ABSENT`] fields are read as zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct KernelLayout {
+    /// `sock_common.skc_family`, u16.
+    pub family: u32,
+    /// `sock_common.skc_num`, u16, host order.
+    pub num: u32,
+    /// `sock_common.skc_dport`, u16, network order.
+    pub dport: u32,
+    /// `sock_common.skc_rcv_saddr`, 4 bytes.
+    pub rcv_saddr: u32,
+    /// `sock_common.skc_daddr`, 4 bytes.
+    pub daddr: u32,
+    /// `sock_common.skc_v6_rcv_saddr`, 16 bytes.
+    pub v6_rcv_saddr: u32,
+    /// `sock_common.skc_v6_daddr`, 16 bytes.
+    pub v6_daddr: u32,
+    /// `sock_common.skc_state`, u8.
+    pub state: u32,
+    /// `sock_common.skc_net`, pointer to `struct net`.
+    pub net: u32,
+    /// `sock.sk_protocol`, u16 (since Linux 5.6).
+    pub protocol: u32,
+    /// `sock.sk_err`, int.
+    pub err: u32,
+    /// `sock.sk_err_soft`, int.
+    pub err_soft: u32,
+    /// `sk_buff.sk`, pointer.
+    pub skb_sk: u32,
+    /// `net.ns.inum`, u32.
+    pub net_inum: u32,
+    /// `task_struct.files`, pointer.
+    pub task_files: u32,
+    /// `files_struct.fdt`, pointer.
+    pub files_fdt: u32,
+    /// `fdtable.max_fds`, unsigned int.
+    pub fdt_max_fds: u32,
+    /// `fdtable.fd`, pointer to an array of pointers.
+    pub fdt_fd: u32,
+    /// `file.f_inode`, pointer.
+    pub file_inode: u32,
+    /// `file.private_data`, pointer.
+    pub file_private_data: u32,
+    /// `inode.i_mode`, u16.
+    pub inode_mode: u32,
+    /// `socket.sk`, pointer.
+    pub socket_sk: u32,
+}
+
+impl KernelLayout {
+    /// Nothing known.
+    pub const ABSENT: Self = Self {
+        family: ABSENT,
+        num: ABSENT,
+        dport: ABSENT,
+        rcv_saddr: ABSENT,
+        daddr: ABSENT,
+        v6_rcv_saddr: ABSENT,
+        v6_daddr: ABSENT,
+        state: ABSENT,
+        net: ABSENT,
+        protocol: ABSENT,
+        err: ABSENT,
+        err_soft: ABSENT,
+        skb_sk: ABSENT,
+        net_inum: ABSENT,
+        task_files: ABSENT,
+        files_fdt: ABSENT,
+        fdt_max_fds: ABSENT,
+        fdt_fd: ABSENT,
+        file_inode: ABSENT,
+        file_private_data: ABSENT,
+        inode_mode: ABSENT,
+        socket_sk: ABSENT,
+    };
+}
+
+/// Byte offsets in Go's `runtime.g` (`runtime/runtime2.go`), [`ABSENT`] where unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct GoLayout {
+    /// `g.goid`, u64.
+    pub goid: u32,
+    /// `g.parentGoid`, u64 (since Go 1.21).
+    pub parent_goid: u32,
+}

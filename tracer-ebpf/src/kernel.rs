@@ -1,0 +1,155 @@
+//! The only code that knows kernel structures. Offsets come from the running kernel's BTF
+//! (`maps::KERNEL`), since Rust has no CO-RE relocations.
+
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_probe_read_kernel, generated::bpf_get_current_task_btf,
+};
+use tracer_ebpf::abi::{ABSENT, KernelLayout};
+
+use crate::maps::{KERNEL, TGID};
+
+/// `include/net/tcp_states.h`.
+pub(crate) const TCP_ESTABLISHED: i32 = 1;
+pub(crate) const TCP_SYN_SENT: i32 = 2;
+pub(crate) const TCP_SYN_RECV: i32 = 3;
+pub(crate) const TCP_LISTEN: i32 = 10;
+
+pub(crate) const AF_INET: u16 = 2;
+pub(crate) const AF_INET6: u16 = 10;
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
+
+/// One offset out of the layout the agent handed in. Reads that field alone: `Global::load` would
+/// copy the whole structure to the 512-byte stack for each.
+macro_rules! offset {
+    ($field:ident) => {{
+        let layout = (&raw const KERNEL).cast::<KernelLayout>();
+        // SAFETY: `Global<T>` is a transparent wrapper around an initialised `T`; volatile, since
+        // the agent changes the value before the program loads.
+        unsafe { (&raw const (*layout).$field).read_volatile() }
+    }};
+}
+
+/// Reads a `T` at `base + offset`; zero (all `T` here are plain integers) where it cannot be read.
+#[inline(always)]
+fn field<T: Copy + Default>(base: u64, offset: u32) -> T {
+    if offset == ABSENT {
+        return T::default();
+    }
+    let at = (base + u64::from(offset)) as *const T;
+    // SAFETY: the helper checks the address itself and fails on a bad one.
+    unsafe { bpf_probe_read_kernel(at) }.unwrap_or_default()
+}
+
+/// Whether the running thread is one of the traced server's. In a softirq this is whichever thread
+/// was interrupted: use it only where the hook itself runs in process context.
+#[inline(always)]
+pub(crate) fn in_target() -> bool {
+    (bpf_get_current_pid_tgid() >> 32) as u32 == TGID.load()
+}
+
+#[inline(always)]
+pub(crate) fn tid() -> u32 {
+    bpf_get_current_pid_tgid() as u32
+}
+
+/// A `struct sock *`.
+#[derive(Clone, Copy)]
+pub(crate) struct Sock(pub(crate) u64);
+
+impl Sock {
+    #[inline(always)]
+    pub(crate) fn family(self) -> u16 {
+        field(self.0, offset!(family))
+    }
+
+    #[inline(always)]
+    pub(crate) fn protocol(self) -> u16 {
+        field(self.0, offset!(protocol))
+    }
+
+    #[inline(always)]
+    pub(crate) fn state(self) -> u8 {
+        field(self.0, offset!(state))
+    }
+
+    #[inline(always)]
+    pub(crate) fn local_port(self) -> u16 {
+        field(self.0, offset!(num))
+    }
+
+    #[inline(always)]
+    pub(crate) fn remote_port(self) -> u16 {
+        u16::from_be(field(self.0, offset!(dport)))
+    }
+
+    /// Local and remote address; IPv4 in the first four bytes.
+    #[inline(always)]
+    pub(crate) fn addresses(self) -> ([u8; 16], [u8; 16]) {
+        match self.family() {
+            AF_INET => (
+                widen(field(self.0, offset!(rcv_saddr))),
+                widen(field(self.0, offset!(daddr))),
+            ),
+            AF_INET6 => (
+                field(self.0, offset!(v6_rcv_saddr)),
+                field(self.0, offset!(v6_daddr)),
+            ),
+            _ => ([0; 16], [0; 16]),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn err(self) -> i32 {
+        field(self.0, offset!(err))
+    }
+
+    #[inline(always)]
+    pub(crate) fn err_soft(self) -> i32 {
+        field(self.0, offset!(err_soft))
+    }
+
+    /// Inode number of the network namespace that the socket belongs to.
+    #[inline(always)]
+    pub(crate) fn netns(self) -> u32 {
+        let net: u64 = field(self.0, offset!(net));
+        field(net, offset!(net_inum))
+    }
+}
+
+#[inline(always)]
+fn widen(v4: [u8; 4]) -> [u8; 16] {
+    [
+        v4[0], v4[1], v4[2], v4[3], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ]
+}
+
+/// The socket that sent this `struct sk_buff`, if it is still attached to one.
+#[inline(always)]
+pub(crate) fn skb_sock(skb: u64) -> Option<Sock> {
+    let sk: u64 = field(skb, offset!(skb_sk));
+    (sk != 0).then_some(Sock(sk))
+}
+
+/// The socket behind a descriptor of the running task: `current->files->fdt->fd[fd]->private_data->sk`,
+/// as `sockfd_lookup()` (`net/socket.c`) finds it. `None` for files that are no sockets.
+#[inline(always)]
+pub(crate) fn fd_sock(fd: u32) -> Option<Sock> {
+    // SAFETY: no arguments; returns the running task.
+    let task = unsafe { bpf_get_current_task_btf() } as u64;
+    let files: u64 = field(task, offset!(task_files));
+    let fdt: u64 = field(files, offset!(files_fdt));
+    if fd >= field::<u32>(fdt, offset!(fdt_max_fds)) {
+        return None;
+    }
+    let table: u64 = field(fdt, offset!(fdt_fd));
+    let file: u64 = field(table + u64::from(fd) * 8, 0);
+    let inode: u64 = field(file, offset!(file_inode));
+    if field::<u16>(inode, offset!(inode_mode)) & S_IFMT != S_IFSOCK {
+        return None;
+    }
+    let socket: u64 = field(file, offset!(file_private_data));
+    let sk: u64 = field(socket, offset!(socket_sk));
+    (sk != 0).then_some(Sock(sk))
+}

@@ -1,0 +1,46 @@
+//! Maps and the facts handed in by the agent before load.
+
+use aya_ebpf::{
+    Global,
+    macros::map,
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use tracer_ebpf::abi::{ABSENT, GoLayout, KINDS, KernelLayout};
+
+/// Thread group id of the traced server, in the initial PID namespace.
+#[unsafe(no_mangle)]
+pub(crate) static TGID: Global<u32> = Global::new(0);
+
+/// Inode number of the traced server's network namespace.
+#[unsafe(no_mangle)]
+pub(crate) static NETNS: Global<u32> = Global::new(0);
+
+/// Offsets of kernel fields.
+#[unsafe(no_mangle)]
+pub(crate) static KERNEL: Global<KernelLayout> = Global::new(KernelLayout::ABSENT);
+
+/// Offsets in `runtime.g`.
+#[unsafe(no_mangle)]
+pub(crate) static GO: Global<GoLayout> = Global::new(GoLayout {
+    goid: ABSENT,
+    parent_goid: ABSENT,
+});
+
+/// To the agent. 16 MiB hold about 7,000 audit entries or 130,000 other records: several seconds
+/// of a loaded server, where the agent drains it many times a second.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// Records that found the ring buffer full, by kind.
+#[map]
+pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(KINDS, 0);
+
+/// Sockets of the traced server: kernel address -> time first seen. Packets are handled outside
+/// of the process, so this table is what says whose they are. LRU: a server with more open
+/// connections loses the idle ones first.
+#[map]
+pub(crate) static SOCKETS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1 << 16, 0);
+
+/// TCP ports on which the server listens: connections on them are its clients'.
+#[map]
+pub(crate) static LISTENING: HashMap<u16, u8> = HashMap::with_max_entries(1024, 0);

@@ -1,0 +1,36 @@
+//! Sends and receives where the socket-layer tracepoints are missing (before Linux 6.3): every
+//! system call of the host then takes the kernel's slow path.
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+
+use crate::transfer;
+use crate::{
+    kernel::{fd_sock, in_target},
+    regs::{Call, Regs},
+};
+
+/// `TP_PROTO(struct pt_regs *regs, long ret)` (`include/trace/events/syscalls.h`).
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn sys_exit(ctx: RawTracePointContext) -> i32 {
+    if in_target() {
+        returned(Regs::at(ctx.arg(0)), ctx.arg(1));
+    }
+    0
+}
+
+#[inline(always)]
+fn returned(regs: Regs, result: i64) {
+    let call = regs.call();
+    if call == Call::Other {
+        return;
+    }
+    let Some(sk) = fd_sock(regs.arg(0) as u32) else {
+        return;
+    };
+    match call {
+        Call::Write | Call::WriteVector => transfer::sent(sk, regs, result),
+        Call::Read => transfer::received(sk, regs, result),
+        Call::Connect => transfer::connect_returned(sk, regs, result),
+        Call::Other => {}
+    }
+}

@@ -1,0 +1,99 @@
+//! The user registers of the running system call: the only code that knows an architecture.
+
+use aya_ebpf::helpers::{
+    bpf_probe_read_kernel,
+    generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
+};
+
+/// Byte offsets in `struct pt_regs` (`arch/x86/include/asm/ptrace.h`), and system call numbers
+/// (`arch/x86/entry/syscalls/syscall_64.tbl`). Go keeps `*runtime.g` in r14 (`cmd/compile/abi-internal.md`).
+#[cfg(bpf_target_arch = "x86_64")]
+mod arch {
+    pub(crate) const ARGS: [u64; 3] = [112, 104, 96]; // di, si, dx
+    pub(crate) const NUMBER: u64 = 120; // orig_ax
+    pub(crate) const G: u64 = 8; // r14
+    pub(crate) const READ: u64 = 0;
+    pub(crate) const WRITE: u64 = 1;
+    pub(crate) const WRITEV: u64 = 20;
+    pub(crate) const CONNECT: u64 = 42;
+    pub(crate) const SENDTO: u64 = 44;
+    pub(crate) const RECVFROM: u64 = 45;
+    pub(crate) const SENDMSG: u64 = 46;
+    pub(crate) const RECVMSG: u64 = 47;
+}
+
+/// `arch/arm64/include/asm/ptrace.h`, `include/uapi/asm-generic/unistd.h`; Go keeps `*runtime.g` in x28.
+/// `orig_x0` holds the first argument also after the call, when x0 holds the result.
+#[cfg(bpf_target_arch = "aarch64")]
+mod arch {
+    pub(crate) const ARGS: [u64; 3] = [272, 8, 16]; // orig_x0, x1, x2
+    pub(crate) const NUMBER: u64 = 64; // x8
+    pub(crate) const G: u64 = 224; // x28
+    pub(crate) const READ: u64 = 63;
+    pub(crate) const WRITE: u64 = 64;
+    pub(crate) const WRITEV: u64 = 66;
+    pub(crate) const CONNECT: u64 = 203;
+    pub(crate) const SENDTO: u64 = 206;
+    pub(crate) const RECVFROM: u64 = 207;
+    pub(crate) const SENDMSG: u64 = 211;
+    pub(crate) const RECVMSG: u64 = 212;
+}
+
+/// A system call, as far as the probes tell them apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// `write`, `sendto`: buffer and length are the second and third argument.
+    Write,
+    /// `writev`, `sendmsg`: the second argument points to vectors.
+    WriteVector,
+    Read,
+    Connect,
+    Other,
+}
+
+/// `struct pt_regs *` of the running task's system call.
+#[derive(Clone, Copy)]
+pub(crate) struct Regs(u64);
+
+impl Regs {
+    /// From a probe that is handed them.
+    #[inline(always)]
+    pub(crate) fn at(address: u64) -> Self {
+        Self(address)
+    }
+
+    /// Of the running task (helper of Linux 5.15).
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        // SAFETY: the one helper takes what the other returned, as the verifier demands.
+        Self(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64)
+    }
+
+    #[inline(always)]
+    fn reg(self, offset: u64) -> u64 {
+        // SAFETY: the helper checks the address itself and fails on a bad one.
+        unsafe { bpf_probe_read_kernel((self.0 + offset) as *const u64) }.unwrap_or(0)
+    }
+
+    #[inline(always)]
+    pub(crate) fn arg(self, n: usize) -> u64 {
+        self.reg(arch::ARGS[n])
+    }
+
+    /// Address of the running goroutine's `runtime.g`, if Go code made the system call.
+    #[inline(always)]
+    pub(crate) fn g(self) -> u64 {
+        self.reg(arch::G)
+    }
+
+    #[inline(always)]
+    pub(crate) fn call(self) -> Call {
+        match self.reg(arch::NUMBER) {
+            arch::WRITE | arch::SENDTO => Call::Write,
+            arch::WRITEV | arch::SENDMSG => Call::WriteVector,
+            arch::READ | arch::RECVFROM | arch::RECVMSG => Call::Read,
+            arch::CONNECT => Call::Connect,
+            _ => Call::Other,
+        }
+    }
+}
