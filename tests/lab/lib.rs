@@ -1,1 +1,29 @@
-//! Lab.
+//! The lab: a real `OpenBao` with audit devices in private network namespaces, log servers that behave or
+//! misbehave on command, faults of the network, and a client that measures.
+//!
+//! Everything made here is removed when its value is dropped, also when a test panics; what a killed process left
+//! behind is swept by the next one. Needs root and Linux; contacts nothing outside its own namespaces.
+
+#![cfg(target_os = "linux")]
+
+pub mod audit;
+pub mod client;
+pub mod fault;
+pub mod log_server;
+pub mod netns;
+pub mod network;
+pub mod process;
+pub mod scenario;
+pub mod server;
+pub mod sockets;
+pub mod wait;
+
+pub use audit::{AuditDevice, Endpoint};
+pub use client::{Client, Connection, Measured};
+pub use fault::Fault;
+pub use log_server::LogServer;
+pub use netns::Namespace;
+pub use network::{Family, LogHost, Network};
+pub use process::Process;
+pub use scenario::Lab;
+pub use server::Server;

@@ -1,0 +1,96 @@
+//! The seed's reproduction, step by step.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::audit::{AuditDevice, Endpoint};
+use crate::client::{Client, Measured};
+use crate::fault::{Applied, Fault};
+use crate::log_server::LogServer;
+use crate::network::{Family, Network};
+use crate::server::{self, Server};
+
+/// The port of the audit log server.
+pub const PORT: u16 = 1515;
+/// A request whose audit entry of 4.9 kB fills the send buffer soonest (values are hashed, so big values do not).
+pub const BIG_REQUEST: &str = "/v1/sys/mounts";
+/// Eight to ten requests fill a send buffer.
+const FILL_REQUESTS: usize = 60;
+const FILL_LIMIT: Duration = Duration::from_mins(1);
+
+/// The classic set: a Vault host with a file and a socket device, and a log host that listens.
+#[derive(Debug)]
+pub struct Lab {
+    // In the order in which they are to be dropped.
+    /// The server.
+    pub server: Server,
+    /// What it logs to, on the first log host.
+    pub log: LogServer,
+    /// The hosts.
+    pub network: Network,
+    /// Asks the server.
+    pub client: Client,
+    family: Family,
+}
+
+impl Lab {
+    /// Starts it all; returns when the server answers.
+    pub fn start(bao: &Path, family: Family) -> Result<Self> {
+        let network = Network::create(1)?;
+        let address = network.logs[0].port(family, PORT);
+        let log = LogServer::start(&network.logs[0].namespace, Endpoint::Tcp(address))?;
+        let server = classic(bao, address).start(&network.vault)?;
+        let client = server.client(family);
+        Ok(Self {
+            server,
+            log,
+            network,
+            client,
+            family,
+        })
+    }
+
+    /// The address of the audit log server.
+    pub fn log_address(&self) -> SocketAddr {
+        self.network.logs[0].port(self.family, PORT)
+    }
+
+    /// Drops what leaves the Vault host for the log server: the seed's `iptables-drop.sh`.
+    pub fn drop_output(&self) -> Result<Applied> {
+        Fault::drop_output(PORT).apply(&self.network.vault)
+    }
+
+    /// Sends requests until one hangs: the seed's `big-kv.sh`.
+    pub fn fill(&self) -> Result<Vec<Measured>> {
+        fill(&self.client)
+    }
+}
+
+/// A server with a file device and a socket device to `address`.
+pub fn classic(bao: &Path, address: SocketAddr) -> server::Builder {
+    Server::builder(bao)
+        .audit_to_file()
+        .audit(AuditDevice::socket("to-socket", &Endpoint::Tcp(address)))
+}
+
+/// Sends requests with big audit entries until one takes longer than a second: the last of those returned.
+pub fn fill(client: &Client) -> Result<Vec<Measured>> {
+    let begun = Instant::now();
+    let mut requests = Vec::new();
+    while requests.len() < FILL_REQUESTS && begun.elapsed() < FILL_LIMIT {
+        let request = client.get(BIG_REQUEST)?;
+        let hung = request.hung();
+        requests.push(request);
+        if hung {
+            return Ok(requests);
+        }
+    }
+    bail!(
+        "{} requests in {:.1} s, and none hung: is the audit socket cut off?",
+        requests.len(),
+        begun.elapsed().as_secs_f32()
+    )
+}
