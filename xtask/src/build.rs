@@ -1,0 +1,83 @@
+//! `cargo xtask build`: the eBPF object, then the agent that carries it.
+
+use std::{fs, path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    setup::{self, cargo, workspace},
+    ui::Step,
+};
+
+/// A cold build on a small machine; a network that is silent is cargo's own business, which gives up sooner.
+const LIMIT: Duration = Duration::from_mins(30);
+
+/// The task: builds, and names the result on standard output.
+pub fn run() -> Result<()> {
+    let agent = agent()?;
+    println!("{}", agent.display());
+    Ok(())
+}
+
+/// Builds the agent with its eBPF programs, and returns its path.
+pub fn agent() -> Result<PathBuf> {
+    let object = ebpf_object()?;
+    let target = workspace().join("target");
+    let mut build = cargo();
+    build
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "vault-tracer",
+            "--target-dir",
+        ])
+        .arg(&target)
+        .env("VAULT_TRACER_EBPF_OBJECT", object);
+    // The agent's place is part of the contract, whatever the user's own builds do.
+    without_target_settings(&mut build);
+    Step::visible("building the agent", &mut build, LIMIT)?;
+    let agent = target.join("release/vault-tracer");
+    ensure!(
+        agent.exists(),
+        "the agent was built, but it is not at {}",
+        agent.display()
+    );
+    Ok(agent)
+}
+
+fn ebpf_object() -> Result<PathBuf> {
+    let toolchain = setup::ebpf_toolchain()?;
+    // A directory of its own: this is another compiler than the one that builds the agent.
+    let target = workspace().join("target/ebpf");
+    let mut build = toolchain.cargo_build();
+    build.args([
+        "--locked",
+        "--package",
+        "tracer-ebpf",
+        "--bin",
+        "tracer-ebpf",
+        "--target-dir",
+    ]);
+    without_target_settings(build.arg(&target));
+    Step::visible("building the eBPF programs", &mut build, LIMIT)?;
+    let object = target.join("bpfel-unknown-none/release/tracer-ebpf");
+    let bytes = fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
+    ensure!(
+        setup::is_bpf_object(&bytes),
+        "{} is no eBPF object",
+        object.display()
+    );
+    Ok(object)
+}
+
+fn without_target_settings(build: &mut Command) {
+    for name in [
+        "CARGO_TARGET_DIR",
+        "CARGO_BUILD_TARGET_DIR",
+        "CARGO_BUILD_TARGET",
+    ] {
+        build.env_remove(name);
+    }
+}

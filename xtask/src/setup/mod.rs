@@ -1,0 +1,17 @@
+//! Prepares what a task needs and is missing, in a cache outside the clone: an eBPF toolchain, the
+//! real OpenBao server, the system programs of the lab. Touches nothing that is the user's own.
+
+mod active;
+mod apt;
+mod cache;
+mod canary;
+mod debian;
+mod linker;
+mod openbao;
+mod programs;
+mod toolchain;
+
+pub use canary::is_bpf_object;
+pub use openbao::bao;
+pub use programs::{ensure as lab_programs, extend_path, find as find_program};
+pub use toolchain::{cargo, ebpf_toolchain, workspace};

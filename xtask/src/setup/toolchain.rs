@@ -1,0 +1,167 @@
+//! The eBPF toolchain: a Rust compiler that has a BPF `core`, and bpf-linker for its LLVM.
+
+use std::{
+    env,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{active, apt, cache::Cache, debian, linker};
+
+/// A compiler that has, or can build, `core` for the BPF target.
+#[derive(Clone)]
+pub struct Compiler {
+    /// What to set `RUSTC` to.
+    pub rustc: PathBuf,
+    /// All that `rustc -vV` prints: what tells this compiler from others.
+    pub verbose_version: String,
+    /// For the user: where it comes from.
+    pub origin: String,
+    /// Whether `core` is built from rust-src rather than shipped.
+    pub build_std: bool,
+    /// The LLVM that it is linked to.
+    pub llvm_library: PathBuf,
+}
+
+impl Compiler {
+    /// The release, as in `1.96.0`.
+    pub fn release(&self) -> &str {
+        field(&self.verbose_version, "release").unwrap_or("of unknown version")
+    }
+
+    /// LLVM's major version.
+    pub fn llvm_major(&self) -> Result<u32> {
+        llvm_major(&self.verbose_version)
+            .with_context(|| format!("`{} -vV` names no LLVM version", self.rustc.display()))
+    }
+}
+
+/// Compiler and linker, tried on a canary.
+pub struct Toolchain {
+    /// The compiler.
+    pub compiler: Compiler,
+    /// bpf-linker, built for that compiler.
+    pub linker: PathBuf,
+}
+
+impl Toolchain {
+    /// `cargo build` for the BPF target; the caller says what, and where to.
+    pub fn cargo_build(&self) -> Command {
+        let mut command = cargo();
+        command.args(["build", "--release", "--target", "bpfel-unknown-none"]);
+        if self.compiler.build_std {
+            command.arg("-Zbuild-std=core");
+        }
+        for wrapper in [
+            "RUSTC_WRAPPER",
+            "RUSTC_WORKSPACE_WRAPPER",
+            "CARGO_BUILD_RUSTC_WRAPPER",
+        ] {
+            command.env_remove(wrapper);
+        }
+        command
+            .env("RUSTC", &self.compiler.rustc)
+            // The BPF target is tier 3: aya-ebpf and a shipped core rely on unstable features.
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker)
+            .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(env::consts::ARCH));
+        command
+    }
+}
+
+/// Flags of the eBPF object for agents on `arch`. The BPF CPU is the linker's business: with
+/// `-Ctarget-cpu` the shipped `core` would not fit.
+fn rust_flags(arch: &str) -> String {
+    let cfg = format!("--cfg=bpf_target_arch=\"{arch}\"");
+    [
+        &cfg,
+        "-Cdebuginfo=2",
+        "-Clink-arg=--btf",
+        "-Clink-arg=--cpu=v3",
+    ]
+    .join("\x1f")
+}
+
+/// The cargo that runs this task, without what `cargo run` adds for its child: that would make
+/// cargo rebuild what it has just built.
+pub fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let ours = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    for (name, _) in env::vars_os().filter(|(name, _)| ours(name)) {
+        command.env_remove(name);
+    }
+    command.current_dir(workspace());
+    command
+}
+
+/// The directory of the workspace.
+pub fn workspace() -> PathBuf {
+    let xtask =
+        env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&xtask)
+        .parent()
+        .unwrap_or(Path::new("."))
+        .to_path_buf()
+}
+
+/// Finds or prepares the toolchain: the active one if it can, else Debian's packages, else rustup.
+pub fn ebpf_toolchain() -> Result<Toolchain> {
+    let cache = Cache::open()?;
+    if let Some(compiler) = active::find()? {
+        match linker::complete(&cache, &compiler) {
+            Ok(toolchain) => return Ok(toolchain),
+            Err(error) => eprintln!("setup: the active toolchain will not do: {error:#}"),
+        }
+    }
+    if apt::available() {
+        return linker::complete(&cache, &debian::compiler(&cache)?);
+    }
+    active::add_rust_src()?;
+    match active::find()? {
+        Some(compiler) => linker::complete(&cache, &compiler),
+        None => bail!(
+            "setup: BPF compiler: rust-src was added, but the toolchain still does not have it"
+        ),
+    }
+}
+
+/// The value of `name: value` in what `rustc -vV` prints.
+fn field<'a>(verbose_version: &'a str, name: &str) -> Option<&'a str> {
+    let of_line = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':').map(str::trim);
+    verbose_version.lines().find_map(of_line)
+}
+
+fn llvm_major(verbose_version: &str) -> Option<u32> {
+    field(verbose_version, "LLVM version")?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERBOSE: &str = "rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)\n\
+        binary: rustc\nhost: x86_64-unknown-linux-gnu\nrelease: 1.96.0\nLLVM version: 22.1.8\n";
+
+    #[test]
+    fn the_llvm_version_is_read_from_the_verbose_version() {
+        assert_eq!(llvm_major(VERBOSE), Some(22));
+        assert_eq!(field(VERBOSE, "release"), Some("1.96.0"));
+        assert_eq!(llvm_major("rustc 1.96.0\nbackend: cranelift\n"), None);
+        assert_eq!(llvm_major("LLVM version: unknown"), None);
+    }
+
+    #[test]
+    fn the_flags_name_the_architecture() {
+        assert!(rust_flags("aarch64").starts_with("--cfg=bpf_target_arch=\"aarch64\"\x1f-C"));
+    }
+}

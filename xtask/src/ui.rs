@@ -1,0 +1,262 @@
+//! What the user sees of a task: one line a step on standard error; and child processes, each with
+//! its own time limit, so that a silent server is an error and not a hang.
+
+use std::{
+    ffi::OsStr,
+    fmt::Display,
+    fs::File,
+    io::{IsTerminal, Read, Seek, stderr},
+    process::{Command, ExitStatus},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Lines of a failed program's output that an error quotes: its own error is at the end.
+const QUOTED_LINES: usize = 15;
+
+/// One step of a task, from its beginning to the line that says how it went.
+pub struct Step {
+    title: String,
+    started: Instant,
+}
+
+impl Step {
+    /// Begins the step `name` of `task`.
+    pub fn new(task: &str, name: &str) -> Self {
+        Self {
+            title: format!("{task}: {name}"),
+            started: Instant::now(),
+        }
+    }
+
+    /// Runs a program to its end and returns its standard output. `what` is shown meanwhile, and
+    /// names the failure.
+    pub fn output(&self, what: &str, command: &mut Command, limit: Duration) -> Result<String> {
+        let mut captured = Captured::new(command)?;
+        let status = self.wait(what, command, limit)?;
+        ensure!(
+            status.success(),
+            "{what}: {}\n{}",
+            failure(command, status),
+            captured.tail()?
+        );
+        captured.stdout()
+    }
+
+    /// Runs a program that does not write to the terminal to its end.
+    pub fn wait(&self, what: &str, command: &mut Command, limit: Duration) -> Result<ExitStatus> {
+        let status = wait_limited(what, command, limit, |elapsed| self.progress(what, elapsed));
+        clear_line();
+        status
+    }
+
+    /// Runs a program to its end, its output going where ours goes.
+    pub fn visible(what: &str, command: &mut Command, limit: Duration) -> Result<()> {
+        let status = wait_limited(what, command, limit, |_| ())?;
+        ensure!(status.success(), "{what}: {}", failure(command, status));
+        Ok(())
+    }
+
+    /// Ends a step that did something.
+    pub fn done(self, result: impl Display) {
+        eprintln!(
+            "{}: {result} ({:.1} s)",
+            self.title,
+            self.started.elapsed().as_secs_f64()
+        );
+    }
+
+    /// Ends a step that found its work done already.
+    pub fn cached(self, result: impl Display) {
+        eprintln!("{}: {result} (cached)", self.title);
+    }
+
+    /// Ends a step that did something just now, or did not need to.
+    pub fn end(self, fresh: bool, result: impl Display) {
+        if fresh {
+            self.done(result);
+        } else {
+            self.cached(result);
+        }
+    }
+
+    /// Says something on the way, before it happens.
+    pub fn note(&self, text: impl Display) {
+        clear_line();
+        eprintln!("{}: {text}", self.title);
+    }
+
+    fn progress(&self, what: &str, elapsed: Duration) {
+        // A log file needs no ticking.
+        if stderr().is_terminal() {
+            eprint!("\r\x1b[K{}: {what} ... {} s", self.title, elapsed.as_secs());
+        }
+    }
+}
+
+fn clear_line() {
+    if stderr().is_terminal() {
+        eprint!("\r\x1b[K");
+    }
+}
+
+/// Both output streams of a program, in files: no pipe that could fill up.
+pub struct Captured {
+    stdout: File,
+    stderr: File,
+}
+
+impl Captured {
+    /// Redirects `command`, which gets no input either.
+    pub fn new(command: &mut Command) -> Result<Self> {
+        let stdout = tempfile::tempfile().context("cannot create a temporary file")?;
+        let stderr = tempfile::tempfile().context("cannot create a temporary file")?;
+        command.stdin(std::process::Stdio::null());
+        command
+            .stdout(stdout.try_clone()?)
+            .stderr(stderr.try_clone()?);
+        Ok(Self { stdout, stderr })
+    }
+
+    /// Everything written to standard output so far.
+    pub fn stdout(&mut self) -> Result<String> {
+        read_all(&mut self.stdout)
+    }
+
+    /// Everything written to standard error so far.
+    pub fn stderr(&mut self) -> Result<String> {
+        read_all(&mut self.stderr)
+    }
+
+    fn tail(&mut self) -> Result<String> {
+        let text = match self.stderr()? {
+            empty if empty.trim().is_empty() => self.stdout()?,
+            text => text,
+        };
+        let lines: Vec<_> = text.trim_end().lines().collect();
+        let skipped = lines.len().saturating_sub(QUOTED_LINES);
+        Ok(lines[skipped..]
+            .iter()
+            .map(|line| format!("    {line}"))
+            .collect::<Vec<_>>()
+            .join("\n"))
+    }
+}
+
+fn read_all(file: &mut File) -> Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn wait_limited(
+    what: &str,
+    command: &mut Command,
+    limit: Duration,
+    mut progress: impl FnMut(Duration),
+) -> Result<ExitStatus> {
+    let spawned = command.spawn();
+    let mut child = spawned.with_context(|| format!("{what}: cannot start {}", name(command)))?;
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(2);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if started.elapsed() > limit {
+            child.kill()?;
+            child.wait()?;
+            bail!(
+                "{what}: {} did not finish in {} s and was stopped",
+                name(command),
+                limit.as_secs()
+            );
+        }
+        if started.elapsed() > Duration::from_secs(1) {
+            progress(started.elapsed());
+        }
+        sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(100));
+    }
+}
+
+fn name(command: &Command) -> String {
+    format!("`{}`", command.get_program().to_string_lossy())
+}
+
+/// `program and its arguments: exit status 1`, for an error.
+pub fn failure(command: &Command, status: ExitStatus) -> String {
+    format!("`{}` failed ({status})", shown(command))
+}
+
+/// A command as one would type it, without the environment.
+pub fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words
+        .map(OsStr::to_string_lossy)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Adds the way out to an error: the last thing read is what to do.
+pub trait Remedy<T> {
+    /// `what` failed; `remedy` says what the reader can do about it.
+    fn remedy(self, what: impl Display, remedy: impl Display) -> Result<T>;
+}
+
+impl<T> Remedy<T> for Result<T> {
+    fn remedy(self, what: impl Display, remedy: impl Display) -> Result<T> {
+        match self {
+            Ok(value) => Ok(value),
+            Err(error) => bail!("{what}: {error:#}\n  what to do: {remedy}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(100);
+
+    #[test]
+    fn a_program_that_hangs_is_stopped_and_named() {
+        let step = Step::new("test", "hang");
+        let error = step
+            .output("waiting", Command::new("sleep").arg("60"), SOON)
+            .unwrap_err();
+        assert!(step.started.elapsed() < Duration::from_secs(10));
+        assert!(
+            error
+                .to_string()
+                .starts_with("waiting: `sleep` did not finish"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_program_that_fails_is_quoted() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo no such luck >&2; exit 3"]);
+        let error = Step::new("test", "fail")
+            .output("trying", &mut command, SOON * 100)
+            .unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("exit status: 3") && text.ends_with("    no such luck"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_remedy_comes_last() {
+        let error = Err::<(), _>(anyhow!("the wire is cut")).remedy("no download", "mend it");
+        let text = format!("{:#}", error.unwrap_err());
+        assert_eq!(text, "no download: the wire is cut\n  what to do: mend it");
+    }
+}
