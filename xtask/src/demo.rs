@@ -1,10 +1,158 @@
-//! Placeholder: `cargo xtask run --demo`.
+//! `cargo xtask run --demo`: the hang that operators report, made from nothing, traced, and held against
+//! what the client measured.
 
-use std::{ffi::OsString, path::Path};
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use lab::{
+    Family, Lab, Measured, Process,
+    scenario::{BIG_REQUEST, PORT},
+    wait,
+};
+use nix::sys::signal::Signal;
 
-/// Runs the demo.
-pub fn run(_agent: &Path, _bao: &Path, _extra_tracer_args: &[OsString]) -> Result<()> {
-    bail!("the demo is not here yet")
+mod compare;
+
+use compare::Trace;
+
+/// In the current directory, so that the user finds it.
+const TRACE: &str = "vault-tracer-demo.jsonl";
+/// To read the server's executable and attach.
+const ATTACH_LIMIT: Duration = Duration::from_secs(30);
+/// To write the rest.
+const FINISH_LIMIT: Duration = Duration::from_secs(15);
+
+/// Runs the demo; an error if the trace does not agree with the client.
+pub fn run(agent: &Path, bao: &Path, extra_tracer_args: &[OsString]) -> Result<()> {
+    wait::catch_interrupts()?;
+    let begun = Instant::now();
+    let lab = Lab::start(bao, Family::V4).context("the lab did not start")?;
+    say(&format!(
+        "OpenBao runs as pid {}, with two audit devices: a file, and tcp {} on another host",
+        lab.server.pid(),
+        lab.log_address()
+    ));
+    let mut tracer = Tracer::start(agent, lab.server.pid(), extra_tracer_args)?;
+    let requests = reproduce(&lab)?;
+    tracer.finish()?;
+    say(&format!(
+        "done after {:.0} s; the client's own measurement beside the trace:",
+        begun.elapsed().as_secs_f64()
+    ));
+    let trace = Trace::read(Path::new(TRACE))?;
+    let comparison = compare::compare(&requests, &trace);
+    println!("\n{comparison}");
+    say(&format!("the trace is in {TRACE}"));
+    comparison.verdict()
+}
+
+fn say(line: &str) {
+    println!("demo: {line}");
+}
+
+/// The seed's steps. Returns every request that was sent.
+fn reproduce(lab: &Lab) -> Result<Vec<Measured>> {
+    let mut requests = Vec::new();
+    let mut ask = |comment: &str| -> Result<()> {
+        let request = lab.client.get(BIG_REQUEST)?;
+        say(&format!("{}: {comment}", took(&request)));
+        requests.push(request);
+        Ok(())
+    };
+    ask("all is well")?;
+    let fault = lab.drop_output()?;
+    say(&format!(
+        "the Vault host's firewall now drops what it sends to tcp/{PORT}"
+    ));
+    ask("nobody notices: the audit entries go into the socket's send buffer")?;
+    say("sending requests until the buffer is full");
+    let mut filling = lab.fill()?;
+    if let Some(last) = filling.last() {
+        say(&format!(
+            "{}: it met the full buffer, after {} that were fast",
+            took(last),
+            filling.len() - 1
+        ));
+    }
+    requests.append(&mut filling);
+    let next = lab.client.get(BIG_REQUEST)?;
+    say(&format!(
+        "{}: the device has no connection any more",
+        took(&next)
+    ));
+    requests.push(next);
+    fault.lift()?;
+    say("the firewall rule is removed");
+    let last = lab.client.get(BIG_REQUEST)?;
+    say(&format!("{}: all is well again", took(&last)));
+    requests.push(last);
+    Ok(requests)
+}
+
+fn took(request: &Measured) -> String {
+    format!(
+        "GET {} took {:.2} s",
+        request.audit_path(),
+        request.duration.as_secs_f64()
+    )
+}
+
+/// The agent at work.
+struct Tracer(Process);
+
+impl Tracer {
+    /// Returns once it is attached.
+    fn start(agent: &Path, pid: u32, extra_args: &[OsString]) -> Result<Self> {
+        let pid_word = pid.to_string();
+        let mut command = Command::new(agent);
+        // What it prints goes where our lines go: each hang is seen as it ends.
+        command
+            .args(["trace", "--pid", &pid_word, "--output", TRACE])
+            .args(extra_args);
+        let mut process = Process::spawn("the tracer", &mut command)?;
+        wait::until("the tracer to attach", ATTACH_LIMIT, || {
+            if let Some(status) = process.exited()? {
+                bail!("the tracer ended before it was attached ({status})");
+            }
+            Ok(attached(pid).then_some(()))
+        })?;
+        say(&format!(
+            "the tracer is attached: vault-tracer trace --pid {pid} --output {TRACE}"
+        ));
+        Ok(Self(process))
+    }
+
+    /// Ends it as Ctrl-C would.
+    fn finish(&mut self) -> Result<()> {
+        self.0.signal(Signal::SIGINT)?;
+        let status = self.0.wait(FINISH_LIMIT)?;
+        ensure!(status.success(), "the tracer failed ({status})");
+        give_to_user(Path::new(TRACE))
+    }
+}
+
+/// Whether the trace file begins with the session of this server: one of an earlier demo may be lying there.
+fn attached(pid: u32) -> bool {
+    let text = fs::read_to_string(TRACE).unwrap_or_default();
+    let first = text
+        .split_once('\n')
+        .and_then(|(line, _)| serde_json::from_str::<serde_json::Value>(line).ok());
+    first.is_some_and(|record| record["type"] == "session" && record["pid"] == pid)
+}
+
+/// Under sudo, the file belongs to root and nobody else may read it.
+fn give_to_user(path: &Path) -> Result<()> {
+    let id = |name| env::var(name).ok().and_then(|id| id.parse().ok());
+    let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else {
+        return Ok(());
+    };
+    std::os::unix::fs::chown(path, Some(user), Some(group))
+        .with_context(|| format!("cannot give {} to you", path.display()))
 }

@@ -1,0 +1,324 @@
+//! The trace of the demo beside what its client measured.
+
+use std::{fmt, fs, path::Path, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use lab::Measured;
+use serde::Deserialize;
+
+/// As far apart as the tracer and the client may be.
+const TOLERANCE: Duration = Duration::from_millis(50);
+
+/// What the comparison needs of a trace.
+pub struct Trace {
+    hangs: Vec<Hang>,
+    complete: bool,
+}
+
+#[derive(Deserialize)]
+struct Hang {
+    duration_ns: u64,
+    #[serde(default)]
+    request: Request,
+}
+
+#[derive(Default, Deserialize)]
+struct Request {
+    id: Option<String>,
+    client_port: Option<u16>,
+    duration_ns: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Record {
+    Hang(Hang),
+    Summary {},
+    #[serde(other)]
+    Other,
+}
+
+impl Trace {
+    /// Reads a JSON Lines trace.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("cannot read the trace {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("in the trace {}", path.display()))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let mut trace = Self {
+            hangs: Vec::new(),
+            complete: false,
+        };
+        for (index, line) in text.lines().enumerate() {
+            match serde_json::from_str(line).with_context(|| format!("line {}", index + 1))? {
+                Record::Hang(hang) => trace.hangs.push(hang),
+                Record::Summary {} => trace.complete = true,
+                Record::Other => {}
+            }
+        }
+        Ok(trace)
+    }
+}
+
+/// A row for each request that hung, or that the tracer says did.
+pub struct Comparison {
+    rows: Vec<Row>,
+    complete: bool,
+}
+
+struct Row {
+    client: Option<Client>,
+    tracer: Option<Tracer>,
+}
+
+struct Client {
+    port: u16,
+    path: String,
+    id: Option<String>,
+    duration: Duration,
+}
+
+struct Tracer {
+    port: Option<u16>,
+    ids: Vec<Option<String>>,
+    hang: Duration,
+    request: Option<Duration>,
+}
+
+/// Holds the trace against all requests that were sent.
+pub fn compare(requests: &[Measured], trace: &Trace) -> Comparison {
+    let hung = requests.iter().filter(|request| request.hung());
+    let mut rows: Vec<_> = hung
+        .clone()
+        .map(|request| Row::of(request, &trace.hangs))
+        .collect();
+    let known = |hang: &&Hang| {
+        hung.clone()
+            .any(|request| hang.request.client_port == Some(request.local_port))
+    };
+    let unknown = trace.hangs.iter().filter(|hang| !known(hang));
+    rows.extend(unknown.map(|hang| Row {
+        client: None,
+        tracer: Tracer::sum(&[hang]),
+    }));
+    Comparison {
+        rows,
+        complete: trace.complete,
+    }
+}
+
+impl Row {
+    fn of(request: &Measured, hangs: &[Hang]) -> Self {
+        let client = Client {
+            port: request.local_port,
+            path: request.audit_path().to_owned(),
+            id: request.request_id.clone(),
+            duration: request.duration,
+        };
+        // Each request of the demo has a connection, so a port, of its own.
+        let same_port = |hang: &&Hang| hang.request.client_port == Some(client.port);
+        let tracer = Tracer::sum(&hangs.iter().filter(same_port).collect::<Vec<_>>());
+        Self {
+            client: Some(client),
+            tracer,
+        }
+    }
+
+    /// Why this row speaks against the tracer.
+    fn complaint(&self) -> Option<&'static str> {
+        match (&self.client, &self.tracer) {
+            (Some(_), None) => Some("the tracer missed a request that hung"),
+            (None, _) => Some("the tracer reports a hang that the client did not have"),
+            (Some(client), Some(tracer)) if !tracer.names(client) => {
+                Some("the request id does not agree")
+            }
+            (Some(client), Some(tracer)) if client.duration.abs_diff(tracer.hang) > TOLERANCE => {
+                Some("the durations differ by more than 50 ms")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Tracer {
+    /// One request is held up by each device in turn.
+    fn sum(hangs: &[&Hang]) -> Option<Self> {
+        let first = hangs.first()?;
+        Some(Self {
+            port: first.request.client_port,
+            ids: hangs.iter().map(|hang| hang.request.id.clone()).collect(),
+            hang: Duration::from_nanos(hangs.iter().map(|hang| hang.duration_ns).sum()),
+            request: first.request.duration_ns.map(Duration::from_nanos),
+        })
+    }
+
+    fn names(&self, client: &Client) -> bool {
+        self.ids.iter().all(|id| id.is_some() && *id == client.id)
+    }
+}
+
+impl Comparison {
+    /// An error unless the tracer found every hang and nothing else.
+    pub fn verdict(&self) -> Result<()> {
+        let complaints: Vec<_> = self.rows.iter().filter_map(Row::complaint).collect();
+        if !complaints.is_empty() {
+            bail!(
+                "the trace does not agree with the client: {}",
+                complaints.join("; ")
+            );
+        }
+        if self.rows.is_empty() {
+            bail!("no request hung, so there was nothing to trace");
+        }
+        if !self.complete {
+            bail!("the trace has no summary: the tracer did not end cleanly");
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let header = [
+            "port",
+            "path",
+            "client",
+            "hang",
+            "request",
+            "difference",
+            "request id",
+        ];
+        write_row(to, header.map(str::to_owned))?;
+        self.rows
+            .iter()
+            .try_for_each(|row| write_row(to, row.cells()))
+    }
+}
+
+fn write_row(
+    to: &mut fmt::Formatter<'_>,
+    [port, path, client, hang, request, difference, id]: [String; 7],
+) -> fmt::Result {
+    writeln!(
+        to,
+        "  {port:>5}  {path:<12}  {client:>9}  {hang:>9}  {request:>9}  {difference:>10}  {id}"
+    )
+}
+
+impl Row {
+    fn cells(&self) -> [String; 7] {
+        let (client, tracer) = (self.client.as_ref(), self.tracer.as_ref());
+        let port = client
+            .map(|client| client.port)
+            .or(tracer.and_then(|tracer| tracer.port));
+        let both = client.zip(tracer);
+        [
+            port.map_or("?".to_owned(), |port| port.to_string()),
+            client.map_or("?".to_owned(), |client| client.path.clone()),
+            client.map_or("fast".to_owned(), |client| seconds(client.duration)),
+            tracer.map_or("missed".to_owned(), |tracer| seconds(tracer.hang)),
+            tracer
+                .and_then(|tracer| tracer.request)
+                .map_or("-".to_owned(), seconds),
+            both.map_or("-".to_owned(), |(client, tracer)| {
+                difference(client.duration, tracer.hang)
+            }),
+            both.map_or("-", |(client, tracer)| {
+                if tracer.names(client) {
+                    "agrees"
+                } else {
+                    "DIFFERS"
+                }
+            })
+            .to_owned(),
+        ]
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.3} s", duration.as_secs_f64())
+}
+
+/// What the client saw on top of what the tracer saw.
+fn difference(client: Duration, tracer: Duration) -> String {
+    format!(
+        "{:+.1} ms",
+        (client.as_secs_f64() - tracer.as_secs_f64()) * 1e3
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn request(port: u16, duration: Duration) -> Measured {
+        let request_id = Some(format!("id-{port}"));
+        let path = "/v1/sys/mounts".to_owned();
+        Measured {
+            started: SystemTime::now(),
+            duration,
+            local_port: port,
+            status: 200,
+            request_id,
+            path,
+            body: Vec::new(),
+        }
+    }
+
+    fn verdict(hangs: &str) -> String {
+        let requests = [
+            request(1, Duration::from_millis(2)),
+            request(2, Duration::from_millis(8_004)),
+        ];
+        let text = format!(
+            "{{\"type\":\"session\",\"pid\":1}}\n{hangs}{{\"type\":\"summary\",\"hangs\":1}}\n"
+        );
+        let comparison = compare(&requests, &Trace::parse(&text).expect("a trace"));
+        comparison.verdict().map_or_else(
+            |error| error.to_string(),
+            |()| format!("fine\n{comparison}"),
+        )
+    }
+
+    fn hang(port: u16, id: &str, milliseconds: u64) -> String {
+        let request = format!("{{\"id\":\"{id}\",\"client_port\":{port}}}");
+        format!(
+            "{{\"type\":\"hang\",\"duration_ns\":{milliseconds}000000,\"request\":{request}}}\n"
+        )
+    }
+
+    #[test]
+    fn agreement_is_fine() {
+        let text = verdict(&hang(2, "id-2", 8_001));
+        assert!(
+            text.starts_with("fine") && text.contains("+3.0 ms  agrees"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn hangs_of_several_devices_add_up() {
+        let text = verdict(&(hang(2, "id-2", 4_000) + &hang(2, "id-2", 4_000)));
+        assert!(text.starts_with("fine"), "{text}");
+    }
+
+    #[test]
+    fn disagreement_is_an_error() {
+        for (hangs, expected) in [
+            (String::new(), "missed a request"),
+            (hang(2, "id-2", 7_900), "differ by more than 50 ms"),
+            (hang(2, "id-3", 8_000), "request id does not agree"),
+            (
+                hang(2, "id-2", 8_000) + &hang(1, "id-1", 200),
+                "a hang that the client did not have",
+            ),
+        ] {
+            let text = verdict(&hangs);
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+}
