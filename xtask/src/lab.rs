@@ -140,7 +140,7 @@ fn namespaces() -> [String; 2] {
 fn up(bao: &Path) -> Result<()> {
     if State::path().exists() || Namespace::open(&namespaces()[0]).is_ok() {
         bail!(
-            "the lab is up already: see `cargo xtask lab status`, or take it down with `cargo xtask lab down`"
+            "the lab, or what is left of one, is up already: see `cargo xtask lab status`, or take it down with `cargo xtask lab down`"
         );
     }
     // What is left of a failure, or of Ctrl-C, would be in the way next time.

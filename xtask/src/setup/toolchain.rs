@@ -72,17 +72,11 @@ impl Toolchain {
     }
 }
 
-/// Flags of the eBPF object for agents on `arch`. The BPF CPU is the linker's business: with
-/// `-Ctarget-cpu` the shipped `core` would not fit.
+/// Flags of the eBPF object for agents on `arch`. The compiler hands `-Ctarget-cpu` to bpf-linker as
+/// its `--cpu`, which therefore must not be given again; v3 is what every kernel with BTF runs.
 fn rust_flags(arch: &str) -> String {
     let cfg = format!("--cfg=bpf_target_arch=\"{arch}\"");
-    [
-        &cfg,
-        "-Cdebuginfo=2",
-        "-Clink-arg=--btf",
-        "-Clink-arg=--cpu=v3",
-    ]
-    .join("\x1f")
+    [&cfg, "-Ctarget-cpu=v3", "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f")
 }
 
 /// The cargo that runs this task, without what `cargo run` adds for its child: that would make
