@@ -16,6 +16,7 @@ pub mod process;
 pub mod scenario;
 pub mod server;
 pub mod sockets;
+pub mod sweep;
 pub mod wait;
 
 pub use audit::{AuditDevice, Endpoint};

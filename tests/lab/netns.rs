@@ -14,8 +14,8 @@ use nix::sched::{CloneFlags, setns};
 use crate::process;
 
 /// Where iproute2 keeps named namespaces.
-const DIRECTORY: &str = "/run/netns";
-const PREFIX: &str = "vt-";
+pub(crate) const DIRECTORY: &str = "/run/netns";
+pub(crate) const PREFIX: &str = "vt-";
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
@@ -31,7 +31,7 @@ struct Inner {
 }
 
 impl Namespace {
-    /// A new one with loopback up. The name carries our pid, so that [`sweep`] can tell when nobody needs it any more.
+    /// A new one with loopback up. The name carries our pid, so that [`sweep`](crate::sweep::sweep) can tell when nobody needs it any more.
     pub fn create(role: &str) -> Result<Self> {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         Self::create_named(&format!("{PREFIX}{}-{number}-{role}", std::process::id()))
@@ -127,35 +127,7 @@ impl Drop for Inner {
     }
 }
 
-/// Deletes the namespaces of processes that are gone.
-pub fn sweep() -> Result<()> {
-    let Ok(entries) = fs::read_dir(DIRECTORY) else {
-        return Ok(()); // iproute2 makes the directory when it is first needed
-    };
-    for entry in entries {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if maker(&name).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
-            && path(&name).exists()
-        {
-            // Another process may be sweeping too: only what is still there is worth a complaint.
-            delete(&name).or_else(|error| {
-                if path(&name).exists() {
-                    Err(error)
-                } else {
-                    Ok(())
-                }
-            })?;
-        }
-    }
-    Ok(())
-}
-
-/// The pid in a name made by [`Namespace::create`].
-fn maker(name: &str) -> Option<u32> {
-    name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()
-}
-
-fn delete(name: &str) -> Result<()> {
+pub(crate) fn delete(name: &str) -> Result<()> {
     process::run(Command::new("ip").args(["netns", "del", name])).map(drop)
 }
 

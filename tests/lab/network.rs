@@ -5,7 +5,8 @@ use std::sync::Once;
 
 use anyhow::Result;
 
-use crate::netns::{self, Namespace};
+use crate::netns::Namespace;
+use crate::sweep;
 
 static SWEEP: Once = Once::new();
 
@@ -50,7 +51,7 @@ impl Network {
     /// A Vault host and `log_hosts` log hosts, linked and addressed.
     pub fn create(log_hosts: u8) -> Result<Self> {
         SWEEP.call_once(|| {
-            if let Err(error) = netns::sweep() {
+            if let Err(error) = sweep::sweep() {
                 eprintln!("lab: {error:#}");
             }
         });

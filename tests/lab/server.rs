@@ -25,6 +25,8 @@ use crate::wait;
 pub const PORT: u16 = 8200;
 /// Its root token.
 pub const TOKEN: &str = "root";
+/// Followed by our pid, in the name of the directory a server keeps its things in.
+pub(crate) const DIRECTORY_PREFIX: &str = "vault-tracer-lab-";
 /// Under emulation a cold start takes 5 s.
 const START_LIMIT: Duration = Duration::from_mins(1);
 
@@ -162,7 +164,7 @@ impl Builder {
     /// Starts it in `namespace` and waits until it answers. The audit devices' log servers must be listening.
     pub fn start(&self, namespace: &Namespace) -> Result<Server> {
         let temporary = tempfile::Builder::new()
-            .prefix("vault-tracer-lab-")
+            .prefix(&format!("{DIRECTORY_PREFIX}{}-", std::process::id()))
             .tempdir()?;
         let files = Files(temporary.path().to_owned());
         let process = Process::spawn("OpenBao", &mut self.command(namespace, &files)?)?;
@@ -257,10 +259,11 @@ fn ready(
             .is_ok_and(|answer| answer.status == 200)
             .then_some(()))
     });
-    answered.with_context(|| {
-        format!(
-            "OpenBao did not start; its log:\n{}",
-            tail(&read_log(files))
+    answered.or_else(|error| {
+        let log = read_log(files);
+        bail!(
+            "OpenBao did not start: {error:#}; the end of its log:\n{}",
+            tail(&log)
         )
     })
 }
