@@ -105,6 +105,9 @@ impl Fault {
     }
 
     /// ICMP port unreachable from the log host's firewall.
+    ///
+    /// Over IPv6 and veth the answer arrives while `connect` still holds the socket, and counts only once it comes
+    /// again, for the second SYN: each dial then takes 1.0 s. Over IPv4 it fails at once.
     pub fn reject_icmp(port: u16) -> Self {
         Self::reject_input(port, Verdict::RejectIcmpPort)
     }

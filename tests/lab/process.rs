@@ -71,7 +71,7 @@ impl Process {
     /// SIGTERM, and SIGKILL for what does not heed it.
     pub fn stop(&mut self) -> Result<()> {
         self.signal(Signal::SIGTERM)?;
-        if self.wait(GRACE).is_err() {
+        if wait::to_the_end("it to end", GRACE, || self.exited()).is_err() {
             self.signal(Signal::SIGKILL)?;
             self.child
                 .wait()
@@ -140,7 +140,7 @@ impl Identity {
                 }
             }
             let ended = || Ok((!self.alive()).then_some(()));
-            if wait::until("the process to end", GRACE, ended).is_ok() {
+            if wait::to_the_end("the process to end", GRACE, ended).is_ok() {
                 return Ok(());
             }
         }

@@ -11,7 +11,20 @@ const POLL: Duration = Duration::from_millis(10);
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Calls `probe` until it gives a value. `what` completes the sentence "waited in vain for ...".
+/// An interrupt ends the wait.
 pub fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut probe: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    to_the_end(what, limit, || match probe()? {
+        Some(value) => Ok(Some(value)),
+        None => check_interrupt().map(|()| None),
+    })
+}
+
+/// The same for cleaning up, which an interrupt is the reason for.
+pub fn to_the_end<T>(
     what: &str,
     limit: Duration,
     mut probe: impl FnMut() -> Result<Option<T>>,
@@ -21,7 +34,6 @@ pub fn until<T>(
         if let Some(value) = probe()? {
             return Ok(value);
         }
-        check_interrupt()?;
         if begun.elapsed() > limit {
             bail!("waited {} s in vain for {what}", limit.as_secs_f32());
         }
