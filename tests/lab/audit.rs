@@ -91,3 +91,10 @@ impl AuditDevice {
         block + "  }\n}\n"
     }
 }
+
+/// `request.id` of an audit entry, which may have a prefix before its `{`.
+pub fn request_id(line: &[u8]) -> Option<String> {
+    let start = line.iter().position(|&byte| byte == b'{')?;
+    let entry: serde_json::Value = serde_json::from_slice(&line[start..]).ok()?;
+    entry["request"]["id"].as_str().map(ToOwned::to_owned)
+}

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use tokio::runtime;
 use tokio::sync::watch;
 
-use crate::audit::Endpoint;
+use crate::audit::{self, Endpoint};
 use crate::netns::Namespace;
 
 mod listener;
@@ -201,6 +201,15 @@ impl LogServer {
             .connections
             .iter()
             .flat_map(|received| received.lines().map(<[u8]>::to_vec))
+            .collect()
+    }
+
+    /// The request ids of the audit entries that arrived whole: one for the request, one for its response.
+    pub fn request_ids(&self) -> Vec<String> {
+        let lines = self.lines();
+        lines
+            .iter()
+            .filter_map(|line| audit::request_id(line))
             .collect()
     }
 

@@ -94,3 +94,22 @@ pub fn fill(client: &Client) -> Result<Vec<Measured>> {
         begun.elapsed().as_secs_f32()
     )
 }
+
+/// `clients` at once, each sending `requests` one after the other on a connection of its own.
+pub fn load(client: &Client, clients: usize, requests: usize) -> Result<Vec<Measured>> {
+    let work = || -> Result<Vec<Measured>> {
+        let mut connection = client.connect()?;
+        (0..requests).map(|_| connection.get(BIG_REQUEST)).collect()
+    };
+    std::thread::scope(|scope| {
+        let started: Vec<_> = (0..clients).map(|_| scope.spawn(work)).collect();
+        let finished = started.into_iter().map(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        finished
+            .collect::<Result<Vec<_>>>()
+            .map(|each| each.concat())
+    })
+}
