@@ -6,6 +6,7 @@ use std::{
     fmt::Display,
     fs::File,
     io::{IsTerminal, Read, Seek, stderr},
+    path::Path,
     process::{Command, ExitStatus},
     thread::sleep,
     time::{Duration, Instant},
@@ -183,13 +184,24 @@ fn wait_limited(
     }
 }
 
+/// The program and what it is to do, without the options that nobody wants to read in an error.
 fn name(command: &Command) -> String {
-    format!("`{}`", command.get_program().to_string_lossy())
+    let program = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or_default();
+    let task = command
+        .get_args()
+        .find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
+    let words = [Some(program), task]
+        .into_iter()
+        .flatten()
+        .map(OsStr::to_string_lossy);
+    format!("`{}`", words.collect::<Vec<_>>().join(" "))
 }
 
-/// `program and its arguments: exit status 1`, for an error.
+/// `` `apt-get update` failed (exit status: 100) ``, for an error.
 pub fn failure(command: &Command, status: ExitStatus) -> String {
-    format!("`{}` failed ({status})", shown(command))
+    format!("{} failed ({status})", name(command))
 }
 
 /// A command as one would type it, without the environment.
@@ -234,7 +246,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .starts_with("waiting: `sleep` did not finish"),
+                .starts_with("waiting: `sleep 60` did not finish"),
             "{error}"
         );
     }
