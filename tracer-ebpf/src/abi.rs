@@ -16,7 +16,7 @@ pub enum Kind {
     Send = 0,
     /// The same, with the first bytes of what was sent: an [`EntryRecord`].
     Entry = 1,
-    /// A receive returned 0 or more bytes. `value`: its result.
+    /// A receive returned 0 or more bytes. `value`: its result; `extra`: the first byte, or [`UNKNOWN`].
     Receive = 2,
     /// TCP state change. `value`: old state << 8 | new state; `extra`: the socket's `sk_err`.
     State = 3,

@@ -6,7 +6,7 @@ use tracer_ebpf::abi::{ACCEPTED, ENTRY_BYTES, EntryRecord, IN_PROCESS, Kind, Rec
 use crate::{
     go,
     kernel::{Sock, tid},
-    maps::{EVENTS, LISTENING, LOST},
+    maps::{EVENTS, Known, LOST},
     regs::Regs,
     sockets,
 };
@@ -40,35 +40,28 @@ pub(crate) struct Report {
     pub(crate) wake: Wake,
 }
 
-/// Whether this is a connection from one of the server's clients.
 #[inline(always)]
-pub(crate) fn accepted(local_port: u16) -> bool {
-    LISTENING.get_ptr(local_port).is_some()
-}
-
-#[inline(always)]
-fn describe(sk: Sock, born: u64, report: &Report) -> Record {
+fn describe(sk: Sock, known: Known, report: &Report) -> Record {
     let (goid, parent_goid) = report.regs.map_or((0, 0), go::goroutine);
     let (local_addr, remote_addr) = sk.addresses();
-    let local_port = sk.local_port();
     let in_process = report.regs.is_some();
     Record {
         // SAFETY: no arguments.
         time: unsafe { bpf_ktime_get_ns() },
         sock: sk.0,
-        born,
+        born: known.born,
         goid,
         parent_goid,
         value: report.value,
         extra: report.extra,
         kind: report.kind as u16,
         flags: if in_process { IN_PROCESS } else { 0 }
-            | if accepted(local_port) { ACCEPTED } else { 0 },
+            | if known.accepted != 0 { ACCEPTED } else { 0 },
         tid: if in_process { tid() } else { 0 },
         fd: report.regs.map_or(-1, |r| r.arg(0) as i32),
         family: sk.family(),
         protocol: sk.protocol(),
-        local_port,
+        local_port: sk.local_port(),
         remote_port: sk.remote_port(),
         reserved: 0,
         local_addr,
@@ -88,31 +81,30 @@ fn count_loss(kind: Kind) {
 /// Sends a record about a socket that is the server's for sure: unknown ones become known.
 #[inline(always)]
 pub(crate) fn about(sk: Sock, report: &Report) {
-    let born = sockets::born_or_new(sk);
-    send(sk, born, report);
+    send(sk, sockets::known_or_new(sk), report);
 }
 
 /// Sends a record about a socket if it is known as the server's.
 #[inline(always)]
 pub(crate) fn about_known(sk: Sock, report: &Report) {
-    if let Some(born) = sockets::born(sk) {
-        send(sk, born, report);
+    if let Some(known) = sockets::known(sk) {
+        send(sk, known, report);
     }
 }
 
 #[inline(always)]
-fn send(sk: Sock, born: u64, report: &Report) {
+fn send(sk: Sock, known: Known, report: &Report) {
     let Some(mut slot) = EVENTS.reserve::<Record>(0) else {
         return count_loss(report.kind);
     };
-    slot.write(describe(sk, born, report));
+    slot.write(describe(sk, known, report));
     slot.submit(report.wake.flags());
 }
 
 /// Sends a record with the first bytes of the user buffer at `buffer`.
 #[inline(always)]
 pub(crate) fn with_bytes(sk: Sock, report: &Report, buffer: u64, len: u64) {
-    let born = sockets::born_or_new(sk);
+    let known = sockets::known_or_new(sk);
     let Some(mut slot) = EVENTS.reserve::<EntryRecord>(0) else {
         return count_loss(report.kind);
     };
@@ -121,7 +113,7 @@ pub(crate) fn with_bytes(sk: Sock, report: &Report, buffer: u64, len: u64) {
     // SAFETY: `entry` points to a reserved slot of this type; the helper writes at most
     // `ENTRY_BYTES` bytes into its `bytes`, and checks the user address itself.
     unsafe {
-        (&raw mut (*entry).record).write(describe(sk, born, report));
+        (&raw mut (*entry).record).write(describe(sk, known, report));
         let failed = read_user_raw((&raw mut (*entry).bytes).cast(), len, buffer as *const _) != 0;
         (&raw mut (*entry).len).write(if failed { 0 } else { len });
         (&raw mut (*entry).reserved).write(0);

@@ -35,11 +35,21 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 #[map]
 pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(KINDS, 0);
 
-/// Sockets of the traced server: kernel address -> time first seen. Packets are handled outside
-/// of the process, so this table is what says whose they are. LRU: a server with more open
-/// connections loses the idle ones first.
+/// One of the traced server's sockets.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Known {
+    /// `CLOCK_MONOTONIC` ns at which it was first seen.
+    pub(crate) born: u64,
+    /// 1 if a client opened it. Kept here, since a socket that closes forgets its port.
+    pub(crate) accepted: u64,
+}
+
+/// Sockets of the traced server, by kernel address. Packets are handled outside of the process, so
+/// this table is what says whose they are. LRU: a server with more open connections loses the
+/// idle ones first.
 #[map]
-pub(crate) static SOCKETS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1 << 16, 0);
+pub(crate) static SOCKETS: LruHashMap<u64, Known> = LruHashMap::with_max_entries(1 << 16, 0);
 
 /// TCP ports on which the server listens: connections on them are its clients'.
 #[map]

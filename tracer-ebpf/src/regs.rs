@@ -46,7 +46,10 @@ pub(crate) enum Call {
     Write,
     /// `writev`, `sendmsg`: the second argument points to vectors.
     WriteVector,
+    /// `read`, `recvfrom`: the second argument is the buffer.
     Read,
+    /// `recvmsg`.
+    ReadVector,
     Connect,
     Other,
 }
@@ -91,7 +94,8 @@ impl Regs {
         match self.reg(arch::NUMBER) {
             arch::WRITE | arch::SENDTO => Call::Write,
             arch::WRITEV | arch::SENDMSG => Call::WriteVector,
-            arch::READ | arch::RECVFROM | arch::RECVMSG => Call::Read,
+            arch::READ | arch::RECVFROM => Call::Read,
+            arch::RECVMSG => Call::ReadVector,
             arch::CONNECT => Call::Connect,
             _ => Call::Other,
         }

@@ -2,33 +2,45 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 
-use crate::{kernel::Sock, maps::SOCKETS};
+use crate::{
+    kernel::Sock,
+    maps::{Known, LISTENING, SOCKETS},
+};
 
-/// When the programs first saw this socket, if it is one of the server's.
+/// Whether the server listens on this port: connections on it are its clients'.
 #[inline(always)]
-pub(crate) fn born(sk: Sock) -> Option<u64> {
-    // SAFETY: the value is a plain integer, copied at once.
-    SOCKETS.get_ptr(sk.0).map(|born| unsafe { *born })
+pub(crate) fn listening(port: u16) -> bool {
+    LISTENING.get_ptr(port).is_some()
+}
+
+/// What is known of this socket, if it is one of the server's.
+#[inline(always)]
+pub(crate) fn known(sk: Sock) -> Option<Known> {
+    // SAFETY: the value is plain data, copied at once.
+    SOCKETS.get_ptr(sk.0).map(|known| unsafe { *known })
 }
 
 /// The same; a socket not seen before becomes one of the server's.
 #[inline(always)]
-pub(crate) fn born_or_new(sk: Sock) -> u64 {
-    match born(sk) {
-        Some(born) => born,
+pub(crate) fn known_or_new(sk: Sock) -> Known {
+    match known(sk) {
+        Some(known) => known,
         None => register(sk),
     }
 }
 
 /// A new socket, whatever was at this address before.
 #[inline(always)]
-pub(crate) fn register(sk: Sock) -> u64 {
-    // SAFETY: no arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
+pub(crate) fn register(sk: Sock) -> Known {
+    let known = Known {
+        // SAFETY: no arguments.
+        born: unsafe { bpf_ktime_get_ns() },
+        accepted: u64::from(listening(sk.local_port())),
+    };
     // An LRU table makes room by itself; if it fails all the same, the socket is new again at its
     // next call, which the agent can tell by `born`.
-    let _ = SOCKETS.insert(sk.0, now, 0);
-    now
+    let _ = SOCKETS.insert(sk.0, known, 0);
+    known
 }
 
 #[inline(always)]

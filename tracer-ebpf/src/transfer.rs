@@ -1,11 +1,13 @@
 //! What a send, a receive or a connect that returned tells, whichever probe saw it.
 
+use aya_ebpf::helpers::bpf_probe_read_user;
 use tracer_ebpf::abi::{Kind, UNKNOWN};
 
 use crate::{
     emit::{self, Report, Wake},
     kernel::Sock,
     regs::{Call, Regs},
+    sockets,
 };
 
 const EINPROGRESS: i64 = -115;
@@ -26,7 +28,7 @@ pub(crate) fn sent(sk: Sock, regs: Regs, result: i64) {
         wake: if fell_short { Wake::Now } else { Wake::Later },
     };
     // Answers to clients can be no audit entries, and are none of our business.
-    if buffer == 0 || emit::accepted(sk.local_port()) {
+    if buffer == 0 || sockets::listening(sk.local_port()) {
         return emit::about(sk, &report);
     }
     report.kind = Kind::Entry;
@@ -36,7 +38,7 @@ pub(crate) fn sent(sk: Sock, regs: Regs, result: i64) {
 /// A receive returned. Only client connections matter, and of them what arrived (or their end).
 #[inline(always)]
 pub(crate) fn received(sk: Sock, regs: Regs, result: i64) {
-    if result < 0 || !emit::accepted(sk.local_port()) {
+    if result < 0 || !sockets::listening(sk.local_port()) {
         return;
     }
     emit::about(
@@ -44,11 +46,21 @@ pub(crate) fn received(sk: Sock, regs: Regs, result: i64) {
         &Report {
             kind: Kind::Receive,
             value: result,
-            extra: 0,
+            extra: first_byte(regs, result),
             regs: Some(regs),
             wake: Wake::Later,
         },
     );
+}
+
+/// The first byte that was received: it tells a TLS handshake from a request.
+#[inline(always)]
+fn first_byte(regs: Regs, received: i64) -> u64 {
+    if received == 0 || regs.call() != Call::Read {
+        return UNKNOWN;
+    }
+    // SAFETY: the helper checks the address itself and fails on a bad one.
+    unsafe { bpf_probe_read_user(regs.arg(1) as *const u8) }.map_or(UNKNOWN, u64::from)
 }
 
 /// A connect returned. One that is under way or done is told by the socket's state changes.

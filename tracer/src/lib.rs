@@ -1,1 +1,15 @@
-//! Agent.
+//! The agent of vault-tracer: why Vault or OpenBao hangs on its audit devices.
+//!
+//! Data flows one way: probes -> ring buffer ([`source`]) -> [`decode`] -> [`event`] -> [`core`] ->
+//! findings -> [`sink`]. `ARCHITECTURE.md` walks one event through it.
+
+pub mod audit;
+pub mod cli;
+pub mod commands;
+pub mod core;
+pub mod decode;
+pub mod event;
+pub mod probe;
+pub mod sink;
+pub mod source;
+pub mod target;

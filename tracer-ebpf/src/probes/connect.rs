@@ -52,7 +52,7 @@ fn changed(ctx: &RawTracePointContext, sk: Sock, old: i32, new: i32) {
 
 #[inline(always)]
 fn accepted_by_target(sk: Sock) -> bool {
-    emit::accepted(sk.local_port()) && sk.netns() == NETNS.load()
+    sockets::listening(sk.local_port()) && sk.netns() == NETNS.load()
 }
 
 #[inline(always)]
@@ -70,7 +70,7 @@ fn report(sk: Sock, old: i32, new: i32) {
             } else {
                 None
             },
-            wake: if emit::accepted(sk.local_port()) {
+            wake: if sockets::listening(sk.local_port()) {
                 Wake::Later
             } else {
                 Wake::Now

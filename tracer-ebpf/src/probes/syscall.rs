@@ -29,7 +29,7 @@ fn returned(regs: Regs, result: i64) {
     };
     match call {
         Call::Write | Call::WriteVector => transfer::sent(sk, regs, result),
-        Call::Read => transfer::received(sk, regs, result),
+        Call::Read | Call::ReadVector => transfer::received(sk, regs, result),
         Call::Connect => transfer::connect_returned(sk, regs, result),
         Call::Other => {}
     }

@@ -1,0 +1,208 @@
+//! What was typed, to what it means.
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+
+use crate::event::{Device, Transport};
+
+/// Tells why Vault or OpenBao hangs on its audit devices.
+#[derive(Debug, Parser)]
+#[command(name = "vault-tracer", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Attach to a running server and report every hang as it ends
+    Trace(TraceArgs),
+    /// Report from a recording, offline and without root
+    Replay(ReplayArgs),
+}
+
+/// `vault-tracer trace`
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// Trace the server with this process ID
+    #[arg(long, value_name = "PID", conflicts_with = "process", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: Option<i32>,
+    /// Trace the server whose program has this name [default: the one running `vault` or `bao` server]
+    #[arg(long, value_name = "NAME")]
+    pub process: Option<String>,
+    /// Address of an audit device: host:port, [v6]:port or the path of a Unix socket; may be repeated
+    /// [default: recognised by the entries written to it]
+    #[arg(long, value_name = "ADDR", value_parser = device)]
+    pub audit: Vec<Device>,
+    /// Ignore stalls shorter than this
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration)]
+    pub threshold: Duration,
+    /// End after this time [default: at Ctrl-C]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Write every event to this file too, for `vault-tracer replay`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// How to see sends and receives [default: the best this kernel has]
+    #[arg(long, value_name = "WAY")]
+    pub probes: Option<Probes>,
+    /// Where findings go.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Say more on standard error
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+}
+
+/// `vault-tracer replay`
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// A file made with `vault-tracer trace --record`
+    pub recording: PathBuf,
+    /// Where findings go.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Where findings go.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// Write the trace to this file; `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Format of the trace [default: by the extension of the file, else jsonl]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// No report on the terminal
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Formats of the trace file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// JSON Lines, described in the README
+    Jsonl,
+}
+
+/// Ways to see sends and receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Probes {
+    /// Socket-layer tracepoints (Linux 6.3): other system calls pay nothing
+    Socket,
+    /// The system call tracepoint: every system call of the host pays about 0.1 us
+    Syscall,
+}
+
+impl Probes {
+    /// The name of the way in `probe::specs`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Probes::Socket => "socket",
+            Probes::Syscall => "syscall",
+        }
+    }
+}
+
+impl OutputArgs {
+    /// Stops at a file name that promises a format this version does not write.
+    pub fn check(&self) -> Result<()> {
+        let Some(path) = self.output.as_deref().filter(|_| self.format.is_none()) else {
+            return Ok(());
+        };
+        let name = path.to_string_lossy();
+        let promised = [".otlp.json", ".perfetto-trace", ".pftrace"]
+            .into_iter()
+            .find(|extension| name.ends_with(extension));
+        if let Some(extension) = promised {
+            bail!(
+                "{name}: this version does not write {extension} traces: name the file .jsonl or say --format jsonl"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether the trace takes standard output.
+    pub fn takes_stdout(&self) -> bool {
+        self.output.as_deref() == Some(Path::new("-"))
+    }
+}
+
+/// `100ms`, `30s`, `1m 30s`
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: SignedDuration = text
+        .parse()
+        .map_err(|_| "expected a time such as 100ms, 30s or 5m".to_owned())?;
+    Duration::try_from(parsed).map_err(|_| "a time cannot be negative".to_owned())
+}
+
+/// `host:port`, `[v6]:port` or a path
+fn device(text: &str) -> Result<Device> {
+    if text.starts_with(['/', '@']) {
+        return Ok(Device {
+            transport: Transport::Unix,
+            address: text.to_owned(),
+        });
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(Device::tcp(address));
+    }
+    let mut addresses = text
+        .to_socket_addrs()
+        .with_context(|| "expected host:port, [v6]:port or the path of a Unix socket")?;
+    let first = addresses.next().context("the name has no address")?;
+    Ok(Device::tcp(first))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn reads_times() {
+        assert_eq!(duration("100ms"), Ok(Duration::from_millis(100)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert!(duration("soon").is_err());
+        assert!(duration("-1s").is_err());
+    }
+
+    #[test]
+    fn reads_devices() {
+        let address = |text| device(text).map(|d| (d.transport, d.address)).ok();
+        let tcp = |text: &str| Some((Transport::Tcp, text.to_owned()));
+        assert_eq!(address("10.0.0.2:1515"), tcp("10.0.0.2:1515"));
+        assert_eq!(address("[fd00::2]:1515"), tcp("[fd00::2]:1515"));
+        assert_eq!(address("[::ffff:10.0.0.2]:1515"), tcp("10.0.0.2:1515"));
+        let path = Some((Transport::Unix, "/run/log.sock".to_owned()));
+        assert_eq!(address("/run/log.sock"), path);
+        assert_eq!(address("10.0.0.2"), None);
+    }
+
+    #[test]
+    fn refuses_formats_it_does_not_write() {
+        let output = |name: &str| OutputArgs {
+            output: Some(name.into()),
+            format: None,
+            quiet: false,
+        };
+        assert!(output("trace.jsonl").check().is_ok());
+        assert!(output("trace.otlp.json").check().is_err());
+        assert!(output("trace.pftrace").check().is_err());
+    }
+}

@@ -1,0 +1,17 @@
+//! What the agent can do, one file a command.
+
+mod outputs;
+mod replay;
+mod trace;
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command};
+
+/// Runs what was asked for.
+pub fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Trace(args) => trace::run(args),
+        Command::Replay(args) => replay::run(&args),
+    }
+}

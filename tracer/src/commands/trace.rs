@@ -1,0 +1,120 @@
+//! `vault-tracer trace`: attaches to a server and reports until told to stop.
+
+use anyhow::{Context, Result};
+use log::LevelFilter;
+use nix::sys::utsname;
+use tokio::runtime;
+use tracer_ebpf::abi::{ABSENT, GoLayout};
+
+use super::outputs::Outputs;
+use crate::{
+    cli::TraceArgs,
+    event::{Nanos, Session},
+    probe::{
+        attach::{self, Attached, Facts},
+        layout::KernelTypes,
+        privilege,
+    },
+    sink::{Worker, line_file::LineFile, recording::Recording},
+    target::{self, Target, find::Selector, sockets},
+};
+
+mod clock;
+mod live;
+
+pub(super) fn run(args: TraceArgs) -> Result<()> {
+    log_to_stderr(&args);
+    privilege::check()?;
+    let target = find(&args)?;
+    let outputs = Outputs::open(&args.output)?;
+    let recording = args.record.as_deref().map(LineFile::create).transpose()?;
+    let recording = recording.map(|file| Worker::spawn(Recording(file)));
+    let kernel = KernelTypes::of_this_kernel()?;
+    let facts = facts(&target, &kernel)?;
+    let way = args.probes.map(crate::cli::Probes::name);
+    let (attached, ring) = attach::attach(&facts, way)?;
+    let session = session(&args, &target, &attached)?;
+    let quiet = args.output.quiet;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    runtime.block_on(live::Live {
+        core: crate::core::Core::new(),
+        outputs,
+        recording,
+        attached,
+        pid: target.pid,
+        limit: args.duration,
+        quiet,
+    }
+    .run(session, ring, kernel.drop_reasons))
+}
+
+fn log_to_stderr(args: &TraceArgs) {
+    let level = match (args.verbose, args.output.quiet) {
+        (true, _) => LevelFilter::Debug,
+        (_, true) => LevelFilter::Error,
+        _ => LevelFilter::Warn,
+    };
+    env_logger::Builder::new()
+        .filter_level(level.min(LevelFilter::Warn))
+        .filter_module("tracer", level)
+        // What the programs in the kernel say comes under their own crate's name.
+        .filter_module("tracer_ebpf", level)
+        .format(|out, record| {
+            use std::io::Write;
+            let level = record.level().as_str().to_lowercase();
+            writeln!(out, "vault-tracer: {level}: {}", record.args())
+        })
+        .init();
+}
+
+fn find(args: &TraceArgs) -> Result<Target> {
+    let selector = match (&args.pid, &args.process) {
+        (Some(pid), _) => Selector::Pid(*pid),
+        (None, Some(name)) => Selector::Name(name.clone()),
+        (None, None) => Selector::Auto,
+    };
+    let target = Target::inspect(&target::find::find(&selector)?)?;
+    for warning in &target.go.warnings {
+        log::warn!("{warning}");
+    }
+    Ok(target)
+}
+
+fn facts(target: &Target, kernel: &KernelTypes) -> Result<Facts> {
+    let listening = sockets::open_sockets(target.pid)?
+        .into_iter()
+        .filter(|socket| socket.listening)
+        .filter_map(|socket| socket.local)
+        .map(|local| local.port())
+        .collect();
+    let go = target.go.layout;
+    Ok(Facts {
+        tgid: target.pid.unsigned_abs(),
+        netns: u32::try_from(target.netns).unwrap_or(0),
+        kernel: kernel.layout,
+        go: GoLayout {
+            goid: go.map_or(ABSENT, |go| go.goid),
+            parent_goid: go.and_then(|go| go.parent_goid).unwrap_or(ABSENT),
+        },
+        listening,
+    })
+}
+
+fn session(args: &TraceArgs, target: &Target, attached: &Attached) -> Result<Session> {
+    let kernel = utsname::uname().context("cannot ask for the kernel's version")?;
+    Ok(Session {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: target.pid,
+        exe: target.exe.display().to_string(),
+        kernel: kernel.release().to_string_lossy().into_owned(),
+        go_version: target.go.version.clone(),
+        began: clock::monotonic(),
+        wall_offset: clock::wall_offset(),
+        probes: attached.probes.clone(),
+        declared: args.audit.clone(),
+        threshold: Nanos::try_from(args.threshold.as_nanos()).unwrap_or(Nanos::MAX),
+    })
+}

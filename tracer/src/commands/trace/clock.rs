@@ -1,0 +1,20 @@
+//! The clocks. Nobody else reads them.
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::event::Nanos;
+
+/// `CLOCK_MONOTONIC`, the clock of the kernel's records, ns.
+pub(super) fn monotonic() -> Nanos {
+    read(ClockId::CLOCK_MONOTONIC).unsigned_abs()
+}
+
+/// `CLOCK_REALTIME` - `CLOCK_MONOTONIC`, ns.
+pub(super) fn wall_offset() -> i64 {
+    read(ClockId::CLOCK_REALTIME) - read(ClockId::CLOCK_MONOTONIC)
+}
+
+fn read(clock: ClockId) -> i64 {
+    // Fails only for clocks that do not exist.
+    clock_gettime(clock).map_or(0, |time| time.tv_sec() * 1_000_000_000 + time.tv_nsec())
+}

@@ -1,0 +1,156 @@
+//! What the core finds out. Sinks turn findings into lines, records or spans; no finding knows how.
+
+use std::net::SocketAddr;
+
+use super::{
+    cause::Cause,
+    operation::{Evidence, Op, Outcome},
+    request::Tie,
+};
+use crate::audit::entry::EntryHead;
+use crate::event::{Device, Nanos, Session};
+
+/// One result of a trace.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finding {
+    /// The trace began.
+    Session(Session),
+    /// A device held up a request.
+    Hang(Hang),
+    /// A device failed fast.
+    Refusal(Refusal),
+    /// Something the operator should know or do.
+    Warning(String),
+    /// The trace is over.
+    Summary(Summary),
+}
+
+/// One audit device held up one client request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hang {
+    /// First sign of the first stall.
+    pub start: Nanos,
+    /// End of the last stall.
+    pub end: Nanos,
+    /// Sum of the stalls, ns.
+    pub duration: Nanos,
+    /// Which device.
+    pub device: Device,
+    /// Which request.
+    pub request: RequestInfo,
+    /// What it waited for, in order.
+    pub stalls: Vec<Stall>,
+}
+
+impl Hang {
+    /// Why: what made the first stall, since what follows is its consequence.
+    pub fn cause(&self) -> Cause {
+        self.stalls.first().map_or(Cause::Unknown, |stall| stall.cause)
+    }
+}
+
+/// One wait within a hang.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stall {
+    /// What was asked of the socket.
+    pub op: Op,
+    /// For which of the request's two entries.
+    pub phase: Phase,
+    /// First sign of waiting.
+    pub start: Nanos,
+    /// How long, ns.
+    pub duration: Nanos,
+    /// How it ended; `None` where the trace ended first.
+    pub outcome: Option<Outcome>,
+    /// A positive errno.
+    pub errno: Option<i32>,
+    /// Why.
+    pub cause: Cause,
+    /// What shows it.
+    pub evidence: Evidence,
+}
+
+/// The server writes one entry before it works on a request and one before it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Before the work.
+    Request,
+    /// Before the answer.
+    Response,
+}
+
+impl Phase {
+    /// As the trace spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Request => "request",
+            Phase::Response => "response",
+        }
+    }
+}
+
+/// A request, as far as known.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RequestInfo {
+    /// `request.id` of its audit entries.
+    pub id: Option<String>,
+    /// `read`, `update`, ...
+    pub operation: Option<String>,
+    /// `sys/mounts`, ...
+    pub path: Option<String>,
+    /// The client's end of its connection to the server.
+    pub client: Option<SocketAddr>,
+    /// "1.1" for one request at a time on a connection, "2" for several.
+    pub http_version: Option<&'static str>,
+    /// First sign of it.
+    pub start: Nanos,
+    /// To the answer, or to its last sign of life, ns.
+    pub duration: Nanos,
+    /// Whether `duration` is only what could be seen.
+    pub lower_bound: bool,
+    /// How the stall is tied to it.
+    pub tie: Option<Tie>,
+}
+
+impl RequestInfo {
+    /// Takes what an audit entry of this request says.
+    pub fn learn(&mut self, entry: &EntryHead) {
+        self.id.clone_from(&entry.id);
+        self.operation.clone_from(&entry.operation);
+        self.path.clone_from(&entry.path);
+    }
+}
+
+/// A device that failed fast.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// Which device.
+    pub device: Device,
+    /// Which request met it.
+    pub request: RequestInfo,
+    /// When it first failed.
+    pub start: Nanos,
+    /// All failed operations of this request together, ns.
+    pub duration: Nanos,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Totals of a trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// When it ended.
+    pub end: Nanos,
+    /// Client requests seen to be answered.
+    pub requests: u64,
+    /// Entries written to audit sockets.
+    pub audit_writes: u64,
+    /// Hangs found.
+    pub hangs: u64,
+    /// Requests that met a device that failed fast.
+    pub refusals: u64,
+    /// Events seen.
+    pub events: u64,
+    /// Records lost in the kernel, since the ring buffer was full.
+    pub events_lost: u64,
+}

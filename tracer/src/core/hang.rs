@@ -1,0 +1,192 @@
+//! From what a finished request did on audit devices to hangs and refusals.
+
+use super::{
+    cause::Cause,
+    finding::{Hang, Phase, Refusal, RequestInfo, Stall},
+    operation::{Op, Operation, Outcome},
+    request::Request,
+};
+use crate::{
+    audit::entry::EntryKind,
+    event::{Device, Nanos},
+};
+
+/// A wait this short that came to a good end is how networks work, ns.
+const INSTANT: Nanos = 1_000_000;
+
+/// The server tries each entry twice: what it has, then a new connection
+/// (`builtin/audit/socket/backend.go`, `LogRequest`).
+const ATTEMPTS: u32 = 2;
+
+/// What one device did to one request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// It held it up.
+    Hang(Hang),
+    /// It failed fast.
+    Refusal(Refusal),
+}
+
+impl Verdict {
+    /// Which device.
+    pub fn device(&self) -> &Device {
+        match self {
+            Verdict::Hang(hang) => &hang.device,
+            Verdict::Refusal(refusal) => &refusal.device,
+        }
+    }
+
+    /// Which request.
+    pub fn request_mut(&mut self) -> &mut RequestInfo {
+        match self {
+            Verdict::Hang(hang) => &mut hang.request,
+            Verdict::Refusal(refusal) => &mut refusal.request,
+        }
+    }
+}
+
+/// Judges each device that the request used.
+pub fn judge(request: &Request, threshold: Nanos) -> Vec<Verdict> {
+    devices(request)
+        .into_iter()
+        .filter_map(|device| judge_device(request, &device, threshold))
+        .collect()
+}
+
+fn devices(request: &Request) -> Vec<Device> {
+    let mut devices: Vec<Device> = Vec::new();
+    for operation in &request.operations {
+        if !devices.contains(&operation.device) {
+            devices.push(operation.device.clone());
+        }
+    }
+    devices
+}
+
+fn judge_device(request: &Request, device: &Device, threshold: Nanos) -> Option<Verdict> {
+    let stalls = stalls(request, device);
+    let duration = stalls.iter().map(|stall| stall.duration).sum();
+    let first = stalls.first()?;
+    if duration >= threshold {
+        let last = stalls.iter().map(|s| s.start + s.duration).max();
+        return Some(Verdict::Hang(Hang {
+            start: first.start,
+            end: last.unwrap_or(first.start),
+            duration,
+            device: device.clone(),
+            request: describe(request),
+            stalls,
+        }));
+    }
+    let failed = stalls.iter().find(|stall| stall.failed())?;
+    Some(Verdict::Refusal(Refusal {
+        device: device.clone(),
+        request: describe(request),
+        start: failed.start,
+        duration,
+        cause: failed.cause,
+    }))
+}
+
+impl Stall {
+    fn failed(&self) -> bool {
+        !matches!(self.outcome, Some(Outcome::Ok) | None)
+    }
+}
+
+/// The waits of this request on this device, each with the entry it was for.
+fn stalls(request: &Request, device: &Device) -> Vec<Stall> {
+    let mut progress = Progress::default();
+    let mut stalls = Vec::new();
+    for (index, operation) in request.operations.iter().enumerate() {
+        let answering = answers(&request.operations[..index]);
+        if operation.device != *device {
+            continue;
+        }
+        let phase = progress.phase_of(operation, answering);
+        if operation.failed() || operation.duration() >= INSTANT {
+            stalls.push(stall(operation, phase));
+        }
+    }
+    stalls
+}
+
+fn stall(operation: &Operation, phase: Phase) -> Stall {
+    Stall {
+        op: operation.op,
+        phase,
+        start: operation.start,
+        duration: operation.duration(),
+        outcome: operation.outcome,
+        errno: operation.errno,
+        cause: Cause::of(operation),
+        evidence: operation.evidence.clone(),
+    }
+}
+
+/// Whether an entry about the answer was written before.
+fn answers(before: &[Operation]) -> bool {
+    before
+        .iter()
+        .filter_map(|operation| operation.entry.as_ref())
+        .any(|entry| entry.kind == Some(EntryKind::Response))
+}
+
+/// How far a request is with its two entries on one device.
+#[derive(Default)]
+struct Progress {
+    entries: u32,
+    failures: u32,
+}
+
+impl Progress {
+    /// The entry that this operation is for: what it says itself, else what was seen on another
+    /// device, else what the attempts so far leave.
+    fn phase_of(&mut self, operation: &Operation, answering: bool) -> Phase {
+        let said = operation.entry.as_ref().and_then(|entry| entry.kind);
+        if said == Some(EntryKind::Response) || answering {
+            self.next_entry_is(1);
+        }
+        let phase = if self.entries == 0 {
+            Phase::Request
+        } else {
+            Phase::Response
+        };
+        self.take(operation);
+        phase
+    }
+
+    fn next_entry_is(&mut self, entry: u32) {
+        if self.entries < entry {
+            self.entries = entry;
+            self.failures = 0;
+        }
+    }
+
+    fn take(&mut self, operation: &Operation) {
+        if operation.failed() {
+            self.failures += 1;
+        }
+        let written = operation.op == Op::Write && operation.outcome == Some(Outcome::Ok);
+        if written || self.failures == ATTEMPTS {
+            self.next_entry_is(self.entries + 1);
+        }
+    }
+}
+
+fn describe(request: &Request) -> RequestInfo {
+    let entry = request.entry();
+    RequestInfo {
+        id: entry.and_then(|e| e.id.clone()),
+        operation: entry.and_then(|e| e.operation.clone()),
+        path: entry.and_then(|e| e.path.clone()),
+        client: request.client,
+        http_version: request
+            .client
+            .map(|_| if request.multiplexed { "2" } else { "1.1" }),
+        start: request.start,
+        duration: request.end.saturating_sub(request.start),
+        lower_bound: !request.whole,
+        tie: request.tie,
+    }
+}

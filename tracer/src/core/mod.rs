@@ -1,0 +1,233 @@
+//! The pure core: events in, findings out. No I/O, no clock, no failure: what it knows of time comes
+//! with the events, and what it wants to know it asks ([`Question`]) and is answered by a further
+//! event. So every trace can be replayed.
+
+pub mod cause;
+pub mod finding;
+pub mod hang;
+pub mod operation;
+pub mod request;
+pub mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    mem,
+};
+
+use self::{
+    finding::{Finding, Summary},
+    hang::Verdict,
+    operation::Operation,
+    request::{Request, Requests},
+    socket::{Change, Sockets},
+};
+use crate::{
+    audit::entry::EntryHead,
+    event::{Device, Event, Nanos, Session, What},
+};
+
+/// Questions about requests that were merely refused, under way at once: their number has no bound
+/// of its own, where hangs come one in two seconds.
+const QUESTIONS: usize = 16;
+
+/// What the core wants to know and cannot see: which entry a request wrote to an audit file. The
+/// answer is a [`What::EntryFound`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Names the question in its answer.
+    pub id: u64,
+    /// The client's port, which the entry bears.
+    pub client_port: u16,
+    /// `CLOCK_REALTIME` ns since the epoch before which the entry cannot have been written.
+    pub not_before: i64,
+    /// The same, after which.
+    pub not_after: i64,
+}
+
+/// What one event led to.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// Results.
+    pub findings: Vec<Finding>,
+    /// Questions to answer.
+    pub questions: Vec<Question>,
+}
+
+/// All that is known of the trace so far.
+#[derive(Debug, Default)]
+pub struct Core {
+    session: Session,
+    sockets: Sockets,
+    requests: Requests,
+    devices: HashSet<Device>,
+    warned: HashSet<Device>,
+    /// Verdicts that wait for the answer to a question.
+    pending: BTreeMap<u64, Vec<Verdict>>,
+    questions: u64,
+    totals: Summary,
+    step: Step,
+}
+
+impl Core {
+    /// Knows nothing; the first event is to be the session.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one event.
+    pub fn on(&mut self, event: &Event) -> Step {
+        match &event.what {
+            What::Session(session) => self.begin(session),
+            What::Tick => self.expire(event.at),
+            What::EntryFound { question, entry } => self.answered(*question, entry.as_ref()),
+            What::Lost { records, .. } => self.totals.events_lost += records,
+            What::End => self.end(event.at),
+            _ => self.observe(event),
+        }
+        mem::take(&mut self.step)
+    }
+
+    fn begin(&mut self, session: &Session) {
+        self.devices.extend(session.declared.iter().cloned());
+        self.session = session.clone();
+        self.find(Finding::Session(session.clone()));
+    }
+
+    fn observe(&mut self, event: &Event) {
+        self.totals.events += 1;
+        match self.sockets.on(event) {
+            Some(Change::Began(by)) => self.requests.waits(event.at, by),
+            Some(Change::Ended(operation)) => self.did(*operation, true),
+            Some(Change::Done(operation)) => self.did(*operation, false),
+            None => {}
+        }
+        if let Some(request) = self.requests.on(event) {
+            self.finish(&request);
+        }
+    }
+
+    fn did(&mut self, operation: Operation, waited: bool) {
+        if operation.entry.is_some() {
+            self.totals.audit_writes += 1;
+            self.devices.insert(operation.device.clone());
+        }
+        let matters = self.devices.contains(&operation.device) || operation.failed();
+        if waited || matters {
+            self.requests.did(operation, waited);
+        }
+    }
+
+    fn expire(&mut self, now: Nanos) {
+        for request in self.requests.expire(now) {
+            self.finish(&request);
+        }
+    }
+
+    /// Judges a request of which nothing more is to be expected.
+    fn finish(&mut self, request: &Request) {
+        let mut verdicts = hang::judge(request, self.session.threshold);
+        let unknown: Vec<_> = verdicts
+            .extract_if(.., |verdict| !self.devices.contains(verdict.device()))
+            .collect();
+        for verdict in unknown {
+            self.suspect(&verdict);
+        }
+        match self.question(request, &verdicts) {
+            Some(question) => {
+                self.pending.insert(question.id, verdicts);
+                self.step.questions.push(question);
+            }
+            None => self.report(verdicts),
+        }
+    }
+
+    /// Something a client's request waited for, of which nobody said that it is an audit device.
+    fn suspect(&mut self, verdict: &Verdict) {
+        let Verdict::Hang(hang) = verdict else { return };
+        if hang.request.client.is_none() || !self.warned.insert(hang.device.clone()) {
+            return;
+        }
+        let Device { address, .. } = &hang.device;
+        self.find(Finding::Warning(format!(
+            "a client's request waited {:.2} s for {}, to which no audit entry has been seen written yet; if it is an audit device, say so: --audit {address}",
+            seconds(hang.duration), hang.device
+        )));
+    }
+
+    fn question(&mut self, request: &Request, verdicts: &[Verdict]) -> Option<Question> {
+        let known = request.entry().is_some_and(|entry| entry.id.is_some());
+        let hangs = verdicts.iter().any(|v| matches!(v, Verdict::Hang(_)));
+        if known || verdicts.is_empty() || !(hangs || self.pending.len() < QUESTIONS) {
+            return None;
+        }
+        let client_port = request.client?.port();
+        self.questions += 1;
+        Some(Question {
+            id: self.questions,
+            client_port,
+            not_before: self.wall(request.start),
+            not_after: self.wall(request.end),
+        })
+    }
+
+    fn wall(&self, at: Nanos) -> i64 {
+        self.session.wall_offset.saturating_add_unsigned(at)
+    }
+
+    fn answered(&mut self, question: u64, entry: Option<&EntryHead>) {
+        let mut verdicts = self.pending.remove(&question).unwrap_or_default();
+        if let Some(entry) = entry {
+            for verdict in &mut verdicts {
+                verdict.request_mut().learn(entry);
+            }
+        }
+        self.report(verdicts);
+    }
+
+    fn report(&mut self, verdicts: Vec<Verdict>) {
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Hang(hang) => {
+                    self.totals.hangs += 1;
+                    self.find(Finding::Hang(hang));
+                }
+                Verdict::Refusal(refusal) => {
+                    self.totals.refusals += 1;
+                    self.find(Finding::Refusal(refusal));
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, at: Nanos) {
+        for operation in self.sockets.end(at) {
+            self.did(operation, true);
+        }
+        for request in self.requests.end() {
+            let verdicts = hang::judge(&request, self.session.threshold);
+            self.report(
+                verdicts
+                    .into_iter()
+                    .filter(|verdict| self.devices.contains(verdict.device()))
+                    .collect(),
+            );
+        }
+        for (_, verdicts) in mem::take(&mut self.pending) {
+            self.report(verdicts);
+        }
+        self.totals.end = at;
+        self.totals.requests = self.requests.seen();
+        self.find(Finding::Summary(self.totals.clone()));
+    }
+
+    fn find(&mut self, finding: Finding) {
+        self.step.findings.push(finding);
+    }
+}
+
+/// For people.
+pub fn seconds(duration: Nanos) -> f64 {
+    duration as f64 / 1e9
+}

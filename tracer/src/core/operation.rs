@@ -1,0 +1,118 @@
+//! One operation of the server on a socket it opened: a connect or a write, from its first sign of
+//! waiting to its outcome.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    audit::entry::EntryHead,
+    event::{Actor, Device, Nanos, SocketId},
+};
+
+/// What was asked of the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// A TCP connection.
+    Connect,
+    /// One entry, in as many system calls as it took.
+    Write,
+}
+
+impl Op {
+    /// As the trace spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Op::Connect => "connect",
+            Op::Write => "write",
+        }
+    }
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done.
+    Ok,
+    /// The server gave up waiting and closed the socket, or TCP itself timed out.
+    Timeout,
+    /// The peer's host refused the connection.
+    Refused,
+    /// The peer reset the connection.
+    Reset,
+    /// Another error.
+    Error,
+}
+
+impl Outcome {
+    /// As the trace spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Timeout => "timeout",
+            Outcome::Refused => "refused",
+            Outcome::Reset => "reset",
+            Outcome::Error => "error",
+        }
+    }
+}
+
+/// A connect or a write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operation {
+    /// The socket.
+    pub socket: SocketId,
+    /// Where it leads.
+    pub device: Device,
+    /// What was asked.
+    pub op: Op,
+    /// Who asked.
+    pub by: Actor,
+    /// First sign of waiting; for what never waited, when it was done.
+    pub start: Nanos,
+    /// When it ended; for one that never did, when the trace ended.
+    pub end: Nanos,
+    /// How it ended; `None` where the trace ended first.
+    pub outcome: Option<Outcome>,
+    /// What the last system call or the socket said, a positive errno.
+    pub errno: Option<i32>,
+    /// What the network was seen doing meanwhile.
+    pub evidence: Evidence,
+    /// The audit entry that was being written, where it was seen.
+    pub entry: Option<EntryHead>,
+}
+
+impl Operation {
+    /// How long the server waited, ns.
+    pub fn duration(&self) -> Nanos {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// Whether it came to nothing.
+    pub fn failed(&self) -> bool {
+        !matches!(self.outcome, Some(Outcome::Ok) | None)
+    }
+}
+
+/// What was seen of a socket's packets while an operation waited. Absent counts are zero: the
+/// probes saw none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// SYNs sent again.
+    pub syn_retransmits: u32,
+    /// Data segments sent again.
+    pub retransmits: u32,
+    /// Packets that this host's kernel dropped, by reason.
+    pub drops: BTreeMap<String, u32>,
+}
+
+impl Evidence {
+    /// Packets that this host's kernel dropped.
+    pub fn dropped(&self) -> u32 {
+        self.drops.values().sum()
+    }
+
+    /// The reason most packets were dropped for.
+    pub fn drop_reason(&self) -> Option<&str> {
+        let most = self.drops.iter().max_by_key(|(_, count)| **count)?;
+        Some(most.0)
+    }
+}

@@ -1,0 +1,448 @@
+//! The core on made-up stories: each hang beside its negative twin, the same delay for another reason.
+
+use std::net::SocketAddr;
+
+use super::{
+    Core, Question,
+    cause::Cause,
+    finding::{Finding, Hang, Phase, Summary},
+    operation::{Op, Outcome},
+    request::Tie,
+};
+use crate::{
+    audit::entry::{EntryHead, EntryKind},
+    event::{Actor, Device, Event, Nanos, Session, Socket, SocketId, TcpState, Transport, What},
+};
+
+const MS: Nanos = 1_000_000;
+const S: Nanos = 1_000 * MS;
+const EAGAIN: i64 = -11;
+const LOG: &str = "10.77.0.2:1515";
+const CLIENT: &str = "127.0.0.1:50222";
+
+/// Events in the making, with a clock of their own.
+struct Story {
+    now: Nanos,
+    core: Core,
+    findings: Vec<Finding>,
+    questions: Vec<Question>,
+}
+
+impl Story {
+    fn new() -> Self {
+        let mut story = Self {
+            now: 1_000 * S,
+            core: Core::new(),
+            findings: Vec::new(),
+            questions: Vec::new(),
+        };
+        story.happens(What::Session(Session {
+            threshold: 100 * MS,
+            ..Session::default()
+        }));
+        story.findings.clear();
+        story
+    }
+
+    fn happens(&mut self, what: What) -> &mut Self {
+        let step = self.core.on(&Event { at: self.now, what });
+        self.findings.extend(step.findings);
+        self.questions.extend(step.questions);
+        self
+    }
+
+    fn after(&mut self, time: Nanos) -> &mut Self {
+        self.now += time;
+        self
+    }
+
+    fn requested(&mut self, goid: u64) -> &mut Self {
+        self.happens(What::Receive {
+            socket: client_socket(goid),
+            by: goroutine(goid),
+            bytes: 100,
+            handshake: false,
+        })
+    }
+
+    fn answered(&mut self, goid: u64) -> &mut Self {
+        self.sends(client_socket(goid), goid, (500, 500), None)
+    }
+
+    fn sends(
+        &mut self,
+        socket: Socket,
+        goid: u64,
+        (result, requested): (i64, u64),
+        entry: Option<EntryHead>,
+    ) -> &mut Self {
+        self.happens(What::Send {
+            socket,
+            by: goroutine(goid),
+            result,
+            requested: Some(requested),
+            entry,
+        })
+    }
+
+    /// A whole entry, taken by the send buffer at once.
+    fn logs(&mut self, socket: u64, goid: u64, kind: EntryKind) -> &mut Self {
+        self.sends(log_socket(socket), goid, (900, 900), Some(entry(kind)))
+    }
+
+    fn state(&mut self, socket: Socket, goid: u64, old: TcpState, new: TcpState) -> &mut Self {
+        self.happens(What::State {
+            socket,
+            by: Some(goroutine(goid)),
+            old,
+            new,
+            errno: 0,
+        })
+    }
+
+    fn connects(&mut self, socket: u64, goid: u64) -> &mut Self {
+        self.state(log_socket(socket), goid, TcpState::Close, TcpState::SynSent)
+    }
+
+    fn gives_up_connecting(&mut self, socket: u64, goid: u64) -> &mut Self {
+        self.state(log_socket(socket), goid, TcpState::SynSent, TcpState::Close)
+    }
+
+    fn gives_up_writing(&mut self, socket: u64, goid: u64) -> &mut Self {
+        self.state(log_socket(socket), goid, TcpState::Established, TcpState::FinWait1)
+    }
+
+    /// Two dials of 2 s, as one entry on a device that is not connected.
+    fn dials_twice(&mut self, first_socket: u64, goid: u64) -> &mut Self {
+        for socket in first_socket..first_socket + 2 {
+            self.connects(socket, goid);
+            self.after(2 * S).gives_up_connecting(socket, goid);
+        }
+        self
+    }
+
+    fn hangs(&self) -> Vec<&Hang> {
+        let hang = |finding| match finding {
+            &Finding::Hang(ref hang) => Some(hang),
+            _ => None,
+        };
+        self.findings.iter().filter_map(hang).collect()
+    }
+
+    fn summary(&mut self) -> Summary {
+        self.happens(What::End);
+        match self.findings.pop() {
+            Some(Finding::Summary(summary)) => summary,
+            other => panic!("the last finding is {other:?}"),
+        }
+    }
+}
+
+fn goroutine(goid: u64) -> Actor {
+    Actor {
+        tid: 7,
+        goid: Some(goid),
+        parent: Some(1),
+    }
+}
+
+fn socket(born: Nanos, accepted: bool, remote: &str) -> Socket {
+    Socket {
+        id: SocketId { born, slot: 0 },
+        fd: Some(9),
+        accepted,
+        transport: Transport::Tcp,
+        local: None,
+        remote: Some(remote.parse().expect("an address")),
+    }
+}
+
+fn log_socket(number: u64) -> Socket {
+    socket(number, false, LOG)
+}
+
+fn client_socket(goid: u64) -> Socket {
+    let mut address: SocketAddr = CLIENT.parse().expect("an address");
+    address.set_port(50_000 + goid as u16);
+    socket(10_000 + goid, true, &address.to_string())
+}
+
+fn entry(kind: EntryKind) -> EntryHead {
+    EntryHead {
+        kind: Some(kind),
+        id: Some("id-1".to_owned()),
+        operation: Some("read".to_owned()),
+        path: Some("sys/mounts".to_owned()),
+        ..EntryHead::default()
+    }
+}
+
+/// What an operator reads: `write 2.0, connect 2.0 | connect 2.0, connect 2.0`.
+fn chain(hang: &Hang) -> String {
+    let phase = |phase| {
+        let of_phase = hang.stalls.iter().filter(|stall| stall.phase == phase);
+        let links: Vec<_> = of_phase
+            .map(|s| format!("{} {:.1}", s.op.name(), super::seconds(s.duration)))
+            .collect();
+        links.join(", ")
+    };
+    format!("{} | {}", phase(Phase::Request), phase(Phase::Response))
+}
+
+/// The request that meets the full buffer, up to its answer.
+fn classic(story: &mut Story) {
+    story.requested(20).after(MS);
+    story.sends(log_socket(1), 20, (EAGAIN, 900), Some(entry(EntryKind::Request)));
+    story.after(2 * S).gives_up_writing(1, 20);
+    story.connects(2, 20).after(2 * S).gives_up_connecting(2, 20);
+    story.dials_twice(3, 20).after(MS).answered(20);
+}
+
+#[test]
+fn a_full_buffer_and_then_silence_make_eight_seconds() {
+    let mut story = Story::new();
+    classic(&mut story);
+    let hangs = story.hangs();
+    assert_eq!(hangs.len(), 1);
+    let hang = hangs[0];
+    assert_eq!(chain(hang), "write 2.0, connect 2.0 | connect 2.0, connect 2.0");
+    assert_eq!(hang.duration, 8 * S);
+    assert_eq!(hang.device, Device::tcp(LOG.parse().expect("an address")));
+    assert_eq!(hang.request.id.as_deref(), Some("id-1"));
+    assert_eq!(hang.request.client.map(|c| c.port()), Some(50_020));
+    assert_eq!(hang.request.tie, Some(Tie::Goroutine));
+    assert_eq!(hang.request.duration, 8 * S + 2 * MS);
+    assert!(!hang.request.lower_bound);
+    assert!(hang.stalls.iter().all(|s| s.outcome == Some(Outcome::Timeout)));
+}
+
+#[test]
+fn a_request_that_waits_as_long_for_something_else_is_no_hang() {
+    let mut story = Story::new();
+    story.requested(20).after(MS).logs(1, 20, EntryKind::Request);
+    story.after(8 * S).logs(1, 20, EntryKind::Response).answered(20);
+    assert!(story.hangs().is_empty());
+    assert_eq!(story.summary().requests, 1);
+}
+
+#[test]
+fn another_goroutine_that_waits_for_another_peer_is_not_blamed_on_the_request() {
+    let mut story = Story::new();
+    let peer = || socket(77, false, "10.77.0.9:8201");
+    story.requested(20).logs(1, 20, EntryKind::Request);
+    story.state(peer(), 99, TcpState::Close, TcpState::SynSent);
+    story.after(2 * S).state(peer(), 99, TcpState::SynSent, TcpState::Close);
+    story.logs(1, 20, EntryKind::Response).answered(20);
+    story.after(10 * S).happens(What::Tick);
+    assert!(story.findings.is_empty(), "{:?}", story.findings);
+}
+
+/// Makes the device known, as a server's earlier entries do.
+fn known_device(story: &mut Story) {
+    story.requested(5).logs(1, 5, EntryKind::Request);
+    story.logs(1, 5, EntryKind::Response).answered(5);
+    story.findings.clear();
+}
+
+#[test]
+fn later_requests_dial_four_times_and_are_named_by_another_device() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).dials_twice(2, 20).dials_twice(4, 20).answered(20);
+    assert!(story.findings.is_empty(), "waits for the answer to a question");
+    let question = story.questions.pop().expect("a question");
+    assert_eq!(question.client_port, 50_020);
+    story.happens(What::EntryFound {
+        question: question.id,
+        entry: Some(entry(EntryKind::Response)),
+    });
+    let hang = story.hangs()[0];
+    assert_eq!(chain(hang), "connect 2.0, connect 2.0 | connect 2.0, connect 2.0");
+    assert_eq!(hang.request.id.as_deref(), Some("id-1"));
+    assert_eq!(hang.cause(), Cause::SynUnanswered);
+}
+
+#[test]
+fn what_was_not_found_stays_absent() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).dials_twice(2, 20).answered(20);
+    let question = story.questions[0].id;
+    story.happens(What::EntryFound {
+        question,
+        entry: None,
+    });
+    assert_eq!(story.hangs()[0].request.id, None);
+}
+
+#[test]
+fn an_entry_on_another_device_says_which_phase_it_is() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    let other = || socket(50, false, "10.77.0.3:1515");
+    story.requested(20);
+    story.sends(other(), 20, (900, 900), Some(entry(EntryKind::Request)));
+    story.sends(other(), 20, (900, 900), Some(entry(EntryKind::Response)));
+    story.dials_twice(2, 20).answered(20);
+    assert_eq!(chain(story.hangs()[0]), " | connect 2.0, connect 2.0");
+}
+
+#[test]
+fn a_slow_reader_is_one_stall_that_ends_well() {
+    let mut story = Story::new();
+    story.requested(20);
+    story.sends(log_socket(1), 20, (500, 900), Some(entry(EntryKind::Request)));
+    story.sends(log_socket(1), 20, (EAGAIN, 400), None);
+    story.after(700 * MS).sends(log_socket(1), 20, (100, 400), None);
+    story.after(500 * MS).sends(log_socket(1), 20, (300, 300), None);
+    story.logs(1, 20, EntryKind::Response).answered(20);
+    let hang = story.hangs()[0];
+    assert_eq!(chain(hang), "write 1.2 | ");
+    assert_eq!(hang.stalls[0].outcome, Some(Outcome::Ok));
+    assert_eq!(hang.request.id.as_deref(), Some("id-1"));
+}
+
+#[test]
+fn a_write_that_waits_less_than_the_threshold_is_no_hang() {
+    let mut story = Story::new();
+    story.requested(20);
+    story.sends(log_socket(1), 20, (EAGAIN, 900), Some(entry(EntryKind::Request)));
+    story.after(50 * MS).sends(log_socket(1), 20, (900, 900), None);
+    story.logs(1, 20, EntryKind::Response).answered(20);
+    assert!(story.findings.is_empty());
+}
+
+#[test]
+fn a_refused_connection_is_a_refusal_and_no_hang() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20);
+    for socket in 2..4 {
+        story.connects(socket, 20).after(MS / 10);
+        story.happens(What::Reset {
+            socket: log_socket(socket),
+        });
+        story.gives_up_connecting(socket, 20);
+    }
+    story.answered(20);
+    let question = story.questions[0].id;
+    story.happens(What::EntryFound {
+        question,
+        entry: None,
+    });
+    assert!(story.hangs().is_empty());
+    let Some(Finding::Refusal(refusal)) = story.findings.first() else {
+        panic!("no refusal in {:?}", story.findings);
+    };
+    assert_eq!(refusal.cause, Cause::Refused);
+}
+
+#[test]
+fn drops_by_this_host_are_told_from_silence() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).connects(2, 20);
+    story.happens(What::Drop {
+        socket: log_socket(2),
+        reason: "NETFILTER_DROP".to_owned(),
+    });
+    story.after(2 * S).gives_up_connecting(2, 20).answered(20);
+    story.happens(What::EntryFound {
+        question: 1,
+        entry: None,
+    });
+    let stall = &story.hangs()[0].stalls[0];
+    assert_eq!(stall.cause, Cause::LocalDrop);
+    assert_eq!(stall.evidence.drop_reason(), Some("NETFILTER_DROP"));
+}
+
+#[test]
+fn retransmits_that_nobody_acknowledges_are_told_from_silence() {
+    let mut story = Story::new();
+    story.requested(20);
+    story.happens(What::Retransmit {
+        socket: log_socket(1),
+    });
+    story.sends(log_socket(1), 20, (EAGAIN, 900), Some(entry(EntryKind::Request)));
+    story.after(2 * S).gives_up_writing(1, 20).answered(20);
+    let stall = &story.hangs()[0].stalls[0];
+    assert_eq!((stall.cause, stall.evidence.retransmits), (Cause::NoAck, 1));
+}
+
+#[test]
+fn a_retransmit_of_long_ago_is_no_evidence() {
+    let mut story = Story::new();
+    story.requested(20);
+    story.happens(What::Retransmit {
+        socket: log_socket(1),
+    });
+    story.after(60 * S);
+    story.sends(log_socket(1), 20, (EAGAIN, 900), Some(entry(EntryKind::Request)));
+    story.after(2 * S).gives_up_writing(1, 20).answered(20);
+    assert_eq!(story.hangs()[0].stalls[0].evidence.retransmits, 0);
+}
+
+#[test]
+fn a_trace_that_ends_in_mid_stall_still_tells_of_it() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).connects(2, 20).after(S);
+    let summary = story.summary();
+    assert_eq!(summary.hangs, 1);
+    let stall = &story.hangs()[0].stalls[0];
+    assert_eq!((stall.duration, stall.outcome), (S, None));
+}
+
+#[test]
+fn a_stall_of_something_unknown_is_a_warning_once() {
+    let mut story = Story::new();
+    for goid in 20..22 {
+        story.requested(goid).dials_twice(goid * 10, goid).answered(goid);
+    }
+    let [Finding::Warning(warning)] = story.findings.as_slice() else {
+        panic!("{:?}", story.findings);
+    };
+    assert!(warning.contains("--audit 10.77.0.2:1515"), "{warning}");
+}
+
+#[test]
+fn parallel_dials_of_child_goroutines_belong_to_their_parents_request() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20);
+    let child = Actor {
+        tid: 8,
+        goid: Some(21),
+        parent: Some(20),
+    };
+    let dial = |old, new| What::State {
+        socket: log_socket(2),
+        by: Some(child),
+        old,
+        new,
+        errno: 0,
+    };
+    story.happens(dial(TcpState::Close, TcpState::SynSent));
+    story.after(2 * S).happens(dial(TcpState::SynSent, TcpState::Close));
+    story.answered(20);
+    story.happens(What::EntryFound {
+        question: 1,
+        entry: None,
+    });
+    let hang = story.hangs()[0];
+    assert_eq!(hang.request.client.map(|c| c.port()), Some(50_020));
+    assert_eq!(hang.stalls[0].op, Op::Connect);
+}
+
+#[test]
+fn a_tls_handshake_begins_no_request() {
+    let mut story = Story::new();
+    story.happens(What::Receive {
+        socket: client_socket(20),
+        by: goroutine(20),
+        bytes: 500,
+        handshake: true,
+    });
+    story.answered(20);
+    assert_eq!(story.summary().requests, 0);
+}

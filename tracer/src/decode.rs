@@ -1,0 +1,205 @@
+//! Wire records to events. Total: any bytes give an event or a reason why not, and what may hold
+//! secrets (the start of an audit entry) is parsed here and goes no further.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use bytes::Buf;
+use tracer_ebpf::abi::{ACCEPTED, IN_PROCESS, Kind, Record, UNKNOWN};
+
+use crate::{
+    audit::entry,
+    event::{Actor, Event, Socket, SocketId, TcpState, Transport, What, canonical},
+};
+
+/// `include/linux/socket.h`, `include/uapi/linux/in.h`.
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const IPPROTO_UDP: u16 = 17;
+
+/// Names of the running kernel's `enum skb_drop_reason`.
+pub type DropReasons = BTreeMap<u32, String>;
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// Fewer bytes than the record has.
+    Short,
+    /// Not a kind this program knows.
+    Kind(u16),
+    /// Not a TCP state this program knows.
+    State(u8),
+    /// Not an address family this program knows.
+    Family(u16),
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Malformed::Short => write!(f, "record is cut short"),
+            Malformed::Kind(kind) => write!(f, "record of unknown kind {kind}"),
+            Malformed::State(state) => write!(f, "unknown TCP state {state}"),
+            Malformed::Family(family) => write!(f, "unknown address family {family}"),
+        }
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// One record from the ring buffer.
+pub fn decode(mut bytes: &[u8], reasons: &DropReasons) -> Result<Event, Malformed> {
+    let record = record(&mut bytes)?;
+    Ok(Event {
+        at: record.time,
+        what: what(&record, bytes, reasons)?,
+    })
+}
+
+/// Reads the fields in the order in which `repr(C)` lays them out.
+fn record(bytes: &mut &[u8]) -> Result<Record, Malformed> {
+    if bytes.len() < size_of::<Record>() {
+        return Err(Malformed::Short);
+    }
+    Ok(Record {
+        time: bytes.get_u64_ne(),
+        sock: bytes.get_u64_ne(),
+        born: bytes.get_u64_ne(),
+        goid: bytes.get_u64_ne(),
+        parent_goid: bytes.get_u64_ne(),
+        value: bytes.get_i64_ne(),
+        extra: bytes.get_u64_ne(),
+        kind: bytes.get_u16_ne(),
+        flags: bytes.get_u16_ne(),
+        tid: bytes.get_u32_ne(),
+        fd: bytes.get_i32_ne(),
+        family: bytes.get_u16_ne(),
+        protocol: bytes.get_u16_ne(),
+        local_port: bytes.get_u16_ne(),
+        remote_port: bytes.get_u16_ne(),
+        reserved: bytes.get_u32_ne(),
+        local_addr: array(bytes),
+        remote_addr: array(bytes),
+    })
+}
+
+fn array(bytes: &mut &[u8]) -> [u8; 16] {
+    let mut array = [0; 16];
+    bytes.copy_to_slice(&mut array);
+    array
+}
+
+fn what(record: &Record, rest: &[u8], reasons: &DropReasons) -> Result<What, Malformed> {
+    let kind = Kind::from_wire(record.kind).ok_or(Malformed::Kind(record.kind))?;
+    let socket = socket(record)?;
+    let by = actor(record);
+    Ok(match kind {
+        Kind::Send => send(record, socket, by, None),
+        Kind::Entry => send(record, socket, by, entry::parse_head(sent_bytes(rest)?)),
+        Kind::Receive => What::Receive {
+            socket,
+            by,
+            bytes: u64::try_from(record.value).unwrap_or(0),
+            handshake: is_handshake(record.extra),
+        },
+        Kind::State => state(record, socket)?,
+        Kind::Retransmit => What::Retransmit { socket },
+        Kind::Reset => What::Reset { socket },
+        Kind::Drop => What::Drop {
+            socket,
+            reason: drop_reason(record.value, reasons),
+        },
+        Kind::Error => What::SocketError {
+            socket,
+            errno: record.value as i32,
+            soft: record.extra as i32,
+        },
+        Kind::ConnectFailed => What::ConnectFailed {
+            socket,
+            by,
+            errno: -(record.value as i32),
+        },
+    })
+}
+
+fn send(record: &Record, socket: Socket, by: Actor, entry: Option<entry::EntryHead>) -> What {
+    What::Send {
+        socket,
+        by,
+        result: record.value,
+        requested: (record.extra != UNKNOWN).then_some(record.extra),
+        entry,
+    }
+}
+
+/// The valid part of what follows the record in an `EntryRecord`.
+fn sent_bytes(mut rest: &[u8]) -> Result<&[u8], Malformed> {
+    if rest.len() < 8 {
+        return Err(Malformed::Short);
+    }
+    let len = rest.get_u32_ne() as usize;
+    let _reserved = rest.get_u32_ne();
+    rest.get(..len).ok_or(Malformed::Short)
+}
+
+/// TLS record types (RFC 8446, 5.1) that carry no request: change_cipher_spec, alert, handshake.
+fn is_handshake(first_byte: u64) -> bool {
+    matches!(first_byte, 0x14..=0x16)
+}
+
+fn state(record: &Record, socket: Socket) -> Result<What, Malformed> {
+    let [new, old, ..] = record.value.to_le_bytes();
+    let known = |state| TcpState::from_kernel(state).ok_or(Malformed::State(state));
+    Ok(What::State {
+        socket,
+        by: (record.flags & IN_PROCESS != 0).then(|| actor(record)),
+        old: known(old)?,
+        new: known(new)?,
+        errno: record.extra as i32,
+    })
+}
+
+fn drop_reason(reason: i64, reasons: &DropReasons) -> String {
+    let name = u32::try_from(reason).ok().and_then(|r| reasons.get(&r));
+    name.cloned().unwrap_or_else(|| reason.to_string())
+}
+
+fn actor(record: &Record) -> Actor {
+    Actor {
+        tid: record.tid,
+        goid: (record.goid != 0).then_some(record.goid),
+        parent: (record.parent_goid != 0).then_some(record.parent_goid),
+    }
+}
+
+fn socket(record: &Record) -> Result<Socket, Malformed> {
+    Ok(Socket {
+        id: SocketId {
+            born: record.born,
+            slot: (record.sock >> 6) as u16,
+        },
+        fd: (record.fd >= 0 && record.flags & IN_PROCESS != 0).then_some(record.fd),
+        accepted: record.flags & ACCEPTED != 0,
+        transport: match (record.family, record.protocol) {
+            (AF_UNIX, _) => Transport::Unix,
+            (_, IPPROTO_UDP) => Transport::Udp,
+            _ => Transport::Tcp,
+        },
+        local: address(record.family, record.local_addr, record.local_port)?,
+        remote: address(record.family, record.remote_addr, record.remote_port)?,
+    })
+}
+
+/// Port 0 is no address: not bound or not connected yet.
+fn address(family: u16, bytes: [u8; 16], port: u16) -> Result<Option<SocketAddr>, Malformed> {
+    let ip = match family {
+        AF_INET => IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])),
+        AF_INET6 => canonical(Ipv6Addr::from(bytes).into()),
+        AF_UNIX => return Ok(None),
+        other => return Err(Malformed::Family(other)),
+    };
+    Ok((port != 0).then(|| SocketAddr::new(ip, port)))
+}

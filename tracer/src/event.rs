@@ -1,0 +1,317 @@
+//! What happened, live or recorded: one type. Everything the core ever learns arrives as an
+//! [`Event`], so a recording of them replays to the same report.
+//!
+//! Times are `CLOCK_MONOTONIC` nanoseconds, as the kernel took them.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::audit::entry::EntryHead;
+
+/// Nanoseconds: of `CLOCK_MONOTONIC` where a point in time is meant.
+pub type Nanos = u64;
+
+/// One observation and its time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it happened.
+    pub at: Nanos,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// Everything that can happen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum What {
+    /// The probes are attached. First of every stream.
+    Session(Session),
+    /// A send on a socket returned.
+    Send {
+        /// The socket.
+        socket: Socket,
+        /// Who sent.
+        by: Actor,
+        /// Bytes taken, or `-errno`.
+        result: i64,
+        /// Bytes asked for, where known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        requested: Option<u64>,
+        /// The audit entry that begins in this send, if one does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entry: Option<EntryHead>,
+    },
+    /// A receive on a client's connection returned; 0 bytes is the end of what the client sends.
+    Receive {
+        /// The connection.
+        socket: Socket,
+        /// Who received.
+        by: Actor,
+        /// How much.
+        bytes: u64,
+        /// Whether it begins with a TLS record that carries no request: handshake, alert.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        handshake: bool,
+    },
+    /// A TCP socket changed its state.
+    State {
+        /// The socket.
+        socket: Socket,
+        /// The running thread, if one of the server's: for what only a process does, who did it;
+        /// for what the peer does, whoever was interrupted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Actor>,
+        /// From.
+        old: TcpState,
+        /// To.
+        new: TcpState,
+        /// The socket's pending error, 0 if none.
+        errno: i32,
+    },
+    /// TCP retransmitted a segment.
+    Retransmit {
+        /// The socket.
+        socket: Socket,
+    },
+    /// A RST arrived.
+    Reset {
+        /// The socket.
+        socket: Socket,
+    },
+    /// The kernel of this host dropped a packet of this socket.
+    Drop {
+        /// The socket.
+        socket: Socket,
+        /// `enum skb_drop_reason` of the running kernel, without `SKB_DROP_REASON_`.
+        reason: String,
+    },
+    /// The kernel reported an error on a socket (ICMP, time-out).
+    SocketError {
+        /// The socket.
+        socket: Socket,
+        /// `sk_err`, 0 if none.
+        errno: i32,
+        /// `sk_err_soft`, 0 if none.
+        soft: i32,
+    },
+    /// `connect()` failed at once.
+    ConnectFailed {
+        /// The socket.
+        socket: Socket,
+        /// Who connected.
+        by: Actor,
+        /// Why.
+        errno: i32,
+    },
+    /// The answer to a question of the core: what the audit files hold of a request.
+    EntryFound {
+        /// Which question.
+        question: u64,
+        /// The entry, if there is exactly one request it can be of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entry: Option<EntryHead>,
+    },
+    /// Records that found the ring buffer full since the last such event.
+    Lost {
+        /// Kind of record.
+        kind: String,
+        /// How many.
+        records: u64,
+    },
+    /// Time passed.
+    Tick,
+    /// The trace ends. Last of every stream.
+    End,
+}
+
+/// What was known when the probes had been attached, and what the operator asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Version of vault-tracer.
+    pub version: String,
+    /// The traced server.
+    pub pid: i32,
+    /// Its executable.
+    pub exe: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// Its Go version, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub go_version: Option<String>,
+    /// When the probes were attached.
+    pub began: Nanos,
+    /// `CLOCK_REALTIME` - `CLOCK_MONOTONIC` when the session began, ns. Taken once: a clock step
+    /// during the trace does not tear the trace apart.
+    pub wall_offset: i64,
+    /// What is attached.
+    pub probes: Vec<Probe>,
+    /// Audit devices named by the operator.
+    #[serde(default)]
+    pub declared: Vec<Device>,
+    /// Stalls shorter than this are no hang, ns.
+    pub threshold: Nanos,
+}
+
+/// One attached probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The kernel's name of it.
+    pub hook: String,
+    /// How it is attached: `raw_tracepoint`, ...
+    pub kind: String,
+}
+
+/// A socket, as each event carries it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Socket {
+    /// Which one.
+    pub id: SocketId,
+    /// The descriptor it was used through, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fd: Option<i32>,
+    /// Whether the server accepted it from a client.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accepted: bool,
+    /// Its transport.
+    pub transport: Transport,
+    /// This end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<SocketAddr>,
+    /// The other end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<SocketAddr>,
+}
+
+/// Identity of a socket for the length of a trace. The kernel's address of it is reused and is
+/// nobody's business outside of the kernel; the moment it was first seen is neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SocketId {
+    /// When it was first seen, ns.
+    pub born: Nanos,
+    /// Tells apart sockets first seen in the same nanosecond.
+    pub slot: u16,
+}
+
+/// Who made a system call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// Thread id. Correlates nothing in Go: goroutines move between threads.
+    pub tid: u32,
+    /// `runtime.g.goid`, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goid: Option<u64>,
+    /// `runtime.g.parentGoid`: the goroutine that started this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u64>,
+}
+
+/// Transport of a socket or an audit device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// TCP over IPv4 or IPv6.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// Unix stream or datagram.
+    Unix,
+}
+
+impl Transport {
+    /// As the trace and the terminal spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+            Transport::Unix => "unix",
+        }
+    }
+}
+
+/// An audit device, or what may turn out to be one: where a socket leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Device {
+    /// How.
+    pub transport: Transport,
+    /// `10.0.0.2:1515`, `[fd00::2]:1515`, or a path.
+    pub address: String,
+}
+
+impl Device {
+    /// Where this socket leads, if it leads anywhere yet.
+    pub fn of(socket: &Socket) -> Option<Self> {
+        let remote = socket.remote?;
+        Some(Self {
+            transport: socket.transport,
+            address: remote.to_string(),
+        })
+    }
+
+    /// A TCP device.
+    pub fn tcp(address: SocketAddr) -> Self {
+        Self {
+            transport: Transport::Tcp,
+            address: SocketAddr::new(canonical(address.ip()), address.port()).to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.transport.name(), self.address)
+    }
+}
+
+/// IPv4 where an IPv6 socket carries IPv4.
+pub fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+/// `include/net/tcp_states.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+#[expect(missing_docs, reason = "RFC 9293 names")]
+pub enum TcpState {
+    Established = 1,
+    SynSent,
+    SynRecv,
+    FinWait1,
+    FinWait2,
+    TimeWait,
+    Close,
+    CloseWait,
+    LastAck,
+    Listen,
+    Closing,
+    NewSynRecv,
+    BoundInactive,
+}
+
+impl TcpState {
+    const ALL: [Self; 13] = [
+        Self::Established,
+        Self::SynSent,
+        Self::SynRecv,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::TimeWait,
+        Self::Close,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::Listen,
+        Self::Closing,
+        Self::NewSynRecv,
+        Self::BoundInactive,
+    ];
+
+    /// The state with the kernel's number, if this program knows it.
+    pub fn from_kernel(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+}

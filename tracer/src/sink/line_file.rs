@@ -1,0 +1,120 @@
+//! A file of lines, each written whole or not at all.
+
+use std::{
+    fs::{File, OpenOptions, Permissions},
+    io::{self, Seek, SeekFrom, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+/// Where lines go.
+pub struct LineFile {
+    out: Out,
+}
+
+enum Out {
+    File { file: File, path: PathBuf, len: Option<u64> },
+    Stdout(io::Stdout),
+}
+
+impl LineFile {
+    /// Creates the file, for its owner's eyes only; `-` is standard output. What a file of that name
+    /// held is kept until the first line is written: a trace that fails to begin destroys nothing.
+    pub fn create(path: &Path) -> Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self {
+                out: Out::Stdout(io::stdout()),
+            });
+        }
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .with_context(|| format!("cannot write {}: choose another file", path.display()))?;
+        Ok(Self {
+            out: Out::File {
+                file,
+                path: path.to_owned(),
+                len: None,
+            },
+        })
+    }
+
+    /// Its name for people.
+    pub fn name(&self) -> String {
+        match &self.out {
+            Out::File { path, .. } => path.display().to_string(),
+            Out::Stdout(_) => "standard output".to_owned(),
+        }
+    }
+
+    /// Writes a line, and takes back the part of it that was written if the rest could not be.
+    pub fn write_line(&mut self, line: &str) -> io::Result<()> {
+        let line = format!("{line}\n");
+        match &mut self.out {
+            Out::Stdout(stdout) => {
+                stdout.write_all(line.as_bytes())?;
+                stdout.flush()
+            }
+            Out::File { file, len, .. } => {
+                let before = match *len {
+                    Some(len) => len,
+                    None => begin(file)?,
+                };
+                if let Err(error) = file.write_all(line.as_bytes()) {
+                    // Best effort: what is no regular file has no length to take back.
+                    let _ = cut(file, before);
+                    return Err(error);
+                }
+                *len = Some(before + line.len() as u64);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Empties the file of what an earlier trace left, and closes it to others. Devices and pipes stay as
+/// they are.
+fn begin(file: &mut File) -> io::Result<u64> {
+    if file.metadata()?.is_file() {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        cut(file, 0)?;
+    }
+    Ok(0)
+}
+
+fn cut(file: &mut File, len: u64) -> io::Result<()> {
+    file.set_len(len)?;
+    file.seek(SeekFrom::Start(len)).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn keeps_an_earlier_trace_until_the_first_line() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("trace.jsonl");
+        fs::write(&path, "earlier and longer\n").expect("written");
+        let mut file = LineFile::create(&path).expect("opened");
+        assert_eq!(fs::read_to_string(&path).expect("read"), "earlier and longer\n");
+        file.write_line("new").expect("written");
+        assert_eq!(fs::read_to_string(&path).expect("read"), "new\n");
+        let mode = fs::metadata(&path).expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn says_which_file_cannot_be_written() {
+        let error = LineFile::create(Path::new("/nonexistent/trace.jsonl")).err();
+        let text = format!("{:#}", error.expect("an error"));
+        assert!(text.contains("/nonexistent/trace.jsonl"), "{text}");
+    }
+}

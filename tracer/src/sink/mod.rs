@@ -1,0 +1,160 @@
+//! Where findings go. Each sink writes on a thread of its own behind a bounded queue: a terminal
+//! that was stopped with Ctrl-S or a slow disk holds up nothing but itself, and what it misses is
+//! counted and said.
+
+pub mod errno;
+pub mod jsonl;
+pub mod line_file;
+pub mod recording;
+pub mod terminal;
+pub mod wall;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Result, bail};
+
+/// Items a sink may be behind. A hang takes seconds to happen; recorded events come in thousands.
+const QUEUE: usize = 1 << 16;
+
+/// How long a sink that failed for want of space waits before it tries again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// How long the end of a trace waits for a sink that is stuck.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Writes items somewhere.
+pub trait Sink<T>: Send + 'static {
+    /// Writes one item whole, or nothing of it.
+    fn write(&mut self, item: &T) -> io::Result<()>;
+
+    /// What it writes to, for error messages.
+    fn name(&self) -> String;
+}
+
+/// A sink at work on its own thread.
+pub struct Worker<T> {
+    name: String,
+    queue: Option<SyncSender<Arc<T>>>,
+    done: Receiver<Result<(), Failure>>,
+    missed: u64,
+}
+
+/// Why a sink could not write everything.
+#[derive(Debug)]
+struct Failure {
+    error: io::Error,
+    unwritten: u64,
+}
+
+impl<T: Send + Sync + 'static> Worker<T> {
+    /// Starts the thread.
+    pub fn spawn(sink: impl Sink<T>) -> Self {
+        let name = sink.name();
+        let (queue, items) = mpsc::sync_channel(QUEUE);
+        let (report, done) = mpsc::sync_channel(1);
+        thread::spawn(move || {
+            let _ = report.send(work(sink, &items));
+        });
+        Self {
+            name,
+            queue: Some(queue),
+            done,
+            missed: 0,
+        }
+    }
+
+    /// Hands over an item; counts it as missed if the sink is too far behind.
+    pub fn send(&mut self, item: &Arc<T>) {
+        let Some(queue) = &self.queue else { return };
+        if let Err(TrySendError::Full(_)) = queue.try_send(Arc::clone(item)) {
+            self.missed += 1;
+        }
+    }
+
+    /// Whether its reader went away (a closed pipe), so that nobody needs more of it.
+    pub fn is_over(&mut self) -> bool {
+        match self.done.try_recv() {
+            Ok(Ok(())) => {
+                self.queue = None;
+                true
+            }
+            _ => self.queue.is_none(),
+        }
+    }
+
+    /// Ends the thread; fails if something could not be written.
+    pub fn finish(mut self) -> Result<()> {
+        if self.queue.take().is_none() {
+            return Ok(());
+        }
+        let name = &self.name;
+        match self.done.recv_timeout(PATIENCE) {
+            Ok(Ok(())) => {}
+            Ok(Err(Failure { error, unwritten })) => {
+                bail!("{unwritten} records could not be written to {name}: {error}")
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("{name} takes nothing any more: what was left to write is lost")
+            }
+            Err(RecvTimeoutError::Disconnected) => bail!("writing to {name} failed"),
+        }
+        if self.missed > 0 {
+            bail!("{name} was too slow: {} records left out", self.missed);
+        }
+        Ok(())
+    }
+}
+
+/// Writes until there is nothing more to come. What does not fit on the disk waits for space.
+fn work<T>(mut sink: impl Sink<T>, items: &Receiver<Arc<T>>) -> Result<(), Failure> {
+    let mut waiting: Vec<Arc<T>> = Vec::new();
+    let mut told = false;
+    loop {
+        match items.recv_timeout(RETRY) {
+            Ok(item) => waiting.push(item),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return last_try(&mut sink, &waiting),
+        }
+        match flush(&mut sink, &mut waiting) {
+            Ok(()) => told = false,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => {
+                if !told {
+                    eprintln!("vault-tracer: cannot write to {}: {error}; trying on", sink.name());
+                }
+                told = true;
+                waiting.truncate(QUEUE);
+            }
+        }
+    }
+}
+
+fn flush<T>(sink: &mut impl Sink<T>, waiting: &mut Vec<Arc<T>>) -> io::Result<()> {
+    let mut written = 0;
+    let result = waiting.iter().try_for_each(|item| {
+        sink.write(item)?;
+        written += 1;
+        Ok(())
+    });
+    waiting.drain(..written);
+    result
+}
+
+fn last_try<T>(sink: &mut impl Sink<T>, waiting: &[Arc<T>]) -> Result<(), Failure> {
+    let mut waiting = waiting.to_vec();
+    match flush(sink, &mut waiting) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure {
+            error,
+            unwritten: waiting.len() as u64,
+        }),
+        _ => Ok(()),
+    }
+}

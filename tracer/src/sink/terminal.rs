@@ -1,0 +1,215 @@
+//! The report for the operator: each hang as it ends, the answer first.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::{self, IsTerminal, Write},
+};
+
+use super::{Sink, wall::WallClock};
+use crate::{
+    core::{
+        cause,
+        finding::{Finding, Hang, Phase, Refusal, RequestInfo, Stall, Summary},
+        operation::Outcome,
+        seconds,
+    },
+    event::{Device, Nanos, Session},
+};
+
+/// Writes the report.
+pub struct Terminal<W> {
+    out: W,
+    clock: WallClock,
+    color: bool,
+    hangs: BTreeMap<Device, Tally>,
+}
+
+#[derive(Default)]
+struct Tally {
+    hangs: u64,
+    blocked: Nanos,
+    longest: Nanos,
+    refusals: u64,
+}
+
+impl Terminal<Box<dyn Write + Send>> {
+    /// To standard output, or to standard error where the trace itself takes the former.
+    pub fn new(stdout_is_taken: bool) -> Self {
+        let (out, terminal): (Box<dyn Write + Send>, _) = if stdout_is_taken {
+            (Box::new(io::stderr()), io::stderr().is_terminal())
+        } else {
+            (Box::new(io::stdout()), io::stdout().is_terminal())
+        };
+        let color = terminal && std::env::var_os("NO_COLOR").is_none();
+        Self::to(out, color)
+    }
+}
+
+impl<W: Write + Send + 'static> Terminal<W> {
+    /// To `out`.
+    pub fn to(out: W, color: bool) -> Self {
+        Self {
+            out,
+            clock: WallClock::default(),
+            color,
+            hangs: BTreeMap::new(),
+        }
+    }
+
+    fn text(&mut self, finding: &Finding) -> Option<String> {
+        Some(match finding {
+            Finding::Session(session) => self.session(session),
+            Finding::Hang(hang) => self.hang(hang),
+            Finding::Refusal(refusal) => self.refusal(refusal)?,
+            Finding::Warning(warning) => format!("{} {warning}\n", self.paint("33", "warning:")),
+            Finding::Summary(summary) => self.summary(summary),
+        })
+    }
+
+    fn session(&mut self, session: &Session) -> String {
+        self.clock = WallClock::of(session);
+        let go = session.go_version.as_deref().unwrap_or("unknown Go");
+        let devices: Vec<_> = session.declared.iter().map(Device::to_string).collect();
+        let devices = if devices.is_empty() {
+            "audit sockets are recognised by what is written to them".to_owned()
+        } else {
+            format!("audit devices: {}", devices.join(", "))
+        };
+        format!(
+            "tracing PID {} ({}, {go}) with {} probes on Linux {}; {devices}. Ctrl-C ends it.\n",
+            session.pid,
+            session.exe,
+            session.probes.len(),
+            session.kernel,
+        )
+    }
+
+    fn hang(&mut self, hang: &Hang) -> String {
+        let tally = self.hangs.entry(hang.device.clone()).or_default();
+        tally.hangs += 1;
+        tally.blocked += hang.duration;
+        tally.longest = tally.longest.max(hang.duration);
+        let mark = format!("HANG {:.2} s", seconds(hang.duration));
+        format!(
+            "\n{}  {}  {} held up {}\n    {}  (request entry | response entry)\n    {}: {}\n",
+            self.moment(hang.start),
+            self.paint("1;31", &mark),
+            hang.device,
+            request(&hang.request),
+            chain(&hang.stalls),
+            hang.cause().name(),
+            cause::explain(hang),
+        )
+    }
+
+    /// The first of each device; a server under load meets a dead port thousands of times.
+    fn refusal(&mut self, refusal: &Refusal) -> Option<String> {
+        let tally = self.hangs.entry(refusal.device.clone()).or_default();
+        tally.refusals += 1;
+        (tally.refusals == 1).then(|| {
+            format!(
+                "\n{}  refusal  {} failed at once ({}) for {}; requests go on. Further ones are counted.\n",
+                self.moment(refusal.start),
+                refusal.device,
+                refusal.cause.name(),
+                request(&refusal.request),
+            )
+        })
+    }
+
+    fn summary(&self, summary: &Summary) -> String {
+        let mut text = format!(
+            "\n{} hangs, {} refusals in {} requests with {} writes to audit sockets; {} events, {} lost.\n",
+            summary.hangs,
+            summary.refusals,
+            summary.requests,
+            summary.audit_writes,
+            summary.events,
+            summary.events_lost,
+        );
+        for (device, tally) in &self.hangs {
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "  {device}: {} hangs, {:.2} s in all, longest {:.2} s; {} refusals",
+                tally.hangs,
+                seconds(tally.blocked),
+                seconds(tally.longest),
+                tally.refusals,
+            );
+        }
+        if summary.events_lost > 0 {
+            text.push_str("  Records were lost: durations and counts above are lower bounds.\n");
+        }
+        text
+    }
+
+    fn moment(&self, at: Nanos) -> String {
+        format!("{}Z", self.clock.time(at).strftime("%H:%M:%S%.3f"))
+    }
+
+    fn paint(&self, style: &str, text: &str) -> String {
+        if self.color {
+            format!("\x1b[{style}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// `read sys/mounts of client 127.0.0.1:50222 (request 1f3a...)`, as far as known.
+fn request(request: &RequestInfo) -> String {
+    let what = match (&request.operation, &request.path) {
+        (Some(operation), Some(path)) => format!("{operation} {path}"),
+        (None, Some(path)) => path.clone(),
+        _ => "a request".to_owned(),
+    };
+    let client = request.client.map(|client| format!(" of client {client}"));
+    let id = request.id.as_ref().map(|id| format!(" (request {id})"));
+    format!(
+        "{what}{}{}",
+        client.unwrap_or_default(),
+        id.unwrap_or_default()
+    )
+}
+
+/// `write 2.00 s, connect 2.00 s | connect 2.00 s, connect 2.00 s`
+fn chain(stalls: &[Stall]) -> String {
+    let phase = |wanted| {
+        let links: Vec<_> = stalls
+            .iter()
+            .filter(|stall| stall.phase == wanted)
+            .map(link)
+            .collect();
+        if links.is_empty() {
+            "-".to_owned()
+        } else {
+            links.join(", ")
+        }
+    };
+    format!("{} | {}", phase(Phase::Request), phase(Phase::Response))
+}
+
+fn link(stall: &Stall) -> String {
+    let outcome = match stall.outcome {
+        Some(Outcome::Timeout) => String::new(),
+        Some(other) => format!(" {}", other.name()),
+        None => " and on".to_owned(),
+    };
+    format!("{} {:.2} s{outcome}", stall.op.name(), seconds(stall.duration))
+}
+
+impl<W: Write + Send + 'static> Sink<Finding> for Terminal<W> {
+    fn write(&mut self, finding: &Finding) -> io::Result<()> {
+        let Some(text) = self.text(finding) else {
+            return Ok(());
+        };
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
+    }
+
+    fn name(&self) -> String {
+        "the terminal".to_owned()
+    }
+}

@@ -1,0 +1,5 @@
+//! Where events come from: the kernel, or a recording of an earlier trace.
+
+pub(crate) mod readable;
+pub mod recording;
+pub mod ringbuf;

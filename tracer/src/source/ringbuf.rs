@@ -1,0 +1,52 @@
+//! The live source: records out of the kernel's ring buffer.
+
+use std::io;
+
+use aya::maps::{MapData, RingBuf};
+use log::warn;
+use tokio::io::unix::AsyncFd;
+
+use super::readable::readable;
+use crate::{
+    decode::{DropReasons, decode},
+    event::Event,
+};
+
+/// Decoded records of the running trace.
+pub struct Events {
+    ring: AsyncFd<RingBuf<MapData>>,
+    reasons: DropReasons,
+    malformed: u64,
+}
+
+impl Events {
+    /// Takes over the ring buffer. Needs a tokio runtime.
+    pub fn new(ring: RingBuf<MapData>, reasons: DropReasons) -> io::Result<Self> {
+        Ok(Self {
+            ring: readable(ring)?,
+            reasons,
+            malformed: 0,
+        })
+    }
+
+    /// Waits until the programs wake the agent, which they do for stalls and not for routine.
+    pub async fn wake_up(&self) -> io::Result<()> {
+        self.ring.readable().await?.clear_ready();
+        Ok(())
+    }
+
+    /// Hands over what is there, in the order in which it happened.
+    pub fn drain(&mut self, mut take: impl FnMut(Event)) {
+        while let Some(record) = self.ring.get_mut().next() {
+            match decode(&record, &self.reasons) {
+                Ok(event) => take(event),
+                Err(error) => {
+                    self.malformed += 1;
+                    if self.malformed == 1 {
+                        warn!("dropped a record that makes no sense: {error}");
+                    }
+                }
+            }
+        }
+    }
+}
