@@ -74,6 +74,7 @@ pub fn add_rust_src() -> Result<()> {
     let mut command = Command::new("rustup");
     command
         .args(["component", "add", "rust-src"])
+        .env("RUST_BACKTRACE", "0")
         .current_dir(workspace());
     step.output("adding rust-src", &mut command, DOWNLOAD_LIMIT)
         .remedy(what, remedy)?;

@@ -48,11 +48,9 @@ impl PrivateApt {
         }
         let apt = Self { directory };
         let mut update = apt.command("apt-get");
-        let updated = step.output(
-            "reading Debian's package lists",
-            update.arg("update"),
-            UPDATE_LIMIT,
-        );
+        // By default apt calls an update without any server's answer a success.
+        update.args(["-oAPT::Update::Error-Mode=any", "update"]);
+        let updated = step.output("reading Debian's package lists", &mut update, UPDATE_LIMIT);
         Ok((apt, updated))
     }
 

@@ -39,12 +39,12 @@ pub fn compiler(cache: &Cache) -> Result<Compiler> {
     let step = Step::new("setup", "BPF compiler");
     let name = format!("rustc-{}-{NEEDED}-{}", codename(), env::consts::ARCH);
     let entry = cache.entry(&name, &step, |path| prepare(path, &step)).remedy(
-        "setup: BPF compiler: cannot get Debian's",
+        "setup: BPF compiler: cannot get Debian's compiler",
         "see that apt's package sources can be reached and run this again, or put rust-src into the \
          toolchain in use: `rustup component add rust-src`",
     )?;
     let compiler = describe(&entry.path, &step).remedy(
-        "setup: BPF compiler: Debian's, in the cache, does not work",
+        "setup: BPF compiler: Debian's compiler, in the cache, does not work",
         format_args!("remove {} and run this again", entry.path.display()),
     )?;
     let result = format!("rustc {} from Debian", compiler.release());
@@ -69,7 +69,7 @@ fn prepare(path: &Path, step: &Step) -> Result<()> {
         let nothing =
             format!("no rustc >= {NEEDED} with a libstd-rust-*dev-bpf of the same version there");
         return updated
-            .and_then(|_| Err(anyhow::anyhow!("looked at all package sources")))
+            .and_then(|_| Err(anyhow::anyhow!("apt's package sources have none")))
             .context(nothing);
     };
     let files = apt.download(&packages, step)?;
