@@ -17,6 +17,7 @@ pub mod scenario;
 pub mod server;
 pub mod sockets;
 pub mod sweep;
+pub mod tracer;
 pub mod wait;
 
 pub use audit::{AuditDevice, Endpoint};
@@ -28,3 +29,4 @@ pub use network::{Family, LogHost, Network};
 pub use process::Process;
 pub use scenario::Lab;
 pub use server::Server;
+pub use tracer::{Trace, Tracer};

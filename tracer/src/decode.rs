@@ -181,7 +181,8 @@ fn socket(record: &Record) -> Result<Socket, Malformed> {
             born: record.born,
             slot: (record.sock >> 6) as u16,
         },
-        fd: (record.fd >= 0 && record.flags & IN_PROCESS != 0).then_some(record.fd),
+        // A state may change in the middle of a system call on another descriptor.
+        fd: (record.fd >= 0 && record.kind != Kind::State as u16).then_some(record.fd),
         accepted: record.flags & ACCEPTED != 0,
         transport: match (record.family, record.protocol) {
             (AF_UNIX, _) => Transport::Unix,

@@ -87,8 +87,7 @@ fn facts(target: &Target, kernel: &KernelTypes) -> Result<Facts> {
     let listening = sockets::open_sockets(target.pid)?
         .into_iter()
         .filter(|socket| socket.listening)
-        .filter_map(|socket| socket.local)
-        .map(|local| local.port())
+        .map(|socket| socket.local.port())
         .collect();
     let go = target.go.layout;
     Ok(Facts {

@@ -110,7 +110,7 @@ impl Core {
 
     fn did(&mut self, operation: Operation, waited: bool) {
         if operation.entry.is_some() {
-            self.totals.audit_writes += 1;
+            self.totals.audit_writes += u64::from(!operation.failed());
             self.devices.insert(operation.device.clone());
         }
         let matters = self.devices.contains(&operation.device) || operation.failed();

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{super::outputs::Outputs, clock};
 use crate::{
-    audit::file::{AuditFiles, Query},
+    audit::file::{Query, find_entry as find_in_files},
     core::{Core, Question},
     decode::DropReasons,
     event::{Event, Session, What},
@@ -200,7 +200,7 @@ fn find_entry(pid: i32, question: &Question) -> Option<crate::audit::entry::Entr
         not_before: Timestamp::from_nanosecond(question.not_before.into()).ok()?,
         not_after: Timestamp::from_nanosecond(question.not_after.into()).ok()?,
     };
-    AuditFiles::of(pid).find(&query)
+    find_in_files(pid, &query)
 }
 
 type KernelLog = Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>;

@@ -1,0 +1,292 @@
+//! The start of an audit entry, as far as it was captured.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor},
+};
+
+/// Longest `prefix` option of an audit device that is looked past, bytes.
+const PREFIX: usize = 256;
+
+/// The two entries of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryKind {
+    /// Written before the server works on it.
+    Request,
+    /// Written before the server answers it.
+    Response,
+}
+
+/// What is kept of an entry: no more than the trace may tell. Unknown where the entry was cut short
+/// before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EntryHead {
+    /// `type`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<EntryKind>,
+    /// `time`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
+    /// `request.id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// `request.operation`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// `request.path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// `request.remote_address`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_address: Option<String>,
+    /// `request.remote_port`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_port: Option<u16>,
+}
+
+/// Reads the start of an entry, behind an optional prefix. `None` if it is none: another program's
+/// line, TLS, the rest of an entry that began in an earlier write.
+///
+/// Both orders of fields are known: `OpenBao` and Vault up to 1.16 begin with `time` and `type`, newer
+/// Vault sorts by name. A cut end costs the fields behind it and no more.
+pub fn parse_head(bytes: &[u8]) -> Option<EntryHead> {
+    let start = bytes.iter().take(PREFIX).position(|byte| *byte == b'{')?;
+    let mut entry = Capture::default();
+    let mut json = serde_json::Deserializer::from_slice(&bytes[start..]);
+    // The error at a cut end is no news: what was read before it has been kept.
+    let _ = Object(|key: &str, value: &mut dyn Value| entry.field(key, value)).deserialize(&mut json);
+    entry.is_entry().then_some(entry.head)
+}
+
+#[derive(Default)]
+struct Capture {
+    head: EntryHead,
+    has_auth: bool,
+    has_request: bool,
+}
+
+impl Capture {
+    fn is_entry(&self) -> bool {
+        let others = self.head.time.is_some() || self.has_auth || self.has_request;
+        (self.head.kind.is_some() && others) || (self.has_auth && self.has_request)
+    }
+
+    fn field(&mut self, key: &str, value: &mut dyn Value) {
+        match key {
+            "time" => self.head.time = value.string().and_then(|time| time.parse().ok()),
+            "type" => self.head.kind = value.string().and_then(|kind| EntryKind::of(&kind)),
+            "auth" => self.has_auth = true,
+            "request" => {
+                self.has_request = true;
+                let head = &mut self.head;
+                value.object(&mut |key, value| request_field(head, key, value));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl EntryKind {
+    fn of(name: &str) -> Option<Self> {
+        match name {
+            "request" => Some(EntryKind::Request),
+            "response" => Some(EntryKind::Response),
+            _ => None,
+        }
+    }
+}
+
+fn request_field(head: &mut EntryHead, key: &str, value: &mut dyn Value) {
+    match key {
+        "id" => head.id = value.string(),
+        "operation" => head.operation = value.string(),
+        "path" => head.path = value.string(),
+        "remote_address" => head.remote_address = value.string(),
+        "remote_port" => head.remote_port = value.number().and_then(|n| n.try_into().ok()),
+        _ => {}
+    }
+}
+
+/// The value of a field, to be taken in the form that is wanted or left alone.
+trait Value {
+    fn string(&mut self) -> Option<String>;
+    fn number(&mut self) -> Option<u64>;
+    fn object(&mut self, field: &mut dyn FnMut(&str, &mut dyn Value));
+}
+
+/// Hands each field of a JSON object to a function, in passing: serde's own structures would give
+/// nothing at all for an object whose end is missing.
+struct Object<F>(F);
+
+impl<'de, F: FnMut(&str, &mut dyn Value)> DeserializeSeed<'de> for Object<F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de, F: FnMut(&str, &mut dyn Value)> Visitor<'de> for Object<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            let mut value = InMap {
+                map: &mut map,
+                outcome: None,
+            };
+            (self.0)(&key, &mut value);
+            match value.outcome {
+                Some(taken) => taken?,
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The value that a map's iteration has come to.
+struct InMap<'a, 'de, A: MapAccess<'de>> {
+    map: &'a mut A,
+    /// Whether it was taken, and how that ended.
+    outcome: Option<Result<(), A::Error>>,
+}
+
+impl<'de, A: MapAccess<'de>> InMap<'_, 'de, A> {
+    fn take<T: Deserialize<'de>>(&mut self) -> Option<T> {
+        match self.map.next_value() {
+            Ok(value) => {
+                self.outcome = Some(Ok(()));
+                Some(value)
+            }
+            Err(error) => {
+                self.outcome = Some(Err(error));
+                None
+            }
+        }
+    }
+}
+
+impl<'de, A: MapAccess<'de>> Value for InMap<'_, 'de, A> {
+    fn string(&mut self) -> Option<String> {
+        self.take()
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        self.take()
+    }
+
+    fn object(&mut self, field: &mut dyn FnMut(&str, &mut dyn Value)) {
+        self.outcome = Some(self.map.next_value_seed(Object(field)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OPENBAO: &str = r#"{"time":"2026-11-23T05:57:03.934954324Z","type":"response","auth":{"client_token":"hmac-sha256:secret-1","policies":["root"]},"request":{"id":"aea61dbf-7b2f","operation":"read","mount_point":"sys/","client_token":"s.live-token","namespace":{"id":"root"},"path":"sys/mounts","data":{"id":"inner","password":"hunter2"},"remote_address":"127.0.0.1","remote_port":50222},"response":{"data":{"key":"response-secret"}}}"#;
+    const VAULT: &str = r#"{"auth":{"client_token":"secret-1"},"request":{"data":{"id":"inner","password":"hunter2"},"headers":{"x":["y"]},"id":"aea61dbf-7b2f","operation":"read","path":"sys/mounts","remote_address":"127.0.0.1","remote_port":50222},"response":{},"time":"2026-11-23T05:57:03.934954324Z","type":"response"}"#;
+
+    fn whole() -> EntryHead {
+        EntryHead {
+            kind: Some(EntryKind::Response),
+            time: "2026-11-23T05:57:03.934954324Z".parse().ok(),
+            id: Some("aea61dbf-7b2f".to_owned()),
+            operation: Some("read".to_owned()),
+            path: Some("sys/mounts".to_owned()),
+            remote_address: Some("127.0.0.1".to_owned()),
+            remote_port: Some(50222),
+        }
+    }
+
+    #[test]
+    fn reads_both_orders_of_fields() {
+        assert_eq!(parse_head(OPENBAO.as_bytes()), Some(whole()));
+        assert_eq!(parse_head(VAULT.as_bytes()), Some(whole()));
+    }
+
+    #[test]
+    fn looks_past_a_prefix() {
+        let line = format!("@cee: {OPENBAO}");
+        assert_eq!(parse_head(line.as_bytes()), Some(whole()));
+    }
+
+    #[test]
+    fn takes_what_stands_before_a_cut() {
+        let cut = OPENBAO.find("\"namespace\"").expect("in the sample");
+        let head = parse_head(&OPENBAO.as_bytes()[..cut]).expect("an entry");
+        assert_eq!(head.id.as_deref(), Some("aea61dbf-7b2f"));
+        assert_eq!(head.path, None);
+    }
+
+    #[test]
+    fn other_lines_are_no_entries() {
+        let others: [&[u8]; 6] = [
+            b"",
+            b"\x16\x03\x01\x02\x00\x01\x00{",
+            br#"{"@level":"info","@message":"request","type":"request"}"#,
+            br#"{"type":"login","time":"2026-11-23T05:57:03Z"}"#,
+            br#"{"id":"aea61dbf","operation":"read","path":"sys/mounts"}"#,
+            br#"["type","request"]"#,
+        ];
+        for other in others {
+            assert_eq!(parse_head(other), None, "{}", String::from_utf8_lossy(other));
+        }
+    }
+
+    #[test]
+    fn keeps_no_secret() {
+        for line in [OPENBAO, VAULT] {
+            let kept = format!("{:?}", parse_head(line.as_bytes()));
+            for secret in ["secret-1", "live-token", "hunter2", "response-secret"] {
+                assert!(!kept.contains(secret), "{kept}");
+            }
+        }
+    }
+
+    /// `part` says nothing that `whole` does not say.
+    fn is_part(part: &EntryHead, whole: &EntryHead) -> bool {
+        fn same<T: PartialEq>(part: Option<&T>, whole: Option<&T>) -> bool {
+            part.is_none() || part == whole
+        }
+        same(part.kind.as_ref(), whole.kind.as_ref())
+            && same(part.time.as_ref(), whole.time.as_ref())
+            && same(part.id.as_ref(), whole.id.as_ref())
+            && same(part.operation.as_ref(), whole.operation.as_ref())
+            && same(part.path.as_ref(), whole.path.as_ref())
+            && same(part.remote_address.as_ref(), whole.remote_address.as_ref())
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let _ = parse_head(&bytes);
+        }
+
+        #[test]
+        fn a_cut_entry_says_nothing_else(cut in 0..OPENBAO.len()) {
+            if let Some(part) = parse_head(&OPENBAO.as_bytes()[..cut]) {
+                prop_assert!(is_part(&part, &whole()), "{part:?}");
+            }
+        }
+
+        #[test]
+        fn damage_is_survived(at in 0..VAULT.len(), byte in any::<u8>()) {
+            let mut line = VAULT.as_bytes().to_vec();
+            line[at] = byte;
+            let _ = parse_head(&line);
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The server's audit files, read at the end of a hang. While a socket device is down, no byte of an
+//! entry reaches the kernel on it; but the same request is written to the file device beside it,
+//! with its id and the port of its client. Reading that costs nothing as long as nothing hangs.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom},
+    ops::ControlFlow,
+    path::PathBuf,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use log::debug;
+
+use super::entry::{EntryHead, parse_head};
+
+/// Read at a time, from the end backwards, bytes.
+const BLOCK: u64 = 64 << 10;
+
+/// Read in all of one file, bytes. A server that hangs writes little.
+const BUDGET: u64 = 16 << 20;
+
+/// Lines without a single entry after which a file is taken for something else.
+const OTHER_LINES: u32 = 100;
+
+/// Entries of several goroutines are not written in the exact order of their times.
+const DISORDER: SignedDuration = SignedDuration::from_secs(1);
+
+/// The entry's time is taken by the server, ours by the kernel.
+const SLACK: SignedDuration = SignedDuration::from_millis(5);
+
+/// `include/uapi/asm-generic/fcntl.h`.
+const O_ACCMODE: i32 = 0o3;
+const O_APPEND: i32 = 0o2000;
+
+/// Which request.
+#[derive(Clone, Copy, Debug)]
+pub struct Query {
+    /// Port of its client.
+    pub client_port: u16,
+    /// When it began.
+    pub not_before: Timestamp,
+    /// When it ended.
+    pub not_after: Timestamp,
+}
+
+/// The entry that the request wrote to any audit file of this server, if there is one and all that
+/// fit are of the same request.
+pub fn find_entry(pid: i32, query: &Query) -> Option<EntryHead> {
+    let mut found: Option<EntryHead> = None;
+    for path in candidates(pid) {
+        let entries = search(&path, query).unwrap_or_else(|error| {
+            debug!("cannot search {}: {error}", path.display());
+            Vec::new()
+        });
+        for entry in entries {
+            if found.as_ref().is_some_and(|found| found.id != entry.id) {
+                return None;
+            }
+            found = Some(entry);
+        }
+    }
+    found
+}
+
+/// Regular files that the server has open for appending. Opened through `/proc/PID/fd` they are the
+/// right ones also when renamed, deleted or in another mount namespace.
+fn candidates(pid: i32) -> Vec<PathBuf> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
+    let paths = descriptors.into_iter().flatten().flatten().map(|fd| fd.path());
+    paths.filter(|path| is_candidate(pid, path)).collect()
+}
+
+fn is_candidate(pid: i32, path: &PathBuf) -> bool {
+    let regular = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    let fd = path.file_name().unwrap_or_default().to_string_lossy();
+    regular
+        && fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}"))
+            .ok()
+            .and_then(|info| flags(&info))
+            .is_some_and(|flags| flags & O_APPEND != 0 && flags & O_ACCMODE != 0)
+}
+
+/// `flags:  02102001`
+fn flags(fdinfo: &str) -> Option<i32> {
+    let line = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    i32::from_str_radix(line.trim(), 8).ok()
+}
+
+fn search(path: &PathBuf, query: &Query) -> io::Result<Vec<EntryHead>> {
+    let mut matches = Vec::new();
+    let mut is_log = false;
+    let mut others = 0;
+    backwards(File::open(path)?, |line| {
+        match judge(line, query) {
+            Judgement::Match(entry) => matches.push(entry),
+            Judgement::OtherEntry => is_log = true,
+            Judgement::NoEntry => others += 1,
+            Judgement::TooOld => return ControlFlow::Break(()),
+        }
+        if others > OTHER_LINES && !is_log {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(matches)
+}
+
+enum Judgement {
+    Match(EntryHead),
+    OtherEntry,
+    NoEntry,
+    TooOld,
+}
+
+fn judge(line: &[u8], query: &Query) -> Judgement {
+    let Some(entry) = parse_head(line) else {
+        return Judgement::NoEntry;
+    };
+    let Some(time) = entry.time else {
+        return Judgement::OtherEntry;
+    };
+    let since = time.duration_since(query.not_before);
+    let until = query.not_after.duration_since(time);
+    if since < -DISORDER {
+        return Judgement::TooOld;
+    }
+    let fits = since >= -SLACK && until >= -SLACK;
+    if fits && entry.id.is_some() && entry.remote_port == Some(query.client_port) {
+        return Judgement::Match(entry);
+    }
+    Judgement::OtherEntry
+}
+
+/// Hands over whole lines, last first, until told to stop or the budget is used up.
+fn backwards(
+    mut file: File,
+    mut line: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> io::Result<()> {
+    let end = file.seek(SeekFrom::End(0))?;
+    let limit = end.saturating_sub(BUDGET);
+    let mut position = end;
+    // What was read and not handed over: the last bytes of a line whose start is still to come.
+    let mut carry: Vec<u8> = Vec::new();
+    while position > limit {
+        let start = position.saturating_sub(BLOCK);
+        let mut block = vec![0; (position - start) as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut block)?;
+        position = start;
+        block.append(&mut carry);
+        while let Some(newline) = block.iter().rposition(|byte| *byte == b'\n') {
+            if line(&block[newline + 1..]).is_break() {
+                return Ok(());
+            }
+            block.truncate(newline);
+        }
+        carry = block;
+    }
+    if position == 0 {
+        let _ = line(&carry);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn entry(second: u32, port: u16, id: &str) -> String {
+        format!(
+            r#"{{"time":"2026-11-23T05:57:{second:02}Z","type":"request","auth":{{}},"request":{{"id":"{id}","operation":"read","path":"sys/mounts","remote_port":{port}}}}}"#
+        )
+    }
+
+    fn query(port: u16) -> Query {
+        Query {
+            client_port: port,
+            not_before: "2026-11-23T05:57:20Z".parse().expect("a time"),
+            not_after: "2026-11-23T05:57:30Z".parse().expect("a time"),
+        }
+    }
+
+    fn found(lines: &[String], port: u16) -> Vec<String> {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(lines.join("\n").as_bytes()).expect("written");
+        file.write_all(b"\n").expect("written");
+        let path = file.path().to_owned();
+        let entries = search(&path, &query(port)).expect("searched");
+        entries.into_iter().filter_map(|entry| entry.id).collect()
+    }
+
+    #[test]
+    fn finds_the_entry_of_the_client_in_its_time() {
+        let lines = [
+            entry(10, 7, "too old"),
+            entry(25, 8, "other client"),
+            entry(25, 7, "this"),
+            entry(40, 7, "later"),
+        ];
+        assert_eq!(found(&lines, 7), ["this"]);
+    }
+
+    #[test]
+    fn reads_long_lines_and_many_blocks() {
+        let mut lines = vec![entry(25, 7, "this")];
+        lines.extend((0..2000).map(|_| entry(26, 8, &"x".repeat(100))));
+        lines.push(entry(26, 9, &"y".repeat(200_000)));
+        assert_eq!(found(&lines, 7), ["this"]);
+    }
+
+    #[test]
+    fn stops_at_entries_that_are_too_old() {
+        let lines = [entry(25, 7, "behind older ones"), entry(1, 7, "old")];
+        assert!(found(&lines, 7).is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_no_audit_log_holds_nothing() {
+        let lines: Vec<_> = (0..100).map(|n| format!("line {n}")).collect();
+        assert!(found(&lines, 7).is_empty());
+    }
+
+    #[test]
+    fn reads_flags() {
+        assert_eq!(flags("pos:\t0\nflags:\t02102001\n"), Some(0o2_102_001));
+        assert_eq!(flags("pos:\t0\n"), None);
+    }
+
+    #[test]
+    fn knows_its_own_files() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let open = |name, append: bool| {
+            let mut options = fs::OpenOptions::new();
+            options.create(true).append(append).write(true);
+            options.open(dir.path().join(name)).expect("opened")
+        };
+        let (_appended, _other) = (open("appended", true), open("other", false));
+        let names: Vec<_> = candidates(std::process::id() as i32)
+            .into_iter()
+            .filter_map(|path| fs::read_link(path).ok())
+            .filter(|path| path.starts_with(dir.path()))
+            .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+            .collect();
+        assert_eq!(names, ["appended"]);
+    }
+}
