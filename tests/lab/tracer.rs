@@ -55,7 +55,10 @@ impl Tracer {
 
     fn attached(&mut self) -> Result<Option<()>> {
         if let Some(status) = self.process.exited()? {
-            bail!("the tracer ended at once ({status}): {}", self.read("stderr"));
+            bail!(
+                "the tracer ended at once ({status}): {}",
+                self.read("stderr")
+            );
         }
         Ok(self.read("trace.jsonl").contains('\n').then_some(()))
     }
@@ -72,7 +75,9 @@ impl Tracer {
     /// The records written so far.
     pub fn records(&self) -> Result<Vec<Value>> {
         let lines = self.read("trace.jsonl");
-        let whole = lines.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let whole = lines
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
         whole
             .map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line}")))
             .collect()
@@ -85,7 +90,9 @@ impl Tracer {
         limit: Duration,
         wanted: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
-        wait::until(what, limit, || Ok(self.records()?.into_iter().find(|r| wanted(r))))
+        wait::until(what, limit, || {
+            Ok(self.records()?.into_iter().find(|r| wanted(r)))
+        })
     }
 
     /// Ends it as Ctrl-C would.

@@ -21,7 +21,10 @@ fn main() -> ExitCode {
 
 /// Help goes out as clap made it; of an error, the line that says what is wrong.
 fn usage(error: &clap::Error) -> ExitCode {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
         // A closed pipe is no failure.
         let _ = error.print();
         return ExitCode::SUCCESS;

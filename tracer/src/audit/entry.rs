@@ -59,7 +59,8 @@ pub fn parse_head(bytes: &[u8]) -> Option<EntryHead> {
     let mut entry = Capture::default();
     let mut json = serde_json::Deserializer::from_slice(&bytes[start..]);
     // The error at a cut end is no news: what was read before it has been kept.
-    let _ = Object(|key: &str, value: &mut dyn Value| entry.field(key, value)).deserialize(&mut json);
+    let _ =
+        Object(|key: &str, value: &mut dyn Value| entry.field(key, value)).deserialize(&mut json);
     entry.is_entry().then_some(entry.head)
 }
 
@@ -242,7 +243,12 @@ mod tests {
             br#"["type","request"]"#,
         ];
         for other in others {
-            assert_eq!(parse_head(other), None, "{}", String::from_utf8_lossy(other));
+            assert_eq!(
+                parse_head(other),
+                None,
+                "{}",
+                String::from_utf8_lossy(other)
+            );
         }
     }
 

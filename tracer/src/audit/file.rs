@@ -67,7 +67,11 @@ pub fn find_entry(pid: i32, query: &Query) -> Option<EntryHead> {
 /// right ones also when renamed, deleted or in another mount namespace.
 fn candidates(pid: i32) -> Vec<PathBuf> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
-    let paths = descriptors.into_iter().flatten().flatten().map(|fd| fd.path());
+    let paths = descriptors
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|fd| fd.path());
     paths.filter(|path| is_candidate(pid, path)).collect()
 }
 
@@ -83,7 +87,9 @@ fn is_candidate(pid: i32, path: &PathBuf) -> bool {
 
 /// `flags:  02102001`
 fn flags(fdinfo: &str) -> Option<i32> {
-    let line = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    let line = fdinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("flags:"))?;
     i32::from_str_radix(line.trim(), 8).ok()
 }
 
@@ -133,10 +139,7 @@ fn judge(line: &[u8], query: &Query) -> Judgement {
 }
 
 /// Hands over whole lines, last first, until told to stop or the budget is used up.
-fn backwards(
-    mut file: File,
-    mut line: impl FnMut(&[u8]) -> ControlFlow<()>,
-) -> io::Result<()> {
+fn backwards(mut file: File, mut line: impl FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<()> {
     let end = file.seek(SeekFrom::End(0))?;
     let limit = end.saturating_sub(BUDGET);
     let mut position = end;
@@ -185,7 +188,8 @@ mod tests {
 
     fn found(lines: &[String], port: u16) -> Vec<String> {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
-        file.write_all(lines.join("\n").as_bytes()).expect("written");
+        file.write_all(lines.join("\n").as_bytes())
+            .expect("written");
         file.write_all(b"\n").expect("written");
         let path = file.path().to_owned();
         let entries = search(&path, &query(port)).expect("searched");

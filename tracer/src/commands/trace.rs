@@ -39,16 +39,18 @@ pub(super) fn run(args: TraceArgs) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
-    runtime.block_on(live::Live {
-        core: crate::core::Core::new(),
-        outputs,
-        recording,
-        attached,
-        pid: target.pid,
-        limit: args.duration,
-        quiet,
-    }
-    .run(session, ring, kernel.drop_reasons))
+    runtime.block_on(
+        live::Live {
+            core: crate::core::Core::new(),
+            outputs,
+            recording,
+            attached,
+            pid: target.pid,
+            limit: args.duration,
+            quiet,
+        }
+        .run(session, ring, kernel.drop_reasons),
+    )
 }
 
 fn log_to_stderr(args: &TraceArgs) {

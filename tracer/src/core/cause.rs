@@ -79,9 +79,15 @@ pub fn explain(hang: &Hang) -> String {
             "{address} acknowledges nothing any more on an established connection ({}): the log host is gone from the network, or a firewall on the way or on it drops the packets; the send buffer is full, so writes wait.",
             count(evidence.map_or(0, |e| e.retransmits), "retransmit")
         ),
-        Cause::Refused => format!("{address} refuses connections: no log server listens there, or a firewall rejects."),
-        Cause::Reset => format!("{address} reset the connection: the log server closed it or was restarted, or a firewall rejects."),
-        Cause::Unreachable => format!("This host knows no way to {address}, or a router reports that there is none: look at routes and interfaces."),
+        Cause::Refused => format!(
+            "{address} refuses connections: no log server listens there, or a firewall rejects."
+        ),
+        Cause::Reset => format!(
+            "{address} reset the connection: the log server closed it or was restarted, or a firewall rejects."
+        ),
+        Cause::Unreachable => format!(
+            "This host knows no way to {address}, or a router reports that there is none: look at routes and interfaces."
+        ),
         Cause::Unknown => format!(
             "{address} took no more data, and no packet of the connection was seen dropped or retransmitted here: look at the log server, which may not be reading."
         ),
@@ -89,14 +95,18 @@ pub fn explain(hang: &Hang) -> String {
 }
 
 fn local_drop(address: &str, evidence: Option<&Evidence>) -> String {
-    let reason = evidence.and_then(Evidence::drop_reason).unwrap_or("unknown");
+    let reason = evidence
+        .and_then(Evidence::drop_reason)
+        .unwrap_or("unknown");
     let count = count(evidence.map_or(0, Evidence::dropped), "packet");
     let look = if reason == "NETFILTER_DROP" {
         "look at the firewall rules of this host (nft list ruleset, iptables -S)"
     } else {
         "look at this host's network configuration"
     };
-    format!("This host itself drops what it sends to {address} ({count}, kernel reason {reason}): {look}.")
+    format!(
+        "This host itself drops what it sends to {address} ({count}, kernel reason {reason}): {look}."
+    )
 }
 
 fn count(number: u32, of: &str) -> String {

@@ -45,7 +45,9 @@ pub struct Hang {
 impl Hang {
     /// Why: what made the first stall, since what follows is its consequence.
     pub fn cause(&self) -> Cause {
-        self.stalls.first().map_or(Cause::Unknown, |stall| stall.cause)
+        self.stalls
+            .first()
+            .map_or(Cause::Unknown, |stall| stall.cause)
     }
 }
 

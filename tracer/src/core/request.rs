@@ -85,7 +85,9 @@ impl Request {
     /// What its own entries said of it, most knowing first.
     pub fn entry(&self) -> Option<&EntryHead> {
         let entries = || self.operations.iter().filter_map(|o| o.entry.as_ref());
-        entries().find(|e| e.id.is_some()).or_else(|| entries().next())
+        entries()
+            .find(|e| e.id.is_some())
+            .or_else(|| entries().next())
     }
 
     fn over(&self, now: Nanos) -> bool {
@@ -138,7 +140,9 @@ impl Requests {
                 self.received(event.at, socket, *by, (*bytes, *handshake));
                 None
             }
-            What::Send { socket, by, .. } if socket.accepted => self.answered(event.at, socket, *by),
+            What::Send { socket, by, .. } if socket.accepted => {
+                self.answered(event.at, socket, *by)
+            }
             What::State { socket, new, .. } if socket.accepted && *new == TcpState::Close => {
                 self.closed(socket.id);
                 None
@@ -236,7 +240,9 @@ impl Requests {
         if !self.current.contains_key(&goid) && self.current.contains_key(&parent) && parent != 0 {
             return self.current.get_mut(&parent).expect("just looked up");
         }
-        let lineage = served_by_parent.filter(|_| parent != 0).map(|client| client.address);
+        let lineage = served_by_parent
+            .filter(|_| parent != 0)
+            .map(|client| client.address);
         self.current.entry(goid).or_insert_with(|| match lineage {
             Some(client) => Request {
                 client,

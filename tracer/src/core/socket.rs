@@ -204,9 +204,7 @@ impl Sockets {
     ) -> Option<Change> {
         let change = match (old, new) {
             (_, TcpState::SynSent) => self.connects(at, socket, by.unwrap_or_default()),
-            (TcpState::SynSent, TcpState::Established) => {
-                self.ended(at, socket, Outcome::Ok, None)
-            }
+            (TcpState::SynSent, TcpState::Established) => self.ended(at, socket, Outcome::Ok, None),
             (TcpState::SynSent, _) => {
                 let (outcome, errno) = self.connect_outcome(socket, errno);
                 self.ended(at, socket, outcome, errno)

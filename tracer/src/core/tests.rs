@@ -109,7 +109,12 @@ impl Story {
     }
 
     fn gives_up_writing(&mut self, socket: u64, goid: u64) -> &mut Self {
-        self.state(log_socket(socket), goid, TcpState::Established, TcpState::FinWait1)
+        self.state(
+            log_socket(socket),
+            goid,
+            TcpState::Established,
+            TcpState::FinWait1,
+        )
     }
 
     /// Two dials of 2 s, as one entry on a device that is not connected.
@@ -192,9 +197,17 @@ fn chain(hang: &Hang) -> String {
 /// The request that meets the full buffer, up to its answer.
 fn classic(story: &mut Story) {
     story.requested(20).after(MS);
-    story.sends(log_socket(1), 20, (EAGAIN, 900), Some(entry(EntryKind::Request)));
+    story.sends(
+        log_socket(1),
+        20,
+        (EAGAIN, 900),
+        Some(entry(EntryKind::Request)),
+    );
     story.after(2 * S).gives_up_writing(1, 20);
-    story.connects(2, 20).after(2 * S).gives_up_connecting(2, 20);
+    story
+        .connects(2, 20)
+        .after(2 * S)
+        .gives_up_connecting(2, 20);
     story.dials_twice(3, 20).after(MS).answered(20);
 }
 
@@ -205,7 +218,10 @@ fn a_full_buffer_and_then_silence_make_eight_seconds() {
     let hangs = story.hangs();
     assert_eq!(hangs.len(), 1);
     let hang = hangs[0];
-    assert_eq!(chain(hang), "write 2.0, connect 2.0 | connect 2.0, connect 2.0");
+    assert_eq!(
+        chain(hang),
+        "write 2.0, connect 2.0 | connect 2.0, connect 2.0"
+    );
     assert_eq!(hang.duration, 8 * S);
     assert_eq!(hang.device, Device::tcp(LOG.parse().expect("an address")));
     assert_eq!(hang.request.id.as_deref(), Some("id-1"));
@@ -213,14 +229,24 @@ fn a_full_buffer_and_then_silence_make_eight_seconds() {
     assert_eq!(hang.request.tie, Some(Tie::Goroutine));
     assert_eq!(hang.request.duration, 8 * S + 2 * MS);
     assert!(!hang.request.lower_bound);
-    assert!(hang.stalls.iter().all(|s| s.outcome == Some(Outcome::Timeout)));
+    assert!(
+        hang.stalls
+            .iter()
+            .all(|s| s.outcome == Some(Outcome::Timeout))
+    );
 }
 
 #[test]
 fn a_request_that_waits_as_long_for_something_else_is_no_hang() {
     let mut story = Story::new();
-    story.requested(20).after(MS).logs(1, 20, EntryKind::Request);
-    story.after(8 * S).logs(1, 20, EntryKind::Response).answered(20);
+    story
+        .requested(20)
+        .after(MS)
+        .logs(1, 20, EntryKind::Request);
+    story
+        .after(8 * S)
+        .logs(1, 20, EntryKind::Response)
+        .answered(20);
     assert!(story.hangs().is_empty());
     assert_eq!(story.summary().requests, 1);
 }
@@ -231,7 +257,9 @@ fn another_goroutine_that_waits_for_another_peer_is_not_blamed_on_the_request() 
     let peer = || socket(77, false, "10.77.0.9:8201");
     story.requested(20).logs(1, 20, EntryKind::Request);
     story.state(peer(), 99, TcpState::Close, TcpState::SynSent);
-    story.after(2 * S).state(peer(), 99, TcpState::SynSent, TcpState::Close);
+    story
+        .after(2 * S)
+        .state(peer(), 99, TcpState::SynSent, TcpState::Close);
     story.logs(1, 20, EntryKind::Response).answered(20);
     story.after(10 * S).happens(What::Tick);
     assert!(story.findings.is_empty(), "{:?}", story.findings);
@@ -248,8 +276,15 @@ fn known_device(story: &mut Story) {
 fn later_requests_dial_four_times_and_are_named_by_another_device() {
     let mut story = Story::new();
     known_device(&mut story);
-    story.requested(20).dials_twice(2, 20).dials_twice(4, 20).answered(20);
-    assert!(story.findings.is_empty(), "waits for the answer to a question");
+    story
+        .requested(20)
+        .dials_twice(2, 20)
+        .dials_twice(4, 20)
+        .answered(20);
+    assert!(
+        story.findings.is_empty(),
+        "waits for the answer to a question"
+    );
     let question = story.questions.pop().expect("a question");
     assert_eq!(question.client_port, 50_020);
     story.happens(What::EntryFound {
@@ -257,7 +292,10 @@ fn later_requests_dial_four_times_and_are_named_by_another_device() {
         entry: Some(entry(EntryKind::Response)),
     });
     let hang = story.hangs()[0];
-    assert_eq!(chain(hang), "connect 2.0, connect 2.0 | connect 2.0, connect 2.0");
+    assert_eq!(
+        chain(hang),
+        "connect 2.0, connect 2.0 | connect 2.0, connect 2.0"
+    );
     assert_eq!(hang.request.id.as_deref(), Some("id-1"));
     assert_eq!(hang.cause(), Cause::SynUnanswered);
 }
@@ -291,10 +329,19 @@ fn an_entry_on_another_device_says_which_phase_it_is() {
 fn a_slow_reader_is_one_stall_that_ends_well() {
     let mut story = Story::new();
     story.requested(20);
-    story.sends(log_socket(1), 20, (500, 900), Some(entry(EntryKind::Request)));
+    story.sends(
+        log_socket(1),
+        20,
+        (500, 900),
+        Some(entry(EntryKind::Request)),
+    );
     story.sends(log_socket(1), 20, (EAGAIN, 400), None);
-    story.after(700 * MS).sends(log_socket(1), 20, (100, 400), None);
-    story.after(500 * MS).sends(log_socket(1), 20, (300, 300), None);
+    story
+        .after(700 * MS)
+        .sends(log_socket(1), 20, (100, 400), None);
+    story
+        .after(500 * MS)
+        .sends(log_socket(1), 20, (300, 300), None);
     story.logs(1, 20, EntryKind::Response).answered(20);
     let hang = story.hangs()[0];
     assert_eq!(chain(hang), "write 1.2 | ");
@@ -306,8 +353,15 @@ fn a_slow_reader_is_one_stall_that_ends_well() {
 fn a_write_that_waits_less_than_the_threshold_is_no_hang() {
     let mut story = Story::new();
     story.requested(20);
-    story.sends(log_socket(1), 20, (EAGAIN, 900), Some(entry(EntryKind::Request)));
-    story.after(50 * MS).sends(log_socket(1), 20, (900, 900), None);
+    story.sends(
+        log_socket(1),
+        20,
+        (EAGAIN, 900),
+        Some(entry(EntryKind::Request)),
+    );
+    story
+        .after(50 * MS)
+        .sends(log_socket(1), 20, (900, 900), None);
     story.logs(1, 20, EntryKind::Response).answered(20);
     assert!(story.findings.is_empty());
 }
@@ -363,7 +417,12 @@ fn retransmits_that_nobody_acknowledges_are_told_from_silence() {
     story.happens(What::Retransmit {
         socket: log_socket(1),
     });
-    story.sends(log_socket(1), 20, (EAGAIN, 900), Some(entry(EntryKind::Request)));
+    story.sends(
+        log_socket(1),
+        20,
+        (EAGAIN, 900),
+        Some(entry(EntryKind::Request)),
+    );
     story.after(2 * S).gives_up_writing(1, 20).answered(20);
     let stall = &story.hangs()[0].stalls[0];
     assert_eq!((stall.cause, stall.evidence.retransmits), (Cause::NoAck, 1));
@@ -377,7 +436,12 @@ fn a_retransmit_of_long_ago_is_no_evidence() {
         socket: log_socket(1),
     });
     story.after(60 * S);
-    story.sends(log_socket(1), 20, (EAGAIN, 900), Some(entry(EntryKind::Request)));
+    story.sends(
+        log_socket(1),
+        20,
+        (EAGAIN, 900),
+        Some(entry(EntryKind::Request)),
+    );
     story.after(2 * S).gives_up_writing(1, 20).answered(20);
     assert_eq!(story.hangs()[0].stalls[0].evidence.retransmits, 0);
 }
@@ -397,7 +461,10 @@ fn a_trace_that_ends_in_mid_stall_still_tells_of_it() {
 fn a_stall_of_something_unknown_is_a_warning_once() {
     let mut story = Story::new();
     for goid in 20..22 {
-        story.requested(goid).dials_twice(goid * 10, goid).answered(goid);
+        story
+            .requested(goid)
+            .dials_twice(goid * 10, goid)
+            .answered(goid);
     }
     let [Finding::Warning(warning)] = story.findings.as_slice() else {
         panic!("{:?}", story.findings);
@@ -423,7 +490,9 @@ fn parallel_dials_of_child_goroutines_belong_to_their_parents_request() {
         errno: 0,
     };
     story.happens(dial(TcpState::Close, TcpState::SynSent));
-    story.after(2 * S).happens(dial(TcpState::SynSent, TcpState::Close));
+    story
+        .after(2 * S)
+        .happens(dial(TcpState::SynSent, TcpState::Close));
     story.answered(20);
     story.happens(What::EntryFound {
         question: 1,

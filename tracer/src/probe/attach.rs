@@ -78,7 +78,9 @@ pub fn attach(facts: &Facts, way: Option<&str>) -> Result<(Attached, RingBuf<Map
 
 fn load(facts: &Facts) -> Result<Ebpf> {
     let Some(object) = OBJECT else {
-        bail!("this vault-tracer was built without its eBPF programs: build it with `cargo xtask build`");
+        bail!(
+            "this vault-tracer was built without its eBPF programs: build it with `cargo xtask build`"
+        );
     };
     EbpfLoader::new()
         .override_global("TGID", &facts.tgid, true)
@@ -121,7 +123,10 @@ fn satisfy(object: &mut Ebpf, need: &Need, way: Option<&str>) -> Result<Vec<Prob
     let Some(without) = need.without else {
         bail!("cannot see {} on this kernel: {failures}", need.gives);
     };
-    warn!("cannot see {} on this kernel, so {without} ({failures})", need.gives);
+    warn!(
+        "cannot see {} on this kernel, so {without} ({failures})",
+        need.gives
+    );
     Ok(Vec::new())
 }
 
@@ -142,7 +147,9 @@ fn try_way(object: &mut Ebpf, way: &Way) -> Result<Vec<Probe>> {
 fn one(object: &mut Ebpf, spec: &Spec) -> Result<Probe> {
     let program = raw_tracepoint(object, spec)?;
     program.load().map_err(|error| refused(spec, &error))?;
-    program.attach(spec.hook).map_err(|error| refused(spec, &error))?;
+    program
+        .attach(spec.hook)
+        .map_err(|error| refused(spec, &error))?;
     debug!("attached {} to raw tracepoint {}", spec.program, spec.hook);
     Ok(Probe {
         hook: spec.hook.to_owned(),
@@ -162,7 +169,10 @@ fn refused(spec: &Spec, error: &ProgramError) -> anyhow::Error {
     debug!("{}: {}", spec.program, chain(error));
     match error {
         ProgramError::LoadError { io_error, .. } => {
-            anyhow!("{}: the kernel refused the program: {io_error} (-v shows its log)", spec.hook)
+            anyhow!(
+                "{}: the kernel refused the program: {io_error} (-v shows its log)",
+                spec.hook
+            )
         }
         ProgramError::SyscallError(error) if is_absent(&error.io_error) => {
             anyhow!("{}: this kernel has no such tracepoint", spec.hook)
@@ -173,7 +183,10 @@ fn refused(spec: &Spec, error: &ProgramError) -> anyhow::Error {
 
 /// `bpf_raw_tracepoint_open`: unknown name, or one with fewer arguments than the program reads.
 fn is_absent(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::EINVAL))
+    matches!(
+        error.raw_os_error(),
+        Some(nix::libc::ENOENT | nix::libc::EINVAL)
+    )
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -89,15 +89,16 @@ fn bit_offset(btf: &Btf, ty: &Type, field: &str) -> Option<u32> {
     let (Type::Struct(members) | Type::Union(members)) = ty else {
         return None;
     };
-    members.members.iter().find_map(|member| {
-        match btf.resolve_name(member).ok()?.as_str() {
+    members
+        .members
+        .iter()
+        .find_map(|member| match btf.resolve_name(member).ok()?.as_str() {
             "" => {
                 let inner = btf.resolve_chained_type(member).ok()?;
                 Some(member.bit_offset() + bit_offset(btf, &inner, field)?)
             }
             name => (name == field).then(|| member.bit_offset()),
-        }
-    })
+        })
 }
 
 fn drop_reasons(btf: &Btf) -> DropReasons {

@@ -4,11 +4,7 @@ use anyhow::{Context, Result, bail};
 use procfs::process::Process;
 
 /// Bits of `CapEff` (`include/uapi/linux/capability.h`).
-const NEEDED: [(&str, u32); 3] = [
-    ("CAP_BPF", 39),
-    ("CAP_PERFMON", 38),
-    ("CAP_SYS_PTRACE", 19),
-];
+const NEEDED: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_SYS_PTRACE", 19)];
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// Stops with the names of the capabilities that are missing.

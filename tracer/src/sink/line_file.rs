@@ -15,7 +15,11 @@ pub struct LineFile {
 }
 
 enum Out {
-    File { file: File, path: PathBuf, len: Option<u64> },
+    File {
+        file: File,
+        path: PathBuf,
+        len: Option<u64>,
+    },
     Stdout(io::Stdout),
 }
 
@@ -104,7 +108,10 @@ mod tests {
         let path = dir.path().join("trace.jsonl");
         fs::write(&path, "earlier and longer\n").expect("written");
         let mut file = LineFile::create(&path).expect("opened");
-        assert_eq!(fs::read_to_string(&path).expect("read"), "earlier and longer\n");
+        assert_eq!(
+            fs::read_to_string(&path).expect("read"),
+            "earlier and longer\n"
+        );
         file.write_line("new").expect("written");
         assert_eq!(fs::read_to_string(&path).expect("read"), "new\n");
         let mode = fs::metadata(&path).expect("metadata").permissions().mode();

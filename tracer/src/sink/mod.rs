@@ -128,7 +128,10 @@ fn work<T>(mut sink: impl Sink<T>, items: &Receiver<Arc<T>>) -> Result<(), Failu
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => {
                 if !told {
-                    eprintln!("vault-tracer: cannot write to {}: {error}; trying on", sink.name());
+                    eprintln!(
+                        "vault-tracer: cannot write to {}: {error}; trying on",
+                        sink.name()
+                    );
                 }
                 told = true;
                 waiting.truncate(QUEUE);

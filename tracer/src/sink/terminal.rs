@@ -197,7 +197,11 @@ fn link(stall: &Stall) -> String {
         Some(other) => format!(" {}", other.name()),
         None => " and on".to_owned(),
     };
-    format!("{} {:.2} s{outcome}", stall.op.name(), seconds(stall.duration))
+    format!(
+        "{} {:.2} s{outcome}",
+        stall.op.name(),
+        seconds(stall.duration)
+    )
 }
 
 impl<W: Write + Send + 'static> Sink<Finding> for Terminal<W> {

@@ -13,8 +13,8 @@ use crate::event::{Event, What};
 /// Reads a recording. The first event must be the session; a last line that was cut short by a
 /// crash is passed over.
 pub fn read(path: &Path) -> Result<Vec<Event>> {
-    let file =
-        File::open(path).with_context(|| format!("cannot open the recording {}", path.display()))?;
+    let file = File::open(path)
+        .with_context(|| format!("cannot open the recording {}", path.display()))?;
     let lines: Vec<String> = BufReader::new(file)
         .lines()
         .collect::<Result<_, _>>()

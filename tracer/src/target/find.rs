@@ -41,9 +41,9 @@ pub fn find(selector: &Selector) -> Result<Process> {
 }
 
 fn by_pid(pid: i32) -> Result<Process> {
-    let process = procfs::process::Process::new(pid)
-        .ok()
-        .with_context(|| format!("no process has PID {pid}: `pgrep -a 'vault|bao'` lists servers"))?;
+    let process = procfs::process::Process::new(pid).ok().with_context(|| {
+        format!("no process has PID {pid}: `pgrep -a 'vault|bao'` lists servers")
+    })?;
     let status = process
         .status()
         .with_context(|| format!("cannot read the status of PID {pid}"))?;
@@ -108,8 +108,13 @@ fn choose<'a>(
 
 fn has_name(process: &Process, names: &[&str]) -> bool {
     let of_file = process.exe.file_name().and_then(|name| name.to_str());
-    let typed = process.command.first().and_then(|word| word.rsplit('/').next());
-    names.iter().any(|name| of_file == Some(*name) || typed == Some(*name))
+    let typed = process
+        .command
+        .first()
+        .and_then(|word| word.rsplit('/').next());
+    names
+        .iter()
+        .any(|name| of_file == Some(*name) || typed == Some(*name))
 }
 
 fn wanted(names: &[&str]) -> String {
@@ -120,12 +125,17 @@ fn others(named: &[&Process]) -> String {
     if named.is_empty() {
         ": start it, or give its --pid PID".to_owned()
     } else {
-        format!(", only {}: give the --pid PID of the one you mean", list(named))
+        format!(
+            ", only {}: give the --pid PID of the one you mean",
+            list(named)
+        )
     }
 }
 
 fn list(processes: &[&Process]) -> String {
-    let each = processes.iter().map(|p| format!("PID {}: {}", p.pid, p.command.join(" ")));
+    let each = processes
+        .iter()
+        .map(|p| format!("PID {}: {}", p.pid, p.command.join(" ")));
     each.collect::<Vec<_>>().join("; ")
 }
 
@@ -161,11 +171,18 @@ mod tests {
     #[test]
     fn lists_several_servers_without_their_arguments() {
         let processes = [
-            process(3, "/usr/bin/vault", &["vault", "server", "-dev-root-token-id=secret"]),
+            process(
+                3,
+                "/usr/bin/vault",
+                &["vault", "server", "-dev-root-token-id=secret"],
+            ),
             process(5, "/opt/bao", &["/opt/bao", "server"]),
         ];
         let error = auto(&processes).expect_err("two servers");
-        assert!(error.contains("PID 3: vault server") && error.contains("PID 5"), "{error}");
+        assert!(
+            error.contains("PID 3: vault server") && error.contains("PID 5"),
+            "{error}"
+        );
         assert!(!error.contains("secret"), "{error}");
     }
 

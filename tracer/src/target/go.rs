@@ -100,7 +100,11 @@ mod tests {
     fn an_unknown_version_without_dwarf_is_a_warning_and_no_guess() {
         let facts = decide(build("go1.99.0"), None);
         assert_eq!(facts.layout, None);
-        assert!(facts.warnings[0].contains("go1.99.0"), "{:?}", facts.warnings);
+        assert!(
+            facts.warnings[0].contains("go1.99.0"),
+            "{:?}",
+            facts.warnings
+        );
     }
 
     #[test]

@@ -1,10 +1,6 @@
 //! What the server had open before the probes were attached.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    os::unix::fs::MetadataExt,
-};
+use std::{collections::HashMap, net::SocketAddr, os::unix::fs::MetadataExt};
 
 use anyhow::{Context, Result};
 use procfs::{
@@ -33,7 +29,8 @@ pub struct OpenSocket {
 
 /// TCP sockets of the process, in its own network namespace.
 pub fn open_sockets(pid: i32) -> Result<Vec<OpenSocket>> {
-    let context = || format!("cannot list the sockets of PID {pid}: it has ended, or is another user's");
+    let context =
+        || format!("cannot list the sockets of PID {pid}: it has ended, or is another user's");
     let process = Process::new(pid).with_context(context)?;
     let descriptors: HashMap<u64, i32> = process
         .fd()

@@ -75,7 +75,9 @@ impl Live {
         let (answers, mut answered) = mpsc::channel(ANSWERS);
         let mut open = 0;
         open += self.feed(now(What::Session(session)), &answers);
-        let end = self.follow(&mut events, &mut stops, &answers, &mut answered, &mut open).await?;
+        let end = self
+            .follow(&mut events, &mut stops, &answers, &mut answered, &mut open)
+            .await?;
         debug!("ending: {end:?}");
         if matches!(end, End::ServerGone) {
             warn!("the server (PID {}) has ended", self.pid);

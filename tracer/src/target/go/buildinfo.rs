@@ -30,7 +30,9 @@ fn parse(data: &[u8]) -> Option<BuildInfo> {
     if !data.starts_with(MAGIC) {
         return None;
     }
-    let inline = data.get(MAGIC.len() + 1).is_some_and(|flags| flags & INLINE != 0);
+    let inline = data
+        .get(MAGIC.len() + 1)
+        .is_some_and(|flags| flags & INLINE != 0);
     let Some(mut strings) = data.get(HEADER..).filter(|_| inline) else {
         return Some(BuildInfo::default());
     };
@@ -80,7 +82,10 @@ mod tests {
         data.resize(HEADER, 0);
         for string in [version.to_owned(), info.to_owned()] {
             // Long enough for two bytes of length.
-            data.extend([(string.len() & 0x7f | 0x80) as u8, (string.len() >> 7) as u8]);
+            data.extend([
+                (string.len() & 0x7f | 0x80) as u8,
+                (string.len() >> 7) as u8,
+            ]);
             data.extend(string.bytes());
         }
         data

@@ -41,7 +41,9 @@ fn section<'a, R: ReadRef<'a>>(
 fn in_units(dwarf: &Dwarf<'_>) -> Option<GoLayout> {
     let mut headers = dwarf.units();
     while let Ok(Some(header)) = headers.next() {
-        let Ok(unit) = dwarf.unit(header) else { continue };
+        let Ok(unit) = dwarf.unit(header) else {
+            continue;
+        };
         if name_is(dwarf, &unit, unit_name(&unit), "runtime")
             && let Some(layout) = in_unit(dwarf, &unit)
         {
@@ -71,7 +73,12 @@ fn in_unit(dwarf: &Dwarf<'_>, unit: &Unit<'_>) -> Option<GoLayout> {
     let mut entries = unit.entries();
     while let Ok(Some(entry)) = entries.next_dfs() {
         let is_g = entry.tag() == gimli::DW_TAG_structure_type
-            && name_is(dwarf, unit, entry.attr_value(gimli::DW_AT_name), "runtime.g");
+            && name_is(
+                dwarf,
+                unit,
+                entry.attr_value(gimli::DW_AT_name),
+                "runtime.g",
+            );
         if is_g {
             let offset = entry.offset();
             return members(dwarf, unit, offset);
@@ -80,11 +87,7 @@ fn in_unit(dwarf: &Dwarf<'_>, unit: &Unit<'_>) -> Option<GoLayout> {
     None
 }
 
-fn members(
-    dwarf: &Dwarf<'_>,
-    unit: &Unit<'_>,
-    structure: gimli::UnitOffset,
-) -> Option<GoLayout> {
+fn members(dwarf: &Dwarf<'_>, unit: &Unit<'_>, structure: gimli::UnitOffset) -> Option<GoLayout> {
     let mut tree = unit.entries_tree(Some(structure)).ok()?;
     let mut children = tree.root().ok()?.children();
     let (mut goid, mut parent_goid) = (None, None);

@@ -14,7 +14,9 @@ const OFFSETS: [(u32, u32, u32, u32); 4] = [
 /// Of `go1.27.3` and the like; `None` for versions not measured, development versions among them.
 pub fn layout(version: &str) -> Option<GoLayout> {
     let minor = minor(version)?;
-    let row = OFFSETS.iter().find(|row| (row.0..=row.1).contains(&minor))?;
+    let row = OFFSETS
+        .iter()
+        .find(|row| (row.0..=row.1).contains(&minor))?;
     Some(GoLayout {
         goid: row.2,
         parent_goid: Some(row.3),
@@ -24,7 +26,9 @@ pub fn layout(version: &str) -> Option<GoLayout> {
 /// 27 of `go1.27.3`, `go1.27rc1`, `go1.27.3 X:boringcrypto`.
 fn minor(version: &str) -> Option<u32> {
     let rest = version.strip_prefix("go1.")?;
-    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let end = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
     rest[..end].parse().ok()
 }
 
@@ -43,7 +47,14 @@ mod tests {
 
     #[test]
     fn does_not_guess() {
-        for version in ["go1.20.1", "go1.28", "devel go1.28-abc", "go1.", "go2.1", ""] {
+        for version in [
+            "go1.20.1",
+            "go1.28",
+            "devel go1.28-abc",
+            "go1.",
+            "go2.1",
+            "",
+        ] {
             assert_eq!(layout(version), None, "{version}");
         }
     }
