@@ -21,8 +21,19 @@ pub struct GoFacts {
     pub module: Option<String>,
     /// Where goroutine IDs lie.
     pub layout: Option<GoLayout>,
+    /// Who says so.
+    pub layout_source: Option<LayoutSource>,
     /// What the operator should know of the above.
     pub warnings: Vec<String>,
+}
+
+/// Where a layout comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayoutSource {
+    /// The executable's debugging information.
+    Dwarf,
+    /// [`table`], by the version.
+    Table,
 }
 
 /// Byte offsets in `runtime.g`.
@@ -53,25 +64,40 @@ fn of<'a, R: ReadRef<'a>>(file: &object::File<'a, R>) -> Result<GoFacts> {
 }
 
 /// The binary's own debugging information knows best; then the table; then nothing, said aloud.
-fn decide(build: BuildInfo, dwarf: Option<GoLayout>) -> GoFacts {
+fn decide(build: BuildInfo, dwarf: Result<Option<GoLayout>>) -> GoFacts {
     let known = build.version.as_deref().and_then(table::layout);
     let mut warnings = Vec::new();
-    if dwarf.or(known).is_none() {
-        let version = build.version.as_deref().unwrap_or("an unknown version");
+    let own = dwarf.unwrap_or_else(|error| {
         warnings.push(format!(
-            "the server was built with Go {version}, whose goroutines this version of vault-tracer does not know, and without debugging information: stalls cannot be tied to clients"
+            "cannot use the server's debugging information: {error:#}"
         ));
-    }
-    if let (Some(dwarf), Some(known)) = (dwarf, known)
-        && dwarf != known
-    {
-        log::debug!("the executable's DWARF says {dwarf:?}, the table {known:?}: DWARF it is");
-    }
+        None
+    });
+    let (layout, layout_source) = match (own, known) {
+        (Some(own), _) => (Some(own), Some(LayoutSource::Dwarf)),
+        (None, Some(known)) => (Some(known), Some(LayoutSource::Table)),
+        (None, None) => (None, None),
+    };
+    warnings.extend(doubts(build.version.as_deref(), own, known));
     GoFacts {
-        layout: dwarf.or(known),
+        layout,
+        layout_source,
         version: build.version,
         module: build.module,
         warnings,
+    }
+}
+
+fn doubts(version: Option<&str>, own: Option<GoLayout>, known: Option<GoLayout>) -> Option<String> {
+    let version = version.unwrap_or("an unknown version");
+    match (own, known) {
+        (None, None) => Some(format!(
+            "the server was built with Go {version}, whose goroutines this version of vault-tracer does not know, and without debugging information: stalls cannot be tied to clients"
+        )),
+        (Some(own), Some(known)) if own != known => Some(format!(
+            "the server's debugging information says {own:?}, Go {version} usually has {known:?}: the former is used"
+        )),
+        _ => None,
     }
 }
 
@@ -86,25 +112,87 @@ mod tests {
         }
     }
 
+    const OWN: GoLayout = GoLayout {
+        goid: 8,
+        parent_goid: Some(16),
+    };
+
     #[test]
     fn dwarf_knows_better_than_the_table() {
-        let own = GoLayout {
-            goid: 8,
-            parent_goid: Some(16),
-        };
-        let facts = decide(build("go1.27.3"), Some(own));
-        assert_eq!((facts.layout, facts.warnings.len()), (Some(own), 0));
+        let facts = decide(build("go1.99.0"), Ok(Some(OWN)));
+        assert_eq!((facts.layout, facts.warnings.len()), (Some(OWN), 0));
+        let facts = decide(build("go1.27.3"), Ok(Some(OWN)));
+        assert_eq!(
+            (facts.layout, facts.layout_source),
+            (Some(OWN), Some(LayoutSource::Dwarf))
+        );
+        assert!(
+            facts.warnings[0].contains("go1.27.3"),
+            "{:?}",
+            facts.warnings
+        );
+    }
+
+    #[test]
+    fn the_table_knows_better_than_nothing() {
+        let facts = decide(build("go1.27.3"), Ok(None));
+        assert_eq!(facts.layout, table::layout("go1.27.3"));
+        assert_eq!(
+            (facts.layout_source, facts.warnings.len()),
+            (Some(LayoutSource::Table), 0)
+        );
+    }
+
+    #[test]
+    fn useless_debugging_information_is_a_warning() {
+        let facts = decide(build("go1.27.3"), Err(anyhow::anyhow!("it is damaged")));
+        assert_eq!(facts.layout_source, Some(LayoutSource::Table));
+        assert!(
+            facts.warnings[0].contains("damaged"),
+            "{:?}",
+            facts.warnings
+        );
     }
 
     #[test]
     fn an_unknown_version_without_dwarf_is_a_warning_and_no_guess() {
-        let facts = decide(build("go1.99.0"), None);
-        assert_eq!(facts.layout, None);
+        let facts = decide(build("go1.99.0"), Ok(None));
+        assert_eq!((facts.layout, facts.layout_source), (None, None));
         assert!(
             facts.warnings[0].contains("go1.99.0"),
             "{:?}",
             facts.warnings
         );
+    }
+
+    #[test]
+    fn reads_real_programs() {
+        let excerpts: [&[u8]; 2] = [
+            include_bytes!("testdata/go1.27.3-amd64.elf"),
+            include_bytes!("testdata/go1.27.3-arm64.elf"),
+        ];
+        for bytes in excerpts {
+            let file = object::File::parse(bytes).expect("an ELF file");
+            let facts = of(&file).expect("a Go program");
+            assert_eq!(facts.version.as_deref(), Some("go1.27.3"));
+            assert_eq!(facts.module.as_deref(), Some("example.com/hello"));
+            assert_eq!(facts.layout_source, Some(LayoutSource::Dwarf));
+            assert_eq!(
+                facts.layout,
+                table::layout("go1.27.3"),
+                "{:?}",
+                facts.warnings
+            );
+        }
+    }
+
+    #[test]
+    fn other_machines_are_an_error() {
+        let mut bytes = include_bytes!("testdata/go1.27.3-amd64.elf").to_vec();
+        bytes[18] = 243; // e_machine: EM_RISCV
+        let file = object::File::parse(bytes.as_slice()).expect("an ELF file");
+        let error = of(&file).expect_err("not supported").to_string();
+        assert!(error.contains("Riscv64"), "{error}");
     }
 
     #[test]

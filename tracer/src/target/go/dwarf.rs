@@ -1,112 +1,189 @@
 //! The layout of `runtime.g` from the executable's own debugging information.
+//!
+//! The Go linker collects the types of the whole program in a unit of package `runtime`, and writes
+//! names inline (`cmd/link/internal/ld/dwarf.go`: `runtimeCU`, `DW_FORM_string`). So only the units
+//! of that name are read, entry by entry and no further than `runtime.g`, and of the sections only
+//! `.debug_info` and `.debug_abbrev`: a real server has 46 MB of the first alone.
 
 use std::borrow::Cow;
 
-use gimli::{AttributeValue, DebuggingInformationEntry, EndianSlice, LittleEndian};
+use anyhow::{Context, Result, ensure};
+use gimli::{AttributeValue, DebugAbbrev, DebugInfo, DwTag, EndianSlice, EntriesRaw, LittleEndian};
 use object::{Object, ObjectSection, ReadRef};
 
 use super::GoLayout;
 
-type Slice<'a> = EndianSlice<'a, LittleEndian>;
-type Dwarf<'a> = gimli::Dwarf<Slice<'a>>;
-type Unit<'a> = gimli::Unit<Slice<'a>>;
+/// Uncompressed size beyond which a section is not believed, bytes. Twenty times a server's.
+const MAX_SECTION: u64 = 1 << 30;
 
-/// `None` where the executable was stripped of it, or it says nothing of `runtime.g`.
-pub fn layout<'a, R: ReadRef<'a>>(file: &object::File<'a, R>) -> Option<GoLayout> {
-    let sections = gimli::DwarfSections::load(|id| section(file, id.name())).ok()?;
-    let dwarf = sections.borrow(|section| EndianSlice::new(section, LittleEndian));
-    in_units(&dwarf)
+type Slice<'a> = EndianSlice<'a, LittleEndian>;
+
+/// `None` where the executable was stripped of it; an error where it is there but says nothing of
+/// `runtime.g`.
+pub fn layout<'a, R: ReadRef<'a>>(file: &object::File<'a, R>) -> Result<Option<GoLayout>> {
+    let Some(info) = section(file, ".debug_info")? else {
+        return Ok(None);
+    };
+    let abbrev = section(file, ".debug_abbrev")?.context("it lacks .debug_abbrev")?;
+    let found = in_units(&info, &abbrev).context("its .debug_info is damaged")?;
+    found.context("it does not describe runtime.g").map(Some)
 }
 
-/// What names and shapes of types need; line tables and locations are most of the rest.
 fn section<'a, R: ReadRef<'a>>(
     file: &object::File<'a, R>,
     name: &str,
-) -> Result<Cow<'a, [u8]>, gimli::Error> {
-    const NEEDED: [&str; 5] = [
-        ".debug_info",
-        ".debug_abbrev",
-        ".debug_str",
-        ".debug_line_str",
-        ".debug_str_offsets",
-    ];
-    if !NEEDED.contains(&name) {
-        return Ok(Cow::Borrowed(&[]));
-    }
-    let section = file.section_by_name(name);
-    let data = section.and_then(|section| section.uncompressed_data().ok());
-    Ok(data.unwrap_or_default())
+) -> Result<Option<Cow<'a, [u8]>>> {
+    let Some(section) = file.section_by_name(name) else {
+        return Ok(None);
+    };
+    let read = || format!("its {name} cannot be read");
+    let data = section.compressed_data().with_context(read)?;
+    ensure!(
+        data.uncompressed_size <= MAX_SECTION,
+        "its {name} is too large"
+    );
+    data.decompress().with_context(read).map(Some)
 }
 
-fn in_units(dwarf: &Dwarf<'_>) -> Option<GoLayout> {
-    let mut headers = dwarf.units();
-    while let Ok(Some(header)) = headers.next() {
-        let Ok(unit) = dwarf.unit(header) else {
+fn in_units(info: &[u8], abbrev: &[u8]) -> gimli::Result<Option<GoLayout>> {
+    let abbrev = DebugAbbrev::new(abbrev, LittleEndian);
+    let mut units = DebugInfo::new(info, LittleEndian).units();
+    while let Some(unit) = units.next()? {
+        let abbreviations = unit.abbreviations(&abbrev)?;
+        let mut entries = unit.entries_raw(&abbreviations, None)?;
+        // Assembly files make further units of the same name, without types.
+        if Entry::read(&mut entries)?.is_some_and(|root| root.is(b"runtime"))
+            && let Some(layout) = in_unit(&mut entries)?
+        {
+            return Ok(Some(layout));
+        }
+    }
+    Ok(None)
+}
+
+fn in_unit(entries: &mut EntriesRaw<'_, Slice<'_>>) -> gimli::Result<Option<GoLayout>> {
+    while !entries.is_empty() {
+        let depth = entries.next_depth();
+        let entry = Entry::read(entries)?;
+        if entry.is_some_and(|e| e.tag == gimli::DW_TAG_structure_type && e.is(b"runtime.g")) {
+            return members(entries, depth);
+        }
+    }
+    Ok(None)
+}
+
+/// Of the structure at this depth, whose first member comes next.
+fn members(
+    entries: &mut EntriesRaw<'_, Slice<'_>>,
+    depth: isize,
+) -> gimli::Result<Option<GoLayout>> {
+    let (mut goid, mut parent_goid) = (None, None);
+    while !entries.is_empty() && entries.next_depth() > depth {
+        let Some(member) = Entry::read(entries)? else {
             continue;
         };
-        if name_is(dwarf, &unit, unit_name(&unit), "runtime")
-            && let Some(layout) = in_unit(dwarf, &unit)
-        {
-            return Some(layout);
+        if member.is(b"goid") {
+            goid = member.location;
+        } else if member.is(b"parentGoid") {
+            parent_goid = member.location;
         }
     }
-    None
+    Ok(goid.map(|goid| GoLayout { goid, parent_goid }))
 }
 
-fn unit_name<'a>(unit: &Unit<'a>) -> Option<AttributeValue<Slice<'a>>> {
-    let mut entries = unit.entries();
-    let root = entries.next_dfs().ok()??;
-    root.attr_value(gimli::DW_AT_name)
+/// What is needed of a debugging information entry.
+struct Entry<'a> {
+    tag: DwTag,
+    name: Option<Slice<'a>>,
+    /// Of a member: its offset in the structure, bytes.
+    location: Option<u32>,
 }
 
-fn name_is(
-    dwarf: &Dwarf<'_>,
-    unit: &Unit<'_>,
-    name: Option<AttributeValue<Slice<'_>>>,
-    wanted: &str,
-) -> bool {
-    name.and_then(|name| dwarf.attr_string(unit, name).ok())
-        .is_some_and(|name| name.slice() == wanted.as_bytes())
+impl<'a> Entry<'a> {
+    /// `None` for the mark behind the last entry of several siblings.
+    fn read(entries: &mut EntriesRaw<'_, Slice<'a>>) -> gimli::Result<Option<Self>> {
+        let Some(abbreviation) = entries.read_abbreviation()? else {
+            return Ok(None);
+        };
+        let mut entry = Entry {
+            tag: abbreviation.tag(),
+            name: None,
+            location: None,
+        };
+        for attribute in abbreviation.attributes() {
+            let attribute = entries.read_attribute(*attribute)?;
+            match (attribute.name(), attribute.value()) {
+                (gimli::DW_AT_name, AttributeValue::String(name)) => entry.name = Some(name),
+                (gimli::DW_AT_data_member_location, value) => {
+                    entry.location = value.udata_value().and_then(|at| at.try_into().ok());
+                }
+                _ => {}
+            }
+        }
+        Ok(Some(entry))
+    }
+
+    fn is(&self, name: &[u8]) -> bool {
+        self.name.is_some_and(|own| own.slice() == name)
+    }
 }
 
-fn in_unit(dwarf: &Dwarf<'_>, unit: &Unit<'_>) -> Option<GoLayout> {
-    let mut entries = unit.entries();
-    while let Ok(Some(entry)) = entries.next_dfs() {
-        let is_g = entry.tag() == gimli::DW_TAG_structure_type
-            && name_is(
-                dwarf,
-                unit,
-                entry.attr_value(gimli::DW_AT_name),
-                "runtime.g",
-            );
-        if is_g {
-            let offset = entry.offset();
-            return members(dwarf, unit, offset);
+#[cfg(test)]
+mod tests {
+    use object::ReadCache;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Excerpts of real programs: `testdata/README.md`.
+    const AMD64: &[u8] = include_bytes!("../testdata/go1.27.3-amd64.elf");
+    const ARM64: &[u8] = include_bytes!("../testdata/go1.27.3-arm64.elf");
+    const STRIPPED: &[u8] = include_bytes!("../testdata/go1.27.3-amd64-stripped.elf");
+
+    fn layout_in(bytes: &[u8]) -> Result<Option<GoLayout>> {
+        layout(&object::File::parse(bytes)?)
+    }
+
+    #[test]
+    fn reads_what_the_go_linker_wrote() {
+        let real = GoLayout {
+            goid: 152,
+            parent_goid: Some(280),
+        };
+        for bytes in [AMD64, ARM64] {
+            assert_eq!(layout_in(bytes).expect("readable"), Some(real));
         }
     }
-    None
-}
 
-fn members(dwarf: &Dwarf<'_>, unit: &Unit<'_>, structure: gimli::UnitOffset) -> Option<GoLayout> {
-    let mut tree = unit.entries_tree(Some(structure)).ok()?;
-    let mut children = tree.root().ok()?.children();
-    let (mut goid, mut parent_goid) = (None, None);
-    while let Ok(Some(child)) = children.next() {
-        let member = child.entry();
-        let name = || member.attr_value(gimli::DW_AT_name);
-        if name_is(dwarf, unit, name(), "goid") {
-            goid = location(member);
-        } else if name_is(dwarf, unit, name(), "parentGoid") {
-            parent_goid = location(member);
+    #[test]
+    fn reads_a_file_piece_by_piece() {
+        let cache = ReadCache::new(std::io::Cursor::new(AMD64));
+        let file = object::File::parse(&cache).expect("an ELF file");
+        assert!(layout(&file).expect("readable").is_some());
+    }
+
+    #[test]
+    fn a_stripped_program_says_nothing() {
+        assert_eq!(layout_in(STRIPPED).expect("readable"), None);
+    }
+
+    #[test]
+    fn debugging_information_without_the_goroutine_is_an_error() {
+        let mut bytes = AMD64.to_vec();
+        let name = b"runtime.g\0";
+        let at = bytes.windows(name.len()).position(|window| window == name);
+        bytes[at.expect("named in the sample")] = b'x';
+        let error = layout_in(&bytes).expect_err("no runtime.g").to_string();
+        assert!(error.contains("runtime.g"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_survived(at in 0..AMD64.len(), byte in any::<u8>(), cut in 0..AMD64.len()) {
+            let mut bytes = AMD64.to_vec();
+            bytes[at] = byte;
+            let _ = layout_in(&bytes);
+            let _ = layout_in(&AMD64[..cut]);
         }
     }
-    Some(GoLayout {
-        goid: goid?,
-        parent_goid,
-    })
-}
-
-fn location(member: &DebuggingInformationEntry<Slice<'_>>) -> Option<u32> {
-    let location = member.attr_value(gimli::DW_AT_data_member_location)?;
-    u32::try_from(location.udata_value()?).ok()
 }

@@ -23,9 +23,12 @@ pub fn layout(version: &str) -> Option<GoLayout> {
     })
 }
 
-/// 27 of `go1.27.3`, `go1.27rc1`, `go1.27.3 X:boringcrypto`.
+/// 27 of `go1.27.3`, `go1.27rc1`, `go1.27.3 X:boringcrypto`; `None` for `devel go1.27-a1b2c3` and,
+/// since Go 1.26, `go1.27-devel_a1b2c3` (`cmd/dist/build.go`): anything may have changed there.
 fn minor(version: &str) -> Option<u32> {
-    let rest = version.strip_prefix("go1.")?;
+    let rest = version
+        .strip_prefix("go1.")
+        .filter(|rest| !rest.contains("devel"))?;
     let end = rest
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(rest.len());
