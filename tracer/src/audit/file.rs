@@ -4,8 +4,9 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Seek, SeekFrom},
+    io,
     ops::ControlFlow,
+    os::unix::fs::FileExt,
     path::PathBuf,
 };
 
@@ -97,7 +98,7 @@ fn search(path: &PathBuf, query: &Query) -> io::Result<Vec<EntryHead>> {
     let mut matches = Vec::new();
     let mut is_log = false;
     let mut others = 0;
-    backwards(File::open(path)?, |line| {
+    backwards(&File::open(path)?, |line| {
         match judge(line, query) {
             Judgement::Match(entry) => matches.push(entry),
             Judgement::OtherEntry => is_log = true,
@@ -139,31 +140,46 @@ fn judge(line: &[u8], query: &Query) -> Judgement {
 }
 
 /// Hands over whole lines, last first, until told to stop or the budget is used up.
-fn backwards(mut file: File, mut line: impl FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<()> {
-    let end = file.seek(SeekFrom::End(0))?;
+fn backwards(file: &File, mut line: impl FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<()> {
+    let mut end = file.metadata()?.len();
     let limit = end.saturating_sub(BUDGET);
-    let mut position = end;
-    // What was read and not handed over: the last bytes of a line whose start is still to come.
-    let mut carry: Vec<u8> = Vec::new();
-    while position > limit {
-        let start = position.saturating_sub(BLOCK);
-        let mut block = vec![0; (position - start) as usize];
-        file.seek(SeekFrom::Start(start))?;
-        file.read_exact(&mut block)?;
-        position = start;
-        block.append(&mut carry);
-        while let Some(newline) = block.iter().rposition(|byte| *byte == b'\n') {
-            if line(&block[newline + 1..]).is_break() {
+    let mut size = BLOCK;
+    while end > limit {
+        let start = end.saturating_sub(size).max(limit);
+        let mut block = vec![0; (end - start) as usize];
+        file.read_exact_at(&mut block, start)?;
+        let Some(whole) = first_whole_line(&block, start) else {
+            if start == limit {
+                break;
+            }
+            // Twice as much, so that a line of any length is read at most twice over.
+            size *= 2;
+            continue;
+        };
+        let lines = block[whole..].strip_suffix(b"\n");
+        for each in lines
+            .unwrap_or(&block[whole..])
+            .rsplit(|byte| *byte == b'\n')
+        {
+            if line(each).is_break() {
                 return Ok(());
             }
-            block.truncate(newline);
         }
-        carry = block;
-    }
-    if position == 0 {
-        let _ = line(&carry);
+        (end, size) = (start + whole as u64, BLOCK);
     }
     Ok(())
+}
+
+/// Where in a block, read from this position, the first line starts that does so within it.
+fn first_whole_line(block: &[u8], position: u64) -> Option<usize> {
+    if position == 0 {
+        return Some(0);
+    }
+    // The last byte ends the last line: nothing starts behind it.
+    let (_, body) = block.split_last()?;
+    body.iter()
+        .position(|byte| *byte == b'\n')
+        .map(|newline| newline + 1)
 }
 
 #[cfg(test)]
@@ -213,6 +229,40 @@ mod tests {
         lines.extend((0..2000).map(|_| entry(26, 8, &"x".repeat(100))));
         lines.push(entry(26, 9, &"y".repeat(200_000)));
         assert_eq!(found(&lines, 7), ["this"]);
+    }
+
+    /// As `backwards` hands them over.
+    fn lines(content: &[u8]) -> Vec<Vec<u8>> {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(content).expect("written");
+        let mut lines = Vec::new();
+        let read = backwards(&file, |line| {
+            lines.push(line.to_vec());
+            ControlFlow::Continue(())
+        });
+        read.expect("read");
+        lines
+    }
+
+    #[test]
+    fn hands_over_every_line_whatever_its_length() {
+        let block = BLOCK as usize;
+        for len in [0, 1, block - 2, block - 1, block, block + 1, 5 * block] {
+            let long = vec![b'x'; len];
+            let content = [&long[..], b"first", &long[..], b"", b"last"].join(&b'\n');
+            let expected = [b"last", &b""[..], &long[..], b"first", &long[..]];
+            assert_eq!(lines(&content), expected, "{len}");
+            assert_eq!(lines(&[&content[..], b"\n"].concat()), expected, "{len}");
+        }
+        assert!(lines(b"").is_empty());
+    }
+
+    #[test]
+    fn stops_when_the_budget_is_used_up() {
+        let mut content = b"too far back\n".to_vec();
+        content.resize(BUDGET as usize + 100, b'x');
+        content.extend(b"\nlast\n");
+        assert_eq!(lines(&content), [b"last"]);
     }
 
     #[test]
