@@ -18,13 +18,15 @@ pub enum Kind {
     Entry = 1,
     /// A receive returned 0 or more bytes. `value`: its result; `extra`: the first byte, or [`UNKNOWN`].
     Receive = 2,
-    /// TCP state change. `value`: old state << 8 | new state; `extra`: the socket's `sk_err`.
+    /// TCP state change: a [`StateRecord`]. `value`: old state << 8 | new state; `extra`: the
+    /// socket's `sk_err`.
     State = 3,
     /// TCP retransmitted a segment. `value`: the TCP state.
     Retransmit = 4,
     /// A RST arrived for this socket.
     Reset = 5,
-    /// The kernel dropped a packet of this socket. `value`: `enum skb_drop_reason`.
+    /// The kernel dropped a packet of this socket. `value`: `enum skb_drop_reason`; `extra`: the index
+    /// of the interface it came in by, 0 for what this host sends.
     Drop = 6,
     /// The kernel reported an error on this socket. `value`: its `sk_err`; `extra`: its `sk_err_soft`.
     Error = 7,
@@ -99,20 +101,74 @@ pub struct Record {
     pub local_port: u16,
     /// Remote port, 0 where there is none (yet).
     pub remote_port: u16,
+    /// Status of an HTTP/1 answer that begins in this send to a client; 0 where none was seen.
+    pub status: u16,
     /// Explicit padding, zero.
-    pub reserved: u32,
+    pub reserved: u16,
     /// IPv4 in the first four bytes, or IPv6.
     pub local_addr: [u8; 16],
     /// IPv4 in the first four bytes, or IPv6.
     pub remote_addr: [u8; 16],
 }
 
-/// A [`Record`] of [`Kind::Entry`] and the first bytes that were sent.
+/// TCP's view of a connection at one moment (`include/linux/tcp.h`, `include/net/inet_connection_sock.h`).
+/// What the kernel does not have is [`ABSENT`]; of the sequence numbers all are there or `present` is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Tcp {
+    /// 1 if this was taken.
+    pub present: u32,
+    /// Sequence number of the first byte that is not acknowledged.
+    pub snd_una: u32,
+    /// Sequence number of the next byte to be sent.
+    pub snd_nxt: u32,
+    /// Sequence number behind the last byte that was written.
+    pub write_seq: u32,
+    /// The peer's window, bytes.
+    pub snd_wnd: u32,
+    /// Largest segment, bytes.
+    pub mss_cache: u32,
+    /// `sk_wmem_queued`: memory of the send queue, bytes.
+    pub wmem_queued: u32,
+    /// `sk_sndbuf`: its limit, bytes.
+    pub sndbuf: u32,
+    /// Smoothed round-trip time, 1/8 us.
+    pub srtt_us: u32,
+    /// Retransmission time-out, jiffies.
+    pub rto: u32,
+    /// Since the last ACK arrived, jiffies.
+    pub ack_age: u32,
+    /// Time-outs in a row without an ACK.
+    pub retransmits: u32,
+    /// Window probes without an answer.
+    pub probes_out: u32,
+    /// `sk_err_soft`: an ICMP error that TCP has not given up for.
+    pub err_soft: u32,
+}
+
+/// A [`Record`] of [`Kind::State`] and the connection at that moment.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct StateRecord {
+    /// The change.
+    pub record: Record,
+    /// The connection, for those that the server opened.
+    pub tcp: Tcp,
+}
+
+/// Longest path of a Unix socket (`include/uapi/linux/un.h`), rounded up.
+pub const UNIX_PATH: usize = 112;
+
+/// A [`Record`] of [`Kind::Entry`], the connection after it, and the first bytes that were sent.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct EntryRecord {
     /// The send.
     pub record: Record,
+    /// The connection, for TCP.
+    pub tcp: Tcp,
+    /// Address of the peer of a Unix socket, from its first byte; zeros where it has none.
+    pub path: [u8; UNIX_PATH],
     /// Valid bytes of `bytes`.
     pub len: u32,
     /// Explicit padding, zero.
@@ -122,7 +178,9 @@ pub struct EntryRecord {
 }
 
 const _: () = assert!(size_of::<Record>() == 112);
-const _: () = assert!(size_of::<EntryRecord>() == 120 + ENTRY_BYTES);
+const _: () = assert!(size_of::<Tcp>() == 56);
+const _: () = assert!(size_of::<StateRecord>() == 112 + 56);
+const _: () = assert!(size_of::<EntryRecord>() == 112 + 56 + UNIX_PATH + 8 + ENTRY_BYTES);
 
 /// An offset in a kernel structure that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
@@ -176,6 +234,38 @@ pub struct KernelLayout {
     pub inode_mode: u32,
     /// `socket.sk`, pointer.
     pub socket_sk: u32,
+    /// `sk_buff.skb_iif`, int: interface a packet came in by.
+    pub skb_iif: u32,
+    /// `tcp_sock.snd_una`, u32.
+    pub snd_una: u32,
+    /// `tcp_sock.snd_nxt`, u32.
+    pub snd_nxt: u32,
+    /// `tcp_sock.write_seq`, u32.
+    pub write_seq: u32,
+    /// `tcp_sock.snd_wnd`, u32.
+    pub snd_wnd: u32,
+    /// `tcp_sock.mss_cache`, u32.
+    pub mss_cache: u32,
+    /// `tcp_sock.srtt_us`, u32.
+    pub srtt_us: u32,
+    /// `tcp_sock.rcv_tstamp`, u32, jiffies.
+    pub rcv_tstamp: u32,
+    /// `sock.sk_wmem_queued`, int.
+    pub wmem_queued: u32,
+    /// `sock.sk_sndbuf`, int.
+    pub sndbuf: u32,
+    /// `inet_connection_sock.icsk_rto`, u32, jiffies.
+    pub rto: u32,
+    /// `inet_connection_sock.icsk_retransmits`, u8.
+    pub retransmits: u32,
+    /// `inet_connection_sock.icsk_probes_out`, u8.
+    pub probes_out: u32,
+    /// `unix_sock.peer`, pointer to `struct sock`.
+    pub unix_peer: u32,
+    /// `unix_sock.addr`, pointer to `struct unix_address`.
+    pub unix_addr: u32,
+    /// `unix_address.name`, `struct sockaddr_un`.
+    pub unix_address_name: u32,
 }
 
 impl KernelLayout {
@@ -203,6 +293,22 @@ impl KernelLayout {
         file_private_data: ABSENT,
         inode_mode: ABSENT,
         socket_sk: ABSENT,
+        skb_iif: ABSENT,
+        snd_una: ABSENT,
+        snd_nxt: ABSENT,
+        write_seq: ABSENT,
+        snd_wnd: ABSENT,
+        mss_cache: ABSENT,
+        srtt_us: ABSENT,
+        rcv_tstamp: ABSENT,
+        wmem_queued: ABSENT,
+        sndbuf: ABSENT,
+        rto: ABSENT,
+        retransmits: ABSENT,
+        probes_out: ABSENT,
+        unix_peer: ABSENT,
+        unix_addr: ABSENT,
+        unix_address_name: ABSENT,
     };
 }
 

@@ -1,11 +1,13 @@
 //! Records into the ring buffer: reserve and fill, or count the loss.
 
 use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_user as read_user_raw};
-use tracer_ebpf::abi::{ACCEPTED, ENTRY_BYTES, EntryRecord, IN_PROCESS, Kind, Record};
+use tracer_ebpf::abi::{
+    ACCEPTED, ENTRY_BYTES, EntryRecord, IN_PROCESS, Kind, Record, StateRecord, Tcp, UNIX_PATH,
+};
 
 use crate::{
     go,
-    kernel::{Sock, tid},
+    kernel::{AF_UNIX, Sock, tid},
     maps::{EVENTS, Known, LOST},
     regs::Regs,
     sockets,
@@ -35,6 +37,8 @@ pub(crate) struct Report {
     pub(crate) kind: Kind,
     pub(crate) value: i64,
     pub(crate) extra: u64,
+    /// Of an answer to a client, else 0.
+    pub(crate) status: u16,
     /// The system call in which it happened; `None` for what happens to packets.
     pub(crate) regs: Option<Regs>,
     pub(crate) wake: Wake,
@@ -63,6 +67,7 @@ fn describe(sk: Sock, known: Known, report: &Report) -> Record {
         protocol: sk.protocol(),
         local_port: sk.local_port(),
         remote_port: sk.remote_port(),
+        status: report.status,
         reserved: 0,
         local_addr,
         remote_addr,
@@ -101,6 +106,26 @@ fn send(sk: Sock, known: Known, report: &Report) {
     slot.submit(report.wake.flags());
 }
 
+/// Sends a change of state, with the connection at that moment where the server opened it.
+#[inline(always)]
+pub(crate) fn state(sk: Sock, report: &Report) {
+    let Some(known) = sockets::known(sk) else {
+        return;
+    };
+    let Some(mut slot) = EVENTS.reserve::<StateRecord>(0) else {
+        return count_loss(report.kind);
+    };
+    slot.write(StateRecord {
+        record: describe(sk, known, report),
+        tcp: if known.accepted == 0 {
+            sk.tcp()
+        } else {
+            Tcp::default()
+        },
+    });
+    slot.submit(report.wake.flags());
+}
+
 /// Sends a record with the first bytes of the user buffer at `buffer`.
 #[inline(always)]
 pub(crate) fn with_bytes(sk: Sock, report: &Report, buffer: u64, len: u64) {
@@ -114,6 +139,11 @@ pub(crate) fn with_bytes(sk: Sock, report: &Report, buffer: u64, len: u64) {
     // `ENTRY_BYTES` bytes into its `bytes`, and checks the user address itself.
     unsafe {
         (&raw mut (*entry).record).write(describe(sk, known, report));
+        (&raw mut (*entry).tcp).write(sk.tcp());
+        (&raw mut (*entry).path).write([0; UNIX_PATH]);
+        if sk.family() == AF_UNIX {
+            sk.unix_path(&mut (*entry).path);
+        }
         let failed = read_user_raw((&raw mut (*entry).bytes).cast(), len, buffer as *const _) != 0;
         (&raw mut (*entry).len).write(if failed { 0 } else { len });
         (&raw mut (*entry).reserved).write(0);

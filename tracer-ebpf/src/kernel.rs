@@ -2,9 +2,11 @@
 //! (`maps::KERNEL`), since Rust has no CO-RE relocations.
 
 use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_probe_read_kernel, generated::bpf_get_current_task_btf,
+    bpf_get_current_pid_tgid, bpf_probe_read_kernel, bpf_probe_read_kernel_str_bytes,
+    generated::{bpf_get_current_task_btf, bpf_jiffies64},
 };
-use tracer_ebpf::abi::{ABSENT, KernelLayout};
+
+use tracer_ebpf::abi::{ABSENT, KernelLayout, Tcp, UNIX_PATH};
 
 use crate::maps::{KERNEL, TGID};
 
@@ -16,6 +18,11 @@ pub(crate) const TCP_LISTEN: i32 = 10;
 
 pub(crate) const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 10;
+
+pub(crate) const AF_UNIX: u16 = 1;
+const IPPROTO_TCP: u16 = 6;
+/// `offsetof(struct sockaddr_un, sun_path)`.
+const SUN_PATH: u64 = 2;
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
@@ -40,6 +47,25 @@ fn field<T: Copy + Default>(base: u64, offset: u32) -> T {
     let at = (base + u64::from(offset)) as *const T;
     // SAFETY: the helper checks the address itself and fails on a bad one.
     unsafe { bpf_probe_read_kernel(at) }.unwrap_or_default()
+}
+
+/// The same for what may be unknown.
+#[inline(always)]
+fn known(base: u64, offset: u32) -> u32 {
+    if offset == ABSENT {
+        ABSENT
+    } else {
+        field(base, offset)
+    }
+}
+
+#[inline(always)]
+fn known_byte(base: u64, offset: u32) -> u32 {
+    if offset == ABSENT {
+        ABSENT
+    } else {
+        u32::from(field::<u8>(base, offset))
+    }
 }
 
 /// Whether the running thread is one of the traced server's. In a softirq this is whichever thread
@@ -110,6 +136,54 @@ impl Sock {
         field(self.0, offset!(err_soft))
     }
 
+    /// The connection as TCP sees it.
+    #[inline(always)]
+    pub(crate) fn tcp(self) -> Tcp {
+        if self.protocol() != IPPROTO_TCP || offset!(snd_una) == ABSENT {
+            return Tcp::default();
+        }
+        Tcp {
+            present: 1,
+            snd_una: field(self.0, offset!(snd_una)),
+            snd_nxt: field(self.0, offset!(snd_nxt)),
+            write_seq: field(self.0, offset!(write_seq)),
+            snd_wnd: known(self.0, offset!(snd_wnd)),
+            mss_cache: known(self.0, offset!(mss_cache)),
+            wmem_queued: known(self.0, offset!(wmem_queued)),
+            sndbuf: known(self.0, offset!(sndbuf)),
+            srtt_us: known(self.0, offset!(srtt_us)),
+            rto: known(self.0, offset!(rto)),
+            ack_age: self.ack_age(),
+            retransmits: known_byte(self.0, offset!(retransmits)),
+            probes_out: known_byte(self.0, offset!(probes_out)),
+            err_soft: field(self.0, offset!(err_soft)),
+        }
+    }
+
+    /// `tcp_jiffies32 - tp->rcv_tstamp`, as `tcp_get_info()` (`net/ipv4/tcp.c`) reckons.
+    #[inline(always)]
+    fn ack_age(self) -> u32 {
+        if offset!(rcv_tstamp) == ABSENT {
+            return ABSENT;
+        }
+        // SAFETY: no arguments.
+        let now = unsafe { bpf_jiffies64() } as u32;
+        now.wrapping_sub(field(self.0, offset!(rcv_tstamp)))
+    }
+
+    /// Copies the address of a Unix socket's peer (`unix_sk(sk)->peer->addr->name->sun_path`).
+    #[inline(always)]
+    pub(crate) fn unix_path(self, path: &mut [u8; UNIX_PATH]) {
+        let peer: u64 = field(self.0, offset!(unix_peer));
+        let address: u64 = field(peer, offset!(unix_addr));
+        if address == 0 || offset!(unix_address_name) == ABSENT {
+            return;
+        }
+        let text = address + u64::from(offset!(unix_address_name)) + SUN_PATH;
+        // SAFETY: the helper checks the address itself and fails on a bad one.
+        let _ = unsafe { bpf_probe_read_kernel_str_bytes(text as *const u8, path) };
+    }
+
     /// Inode number of the network namespace that the socket belongs to.
     #[inline(always)]
     pub(crate) fn netns(self) -> u32 {
@@ -130,6 +204,12 @@ fn widen(v4: [u8; 4]) -> [u8; 16] {
 pub(crate) fn skb_sock(skb: u64) -> Option<Sock> {
     let sk: u64 = field(skb, offset!(skb_sk));
     (sk != 0).then_some(Sock(sk))
+}
+
+/// Index of the interface by which this `struct sk_buff` came in; 0 if this host made it.
+#[inline(always)]
+pub(crate) fn skb_iif(skb: u64) -> u32 {
+    field(skb, offset!(skb_iif))
 }
 
 /// The socket behind a descriptor of the running task: `current->files->fdt->fd[fd]->private_data->sk`,

@@ -24,15 +24,34 @@ pub(crate) fn sent(sk: Sock, regs: Regs, result: i64) {
         kind: Kind::Send,
         value: result,
         extra: requested,
+        status: 0,
         regs: Some(regs),
         wake: if fell_short { Wake::Now } else { Wake::Later },
     };
-    // Answers to clients can be no audit entries, and are none of our business.
-    if buffer == 0 || sockets::listening(sk.local_port()) {
+    // Answers to clients can be no audit entries; of them only the status is our business.
+    if sockets::listening(sk.local_port()) {
+        report.status = status(buffer);
+        return emit::about(sk, &report);
+    }
+    if buffer == 0 {
         return emit::about(sk, &report);
     }
     report.kind = Kind::Entry;
     emit::with_bytes(sk, &report, buffer, requested);
+}
+
+/// The status of the HTTP/1 answer that begins at `buffer`: `HTTP/1.1 200 OK`. 0 if none does.
+#[inline(always)]
+fn status(buffer: u64) -> u16 {
+    // SAFETY: the helper checks the address itself and fails on a bad one.
+    let Ok(start) = (unsafe { bpf_probe_read_user(buffer as *const [u8; 12]) }) else {
+        return 0;
+    };
+    if start[..7] != *b"HTTP/1." || start[8] != b' ' {
+        return 0;
+    }
+    let digit = |at: usize| u16::from(start[at].wrapping_sub(b'0'));
+    digit(9) * 100 + digit(10) * 10 + digit(11)
 }
 
 /// A receive returned. Only client connections matter, and of them what arrived (or their end).
@@ -47,6 +66,7 @@ pub(crate) fn received(sk: Sock, regs: Regs, result: i64) {
             kind: Kind::Receive,
             value: result,
             extra: first_byte(regs, result),
+            status: 0,
             regs: Some(regs),
             wake: Wake::Later,
         },
@@ -75,6 +95,7 @@ pub(crate) fn connect_returned(sk: Sock, regs: Regs, result: i64) {
             kind: Kind::ConnectFailed,
             value: result,
             extra: 0,
+            status: 0,
             regs: Some(regs),
             wake: Wake::Now,
         },

@@ -8,11 +8,11 @@ use std::{
 };
 
 use bytes::Buf;
-use tracer_ebpf::abi::{ACCEPTED, IN_PROCESS, Kind, Record, UNKNOWN};
+use tracer_ebpf::abi::{self, ACCEPTED, IN_PROCESS, Kind, Record, UNIX_PATH, UNKNOWN};
 
 use crate::{
-    audit::entry,
-    event::{Actor, Event, Socket, SocketId, TcpState, Transport, What, canonical},
+    audit::entry::parse_head,
+    event::{Actor, Event, Nanos, Socket, SocketId, Tcp, TcpState, Transport, What, canonical},
 };
 
 /// `include/linux/socket.h`, `include/uapi/linux/in.h`.
@@ -21,8 +21,14 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const IPPROTO_UDP: u16 = 17;
 
-/// Names of the running kernel's `enum skb_drop_reason`.
-pub type DropReasons = BTreeMap<u32, String>;
+/// What records mean on the running kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kernel {
+    /// Names of `enum skb_drop_reason`.
+    pub drop_reasons: BTreeMap<u32, String>,
+    /// Length of a jiffy, ns.
+    pub jiffy: Nanos,
+}
 
 /// Why bytes are no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +57,11 @@ impl fmt::Display for Malformed {
 impl std::error::Error for Malformed {}
 
 /// One record from the ring buffer.
-pub fn decode(mut bytes: &[u8], reasons: &DropReasons) -> Result<Event, Malformed> {
+pub fn decode(mut bytes: &[u8], kernel: &Kernel) -> Result<Event, Malformed> {
     let record = record(&mut bytes)?;
     Ok(Event {
         at: record.time,
-        what: what(&record, bytes, reasons)?,
+        what: what(&record, bytes, kernel)?,
     })
 }
 
@@ -80,7 +86,8 @@ fn record(bytes: &mut &[u8]) -> Result<Record, Malformed> {
         protocol: bytes.get_u16_ne(),
         local_port: bytes.get_u16_ne(),
         remote_port: bytes.get_u16_ne(),
-        reserved: bytes.get_u32_ne(),
+        status: bytes.get_u16_ne(),
+        reserved: bytes.get_u16_ne(),
         local_addr: array(bytes),
         remote_addr: array(bytes),
     })
@@ -92,25 +99,82 @@ fn array(bytes: &mut &[u8]) -> [u8; 16] {
     array
 }
 
-fn what(record: &Record, rest: &[u8], reasons: &DropReasons) -> Result<What, Malformed> {
+/// What follows the record in an `EntryRecord`.
+struct Sent<'a> {
+    tcp: Option<Tcp>,
+    path: Option<String>,
+    bytes: &'a [u8],
+}
+
+fn sent<'a>(mut rest: &'a [u8], kernel: &Kernel) -> Result<Sent<'a>, Malformed> {
+    let tcp = tcp(&mut rest, kernel)?;
+    let (path, mut rest) = rest.split_at_checked(UNIX_PATH).ok_or(Malformed::Short)?;
+    if rest.len() < 8 {
+        return Err(Malformed::Short);
+    }
+    let len = rest.get_u32_ne() as usize;
+    let _reserved = rest.get_u32_ne();
+    Ok(Sent {
+        tcp,
+        path: c_string(path),
+        bytes: rest.get(..len).ok_or(Malformed::Short)?,
+    })
+}
+
+/// Up to the first zero; `None` if that is the first byte.
+fn c_string(bytes: &[u8]) -> Option<String> {
+    let text = bytes.split(|byte| *byte == 0).next()?;
+    (!text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
+}
+
+/// Reads the fields of the wire's `Tcp` in their order.
+fn tcp(bytes: &mut &[u8], kernel: &Kernel) -> Result<Option<Tcp>, Malformed> {
+    if bytes.len() < size_of::<abi::Tcp>() {
+        return Err(Malformed::Short);
+    }
+    let mut number = || bytes.get_u32_ne();
+    let present = number() == 1;
+    let (una, nxt, end) = (number(), number(), number());
+    let mut known = || Some(number()).filter(|number| *number != abi::ABSENT);
+    let tcp = Tcp {
+        una,
+        nxt,
+        end,
+        window: known(),
+        mss: known(),
+        queued: known(),
+        limit: known(),
+        // In eighths of a microsecond; 0 before the first measurement.
+        srtt: known().filter(|s| *s > 0).map(|s| Nanos::from(s) * 125),
+        rto: known().map(|jiffies| Nanos::from(jiffies) * kernel.jiffy),
+        ack_age: known().map(|jiffies| Nanos::from(jiffies) * kernel.jiffy),
+        timeouts: known(),
+        probes: known(),
+        soft_error: number() as i32,
+    };
+    Ok(present.then_some(tcp))
+}
+
+fn what(record: &Record, rest: &[u8], kernel: &Kernel) -> Result<What, Malformed> {
     let kind = Kind::from_wire(record.kind).ok_or(Malformed::Kind(record.kind))?;
     let socket = socket(record)?;
     let by = actor(record);
     Ok(match kind {
-        Kind::Send => send(record, socket, by, None),
-        Kind::Entry => send(record, socket, by, entry::parse_head(sent_bytes(rest)?)),
+        Kind::Send => send(record, socket, by),
+        Kind::Entry => entry(record, socket, by, sent(rest, kernel)?),
         Kind::Receive => What::Receive {
             socket,
             by,
             bytes: u64::try_from(record.value).unwrap_or(0),
             handshake: is_handshake(record.extra),
         },
-        Kind::State => state(record, socket)?,
+        Kind::State => state(record, socket, rest, kernel)?,
         Kind::Retransmit => What::Retransmit { socket },
         Kind::Reset => What::Reset { socket },
         Kind::Drop => What::Drop {
             socket,
-            reason: drop_reason(record.value, reasons),
+            reason: drop_reason(record.value, kernel),
+            incoming: record.extra != 0,
         },
         Kind::Error => What::SocketError {
             socket,
@@ -125,32 +189,39 @@ fn what(record: &Record, rest: &[u8], reasons: &DropReasons) -> Result<What, Mal
     })
 }
 
-fn send(record: &Record, socket: Socket, by: Actor, entry: Option<entry::EntryHead>) -> What {
+fn send(record: &Record, socket: Socket, by: Actor) -> What {
     What::Send {
         socket,
         by,
         result: record.value,
         requested: (record.extra != UNKNOWN).then_some(record.extra),
-        entry,
+        entry: None,
+        tcp: None,
+        status: (record.status != 0).then_some(record.status),
     }
 }
 
-/// The valid part of what follows the record in an `EntryRecord`.
-fn sent_bytes(mut rest: &[u8]) -> Result<&[u8], Malformed> {
-    if rest.len() < 8 {
-        return Err(Malformed::Short);
+fn entry(record: &Record, mut socket: Socket, by: Actor, sent: Sent<'_>) -> What {
+    socket.path = sent.path;
+    let mut what = send(record, socket, by);
+    if let What::Send { entry, tcp, .. } = &mut what {
+        *entry = parse_head(sent.bytes);
+        *tcp = sent.tcp;
     }
-    let len = rest.get_u32_ne() as usize;
-    let _reserved = rest.get_u32_ne();
-    rest.get(..len).ok_or(Malformed::Short)
+    what
 }
 
-/// TLS record types (RFC 8446, 5.1) that carry no request: change_cipher_spec, alert, handshake.
+/// TLS record types (RFC 8446, 5.1) that carry no request: `change_cipher_spec`, `alert`, `handshake`.
 fn is_handshake(first_byte: u64) -> bool {
     matches!(first_byte, 0x14..=0x16)
 }
 
-fn state(record: &Record, socket: Socket) -> Result<What, Malformed> {
+fn state(
+    record: &Record,
+    socket: Socket,
+    mut rest: &[u8],
+    kernel: &Kernel,
+) -> Result<What, Malformed> {
     let [new, old, ..] = record.value.to_le_bytes();
     let known = |state| TcpState::from_kernel(state).ok_or(Malformed::State(state));
     Ok(What::State {
@@ -159,11 +230,14 @@ fn state(record: &Record, socket: Socket) -> Result<What, Malformed> {
         old: known(old)?,
         new: known(new)?,
         errno: record.extra as i32,
+        tcp: tcp(&mut rest, kernel)?,
     })
 }
 
-fn drop_reason(reason: i64, reasons: &DropReasons) -> String {
-    let name = u32::try_from(reason).ok().and_then(|r| reasons.get(&r));
+fn drop_reason(reason: i64, kernel: &Kernel) -> String {
+    let name = u32::try_from(reason)
+        .ok()
+        .and_then(|r| kernel.drop_reasons.get(&r));
     name.cloned().unwrap_or_else(|| reason.to_string())
 }
 
@@ -191,6 +265,7 @@ fn socket(record: &Record) -> Result<Socket, Malformed> {
         },
         local: address(record.family, record.local_addr, record.local_port)?,
         remote: address(record.family, record.remote_addr, record.remote_port)?,
+        path: None,
     })
 }
 

@@ -45,6 +45,12 @@ pub enum What {
         /// The audit entry that begins in this send, if one does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         entry: Option<EntryHead>,
+        /// The connection after it, for those that the server opened.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tcp: Option<Tcp>,
+        /// Status of the HTTP/1 answer that begins in it, for clients' connections without TLS.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
     },
     /// A receive on a client's connection returned; 0 bytes is the end of what the client sends.
     Receive {
@@ -72,6 +78,9 @@ pub enum What {
         new: TcpState,
         /// The socket's pending error, 0 if none.
         errno: i32,
+        /// The connection at that moment, for those that the server opened.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tcp: Option<Tcp>,
     },
     /// TCP retransmitted a segment.
     Retransmit {
@@ -89,6 +98,9 @@ pub enum What {
         socket: Socket,
         /// `enum skb_drop_reason` of the running kernel, without `SKB_DROP_REASON_`.
         reason: String,
+        /// Whether it had come from the network, rather than from this host.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        incoming: bool,
     },
     /// The kernel reported an error on a socket (ICMP, time-out).
     SocketError {
@@ -185,6 +197,9 @@ pub struct Socket {
     /// The other end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<SocketAddr>,
+    /// The other end of a Unix socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// Identity of a socket for the length of a trace. The kernel's address of it is reused and is
@@ -195,6 +210,70 @@ pub struct SocketId {
     pub born: Nanos,
     /// Tells apart sockets first seen in the same nanosecond.
     pub slot: u16,
+}
+
+/// TCP's own view of a connection at one moment. What this kernel does not tell is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tcp {
+    /// Sequence number of the first byte that is not acknowledged.
+    pub una: u32,
+    /// Sequence number of the next byte to be sent.
+    pub nxt: u32,
+    /// Sequence number behind the last byte that was written.
+    pub end: u32,
+    /// The peer's window, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<u32>,
+    /// Largest segment, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mss: Option<u32>,
+    /// Memory of the send queue, bytes. More than the data in it: each piece has its overhead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<u32>,
+    /// Limit of that, the send buffer's size, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Smoothed round-trip time, ns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub srtt: Option<Nanos>,
+    /// Retransmission time-out, ns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rto: Option<Nanos>,
+    /// Since the last ACK arrived, ns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack_age: Option<Nanos>,
+    /// Time-outs in a row without an ACK.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<u32>,
+    /// Window probes in a row without an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probes: Option<u32>,
+    /// An ICMP error that TCP has not given up for, 0 if none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub soft_error: i32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(number: &i32) -> bool {
+    *number == 0
+}
+
+impl Tcp {
+    /// Bytes sent and not acknowledged.
+    pub fn unacked(&self) -> u32 {
+        self.nxt.wrapping_sub(self.una)
+    }
+
+    /// Bytes written and not sent.
+    pub fn unsent(&self) -> u32 {
+        self.end.wrapping_sub(self.nxt)
+    }
+
+    /// Whether the peer's window holds less than a segment.
+    pub fn window_closed(&self) -> bool {
+        let segment = self.mss.unwrap_or(1).max(1);
+        self.window.is_some_and(|window| window < segment)
+    }
 }
 
 /// Who made a system call.
@@ -245,10 +324,10 @@ pub struct Device {
 impl Device {
     /// Where this socket leads, if it leads anywhere yet.
     pub fn of(socket: &Socket) -> Option<Self> {
-        let remote = socket.remote?;
+        let remote = socket.remote.map(|remote| remote.to_string());
         Some(Self {
             transport: socket.transport,
-            address: remote.to_string(),
+            address: remote.or_else(|| socket.path.clone())?,
         })
     }
 

@@ -57,12 +57,13 @@ fn accepted_by_target(sk: Sock) -> bool {
 
 #[inline(always)]
 fn report(sk: Sock, old: i32, new: i32) {
-    emit::about_known(
+    emit::state(
         sk,
         &Report {
             kind: Kind::State,
             value: i64::from(old << 8 | new),
             extra: sk.err() as u64,
+            status: 0,
             // In a softirq these are the interrupted thread's; the agent, which knows which
             // changes only the process makes, takes them for no more than that.
             regs: if in_target() {

@@ -5,7 +5,7 @@ use tracer_ebpf::abi::Kind;
 
 use crate::{
     emit::{self, Report, Wake},
-    kernel::skb_sock,
+    kernel::{skb_iif, skb_sock},
 };
 
 /// `TP_PROTO(struct sk_buff *skb, void *location, enum skb_drop_reason reason)`
@@ -18,7 +18,8 @@ fn kfree_skb(ctx: RawTracePointContext) -> i32 {
             &Report {
                 kind: Kind::Drop,
                 value: i64::from(ctx.arg::<u32>(2)),
-                extra: 0,
+                extra: u64::from(skb_iif(ctx.arg(0))),
+                status: 0,
                 regs: None,
                 wake: Wake::Later,
             },

@@ -16,6 +16,7 @@ fn happened(sk: Sock, kind: Kind, value: i64, extra: u64) {
             kind,
             value,
             extra,
+            status: 0,
             regs: None,
             wake: Wake::Later,
         },

@@ -9,9 +9,9 @@ use anyhow::Result;
 use crate::cli::{Cli, Command};
 
 /// Runs what was asked for.
-pub fn run(cli: Cli) -> Result<()> {
-    match cli.command {
+pub fn run(cli: &Cli) -> Result<()> {
+    match &cli.command {
         Command::Trace(args) => trace::run(args),
-        Command::Replay(args) => replay::run(&args),
+        Command::Replay(args) => replay::run(args),
     }
 }

@@ -22,10 +22,10 @@ use crate::{
 mod clock;
 mod live;
 
-pub(super) fn run(args: TraceArgs) -> Result<()> {
-    log_to_stderr(&args);
+pub(super) fn run(args: &TraceArgs) -> Result<()> {
+    log_to_stderr(args);
     privilege::check()?;
-    let target = find(&args)?;
+    let target = find(args)?;
     let outputs = Outputs::open(&args.output)?;
     let recording = args.record.as_deref().map(LineFile::create).transpose()?;
     let recording = recording.map(|file| Worker::spawn(Recording(file)));
@@ -33,7 +33,7 @@ pub(super) fn run(args: TraceArgs) -> Result<()> {
     let facts = facts(&target, &kernel)?;
     let way = args.probes.map(crate::cli::Probes::name);
     let (attached, ring) = attach::attach(&facts, way)?;
-    let session = session(&args, &target, &attached)?;
+    let session = session(args, &target, &attached)?;
     let quiet = args.output.quiet;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -49,7 +49,7 @@ pub(super) fn run(args: TraceArgs) -> Result<()> {
             limit: args.duration,
             quiet,
         }
-        .run(session, ring, kernel.drop_reasons),
+        .run(session, ring, kernel.kernel),
     )
 }
 

@@ -1,11 +1,11 @@
-//! Why: from what was seen of a stall to its cause, and from the cause to the operator's sentence.
-//! Each rule names what shows it; where nothing does, the cause is unknown and says so.
+//! Why: from what was seen of a stall to its cause. Each rule names what shows it; where nothing does,
+//! the cause is unknown and says so.
 
 use super::{
-    finding::Hang,
-    operation::{Evidence, Op, Operation, Outcome},
+    evidence::{DropKind, Evidence},
+    operation::{Op, Operation, Outcome},
 };
-use crate::event::Device;
+use crate::event::{Tcp, Transport};
 
 /// Why a device stalled or failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +14,8 @@ pub enum Cause {
     SynUnanswered,
     /// Data in flight, retransmitted, not acknowledged.
     NoAck,
+    /// The peer acknowledges, but its window is closed: its process does not read.
+    ZeroWindow,
     /// This host itself dropped the packets.
     LocalDrop,
     /// RST to a SYN, or ICMP port unreachable.
@@ -22,6 +24,8 @@ pub enum Cause {
     Reset,
     /// No route, ICMP host or net unreachable, interface down.
     Unreachable,
+    /// A Unix socket whose reader does not read.
+    PeerFull,
     /// None of these could be shown.
     Unknown,
 }
@@ -35,6 +39,8 @@ impl Cause {
         match self {
             Cause::SynUnanswered => "syn_unanswered",
             Cause::NoAck => "no_ack",
+            Cause::ZeroWindow => "zero_window",
+            Cause::PeerFull => "peer_full",
             Cause::LocalDrop => "local_drop",
             Cause::Refused => "refused",
             Cause::Reset => "reset",
@@ -45,71 +51,52 @@ impl Cause {
 
     /// The cause of one operation's wait or failure.
     pub fn of(operation: &Operation) -> Self {
-        if operation.errno.is_some_and(|e| NETWORK_ERRNOS.contains(&e)) {
+        let evidence = &operation.evidence;
+        if operation.errno.is_some_and(is_network) {
             return Cause::Unreachable;
         }
         match operation.outcome {
             Some(Outcome::Refused) => Cause::Refused,
             Some(Outcome::Reset) => Cause::Reset,
-            _ if operation.evidence.dropped() > 0 => Cause::LocalDrop,
-            _ => Self::of_silence(operation.op, &operation.evidence),
+            _ if evidence.dropped(DropKind::Rule) > 0 => Cause::LocalDrop,
+            _ if evidence.dropped(DropKind::NoWay) > 0 => Cause::Unreachable,
+            _ if evidence.snapshots().any(|tcp| is_network(tcp.soft_error)) => Cause::Unreachable,
+            _ => Self::of_silence(operation),
         }
     }
 
-    fn of_silence(op: Op, evidence: &Evidence) -> Self {
-        match op {
+    fn of_silence(operation: &Operation) -> Self {
+        let evidence = &operation.evidence;
+        match (operation.op, operation.device.transport) {
+            (_, Transport::Unix) => Cause::PeerFull,
             // The probes see every SYN that comes to an end: this one did not.
-            Op::Connect => Cause::SynUnanswered,
-            Op::Write if evidence.retransmits > 0 => Cause::NoAck,
-            Op::Write => Cause::Unknown,
+            (Op::Connect, _) => Cause::SynUnanswered,
+            (Op::Write, _) if is_unacknowledged(evidence) => Cause::NoAck,
+            (Op::Write, _) if evidence.snapshots().any(is_closed) => Cause::ZeroWindow,
+            (Op::Write, _) => Cause::Unknown,
         }
     }
 }
 
-/// One sentence for the operator: what happened and where to look.
-pub fn explain(hang: &Hang) -> String {
-    let Device { address, .. } = &hang.device;
-    let evidence = hang.stalls.first().map(|stall| &stall.evidence);
-    match hang.cause() {
-        Cause::LocalDrop => local_drop(address, evidence),
-        Cause::SynUnanswered => format!(
-            "Nothing answers connection attempts to {address}: the log host is down or gone from the network, or a firewall on the way or on it drops the packets."
-        ),
-        Cause::NoAck => format!(
-            "{address} acknowledges nothing any more on an established connection ({}): the log host is gone from the network, or a firewall on the way or on it drops the packets; the send buffer is full, so writes wait.",
-            count(evidence.map_or(0, |e| e.retransmits), "retransmit")
-        ),
-        Cause::Refused => format!(
-            "{address} refuses connections: no log server listens there, or a firewall rejects."
-        ),
-        Cause::Reset => format!(
-            "{address} reset the connection: the log server closed it or was restarted, or a firewall rejects."
-        ),
-        Cause::Unreachable => format!(
-            "This host knows no way to {address}, or a router reports that there is none: look at routes and interfaces."
-        ),
-        Cause::Unknown => format!(
-            "{address} took no more data, and no packet of the connection was seen dropped or retransmitted here: look at the log server, which may not be reading."
-        ),
+fn is_network(errno: i32) -> bool {
+    NETWORK_ERRNOS.contains(&errno)
+}
+
+/// Data was sent again and nothing came back. A retransmit that helped leaves no time-outs behind.
+fn is_unacknowledged(evidence: &Evidence) -> bool {
+    let timeouts = evidence.snapshots().filter_map(|tcp| tcp.timeouts).max();
+    let unanswered = evidence.snapshots().any(has_unanswered_probes);
+    match timeouts {
+        Some(timeouts) => timeouts > 0 || unanswered,
+        None => evidence.retransmits > 0,
     }
 }
 
-fn local_drop(address: &str, evidence: Option<&Evidence>) -> String {
-    let reason = evidence
-        .and_then(Evidence::drop_reason)
-        .unwrap_or("unknown");
-    let count = count(evidence.map_or(0, Evidence::dropped), "packet");
-    let look = if reason == "NETFILTER_DROP" {
-        "look at the firewall rules of this host (nft list ruleset, iptables -S)"
-    } else {
-        "look at this host's network configuration"
-    };
-    format!(
-        "This host itself drops what it sends to {address} ({count}, kernel reason {reason}): {look}."
-    )
+/// A closed window that even probes get no answer about any more.
+fn has_unanswered_probes(tcp: &Tcp) -> bool {
+    tcp.probes.is_some_and(|probes| probes > 2)
 }
 
-fn count(number: u32, of: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {of}{plural}")
+fn is_closed(tcp: &Tcp) -> bool {
+    tcp.window_closed() && tcp.unacked() == 0
 }

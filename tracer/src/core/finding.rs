@@ -4,8 +4,12 @@ use std::net::SocketAddr;
 
 use super::{
     cause::Cause,
-    operation::{Evidence, Op, Outcome},
+    evidence::Evidence,
+    incident::Incident,
+    ledger::Loss,
+    operation::{Op, Outcome},
     request::Tie,
+    silence::Filling,
 };
 use crate::audit::entry::EntryHead;
 use crate::event::{Device, Nanos, Session};
@@ -19,6 +23,12 @@ pub enum Finding {
     Hang(Hang),
     /// A device failed fast.
     Refusal(Refusal),
+    /// A connection died over entries.
+    Lost(Loss),
+    /// A device is silently dead and fills up.
+    Filling(Filling),
+    /// A device works again, or the trace ended before it did.
+    Incident(Incident),
     /// Something the operator should know or do.
     Warning(String),
     /// The trace is over.
@@ -112,6 +122,8 @@ pub struct RequestInfo {
     pub lower_bound: bool,
     /// How the stall is tied to it.
     pub tie: Option<Tie>,
+    /// HTTP status of its answer, where it could be read.
+    pub status: Option<u16>,
 }
 
 impl RequestInfo {
@@ -136,6 +148,8 @@ pub struct Refusal {
     pub duration: Nanos,
     /// Why.
     pub cause: Cause,
+    /// What shows it.
+    pub evidence: Evidence,
 }
 
 /// Totals of a trace.
@@ -151,6 +165,8 @@ pub struct Summary {
     pub hangs: u64,
     /// Requests that met a device that failed fast.
     pub refusals: u64,
+    /// Incidents found.
+    pub incidents: u64,
     /// Events seen.
     pub events: u64,
     /// Records lost in the kernel, since the ring buffer was full.

@@ -85,6 +85,7 @@ fn judge_device(request: &Request, device: &Device, threshold: Nanos) -> Option<
         start: failed.start,
         duration,
         cause: failed.cause,
+        evidence: failed.evidence.clone(),
     }))
 }
 
@@ -188,5 +189,6 @@ fn describe(request: &Request) -> RequestInfo {
         duration: request.end.saturating_sub(request.start),
         lower_bound: !request.whole,
         tie: request.tie,
+        status: request.status,
     }
 }

@@ -3,10 +3,15 @@
 //! event. So every trace can be replayed.
 
 pub mod cause;
+pub mod evidence;
+pub mod explain;
 pub mod finding;
 pub mod hang;
+pub mod incident;
+pub mod ledger;
 pub mod operation;
 pub mod request;
+pub mod silence;
 pub mod socket;
 #[cfg(test)]
 mod tests;
@@ -19,6 +24,8 @@ use std::{
 use self::{
     finding::{Finding, Summary},
     hang::Verdict,
+    incident::{Incident, Incidents},
+    ledger::Loss,
     operation::Operation,
     request::{Request, Requests},
     socket::{Change, Sockets},
@@ -61,6 +68,7 @@ pub struct Core {
     session: Session,
     sockets: Sockets,
     requests: Requests,
+    incidents: Incidents,
     devices: HashSet<Device>,
     warned: HashSet<Device>,
     /// Verdicts that wait for the answer to a question.
@@ -97,11 +105,14 @@ impl Core {
 
     fn observe(&mut self, event: &Event) {
         self.totals.events += 1;
-        match self.sockets.on(event) {
-            Some(Change::Began(by)) => self.requests.waits(event.at, by),
-            Some(Change::Ended(operation)) => self.did(*operation, true),
-            Some(Change::Done(operation)) => self.did(*operation, false),
-            None => {}
+        for change in self.sockets.on(event) {
+            match change {
+                Change::Began(by) => self.requests.waits(event.at, by),
+                Change::Ended(operation) => self.did(*operation, true),
+                Change::Done(operation) => self.did(*operation, false),
+                Change::Lost(loss) => self.lost(loss),
+                Change::Filling(filling) => self.find(Finding::Filling(filling)),
+            }
         }
         if let Some(request) = self.requests.on(event) {
             self.finish(&request);
@@ -113,16 +124,38 @@ impl Core {
             self.totals.audit_writes += u64::from(!operation.failed());
             self.devices.insert(operation.device.clone());
         }
+        if self.devices.contains(&operation.device) {
+            self.incidents.did(&operation, self.session.threshold);
+        }
         let matters = self.devices.contains(&operation.device) || operation.failed();
         if waited || matters {
             self.requests.did(operation, waited);
         }
     }
 
+    fn lost(&mut self, loss: Loss) {
+        self.incidents.lost(&loss);
+        self.find(Finding::Lost(loss));
+    }
+
     fn expire(&mut self, now: Nanos) {
         for request in self.requests.expire(now) {
             self.finish(&request);
         }
+        let pending = self.pending.values().flatten().map(Verdict::device);
+        let pending: HashSet<_> = pending.cloned().collect();
+        let in_use = |device: &Device| pending.contains(device) || self.requests.use_device(device);
+        for incident in self.incidents.settle(in_use) {
+            self.incident(incident);
+        }
+    }
+
+    fn incident(&mut self, mut incident: Incident) {
+        if self.sockets.owe(&incident.device) {
+            incident.lost = None;
+        }
+        self.totals.incidents += 1;
+        self.find(Finding::Incident(incident));
     }
 
     /// Judges a request of which nothing more is to be expected.
@@ -191,10 +224,12 @@ impl Core {
             match verdict {
                 Verdict::Hang(hang) => {
                     self.totals.hangs += 1;
+                    self.incidents.hung(&hang);
                     self.find(Finding::Hang(hang));
                 }
                 Verdict::Refusal(refusal) => {
                     self.totals.refusals += 1;
+                    self.incidents.refused(&refusal.device, refusal.start);
                     self.find(Finding::Refusal(refusal));
                 }
             }
@@ -202,8 +237,12 @@ impl Core {
     }
 
     fn end(&mut self, at: Nanos) {
-        for operation in self.sockets.end(at) {
+        let (open, losses) = self.sockets.end(at);
+        for operation in open {
             self.did(operation, true);
+        }
+        for loss in losses {
+            self.lost(loss);
         }
         for request in self.requests.end() {
             let verdicts = hang::judge(&request, self.session.threshold);
@@ -216,6 +255,9 @@ impl Core {
         }
         for (_, verdicts) in mem::take(&mut self.pending) {
             self.report(verdicts);
+        }
+        for incident in self.incidents.end() {
+            self.incident(incident);
         }
         self.totals.end = at;
         self.totals.requests = self.requests.seen();

@@ -1,8 +1,7 @@
 //! One operation of the server on a socket it opened: a connect or a write, from its first sign of
 //! waiting to its outcome.
 
-use std::collections::BTreeMap;
-
+use super::evidence::Evidence;
 use crate::{
     audit::entry::EntryHead,
     event::{Actor, Device, Nanos, SocketId},
@@ -89,30 +88,5 @@ impl Operation {
     /// Whether it came to nothing.
     pub fn failed(&self) -> bool {
         !matches!(self.outcome, Some(Outcome::Ok) | None)
-    }
-}
-
-/// What was seen of a socket's packets while an operation waited. Absent counts are zero: the
-/// probes saw none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Evidence {
-    /// SYNs sent again.
-    pub syn_retransmits: u32,
-    /// Data segments sent again.
-    pub retransmits: u32,
-    /// Packets that this host's kernel dropped, by reason.
-    pub drops: BTreeMap<String, u32>,
-}
-
-impl Evidence {
-    /// Packets that this host's kernel dropped.
-    pub fn dropped(&self) -> u32 {
-        self.drops.values().sum()
-    }
-
-    /// The reason most packets were dropped for.
-    pub fn drop_reason(&self) -> Option<&str> {
-        let most = self.drops.iter().max_by_key(|(_, count)| **count)?;
-        Some(most.0)
     }
 }

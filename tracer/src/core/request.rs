@@ -11,7 +11,7 @@ use std::{collections::HashMap, net::SocketAddr};
 use super::operation::Operation;
 use crate::{
     audit::entry::EntryHead,
-    event::{Actor, Event, Nanos, Socket, SocketId, TcpState, What},
+    event::{Actor, Device, Event, Nanos, Socket, SocketId, TcpState, What},
 };
 
 /// A request whose end cannot be seen is over when nothing was seen of it for so long, ns. Longer
@@ -63,6 +63,8 @@ pub struct Request {
     pub multiplexed: bool,
     /// Its goroutine.
     pub goid: Option<u64>,
+    /// HTTP status of its answer, where it could be read.
+    pub status: Option<u16>,
     /// How many operations wait now.
     waiting: u32,
 }
@@ -78,6 +80,7 @@ impl Request {
             whole: false,
             multiplexed: false,
             goid: (goid != 0).then_some(goid),
+            status: None,
             waiting: 0,
         }
     }
@@ -140,9 +143,9 @@ impl Requests {
                 self.received(event.at, socket, *by, (*bytes, *handshake));
                 None
             }
-            What::Send { socket, by, .. } if socket.accepted => {
-                self.answered(event.at, socket, *by)
-            }
+            What::Send {
+                socket, by, status, ..
+            } if socket.accepted => self.answered(event.at, socket, *by, *status),
             What::State { socket, new, .. } if socket.accepted && *new == TcpState::Close => {
                 self.closed(socket.id);
                 None
@@ -188,7 +191,17 @@ impl Requests {
         });
     }
 
-    fn answered(&mut self, at: Nanos, socket: &Socket, by: Actor) -> Option<Request> {
+    fn answered(
+        &mut self,
+        at: Nanos,
+        socket: &Socket,
+        by: Actor,
+        status: Option<u16>,
+    ) -> Option<Request> {
+        // `100 Continue` asks for the rest of the request.
+        if status.is_some_and(|status| status < 200) {
+            return None;
+        }
         let goid = by.goid?;
         let client = self.clients.entry(socket.id).or_default();
         client.address = socket.remote;
@@ -199,6 +212,7 @@ impl Requests {
         let mut request = self.current.remove(&goid)?;
         request.end = at;
         request.whole = true;
+        request.status = status;
         self.seen += 1;
         Some(request)
     }
@@ -252,6 +266,15 @@ impl Requests {
             },
             None => Request::new(at, goid),
         })
+    }
+
+    /// Whether a request under way has used this device.
+    pub fn use_device(&self, device: &Device) -> bool {
+        let mut operations = self
+            .current
+            .values()
+            .flat_map(|request| &request.operations);
+        operations.any(|operation| operation.device == *device)
     }
 
     /// Requests of which nothing more is to be expected.

@@ -4,12 +4,17 @@
 //! `EINPROGRESS` at once, the goroutine parks, and the next sign is a further write, a state change
 //! or the socket's close (`internal/poll/fd_unix.go`, `net/fd_unix.go`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
-use super::operation::{Evidence, Op, Operation, Outcome};
+use super::{
+    evidence::{Dropped, Evidence, Mark, Marks},
+    ledger::{Ledger, Loss},
+    operation::{Op, Operation, Outcome},
+    silence::{Filling, Silence},
+};
 use crate::{
     audit::entry::EntryHead,
-    event::{Actor, Device, Event, Nanos, Socket, SocketId, TcpState, What},
+    event::{Actor, Device, Event, Nanos, Socket, SocketId, Tcp, TcpState, Transport, What},
 };
 
 /// `include/uapi/asm-generic/errno*.h`, as far as operations are told apart by them.
@@ -22,14 +27,7 @@ mod errno {
     pub(super) const EINPROGRESS: i32 = 115;
 }
 
-/// A write that meets a full buffer was doomed earlier: what happened to the socket's packets this
-/// long before it began to wait, ns, still says why. TCP's back-off has reached several seconds by then.
-const LOOK_BACK: Nanos = 10_000_000_000;
-
-/// Marks kept per socket; with back-off, many minutes of them.
-const MARKS: usize = 64;
-
-/// What became of an operation.
+/// What became of it.
 #[derive(Debug)]
 pub enum Change {
     /// Somebody waits now.
@@ -38,19 +36,27 @@ pub enum Change {
     Ended(Box<Operation>),
     /// Done, well or badly, without waiting.
     Done(Box<Operation>),
+    /// A connection died over entries.
+    Lost(Loss),
+    /// A connection fills up.
+    Filling(Filling),
 }
 
 /// Sockets that the server opened, as far as something is going on with them.
 #[derive(Debug, Default)]
 pub struct Sockets {
     open: HashMap<SocketId, Connection>,
+    /// Who waits for which.
+    waiting: HashMap<u64, SocketId>,
 }
 
 #[derive(Debug, Default)]
 struct Connection {
+    device: Option<Device>,
     waiting: Option<Waiting>,
-    reset: bool,
-    marks: VecDeque<(Nanos, Mark)>,
+    marks: Marks,
+    silence: Silence,
+    ledger: Ledger,
 }
 
 #[derive(Debug)]
@@ -60,18 +66,49 @@ struct Waiting {
     by: Actor,
     start: Nanos,
     entry: Option<EntryHead>,
+    begin: Option<Tcp>,
+    silent_since: Option<Nanos>,
 }
 
-#[derive(Debug)]
-enum Mark {
-    SynRetransmit,
-    Retransmit,
-    Drop(String),
+/// How an operation ended.
+#[derive(Clone, Copy)]
+struct End<'a> {
+    at: Nanos,
+    outcome: Option<Outcome>,
+    errno: Option<i32>,
+    tcp: Option<&'a Tcp>,
+}
+
+/// A send that returned.
+struct Sent<'a> {
+    at: Nanos,
+    socket: &'a Socket,
+    by: Actor,
+    result: i64,
+    requested: Option<u64>,
+    entry: Option<&'a EntryHead>,
+    tcp: Option<&'a Tcp>,
+}
+
+/// A state that changed.
+struct Changed<'a> {
+    at: Nanos,
+    socket: &'a Socket,
+    by: Actor,
+    old: TcpState,
+    new: TcpState,
+    errno: i32,
+    tcp: Option<&'a Tcp>,
 }
 
 impl Sockets {
-    /// Takes what happened; says what became of an operation by it.
-    pub fn on(&mut self, event: &Event) -> Option<Change> {
+    /// Takes what happened; says what became of operations by it.
+    pub fn on(&mut self, event: &Event) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if let Some(operation) = self.acted(event) {
+            changes.push(Change::Ended(operation));
+        }
+        let at = event.at;
         match &event.what {
             What::Send {
                 socket,
@@ -79,65 +116,153 @@ impl Sockets {
                 result,
                 requested,
                 entry,
-            } if !socket.accepted => self.sent(event.at, socket, *by, (*result, *requested), entry),
+                tcp,
+                ..
+            } if !socket.accepted => {
+                let sent = Sent {
+                    at,
+                    socket,
+                    by: *by,
+                    result: *result,
+                    requested: *requested,
+                    entry: entry.as_ref(),
+                    tcp: tcp.as_ref(),
+                };
+                changes.extend(self.sent(&sent));
+                changes.extend(self.note(&sent));
+            }
             What::State {
                 socket,
                 by,
                 old,
                 new,
                 errno,
-            } if !socket.accepted => self.state(event.at, socket, *by, (*old, *new), *errno),
+                tcp,
+            } if !socket.accepted => {
+                let changed = Changed {
+                    at,
+                    socket,
+                    by: by.unwrap_or_default(),
+                    old: *old,
+                    new: *new,
+                    errno: *errno,
+                    tcp: tcp.as_ref(),
+                };
+                changes.extend(self.operation_of(&changed));
+                changes.extend(self.life(&changed));
+            }
             What::ConnectFailed { socket, by, errno } => {
-                self.connect_failed(event.at, socket, *by, *errno)
+                changes.extend(connect_failed(at, socket, *by, *errno));
             }
-            What::Reset { socket } if !socket.accepted => {
-                self.connection(socket).reset = true;
-                None
-            }
-            What::Retransmit { socket } if !socket.accepted => {
-                let connection = self.connection(socket);
-                let mark = connection.retransmitted();
-                connection.mark(event.at, mark);
-                None
-            }
-            What::Drop { socket, reason } if !socket.accepted => {
-                self.connection(socket)
-                    .mark(event.at, Mark::Drop(reason.clone()));
-                None
-            }
-            _ => None,
+            What::Reset { socket } => self.mark(at, socket, |_| Mark::Reset),
+            What::Retransmit { socket } => self.mark(at, socket, Connection::retransmitted),
+            What::Drop {
+                socket,
+                reason,
+                incoming,
+            } => self.mark(at, socket, |_| {
+                Mark::Drop(Dropped {
+                    reason: reason.clone(),
+                    incoming: *incoming,
+                })
+            }),
+            _ => {}
         }
+        changes
     }
 
-    /// Ends the trace: what still waits, without an outcome.
-    pub fn end(&mut self, at: Nanos) -> Vec<Operation> {
+    /// Ends the trace: what still waits, without an outcome, and what is still to be delivered.
+    pub fn end(&mut self, at: Nanos) -> (Vec<Operation>, Vec<Loss>) {
+        let end = End {
+            at,
+            outcome: None,
+            errno: None,
+            tcp: None,
+        };
         let mut open: Vec<_> = self
             .open
             .iter_mut()
-            .filter_map(|(id, connection)| connection.finish(*id, at, None, None))
+            .filter_map(|(id, connection)| connection.finish(*id, end))
             .collect();
         open.sort_by_key(|operation| (operation.start, operation.socket));
-        open
+        let mut losses: Vec<_> = self.open.values().filter_map(|c| c.pending(at)).collect();
+        losses.sort_by(|a, b| (&a.device, a.bytes).cmp(&(&b.device, b.bytes)));
+        (open, losses)
+    }
+
+    /// Whether the kernel still tries to deliver to this device what the server has closed.
+    pub fn owe(&self, device: &Device) -> bool {
+        let of_device = self
+            .open
+            .values()
+            .filter(|c| c.device.as_ref() == Some(device));
+        of_device.filter_map(|c| c.pending(0)).next().is_some()
     }
 
     fn connection(&mut self, socket: &Socket) -> &mut Connection {
         self.open.entry(socket.id).or_default()
     }
 
-    fn sent(
-        &mut self,
-        at: Nanos,
-        socket: &Socket,
-        by: Actor,
-        (result, requested): (i64, Option<u64>),
-        entry: &Option<EntryHead>,
-    ) -> Option<Change> {
-        let errno = i32::try_from(-result).ok().filter(|errno| *errno > 0);
-        match errno {
-            None if requested.is_none_or(|wanted| result as u64 >= wanted) => {
-                self.write_ended(at, socket, by, (Outcome::Ok, None), entry)
-            }
-            None | Some(errno::EAGAIN) => self.write_waits(at, socket, by, entry),
+    fn mark(&mut self, at: Nanos, socket: &Socket, mark: impl FnOnce(&Connection) -> Mark) {
+        // Of others no state tells when they are gone.
+        if socket.accepted || socket.transport != Transport::Tcp {
+            return;
+        }
+        let connection = self.connection(socket);
+        let mark = mark(connection);
+        connection.marks.add(at, mark);
+    }
+
+    /// A goroutine that acts elsewhere waits no more. TCP sockets tell their close themselves; of
+    /// Unix sockets this is the only sign.
+    fn acted(&mut self, event: &Event) -> Option<Box<Operation>> {
+        let (socket, by) = match &event.what {
+            What::Send { socket, by, .. }
+            | What::Receive { socket, by, .. }
+            | What::ConnectFailed { socket, by, .. } => (socket, by),
+            _ => return None,
+        };
+        let goid = by.goid?;
+        let waits_for = *self.waiting.get(&goid)?;
+        if waits_for == socket.id {
+            return None;
+        }
+        self.finish(
+            waits_for,
+            End {
+                at: event.at,
+                outcome: Some(Outcome::Timeout),
+                errno: Some(errno::EAGAIN),
+                tcp: None,
+            },
+        )
+    }
+
+    fn finish(&mut self, id: SocketId, end: End<'_>) -> Option<Box<Operation>> {
+        let operation = self.open.get_mut(&id)?.finish(id, end)?;
+        if let Some(goid) = operation.by.goid {
+            self.waiting.remove(&goid);
+        }
+        Some(Box::new(operation))
+    }
+
+    fn wait(&mut self, socket: &Socket, waiting: Waiting) -> Option<Change> {
+        let by = waiting.by;
+        let connection = self.connection(socket);
+        if connection.waiting.is_some() {
+            return None;
+        }
+        connection.waiting = Some(waiting);
+        if let Some(goid) = by.goid {
+            self.waiting.insert(goid, socket.id);
+        }
+        Some(Change::Began(by))
+    }
+
+    fn sent(&mut self, sent: &Sent<'_>) -> Option<Change> {
+        match sent.failure() {
+            None if sent.is_whole() => self.write_ended(sent, Outcome::Ok, None),
+            None | Some(errno::EAGAIN) => self.write_waits(sent),
             Some(failure) => {
                 let outcome = match failure {
                     errno::EPIPE | errno::ECONNRESET => Outcome::Reset,
@@ -145,149 +270,165 @@ impl Sockets {
                     errno::ECONNREFUSED => Outcome::Refused,
                     _ => Outcome::Error,
                 };
-                self.write_ended(at, socket, by, (outcome, errno), entry)
+                self.write_ended(sent, outcome, Some(failure))
             }
         }
     }
 
-    fn write_waits(
-        &mut self,
-        at: Nanos,
-        socket: &Socket,
-        by: Actor,
-        entry: &Option<EntryHead>,
-    ) -> Option<Change> {
-        let device = Device::of(socket)?;
-        let connection = self.connection(socket);
-        if connection.waiting.is_some() {
-            return None;
-        }
-        connection.waiting = Some(Waiting {
-            device,
-            op: Op::Write,
-            by,
-            start: at,
-            entry: entry.clone(),
-        });
-        Some(Change::Began(by))
+    fn write_waits(&mut self, sent: &Sent<'_>) -> Option<Change> {
+        let device = Device::of(sent.socket)?;
+        let connection = self.open.get(&sent.socket.id);
+        let silent_since = connection.and_then(|c| c.silence.since());
+        self.wait(
+            sent.socket,
+            Waiting {
+                device,
+                op: Op::Write,
+                by: sent.by,
+                start: sent.at,
+                entry: sent.entry.cloned(),
+                begin: sent.tcp.copied(),
+                silent_since,
+            },
+        )
     }
 
     fn write_ended(
         &mut self,
-        at: Nanos,
-        socket: &Socket,
-        by: Actor,
-        (outcome, errno): (Outcome, Option<i32>),
-        entry: &Option<EntryHead>,
+        sent: &Sent<'_>,
+        outcome: Outcome,
+        errno: Option<i32>,
     ) -> Option<Change> {
-        let waited = self
-            .open
-            .get_mut(&socket.id)
-            .and_then(|connection| connection.finish(socket.id, at, Some(outcome), errno));
-        if let Some(operation) = waited {
-            return Some(Change::Ended(Box::new(operation)));
+        let end = End {
+            at: sent.at,
+            outcome: Some(outcome),
+            errno,
+            tcp: sent.tcp,
+        };
+        if let Some(operation) = self.finish(sent.socket.id, end) {
+            return Some(Change::Ended(operation));
         }
+        let marks = self.open.get(&sent.socket.id).map(|c| &c.marks);
         let operation = Operation {
-            entry: entry.clone(),
-            ..at_once(at, socket, by, (Op::Write, outcome, errno))?
+            entry: sent.entry.cloned(),
+            evidence: marks
+                .filter(|_| outcome != Outcome::Ok)
+                .map(|marks| marks.evidence(sent.at))
+                .unwrap_or_default(),
+            ..at_once(sent.at, sent.socket, sent.by, (Op::Write, outcome, errno))?
         };
         Some(Change::Done(Box::new(operation)))
     }
 
-    fn state(
-        &mut self,
-        at: Nanos,
-        socket: &Socket,
-        by: Option<Actor>,
-        (old, new): (TcpState, TcpState),
-        errno: i32,
-    ) -> Option<Change> {
-        let change = match (old, new) {
-            (_, TcpState::SynSent) => self.connects(at, socket, by.unwrap_or_default()),
-            (TcpState::SynSent, TcpState::Established) => self.ended(at, socket, Outcome::Ok, None),
-            (TcpState::SynSent, _) => {
-                let (outcome, errno) = self.connect_outcome(socket, errno);
-                self.ended(at, socket, outcome, errno)
-            }
-            (TcpState::Established | TcpState::CloseWait, closing) if is_closing(closing) => {
-                let (outcome, errno) = self.write_outcome(socket, errno);
-                self.ended(at, socket, outcome, errno)
-            }
-            _ => None,
+    /// Keeps the books of an audit socket: one to which entries are written.
+    fn note(&mut self, sent: &Sent<'_>) -> Option<Change> {
+        let tcp = sent.tcp?;
+        let device = Device::of(sent.socket)?;
+        let connection = match sent.entry {
+            Some(_) => self.connection(sent.socket),
+            None => self.open.get_mut(&sent.socket.id)?,
         };
-        if new == TcpState::Close {
-            self.open.remove(&socket.id);
-        }
-        change
+        let accepted = u64::try_from(sent.result).unwrap_or(0);
+        connection.ledger.wrote(
+            accepted,
+            sent.requested,
+            sent.entry.filter(|_| accepted > 0),
+            tcp,
+        );
+        connection.silence.observe(sent.at, tcp);
+        connection.device = Some(device.clone());
+        let warning = sent
+            .is_whole()
+            .then(|| connection.silence.warn(sent.at, &device, tcp));
+        warning.flatten().map(Change::Filling)
     }
 
-    fn connects(&mut self, at: Nanos, socket: &Socket, by: Actor) -> Option<Change> {
-        let device = Device::of(socket)?;
-        self.connection(socket).waiting = Some(Waiting {
-            device,
+    /// What a change of state means for the operation that waits.
+    fn operation_of(&mut self, changed: &Changed<'_>) -> Option<Change> {
+        let (outcome, errno) = match (changed.old, changed.new) {
+            (_, TcpState::SynSent) => return self.connects(changed),
+            (TcpState::SynSent, TcpState::Established) => (Outcome::Ok, None),
+            (TcpState::SynSent, _) => self.connect_outcome(changed),
+            (TcpState::Established | TcpState::CloseWait, closing) if is_closing(closing) => {
+                self.write_outcome(changed)
+            }
+            _ => return None,
+        };
+        let end = End {
+            at: changed.at,
+            outcome: Some(outcome),
+            errno,
+            tcp: changed.tcp,
+        };
+        self.finish(changed.socket.id, end).map(Change::Ended)
+    }
+
+    fn connects(&mut self, changed: &Changed<'_>) -> Option<Change> {
+        let waiting = Waiting {
+            device: Device::of(changed.socket)?,
             op: Op::Connect,
-            by,
-            start: at,
+            by: changed.by,
+            start: changed.at,
             entry: None,
-        });
-        Some(Change::Began(by))
+            begin: None,
+            silent_since: None,
+        };
+        self.wait(changed.socket, waiting)
     }
 
-    fn ended(
-        &mut self,
-        at: Nanos,
-        socket: &Socket,
-        outcome: Outcome,
-        errno: Option<i32>,
-    ) -> Option<Change> {
-        let connection = self.open.get_mut(&socket.id)?;
-        let operation = connection.finish(socket.id, at, Some(outcome), errno)?;
-        Some(Change::Ended(Box::new(operation)))
+    /// What a change of state means for the connection and what it owes.
+    fn life(&mut self, changed: &Changed<'_>) -> Option<Change> {
+        if matches!(changed.new, TcpState::FinWait1 | TcpState::LastAck) {
+            let connection = self.open.get_mut(&changed.socket.id)?;
+            connection.ledger.closed(changed.at, changed.tcp);
+        }
+        if changed.new != TcpState::Close {
+            return None;
+        }
+        let connection = self.open.remove(&changed.socket.id)?;
+        let device = connection.device.as_ref()?;
+        let loss = connection.ledger.gone(changed.at, device, changed.tcp)?;
+        Some(Change::Lost(loss))
     }
 
     /// A connection that closes while in `SYN_SENT`: by the peer's host, by the kernel's own
     /// time-out, or, with no error pending, by the server that gave up.
-    fn connect_outcome(&self, socket: &Socket, errno: i32) -> (Outcome, Option<i32>) {
-        match errno {
-            errno::ECONNREFUSED => (Outcome::Refused, Some(errno)),
-            0 if self.was_reset(socket) => (Outcome::Refused, Some(errno::ECONNREFUSED)),
+    fn connect_outcome(&self, changed: &Changed<'_>) -> (Outcome, Option<i32>) {
+        match changed.errno {
+            errno::ECONNREFUSED => (Outcome::Refused, Some(errno::ECONNREFUSED)),
+            0 if self.was_reset(changed) => (Outcome::Refused, Some(errno::ECONNREFUSED)),
             0 => (Outcome::Timeout, Some(errno::EINPROGRESS)),
-            errno::ETIMEDOUT => (Outcome::Timeout, Some(errno)),
-            _ => (Outcome::Error, Some(errno)),
+            errno::ETIMEDOUT => (Outcome::Timeout, Some(errno::ETIMEDOUT)),
+            other => (Outcome::Error, Some(other)),
         }
     }
 
     /// A connection that closes while a write waits.
-    fn write_outcome(&self, socket: &Socket, errno: i32) -> (Outcome, Option<i32>) {
-        match errno {
-            _ if self.was_reset(socket) => (Outcome::Reset, Some(errno::ECONNRESET)),
+    fn write_outcome(&self, changed: &Changed<'_>) -> (Outcome, Option<i32>) {
+        match changed.errno {
+            _ if self.was_reset(changed) => (Outcome::Reset, Some(errno::ECONNRESET)),
             0 => (Outcome::Timeout, Some(errno::EAGAIN)),
-            errno::ETIMEDOUT => (Outcome::Timeout, Some(errno)),
-            _ => (Outcome::Error, Some(errno)),
+            errno::ETIMEDOUT => (Outcome::Timeout, Some(errno::ETIMEDOUT)),
+            other => (Outcome::Error, Some(other)),
         }
     }
 
-    fn was_reset(&self, socket: &Socket) -> bool {
-        self.open.get(&socket.id).is_some_and(|c| c.reset)
+    fn was_reset(&self, changed: &Changed<'_>) -> bool {
+        let connection = self.open.get(&changed.socket.id);
+        connection.is_some_and(|connection| connection.marks.reset())
     }
+}
 
-    /// A connect that failed before it was under way. One whose failure the socket's state has
-    /// told already is over, and is not told twice.
-    fn connect_failed(
-        &mut self,
-        at: Nanos,
-        socket: &Socket,
-        by: Actor,
-        errno: i32,
-    ) -> Option<Change> {
-        let outcome = match errno {
-            errno::ECONNREFUSED => return None,
-            errno::ETIMEDOUT => Outcome::Timeout,
-            _ => Outcome::Error,
-        };
-        let operation = at_once(at, socket, by, (Op::Connect, outcome, Some(errno)))?;
-        Some(Change::Done(Box::new(operation)))
-    }
+/// A connect that failed before it was under way. One whose failure the socket's state has told
+/// already is over, and is not told twice.
+fn connect_failed(at: Nanos, socket: &Socket, by: Actor, errno: i32) -> Option<Change> {
+    let outcome = match errno {
+        errno::ECONNREFUSED => return None,
+        errno::ETIMEDOUT => Outcome::Timeout,
+        _ => Outcome::Error,
+    };
+    let operation = at_once(at, socket, by, (Op::Connect, outcome, Some(errno)))?;
+    Some(Change::Done(Box::new(operation)))
 }
 
 /// An operation that never waited.
@@ -319,14 +460,18 @@ fn is_closing(state: TcpState) -> bool {
     )
 }
 
-impl Connection {
-    fn mark(&mut self, at: Nanos, mark: Mark) {
-        if self.marks.len() == MARKS {
-            self.marks.pop_front();
-        }
-        self.marks.push_back((at, mark));
+impl Sent<'_> {
+    fn failure(&self) -> Option<i32> {
+        i32::try_from(-self.result).ok().filter(|errno| *errno > 0)
     }
 
+    fn is_whole(&self) -> bool {
+        let taken = u64::try_from(self.result).ok();
+        taken.is_some_and(|taken| self.requested.is_none_or(|wanted| taken >= wanted))
+    }
+}
+
+impl Connection {
     fn retransmitted(&self) -> Mark {
         match self.waiting {
             Some(Waiting {
@@ -336,37 +481,28 @@ impl Connection {
         }
     }
 
-    fn finish(
-        &mut self,
-        socket: SocketId,
-        at: Nanos,
-        outcome: Option<Outcome>,
-        errno: Option<i32>,
-    ) -> Option<Operation> {
+    fn finish(&mut self, socket: SocketId, end: End<'_>) -> Option<Operation> {
         let waiting = self.waiting.take()?;
         Some(Operation {
-            evidence: self.evidence(waiting.start.saturating_sub(LOOK_BACK)),
+            evidence: Evidence {
+                begin: waiting.begin,
+                end: end.tcp.copied(),
+                silent_since: waiting.silent_since,
+                ..self.marks.evidence(waiting.start)
+            },
             socket,
             device: waiting.device,
             op: waiting.op,
             by: waiting.by,
             start: waiting.start,
-            end: at,
-            outcome,
-            errno,
+            end: end.at,
+            outcome: end.outcome,
+            errno: end.errno,
             entry: waiting.entry,
         })
     }
 
-    fn evidence(&self, since: Nanos) -> Evidence {
-        let mut evidence = Evidence::default();
-        for (_, mark) in self.marks.iter().filter(|(at, _)| *at >= since) {
-            match mark {
-                Mark::SynRetransmit => evidence.syn_retransmits += 1,
-                Mark::Retransmit => evidence.retransmits += 1,
-                Mark::Drop(reason) => *evidence.drops.entry(reason.clone()).or_default() += 1,
-            }
-        }
-        evidence
+    fn pending(&self, at: Nanos) -> Option<Loss> {
+        self.ledger.pending(at, self.device.as_ref()?)
     }
 }

@@ -82,6 +82,8 @@ impl Story {
             result,
             requested: Some(requested),
             entry,
+            tcp: None,
+            status: None,
         })
     }
 
@@ -97,6 +99,7 @@ impl Story {
             old,
             new,
             errno: 0,
+            tcp: None,
         })
     }
 
@@ -127,11 +130,13 @@ impl Story {
     }
 
     fn hangs(&self) -> Vec<&Hang> {
-        let hang = |finding| match finding {
-            &Finding::Hang(ref hang) => Some(hang),
-            _ => None,
-        };
-        self.findings.iter().filter_map(hang).collect()
+        let mut hangs = Vec::new();
+        for finding in &self.findings {
+            if let Finding::Hang(hang) = finding {
+                hangs.push(hang);
+            }
+        }
+        hangs
     }
 
     fn summary(&mut self) -> Summary {
@@ -159,6 +164,7 @@ fn socket(born: Nanos, accepted: bool, remote: &str) -> Socket {
         transport: Transport::Tcp,
         local: None,
         remote: Some(remote.parse().expect("an address")),
+        path: None,
     }
 }
 
@@ -399,6 +405,7 @@ fn drops_by_this_host_are_told_from_silence() {
     story.happens(What::Drop {
         socket: log_socket(2),
         reason: "NETFILTER_DROP".to_owned(),
+        incoming: false,
     });
     story.after(2 * S).gives_up_connecting(2, 20).answered(20);
     story.happens(What::EntryFound {
@@ -407,7 +414,11 @@ fn drops_by_this_host_are_told_from_silence() {
     });
     let stall = &story.hangs()[0].stalls[0];
     assert_eq!(stall.cause, Cause::LocalDrop);
-    assert_eq!(stall.evidence.drop_reason(), Some("NETFILTER_DROP"));
+    let drop = stall.evidence.main_drop().expect("a drop");
+    assert_eq!(
+        (drop.reason.as_str(), drop.incoming),
+        ("NETFILTER_DROP", false)
+    );
 }
 
 #[test]
@@ -488,6 +499,7 @@ fn parallel_dials_of_child_goroutines_belong_to_their_parents_request() {
         old,
         new,
         errno: 0,
+        tcp: None,
     };
     story.happens(dial(TcpState::Close, TcpState::SynSent));
     story

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use btf_rs::{Btf, BtfType, Type};
+use nix::time::{ClockId, clock_getres};
 use tracer_ebpf::abi::{ABSENT, KernelLayout};
 
-use crate::decode::DropReasons;
+use crate::{decode::Kernel, event::Nanos};
 
 /// Where a kernel built with `CONFIG_DEBUG_INFO_BTF` describes itself.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -19,8 +20,8 @@ const DROP_REASON: &str = "SKB_DROP_REASON_";
 pub struct KernelTypes {
     /// Offsets for the programs.
     pub layout: KernelLayout,
-    /// Names for what `kfree_skb` reports.
-    pub drop_reasons: DropReasons,
+    /// What decoding needs.
+    pub kernel: Kernel,
 }
 
 impl KernelTypes {
@@ -38,7 +39,10 @@ impl KernelTypes {
     pub fn of(btf: &Btf) -> Self {
         Self {
             layout: layout(btf),
-            drop_reasons: drop_reasons(btf),
+            kernel: Kernel {
+                drop_reasons: drop_reasons(btf),
+                jiffy: jiffy(),
+            },
         }
     }
 }
@@ -68,6 +72,22 @@ fn layout(btf: &Btf) -> KernelLayout {
         file_private_data: at("file", "private_data"),
         inode_mode: at("inode", "i_mode"),
         socket_sk: at("socket", "sk"),
+        skb_iif: at("sk_buff", "skb_iif"),
+        snd_una: at("tcp_sock", "snd_una"),
+        snd_nxt: at("tcp_sock", "snd_nxt"),
+        write_seq: at("tcp_sock", "write_seq"),
+        snd_wnd: at("tcp_sock", "snd_wnd"),
+        mss_cache: at("tcp_sock", "mss_cache"),
+        srtt_us: at("tcp_sock", "srtt_us"),
+        rcv_tstamp: at("tcp_sock", "rcv_tstamp"),
+        wmem_queued: at("sock", "sk_wmem_queued"),
+        sndbuf: at("sock", "sk_sndbuf"),
+        rto: at("inet_connection_sock", "icsk_rto"),
+        retransmits: at("inet_connection_sock", "icsk_retransmits"),
+        probes_out: at("inet_connection_sock", "icsk_probes_out"),
+        unix_peer: at("unix_sock", "peer"),
+        unix_addr: at("unix_sock", "addr"),
+        unix_address_name: at("unix_address", "name"),
     }
 }
 
@@ -101,7 +121,12 @@ fn bit_offset(btf: &Btf, ty: &Type, field: &str) -> Option<u32> {
         })
 }
 
-fn drop_reasons(btf: &Btf) -> DropReasons {
+/// The coarse clocks move once a jiffy, and that is the resolution they report (`kernel/time/posix-timers.c`).
+fn jiffy() -> Nanos {
+    clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |time| time.tv_nsec().unsigned_abs())
+}
+
+fn drop_reasons(btf: &Btf) -> BTreeMap<u32, String> {
     let types = btf.resolve_types_by_name("skb_drop_reason");
     let mut reasons = BTreeMap::new();
     for ty in types.into_iter().flatten() {

@@ -8,12 +8,16 @@ use serde::Serialize;
 use super::{Sink, errno, line_file::LineFile, wall::WallClock};
 use crate::{
     core::{
-        cause,
+        evidence::DropKind,
+        explain,
         finding::{Finding, Hang, Refusal, RequestInfo, Stall, Summary},
+        incident::Incident,
+        ledger::Loss,
         operation::{Op, Outcome},
         request::Tie,
+        silence::Filling,
     },
-    event::{Device, Nanos, Probe, Session},
+    event::{Device, Nanos, Probe, Session, Tcp},
 };
 
 /// Writes findings.
@@ -54,6 +58,9 @@ pub fn line(finding: &Finding, clock: WallClock) -> serde_json::Result<Option<St
         Finding::Session(session) => Record::Session(session_record(session, clock)),
         Finding::Hang(hang) => Record::Hang(Box::new(hang_record(hang, clock))),
         Finding::Refusal(refusal) => Record::Refusal(Box::new(refusal_record(refusal, clock))),
+        Finding::Lost(loss) => Record::LostEntries(lost_record(loss, clock)),
+        Finding::Filling(filling) => Record::Filling(filling_record(filling, clock)),
+        Finding::Incident(incident) => Record::Incident(incident_record(incident, clock)),
         Finding::Summary(summary) => Record::Summary(summary_record(summary, clock)),
         Finding::Warning(_) => return Ok(None),
     };
@@ -66,6 +73,9 @@ enum Record<'a> {
     Session(SessionRecord<'a>),
     Hang(Box<HangRecord<'a>>),
     Refusal(Box<RefusalRecord<'a>>),
+    LostEntries(LostRecord<'a>),
+    Filling(FillingRecord<'a>),
+    Incident(IncidentRecord<'a>),
     Summary(SummaryRecord),
 }
 
@@ -100,6 +110,50 @@ struct RefusalRecord<'a> {
     start: String,
     duration_ns: Nanos,
     cause: &'static str,
+    explanation: String,
+}
+
+#[derive(Serialize)]
+struct LostRecord<'a> {
+    device: &'a Device,
+    at: String,
+    bytes: u64,
+    entries: u64,
+    requests: &'a [String],
+    complete: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pending: bool,
+    explanation: String,
+}
+
+#[derive(Serialize)]
+struct FillingRecord<'a> {
+    device: &'a Device,
+    at: String,
+    silent_since: String,
+    send_queue_bytes: u64,
+    send_buffer_bytes: u64,
+    bytes_per_second: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    full_in_ns: Option<Nanos>,
+    explanation: String,
+}
+
+#[derive(Serialize)]
+struct IncidentRecord<'a> {
+    device: &'a Device,
+    start: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<String>,
+    cause: &'static str,
+    hangs: u64,
+    requests: u64,
+    blocked_ns: Nanos,
+    longest_ns: Nanos,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost_entries: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -122,6 +176,8 @@ struct RequestRecord<'a> {
     duration_is_lower_bound: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     tie: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
 }
 
 #[derive(Serialize)]
@@ -138,16 +194,47 @@ struct StallRecord<'a> {
     evidence: EvidenceRecord<'a>,
 }
 
+/// Counts, the connection when the stall began, and the same at its end.
 #[derive(Serialize)]
 struct EvidenceRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     syn_retransmits: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retransmits: Option<u32>,
+    #[serde(flatten)]
+    begin: Option<SnapshotRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_end: Option<SnapshotRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silent_since: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dropped_locally: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     drop_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drop_hook: Option<&'static str>,
+}
+
+#[derive(Default, Serialize)]
+struct SnapshotRecord {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unacked_bytes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsent_bytes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send_queue_bytes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send_buffer_bytes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_window_bytes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rto_ns: Option<Nanos>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    srtt_ns: Option<Nanos>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_ack_age_ns: Option<Nanos>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window_probes: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -157,6 +244,7 @@ struct SummaryRecord {
     audit_writes: u64,
     hangs: u64,
     refusals: u64,
+    incidents: u64,
     events: u64,
     events_lost: u64,
 }
@@ -180,7 +268,7 @@ fn hang_record(hang: &Hang, clock: WallClock) -> HangRecord<'_> {
         duration_ns: hang.duration,
         device: &hang.device,
         cause: hang.cause().name(),
-        explanation: cause::explain(hang),
+        explanation: explain::hang(hang),
         request: request_record(&hang.request, clock),
         stalls: hang.stalls.iter().map(|s| stall_record(s, clock)).collect(),
     }
@@ -193,6 +281,48 @@ fn refusal_record(refusal: &Refusal, clock: WallClock) -> RefusalRecord<'_> {
         start: clock.rfc3339(refusal.start),
         duration_ns: refusal.duration,
         cause: refusal.cause.name(),
+        explanation: explain::refusal(refusal),
+    }
+}
+
+fn lost_record(loss: &Loss, clock: WallClock) -> LostRecord<'_> {
+    LostRecord {
+        device: &loss.device,
+        at: clock.rfc3339(loss.at),
+        bytes: loss.bytes,
+        entries: loss.entries,
+        requests: &loss.requests,
+        complete: loss.complete,
+        pending: loss.pending,
+        explanation: explain::loss(loss),
+    }
+}
+
+fn filling_record(filling: &Filling, clock: WallClock) -> FillingRecord<'_> {
+    FillingRecord {
+        device: &filling.device,
+        at: clock.rfc3339(filling.at),
+        silent_since: clock.rfc3339(filling.since),
+        send_queue_bytes: filling.queued,
+        send_buffer_bytes: filling.limit,
+        bytes_per_second: filling.rate,
+        full_in_ns: filling.full_in(),
+        explanation: explain::filling(filling),
+    }
+}
+
+fn incident_record(incident: &Incident, clock: WallClock) -> IncidentRecord<'_> {
+    IncidentRecord {
+        device: &incident.device,
+        start: clock.rfc3339(incident.start),
+        end: incident.end.map(|end| clock.rfc3339(end)),
+        cause: incident.cause.name(),
+        hangs: incident.hangs,
+        requests: incident.requests,
+        blocked_ns: incident.blocked,
+        longest_ns: incident.longest,
+        lost_bytes: incident.lost.map(|lost| lost.bytes),
+        lost_entries: incident.lost.map(|lost| lost.entries),
     }
 }
 
@@ -208,6 +338,7 @@ fn request_record(request: &RequestInfo, clock: WallClock) -> RequestRecord<'_> 
         duration_ns: request.duration,
         duration_is_lower_bound: request.lower_bound,
         tie: request.tie.map(Tie::name),
+        status: request.status,
     }
 }
 
@@ -220,17 +351,50 @@ fn stall_record(stall: &Stall, clock: WallClock) -> StallRecord<'_> {
         outcome: stall.outcome.map(Outcome::name),
         errno: stall.errno.map(errno::name),
         cause: stall.cause.name(),
-        evidence: evidence_record(stall),
+        evidence: evidence_record(stall, clock),
     }
 }
 
-fn evidence_record(stall: &Stall) -> EvidenceRecord<'_> {
+fn evidence_record(stall: &Stall, clock: WallClock) -> EvidenceRecord<'_> {
     let evidence = &stall.evidence;
+    let dropped = evidence.dropped(DropKind::Rule) + evidence.dropped(DropKind::NoWay);
+    let drop = evidence.main_drop();
     EvidenceRecord {
         syn_retransmits: (stall.op == Op::Connect).then_some(evidence.syn_retransmits),
         retransmits: (stall.op == Op::Write).then_some(evidence.retransmits),
-        dropped_locally: Some(evidence.dropped()).filter(|dropped| *dropped > 0),
-        drop_reason: evidence.drop_reason(),
+        begin: evidence
+            .begin
+            .as_ref()
+            .map(|tcp| snapshot_record(stall.op, tcp)),
+        at_end: evidence
+            .end
+            .as_ref()
+            .map(|tcp| snapshot_record(stall.op, tcp)),
+        silent_since: evidence.silent_since.map(|since| clock.rfc3339(since)),
+        dropped_locally: (dropped > 0).then_some(dropped),
+        drop_reason: drop.map(|drop| drop.reason.as_str()),
+        drop_hook: drop.map(|drop| if drop.incoming { "input" } else { "output" }),
+    }
+}
+
+fn snapshot_record(op: Op, tcp: &Tcp) -> SnapshotRecord {
+    if op == Op::Connect {
+        // Before a connection there is no more: no data, no window, no ACK.
+        return SnapshotRecord {
+            rto_ns: tcp.rto,
+            ..SnapshotRecord::default()
+        };
+    }
+    SnapshotRecord {
+        unacked_bytes: Some(tcp.unacked()),
+        unsent_bytes: Some(tcp.unsent()),
+        send_queue_bytes: tcp.queued,
+        send_buffer_bytes: tcp.limit,
+        peer_window_bytes: tcp.window,
+        rto_ns: tcp.rto,
+        srtt_ns: tcp.srtt,
+        last_ack_age_ns: tcp.ack_age,
+        window_probes: tcp.probes,
     }
 }
 
@@ -241,6 +405,7 @@ fn summary_record(summary: &Summary, clock: WallClock) -> SummaryRecord {
         audit_writes: summary.audit_writes,
         hangs: summary.hangs,
         refusals: summary.refusals,
+        incidents: summary.incidents,
         events: summary.events,
         events_lost: summary.events_lost,
     }

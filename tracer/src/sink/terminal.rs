@@ -9,8 +9,9 @@ use std::{
 use super::{Sink, wall::WallClock};
 use crate::{
     core::{
-        cause,
+        explain,
         finding::{Finding, Hang, Phase, Refusal, RequestInfo, Stall, Summary},
+        incident::Incident,
         operation::Outcome,
         seconds,
     },
@@ -62,6 +63,14 @@ impl<W: Write + Send + 'static> Terminal<W> {
             Finding::Session(session) => self.session(session),
             Finding::Hang(hang) => self.hang(hang),
             Finding::Refusal(refusal) => self.refusal(refusal)?,
+            Finding::Lost(loss) => {
+                let mark = if loss.pending { "UNDELIVERED" } else { "LOST" };
+                self.line(loss.at, "31", mark, &explain::loss(loss))
+            }
+            Finding::Filling(filling) => {
+                self.line(filling.at, "33", "WARNING", &explain::filling(filling))
+            }
+            Finding::Incident(incident) => self.incident(incident),
             Finding::Warning(warning) => format!("{} {warning}\n", self.paint("33", "warning:")),
             Finding::Summary(summary) => self.summary(summary),
         })
@@ -99,7 +108,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
             request(&hang.request),
             chain(&hang.stalls),
             hang.cause().name(),
-            cause::explain(hang),
+            explain::hang(hang),
         )
     }
 
@@ -109,13 +118,49 @@ impl<W: Write + Send + 'static> Terminal<W> {
         tally.refusals += 1;
         (tally.refusals == 1).then(|| {
             format!(
-                "\n{}  refusal  {} failed at once ({}) for {}; requests go on. Further ones are counted.\n",
+                "\n{}  refusal  {} failed at once for {}; the server goes on with its other devices. Further ones are counted.\n    {}: {}\n",
                 self.moment(refusal.start),
                 refusal.device,
-                refusal.cause.name(),
                 request(&refusal.request),
+                refusal.cause.name(),
+                explain::refusal(refusal),
             )
         })
+    }
+
+    fn line(&self, at: Nanos, style: &str, mark: &str, text: &str) -> String {
+        format!(
+            "\n{}  {}  {text}\n",
+            self.moment(at),
+            self.paint(style, mark)
+        )
+    }
+
+    fn incident(&self, incident: &Incident) -> String {
+        let text = match incident.end {
+            Some(end) => format!(
+                "{} works again after {:.2} s",
+                incident.device,
+                seconds(end.saturating_sub(incident.start))
+            ),
+            None => format!(
+                "{} did not work again before the trace ended",
+                incident.device
+            ),
+        };
+        let text = format!(
+            "{text}: {} hangs, {:.2} s in all, longest {:.2} s; {} requests affected.",
+            incident.hangs,
+            seconds(incident.blocked),
+            seconds(incident.longest),
+            incident.requests,
+        );
+        self.line(
+            incident.end.unwrap_or(incident.start),
+            "1",
+            "incident",
+            &text,
+        )
     }
 
     fn summary(&self, summary: &Summary) -> String {

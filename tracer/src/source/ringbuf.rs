@@ -8,23 +8,23 @@ use tokio::io::unix::AsyncFd;
 
 use super::readable::readable;
 use crate::{
-    decode::{DropReasons, decode},
+    decode::{Kernel, decode},
     event::Event,
 };
 
 /// Decoded records of the running trace.
 pub struct Events {
     ring: AsyncFd<RingBuf<MapData>>,
-    reasons: DropReasons,
+    kernel: Kernel,
     malformed: u64,
 }
 
 impl Events {
     /// Takes over the ring buffer. Needs a tokio runtime.
-    pub fn new(ring: RingBuf<MapData>, reasons: DropReasons) -> io::Result<Self> {
+    pub fn new(ring: RingBuf<MapData>, kernel: Kernel) -> io::Result<Self> {
         Ok(Self {
             ring: readable(ring)?,
-            reasons,
+            kernel,
             malformed: 0,
         })
     }
@@ -38,7 +38,7 @@ impl Events {
     /// Hands over what is there, in the order in which it happened.
     pub fn drain(&mut self, mut take: impl FnMut(Event)) {
         while let Some(record) = self.ring.get_mut().next() {
-            match decode(&record, &self.reasons) {
+            match decode(&record, &self.kernel) {
                 Ok(event) => take(event),
                 Err(error) => {
                     self.malformed += 1;

@@ -88,16 +88,16 @@ fn choose<'a>(
     names: &[&str],
     selector: &Selector,
 ) -> Result<&'a Process> {
-    let named: Vec<_> = processes.iter().filter(|p| has_name(p, names)).collect();
-    let servers: Vec<_> = named.iter().copied().filter(|p| p.is_server).collect();
+    let found: Vec<_> = processes.iter().filter(|p| has_name(p, names)).collect();
+    let servers: Vec<_> = found.iter().copied().filter(|p| p.is_server).collect();
     let candidates = if servers.is_empty() && *selector != Selector::Auto {
-        &named
+        &found
     } else {
         &servers
     };
     match candidates.as_slice() {
         [one] => Ok(*one),
-        [] => bail!("no {} found{}", wanted(names), others(&named)),
+        [] => bail!("no {} found{}", wanted(names), others(&found)),
         several => bail!(
             "{} servers run here ({}): choose one with --pid PID",
             several.len(),
@@ -121,13 +121,13 @@ fn wanted(names: &[&str]) -> String {
     format!("running {} server", names.join(" or "))
 }
 
-fn others(named: &[&Process]) -> String {
-    if named.is_empty() {
+fn others(found: &[&Process]) -> String {
+    if found.is_empty() {
         ": start it, or give its --pid PID".to_owned()
     } else {
         format!(
             ", only {}: give the --pid PID of the one you mean",
-            list(named)
+            list(found)
         )
     }
 }

@@ -20,7 +20,7 @@ use super::{super::outputs::Outputs, clock};
 use crate::{
     audit::file::{Query, find_entry as find_in_files},
     core::{Core, Question},
-    decode::DropReasons,
+    decode::Kernel,
     event::{Event, Session, What},
     probe::attach::Attached,
     sink::Worker,
@@ -68,10 +68,10 @@ impl Live {
         mut self,
         session: Session,
         ring: RingBuf<MapData>,
-        reasons: DropReasons,
+        kernel: Kernel,
     ) -> Result<()> {
         let mut stops = Stops::new(self.pid, self.limit)?;
-        let mut events = Events::new(ring, reasons).context("cannot poll the ring buffer")?;
+        let mut events = Events::new(ring, kernel).context("cannot poll the ring buffer")?;
         let (answers, mut answered) = mpsc::channel(ANSWERS);
         let mut open = 0;
         open += self.feed(now(What::Session(session)), &answers);

@@ -1,0 +1,180 @@
+//! From a cause and its evidence to the operator's sentence: what happened, and where to look.
+
+use super::{
+    cause::Cause,
+    evidence::Evidence,
+    finding::{Hang, Refusal, Stall},
+    ledger::Loss,
+    operation::Op,
+    seconds,
+    silence::Filling,
+};
+
+/// Why a device held up a request.
+pub fn hang(hang: &Hang) -> String {
+    let address = &hang.device.address;
+    let Some(first) = hang.stalls.first() else {
+        return format!("{address} held up the request.");
+    };
+    let mut text = cause(address, first);
+    text.push_str(&riddle(first));
+    if let Some(status) = hang.request.status.filter(|status| *status >= 500) {
+        text.push_str(&format!(
+            " The server answered this request with HTTP {status}: without a working audit device it answers none."
+        ));
+    }
+    text
+}
+
+fn cause(address: &str, stall: &Stall) -> String {
+    let evidence = &stall.evidence;
+    match stall.cause {
+        Cause::LocalDrop => local_drop(address, evidence),
+        Cause::SynUnanswered => format!(
+            "Nothing answers connection attempts to {address}: the log host is down, gone from the network or accepts no more connections, or a firewall on the way or on it drops the packets."
+        ),
+        Cause::NoAck => format!(
+            "{address} acknowledges nothing any more on an established connection ({}): the log host is gone from the network, or a firewall on the way or on it drops the packets.",
+            count(evidence.retransmits, "retransmit")
+        ),
+        Cause::ZeroWindow => format!(
+            "The host of {address} acknowledges, but has closed its window: the log process there does not read (stopped, too busy, or its machine is swapping)."
+        ),
+        Cause::Refused | Cause::Reset | Cause::Unreachable => {
+            failed(address, stall.cause, evidence)
+        }
+        Cause::PeerFull => {
+            format!("The process that listens on {address} does not read: look at it on this host.")
+        }
+        Cause::Unknown => format!(
+            "{address} took no more data, and neither a drop, an unanswered retransmit nor a closed window was seen here: look at the log server and the network to it."
+        ),
+    }
+}
+
+/// Why a device failed fast.
+pub fn refusal(refusal: &Refusal) -> String {
+    failed(&refusal.device.address, refusal.cause, &refusal.evidence)
+}
+
+fn failed(address: &str, cause: Cause, evidence: &Evidence) -> String {
+    match cause {
+        Cause::Refused if evidence.reset => format!(
+            "{address} refuses connections with a RST: its host is up, but no log server listens there, or a firewall rejects."
+        ),
+        Cause::Refused => format!(
+            "Connections to {address} are refused by ICMP: a firewall on the way or on the log host rejects them, or for UDP no log server listens there."
+        ),
+        Cause::Reset => format!(
+            "{address} reset an established connection: the log server closed it or was restarted, or a firewall rejects."
+        ),
+        Cause::Unreachable => format!(
+            "The kernel knows no way to {address}, no neighbour answers, or a router or firewall reports it unreachable: look at routes, interfaces and the log host."
+        ),
+        _ => format!("{address} failed at once."),
+    }
+}
+
+fn local_drop(address: &str, evidence: &Evidence) -> String {
+    let Some(drop) = evidence.main_drop() else {
+        return format!("This host itself drops packets of the connection to {address}.");
+    };
+    let number = evidence.drops.get(drop).copied().unwrap_or(0);
+    let (what, hook) = if drop.incoming {
+        ("what comes back from", "INPUT")
+    } else {
+        ("what it sends to", "OUTPUT")
+    };
+    let look = if drop.reason == "NETFILTER_DROP" {
+        format!("look at the {hook} rules of its firewall (nft list ruleset, iptables -S)")
+    } else {
+        "look at its network configuration".to_owned()
+    };
+    format!(
+        "This host itself drops {what} {address} ({}, kernel reason {}): {look}.",
+        count(number, "packet"),
+        drop.reason
+    )
+}
+
+/// Why nothing hung before: the answer to the seed's question about `big-kv`.
+fn riddle(stall: &Stall) -> String {
+    let Some(begin) = stall.evidence.begin.filter(|_| stall.op == Op::Write) else {
+        return String::new();
+    };
+    let silent = stall.evidence.silent_since.map(|since| {
+        format!(
+            " Nothing had been acknowledged for {:.2} s, yet nothing hung as long as entries went into the socket's send buffer",
+            seconds(stall.start.saturating_sub(since))
+        )
+    });
+    match (silent, begin.queued, begin.limit) {
+        (Some(silent), Some(queued), Some(limit)) => {
+            format!(
+                "{silent}; it was full at this moment ({} of {}).",
+                kb(queued.into()),
+                kb(limit.into())
+            )
+        }
+        (Some(silent), ..) => format!("{silent}; it was full at this moment."),
+        (None, Some(queued), Some(limit)) if queued >= limit => format!(
+            " The socket's send buffer is full ({} of {}), so writes wait.",
+            kb(queued.into()),
+            kb(limit.into())
+        ),
+        _ => String::new(),
+    }
+}
+
+/// What an operator can still prevent.
+pub fn filling(filling: &Filling) -> String {
+    let soon = filling.full_in().map(|left| {
+        format!(
+            " At this rate requests hang in about {:.0} s.",
+            seconds(left)
+        )
+    });
+    format!(
+        "{} has acknowledged nothing for {:.1} s. Entries go into the socket's send buffer, and requests hang once it is full: {} of {} are used, {}/s more.{}",
+        filling.device,
+        seconds(filling.at.saturating_sub(filling.since)),
+        kb(filling.queued),
+        kb(filling.limit),
+        kb(filling.rate),
+        soon.unwrap_or_default()
+    )
+}
+
+/// What never arrived.
+pub fn loss(loss: &Loss) -> String {
+    let state = if loss.pending {
+        "were not acknowledged when the trace ended, on a connection that the server has closed"
+    } else {
+        "were never acknowledged before the connection was given up: they are missing in its log"
+    };
+    let more = if loss.complete {
+        ""
+    } else {
+        ", and others written before the trace began"
+    };
+    format!(
+        "{} of {} ({} of {} seen{more}) {state}.",
+        kb(loss.bytes),
+        loss.device,
+        loss.entries,
+        if loss.entries == 1 {
+            "entry"
+        } else {
+            "entries"
+        },
+    )
+}
+
+fn count(number: u32, of: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {of}{plural}")
+}
+
+fn kb(bytes: u64) -> String {
+    format!("{:.1} kB", bytes as f64 / 1e3)
+}
