@@ -1,6 +1,6 @@
 //! Which process is the server.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
@@ -25,9 +25,9 @@ pub struct Process {
     pub pid: i32,
     /// Its executable; for one that was replaced on disk, the name it had.
     pub exe: PathBuf,
-    /// The first two words of its command line. Further ones may hold secrets.
+    /// The first two words of its command line, fit to be shown. Further ones may hold secrets.
     pub command: Vec<String>,
-    /// Whether one of its arguments is `server`.
+    /// Whether its subcommand is `server`.
     pub is_server: bool,
 }
 
@@ -51,8 +51,22 @@ fn by_pid(pid: i32) -> Result<Process> {
         bail!("{pid} is a thread of PID {}: give that PID", status.tgid);
     }
     describe(&process).with_context(|| {
-        format!("cannot read the executable of PID {pid}: it is a kernel thread, has ended, or is another user's")
+        let why = why_unreadable(&process);
+        format!("cannot read the executable of PID {pid}: {why}")
     })
+}
+
+/// `PF_KTHREAD` of `include/linux/sched.h`, as in `/proc/PID/stat`.
+const KERNEL_THREAD: u32 = 0x0020_0000;
+
+fn why_unreadable(process: &procfs::process::Process) -> &'static str {
+    match (process.exe(), process.stat()) {
+        (Err(procfs::ProcError::PermissionDenied(_)), _) => "it is another user's, run as root",
+        (_, Ok(stat)) if stat.flags & KERNEL_THREAD != 0 => {
+            "it is a kernel thread, give the PID of a Vault or OpenBao server"
+        }
+        _ => "it has ended",
+    }
 }
 
 /// Processes that can be looked at: others, and those that end meanwhile, are no candidates.
@@ -65,19 +79,31 @@ fn running() -> Result<Vec<Process>> {
 }
 
 fn describe(process: &procfs::process::Process) -> Option<Process> {
-    // Not procfs's exe(), which insists that the file is still there.
-    let exe = fs::read_link(format!("/proc/{}/exe", process.pid)).ok()?;
+    let exe = process.exe().ok()?;
     let exe = exe.to_string_lossy();
     let exe = exe.strip_suffix(" (deleted)").unwrap_or(&exe).into();
-    let mut command = process.cmdline().ok()?;
-    let is_server = command.iter().skip(1).any(|word| word == "server");
-    command.truncate(2);
+    let command = process.cmdline().ok()?;
     Some(Process {
         pid: process.pid,
         exe,
-        command,
-        is_server,
+        is_server: is_server(&command),
+        command: command.iter().take(2).map(|word| shown(word)).collect(),
     })
+}
+
+/// Vault's command line takes its first word that is no option for the subcommand: `vault kv get
+/// server` is no server.
+fn is_server(command: &[String]) -> bool {
+    let mut words = command.iter().skip(1);
+    words
+        .find(|word| !word.starts_with('-'))
+        .is_some_and(|word| word == "server")
+}
+
+/// On one line, and an option without its value.
+fn shown(word: &str) -> String {
+    let name = word.split_once('=').map_or(word, |(name, _)| name);
+    name.escape_debug().to_string()
 }
 
 /// The one server among these processes that has one of these names. `vault agent` and the command
@@ -99,7 +125,7 @@ fn choose<'a>(
         [one] => Ok(*one),
         [] => bail!("no {} found{}", wanted(names), others(&found)),
         several => bail!(
-            "{} servers run here ({}): choose one with --pid PID",
+            "{} processes could be meant ({}): choose one with --pid PID",
             several.len(),
             list(several)
         ),
@@ -144,11 +170,12 @@ mod tests {
     use super::*;
 
     fn process(pid: i32, exe: &str, command: &[&str]) -> Process {
+        let command: Vec<_> = command.iter().map(|word| (*word).to_owned()).collect();
         Process {
             pid,
             exe: exe.into(),
-            command: command.iter().take(2).map(|w| (*w).to_owned()).collect(),
-            is_server: command.contains(&"server"),
+            is_server: is_server(&command),
+            command: command.iter().take(2).map(|word| shown(word)).collect(),
         }
     }
 
@@ -163,7 +190,7 @@ mod tests {
             process(1, "/sbin/init", &["init"]),
             process(2, "/usr/bin/vault", &["vault", "agent", "-config=x"]),
             process(3, "/usr/bin/vault", &["vault", "server", "-config=x"]),
-            process(4, "/usr/bin/vault", &["vault", "kv", "get", "x"]),
+            process(4, "/usr/bin/vault", &["vault", "kv", "get", "server"]),
         ];
         assert_eq!(auto(&processes), Ok(3));
     }
@@ -184,6 +211,27 @@ mod tests {
             "{error}"
         );
         assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn options_may_stand_before_the_subcommand() {
+        let processes = [process(3, "/usr/bin/bao", &["bao", "-x", "server"])];
+        assert_eq!(auto(&processes), Ok(3));
+    }
+
+    #[test]
+    fn what_is_shown_is_one_line_without_values() {
+        assert_eq!(shown("-token=s.secret"), "-token");
+        assert_eq!(shown("a\nb"), "a\\nb");
+    }
+
+    #[test]
+    fn a_thread_is_no_process() {
+        let me = nix::unistd::getpid().as_raw();
+        let of_a_thread = || by_pid(nix::unistd::gettid().as_raw());
+        let error = std::thread::spawn(of_a_thread).join().expect("ran");
+        let error = error.expect_err("no process").to_string();
+        assert!(error.contains(&format!("thread of PID {me}")), "{error}");
     }
 
     #[test]
