@@ -85,4 +85,19 @@ mod tests {
         assert!(sockets.iter().any(|s| s.listening && s.local == address));
         assert!(sockets.iter().any(|s| s.established && s.remote == address));
     }
+
+    #[test]
+    fn an_ipv4_peer_of_an_ipv6_socket_is_ipv4() {
+        let Ok(listener) = TcpListener::bind("[::]:0") else {
+            return; // IPv6 is disabled here.
+        };
+        let port = listener.local_addr().expect("an address").port();
+        let client = TcpStream::connect(("127.0.0.1", port)).expect("connected");
+        let accepted = listener.accept().expect("accepted").0;
+        let sockets = open_sockets(std::process::id() as i32).expect("a list");
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&accepted);
+        let seen = sockets.iter().find(|s| s.fd == fd).expect("listed");
+        assert_eq!(seen.remote, client.local_addr().expect("an address"));
+        assert!(seen.local.is_ipv4(), "{seen:?}");
+    }
 }
