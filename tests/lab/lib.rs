@@ -14,6 +14,7 @@ pub mod netns;
 pub mod network;
 pub mod process;
 pub mod scenario;
+pub mod schema;
 pub mod server;
 pub mod sockets;
 pub mod sweep;

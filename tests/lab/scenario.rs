@@ -39,10 +39,20 @@ pub struct Lab {
 impl Lab {
     /// Starts it all; returns when the server answers.
     pub fn start(bao: &Path, family: Family) -> Result<Self> {
+        Self::start_with(bao, family, &[])
+    }
+
+    /// The same with further options of the socket device: `write_timeout`, `log_raw`, ...
+    pub fn start_with(bao: &Path, family: Family, options: &[(&str, &str)]) -> Result<Self> {
         let network = Network::create(1)?;
         let address = network.logs[0].port(family, PORT);
         let log = LogServer::start(&network.logs[0].namespace, Endpoint::Tcp(address))?;
-        let server = classic(bao, address).start(&network.vault)?;
+        let socket = AuditDevice::socket("to-socket", &Endpoint::Tcp(address));
+        let with_option =
+            |device: AuditDevice, (name, value): &(&str, &str)| device.option(name, value);
+        let socket = options.iter().fold(socket, with_option);
+        let server = Server::builder(bao).audit_to_file().audit(socket);
+        let server = server.start(&network.vault)?;
         let client = server.client(family);
         Ok(Self {
             server,

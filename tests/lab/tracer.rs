@@ -1,6 +1,7 @@
 //! The agent under test: attached, ended, and what it wrote.
 
 use std::{
+    collections::BTreeSet,
     env, fs,
     fs::File,
     path::{Path, PathBuf},
@@ -20,6 +21,11 @@ const ATTACH_LIMIT: Duration = Duration::from_secs(30);
 /// To write the rest.
 const FINISH_LIMIT: Duration = Duration::from_secs(20);
 
+const TRACE: &str = "trace.jsonl";
+const RECORDING: &str = "recording.jsonl";
+const STDOUT: &str = "stdout";
+const STDERR: &str = "stderr";
+
 /// The agent's executable, as `cargo xtask test` sets it.
 pub fn agent_from_environment() -> Result<PathBuf> {
     let agent = env::var_os("VAULT_TRACER_AGENT")
@@ -37,34 +43,65 @@ pub struct Tracer {
 impl Tracer {
     /// Starts `agent trace --pid PID` with further arguments; returns once it is attached.
     pub fn attach(agent: &Path, pid: u32, arguments: &[&str]) -> Result<Self> {
-        let directory = tempfile::tempdir().context("no temporary directory")?;
+        let directory = directory()?;
         let mut command = Command::new(agent);
         command
             .args(["trace", "--pid", &pid.to_string(), "--output"])
-            .arg(directory.path().join("trace.jsonl"))
-            .args(["--record"])
-            .arg(directory.path().join("recording.jsonl"))
-            .args(arguments)
-            .stdout(File::create(directory.path().join("stdout"))?)
-            .stderr(File::create(directory.path().join("stderr"))?);
-        let process = Process::spawn("the tracer", &mut command)?;
-        let mut tracer = Self { process, directory };
-        wait::until("the tracer to attach", ATTACH_LIMIT, || tracer.attached())?;
-        Ok(tracer)
+            .arg(directory.path().join(TRACE))
+            .arg("--record")
+            .arg(directory.path().join(RECORDING))
+            .args(arguments);
+        Self::start(directory, &mut command)?
+            .once_attached(|tracer| tracer.read(TRACE).contains('\n'))
     }
 
-    fn attached(&mut self) -> Result<Option<()>> {
-        if let Some(status) = self.process.exited()? {
-            bail!(
-                "the tracer ended at once ({status}): {}",
-                self.read("stderr")
-            );
-        }
-        Ok(self.read("trace.jsonl").contains('\n').then_some(()))
+    /// The same with the trace going elsewhere; that it is attached is known from its report.
+    pub fn attach_writing_to(agent: &Path, pid: u32, output: &str) -> Result<Self> {
+        let mut command = Command::new(agent);
+        command.args(["trace", "--pid", &pid.to_string(), "--output", output]);
+        Self::attach_by(&mut command)
+    }
+
+    /// The same by whatever command starts it.
+    pub fn attach_by(command: &mut Command) -> Result<Self> {
+        let reported = |tracer: &Self| {
+            [STDOUT, STDERR]
+                .iter()
+                .any(|name| tracer.read(name).contains("tracing PID"))
+        };
+        Self::start(directory()?, command)?.once_attached(reported)
+    }
+
+    /// Starts the agent with these arguments, and waits for nothing.
+    pub fn run(agent: &Path, arguments: &[&str]) -> Result<Self> {
+        Self::spawn(Command::new(agent).args(arguments))
+    }
+
+    /// Starts the agent by this command, and waits for nothing.
+    pub fn spawn(command: &mut Command) -> Result<Self> {
+        Self::start(directory()?, command)
+    }
+
+    fn start(directory: TempDir, command: &mut Command) -> Result<Self> {
+        let create = |name: &str| File::create(directory.path().join(name));
+        command.stdout(create(STDOUT)?).stderr(create(STDERR)?);
+        let process = Process::spawn("the tracer", command)?;
+        Ok(Self { process, directory })
+    }
+
+    fn once_attached(mut self, attached: impl Fn(&Self) -> bool) -> Result<Self> {
+        wait::until("the tracer to attach", ATTACH_LIMIT, || {
+            if let Some(status) = self.process.exited()? {
+                bail!("the tracer ended at once ({status}): {}", self.stderr());
+            }
+            Ok(attached(&self).then_some(()))
+        })?;
+        Ok(self)
     }
 
     fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.directory.path().join(name)).unwrap_or_default()
+        let bytes = fs::read(self.directory.path().join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Its process id.
@@ -72,15 +109,34 @@ impl Tracer {
         self.process.pid()
     }
 
+    /// The trace file.
+    pub fn trace_file(&self) -> PathBuf {
+        self.directory.path().join(TRACE)
+    }
+
+    /// Its report so far.
+    pub fn terminal(&self) -> String {
+        self.read(STDOUT)
+    }
+
+    /// Its complaints so far.
+    pub fn stderr(&self) -> String {
+        self.read(STDERR)
+    }
+
+    /// The eBPF programs it holds, by the kernel's numbers.
+    pub fn programs(&self) -> Result<BTreeSet<u32>> {
+        let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", self.pid()))?;
+        // One that is closed meanwhile is none of those that matter.
+        let texts = descriptors
+            .flatten()
+            .filter_map(|entry| fs::read_to_string(entry.path()).ok());
+        Ok(texts.filter_map(|text| program(&text)).collect())
+    }
+
     /// The records written so far.
     pub fn records(&self) -> Result<Vec<Value>> {
-        let lines = self.read("trace.jsonl");
-        let whole = lines
-            .split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'));
-        whole
-            .map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line}")))
-            .collect()
+        records(&self.read(TRACE))
     }
 
     /// Waits until a record satisfies `wanted`.
@@ -95,6 +151,11 @@ impl Tracer {
         })
     }
 
+    /// Sends it a signal.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
     /// Ends it as Ctrl-C would.
     pub fn stop(self) -> Result<Trace> {
         self.end_with(Signal::SIGINT)
@@ -102,23 +163,45 @@ impl Tracer {
 
     /// Ends it with another signal.
     pub fn end_with(mut self, signal: Signal) -> Result<Trace> {
-        self.process.signal(signal)?;
+        self.signal(signal)?;
         self.finish()
     }
 
     /// Waits until it ends by itself.
     pub fn finish(mut self) -> Result<Trace> {
         let status = self.process.wait(FINISH_LIMIT)?;
-        let trace = Trace {
+        let text = self.read(TRACE);
+        Ok(Trace {
             status,
-            records: self.records()?,
-            text: self.read("trace.jsonl"),
-            terminal: self.read("stdout"),
-            stderr: self.read("stderr"),
-            recording: self.read("recording.jsonl"),
-        };
-        Ok(trace)
+            records: records(&text)?,
+            text,
+            terminal: self.terminal(),
+            stderr: self.stderr(),
+            recording: self.read(RECORDING),
+        })
     }
+}
+
+fn directory() -> Result<TempDir> {
+    tempfile::tempdir().context("no temporary directory")
+}
+
+/// The whole lines of a trace, parsed.
+pub fn records(text: &str) -> Result<Vec<Value>> {
+    let lines = text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'));
+    lines
+        .map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line}")))
+        .collect()
+}
+
+/// The program that a descriptor stands for, or that the link it stands for runs.
+fn program(fdinfo: &str) -> Option<u32> {
+    let number = fdinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("prog_id:"))?;
+    number.trim().parse().ok()
 }
 
 /// What a finished agent left.

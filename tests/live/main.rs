@@ -1,1 +1,13 @@
-//! Live tests.
+//! The agent beside a real server, on the real kernel. `cargo xtask test` runs it, as root, one test at a time.
+
+mod bad_input;
+mod convoy;
+mod ends;
+mod expect;
+mod hang;
+mod healthy;
+mod late;
+mod output;
+mod secrets;
+mod story;
+mod trace_file;

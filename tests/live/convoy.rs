@@ -1,0 +1,56 @@
+//! Several clients at once over one dead device: each waits for its own stalls and for everybody's before it.
+
+use anyhow::{Context, Result};
+use lab::{Family, Trace, scenario::BIG_REQUEST};
+use serde_json::Value;
+
+use crate::{
+    expect::{self, nanoseconds},
+    story::{SHORT_TIMEOUT, attach, lab},
+};
+
+const CLIENTS: usize = 4;
+
+#[test]
+fn each_request_of_a_convoy_is_told_its_own_stalls() -> Result<()> {
+    let lab = lab()?;
+    let fault = lab.drop_output()?;
+    let tracer = attach(&lab, &[])?;
+    lab.fill()?;
+    let convoy = lab.client.get_concurrently(CLIENTS, BIG_REQUEST)?;
+    fault.lift()?;
+    let trace = tracer.stop()?;
+    assert_eq!(trace.hangs().len(), CLIENTS + 1, "{}", trace.text);
+    for request in &convoy {
+        let hang = hang_of(&trace, request.local_port)?;
+        expect::is_tied_to(hang, request, Family::V4);
+        only_its_own(hang);
+    }
+    Ok(())
+}
+
+fn hang_of(trace: &Trace, port: u16) -> Result<&Value> {
+    let hang = trace
+        .hangs()
+        .into_iter()
+        .find(|hang| hang["request"]["client_port"] == port);
+    hang.with_context(|| format!("no hang of the client at port {port}: {}", trace.text))
+}
+
+/// What it did to the device itself; waiting for the others may be told beside it, as `lock`.
+fn only_its_own(hang: &Value) {
+    let stalls = hang["stalls"].as_array().expect("stalls");
+    let own: Vec<_> = stalls
+        .iter()
+        .filter(|stall| stall["op"] != "lock")
+        .collect();
+    assert_eq!(own.len(), 4, "{hang}");
+    let sum: std::time::Duration = own
+        .iter()
+        .map(|stall| nanoseconds(&stall["duration_ns"]))
+        .sum();
+    assert!(
+        SHORT_TIMEOUT.abs_diff(sum / 4) < SHORT_TIMEOUT / 5,
+        "{hang}"
+    );
+}

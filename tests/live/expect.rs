@@ -1,0 +1,76 @@
+//! What a hang record must say.
+
+use std::time::Duration;
+
+use lab::{Family, Measured};
+use serde_json::Value;
+
+use crate::story::LabFacts;
+
+/// The agent is to be right within 50 ms; a machine that is busy with other things makes the client, too, late.
+const TOLERANCE: Duration = Duration::from_millis(150);
+
+pub(crate) fn nanoseconds(value: &Value) -> Duration {
+    Duration::from_nanos(
+        value
+            .as_u64()
+            .unwrap_or_else(|| panic!("no duration: {value}")),
+    )
+}
+
+/// The record is about this request of a client, and as long as the client says.
+pub(crate) fn is_of(hang: &Value, request: &Measured, lab: &LabFacts) {
+    is_tied_to(hang, request, lab.family);
+    assert_eq!(hang["device"]["transport"], "tcp", "{hang}");
+    assert_eq!(hang["device"]["address"], lab.address.as_str(), "{hang}");
+    assert_eq!(hang["cause"], "local_drop", "{hang}");
+    let ours = nanoseconds(&hang["duration_ns"]);
+    eprintln!(
+        "client {:.3} s, request {:+.1} ms, hang {:+.1} ms",
+        request.duration.as_secs_f64(),
+        difference(nanoseconds(&hang["request"]["duration_ns"]), request),
+        difference(ours, request),
+    );
+    assert!(request.duration.abs_diff(ours) < TOLERANCE, "{hang}");
+}
+
+/// The record is about this request of a client, with everything that the client and the audit entry know.
+pub(crate) fn is_tied_to(hang: &Value, request: &Measured, family: Family) {
+    let said = &hang["request"];
+    assert_eq!(said["tie"], "goroutine", "{hang}");
+    assert_eq!(said["client_port"], request.local_port, "{hang}");
+    assert_eq!(
+        said["client_address"],
+        family.loopback().to_string(),
+        "{hang}"
+    );
+    assert_eq!(said["id"].as_str(), request.request_id.as_deref(), "{hang}");
+    assert_eq!(said["path"], request.audit_path(), "{hang}");
+    assert_eq!(said["operation"], "read", "{hang}");
+    assert_eq!(said["http_version"], "1.1", "{hang}");
+    let ours = nanoseconds(&said["duration_ns"]);
+    assert!(
+        request.duration.abs_diff(ours) < TOLERANCE,
+        "{:?}: {hang}",
+        request.duration
+    );
+    assert!(nanoseconds(&hang["duration_ns"]) <= ours, "{hang}");
+}
+
+/// The stalls as `op phase`; each ended by the device's own time-out.
+pub(crate) fn time_outs(hang: &Value, timeout: Duration) -> Vec<String> {
+    let stalls = hang["stalls"].as_array().expect("stalls");
+    let name = |stall: &Value| {
+        assert_eq!(stall["outcome"], "timeout", "{stall}");
+        assert_eq!(stall["cause"], "local_drop", "{stall}");
+        let took = nanoseconds(&stall["duration_ns"]);
+        assert!(took.abs_diff(timeout) < TOLERANCE, "{stall}");
+        format!("{} {}", stall["op"], stall["phase"]).replace('"', "")
+    };
+    stalls.iter().map(name).collect()
+}
+
+/// What the agent saw on top of what the client saw, ms.
+fn difference(agent: Duration, client: &Measured) -> f64 {
+    (agent.as_secs_f64() - client.duration.as_secs_f64()) * 1e3
+}

@@ -1,0 +1,94 @@
+//! The hang that operators report: this host drops what the server sends to the log server.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use lab::Family;
+
+use crate::{
+    expect,
+    story::{DEFAULT_TIMEOUT, SHORT_TIMEOUT, Story, tell, told},
+};
+
+#[test]
+fn with_the_servers_own_time_out_each_stall_takes_two_seconds() -> Result<()> {
+    both_hangs_are_found(&tell(Family::V4, DEFAULT_TIMEOUT, &[])?)
+}
+
+#[test]
+fn over_ipv4_both_hangs_are_tied_to_their_requests() -> Result<()> {
+    both_hangs_are_found(told()?)
+}
+
+#[test]
+fn over_ipv6_both_hangs_are_tied_to_their_requests() -> Result<()> {
+    both_hangs_are_found(&tell(Family::V6, SHORT_TIMEOUT, &[])?)
+}
+
+#[test]
+fn the_socket_layer_alone_shows_both_hangs() -> Result<()> {
+    let story = tell(Family::V4, SHORT_TIMEOUT, &["--probes", "socket"])?;
+    assert!(!hooks(&story).contains("sys_exit"), "{}", hooks(&story));
+    both_hangs_are_found(&story)
+}
+
+#[test]
+fn system_calls_show_both_hangs_where_the_socket_layer_has_no_tracepoints() -> Result<()> {
+    let story = tell(Family::V4, SHORT_TIMEOUT, &["--probes", "syscall"])?;
+    assert!(
+        !hooks(&story).contains("sock_send_length"),
+        "{}",
+        hooks(&story)
+    );
+    both_hangs_are_found(&story)
+}
+
+fn hooks(story: &Story) -> String {
+    story.trace.records[0]["probes"].to_string()
+}
+
+/// Two hangs and nothing else: not before the buffer was full, not after the fault was lifted.
+fn both_hangs_are_found(story: &Story) -> Result<()> {
+    let trace = &story.trace;
+    assert!(trace.status.success(), "{}", trace.stderr);
+    let hangs = trace.hangs();
+    assert_eq!(hangs.len(), 2, "{}", trace.text);
+    expect::is_of(hangs[0], &story.full, &story.lab);
+    expect::is_of(hangs[1], &story.next, &story.lab);
+    let timeout = story.lab.timeout;
+    met_the_full_buffer(
+        &expect::time_outs(hangs[0], timeout),
+        story.full.duration,
+        timeout,
+    );
+    assert_eq!(
+        expect::time_outs(hangs[1], timeout),
+        [
+            "connect request",
+            "connect request",
+            "connect response",
+            "connect response"
+        ]
+    );
+    assert!(trace.of_type("refusal").is_empty(), "{}", trace.text);
+    let summary = trace.summary()?;
+    assert_eq!(summary["hangs"], 2);
+    assert_eq!(summary["requests"], story.requests);
+    assert_eq!(summary["events_lost"], 0);
+    Ok(())
+}
+
+/// Which of its two entries meets the full buffer is a matter of bytes.
+fn met_the_full_buffer(stalls: &[String], duration: Duration, timeout: Duration) {
+    let by_the_request = [
+        "write request",
+        "connect request",
+        "connect response",
+        "connect response",
+    ];
+    if duration > timeout * 3 {
+        assert_eq!(stalls, by_the_request);
+    } else {
+        assert_eq!(stalls, ["write response", "connect response"]);
+    }
+}

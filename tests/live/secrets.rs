@@ -1,0 +1,63 @@
+//! What audit devices with `log_raw` carry in clear stays with them.
+
+use anyhow::Result;
+use lab::{Client, Family, Lab, LogServer, server::bao_from_environment};
+use serde_json::json;
+
+use crate::story::attach;
+
+const TOKEN: &str = "s3cret-token";
+const VALUE: &str = "s3cret-value";
+const OPTIONS: [(&str, &str); 2] = [("write_timeout", "500ms"), ("log_raw", "true")];
+
+#[test]
+fn raw_secrets_reach_no_file_and_no_terminal_of_ours() -> Result<()> {
+    let lab = Lab::start_with(&bao_from_environment()?, Family::V4, &OPTIONS)?;
+    let tracer = attach(&lab, &["--verbose"])?;
+    lab.client.put(
+        "/v1/auth/token/create",
+        &json!({ "id": TOKEN, "policies": ["root"] }),
+    )?;
+    let address = lab.server.address(Family::V4);
+    let client = Client::new(&lab.network.vault, address, TOKEN);
+    client.put(
+        "/v1/secret/data/app",
+        &json!({ "data": { "password": VALUE } }),
+    )?;
+    client.get("/v1/secret/data/app")?;
+    assert!(
+        carries_both(&lab.log),
+        "the log server got no secret: the test proves nothing"
+    );
+    let fault = lab.drop_output()?;
+    lab::scenario::fill(&client)?;
+    client.put(
+        "/v1/secret/data/app",
+        &json!({ "data": { "password": VALUE } }),
+    )?;
+    fault.lift()?;
+    let trace = tracer.stop()?;
+    assert!(trace.hangs().len() >= 2, "{}", trace.text);
+    for kept in [
+        &trace.text,
+        &trace.recording,
+        &trace.terminal,
+        &trace.stderr,
+    ] {
+        assert!(!kept.is_empty());
+        assert!(!kept.contains("s3cret"), "{kept}");
+    }
+    Ok(())
+}
+
+fn carries_both(log: &LogServer) -> bool {
+    let lines = log.lines();
+    let holds = |secret: &str| {
+        let among = |line: &Vec<u8>| {
+            line.windows(secret.len())
+                .any(|part| part == secret.as_bytes())
+        };
+        lines.iter().any(among)
+    };
+    holds(TOKEN) && holds(VALUE)
+}

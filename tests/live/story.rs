@@ -1,0 +1,97 @@
+//! What most tests begin with: a lab, and in it the seed's reproduction under the eyes of the agent.
+
+use std::{sync::OnceLock, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use lab::{
+    Family, Lab, Measured, Trace, Tracer, scenario::BIG_REQUEST, server::bao_from_environment,
+    tracer::agent_from_environment,
+};
+
+/// The server's own.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Saves time: a hang of 2 s instead of 8 s.
+pub(crate) const SHORT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A lab whose socket device gives up after [`SHORT_TIMEOUT`].
+pub(crate) fn lab() -> Result<Lab> {
+    lab_with(Family::V4, SHORT_TIMEOUT)
+}
+
+pub(crate) fn lab_with(family: Family, timeout: Duration) -> Result<Lab> {
+    let timeout = format!("{}ms", timeout.as_millis());
+    Lab::start_with(
+        &bao_from_environment()?,
+        family,
+        &[("write_timeout", &timeout)],
+    )
+}
+
+pub(crate) fn attach(lab: &Lab, arguments: &[&str]) -> Result<Tracer> {
+    Tracer::attach(&agent_from_environment()?, lab.server.pid(), arguments)
+}
+
+/// A device that died with its buffer not yet full, its last hang, and its recovery.
+pub(crate) struct Story {
+    pub(crate) lab: LabFacts,
+    /// The request that met the full buffer.
+    pub(crate) full: Measured,
+    /// The next one, which met a device without a connection.
+    pub(crate) next: Measured,
+    /// How many requests there were in all.
+    pub(crate) requests: usize,
+    pub(crate) trace: Trace,
+    /// Permissions of the trace file while it was written.
+    pub(crate) mode: u32,
+}
+
+/// What is left of a lab that is gone.
+pub(crate) struct LabFacts {
+    pub(crate) address: String,
+    pub(crate) family: Family,
+    pub(crate) timeout: Duration,
+}
+
+/// Lives through it with the agent attached.
+pub(crate) fn tell(family: Family, timeout: Duration, arguments: &[&str]) -> Result<Story> {
+    let lab = lab_with(family, timeout)?;
+    let tracer = attach(&lab, arguments)?;
+    tell_in(&lab, tracer, family, timeout)
+}
+
+/// The same in a lab that has a history.
+pub(crate) fn tell_in(
+    lab: &Lab,
+    tracer: Tracer,
+    family: Family,
+    timeout: Duration,
+) -> Result<Story> {
+    use std::os::unix::fs::PermissionsExt;
+    lab.client.get(BIG_REQUEST)?;
+    let fault = lab.drop_output()?;
+    let mut filling = lab.fill()?;
+    let next = lab.client.get(BIG_REQUEST)?;
+    fault.lift()?;
+    let after = lab.client.get(BIG_REQUEST)?;
+    ensure!(!after.hung(), "the server hangs with the fault lifted");
+    let mode = tracer.trace_file().metadata()?.permissions().mode() & 0o7777;
+    Ok(Story {
+        requests: filling.len() + 3,
+        full: filling.pop().context("no request hung")?,
+        next,
+        trace: tracer.stop()?,
+        mode,
+        lab: LabFacts {
+            address: lab.log_address().to_string(),
+            family,
+            timeout,
+        },
+    })
+}
+
+/// The short story over IPv4, told once for all tests that only look at what it left.
+pub(crate) fn told() -> Result<&'static Story> {
+    static STORY: OnceLock<Result<Story>> = OnceLock::new();
+    let story = STORY.get_or_init(|| tell(Family::V4, SHORT_TIMEOUT, &[]));
+    story.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))
+}
