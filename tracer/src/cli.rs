@@ -43,7 +43,7 @@ pub struct TraceArgs {
     /// [default: recognised by the entries written to it]
     #[arg(long, value_name = "ADDR", value_parser = device)]
     pub audit: Vec<Device>,
-    /// Ignore stalls shorter than this
+    /// Ignore hangs shorter than this: all stalls of one request on one device together
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration)]
     pub threshold: Duration,
     /// End after this time [default: at Ctrl-C]
@@ -99,7 +99,7 @@ pub enum Format {
 pub enum Probes {
     /// Socket-layer tracepoints (Linux 6.3): other system calls pay nothing
     Socket,
-    /// The system call tracepoint: every system call of the host pays about 0.1 us
+    /// The system call tracepoint: every system call of the host takes a slower path
     Syscall,
 }
 

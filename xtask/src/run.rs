@@ -121,7 +121,7 @@ pub fn root_command(program: &Path, arguments: &[&OsStr]) -> Result<Command> {
     }
     if setup::find_program("sudo").is_none() {
         bail!(
-            "this needs root (CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE), and there is no sudo here\n  \
+            "this needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH), and there is no sudo here\n  \
              what to do: run as root: {}",
             ui::shown(&direct)
         );

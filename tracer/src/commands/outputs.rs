@@ -20,7 +20,6 @@ pub(super) struct Outputs {
 impl Outputs {
     /// Opens them; fails before anything is attached.
     pub(super) fn open(args: &OutputArgs) -> Result<Self> {
-        args.check()?;
         let mut workers = Vec::new();
         if let Some(path) = &args.output {
             workers.push(Worker::spawn(Jsonl::new(LineFile::create(path)?)));

@@ -24,6 +24,7 @@ mod live;
 
 pub(super) fn run(args: &TraceArgs) -> Result<()> {
     log_to_stderr(args);
+    args.output.check()?;
     privilege::check()?;
     let target = find(args)?;
     let outputs = Outputs::open(&args.output)?;
@@ -39,7 +40,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
-    runtime.block_on(
+    let traced = runtime.block_on(
         live::Live {
             core: crate::core::Core::new(),
             outputs,
@@ -50,7 +51,10 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
             quiet,
         }
         .run(session, ring, kernel.kernel),
-    )
+    );
+    // An audit file on a disk that hangs is no reason to hang with it.
+    runtime.shutdown_background();
+    traced
 }
 
 fn log_to_stderr(args: &TraceArgs) {

@@ -31,7 +31,14 @@ pub enum Cause {
 }
 
 /// `include/uapi/asm-generic/errno.h`.
-const NETWORK_ERRNOS: [i32; 4] = [100, 101, 112, 113]; // ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH
+mod errno {
+    pub(super) const ECONNREFUSED: i32 = 111;
+    /// `ENETDOWN`, `ENETUNREACH`, `EHOSTDOWN`, `EHOSTUNREACH`.
+    pub(super) const NETWORK: [i32; 4] = [100, 101, 112, 113];
+    /// What routes that say no give beside these (`net/ipv4/fib_semantics.c`, `fib_props`): `EACCES`
+    /// for `prohibit`, `EINVAL` for `blackhole`.
+    pub(super) const ROUTE: [i32; 2] = [13, 22];
+}
 
 impl Cause {
     /// As the trace spells it.
@@ -58,11 +65,23 @@ impl Cause {
         match operation.outcome {
             Some(Outcome::Refused) => Cause::Refused,
             Some(Outcome::Reset) => Cause::Reset,
+            // An ICMP error whose code the server had fetched before it could be read.
+            Some(Outcome::Error) if operation.errno.is_none() => Cause::Unreachable,
             _ if evidence.dropped(DropKind::Rule) > 0 => Cause::LocalDrop,
             _ if evidence.dropped(DropKind::NoWay) > 0 => Cause::Unreachable,
-            _ if evidence.snapshots().any(|tcp| is_network(tcp.soft_error)) => Cause::Unreachable,
-            _ => Self::of_silence(operation),
+            _ => Self::of_soft_error(evidence).unwrap_or_else(|| Self::of_silence(operation)),
         }
+    }
+
+    /// ICMP or routing errors for which TCP does not give up by itself.
+    fn of_soft_error(evidence: &Evidence) -> Option<Self> {
+        let errors = || evidence.snapshots().map(|tcp| tcp.soft_error);
+        if errors().any(|error| is_network(error) || errno::ROUTE.contains(&error)) {
+            return Some(Cause::Unreachable);
+        }
+        errors()
+            .any(|error| error == errno::ECONNREFUSED)
+            .then_some(Cause::Refused)
     }
 
     fn of_silence(operation: &Operation) -> Self {
@@ -79,7 +98,7 @@ impl Cause {
 }
 
 fn is_network(errno: i32) -> bool {
-    NETWORK_ERRNOS.contains(&errno)
+    errno::NETWORK.contains(&errno)
 }
 
 /// Data was sent again and nothing came back. A retransmit that helped leaves no time-outs behind.

@@ -107,6 +107,8 @@ pub enum Mark {
     Drop(Dropped),
     /// A RST arrived.
     Reset,
+    /// The kernel reported this error; 0 where the server had fetched it already.
+    Error(i32),
 }
 
 impl Marks {
@@ -125,6 +127,14 @@ impl Marks {
             .any(|(_, mark)| matches!(mark, Mark::Reset))
     }
 
+    /// The last error that the kernel reported.
+    pub fn error(&self) -> Option<i32> {
+        self.marks.iter().rev().find_map(|(_, mark)| match mark {
+            Mark::Error(errno) => Some(*errno),
+            _ => None,
+        })
+    }
+
     /// As evidence for a wait that began at `start`.
     pub fn evidence(&self, start: Nanos) -> Evidence {
         let since = start.saturating_sub(LOOK_BACK);
@@ -135,6 +145,7 @@ impl Marks {
                 Mark::Retransmit => evidence.retransmits += 1,
                 Mark::Drop(drop) => *evidence.drops.entry(drop.clone()).or_default() += 1,
                 Mark::Reset => evidence.reset = true,
+                Mark::Error(_) => {}
             }
         }
         evidence

@@ -1,5 +1,7 @@
 //! From a cause and its evidence to the operator's sentence: what happened, and where to look.
 
+use std::fmt::Write;
+
 use super::{
     cause::Cause,
     evidence::Evidence,
@@ -13,15 +15,17 @@ use super::{
 /// Why a device held up a request.
 pub fn hang(hang: &Hang) -> String {
     let address = &hang.device.address;
-    let Some(first) = hang.stalls.first() else {
+    let Some(first) = hang.first_stall() else {
         return format!("{address} held up the request.");
     };
     let mut text = cause(address, first);
     text.push_str(&riddle(first));
     if let Some(status) = hang.request.status.filter(|status| *status >= 500) {
-        text.push_str(&format!(
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
             " The server answered this request with HTTP {status}: without a working audit device it answers none."
-        ));
+        );
     }
     text
 }

@@ -14,15 +14,18 @@ use super::{
 use crate::audit::entry::EntryHead;
 use crate::event::{Device, Nanos, Session};
 
+/// A wait this short is how networks work, ns.
+pub const INSTANT: Nanos = 1_000_000;
+
 /// One result of a trace.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Finding {
     /// The trace began.
     Session(Session),
     /// A device held up a request.
-    Hang(Hang),
+    Hang(Box<Hang>),
     /// A device failed fast.
-    Refusal(Refusal),
+    Refusal(Box<Refusal>),
     /// A connection died over entries.
     Lost(Loss),
     /// A device is silently dead and fills up.
@@ -53,10 +56,16 @@ pub struct Hang {
 }
 
 impl Hang {
-    /// Why: what made the first stall, since what follows is its consequence.
+    /// The stall that made the others: the first one in which time was lost. A connection that is
+    /// reset costs none; the silence that follows does.
+    pub fn first_stall(&self) -> Option<&Stall> {
+        let lost_time = self.stalls.iter().find(|stall| stall.duration >= INSTANT);
+        lost_time.or(self.stalls.first())
+    }
+
+    /// Why: the cause of that stall, since what follows is its consequence.
     pub fn cause(&self) -> Cause {
-        self.stalls
-            .first()
+        self.first_stall()
             .map_or(Cause::Unknown, |stall| stall.cause)
     }
 }

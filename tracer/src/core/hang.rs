@@ -2,7 +2,7 @@
 
 use super::{
     cause::Cause,
-    finding::{Hang, Phase, Refusal, RequestInfo, Stall},
+    finding::{Hang, INSTANT, Phase, Refusal, RequestInfo, Stall},
     operation::{Op, Operation, Outcome},
     request::Request,
 };
@@ -10,9 +10,6 @@ use crate::{
     audit::entry::EntryKind,
     event::{Device, Nanos},
 };
-
-/// A wait this short that came to a good end is how networks work, ns.
-const INSTANT: Nanos = 1_000_000;
 
 /// The server tries each entry twice: what it has, then a new connection
 /// (`builtin/audit/socket/backend.go`, `LogRequest`).
@@ -22,9 +19,9 @@ const ATTEMPTS: u32 = 2;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// It held it up.
-    Hang(Hang),
+    Hang(Box<Hang>),
     /// It failed fast.
-    Refusal(Refusal),
+    Refusal(Box<Refusal>),
 }
 
 impl Verdict {
@@ -69,24 +66,24 @@ fn judge_device(request: &Request, device: &Device, threshold: Nanos) -> Option<
     let first = stalls.first()?;
     if duration >= threshold {
         let last = stalls.iter().map(|s| s.start + s.duration).max();
-        return Some(Verdict::Hang(Hang {
+        return Some(Verdict::Hang(Box::new(Hang {
             start: first.start,
             end: last.unwrap_or(first.start),
             duration,
             device: device.clone(),
             request: describe(request),
             stalls,
-        }));
+        })));
     }
     let failed = stalls.iter().find(|stall| stall.failed())?;
-    Some(Verdict::Refusal(Refusal {
+    Some(Verdict::Refusal(Box::new(Refusal {
         device: device.clone(),
         request: describe(request),
         start: failed.start,
         duration,
         cause: failed.cause,
         evidence: failed.evidence.clone(),
-    }))
+    })))
 }
 
 impl Stall {

@@ -91,9 +91,9 @@ impl Incidents {
     /// Takes lost entries.
     pub fn lost(&mut self, loss: &Loss) {
         if let Some(incident) = self.at(&loss.device, loss.closed) {
-            let lost = incident.lost.get_or_insert_default();
-            lost.bytes += loss.bytes;
-            lost.entries += loss.entries;
+            let total = incident.lost.get_or_insert_default();
+            total.bytes += loss.bytes;
+            total.entries += loss.entries;
         }
     }
 

@@ -133,6 +133,12 @@ impl Core {
         }
     }
 
+    fn settle(&mut self) {
+        for loss in self.sockets.settle() {
+            self.lost(loss);
+        }
+    }
+
     fn lost(&mut self, loss: Loss) {
         self.incidents.lost(&loss);
         self.find(Finding::Lost(loss));
@@ -142,6 +148,7 @@ impl Core {
         for request in self.requests.expire(now) {
             self.finish(&request);
         }
+        self.settle();
         let pending = self.pending.values().flatten().map(Verdict::device);
         let pending: HashSet<_> = pending.cloned().collect();
         let in_use = |device: &Device| pending.contains(device) || self.requests.use_device(device);
@@ -237,6 +244,7 @@ impl Core {
     }
 
     fn end(&mut self, at: Nanos) {
+        self.settle();
         let (open, losses) = self.sockets.end(at);
         for operation in open {
             self.did(operation, true);

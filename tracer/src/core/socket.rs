@@ -57,6 +57,8 @@ struct Connection {
     marks: Marks,
     silence: Silence,
     ledger: Ledger,
+    /// When it ended, and what TCP knew then.
+    gone: Option<(Nanos, Option<Tcp>)>,
 }
 
 #[derive(Debug)]
@@ -90,7 +92,7 @@ struct Sent<'a> {
     tcp: Option<&'a Tcp>,
 }
 
-/// A state that changed.
+/// A state that change.
 struct Changed<'a> {
     at: Nanos,
     socket: &'a Socket,
@@ -104,63 +106,36 @@ struct Changed<'a> {
 impl Sockets {
     /// Takes what happened; says what became of operations by it.
     pub fn on(&mut self, event: &Event) -> Vec<Change> {
-        let mut changes = Vec::new();
-        if let Some(operation) = self.acted(event) {
-            changes.push(Change::Ended(operation));
+        let mut changes: Vec<_> = self.acted(event).map(Change::Ended).into_iter().collect();
+        if let Some(sent) = Sent::of(event) {
+            changes.extend(self.sent(&sent));
+            changes.extend(self.note(&sent));
+        } else if let Some(change) = Changed::of(event) {
+            changes.extend(self.operation_of(&change));
+            self.life(&change);
+        } else if let What::ConnectFailed { socket, by, errno } = &event.what {
+            changes.extend(connect_failed(event.at, socket, *by, *errno));
+        } else {
+            self.packet(event);
         }
-        let at = event.at;
+        changes
+    }
+
+    /// Remembers what happened to a packet.
+    fn packet(&mut self, event: &Event) {
         match &event.what {
-            What::Send {
-                socket,
-                by,
-                result,
-                requested,
-                entry,
-                tcp,
-                ..
-            } if !socket.accepted => {
-                let sent = Sent {
-                    at,
-                    socket,
-                    by: *by,
-                    result: *result,
-                    requested: *requested,
-                    entry: entry.as_ref(),
-                    tcp: tcp.as_ref(),
-                };
-                changes.extend(self.sent(&sent));
-                changes.extend(self.note(&sent));
+            What::SocketError { socket, errno, .. } => {
+                self.mark(event.at, socket, |_| Mark::Error(*errno));
             }
-            What::State {
-                socket,
-                by,
-                old,
-                new,
-                errno,
-                tcp,
-            } if !socket.accepted => {
-                let changed = Changed {
-                    at,
-                    socket,
-                    by: by.unwrap_or_default(),
-                    old: *old,
-                    new: *new,
-                    errno: *errno,
-                    tcp: tcp.as_ref(),
-                };
-                changes.extend(self.operation_of(&changed));
-                changes.extend(self.life(&changed));
+            What::Reset { socket } => self.mark(event.at, socket, |_| Mark::Reset),
+            What::Retransmit { socket } => {
+                self.mark(event.at, socket, Connection::retransmitted);
             }
-            What::ConnectFailed { socket, by, errno } => {
-                changes.extend(connect_failed(at, socket, *by, *errno));
-            }
-            What::Reset { socket } => self.mark(at, socket, |_| Mark::Reset),
-            What::Retransmit { socket } => self.mark(at, socket, Connection::retransmitted),
             What::Drop {
                 socket,
                 reason,
                 incoming,
-            } => self.mark(at, socket, |_| {
+            } => self.mark(event.at, socket, |_| {
                 Mark::Drop(Dropped {
                     reason: reason.clone(),
                     incoming: *incoming,
@@ -168,10 +143,9 @@ impl Sockets {
             }),
             _ => {}
         }
-        changes
     }
 
-    /// Ends the trace: what still waits, without an outcome, and what is still to be delivered.
+    /// Ends the trace, after a last [`Self::settle`]: what still waits, without an outcome, and what is still to be delivered.
     pub fn end(&mut self, at: Nanos) -> (Vec<Operation>, Vec<Loss>) {
         let end = End {
             at,
@@ -190,13 +164,26 @@ impl Sockets {
         (open, losses)
     }
 
+    /// What connections that ended since the last call never delivered. Not told at their end: a RST
+    /// can overtake the send that provokes it.
+    pub fn settle(&mut self) -> Vec<Loss> {
+        let gone = self
+            .open
+            .extract_if(|_, connection| connection.gone.is_some());
+        let mut losses: Vec<_> = gone
+            .filter_map(|(_, connection)| connection.loss())
+            .collect();
+        losses.sort_by_key(|loss| loss.at);
+        losses
+    }
+
     /// Whether the kernel still tries to deliver to this device what the server has closed.
     pub fn owe(&self, device: &Device) -> bool {
-        let of_device = self
+        let mut of_device = self
             .open
             .values()
             .filter(|c| c.device.as_ref() == Some(device));
-        of_device.filter_map(|c| c.pending(0)).next().is_some()
+        of_device.any(|c| c.pending(0).is_some())
     }
 
     fn connection(&mut self, socket: &Socket) -> &mut Connection {
@@ -216,11 +203,11 @@ impl Sockets {
     /// A goroutine that acts elsewhere waits no more. TCP sockets tell their close themselves; of
     /// Unix sockets this is the only sign.
     fn acted(&mut self, event: &Event) -> Option<Box<Operation>> {
-        let (socket, by) = match &event.what {
-            What::Send { socket, by, .. }
-            | What::Receive { socket, by, .. }
-            | What::ConnectFailed { socket, by, .. } => (socket, by),
-            _ => return None,
+        let (What::Send { socket, by, .. }
+        | What::Receive { socket, by, .. }
+        | What::ConnectFailed { socket, by, .. }) = &event.what
+        else {
+            return None;
         };
         let goid = by.goid?;
         let waits_for = *self.waiting.get(&goid)?;
@@ -344,59 +331,59 @@ impl Sockets {
     }
 
     /// What a change of state means for the operation that waits.
-    fn operation_of(&mut self, changed: &Changed<'_>) -> Option<Change> {
-        let (outcome, errno) = match (changed.old, changed.new) {
-            (_, TcpState::SynSent) => return self.connects(changed),
+    fn operation_of(&mut self, change: &Changed<'_>) -> Option<Change> {
+        let (outcome, errno) = match (change.old, change.new) {
+            (_, TcpState::SynSent) => return self.connects(change),
             (TcpState::SynSent, TcpState::Established) => (Outcome::Ok, None),
-            (TcpState::SynSent, _) => self.connect_outcome(changed),
+            (TcpState::SynSent, _) => self.connect_outcome(change),
             (TcpState::Established | TcpState::CloseWait, closing) if is_closing(closing) => {
-                self.write_outcome(changed)
+                self.write_outcome(change)
             }
             _ => return None,
         };
         let end = End {
-            at: changed.at,
+            at: change.at,
             outcome: Some(outcome),
             errno,
-            tcp: changed.tcp,
+            tcp: change.tcp,
         };
-        self.finish(changed.socket.id, end).map(Change::Ended)
+        self.finish(change.socket.id, end).map(Change::Ended)
     }
 
-    fn connects(&mut self, changed: &Changed<'_>) -> Option<Change> {
+    fn connects(&mut self, change: &Changed<'_>) -> Option<Change> {
         let waiting = Waiting {
-            device: Device::of(changed.socket)?,
+            device: Device::of(change.socket)?,
             op: Op::Connect,
-            by: changed.by,
-            start: changed.at,
+            by: change.by,
+            start: change.at,
             entry: None,
             begin: None,
             silent_since: None,
         };
-        self.wait(changed.socket, waiting)
+        self.wait(change.socket, waiting)
     }
 
     /// What a change of state means for the connection and what it owes.
-    fn life(&mut self, changed: &Changed<'_>) -> Option<Change> {
-        if matches!(changed.new, TcpState::FinWait1 | TcpState::LastAck) {
-            let connection = self.open.get_mut(&changed.socket.id)?;
-            connection.ledger.closed(changed.at, changed.tcp);
+    fn life(&mut self, change: &Changed<'_>) {
+        if matches!(change.new, TcpState::FinWait1 | TcpState::LastAck)
+            && let Some(connection) = self.open.get_mut(&change.socket.id)
+        {
+            connection.ledger.closed(change.at, change.tcp);
         }
-        if changed.new != TcpState::Close {
-            return None;
+        if change.new == TcpState::Close
+            && let Some(connection) = self.open.get_mut(&change.socket.id)
+        {
+            connection.gone = Some((change.at, change.tcp.copied()));
         }
-        let connection = self.open.remove(&changed.socket.id)?;
-        let device = connection.device.as_ref()?;
-        let loss = connection.ledger.gone(changed.at, device, changed.tcp)?;
-        Some(Change::Lost(loss))
     }
 
     /// A connection that closes while in `SYN_SENT`: by the peer's host, by the kernel's own
     /// time-out, or, with no error pending, by the server that gave up.
-    fn connect_outcome(&self, changed: &Changed<'_>) -> (Outcome, Option<i32>) {
-        match changed.errno {
+    fn connect_outcome(&self, change: &Changed<'_>) -> (Outcome, Option<i32>) {
+        match change.errno {
             errno::ECONNREFUSED => (Outcome::Refused, Some(errno::ECONNREFUSED)),
-            0 if self.was_reset(changed) => (Outcome::Refused, Some(errno::ECONNREFUSED)),
+            0 if self.was_reset(change) => (Outcome::Refused, Some(errno::ECONNREFUSED)),
+            0 if self.error(change).is_some() => self.reported(change),
             0 => (Outcome::Timeout, Some(errno::EINPROGRESS)),
             errno::ETIMEDOUT => (Outcome::Timeout, Some(errno::ETIMEDOUT)),
             other => (Outcome::Error, Some(other)),
@@ -404,17 +391,29 @@ impl Sockets {
     }
 
     /// A connection that closes while a write waits.
-    fn write_outcome(&self, changed: &Changed<'_>) -> (Outcome, Option<i32>) {
-        match changed.errno {
-            _ if self.was_reset(changed) => (Outcome::Reset, Some(errno::ECONNRESET)),
+    fn write_outcome(&self, change: &Changed<'_>) -> (Outcome, Option<i32>) {
+        match change.errno {
+            _ if self.was_reset(change) => (Outcome::Reset, Some(errno::ECONNRESET)),
             0 => (Outcome::Timeout, Some(errno::EAGAIN)),
             errno::ETIMEDOUT => (Outcome::Timeout, Some(errno::ETIMEDOUT)),
             other => (Outcome::Error, Some(other)),
         }
     }
 
-    fn was_reset(&self, changed: &Changed<'_>) -> bool {
-        let connection = self.open.get(&changed.socket.id);
+    /// An error that ICMP brought, and that the server has fetched before the state change.
+    fn reported(&self, change: &Changed<'_>) -> (Outcome, Option<i32>) {
+        match self.error(change) {
+            Some(errno::ECONNREFUSED) => (Outcome::Refused, Some(errno::ECONNREFUSED)),
+            error => (Outcome::Error, error.filter(|errno| *errno != 0)),
+        }
+    }
+
+    fn error(&self, change: &Changed<'_>) -> Option<i32> {
+        self.open.get(&change.socket.id)?.marks.error()
+    }
+
+    fn was_reset(&self, change: &Changed<'_>) -> bool {
+        let connection = self.open.get(&change.socket.id);
         connection.is_some_and(|connection| connection.marks.reset())
     }
 }
@@ -460,7 +459,31 @@ fn is_closing(state: TcpState) -> bool {
     )
 }
 
-impl Sent<'_> {
+impl<'a> Sent<'a> {
+    /// Of sockets that the server opened.
+    fn of(event: &'a Event) -> Option<Self> {
+        match &event.what {
+            What::Send {
+                socket,
+                by,
+                result,
+                requested,
+                entry,
+                tcp,
+                ..
+            } if !socket.accepted => Some(Self {
+                at: event.at,
+                socket,
+                by: *by,
+                result: *result,
+                requested: *requested,
+                entry: entry.as_ref(),
+                tcp: tcp.as_ref(),
+            }),
+            _ => None,
+        }
+    }
+
     fn failure(&self) -> Option<i32> {
         i32::try_from(-self.result).ok().filter(|errno| *errno > 0)
     }
@@ -468,6 +491,31 @@ impl Sent<'_> {
     fn is_whole(&self) -> bool {
         let taken = u64::try_from(self.result).ok();
         taken.is_some_and(|taken| self.requested.is_none_or(|wanted| taken >= wanted))
+    }
+}
+
+impl<'a> Changed<'a> {
+    /// Of sockets that the server opened.
+    fn of(event: &'a Event) -> Option<Self> {
+        match &event.what {
+            What::State {
+                socket,
+                by,
+                old,
+                new,
+                errno,
+                tcp,
+            } if !socket.accepted => Some(Self {
+                at: event.at,
+                socket,
+                by: by.unwrap_or_default(),
+                old: *old,
+                new: *new,
+                errno: *errno,
+                tcp: tcp.as_ref(),
+            }),
+            _ => None,
+        }
     }
 }
 
@@ -500,6 +548,11 @@ impl Connection {
             errno: end.errno,
             entry: waiting.entry,
         })
+    }
+
+    fn loss(&self) -> Option<Loss> {
+        let (at, tcp) = self.gone.as_ref()?;
+        self.ledger.gone(*at, self.device.as_ref()?, tcp.as_ref())
     }
 
     fn pending(&self, at: Nanos) -> Option<Loss> {

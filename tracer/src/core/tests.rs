@@ -133,7 +133,7 @@ impl Story {
         let mut hangs = Vec::new();
         for finding in &self.findings {
             if let Finding::Hang(hang) = finding {
-                hangs.push(hang);
+                hangs.push(hang.as_ref());
             }
         }
         hangs

@@ -4,7 +4,13 @@ use anyhow::{Context, Result, bail};
 use procfs::process::Process;
 
 /// Bits of `CapEff` (`include/uapi/linux/capability.h`).
-const NEEDED: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_PERFMON", 38), ("CAP_SYS_PTRACE", 19)];
+const NEEDED: [(&str, u32); 4] = [
+    ("CAP_BPF", 39),
+    ("CAP_PERFMON", 38),
+    // Both for /proc/PID/exe, /proc/PID/fd and what they lead to.
+    ("CAP_SYS_PTRACE", 19),
+    ("CAP_DAC_READ_SEARCH", 2),
+];
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// Stops with the names of the capabilities that are missing.
@@ -26,7 +32,7 @@ pub fn check() -> Result<()> {
 /// the first two, and it still implies them.
 fn missing(effective: u64) -> Vec<&'static str> {
     let has = |bit: u32| effective >> bit & 1 == 1;
-    let implied = |name| has(CAP_SYS_ADMIN) && name != "CAP_SYS_PTRACE";
+    let implied = |name| has(CAP_SYS_ADMIN) && ["CAP_BPF", "CAP_PERFMON"].contains(&name);
     NEEDED
         .into_iter()
         .filter(|(name, bit)| !has(*bit) && !implied(*name))
@@ -40,13 +46,19 @@ mod tests {
 
     #[test]
     fn names_what_is_missing() {
-        assert_eq!(missing(0), ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"]);
-        assert_eq!(missing(1 << 39 | 1 << 38), ["CAP_SYS_PTRACE"]);
+        let all = [
+            "CAP_BPF",
+            "CAP_PERFMON",
+            "CAP_SYS_PTRACE",
+            "CAP_DAC_READ_SEARCH",
+        ];
+        assert_eq!(missing(0), all);
+        assert_eq!(missing(1 << 39 | 1 << 38 | 1 << 2), ["CAP_SYS_PTRACE"]);
     }
 
     #[test]
     fn sys_admin_stands_for_bpf_but_not_for_ptrace() {
-        assert_eq!(missing(1 << 21), ["CAP_SYS_PTRACE"]);
-        assert!(missing(1 << 21 | 1 << 19).is_empty());
+        assert_eq!(missing(1 << 21 | 1 << 2), ["CAP_SYS_PTRACE"]);
+        assert!(missing(1 << 21 | 1 << 19 | 1 << 2).is_empty());
     }
 }

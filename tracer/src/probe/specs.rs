@@ -46,7 +46,7 @@ pub const NEEDS: &[Need] = &[
                 name: "socket",
                 probes: &[same("sock_send_length"), same("sock_recv_length")],
             },
-            // Any kernel. Every system call of the host takes the slow path: about 0.1 us each.
+            // Any kernel. Every system call of the host takes the kernel's slow path.
             Way {
                 name: "syscall",
                 probes: &[same("sys_exit")],
