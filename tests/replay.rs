@@ -1,0 +1,218 @@
+//! Recordings of real servers, replayed: the core makes the same report of each, without root, kernel or server.
+//! `UPDATE_REPLAYS=1` writes what it makes of them now.
+
+use std::{
+    collections::HashMap,
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+use lab::schema;
+use serde_json::Value;
+use tracer::{
+    core::{
+        Core,
+        finding::{Finding, Hang},
+    },
+    event::{Event, Nanos, What},
+    sink::{jsonl, wall::WallClock},
+    source::recording,
+};
+
+/// Small enough to be read by people.
+const LARGEST: u64 = 100_000;
+
+/// A directory of `tests/replays`.
+struct Case {
+    directory: PathBuf,
+    events: Vec<Event>,
+}
+
+impl Case {
+    fn all() -> Result<Vec<Self>> {
+        let replays = Path::new(env!("CARGO_MANIFEST_DIR")).join("replays");
+        let mut directories: Vec<_> = fs::read_dir(&replays)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<_>>()?;
+        directories.retain(|path| path.is_dir());
+        directories.sort();
+        ensure!(!directories.is_empty(), "no cases in {}", replays.display());
+        directories.into_iter().map(Self::open).collect()
+    }
+
+    fn open(directory: PathBuf) -> Result<Self> {
+        let events = recording::read(&directory.join("recording.jsonl"))?;
+        Ok(Self { directory, events })
+    }
+
+    fn name(&self) -> String {
+        self.directory.display().to_string()
+    }
+
+    fn read(&self, name: &str) -> Result<String> {
+        let path = self.directory.join(name);
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// `key=value` words of the README's line that begins with `Claims:`.
+    fn claims(&self) -> Result<Vec<(String, String)>> {
+        let readme = self.read("README.md")?;
+        let line = readme.lines().find_map(|line| line.strip_prefix("Claims:"));
+        let line =
+            line.with_context(|| format!("{}: no line `Claims: ...` in README.md", self.name()))?;
+        let words = line.split_whitespace().map(|word| {
+            let (key, value) = word
+                .split_once('=')
+                .with_context(|| format!("no claim: {word}"))?;
+            Ok((key.to_owned(), value.to_owned()))
+        });
+        words.collect()
+    }
+}
+
+fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Finding> {
+    let mut core = Core::new();
+    events
+        .into_iter()
+        .flat_map(|event| core.on(event).findings)
+        .collect()
+}
+
+fn to_lines(findings: &[Finding]) -> Result<String> {
+    let mut clock = WallClock::default();
+    let mut text = String::new();
+    for finding in findings {
+        if let Finding::Session(session) = finding {
+            clock = WallClock::of(session);
+        }
+        text.extend(jsonl::line(finding, clock)?.map(|line| line + "\n"));
+    }
+    Ok(text)
+}
+
+#[test]
+fn every_recording_replays_to_what_is_expected() -> Result<()> {
+    for case in Case::all()? {
+        let actual = to_lines(&replay(&case.events))?;
+        if env::var_os("UPDATE_REPLAYS").is_some() {
+            fs::write(case.directory.join("expected.jsonl"), &actual)?;
+        }
+        assert_eq!(actual, case.read("expected.jsonl")?, "{}", case.name());
+        schema::check(&actual).with_context(|| case.name())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn every_recording_is_complete_small_and_in_the_format_of_today() -> Result<()> {
+    for case in Case::all()? {
+        let path = case.directory.join("recording.jsonl");
+        assert!(
+            fs::metadata(&path)?.len() < LARGEST,
+            "{} is too large",
+            path.display()
+        );
+        assert!(
+            matches!(case.events.last().map(|e| &e.what), Some(What::End)),
+            "{}",
+            case.name()
+        );
+        for (event, line) in case
+            .events
+            .iter()
+            .zip(case.read("recording.jsonl")?.lines())
+        {
+            assert_eq!(serde_json::to_string(event)?, line, "{}", case.name());
+        }
+    }
+    Ok(())
+}
+
+/// A case that shows nothing any more, for example since what it is about was cut out of it, proves nothing.
+#[test]
+fn every_recording_shows_what_its_readme_claims() -> Result<()> {
+    for case in Case::all()? {
+        let records: Vec<Value> = to_lines(&replay(&case.events))?
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        for (key, value) in case.claims()? {
+            let shown = show(&case, &records, &key, &value);
+            let shown = shown.with_context(|| format!("{}: {key}={value}", case.name()))?;
+            assert_eq!(shown, value, "{key} of {}", case.name());
+        }
+    }
+    Ok(())
+}
+
+/// What the case shows of this claim, in the claim's own words.
+fn show(case: &Case, records: &[Value], key: &str, value: &str) -> Result<String> {
+    let of_type = |kind: &'static str| records.iter().filter(move |record| record["type"] == kind);
+    Ok(match key {
+        "hangs" => of_type("hang").count().to_string(),
+        "refusals" => of_type("refusal").count().to_string(),
+        "incidents" => of_type("incident").count().to_string(),
+        "lost_entries" => of_type("lost_entries").count().to_string(),
+        "causes" => list(of_type("hang").map(|hang| &hang["cause"])),
+        "ties" => list(of_type("hang").map(|hang| &hang["request"]["tie"])),
+        "stalls" => list(of_type("hang").flat_map(stalls).map(|stall| &stall["op"])),
+        "requests" => of_type("summary")
+            .map(|summary| summary["requests"].to_string())
+            .collect(),
+        // At least so long, not exactly.
+        "longest_pause_ms" => {
+            let longest = longest_pause(&case.events) / 1_000_000;
+            longest.min(value.parse()?).to_string()
+        }
+        _ => anyhow::bail!("nobody knows this claim"),
+    })
+}
+
+fn stalls(hang: &Value) -> impl Iterator<Item = &Value> {
+    hang["stalls"].as_array().into_iter().flatten()
+}
+
+fn list<'a>(values: impl Iterator<Item = &'a Value>) -> String {
+    let words: Vec<_> = values.filter_map(Value::as_str).collect();
+    words.join(",")
+}
+
+/// The longest time in which nothing happened on a client's connection between two transfers, ns.
+fn longest_pause(events: &[Event]) -> Nanos {
+    let mut last = HashMap::new();
+    let pauses = events.iter().filter_map(|event| match &event.what {
+        What::Send { socket, .. } | What::Receive { socket, .. } if socket.accepted => last
+            .insert(socket.id, event.at)
+            .map(|before| event.at - before),
+        _ => None,
+    });
+    pauses.max().unwrap_or(0)
+}
+
+#[test]
+fn no_single_lost_event_makes_up_a_hang_longer_than_its_request() -> Result<()> {
+    for case in Case::all()? {
+        for lost in 1..case.events.len() {
+            let kept = case
+                .events
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| *index != lost);
+            let findings = replay(kept.map(|(_, event)| event));
+            let hangs = findings.iter().filter_map(|finding| match finding {
+                Finding::Hang(hang) => Some(hang),
+                _ => None,
+            });
+            hangs.for_each(|hang| is_sound(hang, &format!("{} without event {lost}", case.name())));
+        }
+    }
+    Ok(())
+}
+
+fn is_sound(hang: &Hang, case: &str) {
+    let sum: Nanos = hang.stalls.iter().map(|stall| stall.duration).sum();
+    assert_eq!(sum, hang.duration, "{case}");
+    assert!(hang.end >= hang.start, "{case}");
+    assert!(hang.duration <= hang.request.duration, "{case}: {hang:?}");
+}
