@@ -485,7 +485,8 @@ impl<'a> Sent<'a> {
     }
 
     fn failure(&self) -> Option<i32> {
-        i32::try_from(-self.result).ok().filter(|errno| *errno > 0)
+        let errno = self.result.checked_neg()?;
+        i32::try_from(errno).ok().filter(|errno| *errno > 0)
     }
 
     fn is_whole(&self) -> bool {
