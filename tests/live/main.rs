@@ -2,12 +2,15 @@
 
 mod bad_input;
 mod convoy;
+mod devices;
 mod ends;
 mod expect;
 mod hang;
 mod healthy;
 mod late;
+mod losses;
 mod output;
 mod secrets;
+mod states;
 mod story;
 mod trace_file;

@@ -69,7 +69,9 @@ impl Cause {
             Some(Outcome::Error) if operation.errno.is_none() => Cause::Unreachable,
             _ if evidence.dropped(DropKind::Rule) > 0 => Cause::LocalDrop,
             _ if evidence.dropped(DropKind::NoWay) > 0 => Cause::Unreachable,
-            _ => Self::of_soft_error(evidence).unwrap_or_else(|| Self::of_silence(operation)),
+            _ => Self::of_soft_error(evidence)
+                .or_else(|| (evidence.dropped(DropKind::Unnamed) > 0).then_some(Cause::LocalDrop))
+                .unwrap_or_else(|| Self::of_silence(operation)),
         }
     }
 

@@ -27,6 +27,8 @@ pub enum DropKind {
     Rule,
     /// It knows no way, or no neighbour answers.
     NoWay,
+    /// It sent them nowhere, and its kernel gives no reason: no carrier, an older kernel.
+    Unnamed,
     /// TCP's own house-keeping, or something that no cause can be made of.
     Other,
 }
@@ -39,6 +41,7 @@ impl Dropped {
             | "TC_INGRESS" | "IPV6_BPF_DROP" | "XFRM_POLICY" => DropKind::Rule,
             "IP_OUTNOROUTES" | "IP_INNOROUTES" | "DEV_READY" => DropKind::NoWay,
             reason if reason.starts_with("NEIGH_") => DropKind::NoWay,
+            "NOT_SPECIFIED" if !self.incoming => DropKind::Unnamed,
             _ => DropKind::Other,
         }
     }

@@ -92,7 +92,7 @@ fn local_drop(address: &str, evidence: &Evidence) -> String {
     let look = if drop.reason == "NETFILTER_DROP" {
         format!("look at the {hook} rules of its firewall (nft list ruleset, iptables -S)")
     } else {
-        "look at its network configuration".to_owned()
+        "look at its interfaces, routes and traffic control (ip -s link, tc -s qdisc)".to_owned()
     };
     format!(
         "This host itself drops {what} {address} ({}, kernel reason {}): {look}.",
@@ -134,7 +134,7 @@ fn riddle(stall: &Stall) -> String {
 pub fn filling(filling: &Filling) -> String {
     let soon = filling.full_in().map(|left| {
         format!(
-            " At this rate requests hang in about {:.0} s.",
+            " At this rate requests hang in {:.0} s or a little later.",
             seconds(left)
         )
     });
@@ -159,18 +159,16 @@ pub fn loss(loss: &Loss) -> String {
     let more = if loss.complete {
         ""
     } else {
-        ", and others written before the trace began"
+        " and some from before the trace began"
+    };
+    let entries = match loss.entries {
+        1 => "1 whole entry".to_owned(),
+        several => format!("{several} whole entries"),
     };
     format!(
-        "{} of {} ({} of {} seen{more}) {state}.",
+        "{} for {}, {entries}{more}, {state}.",
         kb(loss.bytes),
         loss.device,
-        loss.entries,
-        if loss.entries == 1 {
-            "entry"
-        } else {
-            "entries"
-        },
     )
 }
 

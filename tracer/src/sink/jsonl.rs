@@ -357,7 +357,11 @@ fn stall_record(stall: &Stall, clock: WallClock) -> StallRecord<'_> {
 
 fn evidence_record(stall: &Stall, clock: WallClock) -> EvidenceRecord<'_> {
     let evidence = &stall.evidence;
-    let dropped = evidence.dropped(DropKind::Rule) + evidence.dropped(DropKind::NoWay);
+    let kinds = [DropKind::Rule, DropKind::NoWay, DropKind::Unnamed];
+    let dropped = kinds
+        .iter()
+        .map(|kind| evidence.dropped(*kind))
+        .sum::<u32>();
     let drop = evidence.main_drop();
     EvidenceRecord {
         syn_retransmits: (stall.op == Op::Connect).then_some(evidence.syn_retransmits),

@@ -1,0 +1,155 @@
+//! Entries that never arrive, and the warning before anything hangs.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use lab::{
+    Fault, Trace,
+    scenario::{BIG_REQUEST, PORT},
+    wait,
+};
+use serde_json::Value;
+
+use crate::story::{SHORT_TIMEOUT, attach, lab, told};
+
+/// An orphaned connection is tried again after back-off.
+const DELIVERY: Duration = Duration::from_secs(60);
+
+fn lost(trace: &Trace) -> Vec<&Value> {
+    trace.of_type("lost_entries")
+}
+
+fn number(value: &Value) -> u64 {
+    value
+        .as_u64()
+        .unwrap_or_else(|| panic!("no number: {value}"))
+}
+
+/// The kernel goes on delivering what Vault has closed, so nothing is lost when the network is back in time.
+#[test]
+fn what_arrives_after_all_is_not_called_lost() -> Result<()> {
+    let lab = lab()?;
+    let tracer = attach(&lab, &[])?;
+    let fault = lab.drop_output()?;
+    let requests = lab.fill()?;
+    fault.lift()?;
+    wait::until("the entries to arrive", DELIVERY, || {
+        let received = lab.log.request_ids();
+        // The last request's entry was given up in the middle, or never begun.
+        let missing = requests[..requests.len() - 1].iter();
+        let mut missing = missing.filter_map(|r| r.request_id.as_ref());
+        Ok(missing.all(|id| received.contains(id)).then_some(()))
+    })?;
+    let trace = tracer.stop()?;
+    let lost: Vec<_> = lost(&trace)
+        .into_iter()
+        .filter(|l| l["pending"] != true)
+        .collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    Ok(())
+}
+
+/// Everything that the socket took and the log server never got, to the entry.
+#[test]
+fn what_never_arrives_is_counted_to_the_entry() -> Result<()> {
+    let mut lab = lab()?;
+    let before = lab.log.request_ids().len() as u64;
+    let tracer = attach(&lab, &[])?;
+    let fault = Fault::drop_input(PORT).apply(&lab.network.logs[0].namespace)?;
+    lab.fill()?;
+    lab.log.stop();
+    let received = lab.log.request_ids();
+    // The orphaned connection meets a RST at its next try.
+    fault.lift()?;
+    let record = tracer.wait_for("the loss", DELIVERY, |r| r["type"] == "lost_entries")?;
+    let trace = tracer.stop()?;
+    assert_eq!(record["complete"], true, "{record}");
+    assert!(record["pending"].is_null(), "{record}");
+    let written = number(&trace.summary()?["audit_writes"]);
+    assert_eq!(
+        number(&record["entries"]) + received.len() as u64 - before,
+        written,
+        "{record}"
+    );
+    assert!(number(&record["bytes"]) > 1000, "{record}");
+    let ids = record["requests"].as_array().context("no ids")?;
+    assert!(!ids.is_empty(), "{record}");
+    Ok(())
+}
+
+#[test]
+fn what_was_not_delivered_when_the_trace_ended_is_said_to_be_pending() -> Result<()> {
+    let lab = lab()?;
+    let tracer = attach(&lab, &[])?;
+    let _fault = lab.drop_output()?;
+    lab.fill()?;
+    let trace = tracer.stop()?;
+    let record = *lost(&trace).first().context("no record")?;
+    assert_eq!(record["pending"], true, "{record}");
+    assert!(number(&record["entries"]) > 0, "{record}");
+    Ok(())
+}
+
+/// An operator can act before the first request hangs.
+#[test]
+fn a_device_that_is_silently_dead_is_a_warning_before_it_is_full() -> Result<()> {
+    let lab = lab()?;
+    let tracer = attach(&lab, &[])?;
+    lab.client.get(BIG_REQUEST)?;
+    let _fault = Fault::drop_input(PORT).apply(&lab.network.logs[0].namespace)?;
+    let record = wait::until("the warning", Duration::from_secs(20), || {
+        let request = lab.client.get("/v1/auth/token/lookup-self")?;
+        anyhow::ensure!(
+            request.duration < SHORT_TIMEOUT,
+            "a request hung before the warning"
+        );
+        // A server with little to do: load, not a wait for something.
+        std::thread::sleep(Duration::from_millis(100));
+        Ok(tracer
+            .records()?
+            .into_iter()
+            .find(|r| r["type"] == "filling"))
+    })?;
+    let trace = tracer.stop()?;
+    assert!(trace.hangs().is_empty(), "{}", trace.text);
+    let (queued, limit) = (
+        number(&record["send_queue_bytes"]),
+        number(&record["send_buffer_bytes"]),
+    );
+    assert!(0 < queued && queued < limit, "{record}");
+    assert!(number(&record["bytes_per_second"]) > 0, "{record}");
+    assert!(number(&record["full_in_ns"]) > 0, "{record}");
+    Ok(())
+}
+
+#[test]
+fn an_incident_lasts_from_the_first_failure_to_the_first_success() -> Result<()> {
+    let story = told()?;
+    let incidents = story.trace.of_type("incident");
+    assert_eq!(incidents.len(), 1, "{incidents:?}");
+    let incident = incidents[0];
+    assert_eq!(incident["cause"], "local_drop", "{incident}");
+    assert_eq!(incident["hangs"], 2, "{incident}");
+    assert_eq!(incident["requests"], 2, "{incident}");
+    let hangs = story.trace.hangs();
+    let blocked: u64 = hangs.iter().map(|hang| number(&hang["duration_ns"])).sum();
+    assert_eq!(number(&incident["blocked_ns"]), blocked, "{incident}");
+    assert_eq!(incident["start"], hangs[0]["start"], "{incident}");
+    assert!(
+        incident["end"].as_str() >= hangs[1]["end"].as_str(),
+        "{incident}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_healthy_device_is_neither_warned_of_nor_an_incident() -> Result<()> {
+    let lab = lab()?;
+    let tracer = attach(&lab, &[])?;
+    lab::scenario::load(&lab.client, 2, 50)?;
+    let trace = tracer.stop()?;
+    for kind in ["filling", "incident", "lost_entries", "refusal", "hang"] {
+        assert!(trace.of_type(kind).is_empty(), "{kind}: {}", trace.text);
+    }
+    Ok(())
+}
