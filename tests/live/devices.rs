@@ -35,23 +35,23 @@ fn a_unix_socket_whose_reader_stops_is_peer_full() -> Result<()> {
     let (tracer, client) = attach(&server)?;
     client.get(BIG_REQUEST)?;
     log.pause();
-    let mut hung = None;
+    let mut stuck = None;
     for _ in 0..200 {
         let request = client.get(BIG_REQUEST)?;
         if request.duration >= SHORT_TIMEOUT {
-            hung = Some(request);
+            stuck = Some(request);
             break;
         }
     }
-    let hung = hung.context("no request hung")?;
+    let stuck = stuck.context("no request hung")?;
     let trace = tracer.stop()?;
     let hang = *trace.hangs().first().context("no hang")?;
     assert_eq!(hang["cause"], "peer_full", "{hang}");
     assert_eq!(hang["device"]["transport"], "unix", "{hang}");
     assert_eq!(hang["device"]["address"], at.to_string(), "{hang}");
-    assert_eq!(hang["request"]["client_port"], hung.local_port, "{hang}");
+    assert_eq!(hang["request"]["client_port"], stuck.local_port, "{hang}");
     let ours = nanoseconds(&hang["duration_ns"]);
-    assert!(ours >= SHORT_TIMEOUT && ours <= hung.duration, "{hang}");
+    assert!(ours >= SHORT_TIMEOUT && ours <= stuck.duration, "{hang}");
     Ok(())
 }
 

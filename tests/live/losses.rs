@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::story::{SHORT_TIMEOUT, attach, lab, told};
 
 /// An orphaned connection is tried again after back-off.
-const DELIVERY: Duration = Duration::from_secs(60);
+const DELIVERY: Duration = Duration::from_mins(1);
 
 fn lost(trace: &Trace) -> Vec<&Value> {
     trace.of_type("lost_entries")
