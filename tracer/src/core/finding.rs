@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use super::{
     cause::Cause,
     evidence::Evidence,
-    incident::Incident,
     ledger::Loss,
     operation::{Op, Outcome},
     request::Tie,
@@ -159,6 +158,38 @@ pub struct Refusal {
     pub cause: Cause,
     /// What shows it.
     pub evidence: Evidence,
+}
+
+/// One bad time of one device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incident {
+    /// The device.
+    pub device: Device,
+    /// Its first failed or stalled operation.
+    pub start: Nanos,
+    /// Its first success; `None` where the trace ended first.
+    pub end: Option<Nanos>,
+    /// That of the first operation.
+    pub cause: Cause,
+    /// Hangs it made.
+    pub hangs: u64,
+    /// Requests it held up or failed.
+    pub requests: u64,
+    /// Sum of the hangs, ns.
+    pub blocked: Nanos,
+    /// The longest, ns.
+    pub longest: Nanos,
+    /// What was lost in it; `None` while the kernel still tries to deliver it.
+    pub lost: Option<Lost>,
+}
+
+/// What an incident cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Bytes.
+    pub bytes: u64,
+    /// Whole entries among them.
+    pub entries: u64,
 }
 
 /// Totals of a trace.

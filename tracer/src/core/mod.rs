@@ -22,9 +22,9 @@ use std::{
 };
 
 use self::{
-    finding::{Finding, Summary},
+    finding::{Finding, Incident, Summary},
     hang::Verdict,
-    incident::{Incident, Incidents},
+    incident::Incidents,
     ledger::Loss,
     operation::Operation,
     request::{Request, Requests},

@@ -4,18 +4,22 @@
 //! `EINPROGRESS` at once, the goroutine parks, and the next sign is a further write, a state change
 //! or the socket's close (`internal/poll/fd_unix.go`, `net/fd_unix.go`).
 
+mod connection;
+mod seen;
+
 use std::collections::HashMap;
 
+use self::{
+    connection::{Connection, End, Waiting},
+    seen::{Changed, Sent},
+};
 use super::{
-    evidence::{Dropped, Evidence, Mark, Marks},
-    ledger::{Ledger, Loss},
+    evidence::{Dropped, Evidence, Mark},
+    ledger::Loss,
     operation::{Op, Operation, Outcome},
-    silence::{Filling, Silence},
+    silence::Filling,
 };
-use crate::{
-    audit::entry::EntryHead,
-    event::{Actor, Device, Event, Nanos, Socket, SocketId, Tcp, TcpState, Transport, What},
-};
+use crate::event::{Actor, Device, Event, Nanos, Socket, SocketId, TcpState, Transport, What};
 
 /// `include/uapi/asm-generic/errno*.h`, as far as operations are told apart by them.
 mod errno {
@@ -48,59 +52,6 @@ pub struct Sockets {
     open: HashMap<SocketId, Connection>,
     /// Who waits for which.
     waiting: HashMap<u64, SocketId>,
-}
-
-#[derive(Debug, Default)]
-struct Connection {
-    device: Option<Device>,
-    waiting: Option<Waiting>,
-    marks: Marks,
-    silence: Silence,
-    ledger: Ledger,
-    /// When it ended, and what TCP knew then.
-    gone: Option<(Nanos, Option<Tcp>)>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    device: Device,
-    op: Op,
-    by: Actor,
-    start: Nanos,
-    entry: Option<EntryHead>,
-    begin: Option<Tcp>,
-    silent_since: Option<Nanos>,
-}
-
-/// How an operation ended.
-#[derive(Clone, Copy)]
-struct End<'a> {
-    at: Nanos,
-    outcome: Option<Outcome>,
-    errno: Option<i32>,
-    tcp: Option<&'a Tcp>,
-}
-
-/// A send that returned.
-struct Sent<'a> {
-    at: Nanos,
-    socket: &'a Socket,
-    by: Actor,
-    result: i64,
-    requested: Option<u64>,
-    entry: Option<&'a EntryHead>,
-    tcp: Option<&'a Tcp>,
-}
-
-/// A state that change.
-struct Changed<'a> {
-    at: Nanos,
-    socket: &'a Socket,
-    by: Actor,
-    old: TcpState,
-    new: TcpState,
-    errno: i32,
-    tcp: Option<&'a Tcp>,
 }
 
 impl Sockets {
@@ -457,106 +408,4 @@ fn is_closing(state: TcpState) -> bool {
         state,
         TcpState::FinWait1 | TcpState::LastAck | TcpState::Close
     )
-}
-
-impl<'a> Sent<'a> {
-    /// Of sockets that the server opened.
-    fn of(event: &'a Event) -> Option<Self> {
-        match &event.what {
-            What::Send {
-                socket,
-                by,
-                result,
-                requested,
-                entry,
-                tcp,
-                ..
-            } if !socket.accepted => Some(Self {
-                at: event.at,
-                socket,
-                by: *by,
-                result: *result,
-                requested: *requested,
-                entry: entry.as_ref(),
-                tcp: tcp.as_ref(),
-            }),
-            _ => None,
-        }
-    }
-
-    fn failure(&self) -> Option<i32> {
-        let errno = self.result.checked_neg()?;
-        i32::try_from(errno).ok().filter(|errno| *errno > 0)
-    }
-
-    fn is_whole(&self) -> bool {
-        let taken = u64::try_from(self.result).ok();
-        taken.is_some_and(|taken| self.requested.is_none_or(|wanted| taken >= wanted))
-    }
-}
-
-impl<'a> Changed<'a> {
-    /// Of sockets that the server opened.
-    fn of(event: &'a Event) -> Option<Self> {
-        match &event.what {
-            What::State {
-                socket,
-                by,
-                old,
-                new,
-                errno,
-                tcp,
-            } if !socket.accepted => Some(Self {
-                at: event.at,
-                socket,
-                by: by.unwrap_or_default(),
-                old: *old,
-                new: *new,
-                errno: *errno,
-                tcp: tcp.as_ref(),
-            }),
-            _ => None,
-        }
-    }
-}
-
-impl Connection {
-    fn retransmitted(&self) -> Mark {
-        match self.waiting {
-            Some(Waiting {
-                op: Op::Connect, ..
-            }) => Mark::SynRetransmit,
-            _ => Mark::Retransmit,
-        }
-    }
-
-    fn finish(&mut self, socket: SocketId, end: End<'_>) -> Option<Operation> {
-        let waiting = self.waiting.take()?;
-        Some(Operation {
-            evidence: Evidence {
-                begin: waiting.begin,
-                end: end.tcp.copied(),
-                silent_since: waiting.silent_since,
-                ..self.marks.evidence(waiting.start)
-            },
-            socket,
-            device: waiting.device,
-            op: waiting.op,
-            by: waiting.by,
-            start: waiting.start,
-            end: end.at,
-            outcome: end.outcome,
-            errno: end.errno,
-            entry: waiting.entry,
-        })
-    }
-
-    fn loss(&self) -> Option<Loss> {
-        let (at, tcp) = self.gone.as_ref()?;
-        self.ledger.gone(*at, self.device.as_ref()?, tcp.as_ref())
-    }
-
-    fn pending(&self, at: Nanos) -> Option<Loss> {
-        self.ledger.pending(at, self.device.as_ref()?)
-    }
 }

@@ -10,8 +10,7 @@ use crate::{
     core::{
         evidence::DropKind,
         explain,
-        finding::{Finding, Hang, Refusal, RequestInfo, Stall, Summary},
-        incident::Incident,
+        finding::{Finding, Hang, Incident, Refusal, RequestInfo, Stall, Summary},
         ledger::Loss,
         operation::{Op, Outcome},
         request::Tie,

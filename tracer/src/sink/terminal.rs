@@ -10,8 +10,7 @@ use super::{Sink, wall::WallClock};
 use crate::{
     core::{
         explain,
-        finding::{Finding, Hang, Phase, Refusal, RequestInfo, Stall, Summary},
-        incident::Incident,
+        finding::{Finding, Hang, Incident, Phase, Refusal, RequestInfo, Stall, Summary},
         operation::Outcome,
         seconds,
     },

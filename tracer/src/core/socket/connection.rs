@@ -1,0 +1,84 @@
+//! One connection that the server opened: who waits for it, and what is known of it meanwhile.
+
+use crate::{
+    audit::entry::EntryHead,
+    core::{
+        evidence::{Evidence, Mark, Marks},
+        ledger::{Ledger, Loss},
+        operation::{Op, Operation, Outcome},
+        silence::Silence,
+    },
+    event::{Actor, Device, Nanos, SocketId, Tcp},
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Connection {
+    pub(super) device: Option<Device>,
+    pub(super) waiting: Option<Waiting>,
+    pub(super) marks: Marks,
+    pub(super) silence: Silence,
+    pub(super) ledger: Ledger,
+    /// When it ended, and what TCP knew then.
+    pub(super) gone: Option<(Nanos, Option<Tcp>)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) device: Device,
+    pub(super) op: Op,
+    pub(super) by: Actor,
+    pub(super) start: Nanos,
+    pub(super) entry: Option<EntryHead>,
+    pub(super) begin: Option<Tcp>,
+    pub(super) silent_since: Option<Nanos>,
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy)]
+pub(super) struct End<'a> {
+    pub(super) at: Nanos,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) errno: Option<i32>,
+    pub(super) tcp: Option<&'a Tcp>,
+}
+
+impl Connection {
+    pub(super) fn retransmitted(&self) -> Mark {
+        match self.waiting {
+            Some(Waiting {
+                op: Op::Connect, ..
+            }) => Mark::SynRetransmit,
+            _ => Mark::Retransmit,
+        }
+    }
+
+    pub(super) fn finish(&mut self, socket: SocketId, end: End<'_>) -> Option<Operation> {
+        let waiting = self.waiting.take()?;
+        Some(Operation {
+            evidence: Evidence {
+                begin: waiting.begin,
+                end: end.tcp.copied(),
+                silent_since: waiting.silent_since,
+                ..self.marks.evidence(waiting.start)
+            },
+            socket,
+            device: waiting.device,
+            op: waiting.op,
+            by: waiting.by,
+            start: waiting.start,
+            end: end.at,
+            outcome: end.outcome,
+            errno: end.errno,
+            entry: waiting.entry,
+        })
+    }
+
+    pub(super) fn loss(&self) -> Option<Loss> {
+        let (at, tcp) = self.gone.as_ref()?;
+        self.ledger.gone(*at, self.device.as_ref()?, tcp.as_ref())
+    }
+
+    pub(super) fn pending(&self, at: Nanos) -> Option<Loss> {
+        self.ledger.pending(at, self.device.as_ref()?)
+    }
+}

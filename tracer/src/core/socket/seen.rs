@@ -1,0 +1,89 @@
+//! The two kinds of events that operations are made of, as views of an event.
+
+use crate::{
+    audit::entry::EntryHead,
+    event::{Actor, Event, Nanos, Socket, Tcp, TcpState, What},
+};
+
+/// A send that returned.
+pub(super) struct Sent<'a> {
+    pub(super) at: Nanos,
+    pub(super) socket: &'a Socket,
+    pub(super) by: Actor,
+    pub(super) result: i64,
+    pub(super) requested: Option<u64>,
+    pub(super) entry: Option<&'a EntryHead>,
+    pub(super) tcp: Option<&'a Tcp>,
+}
+
+/// A state that change.
+pub(super) struct Changed<'a> {
+    pub(super) at: Nanos,
+    pub(super) socket: &'a Socket,
+    pub(super) by: Actor,
+    pub(super) old: TcpState,
+    pub(super) new: TcpState,
+    pub(super) errno: i32,
+    pub(super) tcp: Option<&'a Tcp>,
+}
+
+impl<'a> Sent<'a> {
+    /// Of sockets that the server opened.
+    pub(super) fn of(event: &'a Event) -> Option<Self> {
+        match &event.what {
+            What::Send {
+                socket,
+                by,
+                result,
+                requested,
+                entry,
+                tcp,
+                ..
+            } if !socket.accepted => Some(Self {
+                at: event.at,
+                socket,
+                by: *by,
+                result: *result,
+                requested: *requested,
+                entry: entry.as_ref(),
+                tcp: tcp.as_ref(),
+            }),
+            _ => None,
+        }
+    }
+
+    pub(super) fn failure(&self) -> Option<i32> {
+        let errno = self.result.checked_neg()?;
+        i32::try_from(errno).ok().filter(|errno| *errno > 0)
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        let taken = u64::try_from(self.result).ok();
+        taken.is_some_and(|taken| self.requested.is_none_or(|wanted| taken >= wanted))
+    }
+}
+
+impl<'a> Changed<'a> {
+    /// Of sockets that the server opened.
+    pub(super) fn of(event: &'a Event) -> Option<Self> {
+        match &event.what {
+            What::State {
+                socket,
+                by,
+                old,
+                new,
+                errno,
+                tcp,
+            } if !socket.accepted => Some(Self {
+                at: event.at,
+                socket,
+                by: by.unwrap_or_default(),
+                old: *old,
+                new: *new,
+                errno: *errno,
+                tcp: tcp.as_ref(),
+            }),
+            _ => None,
+        }
+    }
+}
