@@ -1,7 +1,7 @@
 //! Several clients at once over one dead device: each waits for its own stalls and for everybody's before it.
 
 use anyhow::{Context, Result};
-use lab::{Family, Trace, scenario::BIG_REQUEST};
+use lab::{Family, Measured, Trace, scenario::BIG_REQUEST};
 use serde_json::Value;
 
 use crate::{
@@ -25,8 +25,34 @@ fn each_request_of_a_convoy_is_told_its_own_stalls() -> Result<()> {
         let hang = hang_of(&trace, request.local_port)?;
         expect::is_tied_to(hang, request, Family::V4);
         only_its_own(hang);
+        explains_all_of_it(hang, request);
     }
+    let queued = convoy
+        .iter()
+        .filter_map(|r| hang_of(&trace, r.local_port).ok());
+    let queued = queued.filter(|hang| hang["stalls"].to_string().contains("\"lock\""));
+    assert!(
+        queued.count() >= CLIENTS - 1,
+        "all but the first queued: {}",
+        trace.text
+    );
     Ok(())
+}
+
+/// With the time it waited for the others, the hang is all that the client waited for. Each change of
+/// places is seen up to half a second late.
+fn explains_all_of_it(hang: &Value, request: &Measured) {
+    let ours = nanoseconds(&hang["duration_ns"]);
+    assert!(
+        request.duration.abs_diff(ours) < SHORT_TIMEOUT,
+        "{:?}: {hang}",
+        request.duration
+    );
+    let stalls = hang["stalls"].as_array().expect("stalls");
+    for lock in stalls.iter().filter(|stall| stall["op"] == "lock") {
+        assert_eq!(lock["cause"], "local_drop", "the holder's: {hang}");
+        assert_eq!(lock["outcome"], "ok", "{hang}");
+    }
 }
 
 fn hang_of(trace: &Trace, port: u16) -> Result<&Value> {

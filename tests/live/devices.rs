@@ -1,5 +1,7 @@
 //! Devices beside the one TCP socket: Unix and UDP sockets, two devices, no device that works.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use lab::{
     AuditDevice, Client, Endpoint, Family, Fault, LogServer, Network, Server, Tracer,
@@ -7,6 +9,7 @@ use lab::{
     scenario::{BIG_REQUEST, PORT},
     server::bao_from_environment,
     tracer::agent_from_environment,
+    wait,
 };
 use serde_json::Value;
 
@@ -154,5 +157,47 @@ fn without_a_working_device_the_request_fails_and_the_report_says_so() -> Result
         "{hang}"
     );
     assert!(hang["request"]["id"].is_null(), "nothing says it: {hang}");
+    Ok(())
+}
+
+/// No connection attempt shows it: the wait is seen from the goroutine.
+#[test]
+fn a_name_that_does_not_resolve_is_the_resolvers_fault() -> Result<()> {
+    let network = Network::create(1)?;
+    let host = &network.logs[0];
+    let log = LogServer::start(&host.namespace, Endpoint::Tcp(host.port(Family::V4, PORT)))?;
+    let known = format!(
+        "127.0.0.1 localhost\n{} log.lab\n",
+        host.address(Family::V4)
+    );
+    let by_name = Endpoint::TcpName(format!("log.lab:{PORT}"));
+    let server = Server::builder(&bao_from_environment()?)
+        .audit_to_file()
+        .audit(AuditDevice::socket("named", &by_name).option("write_timeout", "1s"))
+        .resolver(host.absent_address(Family::V4), &known)
+        .start(&network.vault)?;
+    let (tracer, client) = attach(&server)?;
+    client.get(BIG_REQUEST)?;
+    std::fs::write(server.hosts_file(), "127.0.0.1 localhost\n")?;
+    // Go looks at the file again when it is 5 s older: until then, dials go on working.
+    let hung = wait::until("a request to hang", Duration::from_mins(1), || {
+        log.reset_connections();
+        let request = client.get(BIG_REQUEST)?;
+        Ok((request.duration > Duration::from_millis(1500)).then_some(request))
+    })?;
+    let trace = tracer.stop()?;
+    let hang = *trace.hangs().last().context("no hang")?;
+    assert_eq!(hang["cause"], "resolver", "{hang}");
+    assert_eq!(hang["request"]["client_port"], hung.local_port, "{hang}");
+    let ours = nanoseconds(&hang["duration_ns"]);
+    assert!(
+        ours <= hung.duration && hung.duration - ours < SHORT_TIMEOUT,
+        "{hang}"
+    );
+    let stalls = hang["stalls"].as_array().context("no stalls")?;
+    let connects = stalls.iter().filter(|stall| stall["op"] == "connect");
+    for connect in connects {
+        assert_eq!(connect["cause"], "resolver", "no connect was sent: {hang}");
+    }
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::entry::EntryHead;
+use crate::{audit::entry::EntryHead, core::parked::Parked};
 
 /// Nanoseconds: of `CLOCK_MONOTONIC` where a point in time is meant.
 pub type Nanos = u64;
@@ -127,6 +127,11 @@ pub enum What {
         /// The entry, if there is exactly one request it can be of.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         entry: Option<EntryHead>,
+    },
+    /// The answer to a question of the core: which goroutines wait in the code of audit devices.
+    Parked {
+        /// Those that do.
+        goroutines: Vec<Parked>,
     },
     /// Records that found the ring buffer full since the last such event.
     Lost {

@@ -1,8 +1,11 @@
 //! The sinks that the operator asked for, as one.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{
     cli::OutputArgs,
@@ -18,11 +21,18 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
-    /// Opens them; fails before anything is attached.
-    pub(super) fn open(args: &OutputArgs) -> Result<Self> {
+    /// Opens them; fails before anything is attached, and if the trace would overwrite `other`.
+    pub(super) fn open(args: &OutputArgs, other: Option<&Path>) -> Result<Self> {
         let mut workers = Vec::new();
         if let Some(path) = &args.output {
-            workers.push(Worker::spawn(Jsonl::new(LineFile::create(path)?)));
+            let file = LineFile::create(path)?;
+            if other.is_some_and(|other| file.is_same(other)) {
+                bail!(
+                    "{} is the recording too: give the trace another name",
+                    path.display()
+                );
+            }
+            workers.push(Worker::spawn(Jsonl::new(file)));
         }
         if !args.quiet {
             workers.push(Worker::spawn(Terminal::new(args.takes_stdout())));

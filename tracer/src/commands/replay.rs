@@ -8,7 +8,7 @@ use crate::{cli::ReplayArgs, core::Core, source::recording};
 pub(super) fn run(args: &ReplayArgs) -> Result<()> {
     args.output.check()?;
     let events = recording::read(&args.recording)?;
-    let mut outputs = Outputs::open(&args.output)?;
+    let mut outputs = Outputs::open(&args.output, Some(&args.recording))?;
     let mut core = Core::new();
     for event in &events {
         // Its questions were answered when it was recorded: the answers are among the events.

@@ -1,5 +1,7 @@
 //! `vault-tracer trace`: attaches to a server and reports until told to stop.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 use log::LevelFilter;
 use nix::sys::utsname;
@@ -16,7 +18,7 @@ use crate::{
         privilege,
     },
     sink::{Worker, line_file::LineFile, recording::Recording},
-    target::{self, Target, find::Selector, sockets},
+    target::{self, Target, find::Selector, sockets, stacks::Stacks},
 };
 
 mod clock;
@@ -27,8 +29,9 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     args.output.check()?;
     privilege::check()?;
     let target = find(args)?;
-    let outputs = Outputs::open(&args.output)?;
+    // The recording first: what is to be compared must be there.
     let recording = args.record.as_deref().map(LineFile::create).transpose()?;
+    let outputs = Outputs::open(&args.output, args.record.as_deref())?;
     let recording = recording.map(|file| Worker::spawn(Recording(file)));
     let kernel = KernelTypes::of_this_kernel()?;
     let facts = facts(&target, &kernel)?;
@@ -47,6 +50,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
             recording,
             attached,
             pid: target.pid,
+            stacks: stacks(&target),
             limit: args.duration,
             quiet,
         }
@@ -87,6 +91,17 @@ fn find(args: &TraceArgs) -> Result<Target> {
         log::warn!("{warning}");
     }
     Ok(target)
+}
+
+/// Without them, waits that make no system call stay unseen.
+fn stacks(target: &Target) -> Option<Arc<Stacks>> {
+    let stacks = Stacks::of(target.pid);
+    if let Err(error) = &stacks {
+        log::warn!(
+            "requests that queue behind a stalled one, or wait for a name, cannot be told: {error:#}"
+        );
+    }
+    stacks.ok().map(Arc::new)
 }
 
 fn facts(target: &Target, kernel: &KernelTypes) -> Result<Facts> {

@@ -24,6 +24,8 @@ pub enum Cause {
     Reset,
     /// No route, ICMP host or net unreachable, interface down.
     Unreachable,
+    /// The wait was for a name look-up.
+    Resolver,
     /// A Unix socket whose reader does not read.
     PeerFull,
     /// None of these could be shown.
@@ -47,6 +49,7 @@ impl Cause {
             Cause::SynUnanswered => "syn_unanswered",
             Cause::NoAck => "no_ack",
             Cause::ZeroWindow => "zero_window",
+            Cause::Resolver => "resolver",
             Cause::PeerFull => "peer_full",
             Cause::LocalDrop => "local_drop",
             Cause::Refused => "refused",
@@ -59,6 +62,11 @@ impl Cause {
     /// The cause of one operation's wait or failure.
     pub fn of(operation: &Operation) -> Self {
         let evidence = &operation.evidence;
+        match operation.op {
+            Op::Lock => return operation.holder.unwrap_or(Cause::Unknown),
+            Op::Resolve => return Cause::Resolver,
+            Op::Connect | Op::Write => {}
+        }
         if operation.errno.is_some_and(is_network) {
             return Cause::Unreachable;
         }
@@ -92,9 +100,9 @@ impl Cause {
             (_, Transport::Unix) => Cause::PeerFull,
             // The probes see every SYN that comes to an end: this one did not.
             (Op::Connect, _) => Cause::SynUnanswered,
-            (Op::Write, _) if is_unacknowledged(evidence) => Cause::NoAck,
-            (Op::Write, _) if evidence.snapshots().any(is_closed) => Cause::ZeroWindow,
-            (Op::Write, _) => Cause::Unknown,
+            _ if is_unacknowledged(evidence) => Cause::NoAck,
+            _ if evidence.snapshots().any(is_closed) => Cause::ZeroWindow,
+            _ => Cause::Unknown,
         }
     }
 }

@@ -18,7 +18,8 @@ pub fn hang(hang: &Hang) -> String {
     let Some(first) = hang.first_stall() else {
         return format!("{address} held up the request.");
     };
-    let mut text = cause(address, first);
+    let mut text = queue(first);
+    text.push_str(&cause(address, first));
     text.push_str(&riddle(first));
     if let Some(status) = hang.request.status.filter(|status| *status >= 500) {
         // Writing to a String cannot fail.
@@ -28,6 +29,14 @@ pub fn hang(hang: &Hang) -> String {
         );
     }
     text
+}
+
+fn queue(stall: &Stall) -> String {
+    if stall.op == Op::Lock {
+        "It waited behind another request that was stalled in the device. ".to_owned()
+    } else {
+        String::new()
+    }
 }
 
 fn cause(address: &str, stall: &Stall) -> String {
@@ -47,6 +56,9 @@ fn cause(address: &str, stall: &Stall) -> String {
         Cause::Refused | Cause::Reset | Cause::Unreachable => {
             failed(address, stall.cause, evidence)
         }
+        Cause::Resolver => format!(
+            "The server waited for the look-up of the name of its log server (lately {address}) and sent no connection attempt: look at the name servers in its /etc/resolv.conf."
+        ),
         Cause::PeerFull => {
             format!("The process that listens on {address} does not read: look at it on this host.")
         }

@@ -4,7 +4,7 @@ use super::{
     cause::Cause,
     finding::{Hang, INSTANT, Phase, Refusal, RequestInfo, Stall},
     operation::{Op, Operation, Outcome},
-    request::Request,
+    request::{Request, Tie},
 };
 use crate::{
     audit::entry::EntryKind,
@@ -71,7 +71,10 @@ fn judge_device(request: &Request, device: &Device, threshold: Nanos) -> Option<
             end: last.unwrap_or(first.start),
             duration,
             device: device.clone(),
-            request: describe(request),
+            request: RequestInfo {
+                tie: tie(request, &stalls),
+                ..describe(request)
+            },
             stalls,
         })));
     }
@@ -84,6 +87,13 @@ fn judge_device(request: &Request, device: &Device, threshold: Nanos) -> Option<
         cause: failed.cause,
         evidence: failed.evidence.clone(),
     })))
+}
+
+fn tie(request: &Request, stalls: &[Stall]) -> Option<Tie> {
+    if stalls.iter().all(|stall| stall.op == Op::Lock) {
+        return Some(Tie::Queued);
+    }
+    request.tie
 }
 
 impl Stall {

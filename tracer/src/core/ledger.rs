@@ -97,6 +97,11 @@ impl Ledger {
         self.closed = tcp.map(|tcp| (at, *tcp));
     }
 
+    /// Whether the server has closed it.
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
     /// The connection is gone.
     pub fn gone(&self, at: Nanos, device: &Device, tcp: Option<&Tcp>) -> Option<Loss> {
         let last = tcp?;

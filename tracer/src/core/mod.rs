@@ -10,6 +10,7 @@ pub mod hang;
 pub mod incident;
 pub mod ledger;
 pub mod operation;
+pub mod parked;
 pub mod request;
 pub mod silence;
 pub mod socket;
@@ -17,16 +18,18 @@ pub mod socket;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     mem,
 };
 
 use self::{
+    cause::Cause,
     finding::{Finding, Incident, Summary},
     hang::Verdict,
     incident::Incidents,
     ledger::Loss,
-    operation::Operation,
+    operation::{Op, Operation},
+    parked::{Parked, Place},
     request::{Request, Requests},
     socket::{Change, Sockets},
 };
@@ -39,10 +42,24 @@ use crate::{
 /// of its own, where hangs come one in two seconds.
 const QUESTIONS: usize = 16;
 
-/// What the core wants to know and cannot see: which entry a request wrote to an audit file. The
-/// answer is a [`What::EntryFound`].
+/// A request that makes no sign for so long is looked at, ns.
+const SILENT: Nanos = 200_000_000;
+
+/// Between two looks, ns. A look takes milliseconds, and only while a request is silent.
+const LOOKS: Nanos = 450_000_000;
+
+/// What the core wants to know and cannot see.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
+pub enum Question {
+    /// Which entry a request wrote to an audit file. The answer is a [`What::EntryFound`].
+    Entry(EntryQuestion),
+    /// Where the server's goroutines wait. The answer is a [`What::Parked`].
+    Goroutines,
+}
+
+/// Which request is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryQuestion {
     /// Names the question in its answer.
     pub id: u64,
     /// The client's port, which the entry bears.
@@ -74,6 +91,10 @@ pub struct Core {
     /// Verdicts that wait for the answer to a question.
     pending: BTreeMap<u64, Vec<Verdict>>,
     questions: u64,
+    /// When goroutines were last asked for.
+    looked: Nanos,
+    /// Why each device was stalled last.
+    causes: HashMap<Device, Cause>,
     totals: Summary,
     step: Step,
 }
@@ -90,6 +111,7 @@ impl Core {
             What::Session(session) => self.begin(session),
             What::Tick => self.expire(event.at),
             What::EntryFound { question, entry } => self.answered(*question, entry.as_ref()),
+            What::Parked { goroutines } => self.parked(event.at, goroutines),
             What::Lost { records, .. } => self.totals.events_lost += records,
             What::End => self.end(event.at),
             _ => self.observe(event),
@@ -115,7 +137,7 @@ impl Core {
             }
         }
         if let Some(request) = self.requests.on(event) {
-            self.finish(&request);
+            self.finish(request);
         }
     }
 
@@ -125,12 +147,58 @@ impl Core {
             self.devices.insert(operation.device.clone());
         }
         if self.devices.contains(&operation.device) {
+            if operation.failed() {
+                self.causes
+                    .insert(operation.device.clone(), Cause::of(&operation));
+            }
             self.incidents.did(&operation, self.session.threshold);
         }
         let matters = self.devices.contains(&operation.device) || operation.failed();
         if waited || matters {
             self.requests.did(operation, waited);
         }
+    }
+
+    /// Asks for the goroutines while a request is silent. Without an audit device there is nothing to
+    /// be silent about.
+    fn look(&mut self, now: Nanos) {
+        let due = now.saturating_sub(self.looked) >= LOOKS && !self.devices.is_empty();
+        if due && self.requests.is_silent(now.saturating_sub(SILENT)) {
+            self.looked = now;
+            self.step.questions.push(Question::Goroutines);
+        }
+    }
+
+    /// Takes where goroutines wait, of those that wait for what no socket tells.
+    fn parked(&mut self, at: Nanos, goroutines: &[Parked]) {
+        let resolving = goroutines
+            .iter()
+            .any(|parked| parked.place == Place::Resolve);
+        let unconnected = self.only(|core, device| !core.sockets.connected(device));
+        let resolved = unconnected.filter(|_| resolving);
+        let stalled = self.sockets.stalled();
+        let locked = self
+            .only(|_, device| stalled.contains(device))
+            .or_else(|| resolved.clone());
+        let mut found = HashMap::new();
+        for parked in goroutines {
+            let (op, device) = match parked.place {
+                Place::Lock => (Op::Lock, &locked),
+                Place::Resolve => (Op::Resolve, &resolved),
+                Place::Connect | Place::Write | Place::Other => continue,
+            };
+            if let Some(device) = device {
+                found.insert(parked.goid, (op, device.clone()));
+            }
+        }
+        self.requests.found(at, &found);
+    }
+
+    /// The device that this is true of, if it is true of one alone.
+    fn only(&self, is_meant: impl Fn(&Self, &Device) -> bool) -> Option<Device> {
+        let mut meant = self.devices.iter().filter(|device| is_meant(self, device));
+        let one = meant.next()?;
+        meant.next().is_none().then(|| one.clone())
     }
 
     fn settle(&mut self) {
@@ -145,8 +213,9 @@ impl Core {
     }
 
     fn expire(&mut self, now: Nanos) {
+        self.look(now);
         for request in self.requests.expire(now) {
-            self.finish(&request);
+            self.finish(request);
         }
         self.settle();
         let pending = self.pending.values().flatten().map(Verdict::device);
@@ -166,7 +235,9 @@ impl Core {
     }
 
     /// Judges a request of which nothing more is to be expected.
-    fn finish(&mut self, request: &Request) {
+    fn finish(&mut self, mut request: Request) {
+        self.complete(&mut request);
+        let request = &request;
         let mut verdicts = hang::judge(request, self.session.threshold);
         let unknown: Vec<_> = verdicts
             .extract_if(.., |verdict| !self.devices.contains(verdict.device()))
@@ -177,9 +248,24 @@ impl Core {
         match self.question(request, &verdicts) {
             Some(question) => {
                 self.pending.insert(question.id, verdicts);
-                self.step.questions.push(question);
+                self.step.questions.push(Question::Entry(question));
             }
             None => self.report(verdicts),
+        }
+    }
+
+    /// What the waits that no socket told mean for their devices.
+    fn complete(&mut self, request: &mut Request) {
+        for operation in &mut request.operations {
+            match operation.op {
+                Op::Lock => operation.holder = self.causes.get(&operation.device).copied(),
+                Op::Resolve => {
+                    self.causes
+                        .insert(operation.device.clone(), Cause::Resolver);
+                    self.incidents.did(operation, self.session.threshold);
+                }
+                Op::Connect | Op::Write => {}
+            }
         }
     }
 
@@ -196,7 +282,7 @@ impl Core {
         )));
     }
 
-    fn question(&mut self, request: &Request, verdicts: &[Verdict]) -> Option<Question> {
+    fn question(&mut self, request: &Request, verdicts: &[Verdict]) -> Option<EntryQuestion> {
         let known = request.entry().is_some_and(|entry| entry.id.is_some());
         let hangs = verdicts.iter().any(|v| matches!(v, Verdict::Hang(_)));
         if known || verdicts.is_empty() || !(hangs || self.pending.len() < QUESTIONS) {
@@ -204,7 +290,7 @@ impl Core {
         }
         let client_port = request.client?.port();
         self.questions += 1;
-        Some(Question {
+        Some(EntryQuestion {
             id: self.questions,
             client_port,
             not_before: self.wall(request.start),
@@ -252,7 +338,8 @@ impl Core {
         for loss in losses {
             self.lost(loss);
         }
-        for request in self.requests.end() {
+        for mut request in self.requests.end(at) {
+            self.complete(&mut request);
             let verdicts = hang::judge(&request, self.session.threshold);
             self.report(
                 verdicts

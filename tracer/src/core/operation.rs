@@ -1,7 +1,7 @@
 //! One operation of the server on a socket it opened: a connect or a write, from its first sign of
 //! waiting to its outcome.
 
-use super::evidence::Evidence;
+use super::{cause::Cause, evidence::Evidence};
 use crate::{
     audit::entry::EntryHead,
     event::{Actor, Device, Nanos, SocketId},
@@ -14,14 +14,20 @@ pub enum Op {
     Connect,
     /// One entry, in as many system calls as it took.
     Write,
+    /// The device's lock, while another request was stalled in it.
+    Lock,
+    /// The address of the device's name, to connect to.
+    Resolve,
 }
 
 impl Op {
     /// As the trace spells it.
     pub fn name(self) -> &'static str {
         match self {
-            Op::Connect => "connect",
+            // A look-up is part of the dial.
+            Op::Connect | Op::Resolve => "connect",
             Op::Write => "write",
+            Op::Lock => "lock",
         }
     }
 }
@@ -57,8 +63,8 @@ impl Outcome {
 /// A connect or a write.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Operation {
-    /// The socket.
-    pub socket: SocketId,
+    /// The socket, where there was one.
+    pub socket: Option<SocketId>,
     /// Where it leads.
     pub device: Device,
     /// What was asked.
@@ -77,6 +83,8 @@ pub struct Operation {
     pub evidence: Evidence,
     /// The audit entry that was being written, where it was seen.
     pub entry: Option<EntryHead>,
+    /// Of a wait for the lock: why who held it was stalled.
+    pub holder: Option<Cause>,
 }
 
 impl Operation {

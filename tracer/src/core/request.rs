@@ -8,7 +8,10 @@
 
 use std::{collections::HashMap, net::SocketAddr};
 
-use super::operation::Operation;
+use super::{
+    operation::{Op, Operation, Outcome},
+    parked::Silence,
+};
 use crate::{
     audit::entry::EntryHead,
     event::{Actor, Device, Event, Nanos, Socket, SocketId, TcpState, What},
@@ -31,6 +34,8 @@ pub enum Tie {
     Lineage,
     /// The entry that was being written says so; nothing is known of a client.
     Payload,
+    /// It never reached the device itself: its goroutine was seen waiting for the device's lock.
+    Queued,
 }
 
 impl Tie {
@@ -40,6 +45,7 @@ impl Tie {
             Tie::Goroutine => "goroutine",
             Tie::Lineage => "lineage",
             Tie::Payload => "payload",
+            Tie::Queued => "queued",
         }
     }
 }
@@ -67,6 +73,8 @@ pub struct Request {
     pub status: Option<u16>,
     /// How many operations wait now.
     waiting: u32,
+    /// What its goroutine was seen waiting for since it last acted.
+    silence: Silence,
 }
 
 impl Request {
@@ -82,6 +90,7 @@ impl Request {
             goid: (goid != 0).then_some(goid),
             status: None,
             waiting: 0,
+            silence: Silence::default(),
         }
     }
 
@@ -91,6 +100,19 @@ impl Request {
         entries()
             .find(|e| e.id.is_some())
             .or_else(|| entries().next())
+    }
+
+    fn actor(&self) -> Actor {
+        Actor {
+            goid: self.goid,
+            ..Actor::default()
+        }
+    }
+
+    /// Its goroutine acts again: what its silence was is known now.
+    fn acts(&mut self, at: Nanos, outcome: Option<Outcome>) {
+        let waited = self.silence.end(self.actor(), (self.end, at), outcome);
+        self.operations.extend(waited);
     }
 
     fn over(&self, now: Nanos) -> bool {
@@ -210,6 +232,7 @@ impl Requests {
         }
         self.serves.insert(goid, socket.id);
         let mut request = self.current.remove(&goid)?;
+        request.acts(at, Some(Outcome::Ok));
         request.end = at;
         request.whole = true;
         request.status = status;
@@ -229,6 +252,7 @@ impl Requests {
     /// Somebody waits for a device.
     pub fn waits(&mut self, at: Nanos, by: Actor) {
         let request = self.of(at, by);
+        request.acts(at, Some(Outcome::Ok));
         request.waiting += 1;
         request.end = at;
     }
@@ -238,6 +262,8 @@ impl Requests {
         let request = self.of(operation.start, operation.by);
         if waited {
             request.waiting = request.waiting.saturating_sub(1);
+        } else {
+            request.acts(operation.start, Some(Outcome::Ok));
         }
         request.end = request.end.max(operation.end);
         if request.tie.is_none() && operation.entry.as_ref().is_some_and(|e| e.id.is_some()) {
@@ -268,6 +294,27 @@ impl Requests {
         })
     }
 
+    /// Requests of clients of which nothing was heard since `since`.
+    fn silent(&mut self, since: Nanos) -> impl Iterator<Item = (&u64, &mut Request)> {
+        self.current.iter_mut().filter(move |(_, request)| {
+            request.client.is_some() && request.waiting == 0 && request.end <= since
+        })
+    }
+
+    /// Whether there are any.
+    pub fn is_silent(&mut self, since: Nanos) -> bool {
+        self.silent(since).next().is_some()
+    }
+
+    /// Takes where goroutines were found, of those requests that are silent.
+    pub fn found(&mut self, at: Nanos, parked: &HashMap<u64, (Op, Device)>) {
+        for (goid, request) in self.silent(at) {
+            if let Some((op, device)) = parked.get(goid) {
+                request.silence.look(at, *op, device.clone());
+            }
+        }
+    }
+
     /// Whether a request under way has used this device.
     pub fn use_device(&self, device: &Device) -> bool {
         let mut operations = self
@@ -283,7 +330,10 @@ impl Requests {
     }
 
     /// Ends the trace: all requests under way.
-    pub fn end(&mut self) -> Vec<Request> {
+    pub fn end(&mut self, at: Nanos) -> Vec<Request> {
+        for request in self.current.values_mut() {
+            request.acts(at, None);
+        }
         sorted(self.current.drain())
     }
 }

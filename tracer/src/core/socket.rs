@@ -128,6 +128,24 @@ impl Sockets {
         losses
     }
 
+    /// Devices in which somebody is stalled now.
+    pub fn stalled(&self) -> Vec<Device> {
+        let waiting = self.open.values().filter_map(|c| c.waiting.as_ref());
+        let mut devices: Vec<_> = waiting.map(|waiting| waiting.device.clone()).collect();
+        devices.sort();
+        devices.dedup();
+        devices
+    }
+
+    /// Whether the server has a connection to this device.
+    pub fn connected(&self, device: &Device) -> bool {
+        let mut to_device = self
+            .open
+            .values()
+            .filter(|c| c.device.as_ref() == Some(device));
+        to_device.any(Connection::is_open)
+    }
+
     /// Whether the kernel still tries to deliver to this device what the server has closed.
     pub fn owe(&self, device: &Device) -> bool {
         let mut of_device = self
@@ -389,7 +407,7 @@ fn at_once(
     (op, outcome, errno): (Op, Outcome, Option<i32>),
 ) -> Option<Operation> {
     Some(Operation {
-        socket: socket.id,
+        socket: Some(socket.id),
         device: Device::of(socket)?,
         op,
         by,
@@ -399,6 +417,7 @@ fn at_once(
         errno,
         evidence: Evidence::default(),
         entry: None,
+        holder: None,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{
-    Core, Question,
+    Core, EntryQuestion, Question,
     cause::Cause,
     finding::{Finding, Hang, Phase, Summary},
     operation::{Op, Outcome},
@@ -25,7 +25,7 @@ struct Story {
     now: Nanos,
     core: Core,
     findings: Vec<Finding>,
-    questions: Vec<Question>,
+    questions: Vec<EntryQuestion>,
 }
 
 impl Story {
@@ -47,7 +47,14 @@ impl Story {
     fn happens(&mut self, what: What) -> &mut Self {
         let step = self.core.on(&Event { at: self.now, what });
         self.findings.extend(step.findings);
-        self.questions.extend(step.questions);
+        self.questions.extend(
+            step.questions
+                .into_iter()
+                .filter_map(|question| match question {
+                    Question::Entry(question) => Some(question),
+                    Question::Goroutines => None,
+                }),
+        );
         self
     }
 

@@ -1,9 +1,9 @@
 //! A file of lines, each written whole or not at all.
 
 use std::{
-    fs::{File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Seek, SeekFrom, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -46,6 +46,18 @@ impl LineFile {
                 len: None,
             },
         })
+    }
+
+    /// Whether this path leads to the same file: two writers, or a reader and a writer, would destroy
+    /// each other's work.
+    pub fn is_same(&self, path: &Path) -> bool {
+        let Out::File { file, .. } = &self.out else {
+            return false;
+        };
+        let (Ok(own), Ok(other)) = (file.metadata(), fs::metadata(path)) else {
+            return false;
+        };
+        own.is_file() && (own.dev(), own.ino()) == (other.dev(), other.ino())
     }
 
     /// Its name for people.
@@ -98,8 +110,6 @@ fn cut(file: &mut File, len: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
@@ -116,6 +126,16 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).expect("read"), "new\n");
         let mode = fs::metadata(&path).expect("metadata").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn knows_itself_by_another_name() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (path, link) = (dir.path().join("a"), dir.path().join("b"));
+        let file = LineFile::create(&path).expect("opened");
+        std::os::unix::fs::symlink(&path, &link).expect("linked");
+        assert!(file.is_same(&link));
+        assert!(!file.is_same(dir.path()));
     }
 
     #[test]

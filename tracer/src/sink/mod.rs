@@ -117,11 +117,12 @@ impl<T: Send + Sync + 'static> Worker<T> {
 fn work<T>(mut sink: impl Sink<T>, items: &Receiver<Arc<T>>) -> Result<(), Failure> {
     let mut waiting: Vec<Arc<T>> = Vec::new();
     let mut told = false;
+    let mut lost = 0;
     loop {
         match items.recv_timeout(RETRY) {
             Ok(item) => waiting.push(item),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return last_try(&mut sink, &waiting),
+            Err(RecvTimeoutError::Disconnected) => return last_try(&mut sink, waiting, lost),
         }
         match flush(&mut sink, &mut waiting) {
             Ok(()) => told = false,
@@ -134,6 +135,7 @@ fn work<T>(mut sink: impl Sink<T>, items: &Receiver<Arc<T>>) -> Result<(), Failu
                     );
                 }
                 told = true;
+                lost += waiting.len().saturating_sub(QUEUE) as u64;
                 waiting.truncate(QUEUE);
             }
         }
@@ -151,13 +153,19 @@ fn flush<T>(sink: &mut impl Sink<T>, waiting: &mut Vec<Arc<T>>) -> io::Result<()
     result
 }
 
-fn last_try<T>(sink: &mut impl Sink<T>, waiting: &[Arc<T>]) -> Result<(), Failure> {
-    let mut waiting = waiting.to_vec();
-    match flush(sink, &mut waiting) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure {
-            error,
-            unwritten: waiting.len() as u64,
-        }),
-        _ => Ok(()),
-    }
+fn last_try<T>(
+    sink: &mut impl Sink<T>,
+    mut waiting: Vec<Arc<T>>,
+    lost: u64,
+) -> Result<(), Failure> {
+    let error = match flush(sink, &mut waiting) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        Err(error) => error,
+        Ok(()) if lost == 0 => return Ok(()),
+        Ok(()) => io::Error::other("there was no space for too long"),
+    };
+    Err(Failure {
+        error,
+        unwritten: lost + waiting.len() as u64,
+    })
 }

@@ -11,7 +11,7 @@ use crate::{
     core::{
         explain,
         finding::{Finding, Hang, Incident, Phase, Refusal, RequestInfo, Stall, Summary},
-        operation::Outcome,
+        operation::{Op, Outcome},
         seconds,
     },
     event::{Device, Nanos, Session},
@@ -238,6 +238,8 @@ fn chain(stalls: &[Stall]) -> String {
 fn link(stall: &Stall) -> String {
     let outcome = match stall.outcome {
         Some(Outcome::Timeout) => String::new(),
+        // A lock is always got in the end.
+        Some(Outcome::Ok) if stall.op == Op::Lock => String::new(),
         Some(other) => format!(" {}", other.name()),
         None => " and on".to_owned(),
     };

@@ -3,6 +3,7 @@
 pub mod find;
 pub mod go;
 pub mod sockets;
+pub mod stacks;
 
 use std::{fs::File, path::PathBuf};
 

@@ -18,13 +18,15 @@ use tokio::{
 
 use super::{super::outputs::Outputs, clock};
 use crate::{
+    audit::entry::EntryHead,
     audit::file::{Query, find_entry as find_in_files},
-    core::{Core, Question},
+    core::{Core, EntryQuestion, Question, parked::Parked},
     decode::Kernel,
     event::{Event, Session, What},
     probe::attach::Attached,
     sink::Worker,
     source::{readable::readable, ringbuf::Events},
+    target::stacks::Stacks,
 };
 
 /// How often routine records are fetched; stalls wake the agent at once. The ring buffer holds
@@ -40,7 +42,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Answers that may wait to be taken.
 const ANSWERS: usize = 64;
 
-type Answer = (u64, Option<crate::audit::entry::EntryHead>);
+/// An answer to a question of the core.
+type Answer = What;
 
 /// A trace under way.
 pub(super) struct Live {
@@ -49,6 +52,8 @@ pub(super) struct Live {
     pub(super) recording: Option<Worker<Event>>,
     pub(super) attached: Attached,
     pub(super) pid: i32,
+    /// Where goroutines wait, if the server's executable lets that be told.
+    pub(super) stacks: Option<Arc<Stacks>>,
     pub(super) limit: Option<Duration>,
     pub(super) quiet: bool,
 }
@@ -108,7 +113,7 @@ impl Live {
                 () = flush(&mut kernel_log) => continue,
                 Some(answer) = answered.recv() => {
                     *open -= 1;
-                    *open += self.answer(answer, answers);
+                    *open += self.feed(now(answer), answers);
                 }
             }
             *open += self.fetch(events, answers)?;
@@ -150,17 +155,21 @@ impl Live {
         open
     }
 
-    fn answer(&mut self, (question, entry): Answer, answers: &mpsc::Sender<Answer>) -> usize {
-        self.feed(now(What::EntryFound { question, entry }), answers)
-    }
-
-    /// Reads the audit files on a thread of its own: they may be large, or on a disk that hangs.
+    /// Answers on a thread of its own: audit files may be large, or on a disk that hangs.
     fn look_up(&self, question: Question, answers: mpsc::Sender<Answer>) {
-        let pid = self.pid;
+        let (pid, stacks) = (self.pid, self.stacks.clone());
         task::spawn_blocking(move || {
-            let entry = find_entry(pid, &question);
+            let answer = match question {
+                Question::Entry(question) => What::EntryFound {
+                    question: question.id,
+                    entry: find_entry(pid, &question),
+                },
+                Question::Goroutines => What::Parked {
+                    goroutines: parked(stacks.as_deref()),
+                },
+            };
             // Nobody listens any more once the trace has ended.
-            let _ = answers.blocking_send((question.id, entry));
+            let _ = answers.blocking_send(answer);
         });
     }
 
@@ -176,7 +185,7 @@ impl Live {
                 return;
             };
             open -= 1;
-            open += self.answer(answer, answers);
+            open += self.feed(now(answer), answers);
         }
     }
 
@@ -196,7 +205,15 @@ fn now(what: What) -> Event {
     }
 }
 
-fn find_entry(pid: i32, question: &Question) -> Option<crate::audit::entry::EntryHead> {
+fn parked(stacks: Option<&Stacks>) -> Vec<Parked> {
+    let parked = stacks.map(Stacks::parked).transpose();
+    parked.ok().flatten().unwrap_or_else(|| {
+        debug!("the server's goroutines could not be read this time");
+        Vec::new()
+    })
+}
+
+fn find_entry(pid: i32, question: &EntryQuestion) -> Option<EntryHead> {
     let query = Query {
         client_port: question.client_port,
         not_before: Timestamp::from_nanosecond(question.not_before.into()).ok()?,

@@ -61,7 +61,7 @@ impl Connection {
                 silent_since: waiting.silent_since,
                 ..self.marks.evidence(waiting.start)
             },
-            socket,
+            socket: Some(socket),
             device: waiting.device,
             op: waiting.op,
             by: waiting.by,
@@ -70,12 +70,18 @@ impl Connection {
             outcome: end.outcome,
             errno: end.errno,
             entry: waiting.entry,
+            holder: None,
         })
     }
 
     pub(super) fn loss(&self) -> Option<Loss> {
         let (at, tcp) = self.gone.as_ref()?;
         self.ledger.gone(*at, self.device.as_ref()?, tcp.as_ref())
+    }
+
+    /// Whether the server has not closed it, nor its peer.
+    pub(super) fn is_open(&self) -> bool {
+        self.gone.is_none() && !self.ledger.is_closed()
     }
 
     pub(super) fn pending(&self, at: Nanos) -> Option<Loss> {

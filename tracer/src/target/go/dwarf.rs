@@ -21,12 +21,34 @@ type Slice<'a> = EndianSlice<'a, LittleEndian>;
 /// `None` where the executable was stripped of it; an error where it is there but says nothing of
 /// `runtime.g`.
 pub fn layout<'a, R: ReadRef<'a>>(file: &object::File<'a, R>) -> Result<Option<GoLayout>> {
+    let Some(offsets) = fields(file, "runtime.g", &["goid", "parentGoid"])? else {
+        return Ok(None);
+    };
+    let goid = offsets[0].context("its runtime.g has no goid")?;
+    Ok(Some(GoLayout {
+        goid,
+        parent_goid: offsets[1],
+    }))
+}
+
+/// Offsets of members of a structure of package `runtime`, in the order asked for; `None` where the
+/// executable was stripped, an error where it does not describe the structure.
+pub fn fields<'a, R: ReadRef<'a>>(
+    file: &object::File<'a, R>,
+    structure: &str,
+    members: &[&str],
+) -> Result<Option<Vec<Option<u32>>>> {
     let Some(info) = section(file, ".debug_info")? else {
         return Ok(None);
     };
     let abbrev = section(file, ".debug_abbrev")?.context("it lacks .debug_abbrev")?;
-    let found = in_units(&info, &abbrev).context("its .debug_info is damaged")?;
-    found.context("it does not describe runtime.g").map(Some)
+    let wanted = Wanted { structure, members };
+    let found = wanted
+        .in_units(&info, &abbrev)
+        .context("its .debug_info is damaged")?;
+    found
+        .with_context(|| format!("it does not describe {structure}"))
+        .map(Some)
 }
 
 fn section<'a, R: ReadRef<'a>>(
@@ -45,50 +67,62 @@ fn section<'a, R: ReadRef<'a>>(
     data.decompress().with_context(read).map(Some)
 }
 
-fn in_units(info: &[u8], abbrev: &[u8]) -> gimli::Result<Option<GoLayout>> {
-    let abbrev = DebugAbbrev::new(abbrev, LittleEndian);
-    let mut units = DebugInfo::new(info, LittleEndian).units();
-    while let Some(unit) = units.next()? {
-        let abbreviations = unit.abbreviations(&abbrev)?;
-        let mut entries = unit.entries_raw(&abbreviations, None)?;
-        // Assembly files make further units of the same name, without types.
-        if Entry::read(&mut entries)?.is_some_and(|root| root.is(b"runtime"))
-            && let Some(layout) = in_unit(&mut entries)?
-        {
-            return Ok(Some(layout));
-        }
-    }
-    Ok(None)
+/// What is looked for.
+struct Wanted<'a> {
+    structure: &'a str,
+    members: &'a [&'a str],
 }
 
-fn in_unit(entries: &mut EntriesRaw<'_, Slice<'_>>) -> gimli::Result<Option<GoLayout>> {
-    while !entries.is_empty() {
-        let depth = entries.next_depth();
-        let entry = Entry::read(entries)?;
-        if entry.is_some_and(|e| e.tag == gimli::DW_TAG_structure_type && e.is(b"runtime.g")) {
-            return members(entries, depth);
-        }
-    }
-    Ok(None)
-}
+type Offsets = Option<Vec<Option<u32>>>;
 
-/// Of the structure at this depth, whose first member comes next.
-fn members(
-    entries: &mut EntriesRaw<'_, Slice<'_>>,
-    depth: isize,
-) -> gimli::Result<Option<GoLayout>> {
-    let (mut goid, mut parent_goid) = (None, None);
-    while !entries.is_empty() && entries.next_depth() > depth {
-        let Some(member) = Entry::read(entries)? else {
-            continue;
-        };
-        if member.is(b"goid") {
-            goid = member.location;
-        } else if member.is(b"parentGoid") {
-            parent_goid = member.location;
+impl Wanted<'_> {
+    fn in_units(&self, info: &[u8], abbrev: &[u8]) -> gimli::Result<Offsets> {
+        let abbrev = DebugAbbrev::new(abbrev, LittleEndian);
+        let mut units = DebugInfo::new(info, LittleEndian).units();
+        while let Some(unit) = units.next()? {
+            let abbreviations = unit.abbreviations(&abbrev)?;
+            let mut entries = unit.entries_raw(&abbreviations, None)?;
+            // Assembly files make further units of the same name, without types.
+            if Entry::read(&mut entries)?.is_some_and(|root| root.is("runtime"))
+                && let Some(offsets) = self.in_unit(&mut entries)?
+            {
+                return Ok(Some(offsets));
+            }
         }
+        Ok(None)
     }
-    Ok(goid.map(|goid| GoLayout { goid, parent_goid }))
+
+    fn in_unit(&self, entries: &mut EntriesRaw<'_, Slice<'_>>) -> gimli::Result<Offsets> {
+        while !entries.is_empty() {
+            let depth = entries.next_depth();
+            let entry = Entry::read(entries)?;
+            let is_meant =
+                |e: Entry<'_>| e.tag == gimli::DW_TAG_structure_type && e.is(self.structure);
+            if entry.is_some_and(is_meant) {
+                return self.offsets(entries, depth).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Of the structure at this depth, whose first member comes next.
+    fn offsets(
+        &self,
+        entries: &mut EntriesRaw<'_, Slice<'_>>,
+        depth: isize,
+    ) -> gimli::Result<Vec<Option<u32>>> {
+        let mut offsets = vec![None; self.members.len()];
+        while !entries.is_empty() && entries.next_depth() > depth {
+            let Some(member) = Entry::read(entries)? else {
+                continue;
+            };
+            let index = self.members.iter().position(|name| member.is(name));
+            if let Some(index) = index {
+                offsets[index] = member.location;
+            }
+        }
+        Ok(offsets)
+    }
 }
 
 /// What is needed of a debugging information entry.
@@ -123,8 +157,8 @@ impl<'a> Entry<'a> {
         Ok(Some(entry))
     }
 
-    fn is(&self, name: &[u8]) -> bool {
-        self.name.is_some_and(|own| own.slice() == name)
+    fn is(&self, name: &str) -> bool {
+        self.name.is_some_and(|own| own.slice() == name.as_bytes())
     }
 }
 
