@@ -180,7 +180,7 @@ fn a_name_that_does_not_resolve_is_the_resolvers_fault() -> Result<()> {
     client.get(BIG_REQUEST)?;
     std::fs::write(server.hosts_file(), "127.0.0.1 localhost\n")?;
     // Go looks at the file again when it is 5 s older: until then, dials go on working.
-    let hung = wait::until("a request to hang", Duration::from_mins(1), || {
+    let waited = wait::until("a request to hang", Duration::from_mins(1), || {
         log.reset_connections();
         let request = client.get(BIG_REQUEST)?;
         Ok((request.duration > Duration::from_millis(1500)).then_some(request))
@@ -188,10 +188,10 @@ fn a_name_that_does_not_resolve_is_the_resolvers_fault() -> Result<()> {
     let trace = tracer.stop()?;
     let hang = *trace.hangs().last().context("no hang")?;
     assert_eq!(hang["cause"], "resolver", "{hang}");
-    assert_eq!(hang["request"]["client_port"], hung.local_port, "{hang}");
+    assert_eq!(hang["request"]["client_port"], waited.local_port, "{hang}");
     let ours = nanoseconds(&hang["duration_ns"]);
     assert!(
-        ours <= hung.duration && hung.duration - ours < SHORT_TIMEOUT,
+        ours <= waited.duration && waited.duration.abs_diff(ours) < SHORT_TIMEOUT,
         "{hang}"
     );
     let stalls = hang["stalls"].as_array().context("no stalls")?;
