@@ -278,7 +278,8 @@ impl Sockets {
 
     /// Keeps the books of an audit socket: one to which entries are written.
     fn note(&mut self, sent: &Sent<'_>) -> Option<Change> {
-        let tcp = sent.tcp?;
+        // A failed send is the last of its socket: nothing more is to be kept of it.
+        let tcp = sent.tcp.filter(|_| !sent.is_last())?;
         let device = Device::of(sent.socket)?;
         let connection = match sent.entry {
             Some(_) => self.connection(sent.socket),

@@ -7,6 +7,7 @@ use super::{
     cause::Cause,
     finding::{Finding, Hang, Phase, Summary},
     operation::{Op, Outcome},
+    parked::{Parked, Place},
     request::Tie,
 };
 use crate::{
@@ -533,4 +534,64 @@ fn a_tls_handshake_begins_no_request() {
     });
     story.answered(20);
     assert_eq!(story.summary().requests, 0);
+}
+
+/// Found in a live run: the send that meets a RST comes after the connection was settled.
+#[test]
+fn a_send_to_a_dead_connection_does_not_bring_it_back() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.state(log_socket(1), 99, TcpState::Established, TcpState::Close);
+    story.happens(What::Tick).requested(20);
+    story.sends(
+        log_socket(1),
+        20,
+        (-104, 900),
+        Some(entry(EntryKind::Request)),
+    );
+    for _ in 0..8 {
+        story.after(S / 2).happens(What::Tick);
+        story.happens(What::Parked {
+            goroutines: vec![Parked {
+                goid: 20,
+                place: Place::Resolve,
+            }],
+        });
+    }
+    story.answered(20);
+    assert_eq!(story.hangs()[0].cause(), Cause::Resolver);
+}
+
+#[test]
+fn a_request_that_waits_for_the_lock_is_queued_behind_the_stall() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).connects(2, 20).requested(21);
+    for _ in 0..3 {
+        story.after(S / 2).happens(What::Parked {
+            goroutines: vec![Parked {
+                goid: 21,
+                place: Place::Lock,
+            }],
+        });
+    }
+    story.after(S / 2).gives_up_connecting(2, 20);
+    story.logs(3, 21, EntryKind::Response).answered(21);
+    let hang = story.hangs()[0];
+    assert_eq!(chain(hang), "lock 2.0 | ");
+    assert_eq!(hang.request.tie, Some(Tie::Queued));
+    assert_eq!(hang.cause(), Cause::SynUnanswered);
+}
+
+#[test]
+fn a_request_that_is_silent_for_another_reason_is_not_queued() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).connects(2, 20).requested(21);
+    story.after(2 * S).happens(What::Parked {
+        goroutines: Vec::new(),
+    });
+    story.gives_up_connecting(2, 20);
+    story.logs(3, 21, EntryKind::Response).answered(21);
+    assert!(story.hangs().is_empty());
 }

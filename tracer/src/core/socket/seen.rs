@@ -5,6 +5,8 @@ use crate::{
     event::{Actor, Event, Nanos, Socket, Tcp, TcpState, What},
 };
 
+const EAGAIN: i32 = 11;
+
 /// A send that returned.
 pub(super) struct Sent<'a> {
     pub(super) at: Nanos,
@@ -55,6 +57,11 @@ impl<'a> Sent<'a> {
     pub(super) fn failure(&self) -> Option<i32> {
         let errno = self.result.checked_neg()?;
         i32::try_from(errno).ok().filter(|errno| *errno > 0)
+    }
+
+    /// Whether it failed for good.
+    pub(super) fn is_last(&self) -> bool {
+        self.failure().is_some_and(|errno| errno != EAGAIN)
     }
 
     pub(super) fn is_whole(&self) -> bool {
