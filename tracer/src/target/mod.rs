@@ -2,6 +2,7 @@
 
 pub mod find;
 pub mod go;
+pub mod goroutines;
 pub mod sockets;
 pub mod stacks;
 

@@ -2,10 +2,10 @@
 //!
 //! The Go linker collects the types of the whole program in a unit of package `runtime`, and writes
 //! names inline (`cmd/link/internal/ld/dwarf.go`: `runtimeCU`, `DW_FORM_string`). So only the units
-//! of that name are read, entry by entry and no further than `runtime.g`, and of the sections only
+//! of that name are read, entry by entry and no further than needed, and of the sections only
 //! `.debug_info` and `.debug_abbrev`: a real server has 46 MB of the first alone.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use anyhow::{Context, Result, ensure};
 use gimli::{AttributeValue, DebugAbbrev, DebugInfo, DwTag, EndianSlice, EntriesRaw, LittleEndian};
@@ -18,37 +18,33 @@ const MAX_SECTION: u64 = 1 << 30;
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
+/// Of each structure, the members' names and offsets, bytes.
+pub type Structures = HashMap<String, HashMap<String, u32>>;
+
 /// `None` where the executable was stripped of it; an error where it is there but says nothing of
 /// `runtime.g`.
 pub fn layout<'a, R: ReadRef<'a>>(file: &object::File<'a, R>) -> Result<Option<GoLayout>> {
-    let Some(offsets) = fields(file, "runtime.g", &["goid", "parentGoid"])? else {
+    let Some(found) = structures(file, &["runtime.g"])? else {
         return Ok(None);
     };
-    let goid = offsets[0].context("its runtime.g has no goid")?;
-    Ok(Some(GoLayout {
-        goid,
-        parent_goid: offsets[1],
-    }))
+    let of = |member| found.get("runtime.g")?.get(member).copied();
+    let goid = of("goid").context("it does not describe runtime.g")?;
+    let parent_goid = of("parentGoid");
+    Ok(Some(GoLayout { goid, parent_goid }))
 }
 
-/// Offsets of members of a structure of package `runtime`, in the order asked for; `None` where the
-/// executable was stripped, an error where it does not describe the structure.
-pub fn fields<'a, R: ReadRef<'a>>(
+/// The members of these structures, as far as they are described; `None` where the executable was
+/// stripped.
+pub fn structures<'a, R: ReadRef<'a>>(
     file: &object::File<'a, R>,
-    structure: &str,
-    members: &[&str],
-) -> Result<Option<Vec<Option<u32>>>> {
+    names: &[&str],
+) -> Result<Option<Structures>> {
     let Some(info) = section(file, ".debug_info")? else {
         return Ok(None);
     };
     let abbrev = section(file, ".debug_abbrev")?.context("it lacks .debug_abbrev")?;
-    let wanted = Wanted { structure, members };
-    let found = wanted
-        .in_units(&info, &abbrev)
-        .context("its .debug_info is damaged")?;
-    found
-        .with_context(|| format!("it does not describe {structure}"))
-        .map(Some)
+    let found = in_units(&info, &abbrev, names).context("its .debug_info is damaged")?;
+    Ok(Some(found))
 }
 
 fn section<'a, R: ReadRef<'a>>(
@@ -67,62 +63,54 @@ fn section<'a, R: ReadRef<'a>>(
     data.decompress().with_context(read).map(Some)
 }
 
-/// What is looked for.
-struct Wanted<'a> {
-    structure: &'a str,
-    members: &'a [&'a str],
+fn in_units(info: &[u8], abbrev: &[u8], names: &[&str]) -> gimli::Result<Structures> {
+    let abbrev = DebugAbbrev::new(abbrev, LittleEndian);
+    let mut units = DebugInfo::new(info, LittleEndian).units();
+    let mut found = Structures::new();
+    while let Some(unit) = units.next()? {
+        let abbreviations = unit.abbreviations(&abbrev)?;
+        let mut entries = unit.entries_raw(&abbreviations, None)?;
+        // Assembly files make further units of the same name, without types.
+        if Entry::read(&mut entries)?.is_some_and(|root| root.is(b"runtime")) {
+            in_unit(&mut entries, names, &mut found)?;
+        }
+        if found.len() == names.len() {
+            break;
+        }
+    }
+    Ok(found)
 }
 
-type Offsets = Option<Vec<Option<u32>>>;
-
-impl Wanted<'_> {
-    fn in_units(&self, info: &[u8], abbrev: &[u8]) -> gimli::Result<Offsets> {
-        let abbrev = DebugAbbrev::new(abbrev, LittleEndian);
-        let mut units = DebugInfo::new(info, LittleEndian).units();
-        while let Some(unit) = units.next()? {
-            let abbreviations = unit.abbreviations(&abbrev)?;
-            let mut entries = unit.entries_raw(&abbreviations, None)?;
-            // Assembly files make further units of the same name, without types.
-            if Entry::read(&mut entries)?.is_some_and(|root| root.is("runtime"))
-                && let Some(offsets) = self.in_unit(&mut entries)?
-            {
-                return Ok(Some(offsets));
-            }
+/// Goes no further than the last of them.
+fn in_unit(
+    entries: &mut EntriesRaw<'_, Slice<'_>>,
+    names: &[&str],
+    found: &mut Structures,
+) -> gimli::Result<()> {
+    while !entries.is_empty() && found.len() < names.len() {
+        let depth = entries.next_depth();
+        let entry = Entry::read(entries)?.filter(|e| e.tag == gimli::DW_TAG_structure_type);
+        let name = entry.and_then(|e| names.iter().find(|name| e.is(name.as_bytes())));
+        if let Some(name) = name {
+            found.insert((*name).to_owned(), members(entries, depth)?);
         }
-        Ok(None)
     }
+    Ok(())
+}
 
-    fn in_unit(&self, entries: &mut EntriesRaw<'_, Slice<'_>>) -> gimli::Result<Offsets> {
-        while !entries.is_empty() {
-            let depth = entries.next_depth();
-            let entry = Entry::read(entries)?;
-            let is_meant =
-                |e: Entry<'_>| e.tag == gimli::DW_TAG_structure_type && e.is(self.structure);
-            if entry.is_some_and(is_meant) {
-                return self.offsets(entries, depth).map(Some);
-            }
+/// Of the structure at this depth, whose first member comes next.
+fn members(
+    entries: &mut EntriesRaw<'_, Slice<'_>>,
+    depth: isize,
+) -> gimli::Result<HashMap<String, u32>> {
+    let mut members = HashMap::new();
+    while !entries.is_empty() && entries.next_depth() > depth {
+        let member = Entry::read(entries)?;
+        if let Some((name, at)) = member.and_then(|m| m.name.zip(m.location)) {
+            members.insert(name.to_string_lossy().into_owned(), at);
         }
-        Ok(None)
     }
-
-    /// Of the structure at this depth, whose first member comes next.
-    fn offsets(
-        &self,
-        entries: &mut EntriesRaw<'_, Slice<'_>>,
-        depth: isize,
-    ) -> gimli::Result<Vec<Option<u32>>> {
-        let mut offsets = vec![None; self.members.len()];
-        while !entries.is_empty() && entries.next_depth() > depth {
-            let Some(member) = Entry::read(entries)? else {
-                continue;
-            };
-            let index = self.members.iter().position(|name| member.is(name));
-            if let Some(index) = index {
-                offsets[index] = member.location;
-            }
-        }
-        Ok(offsets)
-    }
+    Ok(members)
 }
 
 /// What is needed of a debugging information entry.
@@ -157,8 +145,8 @@ impl<'a> Entry<'a> {
         Ok(Some(entry))
     }
 
-    fn is(&self, name: &str) -> bool {
-        self.name.is_some_and(|own| own.slice() == name.as_bytes())
+    fn is(&self, name: &[u8]) -> bool {
+        self.name.is_some_and(|own| own.slice() == name)
     }
 }
 

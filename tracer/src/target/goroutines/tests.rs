@@ -1,0 +1,301 @@
+//! The reading, on made-up memory.
+
+use std::{cell::Cell, collections::HashMap};
+
+use proptest::prelude::*;
+
+use super::{
+    functions::{Entry, Function},
+    *,
+};
+use crate::target::go::dwarf::Structures;
+
+const LIST: u64 = 0x10_0000;
+const POINTERS: u64 = 0x20_0000;
+const GOROUTINES: u64 = 0x30_0000;
+const STACKS: u64 = 0x40_0000;
+const DEVICE: u64 = 0x50_0000;
+
+/// Return addresses into functions.
+const PARK: u64 = 0x104;
+const LOCK: u64 = 0x204;
+const REQUEST: u64 = 0x304;
+const RECONNECT: u64 = 0x404;
+const CONNECT: u64 = 0x504;
+const SINK: u64 = 0x604;
+const HANDLER: u64 = 0x704;
+
+/// Words by address; and one that changes when it is read for the second time.
+#[derive(Default)]
+struct Made {
+    words: HashMap<u64, u64>,
+    len: u64,
+    changing: Option<(u64, Cell<u64>)>,
+}
+
+impl Memory for Made {
+    fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()> {
+        for (i, byte) in into.iter_mut().enumerate() {
+            let at = address.wrapping_add(i as u64);
+            let word = self.words.get(&(at & !7));
+            *byte = word.ok_or(io::ErrorKind::InvalidData)?.to_le_bytes()[at as usize % 8];
+            if let Some((_, read)) = self.changing.as_ref().filter(|(which, _)| *which == at) {
+                *byte = byte.wrapping_add(read.replace(read.get() + 1) as u8);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Made {
+    /// With a goroutine that waits, called by these, innermost first.
+    fn goroutine(mut self, goid: u64, parent: u64, calls: &[u64]) -> Self {
+        let (address, stack) = (GOROUTINES + 0x200 * self.len, STACKS + 0x1000 * self.len);
+        self.words.insert(POINTERS + 8 * self.len, address);
+        self.len += 1;
+        self.fill(address, 0x200);
+        self.fill(stack, 0x1000);
+        self.words.extend([(LIST, POINTERS), (LIST + 8, self.len)]);
+        let members = [
+            (0, stack),
+            (8, stack + 0x1000),
+            (56, stack),
+            (64, PARK),
+            (96, stack),
+        ];
+        let own = [(144, 4), (152, goid), (280, parent)];
+        let members = members.into_iter().chain(own);
+        self.words
+            .extend(members.map(|(at, word)| (address + at, word)));
+        for (i, call) in calls.iter().enumerate() {
+            let record = stack + 0x40 * i as u64;
+            self.words
+                .extend([(record, record + 0x40), (record + 8, *call)]);
+        }
+        self
+    }
+
+    fn fill(&mut self, address: u64, size: u64) {
+        let words = (address..address + size).step_by(8);
+        self.words.extend(words.map(|at| (at, 0)));
+    }
+
+    /// With this word in the goroutine that was added last.
+    fn member(mut self, at: u64, word: u64) -> Self {
+        self.words
+            .insert(GOROUTINES + 0x200 * (self.len - 1) + at, word);
+        self
+    }
+
+    /// With a device as the receiver of the outermost call of so many.
+    fn device(mut self, calls: u64, network: &str, address: &str) -> Self {
+        let stack = STACKS + 0x1000 * (self.len - 1);
+        self.words.insert(stack + 0x40 * calls + 16, DEVICE);
+        for (at, text) in [(0x20, network), (0x10, address)] {
+            let bytes = DEVICE + 0x100 * at;
+            self.words
+                .extend([(DEVICE + at, bytes), (DEVICE + at + 8, text.len() as u64)]);
+            for (i, chunk) in text.as_bytes().chunks(8).enumerate() {
+                let mut word = [0; 8];
+                word[..chunk.len()].copy_from_slice(chunk);
+                self.words
+                    .insert(bytes + 8 * i as u64, u64::from_le_bytes(word));
+            }
+        }
+        self
+    }
+
+    fn waiting(&self) -> Vec<Waiting> {
+        reader().waiting(self).expect("a list")
+    }
+}
+
+fn reader() -> GoroutineReader {
+    let backend = DeviceCode::Backend;
+    let roles = [
+        (LOCK, Function::Lock),
+        (REQUEST, Function::Entry(backend, Entry::Request)),
+        (RECONNECT, Function::Inner(backend)),
+        (CONNECT, Function::Connect),
+        (SINK, Function::Entry(DeviceCode::Sink, Entry::Other)),
+    ];
+    let functions = roles.map(|(pc, role)| (pc - 4..pc + 4, role)).to_vec();
+    let device = device::Layout {
+        network: 0x20,
+        address: 0x10,
+    };
+    GoroutineReader {
+        list: LIST,
+        layout: Layout::new(&structures()).expect("described"),
+        functions: Functions::new(functions),
+        devices: Devices::with(vec![(backend, device)]),
+    }
+}
+
+/// Those of Go 1.27.
+fn structures() -> Structures {
+    let g = [
+        ("goid", 152),
+        ("parentGoid", 280),
+        ("atomicstatus", 144),
+        ("stack", 0),
+        ("sched", 56),
+    ];
+    let gobuf = [("sp", 0), ("pc", 8), ("bp", 40)];
+    let stack = [("lo", 0), ("hi", 8)];
+    let all = [
+        ("runtime.g", &g[..]),
+        ("runtime.gobuf", &gobuf),
+        ("runtime.stack", &stack),
+    ];
+    let named = |members: &[(&str, u32)]| {
+        members
+            .iter()
+            .map(|(name, at)| ((*name).to_owned(), *at))
+            .collect()
+    };
+    all.map(|(name, members)| (name.to_owned(), named(members)))
+        .into()
+}
+
+fn places(made: &Made) -> Vec<(u64, Place)> {
+    made.waiting()
+        .iter()
+        .map(|waiting| (waiting.goid, waiting.at))
+        .collect()
+}
+
+#[test]
+fn one_connects_and_the_others_queue() {
+    let made = Made::default()
+        .goroutine(31, 1, &[LOCK, REQUEST, HANDLER])
+        .goroutine(7, 1, &[HANDLER])
+        .goroutine(30, 1, &[CONNECT, RECONNECT, REQUEST, HANDLER]);
+    assert_eq!(places(&made), [(30, Place::Connect), (31, Place::Lock)]);
+    let first = &made.waiting()[0];
+    assert_eq!((first.parent, first.request), (Some(1), Some(30)));
+    assert_eq!((first.phase, &first.device), (Some(Phase::Request), &None));
+}
+
+#[test]
+fn a_sinks_request_is_two_generations_up() {
+    let made = Made::default()
+        .goroutine(50, 49, &[LOCK, SINK])
+        .goroutine(49, 48, &[HANDLER]);
+    let [sink] = &made.waiting()[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (sink.at, sink.code, sink.request),
+        (Place::Lock, DeviceCode::Sink, Some(48))
+    );
+    // Unless the one between is gone.
+    let orphan = made.member(144, 6);
+    assert_eq!(orphan.waiting()[0].request, None);
+}
+
+#[test]
+fn the_garbage_collector_is_no_hindrance() {
+    let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST]);
+    assert_eq!(places(&made.member(144, 0x1004)), [(5, Place::Lock)]);
+}
+
+#[test]
+fn who_does_not_wait_is_not_looked_at() {
+    for status in [1, 2, 3, 6, 9] {
+        let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST]);
+        assert_eq!(places(&made.member(144, status)), [], "{status}");
+    }
+}
+
+#[test]
+fn says_which_device_if_it_is_certain() {
+    let with = |network, address| {
+        let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST]);
+        made.device(2, network, address).waiting().remove(0).device
+    };
+    let device = with("tcp", "log.lab:1515").expect("certain");
+    assert_eq!(
+        (&*device.network, &*device.address),
+        ("tcp", "log.lab:1515")
+    );
+    assert!(with("unix", "/run/log.sock").is_some());
+    for (network, address) in [
+        ("http", "log:1"),
+        ("tcp", ""),
+        ("tcp", "log"),
+        ("tcp", "a\n:1"),
+    ] {
+        assert_eq!(with(network, address), None, "{network} {address}");
+    }
+}
+
+#[test]
+fn unreadable_goroutines_and_stacks_are_left_out() {
+    let made = Made::default()
+        .goroutine(5, 1, &[LOCK, REQUEST])
+        .member(56, 0)
+        .goroutine(6, 1, &[LOCK, REQUEST])
+        .member(8, u64::MAX)
+        .goroutine(7, 1, &[LOCK, REQUEST])
+        .goroutine(8, 1, &[LOCK, REQUEST]);
+    let mut made = made;
+    made.words.remove(&(GOROUTINES + 0x200 * 3));
+    made.words.insert(POINTERS + 8, 0xdead_0000);
+    assert_eq!(places(&made), [(7, Place::Lock)]);
+}
+
+#[test]
+fn who_moved_on_meanwhile_is_left_out() {
+    let mut made = Made::default().goroutine(5, 1, &[LOCK, REQUEST]);
+    made.changing = Some((GOROUTINES + 64, Cell::new(0)));
+    assert_eq!(places(&made), []);
+}
+
+#[test]
+fn a_server_that_is_gone_is_an_error() {
+    assert!(reader().waiting(&Made::default()).is_err());
+}
+
+/// The same few words everywhere.
+struct Arena(Vec<u64>);
+
+impl Memory for Arena {
+    fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()> {
+        if address >> 62 == 3 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        for (i, byte) in into.iter_mut().enumerate() {
+            let at = address.wrapping_add(i as u64) as usize % (8 * self.0.len());
+            *byte = self.0[at / 8].to_le_bytes()[at % 8];
+        }
+        Ok(())
+    }
+}
+
+fn anything() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        0..8_u64,
+        0..0x800_u64,
+        STACKS..STACKS + 0x2000,
+        any::<u64>(),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_memory_is_survived(words in prop::collection::vec(anything(), 1..200)) {
+        let _ = reader().waiting(&Arena(words));
+    }
+
+    #[test]
+    fn any_damage_is_survived(at in 0..0x2000_u64, word in anything(), which in 0..4_usize) {
+        let mut made = Made::default()
+            .goroutine(30, 1, &[CONNECT, RECONNECT, REQUEST, HANDLER])
+            .goroutine(31, 1, &[LOCK, REQUEST, HANDLER])
+            .device(2, "tcp", "10.0.0.2:1515");
+        let base = [LIST, GOROUTINES, STACKS, DEVICE][which];
+        made.words.insert(base + at % 0x400 / 8 * 8, word);
+        let _ = reader().waiting(&made);
+    }
+}
