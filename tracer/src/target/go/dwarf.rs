@@ -24,17 +24,35 @@ pub type Structures = HashMap<String, HashMap<String, u32>>;
 /// `None` where the executable was stripped of it; an error where it is there but says nothing of
 /// `runtime.g`.
 pub fn layout<'a, R: ReadRef<'a>>(file: &object::File<'a, R>) -> Result<Option<GoLayout>> {
-    let Some(found) = structures(file, &["runtime.g"])? else {
+    let Some(offsets) = fields(file, "runtime.g", &["goid", "parentGoid"])? else {
         return Ok(None);
     };
-    let of = |member| found.get("runtime.g")?.get(member).copied();
-    let goid = of("goid").context("it does not describe runtime.g")?;
-    let parent_goid = of("parentGoid");
-    Ok(Some(GoLayout { goid, parent_goid }))
+    let goid = offsets[0].context("its runtime.g has no goid")?;
+    Ok(Some(GoLayout {
+        goid,
+        parent_goid: offsets[1],
+    }))
 }
 
-/// The members of these structures, as far as they are described; `None` where the executable was
-/// stripped.
+/// Offsets of members of a structure of package `runtime`, in the order asked for; `None` where the
+/// executable was stripped, an error where it does not describe the structure.
+pub fn fields<'a, R: ReadRef<'a>>(
+    file: &object::File<'a, R>,
+    structure: &str,
+    members: &[&str],
+) -> Result<Option<Vec<Option<u32>>>> {
+    let Some(found) = structures(file, &[structure])? else {
+        return Ok(None);
+    };
+    let found = found
+        .get(structure)
+        .with_context(|| format!("it does not describe {structure}"))?;
+    let offsets = members.iter().map(|member| found.get(*member).copied());
+    Ok(Some(offsets.collect()))
+}
+
+/// The members of these structures, of any package, as far as they are described, found in one go;
+/// `None` where the executable was stripped.
 pub fn structures<'a, R: ReadRef<'a>>(
     file: &object::File<'a, R>,
     names: &[&str],
@@ -71,7 +89,7 @@ fn in_units(info: &[u8], abbrev: &[u8], names: &[&str]) -> gimli::Result<Structu
         let abbreviations = unit.abbreviations(&abbrev)?;
         let mut entries = unit.entries_raw(&abbreviations, None)?;
         // Assembly files make further units of the same name, without types.
-        if Entry::read(&mut entries)?.is_some_and(|root| root.is(b"runtime")) {
+        if Entry::read(&mut entries)?.is_some_and(|root| root.is("runtime")) {
             in_unit(&mut entries, names, &mut found)?;
         }
         if found.len() == names.len() {
@@ -90,7 +108,7 @@ fn in_unit(
     while !entries.is_empty() && found.len() < names.len() {
         let depth = entries.next_depth();
         let entry = Entry::read(entries)?.filter(|e| e.tag == gimli::DW_TAG_structure_type);
-        let name = entry.and_then(|e| names.iter().find(|name| e.is(name.as_bytes())));
+        let name = entry.and_then(|e| names.iter().find(|name| e.is(name)));
         if let Some(name) = name {
             found.insert((*name).to_owned(), members(entries, depth)?);
         }
@@ -145,8 +163,8 @@ impl<'a> Entry<'a> {
         Ok(Some(entry))
     }
 
-    fn is(&self, name: &[u8]) -> bool {
-        self.name.is_some_and(|own| own.slice() == name)
+    fn is(&self, name: &str) -> bool {
+        self.name.is_some_and(|own| own.slice() == name.as_bytes())
     }
 }
 
