@@ -1,8 +1,9 @@
 //! Which device a goroutine waits in: the receiver of its method.
 //!
 //! Go's compiler keeps a receiver that it needs again where the caller of old would have passed it
-//! (`src/cmd/compile/abi-internal.md`, "spill area"): on amd64 behind the return address. That is no
-//! promise, so it is believed only if both members there are what the device's configuration allows.
+//! (`src/cmd/compile/abi-internal.md`, "spill area"): on amd64 behind the return address, on arm64
+//! above the caller's frame record. That is no promise, so it is believed only if both members there
+//! are what the device's configuration allows.
 
 use std::{collections::BTreeMap, str};
 
@@ -11,7 +12,7 @@ use object::Architecture;
 use super::{functions::DeviceCode, memory::Memory, memory::word, stack::Stack};
 use crate::target::go::dwarf::Structures;
 
-/// From the frame pointer: over the caller's and the return address.
+/// From the frame pointer, on arm64 (read in disassembly, not tried) from the caller's.
 const RECEIVER: u64 = 16;
 /// `net/dial.go`, `Dialer.Dial`: those that audit devices can use.
 const NETWORKS: [&str; 9] = [
@@ -39,7 +40,11 @@ pub struct Configured {
 
 /// Where devices keep their configuration.
 #[derive(Debug, Default)]
-pub(super) struct Devices(Vec<(DeviceCode, Layout)>);
+pub(super) struct Devices {
+    /// Whether receivers are found from the caller's frame pointer.
+    by_caller: bool,
+    layouts: Vec<(DeviceCode, Layout)>,
+}
 
 /// Byte offsets in `socket.Backend` or `event.SocketSink`, which name them alike.
 #[derive(Clone, Copy, Debug)]
@@ -59,21 +64,23 @@ impl Layout {
 }
 
 impl Devices {
-    /// Knows none on other machines: where their receivers are has not been tried.
     pub(super) fn new(
         machine: Architecture,
         structures: &Structures,
         types: &BTreeMap<String, DeviceCode>,
     ) -> Self {
-        let types = types.iter().filter(|_| machine == Architecture::X86_64);
-        let layouts =
-            types.filter_map(|(name, code)| Some((*code, Layout::new(structures, name)?)));
-        Self(layouts.collect())
+        let layouts = types
+            .iter()
+            .filter_map(|(name, code)| Some((*code, Layout::new(structures, name)?)));
+        Self {
+            by_caller: machine == Architecture::Aarch64,
+            layouts: layouts.collect(),
+        }
     }
 
     #[cfg(test)]
-    pub(super) fn with(layouts: Vec<(DeviceCode, Layout)>) -> Self {
-        Self(layouts)
+    pub(super) fn made(by_caller: bool, layouts: Vec<(DeviceCode, Layout)>) -> Self {
+        Self { by_caller, layouts }
     }
 
     /// Of the method whose frame pointer this is.
@@ -84,8 +91,13 @@ impl Devices {
         stack: &Stack,
         frame: u64,
     ) -> Option<Configured> {
-        let receiver = stack.word(frame.checked_add(RECEIVER)?)?;
-        let mut layouts = self.0.iter().filter(|(of, _)| *of == code);
+        let from = if self.by_caller {
+            stack.word(frame)?
+        } else {
+            frame
+        };
+        let receiver = stack.word(from.checked_add(RECEIVER)?)?;
+        let mut layouts = self.layouts.iter().filter(|(of, _)| *of == code);
         layouts.find_map(|(_, layout)| configured(memory, *layout, receiver))
     }
 }

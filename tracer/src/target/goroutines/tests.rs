@@ -15,6 +15,10 @@ const POINTERS: u64 = 0x20_0000;
 const GOROUTINES: u64 = 0x30_0000;
 const STACKS: u64 = 0x40_0000;
 const DEVICE: u64 = 0x50_0000;
+const DEVICE_LAYOUT: device::Layout = device::Layout {
+    network: 0x20,
+    address: 0x10,
+};
 
 /// Return addresses into functions.
 const PARK: u64 = 0x104;
@@ -120,15 +124,11 @@ fn reader() -> GoroutineReader {
         (SINK, Function::Entry(DeviceCode::Sink, Entry::Other)),
     ];
     let functions = roles.map(|(pc, role)| (pc - 4..pc + 4, role)).to_vec();
-    let device = device::Layout {
-        network: 0x20,
-        address: 0x10,
-    };
     GoroutineReader {
         list: LIST,
         layout: Layout::new(&structures()).expect("described"),
         functions: Functions::new(functions),
-        devices: Devices::with(vec![(backend, device)]),
+        devices: Devices::made(false, vec![(backend, DEVICE_LAYOUT)]),
     }
 }
 
@@ -228,6 +228,17 @@ fn says_which_device_if_it_is_certain() {
     ] {
         assert_eq!(with(network, address), None, "{network} {address}");
     }
+}
+
+#[test]
+fn on_arm64_the_device_is_found_from_the_caller() {
+    let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, HANDLER]);
+    let made = made.device(3, "tcp", "log.lab:1515");
+    assert_eq!(made.waiting()[0].device, None);
+    let mut reader = reader();
+    reader.devices = Devices::made(true, vec![(DeviceCode::Backend, DEVICE_LAYOUT)]);
+    let waiting = reader.waiting(&made).expect("a list");
+    assert!(waiting[0].device.is_some(), "{waiting:?}");
 }
 
 #[test]
