@@ -336,6 +336,25 @@ impl Device {
         })
     }
 
+    /// A device as it is configured (`net.Dial`'s network and address).
+    pub fn configured(network: &str, address: &str) -> Self {
+        let transport = match network {
+            _ if network.starts_with("udp") => Transport::Udp,
+            _ if network.starts_with("unix") => Transport::Unix,
+            _ => Transport::Tcp,
+        };
+        let parsed = address.parse().map(|address| Self::tcp(address).address);
+        Self {
+            transport,
+            address: parsed.unwrap_or_else(|_| address.to_owned()),
+        }
+    }
+
+    /// Whether it says where it is, rather than a name to be looked up.
+    pub fn is_address(&self) -> bool {
+        self.transport == Transport::Unix || self.address.parse::<SocketAddr>().is_ok()
+    }
+
     /// A TCP device.
     pub fn tcp(address: SocketAddr) -> Self {
         Self {

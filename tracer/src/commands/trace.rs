@@ -1,6 +1,6 @@
 //! `vault-tracer trace`: attaches to a server and reports until told to stop.
 
-use std::sync::Arc;
+use std::{fs::File, sync::Arc};
 
 use anyhow::{Context, Result};
 use log::LevelFilter;
@@ -18,7 +18,12 @@ use crate::{
         privilege,
     },
     sink::{Worker, line_file::LineFile, recording::Recording},
-    target::{self, Target, find::Selector, sockets, stacks::Stacks},
+    target::{
+        self, Target,
+        find::Selector,
+        goroutines::{GoroutineReader, ProcessMemory},
+        sockets,
+    },
 };
 
 mod clock;
@@ -50,7 +55,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
             recording,
             attached,
             pid: target.pid,
-            stacks: stacks(&target),
+            goroutines: goroutines(&target),
             limit: args.duration,
             quiet,
         }
@@ -94,14 +99,22 @@ fn find(args: &TraceArgs) -> Result<Target> {
 }
 
 /// Without them, waits that make no system call stay unseen.
-fn stacks(target: &Target) -> Option<Arc<Stacks>> {
-    let stacks = Stacks::of(target.pid);
-    if let Err(error) = &stacks {
+fn goroutines(target: &Target) -> Option<Arc<live::Goroutines>> {
+    let goroutines = read_goroutines(target.pid);
+    if let Err(error) = &goroutines {
         log::warn!(
             "requests that queue behind a stalled one, or wait for a name, cannot be told: {error:#}"
         );
     }
-    stacks.ok().map(Arc::new)
+    goroutines.ok().map(Arc::new)
+}
+
+fn read_goroutines(pid: i32) -> Result<live::Goroutines> {
+    let exe = File::open(format!("/proc/{pid}/exe")).context("its executable is unreadable")?;
+    Ok(live::Goroutines {
+        reader: GoroutineReader::new(pid, &exe)?,
+        memory: ProcessMemory::open(pid).context("its memory is unreadable")?,
+    })
 }
 
 fn facts(target: &Target, kernel: &KernelTypes) -> Result<Facts> {

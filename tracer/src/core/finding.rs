@@ -6,7 +6,7 @@ use super::{
     cause::Cause,
     evidence::Evidence,
     ledger::Loss,
-    operation::{Op, Outcome},
+    operation::{Op, Outcome, Phase},
     request::Tie,
     silence::Filling,
 };
@@ -80,6 +80,8 @@ pub struct Stall {
     pub start: Nanos,
     /// How long, ns.
     pub duration: Nanos,
+    /// By how much its beginning or end may be off, ns; 0 where both were seen.
+    pub uncertainty: Nanos,
     /// How it ended; `None` where the trace ended first.
     pub outcome: Option<Outcome>,
     /// A positive errno.
@@ -88,25 +90,6 @@ pub struct Stall {
     pub cause: Cause,
     /// What shows it.
     pub evidence: Evidence,
-}
-
-/// The server writes one entry before it works on a request and one before it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Before the work.
-    Request,
-    /// Before the answer.
-    Response,
-}
-
-impl Phase {
-    /// As the trace spells it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Phase::Request => "request",
-            Phase::Response => "response",
-        }
-    }
 }
 
 /// A request, as far as known.

@@ -2,8 +2,8 @@
 
 use super::{
     cause::Cause,
-    finding::{Hang, INSTANT, Phase, Refusal, RequestInfo, Stall},
-    operation::{Op, Operation, Outcome},
+    finding::{Hang, INSTANT, Refusal, RequestInfo, Stall},
+    operation::{Op, Operation, Outcome, Phase},
     request::{Request, Tie},
 };
 use crate::{
@@ -125,6 +125,7 @@ fn stall(operation: &Operation, phase: Phase) -> Stall {
         phase,
         start: operation.start,
         duration: operation.duration(),
+        uncertainty: operation.uncertainty,
         outcome: operation.outcome,
         errno: operation.errno,
         cause: Cause::of(operation),
@@ -152,7 +153,8 @@ impl Progress {
     /// device, else what the attempts so far leave.
     fn phase_of(&mut self, operation: &Operation, answering: bool) -> Phase {
         let said = operation.entry.as_ref().and_then(|entry| entry.kind);
-        if said == Some(EntryKind::Response) || answering {
+        let shown = operation.phase == Some(Phase::Response);
+        if said == Some(EntryKind::Response) || shown || answering {
             self.next_entry_is(1);
         }
         let phase = if self.entries == 0 {

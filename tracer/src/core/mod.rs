@@ -29,7 +29,7 @@ use self::{
     incident::Incidents,
     ledger::Loss,
     operation::{Op, Operation},
-    parked::{Parked, Place},
+    parked::{Look, Parked, Place},
     request::{Request, Requests},
     socket::{Change, Sockets},
 };
@@ -159,39 +159,65 @@ impl Core {
         }
     }
 
-    /// Asks for the goroutines while a request is silent. Without an audit device there is nothing to
-    /// be silent about.
+    /// Asks for the goroutines while a request is silent, or stalled in what is not known to be an
+    /// audit device.
     fn look(&mut self, now: Nanos) {
-        let due = now.saturating_sub(self.looked) >= LOOKS && !self.devices.is_empty();
-        if due && self.requests.is_silent(now.saturating_sub(SILENT)) {
+        let due = now.saturating_sub(self.looked) >= LOOKS;
+        let mut stalled = self.sockets.stalled().into_iter();
+        let is_unknown = |device: Device| !self.devices.contains(&device);
+        if due && (self.requests.is_silent(now.saturating_sub(SILENT)) || stalled.any(is_unknown)) {
             self.looked = now;
             self.step.questions.push(Question::Goroutines);
         }
     }
 
-    /// Takes where goroutines wait, of those that wait for what no socket tells.
+    /// Takes where goroutines wait. Who waits in the code of an audit device also says which those are.
     fn parked(&mut self, at: Nanos, goroutines: &[Parked]) {
-        let resolving = goroutines
+        let configured = goroutines
             .iter()
-            .any(|parked| parked.place == Place::Resolve);
-        let unconnected = self.only(|core, device| !core.sockets.connected(device));
-        let resolved = unconnected.filter(|_| resolving);
+            .filter_map(|parked| parked.device.as_ref());
+        self.devices
+            .extend(configured.filter(|d| d.is_address()).cloned());
+        let looks: HashMap<_, _> = goroutines
+            .iter()
+            .filter_map(|parked| Some((parked.goid, self.look_of(parked, goroutines)?)))
+            .collect();
+        self.devices
+            .extend(looks.values().map(|look| look.device.clone()));
+        self.requests.found(at, &looks);
+    }
+
+    /// Of those that wait for what no socket tells.
+    fn look_of(&self, parked: &Parked, all: &[Parked]) -> Option<Look> {
+        let op = match parked.place {
+            Place::Lock => Op::Lock,
+            Place::Resolve => Op::Resolve,
+            Place::Connect | Place::Write | Place::Other => return None,
+        };
+        let known = parked.device.as_ref().filter(|device| device.is_address());
+        let device = known
+            .cloned()
+            .or_else(|| self.meant(op, all))
+            .or_else(|| parked.device.clone())?;
+        Some(Look {
+            op,
+            device,
+            phase: parked.phase,
+        })
+    }
+
+    /// The device that is meant, where it is configured by a name or cannot be read: who resolves has
+    /// no connection to it, and who queues does so behind one that is stalled, or that resolves.
+    fn meant(&self, op: Op, all: &[Parked]) -> Option<Device> {
         let stalled = self.sockets.stalled();
-        let locked = self
-            .only(|_, device| stalled.contains(device))
-            .or_else(|| resolved.clone());
-        let mut found = HashMap::new();
-        for parked in goroutines {
-            let (op, device) = match parked.place {
-                Place::Lock => (Op::Lock, &locked),
-                Place::Resolve => (Op::Resolve, &resolved),
-                Place::Connect | Place::Write | Place::Other => continue,
-            };
-            if let Some(device) = device {
-                found.insert(parked.goid, (op, device.clone()));
-            }
+        let by_stall = self.only(|_, device| stalled.contains(device));
+        let resolving = all.iter().any(|parked| parked.place == Place::Resolve);
+        let unconnected = || self.only(|core, device| !core.sockets.connected(device));
+        let by_name = || resolving.then(unconnected).flatten();
+        match op {
+            Op::Lock => by_stall.or_else(by_name),
+            _ => by_name(),
         }
-        self.requests.found(at, &found);
     }
 
     /// The device that this is true of, if it is true of one alone.

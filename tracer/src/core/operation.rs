@@ -1,6 +1,8 @@
 //! One operation of the server on a socket it opened: a connect or a write, from its first sign of
 //! waiting to its outcome.
 
+use serde::{Deserialize, Serialize};
+
 use super::{cause::Cause, evidence::Evidence};
 use crate::{
     audit::entry::EntryHead,
@@ -60,6 +62,26 @@ impl Outcome {
     }
 }
 
+/// The server writes one entry before it works on a request and one before it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Before the work.
+    Request,
+    /// Before the answer.
+    Response,
+}
+
+impl Phase {
+    /// As the trace spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Request => "request",
+            Phase::Response => "response",
+        }
+    }
+}
+
 /// A connect or a write.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Operation {
@@ -83,6 +105,10 @@ pub struct Operation {
     pub evidence: Evidence,
     /// The audit entry that was being written, where it was seen.
     pub entry: Option<EntryHead>,
+    /// For which entry, where the goroutine's stack told.
+    pub phase: Option<Phase>,
+    /// By how much its beginning or end may be off, ns, where neither was seen but only looked for.
+    pub uncertainty: Nanos,
     /// Of a wait for the lock: why who held it was stalled.
     pub holder: Option<Cause>,
 }

@@ -1,12 +1,12 @@
 //! Where a goroutine waits while it makes no system call: for the device's lock, or for a name. Only
-//! its stack tells ([`crate::target::stacks`]), so it is looked at now and then while a request
+//! its stack tells ([`crate::target::goroutines`]), so it is looked at now and then while a request
 //! is silent. The looks say what a silence was; its beginning and end are the goroutine's own acts.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     evidence::Evidence,
-    operation::{Op, Operation, Outcome},
+    operation::{Op, Operation, Outcome, Phase},
 };
 use crate::event::{Actor, Device, Nanos};
 
@@ -14,7 +14,7 @@ use crate::event::{Actor, Device, Nanos};
 const LOOKS: usize = 512;
 
 /// What a parked goroutine of the server waits for, in the code of an audit device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
     /// The device's lock, which another request holds.
@@ -29,38 +29,48 @@ pub enum Place {
     Other,
 }
 
-/// One goroutine, as found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One goroutine that works on a client's request, or on its entry, as found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parked {
-    /// Which.
+    /// The goroutine that works on the request.
     pub goid: u64,
-    /// Where.
+    /// What is waited for.
     pub place: Place,
+    /// For which of the request's entries, where the code tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// The device as it is configured, where that is certain: an address, or a name with a port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
+}
+
+/// What was found of one request at one time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// What it waits for.
+    pub op: Op,
+    /// In which device.
+    pub device: Device,
+    /// For which entry.
+    pub phase: Option<Phase>,
 }
 
 /// What was found of one request during its present silence.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Silence {
-    looks: Vec<Look>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Look {
-    at: Nanos,
-    op: Op,
-    device: Device,
+    looks: Vec<(Nanos, Look)>,
 }
 
 impl Silence {
     /// Remembers a look.
-    pub fn look(&mut self, at: Nanos, op: Op, device: Device) {
+    pub fn look(&mut self, at: Nanos, look: Look) {
         if self.looks.len() < LOOKS {
-            self.looks.push(Look { at, op, device });
+            self.looks.push((at, look));
         }
     }
 
-    /// The silence ended; what it was, as operations. Between two looks that differ, the later one
-    /// begins where it was made.
+    /// The silence ended; what it was, as operations. When one wait went over into another was
+    /// between two looks: said to be in the middle, with how far it may be off.
     pub fn end(
         &mut self,
         by: Actor,
@@ -68,20 +78,31 @@ impl Silence {
         outcome: Option<Outcome>,
     ) -> Vec<Operation> {
         let mut operations: Vec<Operation> = Vec::new();
-        for look in std::mem::take(&mut self.looks) {
+        let mut last_look = start;
+        for (at, look) in std::mem::take(&mut self.looks) {
             match operations.last_mut() {
-                Some(last) if last.op == look.op && last.device == look.device => continue,
-                Some(last) => last.end = look.at,
-                None => {}
+                Some(last) if look.is_of(last) => {}
+                Some(last) => {
+                    let uncertainty = (at - last_look) / 2;
+                    last.end = at - uncertainty;
+                    last.uncertainty = last.uncertainty.max(uncertainty);
+                    let begins = last.end;
+                    operations.push(Operation {
+                        uncertainty,
+                        ..waited(by, &look, (begins, end), outcome)
+                    });
+                }
+                None => operations.push(waited(by, &look, (start, end), outcome)),
             }
-            let begins = if operations.is_empty() {
-                start
-            } else {
-                look.at
-            };
-            operations.push(waited(by, &look, (begins, end), outcome));
+            last_look = at;
         }
         operations
+    }
+}
+
+impl Look {
+    fn is_of(&self, operation: &Operation) -> bool {
+        self.op == operation.op && self.device == operation.device && self.phase == operation.phase
     }
 }
 
@@ -107,6 +128,8 @@ fn waited(
         errno: None,
         evidence: Evidence::default(),
         entry: None,
+        phase: look.phase,
+        uncertainty: 0,
         holder: None,
     }
 }

@@ -9,8 +9,8 @@
 use std::{collections::HashMap, net::SocketAddr};
 
 use super::{
-    operation::{Op, Operation, Outcome},
-    parked::Silence,
+    operation::{Operation, Outcome},
+    parked::{Look, Silence},
 };
 use crate::{
     audit::entry::EntryHead,
@@ -307,10 +307,10 @@ impl Requests {
     }
 
     /// Takes where goroutines were found, of those requests that are silent.
-    pub fn found(&mut self, at: Nanos, parked: &HashMap<u64, (Op, Device)>) {
+    pub fn found(&mut self, at: Nanos, looks: &HashMap<u64, Look>) {
         for (goid, request) in self.silent(at) {
-            if let Some((op, device)) = parked.get(goid) {
-                request.silence.look(at, *op, device.clone());
+            if let Some(look) = looks.get(goid) {
+                request.silence.look(at, look.clone());
             }
         }
     }

@@ -418,6 +418,8 @@ fn at_once(
         errno,
         evidence: Evidence::default(),
         entry: None,
+        phase: None,
+        uncertainty: 0,
         holder: None,
     })
 }

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use super::{
     Core, EntryQuestion, Question,
     cause::Cause,
-    finding::{Finding, Hang, Phase, Summary},
-    operation::{Op, Outcome},
+    finding::{Finding, Hang, Summary},
+    operation::{Op, Outcome, Phase},
     parked::{Parked, Place},
     request::Tie,
 };
@@ -555,6 +555,8 @@ fn a_send_to_a_dead_connection_does_not_bring_it_back() {
             goroutines: vec![Parked {
                 goid: 20,
                 place: Place::Resolve,
+                phase: None,
+                device: None,
             }],
         });
     }
@@ -572,6 +574,8 @@ fn a_request_that_waits_for_the_lock_is_queued_behind_the_stall() {
             goroutines: vec![Parked {
                 goid: 21,
                 place: Place::Lock,
+                phase: None,
+                device: None,
             }],
         });
     }
@@ -594,4 +598,50 @@ fn a_request_that_is_silent_for_another_reason_is_not_queued() {
     story.gives_up_connecting(2, 20);
     story.logs(3, 21, EntryKind::Response).answered(21);
     assert!(story.hangs().is_empty());
+}
+
+/// Attached when the device was dead already: no entry says that it is one, but the stack does.
+#[test]
+fn the_code_that_waits_says_which_devices_there_are() {
+    let mut story = Story::new();
+    let device = || Device::configured("tcp", LOG);
+    story
+        .requested(20)
+        .connects(2, 20)
+        .after(S)
+        .happens(What::Tick);
+    story.happens(What::Parked {
+        goroutines: vec![Parked {
+            goid: 20,
+            place: Place::Connect,
+            phase: Some(Phase::Request),
+            device: Some(device()),
+        }],
+    });
+    story.after(S).gives_up_connecting(2, 20).answered(20);
+    story.happens(What::EntryFound {
+        question: 1,
+        entry: None,
+    });
+    assert_eq!(story.hangs()[0].device, device());
+}
+
+#[test]
+fn the_stack_says_for_which_entry_a_request_queues() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).requested(21).after(S / 2);
+    story.happens(What::Parked {
+        goroutines: vec![Parked {
+            goid: 21,
+            place: Place::Lock,
+            phase: Some(Phase::Response),
+            device: Some(Device::configured("tcp", LOG)),
+        }],
+    });
+    story
+        .after(S / 2)
+        .logs(3, 21, EntryKind::Response)
+        .answered(21);
+    assert_eq!(chain(story.hangs()[0]), " | lock 1.0");
 }

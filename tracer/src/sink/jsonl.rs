@@ -186,6 +186,8 @@ struct StallRecord<'a> {
     start: String,
     duration_ns: Nanos,
     #[serde(skip_serializing_if = "Option::is_none")]
+    uncertainty_ns: Option<Nanos>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     errno: Option<String>,
@@ -347,6 +349,7 @@ fn stall_record(stall: &Stall, clock: WallClock) -> StallRecord<'_> {
         phase: stall.phase.name(),
         start: clock.rfc3339(stall.start),
         duration_ns: stall.duration,
+        uncertainty_ns: Some(stall.uncertainty).filter(|uncertainty| *uncertainty > 0),
         outcome: stall.outcome.map(Outcome::name),
         errno: stall.errno.map(errno::name),
         cause: stall.cause.name(),

@@ -10,8 +10,8 @@ use super::{Sink, wall::WallClock};
 use crate::{
     core::{
         explain,
-        finding::{Finding, Hang, Incident, Phase, Refusal, RequestInfo, Stall, Summary},
-        operation::{Op, Outcome},
+        finding::{Finding, Hang, Incident, Refusal, RequestInfo, Stall, Summary},
+        operation::{Op, Outcome, Phase},
         seconds,
     },
     event::{Device, Nanos, Session},
@@ -243,8 +243,9 @@ fn link(stall: &Stall) -> String {
         Some(other) => format!(" {}", other.name()),
         None => " and on".to_owned(),
     };
+    let about = if stall.uncertainty > 0 { "about " } else { "" };
     format!(
-        "{} {:.2} s{outcome}",
+        "{} {about}{:.2} s{outcome}",
         stall.op.name(),
         seconds(stall.duration)
     )

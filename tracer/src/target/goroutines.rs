@@ -25,7 +25,6 @@ pub use self::{
     device::Configured,
     functions::DeviceCode,
     memory::{Memory, ProcessMemory},
-    place::Place,
 };
 use self::{
     device::Devices,
@@ -34,7 +33,7 @@ use self::{
     stack::Stack,
 };
 use super::go::dwarf;
-use crate::core::finding::Phase;
+use crate::core::{operation::Phase, parked::Place};
 
 /// Goroutines beyond which no further ones are looked at. Go never shortens the list.
 const MAX_GOROUTINES: u64 = 100_000;

@@ -4,7 +4,6 @@ pub mod find;
 pub mod go;
 pub mod goroutines;
 pub mod sockets;
-pub mod stacks;
 
 use std::{fs::File, path::PathBuf};
 

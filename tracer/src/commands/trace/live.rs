@@ -22,11 +22,11 @@ use crate::{
     audit::file::{Query, find_entry as find_in_files},
     core::{Core, EntryQuestion, Question, parked::Parked},
     decode::Kernel,
-    event::{Event, Session, What},
+    event::{Device, Event, Session, What},
     probe::attach::Attached,
     sink::Worker,
     source::{readable::readable, ringbuf::Events},
-    target::stacks::Stacks,
+    target::goroutines::{GoroutineReader, ProcessMemory, Waiting},
 };
 
 /// How often routine records are fetched; stalls wake the agent at once. The ring buffer holds
@@ -53,9 +53,15 @@ pub(super) struct Live {
     pub(super) attached: Attached,
     pub(super) pid: i32,
     /// Where goroutines wait, if the server's executable lets that be told.
-    pub(super) stacks: Option<Arc<Stacks>>,
+    pub(super) goroutines: Option<Arc<Goroutines>>,
     pub(super) limit: Option<Duration>,
     pub(super) quiet: bool,
+}
+
+/// What it takes to see where goroutines wait.
+pub(super) struct Goroutines {
+    pub(super) reader: GoroutineReader,
+    pub(super) memory: ProcessMemory,
 }
 
 /// Why a trace ends.
@@ -157,7 +163,7 @@ impl Live {
 
     /// Answers on a thread of its own: audit files may be large, or on a disk that hangs.
     fn look_up(&self, question: Question, answers: mpsc::Sender<Answer>) {
-        let (pid, stacks) = (self.pid, self.stacks.clone());
+        let (pid, goroutines) = (self.pid, self.goroutines.clone());
         task::spawn_blocking(move || {
             let answer = match question {
                 Question::Entry(question) => What::EntryFound {
@@ -165,7 +171,7 @@ impl Live {
                     entry: find_entry(pid, &question),
                 },
                 Question::Goroutines => What::Parked {
-                    goroutines: parked(stacks.as_deref()),
+                    goroutines: parked(goroutines.as_deref()),
                 },
             };
             // Nobody listens any more once the trace has ended.
@@ -205,11 +211,24 @@ fn now(what: What) -> Event {
     }
 }
 
-fn parked(stacks: Option<&Stacks>) -> Vec<Parked> {
-    let parked = stacks.map(Stacks::parked).transpose();
-    parked.ok().flatten().unwrap_or_else(|| {
-        debug!("the server's goroutines could not be read this time");
+fn parked(goroutines: Option<&Goroutines>) -> Vec<Parked> {
+    let Some(Goroutines { reader, memory }) = goroutines else {
+        return Vec::new();
+    };
+    let waiting = reader.waiting(memory).unwrap_or_else(|error| {
+        debug!("the server's goroutines could not be read this time: {error}");
         Vec::new()
+    });
+    waiting.iter().filter_map(of_request).collect()
+}
+
+fn of_request(waiting: &Waiting) -> Option<Parked> {
+    let configured = waiting.device.as_ref();
+    Some(Parked {
+        goid: waiting.request?,
+        place: waiting.at,
+        phase: waiting.phase,
+        device: configured.map(|device| Device::configured(&device.network, &device.address)),
     })
 }
 

@@ -70,6 +70,8 @@ impl Connection {
             outcome: end.outcome,
             errno: end.errno,
             entry: waiting.entry,
+            phase: None,
+            uncertainty: 0,
             holder: None,
         })
     }

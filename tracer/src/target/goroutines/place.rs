@@ -1,22 +1,7 @@
 //! What the functions on a stack say about waiting for an audit device.
 
 use super::functions::{DeviceCode, Entry, Function};
-use crate::core::finding::Phase;
-
-/// For what a goroutine waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// For the device's lock, which another one holds.
-    Lock,
-    /// For a name to be looked up.
-    Resolve,
-    /// For a connection.
-    Connect,
-    /// For room in the connection's send buffer.
-    Write,
-    /// For something else.
-    Other,
-}
+use crate::core::{operation::Phase, parked::Place};
 
 /// That an audit device is on the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
