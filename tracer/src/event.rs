@@ -274,10 +274,11 @@ impl Tcp {
         self.end.wrapping_sub(self.nxt)
     }
 
-    /// Whether the peer's window holds less than a segment.
+    /// Whether data waits that the peer's window has no room for: less than a segment is left of it.
     pub fn window_closed(&self) -> bool {
         let segment = self.mss.unwrap_or(1).max(1);
-        self.window.is_some_and(|window| window < segment)
+        let left = |window: u32| window.saturating_sub(self.unacked());
+        self.unsent() > 0 && self.window.is_some_and(|window| left(window) < segment)
     }
 }
 

@@ -101,7 +101,7 @@ impl Cause {
             // The probes see every SYN that comes to an end: this one did not.
             (Op::Connect, _) => Cause::SynUnanswered,
             _ if is_unacknowledged(evidence) => Cause::NoAck,
-            _ if evidence.snapshots().any(is_closed) => Cause::ZeroWindow,
+            _ if evidence.snapshots().any(Tcp::window_closed) => Cause::ZeroWindow,
             _ => Cause::Unknown,
         }
     }
@@ -124,8 +124,4 @@ fn is_unacknowledged(evidence: &Evidence) -> bool {
 /// A closed window that even probes get no answer about any more.
 fn has_unanswered_probes(tcp: &Tcp) -> bool {
     tcp.probes.is_some_and(|probes| probes > 2)
-}
-
-fn is_closed(tcp: &Tcp) -> bool {
-    tcp.window_closed() && tcp.unacked() == 0
 }
