@@ -120,7 +120,7 @@ fn riddle(stall: &Stall) -> String {
     };
     let silent = stall.evidence.silent_since.map(|since| {
         format!(
-            " Nothing had been acknowledged for {:.2} s, yet nothing hung as long as entries went into the socket's send buffer",
+            " Nothing more had been acknowledged for {:.2} s, yet nothing hung as long as entries went into the socket's send buffer",
             seconds(stall.start.saturating_sub(since))
         )
     });
@@ -151,7 +151,7 @@ pub fn filling(filling: &Filling) -> String {
         )
     });
     format!(
-        "{} has acknowledged nothing for {:.1} s. Entries go into the socket's send buffer, and requests hang once it is full: {} of {} are used, {}/s more.{}",
+        "{} has acknowledged no more data for {:.1} s. Entries go into the socket's send buffer, and requests hang once it is full: {} of {} are used, {}/s more.{}",
         filling.device,
         seconds(filling.at.saturating_sub(filling.since)),
         kb(filling.queued),

@@ -236,7 +236,8 @@ impl Requests {
         request.end = at;
         request.whole = true;
         request.status = status;
-        self.seen += 1;
+        // Within TLS, the end of a handshake looks like a request; only real ones are audited.
+        self.seen += u64::from(status.is_some() || !request.operations.is_empty());
         Some(request)
     }
 
