@@ -112,6 +112,9 @@ impl Request {
     /// Its goroutine acts again: what its silence was is known now.
     fn acts(&mut self, at: Nanos, outcome: Option<Outcome>) {
         let waited = self.silence.end(self.actor(), (self.end, at), outcome);
+        if !waited.is_empty() {
+            self.end = self.end.max(at);
+        }
         self.operations.extend(waited);
     }
 
