@@ -245,6 +245,23 @@ fn what_this_host_drops_on_its_way_out_is_a_local_drop() -> Result<()> {
     )
 }
 
+/// The seed's `iptables-drop.sh`, by its own means.
+#[test]
+fn an_iptables_rule_is_a_local_drop_too() -> Result<()> {
+    each(
+        |lab, family| {
+            let program = match family {
+                Family::V4 => "iptables",
+                Family::V6 => "ip6tables",
+            };
+            let rule = ["-A", "OUTPUT", "-p", "tcp", "--dport", "1515", "-j", "DROP"];
+            lab::process::run(lab.network.vault.command(program).args(rule))?;
+            fill(lab)
+        },
+        |trace, _| is_local_drop(trace, "output"),
+    )
+}
+
 #[test]
 fn what_this_host_drops_of_the_answers_is_a_local_drop() -> Result<()> {
     each(

@@ -160,7 +160,7 @@ fn live(agent: &Path, allow_skip: bool) -> Result<Outcome> {
     }
     let binary = live_binary()?;
     let bao = setup::bao()?;
-    setup::lab_programs()?;
+    setup::test_programs()?;
     let variable = |name: &str, path: &Path| format!("{name}={}", path.display());
     let variables = [
         variable("VAULT_TRACER_AGENT", agent),

@@ -13,5 +13,7 @@ mod toolchain;
 
 pub use canary::is_bpf_object;
 pub use openbao::bao;
-pub use programs::{ensure as lab_programs, extend_path, find as find_program};
+pub use programs::{
+    ensure as lab_programs, ensure_for_tests as test_programs, extend_path, find as find_program,
+};
 pub use toolchain::{cargo, ebpf_toolchain, workspace};

@@ -12,7 +12,10 @@ use super::apt;
 use crate::ui::{Remedy, Step};
 
 /// What the lab calls, and the Debian package that has it.
-const NEEDED: [(&str, &str); 2] = [("ip", "iproute2"), ("nft", "nftables")];
+const LAB: [(&str, &str); 2] = [("ip", "iproute2"), ("nft", "nftables")];
+
+/// What the live tests call besides.
+const TESTS: [(&str, &str); 1] = [("iptables", "iptables")];
 
 /// Adds the directories of system programs to `PATH`: a plain `su` on Debian leaves them out.
 ///
@@ -48,10 +51,18 @@ fn is_executable(file: &Path) -> bool {
 
 /// Sees that the programs of the lab are there; installs them on Debian as root.
 pub fn ensure() -> Result<()> {
+    ensure_all(&LAB)
+}
+
+/// The same with those of the live tests.
+pub fn ensure_for_tests() -> Result<()> {
+    ensure_all(&[LAB.as_slice(), &TESTS].concat())
+}
+
+fn ensure_all(needed: &[(&'static str, &'static str)]) -> Result<()> {
     let missing = || {
-        NEEDED
-            .into_iter()
-            .filter(|(program, _)| find(program).is_none())
+        let needed = needed.iter().copied();
+        needed.filter(|(program, _)| find(program).is_none())
     };
     let packages: Vec<_> = missing().map(|(_, package)| package).collect();
     if packages.is_empty() {
