@@ -8,6 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use nix::{
+    errno::Errno,
+    fcntl::{FallocateFlags, fallocate},
+};
 
 /// Where lines go.
 pub struct LineFile {
@@ -19,6 +23,8 @@ enum Out {
         file: File,
         path: PathBuf,
         len: Option<u64>,
+        /// Whether the last write found the disk full.
+        tight: bool,
     },
     Stdout(io::Stdout),
 }
@@ -44,6 +50,7 @@ impl LineFile {
                 file,
                 path: path.to_owned(),
                 len: None,
+                tight: false,
             },
         })
     }
@@ -76,16 +83,23 @@ impl LineFile {
                 stdout.write_all(line.as_bytes())?;
                 stdout.flush()
             }
-            Out::File { file, len, .. } => {
+            Out::File {
+                file, len, tight, ..
+            } => {
                 let before = match *len {
                     Some(len) => len,
                     None => begin(file)?,
                 };
+                if *tight {
+                    reserve(file, before, line.len() as u64)?;
+                }
                 if let Err(error) = file.write_all(line.as_bytes()) {
+                    *tight = true;
                     // Best effort: what is no regular file has no length to take back.
                     let _ = cut(file, before);
                     return Err(error);
                 }
+                *tight = false;
                 *len = Some(before + line.len() as u64);
                 Ok(())
             }
@@ -101,6 +115,16 @@ fn begin(file: &mut File) -> io::Result<u64> {
         cut(file, 0)?;
     }
     Ok(0)
+}
+
+/// On a disk that was full: fails as a write would, but leaves no part of a line to be read meanwhile.
+/// A file system that cannot reserve is left to the write.
+fn reserve(file: &File, at: u64, len: u64) -> io::Result<()> {
+    let (at, len) = (at.cast_signed(), len.cast_signed());
+    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, at, len) {
+        Err(Errno::ENOSPC) => Err(Errno::ENOSPC.into()),
+        _ => Ok(()),
+    }
 }
 
 fn cut(file: &mut File, len: u64) -> io::Result<()> {
