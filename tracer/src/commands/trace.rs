@@ -40,6 +40,8 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let recording = recording.map(|file| Worker::spawn(Recording(file)));
     let kernel = KernelTypes::of_this_kernel()?;
     let facts = facts(&target, &kernel)?;
+    // Before anything is attached: it takes a while, in which nobody would drain the ring buffer.
+    let goroutines = goroutines(&target);
     let way = args.probes.map(crate::cli::Probes::name);
     let (attached, ring) = attach::attach(&facts, way)?;
     let session = session(args, &target, &attached)?;
@@ -55,7 +57,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
             recording,
             attached,
             pid: target.pid,
-            goroutines: goroutines(&target),
+            goroutines,
             limit: args.duration,
             quiet,
         }

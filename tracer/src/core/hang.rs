@@ -78,7 +78,8 @@ fn judge_device(request: &Request, device: &Device, threshold: Nanos) -> Option<
             stalls,
         })));
     }
-    let failed = stalls.iter().find(|stall| stall.failed())?;
+    let has_failed = |stall: &&Stall| stall.outcome.is_some_and(Outcome::is_failure);
+    let failed = stalls.iter().find(has_failed)?;
     Some(Verdict::Refusal(Box::new(Refusal {
         device: device.clone(),
         request: describe(request),
@@ -96,25 +97,20 @@ fn tie(request: &Request, stalls: &[Stall]) -> Option<Tie> {
     request.tie
 }
 
-impl Stall {
-    fn failed(&self) -> bool {
-        !matches!(self.outcome, Some(Outcome::Ok) | None)
-    }
-}
-
 /// The waits of this request on this device, each with the entry it was for.
 fn stalls(request: &Request, device: &Device) -> Vec<Stall> {
     let mut progress = Progress::default();
     let mut stalls = Vec::new();
-    for (index, operation) in request.operations.iter().enumerate() {
-        let answering = answers(&request.operations[..index]);
-        if operation.device != *device {
-            continue;
+    // Whether an entry about the answer was written before, to whichever device.
+    let mut answering = false;
+    for operation in &request.operations {
+        if operation.device == *device {
+            let phase = progress.phase_of(operation, answering);
+            if operation.failed() || operation.duration() >= INSTANT {
+                stalls.push(stall(operation, phase));
+            }
         }
-        let phase = progress.phase_of(operation, answering);
-        if operation.failed() || operation.duration() >= INSTANT {
-            stalls.push(stall(operation, phase));
-        }
+        answering |= is_about_the_answer(operation);
     }
     stalls
 }
@@ -133,12 +129,9 @@ fn stall(operation: &Operation, phase: Phase) -> Stall {
     }
 }
 
-/// Whether an entry about the answer was written before.
-fn answers(before: &[Operation]) -> bool {
-    before
-        .iter()
-        .filter_map(|operation| operation.entry.as_ref())
-        .any(|entry| entry.kind == Some(EntryKind::Response))
+fn is_about_the_answer(operation: &Operation) -> bool {
+    let entry = operation.entry.as_ref();
+    entry.is_some_and(|entry| entry.kind == Some(EntryKind::Response))
 }
 
 /// How far a request is with its two entries on one device.
@@ -152,9 +145,8 @@ impl Progress {
     /// The entry that this operation is for: what it says itself, else what was seen on another
     /// device, else what the attempts so far leave.
     fn phase_of(&mut self, operation: &Operation, answering: bool) -> Phase {
-        let said = operation.entry.as_ref().and_then(|entry| entry.kind);
         let shown = operation.phase == Some(Phase::Response);
-        if said == Some(EntryKind::Response) || shown || answering {
+        if is_about_the_answer(operation) || shown || answering {
             self.next_entry_is(1);
         }
         let phase = if self.entries == 0 {

@@ -244,9 +244,10 @@ impl Core {
             self.finish(request);
         }
         self.settle();
-        let pending = self.pending.values().flatten().map(Verdict::device);
-        let pending: HashSet<_> = pending.cloned().collect();
-        let in_use = |device: &Device| pending.contains(device) || self.requests.use_device(device);
+        let in_use = |device: &Device| {
+            let mut pending = self.pending.values().flatten().map(Verdict::device);
+            pending.any(|pending| pending == device) || self.requests.use_device(device)
+        };
         for incident in self.incidents.settle(in_use) {
             self.incident(incident);
         }

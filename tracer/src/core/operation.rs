@@ -50,6 +50,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether it came to nothing.
+    pub fn is_failure(self) -> bool {
+        self != Outcome::Ok
+    }
+
     /// As the trace spells it.
     pub fn name(self) -> &'static str {
         match self {
@@ -121,6 +126,6 @@ impl Operation {
 
     /// Whether it came to nothing.
     pub fn failed(&self) -> bool {
-        !matches!(self.outcome, Some(Outcome::Ok) | None)
+        self.outcome.is_some_and(Outcome::is_failure)
     }
 }

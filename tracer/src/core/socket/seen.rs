@@ -1,11 +1,10 @@
 //! The two kinds of events that operations are made of, as views of an event.
 
+use super::errno;
 use crate::{
     audit::entry::EntryHead,
     event::{Actor, Event, Nanos, Socket, Tcp, TcpState, What},
 };
-
-const EAGAIN: i32 = 11;
 
 /// A send that returned.
 pub(super) struct Sent<'a> {
@@ -61,7 +60,8 @@ impl<'a> Sent<'a> {
 
     /// Whether it failed for good.
     pub(super) fn is_last(&self) -> bool {
-        self.failure().is_some_and(|errno| errno != EAGAIN)
+        self.failure()
+            .is_some_and(|failure| failure != errno::EAGAIN)
     }
 
     pub(super) fn is_whole(&self) -> bool {
