@@ -180,7 +180,7 @@ impl Core {
             .extend(configured.filter(|d| d.is_address()).cloned());
         let looks: HashMap<_, _> = goroutines
             .iter()
-            .filter_map(|parked| Some((parked.goid, self.look_of(parked, goroutines)?)))
+            .filter_map(|parked| Some((parked.works_for(), self.look_of(parked, goroutines)?)))
             .collect();
         self.devices
             .extend(looks.values().map(|look| look.device.clone()));

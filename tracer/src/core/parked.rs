@@ -32,8 +32,14 @@ pub enum Place {
 /// One goroutine that works on a client's request, or on its entry, as found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parked {
-    /// The goroutine that works on the request.
+    /// The goroutine that waits.
     pub goid: u64,
+    /// Who started it, who started that one, and so on, as far as known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<u64>,
+    /// The goroutine that works on the request, where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<u64>,
     /// What is waited for.
     pub place: Place,
     /// For which of the request's entries, where the code tells.
@@ -42,6 +48,16 @@ pub struct Parked {
     /// The device as it is configured, where that is certain: an address, or a name with a port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<Device>,
+    /// Functions on its stack that tell what it does, innermost first: `net.(*netFD).connect`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frames: Vec<String>,
+}
+
+impl Parked {
+    /// The goroutine that works on the request.
+    pub fn works_for(&self) -> u64 {
+        self.request.unwrap_or(self.goid)
+    }
 }
 
 /// What was found of one request at one time.

@@ -70,6 +70,18 @@ fn another_goroutine_that_waits_for_another_peer_is_not_blamed_on_the_request() 
     assert!(story.findings.is_empty(), "{:?}", story.findings);
 }
 
+fn parked(goid: u64, place: Place, phase: Option<Phase>, device: Option<Device>) -> Parked {
+    Parked {
+        goid,
+        ancestors: Vec::new(),
+        request: None,
+        place,
+        phase,
+        device,
+        frames: Vec::new(),
+    }
+}
+
 /// Makes the device known, as a server's earlier entries do.
 fn known_device(story: &mut Story) {
     story.requested(5).logs(1, 5, EntryKind::Request);
@@ -343,12 +355,7 @@ fn a_send_to_a_dead_connection_does_not_bring_it_back() {
     for _ in 0..8 {
         story.after(S / 2).happens(What::Tick);
         story.happens(What::Parked {
-            goroutines: vec![Parked {
-                goid: 20,
-                place: Place::Resolve,
-                phase: None,
-                device: None,
-            }],
+            goroutines: vec![parked(20, Place::Resolve, None, None)],
         });
     }
     story.answered(20);
@@ -362,12 +369,7 @@ fn a_request_that_waits_for_the_lock_is_queued_behind_the_stall() {
     story.requested(20).connects(2, 20).requested(21);
     for _ in 0..3 {
         story.after(S / 2).happens(What::Parked {
-            goroutines: vec![Parked {
-                goid: 21,
-                place: Place::Lock,
-                phase: None,
-                device: None,
-            }],
+            goroutines: vec![parked(21, Place::Lock, None, None)],
         });
     }
     story.after(S / 2).gives_up_connecting(2, 20);
@@ -402,12 +404,12 @@ fn the_code_that_waits_says_which_devices_there_are() {
         .after(S)
         .happens(What::Tick);
     story.happens(What::Parked {
-        goroutines: vec![Parked {
-            goid: 20,
-            place: Place::Connect,
-            phase: Some(Phase::Request),
-            device: Some(device()),
-        }],
+        goroutines: vec![parked(
+            20,
+            Place::Connect,
+            Some(Phase::Request),
+            Some(device()),
+        )],
     });
     story.after(S).gives_up_connecting(2, 20).answered(20);
     story.happens(What::EntryFound {
@@ -423,12 +425,12 @@ fn the_stack_says_for_which_entry_a_request_queues() {
     known_device(&mut story);
     story.requested(20).requested(21).after(S / 2);
     story.happens(What::Parked {
-        goroutines: vec![Parked {
-            goid: 21,
-            place: Place::Lock,
-            phase: Some(Phase::Response),
-            device: Some(Device::configured("tcp", LOG)),
-        }],
+        goroutines: vec![parked(
+            21,
+            Place::Lock,
+            Some(Phase::Response),
+            Some(Device::configured("tcp", LOG)),
+        )],
     });
     story
         .after(S / 2)

@@ -219,17 +219,20 @@ fn parked(goroutines: Option<&Goroutines>) -> Vec<Parked> {
         debug!("the server's goroutines could not be read this time: {error}");
         Vec::new()
     });
-    waiting.iter().filter_map(of_request).collect()
+    waiting.iter().map(of_request).collect()
 }
 
-fn of_request(waiting: &Waiting) -> Option<Parked> {
+fn of_request(waiting: &Waiting) -> Parked {
     let configured = waiting.device.as_ref();
-    Some(Parked {
-        goid: waiting.request?,
+    Parked {
+        goid: waiting.goid,
+        ancestors: waiting.parent.into_iter().collect(),
+        request: waiting.request.filter(|request| *request != waiting.goid),
         place: waiting.at,
         phase: waiting.phase,
         device: configured.map(|device| Device::configured(&device.network, &device.address)),
-    })
+        frames: Vec::new(),
+    }
 }
 
 fn find_entry(pid: i32, question: &EntryQuestion) -> Option<EntryHead> {
