@@ -10,7 +10,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{audit::entry::EntryHead, core::parked::Parked};
+use crate::{
+    audit::entry::EntryHead,
+    core::{EntryQuestion, parked::Parked},
+};
 
 /// Nanoseconds: of `CLOCK_MONOTONIC` where a point in time is meant.
 pub type Nanos = u64;
@@ -120,10 +123,12 @@ pub enum What {
         /// Why.
         errno: i32,
     },
+    /// The server was started again, and the probes are attached to the new one.
+    Restarted(Session),
     /// The answer to a question of the core: what the audit files hold of a request.
     EntryFound {
         /// Which question.
-        question: u64,
+        asked: EntryQuestion,
         /// The entry, if there is exactly one request it can be of.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         entry: Option<EntryHead>,
@@ -172,6 +177,14 @@ pub struct Session {
     pub declared: Vec<Device>,
     /// Stalls shorter than this are no hang, ns.
     pub threshold: Nanos,
+    /// Whether the server's goroutines can be looked at.
+    #[serde(default = "yes")]
+    pub stacks: bool,
+}
+
+/// Recordings of before the field could.
+fn yes() -> bool {
+    true
 }
 
 /// One attached probe.

@@ -64,6 +64,8 @@ pub struct Evidence {
     pub end: Option<Tcp>,
     /// Since when the peer had acknowledged nothing more, when the waiting began.
     pub silent_since: Option<Nanos>,
+    /// Functions on the stack of who waited, innermost first, as far as they tell something.
+    pub frames: Vec<String>,
 }
 
 impl Evidence {

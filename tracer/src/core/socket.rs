@@ -34,8 +34,8 @@ mod errno {
 /// What became of it.
 #[derive(Debug)]
 pub enum Change {
-    /// Somebody waits now.
-    Began(Actor),
+    /// Somebody waits for a device now.
+    Began(Actor, Device),
     /// The waiting is over.
     Ended(Box<Operation>),
     /// Done, well or badly, without waiting.
@@ -128,6 +128,64 @@ impl Sockets {
         losses
     }
 
+    /// What waits now, as operations without an outcome, eldest first; and whether it has been told of.
+    pub fn open_waits(&self, now: Nanos) -> Vec<(Operation, bool)> {
+        let end = End {
+            at: now,
+            outcome: None,
+            errno: None,
+            tcp: None,
+        };
+        let waits = self.open.iter().filter_map(|(id, connection)| {
+            Some((
+                connection.so_far(*id, end)?,
+                connection.waiting.as_ref()?.told,
+            ))
+        });
+        let mut waits: Vec<_> = waits.collect();
+        waits.sort_by_key(|(operation, _)| (operation.start, operation.socket));
+        waits
+    }
+
+    /// When the waits that have not been told of began, and for which device.
+    pub fn untold(&self) -> impl Iterator<Item = (Nanos, &Device)> {
+        let waits = self.open.values().filter_map(|c| c.waiting.as_ref());
+        let untold = waits.filter(|waiting| !waiting.told);
+        untold.map(|waiting| (waiting.start, &waiting.device))
+    }
+
+    /// Marks a wait as told of.
+    pub fn tell(&mut self, socket: SocketId) {
+        if let Some(waiting) = self.open.get_mut(&socket).and_then(|c| c.waiting.as_mut()) {
+            waiting.told = true;
+        }
+    }
+
+    /// Whether this goroutine waits for a socket.
+    pub fn is_waiting(&self, goid: u64) -> bool {
+        self.waiting.contains_key(&goid)
+    }
+
+    /// For which device it waits, if it does.
+    pub fn waits_for(&self, goid: u64) -> Option<&Device> {
+        let connection = self.open.get(self.waiting.get(&goid)?)?;
+        Some(&connection.waiting.as_ref()?.device)
+    }
+
+    /// Takes the stack on which this goroutine was found waiting.
+    pub fn found(&mut self, goid: u64, frames: &[String]) {
+        let connection = self.waiting.get(&goid).and_then(|id| self.open.get_mut(id));
+        if let Some(waiting) = connection.and_then(|connection| connection.waiting.as_mut()) {
+            waiting.frames = frames.to_vec();
+        }
+    }
+
+    /// When the wait that has lasted longest began.
+    pub fn waits_since(&self) -> Option<Nanos> {
+        let waits = self.open.values().filter_map(|c| c.waiting.as_ref());
+        waits.map(|waiting| waiting.start).min()
+    }
+
     /// Devices in which somebody is stalled now.
     pub fn stalled(&self) -> Vec<Device> {
         let waiting = self.open.values().filter_map(|c| c.waiting.as_ref());
@@ -199,11 +257,15 @@ impl Sockets {
         if let Some(goid) = operation.by.goid {
             self.waiting.remove(&goid);
         }
+        if operation.device.transport != Transport::Tcp {
+            // Of others no state tells when they are gone.
+            self.open.remove(&id);
+        }
         Some(Box::new(operation))
     }
 
     fn wait(&mut self, socket: &Socket, waiting: Waiting) -> Option<Change> {
-        let by = waiting.by;
+        let (by, device) = (waiting.by, waiting.device.clone());
         let connection = self.connection(socket);
         if connection.waiting.is_some() {
             return None;
@@ -212,7 +274,7 @@ impl Sockets {
         if let Some(goid) = by.goid {
             self.waiting.insert(goid, socket.id);
         }
-        Some(Change::Began(by))
+        Some(Change::Began(by, device))
     }
 
     fn sent(&mut self, sent: &Sent<'_>) -> Option<Change> {
@@ -245,6 +307,8 @@ impl Sockets {
                 entry: sent.entry.cloned(),
                 begin: sent.tcp.copied(),
                 silent_since,
+                frames: Vec::new(),
+                told: false,
             },
         )
     }
@@ -329,6 +393,8 @@ impl Sockets {
             entry: None,
             begin: None,
             silent_since: None,
+            frames: Vec::new(),
+            told: false,
         };
         self.wait(change.socket, waiting)
     }
@@ -420,7 +486,9 @@ fn at_once(
         entry: None,
         phase: None,
         uncertainty: 0,
+        behind: None,
         holder: None,
+        inferred: false,
     })
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Connection {
     pub(super) gone: Option<(Nanos, Option<Tcp>)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Waiting {
     pub(super) device: Device,
     pub(super) op: Op,
@@ -31,6 +31,10 @@ pub(super) struct Waiting {
     pub(super) entry: Option<EntryHead>,
     pub(super) begin: Option<Tcp>,
     pub(super) silent_since: Option<Nanos>,
+    /// Functions on the stack of who waits, as found.
+    pub(super) frames: Vec<String>,
+    /// Whether the stall has been told of.
+    pub(super) told: bool,
 }
 
 /// How an operation ended.
@@ -53,12 +57,20 @@ impl Connection {
     }
 
     pub(super) fn finish(&mut self, socket: SocketId, end: End<'_>) -> Option<Operation> {
-        let waiting = self.waiting.take()?;
+        let operation = self.so_far(socket, end)?;
+        self.waiting = None;
+        Some(operation)
+    }
+
+    /// What waits, as if it ended like this.
+    pub(super) fn so_far(&self, socket: SocketId, end: End<'_>) -> Option<Operation> {
+        let waiting = self.waiting.clone()?;
         Some(Operation {
             evidence: Evidence {
                 begin: waiting.begin,
                 end: end.tcp.copied(),
                 silent_since: waiting.silent_since,
+                frames: waiting.frames,
                 ..self.marks.evidence(waiting.start)
             },
             socket: Some(socket),
@@ -72,7 +84,9 @@ impl Connection {
             entry: waiting.entry,
             phase: None,
             uncertainty: 0,
+            behind: None,
             holder: None,
+            inferred: false,
         })
     }
 
