@@ -20,10 +20,12 @@ mod tests;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     mem,
+    net::SocketAddr,
 };
 
 use self::{
     cause::Cause,
+    evidence::Drops,
     finding::{Finding, Incident, Summary},
     hang::Verdict,
     incident::Incidents,
@@ -93,8 +95,8 @@ pub struct Core {
     questions: u64,
     /// When goroutines were last asked for.
     looked: Nanos,
-    /// Why each device was stalled last.
-    causes: HashMap<Device, Cause>,
+    /// Why each device was stalled last, and the drops that show it.
+    causes: HashMap<Device, (Cause, Drops)>,
     totals: Summary,
     step: Step,
 }
@@ -105,6 +107,12 @@ impl Core {
         Self::default()
     }
 
+    /// Local and remote ends of connections that the server has closed and the kernel has not: what
+    /// their send queues hold is to be told before the end ([`What::SendQueues`]).
+    pub fn closing(&self) -> Vec<(SocketAddr, SocketAddr)> {
+        self.sockets.closing()
+    }
+
     /// Takes one event.
     pub fn on(&mut self, event: &Event) -> Step {
         match &event.what {
@@ -113,6 +121,7 @@ impl Core {
             What::EntryFound { question, entry } => self.answered(*question, entry.as_ref()),
             What::Parked { goroutines } => self.parked(event.at, goroutines),
             What::Lost { records, .. } => self.totals.events_lost += records,
+            What::SendQueues { queues } => self.sockets.hold(event.at, queues),
             What::End => self.end(event.at),
             _ => self.observe(event),
         }
@@ -148,8 +157,8 @@ impl Core {
         }
         if self.devices.contains(&operation.device) {
             if operation.failed() {
-                self.causes
-                    .insert(operation.device.clone(), Cause::of(&operation));
+                let why = (Cause::of(&operation), operation.evidence.drops.clone());
+                self.causes.insert(operation.device.clone(), why);
             }
             self.incidents.did(&operation, self.session.threshold);
         }
@@ -254,7 +263,7 @@ impl Core {
     }
 
     fn incident(&mut self, mut incident: Incident) {
-        if self.sockets.owe(&incident.device) {
+        if !self.sockets.know_losses(&incident.device) {
             incident.lost = None;
         }
         self.totals.incidents += 1;
@@ -285,10 +294,15 @@ impl Core {
     fn complete(&mut self, request: &mut Request) {
         for operation in &mut request.operations {
             match operation.op {
-                Op::Lock => operation.holder = self.causes.get(&operation.device).copied(),
+                Op::Lock => {
+                    if let Some((cause, drops)) = self.causes.get(&operation.device) {
+                        operation.holder = Some(*cause);
+                        operation.evidence.drops.clone_from(drops);
+                    }
+                }
                 Op::Resolve => {
-                    self.causes
-                        .insert(operation.device.clone(), Cause::Resolver);
+                    let why = (Cause::Resolver, Drops::new());
+                    self.causes.insert(operation.device.clone(), why);
                     self.incidents.did(operation, self.session.threshold);
                 }
                 Op::Connect | Op::Write => {}

@@ -109,6 +109,8 @@ struct RefusalRecord<'a> {
     start: String,
     duration_ns: Nanos,
     cause: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errno: Option<String>,
     explanation: String,
 }
 
@@ -122,6 +124,8 @@ struct LostRecord<'a> {
     complete: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pending: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_of: Option<String>,
     explanation: String,
 }
 
@@ -282,6 +286,7 @@ fn refusal_record(refusal: &Refusal, clock: WallClock) -> RefusalRecord<'_> {
         start: clock.rfc3339(refusal.start),
         duration_ns: refusal.duration,
         cause: refusal.cause.name(),
+        errno: refusal.errno.map(errno::name),
         explanation: explain::refusal(refusal),
     }
 }
@@ -295,6 +300,7 @@ fn lost_record(loss: &Loss, clock: WallClock) -> LostRecord<'_> {
         requests: &loss.requests,
         complete: loss.complete,
         pending: loss.pending,
+        as_of: loss.pending.then(|| clock.rfc3339(loss.as_of)),
         explanation: explain::loss(loss),
     }
 }

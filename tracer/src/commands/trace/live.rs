@@ -22,11 +22,14 @@ use crate::{
     audit::file::{Query, find_entry as find_in_files},
     core::{Core, EntryQuestion, Question, parked::Parked},
     decode::Kernel,
-    event::{Device, Event, Session, What},
+    event::{Device, Event, SendQueue, Session, What},
     probe::attach::Attached,
     sink::Worker,
     source::{readable::readable, ringbuf::Events},
-    target::goroutines::{GoroutineReader, ProcessMemory, Waiting},
+    target::{
+        goroutines::{GoroutineReader, ProcessMemory, Waiting},
+        sockets,
+    },
 };
 
 /// How often routine records are fetched; stalls wake the agent at once. The ring buffer holds
@@ -93,7 +96,12 @@ impl Live {
         if matches!(end, End::ServerGone) {
             warn!("the server (PID {}) has ended", self.pid);
         }
+        // First, so that what has left them since is told by the events.
+        let mut queues = send_queues(self.pid);
         open += self.fetch(&mut events, &answers)?;
+        let closing = self.core.closing();
+        queues.retain(|queue| closing.contains(&(queue.local, queue.remote)));
+        open += self.feed(now(What::SendQueues { queues }), &answers);
         self.last_answers(&answers, &mut answered, open).await;
         self.feed(now(What::End), &answers);
         self.finish()
@@ -265,6 +273,14 @@ async fn flush(kernel_log: &mut KernelLog) {
         guard.get_inner_mut().flush();
         guard.clear_ready();
     }
+}
+
+/// None where the server has ended: then nothing newer is known than what the events said.
+fn send_queues(pid: i32) -> Vec<SendQueue> {
+    sockets::closing(pid).unwrap_or_else(|error| {
+        debug!("{error:#}");
+        Vec::new()
+    })
 }
 
 /// What ends a trace.
