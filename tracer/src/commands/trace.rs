@@ -38,7 +38,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let recording = args.record.as_deref().map(LineFile::create).transpose()?;
     let outputs = Outputs::open(&args.output, args.record.as_deref())?;
     let recording = recording.map(|file| Worker::spawn(Recording(file)));
-    let kernel = KernelTypes::of_this_kernel()?;
+    let kernel = KernelTypes::of_this_kernel(args.btf.as_deref())?;
     let facts = facts(&target, &kernel)?;
     // Before anything is attached: it takes a while, in which nobody would drain the ring buffer.
     let goroutines = goroutines(&target);
