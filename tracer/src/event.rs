@@ -145,6 +145,11 @@ pub enum What {
         /// How many.
         records: u64,
     },
+    /// What the send queues of connections that the server has closed held when the trace ended.
+    SendQueues {
+        /// Those that there were.
+        queues: Vec<SendQueue>,
+    },
     /// Time passed.
     Tick,
     /// The trace ends. Last of every stream.
@@ -293,6 +298,17 @@ impl Tcp {
         let left = |window: u32| window.saturating_sub(self.unacked());
         self.unsent() > 0 && self.window.is_some_and(|window| left(window) < segment)
     }
+}
+
+/// What a connection's send queue holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendQueue {
+    /// This end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// From the first byte that is not acknowledged on, the FIN included.
+    pub bytes: u32,
 }
 
 /// Who made a system call.

@@ -177,6 +177,8 @@ pub struct Refusal {
     pub duration: Nanos,
     /// Why.
     pub cause: Cause,
+    /// What the failed operation said, a positive errno.
+    pub errno: Option<i32>,
     /// What shows it.
     pub evidence: Evidence,
 }
@@ -188,7 +190,7 @@ pub struct Incident {
     pub device: Device,
     /// Its first failed or stalled operation.
     pub start: Nanos,
-    /// Its first success; `None` where the trace ended first.
+    /// Its first success; `None` where the trace ended first. Over UDP the first of a row of them.
     pub end: Option<Nanos>,
     /// That of the first operation.
     pub cause: Cause,
@@ -200,7 +202,7 @@ pub struct Incident {
     pub blocked: Nanos,
     /// The longest, ns.
     pub longest: Nanos,
-    /// What was lost in it; `None` while the kernel still tries to deliver it.
+    /// What was lost in it; `None` where that cannot be known, or not yet: the kernel still tries.
     pub lost: Option<Lost>,
 }
 

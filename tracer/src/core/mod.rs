@@ -24,11 +24,13 @@ mod tests;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     mem,
+    net::SocketAddr,
 };
 
 pub use self::names::EntryQuestion;
 use self::{
     cause::Cause,
+    evidence::Drops,
     finding::{Finding, Incident, Summary},
     hang::Verdict,
     held::Held,
@@ -70,6 +72,14 @@ pub struct Step {
     pub questions: Vec<Question>,
 }
 
+/// How a device failed.
+#[derive(Debug)]
+struct Failure {
+    at: Nanos,
+    cause: Cause,
+    drops: Drops,
+}
+
 /// All that is known of the trace so far.
 #[derive(Debug, Default)]
 pub struct Core {
@@ -82,8 +92,8 @@ pub struct Core {
     names: Names,
     devices: HashSet<Device>,
     warned: HashSet<Device>,
-    /// When and why each device failed last.
-    causes: HashMap<Device, (Nanos, Cause)>,
+    /// How each device failed last.
+    failures: HashMap<Device, Failure>,
     /// How many hangs have been told of.
     hangs: u64,
     ticked: Nanos,
@@ -97,6 +107,12 @@ impl Core {
         Self::default()
     }
 
+    /// Local and remote ends of connections that the server has closed and the kernel has not: what
+    /// their send queues hold is to be told before the end ([`What::SendQueues`]).
+    pub fn closing(&self) -> Vec<(SocketAddr, SocketAddr)> {
+        self.sockets.closing()
+    }
+
     /// Takes one event.
     pub fn on(&mut self, event: &Event) -> Step {
         match &event.what {
@@ -106,6 +122,7 @@ impl Core {
             What::EntryFound { asked, entry } => self.answered(asked, entry.as_ref()),
             What::Parked { goroutines } => self.parked(event.at, goroutines),
             What::Lost { records, .. } => self.totals.events_lost += records,
+            What::SendQueues { queues } => self.sockets.hold(event.at, queues),
             What::End => self.end(event.at),
             _ => self.observe(event),
         }
@@ -192,8 +209,12 @@ impl Core {
 
     fn failed(&mut self, operation: &Operation) {
         if operation.failed() {
-            let why = (operation.end, Cause::of(operation));
-            self.causes.insert(operation.device.clone(), why);
+            let failure = Failure {
+                at: operation.end,
+                cause: Cause::of(operation),
+                drops: operation.evidence.drops.clone(),
+            };
+            self.failures.insert(operation.device.clone(), failure);
         }
     }
 
@@ -226,7 +247,7 @@ impl Core {
     }
 
     fn incident(&mut self, mut incident: Incident) {
-        if self.sockets.owe(&incident.device) {
+        if !self.sockets.know_losses(&incident.device) {
             incident.lost = None;
         }
         self.totals.incidents += 1;
@@ -273,12 +294,10 @@ impl Core {
 
     /// Why who held the lock was stalled is better known when that one has given up.
     fn complete_lock(&self, operation: &mut Operation) {
-        let since = self
-            .causes
-            .get(&operation.device)
-            .filter(|(at, _)| *at >= operation.start);
-        if let Some((_, cause)) = since {
-            operation.holder = Some(*cause);
+        let failure = self.failures.get(&operation.device);
+        if let Some(failure) = failure.filter(|failure| failure.at >= operation.start) {
+            operation.holder = Some(failure.cause);
+            operation.evidence.drops.clone_from(&failure.drops);
         }
     }
 

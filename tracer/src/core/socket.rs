@@ -7,7 +7,7 @@
 mod connection;
 mod seen;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::SocketAddr};
 
 use self::{
     connection::{Connection, End, Waiting},
@@ -19,7 +19,9 @@ use super::{
     operation::{Op, Operation, Outcome},
     silence::Filling,
 };
-use crate::event::{Actor, Device, Event, Nanos, Socket, SocketId, TcpState, Transport, What};
+use crate::event::{
+    Actor, Device, Event, Nanos, SendQueue, Socket, SocketId, TcpState, Transport, What,
+};
 
 /// `include/uapi/asm-generic/errno*.h`, as far as operations are told apart by them.
 mod errno {
@@ -52,6 +54,8 @@ pub struct Sockets {
     open: HashMap<SocketId, Connection>,
     /// Who waits for which.
     waiting: HashMap<u64, SocketId>,
+    /// Whether this kernel shows TCP's view of a connection: without, no loss can be told.
+    shows_tcp: bool,
 }
 
 impl Sockets {
@@ -59,9 +63,11 @@ impl Sockets {
     pub fn on(&mut self, event: &Event) -> Vec<Change> {
         let mut changes: Vec<_> = self.acted(event).map(Change::Ended).into_iter().collect();
         if let Some(sent) = Sent::of(event) {
+            self.shows_tcp |= sent.tcp.is_some();
             changes.extend(self.sent(&sent));
             changes.extend(self.note(&sent));
         } else if let Some(change) = Changed::of(event) {
+            self.shows_tcp |= change.tcp.is_some();
             changes.extend(self.operation_of(&change));
             self.life(&change);
         } else if let What::ConnectFailed { socket, by, errno } = &event.what {
@@ -110,9 +116,9 @@ impl Sockets {
             .filter_map(|(id, connection)| connection.finish(*id, end))
             .collect();
         open.sort_by_key(|operation| (operation.start, operation.socket));
-        let mut losses: Vec<_> = self.open.values().filter_map(|c| c.pending(at)).collect();
-        losses.sort_by(|a, b| (&a.device, a.bytes).cmp(&(&b.device, b.bytes)));
-        (open, losses)
+        let pending = |(id, c): (&SocketId, &Connection)| Some((*id, c.pending(at)?));
+        let losses = self.open.iter().filter_map(pending).collect();
+        (open, in_order(losses))
     }
 
     /// What connections that ended since the last call never delivered. Not told at their end: a RST
@@ -121,11 +127,8 @@ impl Sockets {
         let gone = self
             .open
             .extract_if(|_, connection| connection.gone.is_some());
-        let mut losses: Vec<_> = gone
-            .filter_map(|(_, connection)| connection.loss())
-            .collect();
-        losses.sort_by_key(|loss| loss.at);
-        losses
+        let losses = gone.filter_map(|(id, connection)| Some((id, connection.loss()?)));
+        in_order(losses.collect())
     }
 
     /// What waits now, as operations without an outcome, eldest first; and whether it has been told of.
@@ -204,13 +207,32 @@ impl Sockets {
         to_device.any(Connection::is_open)
     }
 
-    /// Whether the kernel still tries to deliver to this device what the server has closed.
-    pub fn owe(&self, device: &Device) -> bool {
+    /// Whether all is known that this device has lost so far: not of datagrams and Unix sockets, and
+    /// not while the kernel still tries to deliver what the server has closed.
+    pub fn know_losses(&self, device: &Device) -> bool {
         let mut of_device = self
             .open
             .values()
             .filter(|c| c.device.as_ref() == Some(device));
-        of_device.any(|c| c.pending(0).is_some())
+        let tells = self.shows_tcp && device.transport == Transport::Tcp;
+        tells && !of_device.any(|c| c.pending(0).is_some())
+    }
+
+    /// Local and remote ends of connections that the server has closed and the kernel has not.
+    pub fn closing(&self) -> Vec<(SocketAddr, SocketAddr)> {
+        let undelivered = self.open.values().filter(|c| c.gone.is_none());
+        undelivered.filter_map(|c| c.ends).collect()
+    }
+
+    /// Takes what the send queues hold at the end of the trace.
+    pub fn hold(&mut self, at: Nanos, queues: &[SendQueue]) {
+        for queue in queues {
+            let ends = Some((queue.local, queue.remote));
+            let mut of_queue = self.open.values_mut().filter(|c| c.ends == ends);
+            if let Some(connection) = of_queue.next() {
+                connection.ledger.holds(at, queue.bytes);
+            }
+        }
     }
 
     fn connection(&mut self, socket: &Socket) -> &mut Connection {
@@ -405,6 +427,7 @@ impl Sockets {
             && let Some(connection) = self.open.get_mut(&change.socket.id)
         {
             connection.ledger.closed(change.at, change.tcp);
+            connection.ends = change.socket.local.zip(change.socket.remote);
         }
         if change.new == TcpState::Close
             && let Some(connection) = self.open.get_mut(&change.socket.id)
@@ -452,6 +475,12 @@ impl Sockets {
         let connection = self.open.get(&change.socket.id);
         connection.is_some_and(|connection| connection.marks.reset())
     }
+}
+
+/// Each trace in the same order: as they ended, and as their connections began.
+fn in_order(mut losses: Vec<(SocketId, Loss)>) -> Vec<Loss> {
+    losses.sort_by_key(|(id, loss)| (loss.at, *id));
+    losses.into_iter().map(|(_, loss)| loss).collect()
 }
 
 /// A connect that failed before it was under way. One whose failure the socket's state has told

@@ -130,6 +130,8 @@ struct RefusalRecord<'a> {
     start: String,
     duration_ns: Nanos,
     cause: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errno: Option<String>,
     explanation: String,
 }
 
@@ -143,6 +145,8 @@ struct LostRecord<'a> {
     complete: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pending: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_of: Option<String>,
     explanation: String,
 }
 
@@ -329,6 +333,7 @@ fn refusal_record(refusal: &Refusal, clock: WallClock) -> RefusalRecord<'_> {
         start: clock.rfc3339(refusal.start),
         duration_ns: refusal.duration,
         cause: refusal.cause.name(),
+        errno: refusal.errno.map(errno::name),
         explanation: explain::refusal(refusal),
     }
 }
@@ -342,6 +347,7 @@ fn lost_record(loss: &Loss, clock: WallClock) -> LostRecord<'_> {
         requests: &loss.requests,
         complete: loss.complete,
         pending: loss.pending,
+        as_of: loss.pending.then(|| clock.rfc3339(loss.as_of)),
         explanation: explain::loss(loss),
     }
 }

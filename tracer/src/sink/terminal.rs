@@ -63,10 +63,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
             Finding::Stalled(stalled) => self.stalled(stalled),
             Finding::Hang(hang) => self.hang(hang),
             Finding::Refusal(refusal) => self.refusal(refusal)?,
-            Finding::Lost(loss) => {
-                let mark = if loss.pending { "UNDELIVERED" } else { "LOST" };
-                self.line(loss.at, "31", mark, &explain::loss(loss))
-            }
+            Finding::Lost(loss) => self.line(loss.at, "31", "UNACKNOWLEDGED", &explain::loss(loss)),
             Finding::Filling(filling) => {
                 self.line(filling.at, "33", "WARNING", &explain::filling(filling))
             }

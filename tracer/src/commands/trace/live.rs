@@ -22,11 +22,14 @@ use crate::{
     audit::file::{Query, find_entry as find_in_files},
     core::{Core, EntryQuestion, Question, parked::Parked},
     decode::Kernel,
-    event::{Device, Event, Session, What},
+    event::{Device, Event, SendQueue, Session, What},
     probe::attach::Attached,
     sink::Worker,
     source::{readable::readable, ringbuf::Events},
-    target::goroutines::{GoroutineReader, ProcessMemory, Waiting},
+    target::{
+        goroutines::{GoroutineReader, ProcessMemory, Waiting},
+        sockets,
+    },
 };
 
 /// How often routine records are fetched; stalls wake the agent at once. The ring buffer holds
@@ -135,7 +138,10 @@ impl Live {
         if end == End::ServerGone {
             warn!("the server (PID {pid}) has ended");
         }
+        // First, so that what has left them since is told by the events.
+        let queues = send_queues(pid);
         self.fetch(&mut following)?;
+        self.hold(queues, &mut following);
         self.last_answers(&mut following).await;
         Ok(end)
     }
@@ -202,6 +208,13 @@ impl Live {
         if let Some(recording) = &mut self.recording {
             recording.send(&Arc::new(event));
         }
+    }
+
+    /// What connections that the server has closed still hold.
+    fn hold(&mut self, mut queues: Vec<SendQueue>, server: &mut Following) {
+        let closing = self.core.closing();
+        queues.retain(|queue| closing.contains(&(queue.local, queue.remote)));
+        self.feed(now(What::SendQueues { queues }), server);
     }
 
     fn take(&mut self, answer: Answer, server: &mut Following) {
@@ -335,6 +348,14 @@ async fn flush(kernel_log: &mut KernelLog) {
         guard.get_inner_mut().flush();
         guard.clear_ready();
     }
+}
+
+/// None where the server has ended: then nothing newer is known than what the events said.
+fn send_queues(pid: i32) -> Vec<SendQueue> {
+    sockets::closing(pid).unwrap_or_else(|error| {
+        debug!("{error:#}");
+        Vec::new()
+    })
 }
 
 /// What ends a trace, whatever becomes of the server.

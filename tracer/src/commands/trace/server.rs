@@ -31,7 +31,7 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
     for warning in &target.go.warnings {
         log::warn!("{warning}");
     }
-    let kernel = KernelTypes::of_this_kernel()?;
+    let kernel = KernelTypes::of_this_kernel(args.btf.as_deref())?;
     let facts = facts(&target, &kernel)?;
     // Before anything is attached: it takes a while, in which nobody would drain the ring buffer.
     let goroutines = goroutines(&target);

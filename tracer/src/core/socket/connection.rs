@@ -1,5 +1,7 @@
 //! One connection that the server opened: who waits for it, and what is known of it meanwhile.
 
+use std::net::SocketAddr;
+
 use crate::{
     audit::entry::EntryHead,
     core::{
@@ -14,6 +16,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Connection {
     pub(super) device: Option<Device>,
+    /// Local and remote end, from when the server closed it on.
+    pub(super) ends: Option<(SocketAddr, SocketAddr)>,
     pub(super) waiting: Option<Waiting>,
     pub(super) marks: Marks,
     pub(super) silence: Silence,
@@ -92,7 +96,15 @@ impl Connection {
 
     pub(super) fn loss(&self) -> Option<Loss> {
         let (at, tcp) = self.gone.as_ref()?;
-        self.ledger.gone(*at, self.device.as_ref()?, tcp.as_ref())
+        let loss = self.ledger.gone(*at, self.device.as_ref()?, tcp.as_ref())?;
+        Some(self.with_marks(loss))
+    }
+
+    fn with_marks(&self, loss: Loss) -> Loss {
+        Loss {
+            answers_dropped: self.marks.answers_dropped(),
+            ..loss
+        }
     }
 
     /// Whether the server has not closed it, nor its peer.
@@ -101,6 +113,7 @@ impl Connection {
     }
 
     pub(super) fn pending(&self, at: Nanos) -> Option<Loss> {
-        self.ledger.pending(at, self.device.as_ref()?)
+        let loss = self.ledger.pending(at, self.device.as_ref()?)?;
+        Some(self.with_marks(loss))
     }
 }
