@@ -192,7 +192,9 @@ impl Core {
         let op = match parked.place {
             Place::Lock => Op::Lock,
             Place::Resolve => Op::Resolve,
-            Place::Connect | Place::Write | Place::Other => return None,
+            Place::Connect | Place::Write | Place::Open | Place::Answer | Place::Other => {
+                return None;
+            }
         };
         let known = parked.device.as_ref().filter(|device| device.is_address());
         let device = known
