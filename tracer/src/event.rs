@@ -334,6 +334,12 @@ pub enum Transport {
     Udp,
     /// Unix stream or datagram.
     Unix,
+    /// A file, a FIFO, or standard output: an audit device without a socket.
+    File,
+    /// HTTP: an audit device whose sockets are not its own.
+    Http,
+    /// Syslog, where its socket is not known.
+    Syslog,
 }
 
 impl Transport {
@@ -343,6 +349,9 @@ impl Transport {
             Transport::Tcp => "tcp",
             Transport::Udp => "udp",
             Transport::Unix => "unix",
+            Transport::File => "file",
+            Transport::Http => "http",
+            Transport::Syslog => "syslog",
         }
     }
 }
@@ -352,7 +361,8 @@ impl Transport {
 pub struct Device {
     /// How.
     pub transport: Transport,
-    /// `10.0.0.2:1515`, `[fd00::2]:1515`, or a path.
+    /// `10.0.0.2:1515`, `[fd00::2]:1515`, a path, `stdout`, or `https://log:8080`; empty if it is
+    /// not known.
     pub address: String,
 }
 
@@ -366,11 +376,15 @@ impl Device {
         })
     }
 
-    /// A device as it is configured (`net.Dial`'s network and address).
+    /// A device as it is configured (`net.Dial`'s network and address, or
+    /// [`crate::target::goroutines::Configured`]).
     pub fn configured(network: &str, address: &str) -> Self {
         let transport = match network {
             _ if network.starts_with("udp") => Transport::Udp,
             _ if network.starts_with("unix") => Transport::Unix,
+            "file" => Transport::File,
+            "http" => Transport::Http,
+            "syslog" => Transport::Syslog,
             _ => Transport::Tcp,
         };
         let parsed = address.parse().map(|address| Self::tcp(address).address);
@@ -382,7 +396,10 @@ impl Device {
 
     /// Whether it says where it is, rather than a name to be looked up.
     pub fn is_address(&self) -> bool {
-        self.transport == Transport::Unix || self.address.parse::<SocketAddr>().is_ok()
+        match self.transport {
+            Transport::Tcp | Transport::Udp => self.address.parse::<SocketAddr>().is_ok(),
+            Transport::Unix | Transport::File | Transport::Http | Transport::Syslog => true,
+        }
     }
 
     /// A TCP device.
@@ -396,7 +413,10 @@ impl Device {
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.transport.name(), self.address)
+        match &*self.address {
+            "" => f.write_str(self.transport.name()),
+            address => write!(f, "{} {address}", self.transport.name()),
+        }
     }
 }
 

@@ -141,7 +141,7 @@ impl Core {
         let cause = match found.parked.place {
             Place::Lock => return None,
             Place::Resolve => Cause::Resolver,
-            Place::Connect | Place::Write | Place::Other => {
+            Place::Connect | Place::Write | Place::Open | Place::Answer | Place::Other => {
                 let goid = found.parked.goid;
                 let waits = self.sockets.open_waits(at);
                 let own = waits.iter().find(|(wait, _)| wait.by.goid == Some(goid));
@@ -189,8 +189,8 @@ impl Core {
         match found.parked.place {
             Place::Lock if !self.sockets.is_waiting(goid) => Some(Op::Lock),
             Place::Resolve if !self.sockets.is_waiting(goid) => Some(Op::Resolve),
-            Place::Connect if !request.waits() => Some(Op::Connect),
-            Place::Write if !request.waits() => Some(Op::Write),
+            Place::Connect | Place::Open if !request.waits() => Some(Op::Connect),
+            Place::Write | Place::Answer if !request.waits() => Some(Op::Write),
             _ => None,
         }
     }
@@ -226,7 +226,7 @@ impl Core {
         match place {
             Place::Lock => by_stall.or_else(by_name),
             Place::Resolve => by_name(),
-            Place::Connect | Place::Write | Place::Other => None,
+            Place::Connect | Place::Write | Place::Open | Place::Answer | Place::Other => None,
         }
     }
 

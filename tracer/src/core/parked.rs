@@ -33,8 +33,12 @@ pub enum Place {
     Resolve,
     /// A connection: its socket tells more.
     Connect,
-    /// Room in the send buffer: its socket tells more.
+    /// Room for what it writes: in a send buffer, whose socket tells more; in a pipe; on a disk.
     Write,
+    /// That a file opens: a FIFO's reader, a disk.
+    Open,
+    /// The answer of an HTTP server that has got the entry.
+    Answer,
     /// Something else.
     Other,
 }

@@ -308,12 +308,12 @@ fn of_request(waiting: &Waiting) -> Parked {
     let configured = waiting.device.as_ref();
     Parked {
         goid: waiting.goid,
-        ancestors: waiting.parent.into_iter().collect(),
+        ancestors: waiting.ancestors.clone(),
         request: waiting.request.filter(|request| *request != waiting.goid),
         place: waiting.at,
         phase: waiting.phase,
         device: configured.map(|device| Device::configured(&device.network, &device.address)),
-        frames: Vec::new(),
+        frames: waiting.frames.clone(),
         entry: None,
     }
 }
