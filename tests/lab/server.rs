@@ -16,6 +16,8 @@ use tempfile::TempDir;
 
 use crate::audit::AuditDevice;
 use crate::client::Client;
+#[cfg(feature = "tls")]
+use crate::client::SecureClient;
 use crate::netns::Namespace;
 use crate::network::Family;
 use crate::process::{Identity, Process};
@@ -23,6 +25,8 @@ use crate::wait;
 
 /// Where it listens, on 127.0.0.1 and `::1` of its namespace.
 pub const PORT: u16 = 8200;
+/// Where it listens with TLS, on 127.0.0.1, if the builder was told so: [`Builder::tls`].
+pub const TLS_PORT: u16 = 8300;
 /// Its root token.
 pub const TOKEN: &str = "root";
 /// Followed by our pid, in the name of the directory a server keeps its things in.
@@ -47,6 +51,7 @@ pub struct Server {
     process: Process,
     files: Files,
     namespace: Namespace,
+    bao: PathBuf,
     _temporary: Option<TempDir>,
 }
 
@@ -57,6 +62,7 @@ pub struct Builder {
     devices: Vec<AuditDevice>,
     config: String,
     resolver: Option<(IpAddr, String)>,
+    tls: bool,
 }
 
 /// Where a server keeps its things.
@@ -83,6 +89,11 @@ impl Files {
     fn resolv_conf(&self) -> PathBuf {
         self.0.join("resolv.conf")
     }
+
+    /// Named by the server, which makes it at its start.
+    fn authority(&self) -> PathBuf {
+        self.0.join("vault-ca.pem")
+    }
 }
 
 impl Server {
@@ -93,6 +104,7 @@ impl Server {
             devices: Vec::new(),
             config: String::new(),
             resolver: None,
+            tls: false,
         }
     }
 
@@ -109,6 +121,25 @@ impl Server {
     /// A client on the same host.
     pub fn client(&self, family: Family) -> Client {
         Client::new(&self.namespace, address(family), TOKEN)
+    }
+
+    /// A client on the same host that speaks TLS. Asks for [`Builder::tls`].
+    #[cfg(feature = "tls")]
+    pub fn secure_client(&self) -> Result<SecureClient> {
+        let client = Client::new(&self.namespace, tls_address(), TOKEN);
+        SecureClient::new(client, &self.files.authority())
+    }
+
+    /// The server's own command line, on the same host, over TLS. Asks for [`Builder::tls`].
+    pub fn command_line(&self) -> Command {
+        let mut command = self.namespace.command(&self.bao);
+        command
+            .env_clear()
+            .env("HOME", &self.files.0)
+            .env("BAO_ADDR", format!("https://{}", tls_address()))
+            .env("BAO_CACERT", self.files.authority())
+            .env("BAO_TOKEN", TOKEN);
+        command
     }
 
     /// What the file device has written.
@@ -161,6 +192,13 @@ impl Builder {
         self
     }
 
+    /// With one more listener, which speaks TLS and, to who asks for it, HTTP/2.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
     /// Starts it in `namespace` and waits until it answers. The audit devices' log servers must be listening.
     pub fn start(&self, namespace: &Namespace) -> Result<Server> {
         let temporary = tempfile::Builder::new()
@@ -172,6 +210,7 @@ impl Builder {
             process,
             files,
             namespace: namespace.clone(),
+            bao: self.bao.clone(),
             _temporary: Some(temporary),
         };
         let Server { process, files, .. } = &mut server;
@@ -202,7 +241,6 @@ impl Builder {
         command
             .args(["server", "-dev", "-dev-no-store-token"])
             .arg(format!("-dev-root-token-id={TOKEN}"))
-            .arg(format!("-dev-listen-address={}", address(Family::V4)))
             .arg(format!("-config={}", files.config().display()))
             .env_clear()
             .env("HOME", &files.0)
@@ -210,6 +248,16 @@ impl Builder {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
+        if self.tls {
+            // The server makes a certificate for its own first listener only.
+            command.args([
+                format!("-dev-listen-address={}", tls_address()),
+                "-dev-tls".to_owned(),
+                format!("-dev-tls-cert-dir={}", files.0.display()),
+            ]);
+        } else {
+            command.arg(format!("-dev-listen-address={}", address(Family::V4)));
+        }
         if let Some((name_server, hosts)) = &self.resolver {
             fs::write(files.hosts(), hosts)?;
             fs::write(files.resolv_conf(), format!("nameserver {name_server}\n"))?;
@@ -219,10 +267,10 @@ impl Builder {
     }
 
     fn to_hcl(&self, files: &Files) -> String {
-        let mut config = format!(
-            "listener \"tcp\" {{\n  address = \"{}\"\n  tls_disable = true\n}}\n",
-            address(Family::V6)
-        );
+        let mut config = listener(address(Family::V6));
+        if self.tls {
+            config.push_str(&listener(address(Family::V4)));
+        }
         for device in &self.devices {
             let in_place = device
                 .file_path()
@@ -236,6 +284,15 @@ impl Builder {
         }
         config + &self.config
     }
+}
+
+/// A `listener` block, without TLS.
+fn listener(at: SocketAddr) -> String {
+    format!("listener \"tcp\" {{\n  address = \"{at}\"\n  tls_disable = true\n}}\n")
+}
+
+fn tls_address() -> SocketAddr {
+    SocketAddr::new(Family::V4.loopback(), TLS_PORT)
 }
 
 fn address(family: Family) -> SocketAddr {
