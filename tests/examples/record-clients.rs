@@ -38,7 +38,7 @@ fn record(directory: &Path, sockets: u8, clients: usize, protocol: &str) -> Resu
     let paths = prepare(&lab, clients)?;
     let tracer = Tracer::attach(&agent_from_environment()?, lab.server.pid(), &[])?;
     lab.client.get(BIG_REQUEST)?;
-    let fault = lab.cut_off()?;
+    let (fault, _) = lab.cut_off()?;
     let measured = match protocol {
         "http1" => lab.client.get_each(&paths)?,
         "http1-tls" => lab.server.secure_client()?.get_each(&paths)?,

@@ -94,6 +94,11 @@ impl Client {
         self.connect()?.put(path, body)
     }
 
+    /// DELETE on a connection of its own.
+    pub fn delete(&self, path: &str) -> Result<Measured> {
+        self.connect()?.delete(path)
+    }
+
     /// GET in a thread of its own, to look around while it hangs.
     pub fn get_in_background(&self, path: &str) -> JoinHandle<Result<Measured>> {
         let (client, path) = (self.clone(), path.to_owned());
@@ -144,7 +149,7 @@ fn own_runtime() -> Result<Runtime> {
     builder.enable_all().build().map_err(Into::into)
 }
 
-/// Measures a GET or PUT, from now to the last byte of the answer.
+/// Measures a request, from now to the last byte of the answer.
 async fn measure(
     exchange: impl Future<Output = hyper::Result<Response<Incoming>>>,
     path: String,

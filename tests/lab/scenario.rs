@@ -79,14 +79,14 @@ impl Lab {
     }
 
     /// Drops what leaves for any log server, and has the connections reset: from now on every socket device of
-    /// every request waits for its dials, without a buffer to fill first.
-    pub fn cut_off(&self) -> Result<Applied> {
+    /// every request waits for its dials, without a buffer to fill first. With it comes the first such request.
+    pub fn cut_off(&self) -> Result<(Applied, Measured)> {
         let fault = self.drop_output()?;
         self.log.reset_connections();
         self.more_logs.iter().for_each(LogServer::reset_connections);
-        // Who meets the reset first fails without a wait, once. Nobody is to be that one.
-        self.client.get(BIG_REQUEST)?;
-        Ok(fault)
+        // Who meets the reset is spared one dial: nobody after this one is.
+        let first = self.client.get(BIG_REQUEST)?;
+        Ok((fault, first))
     }
 
     /// Sends requests until one hangs: the seed's `big-kv.sh`.

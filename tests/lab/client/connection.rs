@@ -67,6 +67,11 @@ impl Connection {
         self.send(Method::PUT, path, body.to_string().into())
     }
 
+    /// DELETE.
+    pub fn delete(&mut self, path: &str) -> Result<Measured> {
+        self.send(Method::DELETE, path, Bytes::new())
+    }
+
     fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Measured> {
         let request = Request::builder()
             .method(method)

@@ -129,15 +129,25 @@ impl Multiplexed {
 
     /// A GET of each path, all at once, each in a stream of its own.
     pub fn get_each(&mut self, paths: &[impl AsRef<str>]) -> Result<Vec<Measured>> {
+        let limit = self.client.timeout;
+        let limited: Vec<_> = paths.iter().map(|path| (path, limit)).collect();
+        self.get_each_within(&limited)?.into_iter().collect()
+    }
+
+    /// The same with a limit for each, after which its stream is reset. The others go on.
+    pub fn get_each_within(
+        &mut self,
+        paths: &[(impl AsRef<str>, Duration)],
+    ) -> Result<Vec<Result<Measured>>> {
         let streams = paths
             .iter()
-            .map(|path| self.stream(AsRef::as_ref(path), self.client.timeout));
+            .map(|(path, limit)| self.stream(path.as_ref(), *limit));
         let streams = streams.collect::<Result<Vec<_>>>()?;
         self.runtime.block_on(async {
             let started: Vec<_> = streams.into_iter().map(tokio::spawn).collect();
             let mut measured = Vec::with_capacity(started.len());
             for stream in started {
-                measured.push(stream.await??);
+                measured.push(stream.await?);
             }
             Ok(measured)
         })
