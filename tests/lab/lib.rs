@@ -23,6 +23,8 @@ pub mod wait;
 
 pub use audit::{AuditDevice, Endpoint};
 pub use client::{Client, Connection, Measured};
+#[cfg(feature = "tls")]
+pub use client::{Multiplexed, SecureClient};
 pub use fault::Fault;
 pub use log_server::LogServer;
 pub use netns::Namespace;

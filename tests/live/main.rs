@@ -1,7 +1,9 @@
 //! The agent beside a real server, on the real kernel. `cargo xtask test` runs it, as root, one test at a time.
 
+mod account;
 mod bad_input;
 mod btf;
+mod container;
 mod convoy;
 mod devices;
 mod ends;
@@ -11,7 +13,9 @@ mod healthy;
 mod late;
 mod losses;
 mod output;
+mod queue;
 mod secrets;
+mod stalled;
 mod states;
 mod story;
 mod trace_file;
