@@ -8,6 +8,7 @@
 
 pub mod audit;
 pub mod client;
+pub mod eventlogger;
 pub mod fault;
 pub mod log_server;
 pub mod netns;
@@ -23,6 +24,7 @@ pub mod wait;
 
 pub use audit::{AuditDevice, Endpoint};
 pub use client::{Client, Connection, Measured};
+pub use eventlogger::Eventlogger;
 pub use fault::Fault;
 pub use log_server::LogServer;
 pub use netns::Namespace;
