@@ -33,7 +33,6 @@ func run(arguments []string) error {
 	encrypted := flags.Bool("tls", false, "speak TLS, with a certificate made up now, and HTTP/2 over it")
 	timeout := flags.Duration("context", 5*time.Second, "`time` that a request waits for the sinks of one entry")
 	order := flags.String("order", "early", "fields of an entry: early, sorted, time-first")
-	stubborn := flags.Bool("stubborn", false, "whoever gets a sink's lock too late writes all the same, as in Vault 1.15")
 	handler := &handler{}
 	flags.IntVar(&handler.requestBytes, "request-bytes", 0, "`length` of request.data")
 	flags.IntVar(&handler.responseBytes, "response-bytes", 0, "`length` of response.data")
@@ -42,7 +41,7 @@ func run(arguments []string) error {
 	}
 	handler.broker = audit.NewBroker(*timeout, audit.Order(*order))
 	for _, words := range flags.Args() {
-		device, err := parseDevice(words, *stubborn)
+		device, err := parseDevice(words)
 		if err != nil {
 			return fmt.Errorf("device %q: %w", words, err)
 		}
@@ -53,7 +52,7 @@ func run(arguments []string) error {
 
 // A device is `file,path=PATH` or `socket,address=ADDRESS,socket_type=tcp,write_timeout=2s`, and may have
 // `prefix=TEXT` and `filter`.
-func parseDevice(words string, stubborn bool) (audit.Device, error) {
+func parseDevice(words string) (audit.Device, error) {
 	kind, rest, _ := strings.Cut(words, ",")
 	options := map[string]string{"socket_type": "tcp", "write_timeout": "2s"}
 	for _, option := range strings.Split(rest, ",") {
@@ -70,7 +69,7 @@ func parseDevice(words string, stubborn bool) (audit.Device, error) {
 	case "file":
 		device.Sink, err = event.NewFileSink(options["path"])
 	case "socket":
-		device.Sink = event.NewSocketSink(options["socket_type"], options["address"], limit, stubborn)
+		device.Sink = event.NewSocketSink(options["socket_type"], options["address"], limit)
 	default:
 		err = fmt.Errorf("neither file nor socket")
 	}

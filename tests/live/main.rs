@@ -4,6 +4,7 @@ mod bad_input;
 mod convoy;
 mod devices;
 mod ends;
+mod eventlogger;
 mod expect;
 mod hang;
 mod healthy;

@@ -21,29 +21,27 @@ type SocketSink struct {
 	maxDuration    time.Duration
 	socketLock     sync.RWMutex
 	connection     net.Conn
-	// Whether whoever gets the lock after its request has given up writes all the same: Vault 1.15 does.
-	stubborn bool
 }
 
 // NewSocketSink connects at the first entry. Every dial and every write gets maxDuration.
-func NewSocketSink(socketType, address string, maxDuration time.Duration, stubborn bool) *SocketSink {
+func NewSocketSink(socketType, address string, maxDuration time.Duration) *SocketSink {
 	return &SocketSink{
 		requiredFormat: "json",
 		address:        address,
 		socketType:     socketType,
 		maxDuration:    maxDuration,
-		stubborn:       stubborn,
 	}
 }
 
-// Process writes the entry, and if that fails once more over a new connection.
+// Process writes the entry, and if that fails once more over a new connection. Whoever gets the lock
+// when the request has given up does nothing; Vault 1.15 still tried.
 func (s *SocketSink) Process(ctx context.Context, e *eventlogger.Event) (*eventlogger.Event, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	s.socketLock.Lock()
 	defer s.socketLock.Unlock()
-	if err := ctx.Err(); err != nil && !s.stubborn {
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	err := s.write(ctx, e.Formatted)
