@@ -21,6 +21,7 @@ fn what_this_host_drops_is_told_of_the_request_above_the_sink() -> Result<()> {
 #[test]
 fn what_is_not_acknowledged_is_told_of_the_request_above_the_sink() -> Result<()> {
     let scene = scene(&DEVICE, |server| server)?;
+    scene.client.get(scenario::BIG_REQUEST)?;
     let far_side = Fault::drop_input(PORT).apply(&scene.network.logs[0].namespace)?;
     let full = scene.fill()?;
     let next = scene.client.get(scenario::BIG_REQUEST)?;

@@ -8,6 +8,9 @@ use lab::{Fault, scenario::BIG_REQUEST, scenario::PORT};
 
 use super::{hangs_of, is_of, scene, scene_with, stalls, told_in_full};
 
+/// The agent's: what took less is no hang.
+const THRESHOLD: Duration = Duration::from_millis(100);
+
 fn in_this_order(order: &str, device: &[&str]) -> Result<()> {
     let options = [&["write_timeout=500ms"], device].concat();
     let scene = scene(&options, |server| server.option(&format!("order={order}")))?;
@@ -61,11 +64,10 @@ fn an_entry_that_goes_out_in_pieces_is_one_write() -> Result<()> {
     is_of(hangs[0], last);
     assert_eq!(stalls(hangs[0]), ["write response ok"], "{}", hangs[0]);
     assert_eq!(hangs[0]["cause"], "zero_window", "{}", hangs[0]);
-    let slow = requests
-        .iter()
-        .filter(|r| r.duration > Duration::from_millis(300));
+    // Those before it fill the buffers, and wait less.
+    let slow = requests.iter().filter(|r| r.duration > THRESHOLD).count();
     assert!(
-        trace.hangs().len() <= slow.count(),
+        trace.hangs().len() <= slow,
         "one is invented: {}",
         trace.text
     );
