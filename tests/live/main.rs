@@ -1,6 +1,7 @@
 //! The agent beside a real server, on the real kernel. `cargo xtask test` runs it, as root, one test at a time.
 
 mod bad_input;
+mod btf;
 mod convoy;
 mod devices;
 mod ends;

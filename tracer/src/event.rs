@@ -10,7 +10,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{audit::entry::EntryHead, core::parked::Parked};
+use crate::{
+    audit::entry::EntryHead,
+    core::{EntryQuestion, parked::Parked},
+};
 
 /// Nanoseconds: of `CLOCK_MONOTONIC` where a point in time is meant.
 pub type Nanos = u64;
@@ -120,10 +123,12 @@ pub enum What {
         /// Why.
         errno: i32,
     },
+    /// The server was started again, and the probes are attached to the new one.
+    Restarted(Session),
     /// The answer to a question of the core: what the audit files hold of a request.
     EntryFound {
         /// Which question.
-        question: u64,
+        asked: EntryQuestion,
         /// The entry, if there is exactly one request it can be of.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         entry: Option<EntryHead>,
@@ -139,6 +144,11 @@ pub enum What {
         kind: String,
         /// How many.
         records: u64,
+    },
+    /// What the send queues of connections that the server has closed held when the trace ended.
+    SendQueues {
+        /// Those that there were.
+        queues: Vec<SendQueue>,
     },
     /// Time passed.
     Tick,
@@ -172,6 +182,14 @@ pub struct Session {
     pub declared: Vec<Device>,
     /// Stalls shorter than this are no hang, ns.
     pub threshold: Nanos,
+    /// Whether the server's goroutines can be looked at.
+    #[serde(default = "yes")]
+    pub stacks: bool,
+}
+
+/// Recordings of before the field could.
+fn yes() -> bool {
+    true
 }
 
 /// One attached probe.
@@ -280,6 +298,17 @@ impl Tcp {
         let left = |window: u32| window.saturating_sub(self.unacked());
         self.unsent() > 0 && self.window.is_some_and(|window| left(window) < segment)
     }
+}
+
+/// What a connection's send queue holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendQueue {
+    /// This end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// From the first byte that is not acknowledged on, the FIN included.
+    pub bytes: u32,
 }
 
 /// Who made a system call.
