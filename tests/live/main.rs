@@ -7,6 +7,7 @@ mod container;
 mod convoy;
 mod devices;
 mod ends;
+mod eventlogger;
 mod expect;
 mod hang;
 mod healthy;
