@@ -13,11 +13,16 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/audit"
+	"github.com/hashicorp/vault/sdk/logical"
 )
 
 // What Vault calls the methods.
-var operations = map[string]string{
-	http.MethodGet: "read", http.MethodPut: "update", http.MethodPost: "update", http.MethodDelete: "delete", "LIST": "list",
+var operations = map[string]logical.Operation{
+	http.MethodGet:    logical.ReadOperation,
+	http.MethodPut:    logical.UpdateOperation,
+	http.MethodPost:   logical.UpdateOperation,
+	http.MethodDelete: logical.DeleteOperation,
+	"LIST":            logical.ListOperation,
 }
 
 // handler audits each request, works as long as `?sleep=` says, audits the answer, and answers.
@@ -55,21 +60,29 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer(w, in)
 }
 
-func (h *handler) input(r *http.Request) (*audit.Input, error) {
+func (h *handler) input(r *http.Request) (*logical.LogInput, error) {
 	host, port, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return nil, err
 	}
 	number, err := strconv.Atoi(port)
-	return &audit.Input{
-		ID:            newID(),
-		Operation:     operations[r.Method],
-		Path:          strings.TrimPrefix(r.URL.Path, "/v1/"),
-		RemoteAddress: host,
-		RemotePort:    number,
-		RequestData:   strings.Repeat("x", h.requestBytes),
-		ResponseData:  strings.Repeat("x", h.responseBytes),
+	return &logical.LogInput{
+		Type: "request",
+		Request: &logical.Request{
+			ID:          newID(),
+			Operation:   operations[r.Method],
+			Path:        strings.TrimPrefix(r.URL.Path, "/v1/"),
+			Data:        ofLength(h.requestBytes),
+			Connection:  &logical.Connection{RemoteAddr: host, RemotePort: number},
+			ClientToken: r.Header.Get("X-Vault-Token"),
+		},
+		Response: &logical.Response{Data: ofLength(h.responseBytes)},
 	}, err
+}
+
+// ofLength is as if hashed: only its length matters.
+func ofLength(bytes int) map[string]any {
+	return map[string]any{"value": strings.Repeat("x", bytes)}
 }
 
 // work takes the time that a plugin would.
@@ -83,13 +96,13 @@ func work(r *http.Request) error {
 	return err
 }
 
-func answer(w http.ResponseWriter, in *audit.Input) {
+func answer(w http.ResponseWriter, in *logical.LogInput) {
 	body, err := json.Marshal(map[string]any{
-		"request_id":     in.ID,
+		"request_id":     in.Request.ID,
 		"lease_id":       "",
 		"renewable":      false,
 		"lease_duration": 0,
-		"data":           map[string]string{"value": in.ResponseData},
+		"data":           in.Response.Data,
 	})
 	if err != nil {
 		fail(w, err)

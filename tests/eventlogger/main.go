@@ -1,5 +1,5 @@
 // Command eventlogger is a server that audits its requests in goroutines as Vault 1.15 and later does,
-// for tests of the tracer. It keeps no secrets, asks for no token, and answers whatever is asked.
+// for tests of the tracer. It keeps no secrets, looks at no token, and answers whatever is asked.
 package main
 
 import (

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/eventlogger"
 	"github.com/hashicorp/vault/internal/observability/event"
+	"github.com/hashicorp/vault/sdk/logical"
 )
 
 // Device is how one audit device is configured.
@@ -46,14 +47,14 @@ func (b *Broker) Register(d Device) {
 }
 
 // LogRequest writes the entry before the server works on the request.
-func (b *Broker) LogRequest(_ context.Context, in *Input) error {
+func (b *Broker) LogRequest(_ context.Context, in *logical.LogInput) error {
 	b.RLock()
 	defer b.RUnlock()
 	return b.send(&entry{kind: "request", input: in})
 }
 
 // LogResponse writes the entry before the server answers.
-func (b *Broker) LogResponse(_ context.Context, in *Input) error {
+func (b *Broker) LogResponse(_ context.Context, in *logical.LogInput) error {
 	b.RLock()
 	defer b.RUnlock()
 	return b.send(&entry{kind: "response", input: in})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/eventlogger"
+	"github.com/hashicorp/vault/sdk/logical"
 )
 
 // Order is in which order an entry has its fields.
@@ -22,17 +23,9 @@ const (
 	TimeFirst Order = "time-first"
 )
 
-// Input is what there is to be told of a request. Nothing of it is secret.
-type Input struct {
-	ID, Operation, Path, RemoteAddress string
-	RemotePort                         int
-	// RequestData and ResponseData are as if hashed: only their length matters.
-	RequestData, ResponseData string
-}
-
 type entry struct {
 	kind  string
-	input *Input
+	input *logical.LogInput
 }
 
 // entryFormatter makes a line of an entry.
@@ -88,14 +81,14 @@ func (e *entry) auth() object {
 }
 
 func (e *entry) request(order Order) object {
-	in := e.input
+	in := e.input.Request
 	token := object{
 		{"client_id", zeros[:44]},
 		{"client_token", "hmac-sha256:" + zeros},
 		{"client_token_accessor", "hmac-sha256:" + zeros},
 	}
-	data := field{"data", object{{"value", in.RequestData}}}
-	remote := object{{"remote_address", in.RemoteAddress}, {"remote_port", in.RemotePort}}
+	data := field{"data", in.Data}
+	remote := object{{"remote_address", in.Connection.RemoteAddr}, {"remote_port", in.Connection.RemotePort}}
 	mount := object{{"mount_class", "secret"}, {"mount_point", "sys/"}, {"mount_type", "system"}, {"namespace", object{{"id", "root"}}}}
 	if order == Early {
 		front := append(object{{"id", in.ID}}, append(token, field{"operation", in.Operation})...)
@@ -107,7 +100,7 @@ func (e *entry) request(order Order) object {
 
 func (e *entry) response() object {
 	return object{
-		{"data", object{{"value", e.input.ResponseData}}},
+		{"data", e.input.Response.Data},
 		{"mount_class", "secret"},
 		{"mount_type", "system"},
 	}
@@ -134,7 +127,7 @@ func (o object) write(to *bytes.Buffer) {
 			inner.write(to)
 			continue
 		}
-		// Strings, numbers, booleans and lists of strings: none of them can fail.
+		// Strings, numbers, booleans, and lists and maps of these: none of them can fail.
 		value, _ := json.Marshal(f.value)
 		to.Write(value)
 	}

@@ -79,10 +79,6 @@ func (g *graph) process(ctx context.Context, e *Event) (Status, error) {
 		running.Wait()
 		close(statuses)
 	}()
-	return collect(ctx, statuses)
-}
-
-func collect(ctx context.Context, statuses <-chan Status) (Status, error) {
 	var all Status
 	for {
 		select {

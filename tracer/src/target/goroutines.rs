@@ -12,6 +12,7 @@ mod goroutine;
 mod memory;
 mod method;
 mod place;
+mod requests;
 mod seen;
 mod stack;
 mod symbols;
@@ -37,11 +38,15 @@ use self::{
     device::Devices,
     functions::Functions,
     goroutine::{Goroutine, Layout},
-    seen::Seen,
-    stack::Stack,
+    requests::{Requests, Said},
+    seen::{Seen, Sight},
+    stack::{Frame, Stack},
 };
 use super::go::dwarf;
-use crate::core::{operation::Phase, parked::Place};
+use crate::{
+    audit::entry::EntryHead,
+    core::{operation::Phase, parked::Place},
+};
 
 /// Goroutines beyond which no further ones are looked at. Go never shortens the list.
 const MAX_GOROUTINES: u64 = 100_000;
@@ -68,6 +73,8 @@ pub struct Waiting {
     pub device: Option<Configured>,
     /// Functions on its stack that tell what it does, innermost first.
     pub frames: Vec<String>,
+    /// What the server's own arguments say of the request: ID, operation, path.
+    pub entry: Option<EntryHead>,
 }
 
 /// What has to be known of the executable to read its goroutines.
@@ -78,19 +85,19 @@ pub struct GoroutineReader {
     layout: Layout,
     functions: Functions,
     devices: Devices,
+    requests: Requests,
     seen: Mutex<Seen>,
 }
 
 /// Of each goroutine that lives, which one started it.
 type Parents = HashMap<u64, Option<u64>>;
 
-/// What a look at one goroutine says.
-enum Look {
-    /// It is no business of an audit device.
-    Dull,
-    /// It moved on meanwhile.
-    Moved,
-    Waits(Waiting),
+/// One look at all goroutines.
+struct Round<'a> {
+    found: Vec<Waiting>,
+    /// Of a request, by whose stack.
+    said: HashMap<u64, Said>,
+    seen: &'a mut Seen,
 }
 
 impl GoroutineReader {
@@ -108,13 +115,19 @@ impl GoroutineReader {
         let devices = symbols.device_types.keys().map(String::as_str);
         let devices = devices.chain(device::STRUCTURES);
         let names: Vec<_> = goroutine::STRUCTURES.into_iter().chain(devices).collect();
-        let structures = dwarf::structures(file, &names)?
+        let debug = dwarf::Sections::read(file)?
             .context("the server was stripped of its debugging information")?;
+        let structures = debug.structures(&names)?;
+        let requests = Requests::new(file, &debug, moved).unwrap_or_else(|error| {
+            log::warn!("requests cannot be told by the server's own memory: {error:#}");
+            Requests::default()
+        });
         Ok(Self {
             list: symbols.list,
             layout: Layout::new(&structures)?,
             functions: symbols.functions,
             devices: Devices::new(file.architecture(), &structures, &symbols.device_types),
+            requests,
             seen: Mutex::default(),
         })
     }
@@ -127,19 +140,28 @@ impl GoroutineReader {
         let last = mem::take(&mut *seen);
         let still = all.iter().filter(|g| g.stands_still());
         let (dull, fresh): (Vec<_>, Vec<_>) = still.partition(|g| last.is_dull(g));
+        let mut round = Round {
+            found: Vec::new(),
+            said: HashMap::new(),
+            seen: &mut seen,
+        };
         for goroutine in dull {
-            seen.dull(goroutine);
+            let said = last.sight(goroutine).and_then(|sight| sight.said.clone());
+            round.take(goroutine, None, said);
         }
-        let mut found = Vec::new();
         each_stack(memory, &fresh, |goroutine, stack| {
-            match self.look(memory, goroutine, stack, &parents) {
-                Look::Dull => seen.dull(goroutine),
-                Look::Moved => {}
-                Look::Waits(waiting) => found.push(waiting),
+            let frames = stack.frames(goroutine);
+            let waiting = self.look(memory, goroutine, stack, &frames, &parents);
+            let said = match last.sight(goroutine) {
+                Some(sight) => sight.said.clone(),
+                None => self.requests.read(memory, stack, &frames),
+            };
+            let tells = waiting.is_some() || said.is_some();
+            if !tells || self.is_still(memory, goroutine) {
+                round.take(goroutine, waiting, said);
             }
         });
-        found.sort_by_key(|waiting| waiting.goid);
-        Ok(found)
+        Ok(round.found())
     }
 
     /// All that live.
@@ -159,22 +181,20 @@ impl GoroutineReader {
         Ok(found)
     }
 
-    /// At one that waits, for whatever.
+    /// At one that waits, for whatever; `None` if that is no business of an audit device.
     fn look(
         &self,
         memory: &impl Memory,
         goroutine: &Goroutine,
         stack: Stack<'_>,
+        frames: &[Frame],
         parents: &Parents,
-    ) -> Look {
-        let frames = stack.frames(goroutine);
+    ) -> Option<Waiting> {
         let functions: Vec<_> = frames.iter().map(|f| self.functions.at(f.pc)).collect();
-        let Some(found) = place::find(&functions) else {
-            return Look::Dull;
-        };
+        let found = place::find(&functions)?;
         let (inner, entry) = found.frames;
         let receivers = [frames[entry].record, frames[inner].record];
-        let waiting = Waiting {
+        Some(Waiting {
             goid: goroutine.goid,
             ancestors: ancestors(goroutine, parents),
             request: found.code.request(goroutine, parents),
@@ -183,12 +203,8 @@ impl GoroutineReader {
             phase: found.phase,
             device: self.devices.read(memory, found.code, stack, receivers),
             frames: place::names(&functions),
-        };
-        if self.is_still(memory, goroutine) {
-            Look::Waits(waiting)
-        } else {
-            Look::Moved
-        }
+            entry: None,
+        })
     }
 
     /// Whether it has not moved on while its stack was read.
@@ -196,6 +212,24 @@ impl GoroutineReader {
         let mut bytes = vec![0; self.layout.size()];
         let read = memory.read(goroutine.address, &mut bytes);
         read.is_ok() && self.layout.read(goroutine.address, &bytes) == *goroutine
+    }
+}
+
+impl Round<'_> {
+    fn take(&mut self, goroutine: &Goroutine, waiting: Option<Waiting>, said: Option<Said>) {
+        let dull = waiting.is_none();
+        self.found.extend(waiting);
+        let known = said.clone().map(|said| (goroutine.goid, said));
+        self.said.extend(known);
+        self.seen.add(goroutine, Sight { dull, said });
+    }
+
+    fn found(mut self) -> Vec<Waiting> {
+        for waiting in &mut self.found {
+            waiting.name(&self.said);
+        }
+        self.found.sort_by_key(|waiting| waiting.goid);
+        self.found
     }
 }
 

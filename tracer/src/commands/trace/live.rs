@@ -314,7 +314,7 @@ fn of_request(waiting: &Waiting) -> Parked {
         phase: waiting.phase,
         device: configured.map(|device| Device::configured(&device.network, &device.address)),
         frames: waiting.frames.clone(),
-        entry: None,
+        entry: waiting.entry.clone(),
     }
 }
 

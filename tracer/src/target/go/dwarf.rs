@@ -13,6 +13,8 @@ use object::{Object, ObjectSection, ReadRef};
 
 use super::GoLayout;
 
+pub mod parameters;
+
 /// Uncompressed size beyond which a section is not believed, bytes. Twenty times a server's.
 const MAX_SECTION: u64 = 1 << 30;
 
@@ -20,6 +22,29 @@ type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
 /// Of each structure, the members' names and offsets, bytes.
 pub type Structures = HashMap<String, HashMap<String, u32>>;
+
+/// The sections that say what there is, uncompressed.
+#[derive(Debug)]
+pub struct Sections<'a> {
+    info: Cow<'a, [u8]>,
+    abbrev: Cow<'a, [u8]>,
+}
+
+impl<'a> Sections<'a> {
+    /// `None` where the executable was stripped.
+    pub fn read<R: ReadRef<'a>>(file: &object::File<'a, R>) -> Result<Option<Self>> {
+        let Some(info) = section(file, ".debug_info")? else {
+            return Ok(None);
+        };
+        let abbrev = section(file, ".debug_abbrev")?.context("it lacks .debug_abbrev")?;
+        Ok(Some(Self { info, abbrev }))
+    }
+
+    /// The members of these structures, of any package, as far as they are described, found in one go.
+    pub fn structures(&self, names: &[&str]) -> Result<Structures> {
+        in_units(&self.info, &self.abbrev, names).context("its .debug_info is damaged")
+    }
+}
 
 /// `None` where the executable was stripped of it; an error where it is there but says nothing of
 /// `runtime.g`.
@@ -41,28 +66,15 @@ pub fn fields<'a, R: ReadRef<'a>>(
     structure: &str,
     members: &[&str],
 ) -> Result<Option<Vec<Option<u32>>>> {
-    let Some(found) = structures(file, &[structure])? else {
+    let Some(sections) = Sections::read(file)? else {
         return Ok(None);
     };
+    let found = sections.structures(&[structure])?;
     let found = found
         .get(structure)
         .with_context(|| format!("it does not describe {structure}"))?;
     let offsets = members.iter().map(|member| found.get(*member).copied());
     Ok(Some(offsets.collect()))
-}
-
-/// The members of these structures, of any package, as far as they are described, found in one go;
-/// `None` where the executable was stripped.
-pub fn structures<'a, R: ReadRef<'a>>(
-    file: &object::File<'a, R>,
-    names: &[&str],
-) -> Result<Option<Structures>> {
-    let Some(info) = section(file, ".debug_info")? else {
-        return Ok(None);
-    };
-    let abbrev = section(file, ".debug_abbrev")?.context("it lacks .debug_abbrev")?;
-    let found = in_units(&info, &abbrev, names).context("its .debug_info is damaged")?;
-    Ok(Some(found))
 }
 
 fn section<'a, R: ReadRef<'a>>(

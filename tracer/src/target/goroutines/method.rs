@@ -1,5 +1,7 @@
 //! Names of functions, and what they tell when they are on a goroutine's stack.
 
+use crate::audit::entry::EntryKind;
+
 /// Whose audit devices they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeviceCode {
@@ -69,6 +71,25 @@ pub(super) enum Entry {
     Request,
     Response,
     Other,
+}
+
+/// What a function is given that tells which request it works for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Argument {
+    /// What is to be written to all devices, and of which of the request's entries.
+    Input(EntryKind),
+    /// The context of one entry on its way to all sinks.
+    Context,
+}
+
+impl Argument {
+    /// What it is called.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Argument::Input(_) => "in",
+            Argument::Context => "ctx",
+        }
+    }
 }
 
 /// A function, as Go spells it: `path/of/package.Function`, `path/of/package.(*Type).Method`.
@@ -171,10 +192,29 @@ impl<'a> Method<'a> {
         }
     }
 
+    /// Of what hands entries to devices (`vault/audit_broker.go`, in Vault since 1.16
+    /// `audit/broker.go`), and to sinks (`hashicorp/eventlogger`, `graph.go`).
+    pub(super) fn argument(self) -> Option<Argument> {
+        match (base(self.package), self.receiver, self.name) {
+            ("vault", "AuditBroker", name) | ("audit", "Broker", name) => match name {
+                "LogRequest" => Some(Argument::Input(EntryKind::Request)),
+                "LogResponse" => Some(Argument::Input(EntryKind::Response)),
+                _ => None,
+            },
+            ("eventlogger", "graph", "process" | "doProcess") => Some(Argument::Context),
+            _ => None,
+        }
+    }
+
+    /// Whether a package may have such functions.
+    pub(super) fn has_arguments(package: &str) -> bool {
+        matches!(base(package), "vault" | "audit" | "eventlogger")
+    }
+
     /// Whether it makes plain whose work it is, though not what is waited for.
     pub(super) fn is_telling(self) -> bool {
         match (base(self.package), self.receiver) {
-            ("vault", "AuditBroker") => matches!(self.name, "LogRequest" | "LogResponse"),
+            ("vault", "AuditBroker") | ("audit", "Broker") => self.argument().is_some(),
             ("vault", "Core") => self.name.starts_with("handle") && self.name.ends_with("Request"),
             ("eventlogger", "graph") => self.name.starts_with("process"),
             ("http2", "serverConn") | ("http", "http2serverConn") => self.name == "runHandler",

@@ -1,13 +1,22 @@
-//! Goroutines that were found to be of no interest, so that they need not be looked at again until
-//! they have moved: most of a server's, which wait for their clients.
+//! What goroutines were found to be, so that they need not be looked at again until they have moved:
+//! most of a server's are of no interest and wait for their clients.
 
 use std::collections::HashMap;
 
-use super::goroutine::Goroutine;
+use super::{goroutine::Goroutine, requests::Said};
 
 /// By the address of the goroutine. As many as there were goroutines at the last look.
 #[derive(Debug, Default)]
-pub(super) struct Seen(HashMap<u64, Mark>);
+pub(super) struct Seen(HashMap<u64, (Mark, Sight)>);
+
+/// What was found of one.
+#[derive(Clone, Debug)]
+pub(super) struct Sight {
+    /// Whether it is of no interest itself.
+    pub(super) dull: bool,
+    /// What its stack says of a request.
+    pub(super) said: Option<Said>,
+}
 
 /// What changes when it moves. `stops` counts how often it has: without, one that came back to the
 /// same place would be taken for one that has never left it.
@@ -34,13 +43,18 @@ impl Mark {
 impl Seen {
     /// Whether this one is of no interest, and stands where it stood then.
     pub(super) fn is_dull(&self, goroutine: &Goroutine) -> bool {
-        let mark = Mark::of(goroutine);
-        mark.is_some() && self.0.get(&goroutine.address) == mark.as_ref()
+        self.sight(goroutine).is_some_and(|sight| sight.dull)
     }
 
-    /// It is of no interest.
-    pub(super) fn dull(&mut self, goroutine: &Goroutine) {
-        let mark = Mark::of(goroutine).map(|mark| (goroutine.address, mark));
+    /// What was found of this one, if it stands where it stood then.
+    pub(super) fn sight(&self, goroutine: &Goroutine) -> Option<&Sight> {
+        let mark = Mark::of(goroutine)?;
+        let (of, sight) = self.0.get(&goroutine.address)?;
+        (*of == mark).then_some(sight)
+    }
+
+    pub(super) fn add(&mut self, goroutine: &Goroutine, sight: Sight) {
+        let mark = Mark::of(goroutine).map(|mark| (goroutine.address, (mark, sight)));
         self.0.extend(mark);
     }
 }
@@ -48,6 +62,11 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const DULL: Sight = Sight {
+        dull: true,
+        said: None,
+    };
 
     fn goroutine() -> Goroutine {
         Goroutine {
@@ -68,14 +87,25 @@ mod tests {
     fn who_has_not_moved_is_known_again() {
         let mut seen = Seen::default();
         assert!(!seen.is_dull(&goroutine()));
-        seen.dull(&goroutine());
+        seen.add(&goroutine(), DULL);
         assert!(seen.is_dull(&goroutine()));
+    }
+
+    #[test]
+    fn who_waits_is_known_again_but_of_interest() {
+        let mut seen = Seen::default();
+        let said = Some(Said::Context(1));
+        let sight = Sight { dull: false, said };
+        seen.add(&goroutine(), sight);
+        assert!(!seen.is_dull(&goroutine()));
+        let sight = seen.sight(&goroutine()).expect("known");
+        assert_eq!(sight.said, Some(Said::Context(1)));
     }
 
     #[test]
     fn who_has_moved_is_looked_at_again() {
         let mut seen = Seen::default();
-        seen.dull(&goroutine());
+        seen.add(&goroutine(), DULL);
         let moved: [fn(&mut Goroutine); 6] = [
             |g| g.stops = Some(0),
             |g| g.goid = 8,
@@ -98,7 +128,7 @@ mod tests {
             stops: None,
             ..goroutine()
         };
-        seen.dull(&uncounted);
+        seen.add(&uncounted, DULL);
         assert!(!seen.is_dull(&uncounted));
     }
 }

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Cuts a Go program down to what vault-tracer reads of it: excerpt.py PROGRAM OUT [--compress|--strip]
+"""Cuts a Go program down to what vault-tracer reads of it: excerpt.py PROGRAM OUT [--compress|--strip|--parameters]
 
 PROGRAM is built with `go build -ldflags=-compressdwarf=false`. Its .go.buildinfo and .debug_abbrev
 are kept whole; of .debug_info the first unit and, of the one that holds the types, the first entry
-and that of runtime.g.
+and that of runtime.g. With --parameters instead: what describes the function LogRequest and the types
+of its parameter, where it was in each section; the rest of those is zero, and all is compressed.
 """
 
 import re
@@ -36,7 +37,7 @@ def excerpt(info):
             root_end = root_end or entry
             if found:
                 break
-        elif re.search(r"DW_AT_name *: runtime\.g$", line):
+        elif re.search(r"DW_AT_name *: (?:\(string\) )?runtime\.g$", line):
             found = unit, root_end, entry
     unit, root_end, start = found
     body = info[unit + 4:root_end] + info[start:entry] + b"\0"
@@ -44,15 +45,86 @@ def excerpt(info):
     return info[:first] + struct.pack("<I", len(body)) + body
 
 
+def entries():
+    """Of all units: offset, depth, tag and attributes of each entry, in order."""
+    dump = subprocess.run(["readelf", "-W", "--debug-dump=info", program], capture_output=True, text=True)
+    found = []
+    for line in dump.stdout.splitlines():
+        if match := re.match(r" <(\w+)><(\w+)>: Abbrev Number: \d+ \((\w+)\)", line):
+            found.append((int(match[2], 16), int(match[1], 16), match[3], {}))
+        elif match := re.match(r" <(\w+)><(\w+)>: Abbrev Number: 0", line):
+            found.append((int(match[2], 16), int(match[1], 16), "", {}))
+        elif match := re.match(r" +<\w+> +(DW_AT_\w+) *: (?:\(\w+\) )?(?:<?0x)?([^ >,\t]*)", line):
+            found[-1][3][match[1]] = match[2]
+    return found
+
+
+def parameters(kept):
+    info, found = kept[".debug_info"], entries()
+    wanted = {name: bytearray(len(data)) for name, data in kept.items() if name in PARAMETERS}
+    ends = dict(zip([e[0] for e in found], [e[0] for e in found[1:]] + [len(info)]))
+
+    def keep(name, start, end):
+        wanted[name][start:end] = kept[name][start:end]
+
+    def whole(i):
+        """With all that is below it, and the mark behind that."""
+        depth, last = found[i][1], i + 1
+        while found[last][1] > depth and found[last][0] < len(info):
+            last += 1
+        keep(".debug_info", found[i][0], found[last][0])
+        return found[i + 1:last]
+
+    def index(offset):
+        return next(i for i, entry in enumerate(found) if entry[0] == offset)
+
+    def types(attributes):
+        offset = int(attributes["DW_AT_type"], 16)
+        entry = found[index(offset)]
+        members = whole(index(offset)) if entry[2] == "DW_TAG_structure_type" else []
+        keep(".debug_info", offset, ends[offset])
+        if entry[2] in ("DW_TAG_pointer_type", "DW_TAG_typedef"):
+            types(entry[3])
+        for member in members:
+            if member[3].get("DW_AT_name") == "Request":
+                types(member[3])
+
+    at, root = 0, None
+    while at < len(info):
+        # A unit's length and header.
+        keep(".debug_info", at, at + (12 if info[4] == 5 else 11))
+        at += 4 + struct.unpack_from("<I", info, at)[0]
+    for i, (offset, depth, tag, attributes) in enumerate(found):
+        if tag == "DW_TAG_compile_unit":
+            root = found[i]
+        elif tag == "DW_TAG_subprogram" and attributes.get("DW_AT_name", "").endswith(".(*Broker).LogRequest"):
+            keep(".debug_info", root[0], ends[root[0]])
+            for child in whole(i):
+                if child[2] == "DW_TAG_formal_parameter" and child[3].get("DW_AT_name") == "in":
+                    place = int(child[3]["DW_AT_location"], 16)
+                    for name in (".debug_loc", ".debug_loclists"):
+                        keep(name, place, place + 80) if name in wanted else None
+                    types(child[3])
+            if ".debug_addr" in wanted:
+                base = int(root[3]["DW_AT_addr_base"], 16)
+                keep(".debug_addr", base, base + 80)
+            break
+    wanted[".debug_abbrev"] = kept[".debug_abbrev"]
+    return wanted
+
+
+PARAMETERS = [".debug_info", ".debug_abbrev", ".debug_loc", ".debug_loclists", ".debug_addr"]
 kept = {name: data for name, data in sections()}
 wanted = {".go.buildinfo": kept[".go.buildinfo"]}
-if "--strip" not in options:
+if "--parameters" in options:
+    wanted = parameters(kept)
+elif "--strip" not in options:
     wanted[".debug_abbrev"] = kept[".debug_abbrev"]
     wanted[".debug_info"] = excerpt(kept[".debug_info"])
 
 names, blob, headers = b"\0", bytearray(file[:64]), [bytes(64)]
 for name, data in [*wanted.items(), (".shstrtab", b"")]:
-    compress = "--compress" in options and name.startswith(".debug")
+    compress = "--strip" not in options and options and name.startswith(".debug")
     if compress:
         data = struct.pack("<IIQQ", 1, 0, len(data), 1) + zlib.compress(data)
     at, names = len(names), names + name.encode() + b"\0"

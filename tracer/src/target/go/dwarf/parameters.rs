@@ -1,0 +1,600 @@
+//! Where functions keep their parameters while they call others, and what those point to.
+//!
+//! The compiler describes each parameter by a list of places, each for some of the function's
+//! instructions (`cmd/compile/internal/ssa/debug.go`; DWARF 5, 2.6): a register as long as nothing is
+//! called, then a place in the frame.
+
+use std::{borrow::Cow, collections::HashMap, ops::Range};
+
+use anyhow::{Context, Result};
+use gimli::{
+    Abbreviations, Attribute, AttributeValue, DebugAbbrev, DebugAddr, DebugAddrBase, DebugInfo,
+    DebugInfoOffset, DebugLoc, DebugLocLists, DebugLocListsBase, DwTag, Encoding, EntriesRaw,
+    Expression, LittleEndian, LocationLists, Operation, UnitHeader,
+};
+use object::ReadRef;
+
+use super::{Sections, Slice, section};
+
+/// Types followed from one to what it stands for: a pointer, a name, a structure are three.
+const MAX_STEPS: usize = 4;
+
+/// A function, and the parameter of it that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// The function, as Go spells it: `path/of/package.(*Type).Method`.
+    pub function: String,
+    /// Its instructions.
+    pub code: Range<u64>,
+    places: Vec<Place>,
+    of: Option<Type>,
+}
+
+/// Where a parameter lies, for some instructions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    code: Range<u64>,
+    pieces: Vec<Piece>,
+}
+
+/// So much of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Piece {
+    /// Bytes from the canonical frame address; `None` if it is not in memory.
+    at: Option<i64>,
+    /// Bytes; `None` if it is all of it.
+    len: Option<u64>,
+}
+
+/// Where a type is described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Type(DebugInfoOffset);
+
+/// A structure.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Structure {
+    /// As Go spells it.
+    pub name: String,
+    /// By their names: their offsets, bytes, and types.
+    pub members: HashMap<String, (u32, Option<Type>)>,
+}
+
+impl Parameter {
+    /// Of a made-up function, that keeps it in one piece so far from the canonical frame address.
+    #[cfg(test)]
+    pub fn made(code: Range<u64>, at: i64) -> Self {
+        let pieces = vec![Piece {
+            at: Some(at),
+            len: None,
+        }];
+        Self {
+            function: String::new(),
+            places: vec![Place {
+                code: code.clone(),
+                pieces,
+            }],
+            code,
+            of: None,
+        }
+    }
+
+    /// Where one of its so many words lies while this instruction is executed: bytes from the canonical
+    /// frame address. `None` if that is not said, or makes no sense.
+    pub fn word(&self, instruction: u64, word: usize, of: usize) -> Option<i64> {
+        let mut places = self.places.iter();
+        let place = places.find(|place| place.code.contains(&instruction))?;
+        if let [Piece { at, len: None }] = place.pieces[..] {
+            return at?.checked_add(8 * i64::try_from(word).ok()?);
+        }
+        let is_word = |piece: &Piece| piece.len == Some(8);
+        let words = Some(&place.pieces).filter(|pieces| pieces.iter().all(is_word))?;
+        // Go 1.21 says each word twice.
+        let twice = words.len() == 2 * of && words.chunks(2).all(|two| two[0] == two[1]);
+        let step = if twice { 2 } else { 1 };
+        (words.len() == step * of).then(|| words.get(step * word)?.at)?
+    }
+
+    /// The type it is of.
+    pub fn of(&self) -> Option<Type> {
+        self.of
+    }
+
+    /// Of a program that was loaded so much elsewhere than it says.
+    #[must_use]
+    pub fn moved(mut self, by: u64) -> Self {
+        let moved = |code: &Range<u64>| code.start.wrapping_add(by)..code.end.wrapping_add(by);
+        self.code = moved(&self.code);
+        for place in &mut self.places {
+            place.code = moved(&place.code);
+        }
+        self
+    }
+}
+
+impl Sections<'_> {
+    /// Of the functions of these packages, those that are wanted, with the parameter that `wanted`
+    /// names.
+    pub fn parameters<'a, R: ReadRef<'a>>(
+        &self,
+        file: &object::File<'a, R>,
+        is_package: impl Fn(&str) -> bool,
+        wanted: impl Fn(&str) -> Option<&'static str>,
+    ) -> Result<Vec<Parameter>> {
+        let all = [".debug_loc", ".debug_loclists", ".debug_addr"];
+        let [old, lists, addresses] = all.map(|name| section(file, name));
+        let (old, lists, addresses) = (or_empty(old)?, or_empty(lists)?, or_empty(addresses)?);
+        let places = Places {
+            lists: LocationLists::new(
+                DebugLoc::new(&old, LittleEndian),
+                DebugLocLists::new(&lists, LittleEndian),
+            ),
+            addresses: DebugAddr::from(Slice::new(&addresses, LittleEndian)),
+        };
+        self.in_packages(&places, is_package, wanted)
+            .context("its debugging information is damaged")
+    }
+
+    fn in_packages(
+        &self,
+        places: &Places<'_>,
+        is_package: impl Fn(&str) -> bool,
+        wanted: impl Fn(&str) -> Option<&'static str>,
+    ) -> gimli::Result<Vec<Parameter>> {
+        let mut found = Vec::new();
+        self.each_unit(|header, abbreviations| {
+            let mut entries = header.entries_raw(abbreviations, None)?;
+            let root = Entry::read(&mut entries)?.unwrap_or_default();
+            if is_package(&root.name()) {
+                let unit = Unit::new(&header, &root);
+                found.extend(unit.functions(&mut entries, places, &wanted)?);
+            }
+            Ok(None::<()>)
+        })?;
+        Ok(found)
+    }
+
+    /// The structure that this type points to, or is.
+    pub fn structure(&self, of: Type) -> Option<Structure> {
+        let (mut at, mut steps) = (of, 0);
+        while steps < MAX_STEPS {
+            match self.step(at).ok()?? {
+                Step::To(next) => (at, steps) = (next, steps + 1),
+                Step::At(structure) => return Some(structure),
+            }
+        }
+        None
+    }
+
+    fn step(&self, at: Type) -> gimli::Result<Option<Step>> {
+        self.each_unit(|header, abbreviations| {
+            let Some(offset) = at.0.to_unit_offset(&header) else {
+                return Ok(None);
+            };
+            let mut entries = header.entries_raw(abbreviations, Some(offset))?;
+            let entry = Entry::read(&mut entries)?.unwrap_or_default();
+            Ok(match entry.tag {
+                Some(gimli::DW_TAG_pointer_type | gimli::DW_TAG_typedef) => entry.of.map(Step::To),
+                Some(gimli::DW_TAG_structure_type) => Some(Step::At(Structure {
+                    name: entry.name().into_owned(),
+                    members: members(&mut entries)?,
+                })),
+                _ => None,
+            })
+        })
+    }
+
+    /// Until one of them is it.
+    fn each_unit<'s, T>(
+        &'s self,
+        mut take: impl FnMut(UnitHeader<Slice<'s>>, &Abbreviations) -> gimli::Result<Option<T>>,
+    ) -> gimli::Result<Option<T>> {
+        let abbrev = DebugAbbrev::new(&self.abbrev, LittleEndian);
+        let mut units = DebugInfo::new(&self.info, LittleEndian).units();
+        let mut last = None;
+        while let Some(header) = units.next()? {
+            let offset = header.debug_abbrev_offset();
+            let (_, abbreviations) = match last.take().filter(|(of, _)| *of == offset) {
+                Some(same) => last.insert(same),
+                None => last.insert((offset, header.abbreviations(&abbrev)?)),
+            };
+            if let Some(found) = take(header, abbreviations)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What a type is.
+enum Step {
+    /// A pointer to another, or its name.
+    To(Type),
+    At(Structure),
+}
+
+fn or_empty(section: Result<Option<Cow<'_, [u8]>>>) -> Result<Cow<'_, [u8]>> {
+    section.map(Option::unwrap_or_default)
+}
+
+/// The sections that say where values lie.
+struct Places<'a> {
+    lists: LocationLists<Slice<'a>>,
+    addresses: DebugAddr<Slice<'a>>,
+}
+
+/// What has to be known of a unit to read its locations.
+struct Unit {
+    encoding: Encoding,
+    low: u64,
+    addresses: DebugAddrBase<usize>,
+    lists: DebugLocListsBase<usize>,
+}
+
+impl Unit {
+    fn new(header: &UnitHeader<Slice<'_>>, root: &Entry<'_>) -> Self {
+        let encoding = header.encoding();
+        let low = match root.low {
+            Some(AttributeValue::Addr(low)) => low,
+            _ => 0,
+        };
+        Self {
+            encoding,
+            low,
+            addresses: root.addresses.unwrap_or(DebugAddrBase(0)),
+            lists: root.lists.unwrap_or_else(|| {
+                DebugLocListsBase::default_for_encoding_and_file(
+                    encoding,
+                    gimli::DwarfFileType::Main,
+                )
+            }),
+        }
+    }
+
+    fn functions(
+        &self,
+        entries: &mut EntriesRaw<'_, Slice<'_>>,
+        places: &Places<'_>,
+        wanted: &impl Fn(&str) -> Option<&'static str>,
+    ) -> gimli::Result<Vec<Parameter>> {
+        let mut found = Vec::new();
+        while !entries.is_empty() {
+            let depth = entries.next_depth();
+            let entry = Entry::read(entries)?;
+            let entry = entry.filter(|e| e.tag == Some(gimli::DW_TAG_subprogram) && e.is_framed());
+            let function =
+                entry.and_then(|e| Some((wanted(&e.name())?, self.code(&e, places)?, e)));
+            let Some((name, code, function)) = function else {
+                continue;
+            };
+            let parameter = parameter(entries, depth, name)?;
+            if let Some(parameter) = parameter {
+                found.push(Parameter {
+                    function: function.name().into_owned(),
+                    code,
+                    places: self.places(&parameter, places)?,
+                    of: parameter.of,
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    /// `None` where it was inlined everywhere.
+    fn code(&self, entry: &Entry<'_>, places: &Places<'_>) -> Option<Range<u64>> {
+        let address = |value| match value {
+            AttributeValue::Addr(at) => Some(at),
+            AttributeValue::DebugAddrIndex(index) => {
+                let size = self.encoding.address_size;
+                places
+                    .addresses
+                    .get_address(size, self.addresses, index)
+                    .ok()
+            }
+            _ => None,
+        };
+        let start = address(entry.low?)?;
+        let end = match entry.high? {
+            AttributeValue::Udata(len) => start.checked_add(len)?,
+            end => address(end)?,
+        };
+        Some(start..end)
+    }
+
+    fn places(&self, entry: &Entry<'_>, places: &Places<'_>) -> gimli::Result<Vec<Place>> {
+        let offset = match entry.location {
+            Some(AttributeValue::LocationListsRef(offset)) => offset,
+            Some(AttributeValue::DebugLocListsIndex(index)) => {
+                places.lists.get_offset(self.encoding, self.lists, index)?
+            }
+            // The same everywhere.
+            Some(AttributeValue::Exprloc(expression)) => {
+                let pieces = pieces(expression, self.encoding);
+                let code = 0..u64::MAX;
+                return Ok(pieces
+                    .map(|pieces| Place { code, pieces })
+                    .into_iter()
+                    .collect());
+            }
+            _ => return Ok(Vec::new()),
+        };
+        let mut list = places.lists.locations(
+            offset,
+            self.encoding,
+            self.low,
+            &places.addresses,
+            self.addresses,
+        )?;
+        let mut found = Vec::new();
+        while let Some(entry) = list.next()? {
+            let code = entry.range.begin..entry.range.end;
+            found.extend(pieces(entry.data, self.encoding).map(|pieces| Place { code, pieces }));
+        }
+        Ok(found)
+    }
+}
+
+/// The parameter of this name of the function at this depth, whose first child comes next.
+fn parameter<'a>(
+    entries: &mut EntriesRaw<'_, Slice<'a>>,
+    depth: isize,
+    name: &str,
+) -> gimli::Result<Option<Entry<'a>>> {
+    while !entries.is_empty() && entries.next_depth() > depth {
+        let is_own = entries.next_depth() == depth + 1;
+        let entry = Entry::read(entries)?;
+        let entry = entry.filter(|e| is_own && e.tag == Some(gimli::DW_TAG_formal_parameter));
+        if let Some(entry) = entry.filter(|e| e.name() == name) {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
+}
+
+/// Of the structure that was just read.
+fn members(
+    entries: &mut EntriesRaw<'_, Slice<'_>>,
+) -> gimli::Result<HashMap<String, (u32, Option<Type>)>> {
+    let mut members = HashMap::new();
+    while !entries.is_empty() && entries.next_depth() > 0 {
+        let member = Entry::read(entries)?;
+        if let Some((member, at)) = member.and_then(|m| m.member.map(|at| (m, at))) {
+            members.insert(member.name().into_owned(), (at, member.of));
+        }
+    }
+    Ok(members)
+}
+
+/// `None` if it needs more than the frame to be told.
+fn pieces(expression: Expression<Slice<'_>>, encoding: Encoding) -> Option<Vec<Piece>> {
+    let (mut operations, mut pieces, mut at) = (expression.operations(encoding), Vec::new(), None);
+    while let Some(operation) = operations.next().ok()? {
+        match operation {
+            Operation::CallFrameCFA => at = Some(0),
+            // The frame base is the same: `Entry::is_framed`.
+            Operation::FrameOffset { offset } => at = Some(offset),
+            Operation::Register { .. } => at = None,
+            Operation::Piece {
+                size_in_bits,
+                bit_offset: None,
+            } => pieces.push(Piece {
+                at: at.take(),
+                len: Some(size_in_bits / 8),
+            }),
+            _ => return None,
+        }
+    }
+    if pieces.is_empty() {
+        pieces.push(Piece { at, len: None });
+    }
+    Some(pieces)
+}
+
+/// What is needed of a debugging information entry.
+#[derive(Default)]
+struct Entry<'a> {
+    tag: Option<DwTag>,
+    name: Option<Slice<'a>>,
+    of: Option<Type>,
+    /// Of a member: its offset, bytes.
+    member: Option<u32>,
+    low: Option<AttributeValue<Slice<'a>>>,
+    high: Option<AttributeValue<Slice<'a>>>,
+    location: Option<AttributeValue<Slice<'a>>>,
+    frame: Option<Expression<Slice<'a>>>,
+    addresses: Option<DebugAddrBase<usize>>,
+    lists: Option<DebugLocListsBase<usize>>,
+}
+
+impl<'a> Entry<'a> {
+    /// `None` for the mark behind the last entry of several siblings.
+    fn read(entries: &mut EntriesRaw<'_, Slice<'a>>) -> gimli::Result<Option<Self>> {
+        let Some(abbreviation) = entries.read_abbreviation()? else {
+            return Ok(None);
+        };
+        let mut entry = Entry {
+            tag: Some(abbreviation.tag()),
+            ..Entry::default()
+        };
+        for attribute in abbreviation.attributes() {
+            entry.take(&entries.read_attribute(*attribute)?);
+        }
+        Ok(Some(entry))
+    }
+
+    fn take(&mut self, attribute: &Attribute<Slice<'a>>) {
+        let value = attribute.value();
+        match (attribute.name(), value) {
+            (gimli::DW_AT_name, AttributeValue::String(name)) => self.name = Some(name),
+            (gimli::DW_AT_type, AttributeValue::DebugInfoRef(at)) => self.of = Some(Type(at)),
+            (gimli::DW_AT_data_member_location, value) => {
+                self.member = value.udata_value().and_then(|at| at.try_into().ok());
+            }
+            (gimli::DW_AT_low_pc, value) => self.low = Some(value),
+            (gimli::DW_AT_high_pc, value) => self.high = Some(value),
+            (gimli::DW_AT_location, value) => self.location = Some(value),
+            (gimli::DW_AT_frame_base, value) => self.frame = value.exprloc_value(),
+            (gimli::DW_AT_addr_base, AttributeValue::DebugAddrBase(base)) => {
+                self.addresses = Some(base);
+            }
+            (gimli::DW_AT_loclists_base, AttributeValue::DebugLocListsBase(base)) => {
+                self.lists = Some(base);
+            }
+            _ => {}
+        }
+    }
+
+    fn name(&self) -> Cow<'a, str> {
+        self.name
+            .map_or(Cow::Borrowed(""), |name| name.to_string_lossy())
+    }
+
+    /// Whether its frame base is the canonical frame address, as in all functions of Go.
+    fn is_framed(&self) -> bool {
+        let frame = self.frame.map(|frame| frame.0.slice());
+        frame == Some(&[gimli::DW_OP_call_frame_cfa.0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object::{Object, ObjectSection};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LEN: Option<u64> = Some(8);
+
+    fn word(pieces: &[(Option<i64>, Option<u64>)], word: usize, of: usize) -> Option<i64> {
+        let pieces = pieces.iter().map(|(at, len)| Piece { at: *at, len: *len });
+        let mut parameter = Parameter::made(0x100..0x200, 0);
+        parameter.places[0].pieces = pieces.collect();
+        parameter.word(0x150, word, of)
+    }
+
+    #[test]
+    fn a_word_lies_in_its_piece() {
+        assert_eq!(word(&[(Some(24), None)], 0, 1), Some(24));
+        assert_eq!(word(&[(Some(24), None)], 1, 2), Some(32));
+        let two = [(Some(-96), LEN), (Some(16), LEN)];
+        assert_eq!((word(&two, 0, 2), word(&two, 1, 2)), (Some(-96), Some(16)));
+    }
+
+    #[test]
+    fn each_word_may_be_said_twice() {
+        let twice = [
+            (Some(-144), LEN),
+            (Some(-144), LEN),
+            (Some(16), LEN),
+            (Some(16), LEN),
+        ];
+        assert_eq!(
+            (word(&twice, 0, 2), word(&twice, 1, 2)),
+            (Some(-144), Some(16))
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_nowhere() {
+        let at = (Some(8), LEN);
+        for pieces in [
+            &[][..],
+            &[(None, None)],
+            &[(None, LEN), (None, LEN)],
+            &[at],
+            &[at, at, at],
+            &[at, (Some(16), LEN), (Some(24), LEN), (Some(32), LEN)],
+            &[(Some(8), Some(4)), (Some(12), Some(12))],
+        ] {
+            assert_eq!(word(pieces, 1, 2), None, "{pieces:?}");
+        }
+        assert_eq!(Parameter::made(0x100..0x200, 0).word(0x200, 0, 1), None);
+    }
+
+    #[test]
+    fn a_program_may_lie_elsewhere() {
+        let moved = Parameter::made(0x100..0x200, 24).moved(0x1000);
+        assert_eq!(moved.code, 0x1100..0x1200);
+        assert_eq!(
+            (moved.word(0x1150, 0, 1), moved.word(0x150, 0, 1)),
+            (Some(24), None)
+        );
+    }
+
+    fn pieces_of(expression: &[u8]) -> Option<Vec<Piece>> {
+        let encoding = Encoding {
+            address_size: 8,
+            format: gimli::Format::Dwarf32,
+            version: 5,
+        };
+        pieces(Expression(Slice::new(expression, LittleEndian)), encoding)
+    }
+
+    #[test]
+    fn reads_the_expressions_that_the_compiler_writes() {
+        let whole = |at| Some(vec![Piece { at, len: None }]);
+        assert_eq!(pieces_of(&[0x9c]), whole(Some(0))); // DW_OP_call_frame_cfa
+        assert_eq!(pieces_of(&[0x91, 24]), whole(Some(24))); // DW_OP_fbreg
+        assert_eq!(pieces_of(&[0x55]), whole(None)); // DW_OP_reg5
+        let piece = |at| Piece { at, len: LEN };
+        let two = pieces_of(&[0x53, 0x93, 8, 0x91, 16, 0x93, 8]); // DW_OP_piece
+        assert_eq!(two, Some(vec![piece(None), piece(Some(16))]));
+        // Half of it is nowhere.
+        let half = pieces_of(&[0x91, 8, 0x93, 8, 0x93, 8]);
+        assert_eq!(half, Some(vec![piece(Some(8)), piece(None)]));
+        assert_eq!(pieces_of(&[0x91, 8, 0x06]), None); // DW_OP_deref
+        assert_eq!(pieces_of(&[0x91]), None);
+    }
+
+    fn uncompressed(name: &str) -> Vec<u8> {
+        let bytes = include_bytes!("../../testdata/go1.27.3-amd64-parameters.elf");
+        let file = object::File::parse(&bytes[..]).expect("an ELF file");
+        let section = file.section_by_name(name).expect("in the sample");
+        let data = section.uncompressed_data().expect("readable");
+        data.into_owned()
+    }
+
+    /// What is found of the sample, damaged or not.
+    fn found(
+        info: &[u8],
+        abbrev: &[u8],
+        lists: &[u8],
+    ) -> Option<(Vec<Parameter>, Option<Structure>)> {
+        let sections = Sections {
+            info: info.into(),
+            abbrev: abbrev.into(),
+        };
+        let addresses = uncompressed(".debug_addr");
+        let places = Places {
+            lists: LocationLists::new(
+                DebugLoc::new(&[], LittleEndian),
+                DebugLocLists::new(lists, LittleEndian),
+            ),
+            addresses: DebugAddr::from(Slice::new(&addresses, LittleEndian)),
+        };
+        let wanted = |name: &str| name.ends_with("LogRequest").then_some("in");
+        let found = sections.in_packages(&places, |_| true, wanted).ok()?;
+        let of = found.first().and_then(Parameter::of);
+        let structure = of.and_then(|of| sections.structure(of));
+        Some((found, structure))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn damage_is_survived(which in 0..3_usize, part in 0.0..1.0_f64, byte in any::<u8>()) {
+            let names = [".debug_info", ".debug_abbrev", ".debug_loclists"];
+            let mut all = names.map(uncompressed);
+            // Most of it is zero.
+            let used = all[which].iter().enumerate().filter(|(_, byte)| **byte != 0);
+            let used: Vec<_> = used.map(|(at, _)| at).collect();
+            let at = used[(part * used.len() as f64) as usize];
+            let [info, abbrev, lists] = &all;
+            let whole = found(info, abbrev, lists).expect("readable");
+            prop_assert!(whole.1.is_some_and(|of| of.members.contains_key("Request")));
+            all[which][at] = byte;
+            let [info, abbrev, lists] = &all;
+            let _ = found(info, abbrev, lists);
+            let _ = found(&info[..at.min(info.len())], abbrev, lists);
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Which request a goroutine works on: an argument of what hands its entries to the devices.
+//!
+//! The compiler says where a function keeps an argument while it calls others. What lies there is
+//! believed only if it looks like a request: an ID, and an operation that there is.
+
+use std::{collections::HashMap, str};
+
+use anyhow::Result;
+use object::{Architecture, Object, ReadRef};
+
+use super::{
+    Waiting,
+    memory::{Memory, Piece, word},
+    method::{Argument, Method},
+    stack::{Frame, Stack},
+};
+use crate::{
+    audit::entry::{EntryHead, EntryKind},
+    target::go::dwarf::{Sections, parameters::Parameter},
+};
+
+/// `sdk/logical/request.go`, `Operation`; `scan` is `OpenBao`'s.
+const OPERATIONS: [&str; 14] = [
+    "create",
+    "read",
+    "update",
+    "patch",
+    "delete",
+    "list",
+    "scan",
+    "help",
+    "alias-lookahead",
+    "resolve-role",
+    "header",
+    "revoke",
+    "renew",
+    "rollback",
+];
+/// Lengths beyond which these are not believed, bytes.
+const MAX_OPERATION: u64 = 32;
+const MAX_PATH: u64 = 2048;
+/// `github.com/hashicorp/go-uuid`: 8-4-4-4-12 digits.
+const ID: u64 = 36;
+const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+
+/// What has to be known of the executable.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    /// Whether frames are found from the caller's frame pointer.
+    by_caller: bool,
+    functions: Vec<(Argument, Parameter)>,
+    fields: Option<Fields>,
+}
+
+/// Offsets in `logical.LogInput` and `logical.Request`, bytes. Nothing else of them is read: tokens lie
+/// beside these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fields {
+    pub(super) request: u32,
+    pub(super) id: u32,
+    pub(super) operation: u32,
+    pub(super) path: u32,
+}
+
+/// What a stack says of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// The request itself, with the context of its entry if that is on its way to sinks.
+    Request(Box<EntryHead>, Option<u64>),
+    /// Only that context.
+    Context(u64),
+}
+
+impl Requests {
+    /// `moved`: by how much the program lies elsewhere than it says.
+    pub(super) fn new<'a, R: ReadRef<'a>>(
+        file: &object::File<'a, R>,
+        debug: &Sections<'_>,
+        moved: u64,
+    ) -> Result<Self> {
+        let argument = |name: &str| Method::parse(name.as_bytes())?.argument();
+        let found = debug.parameters(file, Method::has_arguments, |name| {
+            argument(name).map(Argument::name)
+        })?;
+        let functions = found
+            .into_iter()
+            .filter_map(|found| Some((argument(&found.function)?, found.moved(moved))));
+        let functions: Vec<_> = functions.collect();
+        let fields = functions.iter().find_map(|(argument, parameter)| {
+            matches!(argument, Argument::Input(_))
+                .then(|| Fields::of(debug, parameter))
+                .flatten()
+        });
+        Ok(Self {
+            by_caller: file.architecture() == Architecture::Aarch64,
+            functions,
+            fields,
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn made(functions: Vec<(Argument, Parameter)>, fields: Fields) -> Self {
+        Self {
+            by_caller: false,
+            functions,
+            fields: Some(fields),
+        }
+    }
+
+    /// `None` if it says nothing.
+    pub(super) fn read(
+        &self,
+        memory: &impl Memory,
+        stack: Stack<'_>,
+        frames: &[Frame],
+    ) -> Option<Said> {
+        let mut inputs = frames.iter().filter_map(|frame| {
+            let (argument, parameter, call) = self.function(*frame)?;
+            let Argument::Input(kind) = argument else {
+                return None;
+            };
+            let at = parameter.word(call, 0, 1)?;
+            self.entry(memory, self.word(stack, *frame, at)?, kind)
+        });
+        let mut contexts = frames.iter().filter_map(|frame| {
+            let (argument, parameter, call) = self.function(*frame)?;
+            // An interface's second word points to what it holds (`runtime/runtime2.go`, `iface`).
+            let at = parameter.word(call, 1, 2);
+            let at = at.filter(|_| argument == Argument::Context)?;
+            let context = self.word(stack, *frame, at);
+            context.filter(|context| *context != 0)
+        });
+        match (inputs.next(), contexts.next()) {
+            (Some(entry), context) => Some(Said::Request(Box::new(entry), context)),
+            (None, context) => context.map(Said::Context),
+        }
+    }
+
+    /// The one that this frame is of, and the instruction that called the next one.
+    fn function(&self, frame: Frame) -> Option<(Argument, &Parameter, u64)> {
+        let call = frame.pc.checked_sub(1)?;
+        let mut functions = self.functions.iter();
+        let found = functions.find(|(_, parameter)| parameter.code.contains(&call));
+        found.map(|(argument, parameter)| (*argument, parameter, call))
+    }
+
+    /// So many bytes from the canonical frame address.
+    fn word(&self, stack: Stack<'_>, frame: Frame, offset: i64) -> Option<u64> {
+        let address = self.frame_address(stack, frame)?;
+        stack.word(address.checked_add_signed(offset)?)
+    }
+
+    /// The canonical frame address: what the stack pointer was before the call. On amd64 the return
+    /// address and the frame pointer were put below it. On arm64 the caller's frame pointer is one word
+    /// below it (`cmd/internal/obj/arm64/obj7.go`, `preprocess`).
+    fn frame_address(&self, stack: Stack<'_>, frame: Frame) -> Option<u64> {
+        if self.by_caller {
+            stack.word(frame.record)?.checked_add(8)
+        } else {
+            frame.record.checked_add(16)
+        }
+    }
+
+    /// All must fit before any is believed; but a path that is too long, or strange, is just unknown.
+    fn entry(&self, memory: &impl Memory, input: u64, kind: EntryKind) -> Option<EntryHead> {
+        let fields = self.fields?;
+        let at = |base: u64, offset: u32| base.checked_add(offset.into());
+        let request = memory.word(at(input, fields.request)?).ok()?;
+        let headers = [fields.id, fields.operation, fields.path];
+        let [id, operation, path] = headers.map(|field| text_at(memory, at(request, field)?));
+        let id = id.filter(|id| id.len as u64 == ID)?;
+        let operation = operation.filter(|text| text.len as u64 <= MAX_OPERATION)?;
+        let path = path.filter(|text| text.len as u64 <= MAX_PATH);
+        let id = text(memory, id).filter(|id| is_id(id))?;
+        let operation = text(memory, operation).filter(|o| OPERATIONS.contains(&&**o))?;
+        Some(EntryHead {
+            kind: Some(kind),
+            id: Some(id),
+            operation: Some(operation),
+            path: path.and_then(|path| text(memory, path)),
+            ..EntryHead::default()
+        })
+    }
+}
+
+impl Fields {
+    /// Of what this parameter points to.
+    fn of(debug: &Sections<'_>, parameter: &Parameter) -> Option<Self> {
+        let input = debug.structure(parameter.of()?)?;
+        let (request, of) = *input.members.get("Request")?;
+        let structure = debug.structure(of?)?;
+        let is_known = input.name.ends_with("/logical.LogInput")
+            && structure.name.ends_with("/logical.Request");
+        let member = |name| structure.members.get(name).map(|(at, _)| *at);
+        is_known.then_some(())?;
+        Some(Self {
+            request,
+            id: member("ID")?,
+            operation: member("Operation")?,
+            path: member("Path")?,
+        })
+    }
+}
+
+/// A string: a pointer and a length (`reflect/value.go`, `stringHeader`).
+fn text_at(memory: &impl Memory, at: u64) -> Option<Piece> {
+    let mut header = [0; 16];
+    memory.read(at, &mut header).ok()?;
+    Some(Piece {
+        address: word(&header),
+        len: word(&header[8..]).try_into().ok()?,
+    })
+}
+
+fn text(memory: &impl Memory, at: Piece) -> Option<String> {
+    let mut bytes = vec![0; at.len];
+    memory.read(at.address, &mut bytes).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    (!text.contains(char::is_control)).then_some(text)
+}
+
+fn is_id(text: &str) -> bool {
+    let fits = |(i, byte): (usize, u8)| {
+        if HYPHENS.contains(&i) {
+            byte == b'-'
+        } else {
+            byte.is_ascii_hexdigit()
+        }
+    };
+    text.len() as u64 == ID && text.bytes().enumerate().all(fits)
+}
+
+impl Waiting {
+    /// Takes its entry from what was said by its own stack, or by that of the ancestor that waits for
+    /// this very entry: one that merely started it may work on the next request by now.
+    pub(super) fn name(&mut self, said: &HashMap<u64, Said>) {
+        match said.get(&self.goid) {
+            Some(Said::Request(entry, _)) => self.entry = Some((**entry).clone()),
+            Some(Said::Context(own)) => {
+                let found = self.ancestors.iter().find_map(|goid| match said.get(goid) {
+                    Some(Said::Request(entry, Some(context))) if context == own => {
+                        Some((*goid, (**entry).clone()))
+                    }
+                    _ => None,
+                });
+                if let Some((goid, entry)) = found {
+                    self.request = Some(goid);
+                    self.entry = Some(entry);
+                }
+            }
+            None => {}
+        }
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requests(bytes: &[u8]) -> Requests {
+        let file = object::File::parse(bytes).expect("an ELF file");
+        let debug = Sections::read(&file).expect("readable").expect("there");
+        Requests::new(&file, &debug, 0x1000).expect("readable")
+    }
+
+    #[test]
+    fn reads_where_the_compiler_says_that_requests_are() {
+        let fields = Fields {
+            request: 16,
+            id: 0,
+            operation: 32,
+            path: 48,
+        };
+        for (bytes, call, expected) in [
+            (
+                &include_bytes!("../testdata/go1.27.3-amd64-parameters.elf")[..],
+                0x4a_5b95,
+                24,
+            ),
+            (
+                include_bytes!("../testdata/go1.24.11-amd64-parameters.elf"),
+                0x49_e035,
+                24,
+            ),
+            (
+                include_bytes!("../testdata/go1.27.3-arm64-parameters.elf"),
+                0xa_c83c,
+                32,
+            ),
+        ] {
+            let requests = requests(bytes);
+            assert_eq!(requests.fields, Some(fields));
+            let [(argument, parameter)] = &requests.functions[..] else {
+                panic!("{requests:?}")
+            };
+            assert_eq!(*argument, Argument::Input(EntryKind::Request));
+            assert_eq!(parameter.word(call, 0, 1), Some(expected), "{parameter:x?}");
+            // In a register until the first call.
+            assert_eq!(parameter.word(parameter.code.start, 0, 1), None);
+        }
+    }
+
+    #[test]
+    fn a_program_without_a_broker_has_no_requests() {
+        let requests = requests(include_bytes!("../testdata/go1.27.3-amd64.elf"));
+        assert!(requests.functions.is_empty() && requests.fields.is_none());
+    }
+
+    #[test]
+    fn knows_an_id_by_its_looks() {
+        assert!(is_id("01234567-89ab-cdef-0123-456789abcdef"));
+        for text in [
+            "",
+            "01234567-89ab-cdef-0123-456789abcde",
+            "01234567-89ab-cdef-0123-456789abcdeg",
+            "0123456-789ab-cdef-0123-456789abcdef",
+            "hvs.CAESIJRM-QcsfGtGtGdVyXr0zeXwGQxd",
+        ] {
+            assert!(!is_id(text), "{text}");
+        }
+    }
+}
