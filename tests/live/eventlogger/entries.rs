@@ -4,9 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Fault, scenario::BIG_REQUEST, scenario::PORT};
+use lab::{
+    Endpoint, Eventlogger, Family, Fault, LogServer, Network,
+    eventlogger::{VERSIONS, program},
+    scenario::{BIG_REQUEST, PORT},
+};
 
-use super::{hangs_of, is_of, scene, scene_with, stalls, told_in_full};
+use super::{Scene, attach, hangs_of, is_of, scene, scene_with, stalls, told_in_full};
 
 /// The agent's: what took less is no hang.
 const THRESHOLD: Duration = Duration::from_millis(100);
@@ -38,6 +42,42 @@ fn an_id_beyond_what_is_read_is_found_in_the_file() -> Result<()> {
     })?;
     let died = scene.dies_of(Fault::drop_output(PORT))?;
     told_in_full(&died, ["local_drop", "local_drop"]);
+    Ok(())
+}
+
+/// With another socket device, which lives on, in place of the file.
+fn without_a_file(version: &str) -> Result<(Scene, LogServer)> {
+    let network = Network::create(2)?;
+    let at = |index: usize, port| Endpoint::Tcp(network.logs[index].port(Family::V4, port));
+    let (dead, alive) = (at(0, PORT), at(1, PORT + 1));
+    let log = LogServer::start(&network.logs[0].namespace, dead.clone())?;
+    let other = LogServer::start(&network.logs[1].namespace, alive.clone())?;
+    let server = Eventlogger::builder()
+        .program(program(version))
+        .option("order=sorted")
+        .option("request-bytes=3000")
+        .option("response-bytes=4000")
+        .audit_to(&dead, &["write_timeout=500ms"])
+        .audit_to(&alive, &[])
+        .start(&network.vault)?;
+    let scene = Scene {
+        tracer: attach(&server)?,
+        client: server.client(),
+        server,
+        log,
+        network,
+    };
+    Ok((scene, other))
+}
+
+/// Neither does a file know it: what the server hands to its broker does.
+#[test]
+fn an_id_that_no_write_shows_is_read_from_the_servers_memory() -> Result<()> {
+    for version in VERSIONS {
+        let (scene, _other) = without_a_file(version)?;
+        let died = scene.dies_of(Fault::drop_output(PORT))?;
+        told_in_full(&died, ["local_drop", "local_drop"]);
+    }
     Ok(())
 }
 

@@ -99,9 +99,13 @@ impl Requests {
     }
 
     #[cfg(test)]
-    pub(super) fn made(functions: Vec<(Argument, Parameter)>, fields: Fields) -> Self {
+    pub(super) fn made(
+        by_caller: bool,
+        functions: Vec<(Argument, Parameter)>,
+        fields: Fields,
+    ) -> Self {
         Self {
-            by_caller: false,
+            by_caller,
             functions,
             fields: Some(fields),
         }
