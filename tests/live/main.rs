@@ -2,6 +2,8 @@
 
 mod account;
 mod bad_input;
+mod bystanders;
+mod command_line;
 mod container;
 mod convoy;
 mod devices;
@@ -10,9 +12,11 @@ mod expect;
 mod hang;
 mod healthy;
 mod late;
+mod life;
 mod losses;
 mod output;
 mod queue;
+mod restart;
 mod secrets;
 mod stalled;
 mod states;
