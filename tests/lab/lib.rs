@@ -8,6 +8,7 @@
 
 pub mod audit;
 pub mod client;
+pub mod cluster;
 pub mod fault;
 pub mod log_server;
 pub mod netns;
@@ -25,6 +26,7 @@ pub use audit::{AuditDevice, Endpoint};
 pub use client::{Client, Connection, Measured};
 #[cfg(feature = "tls")]
 pub use client::{Multiplexed, SecureClient};
+pub use cluster::Cluster;
 pub use fault::Fault;
 pub use log_server::LogServer;
 pub use netns::Namespace;

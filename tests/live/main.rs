@@ -3,6 +3,7 @@
 mod account;
 mod bad_input;
 mod bystanders;
+mod cluster;
 mod command_line;
 mod container;
 mod convoy;
