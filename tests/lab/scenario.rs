@@ -58,6 +58,7 @@ impl Lab {
             family: Family::default(),
             sockets: 1,
             options: Vec::new(),
+            config: String::new(),
             tls: false,
         }
     }
@@ -102,6 +103,7 @@ pub struct Builder {
     family: Family,
     sockets: u8,
     options: Vec<(String, String)>,
+    config: String,
     tls: bool,
 }
 
@@ -127,6 +129,13 @@ impl Builder {
         self
     }
 
+    /// With more lines in the server's configuration.
+    #[must_use]
+    pub fn config(mut self, lines: &str) -> Self {
+        self.config.push_str(lines);
+        self
+    }
+
     /// With a listener that speaks TLS and HTTP/2.
     #[must_use]
     pub fn tls(mut self) -> Self {
@@ -137,7 +146,9 @@ impl Builder {
     /// Starts it all; returns when the server answers.
     pub fn start(&self) -> Result<Lab> {
         let network = Network::create(self.sockets)?;
-        let mut server = Server::builder(&self.bao).audit_to_file();
+        let mut server = Server::builder(&self.bao)
+            .audit_to_file()
+            .config(&self.config);
         let mut logs = Vec::new();
         for (host, name) in network
             .logs

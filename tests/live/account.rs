@@ -23,6 +23,18 @@ pub(crate) struct Waited {
     pub(crate) port: Option<u16>,
     pub(crate) path: String,
     pub(crate) took: Duration,
+    pub(crate) part: Part,
+}
+
+/// What the devices' part was in the time that a client measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Part {
+    /// All of it.
+    All,
+    /// The server had other things to wait for.
+    AtMost,
+    /// The client did not wait for the end.
+    AtLeast,
 }
 
 impl From<&Measured> for Waited {
@@ -32,23 +44,40 @@ impl From<&Measured> for Waited {
             port: Some(request.local_port),
             path: request.audit_path().to_owned(),
             took: request.duration,
+            part: Part::All,
         }
     }
 }
 
 impl Waited {
-    /// Whether this hang says that it is of this request: by its id, else by the client's port, where that is clear.
+    pub(crate) fn with(mut self, part: Part) -> Self {
+        self.part = part;
+        self
+    }
+
+    /// Whether this hang says that it is of this request: by its id, where both know it, else by port and path, where
+    /// nobody else has those.
     fn owns(&self, hang: &Value, all: &[Self]) -> bool {
         let said = &hang["request"];
         if let (Some(id), Some(ours)) = (said["id"].as_str(), &self.id) {
             return id == ours;
         }
-        let same_port = all.iter().filter(|other| other.port == self.port);
-        self.port.is_some_and(|port| said["client_port"] == port) && same_port.count() == 1
+        let could_be = |request: &Self| {
+            let unknown = request.id.is_none() || said["id"].is_null();
+            unknown
+                && request.port.is_some_and(|port| said["client_port"] == port)
+                && said["path"] == request.path.as_str()
+        };
+        could_be(self) && all.iter().filter(|other| could_be(other)).count() == 1
     }
 
     fn agrees_with(&self, total: Duration) -> bool {
-        self.took.abs_diff(total) <= TOLERANCE.max(self.took / 50)
+        let tolerance = TOLERANCE.max(self.took / 50);
+        match self.part {
+            Part::All => self.took.abs_diff(total) <= tolerance,
+            Part::AtMost => total <= self.took,
+            Part::AtLeast => total + tolerance >= self.took,
+        }
     }
 }
 
@@ -110,7 +139,10 @@ fn is_told(request: &Waited, hangs: &[&Value], all: &[Waited], devices: &[String
 /// It says what the client and the audit entry know of the request.
 fn describes(hang: &Value, request: &Waited) -> Result<()> {
     let said = &hang["request"];
-    ensure!(said["id"].as_str() == request.id.as_deref(), "id: {hang}");
+    ensure!(said["id"].is_string(), "no id: {hang}");
+    if let Some(id) = &request.id {
+        ensure!(said["id"] == id.as_str(), "id: {hang}");
+    }
     ensure!(said["path"] == request.path.as_str(), "path: {hang}");
     if let Some(port) = request.port {
         ensure!(said["client_port"] == port, "port: {hang}");
