@@ -1,27 +1,65 @@
 //! The seed's reproduction, step by step.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use tempfile::TempDir;
 
 use crate::audit::{AuditDevice, Endpoint};
 use crate::client::{Client, Measured};
 use crate::fault::{Applied, Fault};
 use crate::log_server::LogServer;
-use crate::network::{Family, Network};
+use crate::network::{Family, LogHost, Network};
 use crate::server::{self, Server};
 
 /// The port of the audit log server.
 pub const PORT: u16 = 1515;
 /// A request whose audit entry of 4.9 kB fills the send buffer soonest (values are hashed, so big values do not).
 pub const BIG_REQUEST: &str = "/v1/sys/mounts";
+/// What [`Devices::NamedTcp`] logs to.
+pub const LOG_NAME: &str = "log.lab";
+/// An `/etc/hosts` that does not know it.
+pub const NO_NAMES: &str = "127.0.0.1 localhost\n";
+/// No host has this address, so it never answers: [`LogHost::absent_address`] of the first.
+const NAME_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 99));
 /// Eight to ten requests fill a send buffer.
 const FILL_REQUESTS: usize = 60;
 const FILL_LIMIT: Duration = Duration::from_mins(1);
 
-/// The classic set: a Vault host with a file and a socket device, and a log host that listens.
+/// What a lab's server audits to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Devices {
+    /// A file, and a TCP socket on another host.
+    #[default]
+    Tcp,
+    /// The TCP socket alone.
+    TcpAlone,
+    /// A file, and a TCP socket on each of two hosts.
+    TwoTcp,
+    /// A file, and a TCP socket at a name, [`LOG_NAME`], that `/etc/hosts` knows.
+    NamedTcp,
+    /// A file, and a UDP socket on another host.
+    Udp,
+    /// A file, and a Unix socket on the server's own.
+    Unix,
+}
+
+/// What a lab is made of.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Setup<'a> {
+    /// IPv4 or IPv6.
+    pub family: Family,
+    /// What is audited to.
+    pub devices: Devices,
+    /// Further options of the socket devices: `write_timeout`, `log_raw`, ...
+    pub options: &'a [(&'a str, &'a str)],
+    /// How long the server's storage takes for each access.
+    pub storage_latency: Duration,
+}
+
+/// A Vault host with a file and a socket device, and a log host that listens; or a variation of it.
 #[derive(Debug)]
 pub struct Lab {
     // In the order in which they are to be dropped.
@@ -29,11 +67,17 @@ pub struct Lab {
     pub server: Server,
     /// What it logs to, on the first log host.
     pub log: LogServer,
+    /// And on the second.
+    pub second_log: Option<LogServer>,
     /// The hosts.
     pub network: Network,
     /// Asks the server.
     pub client: Client,
-    family: Family,
+    /// Where it logs to.
+    pub endpoint: Endpoint,
+    /// By which protocol.
+    pub family: Family,
+    _directory: TempDir,
 }
 
 impl Lab {
@@ -44,22 +88,43 @@ impl Lab {
 
     /// The same with further options of the socket device: `write_timeout`, `log_raw`, ...
     pub fn start_with(bao: &Path, family: Family, options: &[(&str, &str)]) -> Result<Self> {
-        let network = Network::create(1)?;
-        let address = network.logs[0].port(family, PORT);
-        let log = LogServer::start(&network.logs[0].namespace, Endpoint::Tcp(address))?;
-        let socket = AuditDevice::socket("to-socket", &Endpoint::Tcp(address));
-        let with_option =
-            |device: AuditDevice, (name, value): &(&str, &str)| device.option(name, value);
-        let socket = options.iter().fold(socket, with_option);
-        let server = Server::builder(bao).audit_to_file().audit(socket);
-        let server = server.start(&network.vault)?;
+        let setup = Setup {
+            family,
+            options,
+            ..Setup::default()
+        };
+        Self::start_as(bao, setup)
+    }
+
+    /// The same in any variation.
+    pub fn start_as(bao: &Path, setup: Setup<'_>) -> Result<Self> {
+        let Setup {
+            family, devices, ..
+        } = setup;
+        let network = Network::create(if devices == Devices::TwoTcp { 2 } else { 1 })?;
+        let directory = tempfile::tempdir()?;
+        let endpoint = |host: &LogHost| match devices {
+            Devices::Udp => Endpoint::Udp(host.port(family, PORT)),
+            Devices::Unix => Endpoint::Unix(directory.path().join("log.sock")),
+            _ => Endpoint::Tcp(host.port(family, PORT)),
+        };
+        let logs = network
+            .logs
+            .iter()
+            .map(|host| LogServer::start(&host.namespace, endpoint(host)));
+        let mut logs = logs.collect::<Result<Vec<_>>>()?;
+        let endpoints: Vec<_> = network.logs.iter().map(endpoint).collect();
+        let server = server(bao, setup, &endpoints).start(&network.vault)?;
         let client = server.client(family);
         Ok(Self {
             server,
-            log,
+            log: logs.remove(0),
+            second_log: logs.pop(),
             network,
             client,
+            endpoint: endpoints[0].clone(),
             family,
+            _directory: directory,
         })
     }
 
@@ -77,6 +142,31 @@ impl Lab {
     pub fn fill(&self) -> Result<Vec<Measured>> {
         fill(&self.client)
     }
+}
+
+fn server(bao: &Path, setup: Setup<'_>, endpoints: &[Endpoint]) -> server::Builder {
+    let Setup {
+        devices, options, ..
+    } = setup;
+    let mut builder = Server::builder(bao).storage_latency(setup.storage_latency);
+    if devices != Devices::TcpAlone {
+        builder = builder.audit_to_file();
+    }
+    for (number, endpoint) in endpoints.iter().enumerate() {
+        let mut at = endpoint.clone();
+        if let (Devices::NamedTcp, Endpoint::Tcp(address)) = (devices, endpoint) {
+            at = Endpoint::TcpName(format!("{LOG_NAME}:{PORT}"));
+            let hosts = format!("{NO_NAMES}{} {LOG_NAME}\n", address.ip());
+            builder = builder.resolver(NAME_SERVER, &hosts);
+        }
+        let device = AuditDevice::socket(&format!("to-socket{number}"), &at);
+        builder = builder.audit(
+            options
+                .iter()
+                .fold(device, |device, (name, value)| device.option(name, value)),
+        );
+    }
+    builder
 }
 
 /// A server with a file device and a socket device to `address`.

@@ -56,6 +56,7 @@ pub struct Builder {
     bao: PathBuf,
     devices: Vec<AuditDevice>,
     config: String,
+    storage_latency: Duration,
     resolver: Option<(IpAddr, String)>,
 }
 
@@ -92,6 +93,7 @@ impl Server {
             bao: bao.to_owned(),
             devices: Vec::new(),
             config: String::new(),
+            storage_latency: Duration::ZERO,
             resolver: None,
         }
     }
@@ -154,6 +156,13 @@ impl Builder {
         self
     }
 
+    /// With a storage that takes so long for each access.
+    #[must_use]
+    pub fn storage_latency(mut self, latency: Duration) -> Self {
+        self.storage_latency = latency;
+        self
+    }
+
     /// With an `/etc/resolv.conf` that names this name server only, and this `/etc/hosts`.
     #[must_use]
     pub fn resolver(mut self, name_server: IpAddr, hosts: &str) -> Self {
@@ -202,6 +211,7 @@ impl Builder {
         command
             .args(["server", "-dev", "-dev-no-store-token"])
             .arg(format!("-dev-root-token-id={TOKEN}"))
+            .arg(format!("-dev-latency={}", self.storage_latency.as_millis()))
             .arg(format!("-dev-listen-address={}", address(Family::V4)))
             .arg(format!("-config={}", files.config().display()))
             .env_clear()
