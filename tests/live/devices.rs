@@ -83,7 +83,9 @@ fn two_dead_devices_hold_up_one_request_twice() -> Result<()> {
         devices.sort();
         let hosts = lab.network.logs.iter();
         let ports = hosts.map(|host| host.port(lab.family, lab::scenario::PORT).to_string());
-        assert_eq!(devices, ports.collect::<Vec<_>>());
+        let mut ports: Vec<_> = ports.collect();
+        ports.sort();
+        assert_eq!(devices, ports);
         for hang in hangs {
             let ours = nanoseconds(&hang["duration_ns"]);
             let expected = SHORT_TIMEOUT * 4..SHORT_TIMEOUT * 6;
