@@ -31,7 +31,7 @@ fn record(directory: &Path, sockets: u8, clients: usize, protocol: &str) -> Resu
         "250ms"
     };
     let lab = Lab::builder(&bao_from_environment()?)
-        .sockets(sockets)
+        .devices(lab::Devices::Tcp(sockets))
         .option("write_timeout", write_timeout)
         .tls();
     let lab = lab.start()?;
