@@ -107,6 +107,28 @@ fn tie(request: &Request, stalls: &[Stall]) -> Option<Tie> {
     request.tie()
 }
 
+/// Whether a request has been held up, or is, so that it is a hang as it seems.
+pub fn is_held_up(request: &Request, threshold: Nanos) -> bool {
+    let waited: Nanos = request.operations.iter().map(Operation::duration).sum();
+    waited >= threshold || request.waits() || request.open_waits().next().is_some()
+}
+
+/// A sink that the request has ceased to wait for may queue on beside that of the next entry: from
+/// then on it holds up nobody.
+pub fn queue_once(operations: &mut [Operation]) {
+    let queues = |operation: &&mut Operation| operation.op == Op::Lock;
+    let mut locks: Vec<_> = operations.iter_mut().filter(queues).collect();
+    locks.sort_by_key(|lock| lock.start);
+    for next in 1..locks.len() {
+        let (device, start) = (locks[next].device.clone(), locks[next].start);
+        for before in &mut locks[..next] {
+            if before.device == device {
+                before.end = before.end.min(start);
+            }
+        }
+    }
+}
+
 /// Whether a request has both its entries behind it, on every device it used.
 pub fn is_done(request: &Request) -> bool {
     let entries = |device: &Device| {

@@ -122,7 +122,10 @@ impl Core {
             What::EntryFound { asked, entry } => self.answered(asked, entry.as_ref()),
             What::Parked { goroutines } => self.parked(event.at, goroutines),
             What::Lost { records, .. } => self.totals.events_lost += records,
-            What::SendQueues { queues } => self.sockets.hold(event.at, queues),
+            What::SendQueues { queues } => {
+                self.sockets.hold(event.at, queues);
+                self.ask_all(event.at);
+            }
             What::End => self.end(event.at),
             _ => self.observe(event),
         }
@@ -280,6 +283,7 @@ impl Core {
 
     /// What the waits that no socket told mean for their devices.
     fn complete(&mut self, request: &mut Request) {
+        hang::queue_once(&mut request.operations);
         for operation in &mut request.operations {
             match operation.op {
                 Op::Lock => self.complete_lock(operation),
@@ -330,6 +334,16 @@ impl Core {
             }
         }
         wanted
+    }
+
+    /// The trace is about to end: what is under way and has been held up is told without being asked again.
+    fn ask_all(&mut self, now: Nanos) {
+        let threshold = self.session.threshold;
+        let all = self.requests.all();
+        let held_up = all.filter(|request| hang::is_held_up(request, threshold));
+        for serial in held_up.map(|request| request.serial).collect::<Vec<_>>() {
+            self.ask_in_flight(serial, now);
+        }
     }
 
     fn ask_in_flight(&mut self, serial: Serial, now: Nanos) {

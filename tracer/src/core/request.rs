@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 pub use self::table::Requests;
 use super::{
-    operation::Operation,
+    operation::{Op, Operation},
     parked::{Ends, Look, OpenWait, Silence},
 };
 use crate::{
@@ -242,6 +242,16 @@ impl Request {
         }
         if let Ends::Acts(at) | Ends::Cut(at) = ends {
             self.lives_until(at);
+        }
+    }
+
+    /// It goes on without its sinks that queue for a device.
+    fn leaves_queues(&mut self, at: Nanos) {
+        let queues = |_: &u64, silence: &mut Silence| {
+            silence.open().is_none_or(|wait| wait.look.op == Op::Lock)
+        };
+        for (goid, silence) in self.silences.extract_if(.., queues).collect::<Vec<_>>() {
+            self.take(goid, &silence, Ends::Acts(at));
         }
     }
 

@@ -154,6 +154,7 @@ impl Requests {
         let serial = self.works.remove(&goid)?;
         let request = self.under_way.get_mut(&serial)?;
         request.acts(at, goid);
+        request.leaves_queues(at);
         request.end = at;
         request.stage = stage;
         // Within TLS, the end of a handshake looks like a request; only real ones are audited.
@@ -324,19 +325,17 @@ impl Requests {
         let served = line
             .iter()
             .position(|goid| self.clients.served_by(*goid).is_some());
-        let (of, serial) = match (known, served) {
-            (Some(of), _) => (of, self.works[&line[of]]),
-            (None, Some(0)) => (0, self.resume(line[0]).serial),
-            (None, Some(parent)) => (parent - 1, self.stream(line[parent - 1], line[parent])),
-            (None, None) => {
-                let of = line
-                    .iter()
-                    .position(|goid| parked.request == Some(*goid))
-                    .unwrap_or(0);
-                (of, self.add(began, line[of]).serial)
-            }
-        };
-        let serial = self.adopt(serial, &line[of + 1..]);
+        if let Some(served) = served.filter(|served| known.is_none_or(|known| known < *served)) {
+            self.served(&line, served);
+        }
+        let known = line.iter().position(|goid| self.works.contains_key(goid));
+        let of = known.unwrap_or_else(|| {
+            let told = line.iter().position(|goid| parked.request == Some(*goid));
+            let of = told.unwrap_or(0);
+            self.add(began, line[of]);
+            of
+        });
+        let serial = self.adopt(self.works[&line[of]], &line[of + 1..]);
         for goid in line.iter().take(of).chain(Some(&parked.goid)) {
             self.is_kin(*goid, serial, Tie::Lineage);
         }
@@ -344,10 +343,20 @@ impl Requests {
     }
 
     /// One that was found before it was seen to act: begun with what its client sent last, or before.
-    fn stream(&mut self, goid: u64, server: u64) -> Serial {
-        let client = self.clients.served_by(server);
-        let received = client.map_or(0, |client| client.received);
-        self.add_of(received, goid, Some(server)).serial
+    /// `at`: where in the line the goroutine that serves the connection is.
+    fn served(&mut self, line: &[u64], at: usize) {
+        let server = line[at];
+        let Some(client) = self.clients.served_by(server) else {
+            return;
+        };
+        let (received, goid) = match (client.multiplexed, at) {
+            (false, _) => (client.received, server),
+            (true, 0) => return,
+            (true, _) => (client.received, line[at - 1]),
+        };
+        if !self.works.contains_key(&goid) {
+            self.add_of(received, goid, Some(server));
+        }
     }
 
     /// What seemed to be a request of nobody belongs to that of an ancestor.
