@@ -48,7 +48,8 @@ pub struct Measured {
 impl Measured {
     /// The path as audit entries give it: `sys/mounts`.
     pub fn audit_path(&self) -> &str {
-        self.path.strip_prefix("/v1/").unwrap_or(&self.path)
+        let path = self.path.split('?').next().unwrap_or_default();
+        path.strip_prefix("/v1/").unwrap_or(path)
     }
 
     /// Whether it took longer than the lab's requests ever do unless something holds them up.

@@ -9,6 +9,7 @@
 pub mod audit;
 pub mod client;
 pub mod cluster;
+pub mod eventlogger;
 pub mod fault;
 pub mod log_server;
 pub mod netns;
@@ -27,6 +28,7 @@ pub use client::{Client, Connection, Measured};
 #[cfg(feature = "tls")]
 pub use client::{Multiplexed, SecureClient};
 pub use cluster::Cluster;
+pub use eventlogger::Eventlogger;
 pub use fault::Fault;
 pub use log_server::LogServer;
 pub use netns::Namespace;

@@ -2,6 +2,7 @@
 
 mod account;
 mod bad_input;
+mod btf;
 mod bystanders;
 mod cluster;
 mod command_line;
@@ -9,6 +10,7 @@ mod container;
 mod convoy;
 mod devices;
 mod ends;
+mod eventlogger;
 mod expect;
 mod hang;
 mod healthy;

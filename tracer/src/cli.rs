@@ -55,6 +55,9 @@ pub struct TraceArgs {
     /// How to see sends and receives [default: the best this kernel has]
     #[arg(long, value_name = "WAY")]
     pub probes: Option<Probes>,
+    /// BTF file made for the running kernel [default: /sys/kernel/btf/vmlinux]
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
     /// Where findings go.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -6,6 +6,7 @@
 
 mod build;
 mod demo;
+mod eventlogger;
 mod lab;
 mod run;
 mod setup;
@@ -46,6 +47,8 @@ enum Task {
         #[arg(long)]
         allow_skip: bool,
     },
+    /// Build the tests' own server, which audits as Vault 1.15 and later does: target/eventlogger
+    Eventlogger,
     /// The reproduction by hand: a Vault host, a log host and the fault between them (root, or sudo)
     #[command(subcommand)]
     Lab(lab::LabCommand),
@@ -63,6 +66,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             tracer_args,
         } => run::demo(cli.prepared, &tracer_args),
         Task::Test { allow_skip } => test::run(allow_skip),
+        Task::Eventlogger => eventlogger::run(),
         Task::Lab(command) => run::lab(cli.prepared, command),
     }
 }

@@ -3,5 +3,6 @@
 
 pub mod attach;
 pub mod layout;
+pub mod missing;
 pub mod privilege;
 pub mod specs;
