@@ -4,13 +4,15 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lab::{Lab, Trace, Tracer, scenario::BIG_REQUEST, server::bao_from_environment};
+use lab::{
+    Lab, Trace, Tracer,
+    account::{Part, Waited, waited},
+    scenario::BIG_REQUEST,
+    server::bao_from_environment,
+};
 use serde_json::json;
 
-use crate::{
-    account::{Part, Waited, accounts_for, waited},
-    story::attach,
-};
+use crate::{expect::accounts_for, story::attach};
 
 /// How long a client that gives up has waited: in the middle of the second of four dials.
 const PATIENCE: Duration = Duration::from_millis(300);

@@ -1,6 +1,5 @@
 //! The agent beside a real server, on the real kernel. `cargo xtask test` runs it, as root, one test at a time.
 
-mod account;
 mod bad_input;
 mod btf;
 mod bystanders;
