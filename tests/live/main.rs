@@ -8,6 +8,7 @@ mod command_line;
 mod container;
 mod convoy;
 mod devices;
+mod disabled;
 mod ends;
 mod eventlogger;
 mod expect;
