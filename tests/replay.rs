@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use lab::schema;
+use lab::{account::Account, schema};
 use serde_json::Value;
 use tracer::{
     core::{
@@ -156,6 +156,26 @@ fn every_recording_shows_what_its_readme_claims() -> Result<()> {
             let shown = shown.with_context(|| format!("{}: {key}={value}", case.name()))?;
             assert_eq!(shown, value, "{key} of {}", case.name());
         }
+    }
+    Ok(())
+}
+
+/// Where clients measured while a case was recorded (`clients.json`), the trace tells them all that they lost.
+#[test]
+fn every_recording_settles_what_its_clients_measured() -> Result<()> {
+    for case in Case::all()? {
+        if !case.directory.join("clients.json").exists() {
+            continue;
+        }
+        let account: Account = serde_json::from_str(&case.read("clients.json")?)?;
+        let records = to_lines(&replay(&case.events))?;
+        let records: Vec<Value> = records
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        let hangs: Vec<_> = records.iter().filter(|r| r["type"] == "hang").collect();
+        let settled = account.is_settled_by(&hangs);
+        settled.with_context(|| case.name())?;
     }
     Ok(())
 }

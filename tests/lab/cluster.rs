@@ -166,7 +166,8 @@ impl Node {
 
 fn to_hcl(files: &Path, port: u16, devices: &[AuditDevice], patience: u8) -> String {
     let data = files.join("raft");
-    let file = AuditDevice::file("to-file", &files.join("audit.log"));
+    // What is configured must be the same on both, so each finds its own file from where it is.
+    let file = AuditDevice::file("to-file", Path::new("audit.log"));
     let devices = devices.iter().chain([&file]).map(AuditDevice::to_hcl);
     format!(
         "storage \"raft\" {{

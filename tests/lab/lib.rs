@@ -6,6 +6,7 @@
 
 #![cfg(target_os = "linux")]
 
+pub mod account;
 pub mod audit;
 pub mod client;
 pub mod cluster;

@@ -3,11 +3,11 @@
 use std::io::{Read, Write};
 
 use anyhow::{Result, ensure};
-use lab::{Lab, Measured, Trace, scenario::BIG_REQUEST, server::TOKEN};
+use lab::{Lab, Measured, Trace, account::waited, scenario::BIG_REQUEST, server::TOKEN};
 use serde_json::json;
 
 use crate::{
-    account::{accounts_for, waited},
+    expect::accounts_for,
     story::{attach, lab},
 };
 

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use lab::{
     AuditDevice, Client, Cluster, Endpoint, Family, Fault, LogServer, Measured, Network, Trace,
     Tracer,
+    account::{Account, Part, Waited, waited},
     fault::Applied,
     scenario::{BIG_REQUEST, PORT},
     server::bao_from_environment,
@@ -14,7 +15,7 @@ use lab::{
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::account::{Part, Waited, accounts_for, waited};
+use crate::expect::accounts_for;
 
 /// How long storage is out of order: less than the leader's lease, 2.5 s with the patience of raft's default.
 const OUT_OF_ORDER: Duration = Duration::from_millis(1500);
@@ -50,17 +51,27 @@ impl Site {
         Ok([attach(0)?, attach(1)?])
     }
 
-    /// The device dies, and the first request meets it.
-    fn cut_off(&self, client: &Client) -> Result<(Applied, Measured)> {
+    /// The device dies.
+    fn cut_off(&self) -> Result<Applied> {
         let fault = Fault::drop_output(PORT).apply(&self.network.vault)?;
         self.log.reset_connections();
-        Ok((fault, client.get(BIG_REQUEST)?))
+        Ok(fault)
+    }
+
+    fn device(&self) -> String {
+        self.network.logs[0].port(Family::V4, PORT).to_string()
     }
 
     fn accounts_for(&self, trace: &Trace, all: &[Waited]) -> Result<()> {
-        let at = self.network.logs[0].port(Family::V4, PORT);
-        accounts_for(trace, all, &[at.to_string()])
+        accounts_for(trace, all, &[self.device()])
     }
+}
+
+/// A request that only the active server can serve.
+fn write(client: &Client) -> Result<Measured> {
+    let answer = client.put("/v1/auth/token/create", &json!({ "ttl": "1h" }))?;
+    ensure!(answer.status == 200, "{answer:?}");
+    Ok(answer)
 }
 
 #[test]
@@ -68,10 +79,14 @@ fn a_forwarded_request_is_held_up_where_it_is_audited() -> Result<()> {
     let site = Site::start(1)?;
     let [active, standby] = site.attach()?;
     let client = site.cluster.nodes[1].client();
-    let healthy = client.get(BIG_REQUEST)?;
-    let (fault, first) = site.cut_off(&client)?;
-    let mut all = waited(&[healthy, first]);
-    all.extend(waited(&client.get_concurrently(2, BIG_REQUEST)?));
+    let healthy = write(&client)?;
+    let fault = site.cut_off()?;
+    let mut all = waited(&[healthy, write(&client)?]);
+    let two = thread::scope(|scope| {
+        let two = [(); 2].map(|()| scope.spawn(|| write(&client)));
+        two.map(|one| one.join().expect("the client panicked"))
+    });
+    all.extend(waited(&two.into_iter().collect::<Result<Vec<_>>>()?));
     fault.lift()?;
     // The active server knows the standby for its client.
     for request in &mut all {
@@ -83,18 +98,40 @@ fn a_forwarded_request_is_held_up_where_it_is_audited() -> Result<()> {
     site.accounts_for(&active.stop()?, &all)
 }
 
+/// Whichever of the two answers (a standby may read by itself): who writes the entries is who is held up.
+#[test]
+fn what_is_read_from_a_standby_is_held_up_once() -> Result<()> {
+    let site = Site::start(1)?;
+    let traces = site.attach()?;
+    let client = site.cluster.nodes[1].client();
+    let healthy = client.get(BIG_REQUEST)?;
+    let fault = site.cut_off()?;
+    let mut requests = waited(&[healthy, client.get(BIG_REQUEST)?]);
+    requests.extend(waited(&client.get_concurrently(2, BIG_REQUEST)?));
+    fault.lift()?;
+    for request in &mut requests {
+        request.port = None;
+    }
+    let [active, standby] = traces.map(Tracer::stop);
+    let (active, standby) = (active?, standby?);
+    let devices = vec![site.device()];
+    let account = Account { requests, devices };
+    account.is_settled_by(&[active.hangs(), standby.hangs()].concat())
+}
+
 #[test]
 fn after_a_step_down_the_other_server_is_the_one_held_up() -> Result<()> {
     let site = Site::start(1)?;
     let [first, second] = site.attach()?;
     let [old, new] = &site.cluster.nodes;
-    let (fault, before) = site.cut_off(&old.client())?;
+    let fault = site.cut_off()?;
+    let before = write(&old.client())?;
     fault.lift()?;
     let step_down = old.client().put("/v1/sys/step-down", &json!({}))?;
     ensure!(step_down.status == 204, "{}", step_down.status);
     new.wait_to_lead()?;
-    let (fault, after) = site.cut_off(&new.client())?;
-    let last = new.client().get(BIG_REQUEST)?;
+    let fault = site.cut_off()?;
+    let (after, last) = (write(&new.client())?, write(&new.client())?);
     fault.lift()?;
     let step_down = Waited::from(&step_down).with(Part::AtMost);
     let of_old = [waited(&[before]), vec![step_down]].concat();
@@ -113,7 +150,8 @@ fn who_waits_for_storage_does_not_wait_for_the_device() -> Result<()> {
     let writer = client.clone();
     let writing = thread::spawn(move || writer.put("/v1/kv/slow", &json!({ "a": "b" })));
     thread::sleep(OUT_OF_ORDER / 5); // its first entry is written by now
-    let (fault, first) = site.cut_off(&client)?;
+    let fault = site.cut_off()?;
+    let first = client.get(BIG_REQUEST)?;
     fault.lift()?;
     ensure!(!writing.is_finished(), "storage was not slow");
     thread::sleep(OUT_OF_ORDER.saturating_sub(first.duration));

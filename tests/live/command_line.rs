@@ -3,13 +3,16 @@
 use std::{process::Command, thread, time::Instant};
 
 use anyhow::{Context, Result};
-use lab::{Lab, process, scenario::BIG_REQUEST, server::bao_from_environment};
+use lab::{
+    Lab,
+    account::{Part, Waited, waited},
+    process,
+    scenario::BIG_REQUEST,
+    server::bao_from_environment,
+};
 use serde_json::{Value, json};
 
-use crate::{
-    account::{Part, Waited, accounts_for, waited},
-    story::attach,
-};
+use crate::{expect::accounts_for, story::attach};
 
 const PATH: &str = "secret/data/of-the-command-line";
 

@@ -4,13 +4,15 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lab::{Lab, Trace, Tracer, scenario::BIG_REQUEST, server::bao_from_environment};
+use lab::{
+    Lab, Trace, Tracer,
+    account::{Part, Waited, waited},
+    scenario::BIG_REQUEST,
+    server::bao_from_environment,
+};
 use serde_json::json;
 
-use crate::{
-    account::{Part, Waited, accounts_for, waited},
-    story::attach,
-};
+use crate::{expect::accounts_for, story::attach};
 
 /// How long a client that gives up has waited: in the middle of the second of four dials.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -184,29 +186,4 @@ fn a_server_that_is_sealed_and_unsealed_is_still_traced() -> Result<()> {
     let mut all = waited(&[first, healthy, again, last]);
     all.push(Waited::from(&sealing).with(Part::AtMost));
     account_for(&lab, tracer, &all).map(drop)
-}
-
-#[test]
-fn a_device_that_is_disabled_and_enabled_again_is_still_known() -> Result<()> {
-    let lab = lab_of(1)?
-        .config("unsafe_allow_api_audit_creation = true\n")
-        .start()?;
-    let device = json!({ "type": "socket", "options": {
-        "address": lab.log_address().to_string(), "socket_type": "tcp", "write_timeout": "200ms",
-    }});
-    let tracer = attach(&lab, &[])?;
-    let (fault, first) = lab.cut_off()?;
-    fault.lift()?;
-    let mut all = vec![first, lab.client.put("/v1/sys/audit/more", &device)?];
-    all.push(lab.client.get(BIG_REQUEST)?);
-    all.push(lab.client.delete("/v1/sys/audit/more")?);
-    all.push(lab.client.get(BIG_REQUEST)?);
-    all.push(lab.client.put("/v1/sys/audit/more", &device)?);
-    let refused = all.iter().find(|request| request.status >= 300);
-    ensure!(refused.is_none(), "{refused:?}");
-    all.push(lab.client.delete("/v1/sys/audit/more")?);
-    let (fault, again) = lab.cut_off()?;
-    all.extend([again, lab.client.get(BIG_REQUEST)?]);
-    fault.lift()?;
-    account_for(&lab, tracer, &waited(&all)).map(drop)
 }

@@ -1,6 +1,5 @@
 //! The agent beside a real server, on the real kernel. `cargo xtask test` runs it, as root, one test at a time.
 
-mod account;
 mod bad_input;
 mod btf;
 mod bystanders;
@@ -9,6 +8,7 @@ mod command_line;
 mod container;
 mod convoy;
 mod devices;
+mod disabled;
 mod ends;
 mod eventlogger;
 mod expect;

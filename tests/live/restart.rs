@@ -5,12 +5,13 @@ use std::{thread, time::Duration};
 use anyhow::{Result, ensure};
 use lab::{
     AuditDevice, Client, Endpoint, Family, Fault, LogServer, Measured, Network, Server, Tracer,
+    account::waited,
     scenario::{BIG_REQUEST, PORT},
     server::bao_from_environment,
     tracer::agent_from_environment,
 };
 
-use crate::account::{accounts_for, waited};
+use crate::expect::accounts_for;
 
 const NAME: &str = "bao-that-restarts";
 const LIMIT: Duration = Duration::from_secs(20);

@@ -6,13 +6,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use lab::{Lab, Trace, Tracer, scenario::BIG_REQUEST, server::bao_from_environment};
+use lab::{
+    Lab, Trace, Tracer, account::stalls, scenario::BIG_REQUEST, server::bao_from_environment,
+};
 use serde_json::Value;
 
-use crate::{
-    account::stalls,
-    story::{SHORT_TIMEOUT, attach, lab},
-};
+use crate::story::{SHORT_TIMEOUT, attach, lab};
 
 /// The threshold is 0.1 s; goroutines are looked at twice a second.
 const SOON: Duration = Duration::from_secs(1);
