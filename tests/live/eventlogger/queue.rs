@@ -1,11 +1,15 @@
 //! Several requests at once: their sinks queue for the device's lock.
 
 use anyhow::Result;
-use lab::{Fault, Measured, Trace, eventlogger::Builder, scenario::BIG_REQUEST, scenario::PORT};
+use lab::{
+    Fault, Measured, Trace,
+    account::{Account, one_at_a_time, stalls, waited},
+    eventlogger::Builder,
+    scenario::{BIG_REQUEST, PORT},
+};
 use serde_json::Value;
 
 use super::{Scene, end, scene};
-use crate::account::{accounts_for, one_at_a_time, stalls, waited};
 
 const CLIENTS: usize = 4;
 const DEVICE: &str = "10.77.0.2:1515";
@@ -25,8 +29,12 @@ fn convoy(scene: Scene) -> Result<(Vec<Measured>, Trace)> {
 
 /// Every client is told all that it waited for, and of whom.
 fn everybody_is_told(trace: &Trace, requests: &[Measured]) -> Result<()> {
-    accounts_for(trace, &waited(requests), &[DEVICE.to_owned()])?;
-    one_at_a_time(trace)
+    let account = Account {
+        requests: waited(requests),
+        devices: vec![DEVICE.to_owned()],
+    };
+    account.is_settled_by(&trace.hangs())?;
+    one_at_a_time(&trace.hangs())
 }
 
 fn with_a_lock(trace: &Trace) -> usize {

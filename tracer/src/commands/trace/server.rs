@@ -74,10 +74,13 @@ fn goroutines(target: &Target) -> Option<Arc<Goroutines>> {
 
 fn read_goroutines(pid: i32) -> Result<Goroutines> {
     let exe = File::open(format!("/proc/{pid}/exe")).context("its executable is unreadable")?;
-    Ok(Goroutines {
-        reader: GoroutineReader::new(pid, &exe)?,
-        memory: ProcessMemory::open(pid).context("its memory is unreadable")?,
-    })
+    let memory = ProcessMemory::open(pid)?;
+    let reader = GoroutineReader::new(pid, &exe)?;
+    reader.verify(&memory)?;
+    if let Some(doubts) = reader.doubts() {
+        log::warn!("{doubts}");
+    }
+    Ok(Goroutines { reader, memory })
 }
 
 fn facts(target: &Target, kernel: &KernelTypes) -> Result<Facts> {
