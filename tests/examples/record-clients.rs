@@ -37,7 +37,7 @@ fn main() -> Result<()> {
 
 fn record(directory: &Path, protocol: &str, clients: usize, devices: u8) -> Result<()> {
     let lab = Lab::builder(&bao_from_environment()?)
-        .sockets(devices)
+        .devices(lab::Devices::Tcp(devices))
         // A recording is to stay small: it grows with the time that it takes.
         .option("write_timeout", if clients > 4 { "100ms" } else { "250ms" })
         .tls()

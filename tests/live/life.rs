@@ -17,8 +17,8 @@ use crate::{expect::accounts_for, story::attach};
 /// How long a client that gives up has waited: in the middle of the second of four dials.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-fn lab_of(devices: u8) -> Result<lab::scenario::Builder> {
-    let lab = Lab::builder(&bao_from_environment()?).sockets(devices);
+fn lab_of(devices: u8) -> Result<lab::Builder> {
+    let lab = Lab::builder(&bao_from_environment()?).devices(lab::Devices::Tcp(devices));
     Ok(lab.option("write_timeout", "200ms"))
 }
 

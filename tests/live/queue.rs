@@ -39,7 +39,7 @@ const WRITE_TIMEOUT: &str = "200ms";
 
 fn queue(protocol: Protocol, clients: usize, devices: u8) -> Result<Queue> {
     let lab = Lab::builder(&bao_from_environment()?)
-        .sockets(devices)
+        .devices(lab::Devices::Tcp(devices))
         .option("write_timeout", WRITE_TIMEOUT)
         .tls()
         .start()?;

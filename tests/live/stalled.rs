@@ -84,7 +84,7 @@ fn it_says_how_many_wait_behind_it() -> Result<()> {
 #[test]
 fn each_becomes_a_hang_and_no_two_hangs_have_one_id() -> Result<()> {
     let lab = Lab::builder(&bao_from_environment()?)
-        .sockets(2)
+        .devices(lab::Devices::Tcp(2))
         .option("write_timeout", &format!("{}ms", SHORT_TIMEOUT.as_millis()))
         .start()?;
     let tracer = attach(&lab, &[])?;

@@ -104,10 +104,7 @@ fn tie(request: &Request, stalls: &[Stall]) -> Option<Tie> {
     if stalls.iter().all(|stall| stall.op == Op::Lock) {
         return Some(Tie::Queued);
     }
-    match request.tie {
-        Some(Tie::Goroutine) if request.has_sinks() => Some(Tie::Lineage),
-        tie => tie,
-    }
+    request.tie()
 }
 
 /// Whether a request has both its entries behind it, on every device it used.
@@ -219,7 +216,7 @@ pub fn describe(request: &Request) -> RequestInfo {
         start: request.start,
         duration: request.end.saturating_sub(request.start),
         lower_bound: !request.is_whole(),
-        tie: request.tie,
+        tie: request.tie(),
         status: request.status,
     }
 }

@@ -7,6 +7,7 @@ use super::{
     client::{Clients, Received, Sent},
 };
 use crate::{
+    audit::entry::EntryHead,
     core::{
         finding::INSTANT,
         hang,
@@ -216,15 +217,21 @@ impl Requests {
     /// Somebody's operation is over. Returns the request if nothing more is to come of it.
     pub fn did(&mut self, operation: Operation, waited: bool) -> Option<Request> {
         let by = operation.by;
+        let (serial, is_orphan) = {
+            let request = self.of(operation.start, by);
+            (request.serial, request.is_orphan())
+        };
+        if let Some(entry) = operation.entry.as_ref().filter(|_| is_orphan) {
+            self.adopt_by_entry(serial, by, entry);
+        }
         let request = self.of(operation.start, by);
         if waited {
             request.waiting = request.waiting.saturating_sub(1);
         }
         request.acts(operation.start, by.goid.unwrap_or(0));
+        request.acted = request.acted.max(operation.end);
         request.alive = request.alive.max(operation.end);
-        if request.stage == Stage::UnderWay {
-            request.end = request.end.max(operation.end);
-        }
+        request.lives_until(operation.end);
         if request.tie.is_none() && operation.entry.as_ref().is_some_and(|e| e.id.is_some()) {
             request.tie = Some(Tie::Payload);
         }
@@ -237,7 +244,7 @@ impl Requests {
     /// stacks, that is all that tells that it queued.
     pub fn infer(&mut self, at: Nanos, by: Actor, device: &Device, span: Span) {
         let request = self.of(at, by);
-        let start = request.end.max(span.since);
+        let start = request.acted.max(span.since);
         if span.by == request.serial || at.saturating_sub(start) < INSTANT {
             return;
         }
@@ -246,7 +253,8 @@ impl Requests {
             inferred: true,
             ..Operation::of_lock(device, by, (start, at))
         });
-        request.end = at;
+        request.acted = at;
+        request.lives_until(at);
     }
 
     /// The request that this goroutine works on.
@@ -330,7 +338,7 @@ impl Requests {
         };
         let serial = self.adopt(serial, &line[of + 1..]);
         for goid in line.iter().take(of).chain(Some(&parked.goid)) {
-            self.is_kin(*goid, serial);
+            self.is_kin(*goid, serial, Tie::Lineage);
         }
         serial
     }
@@ -348,36 +356,70 @@ impl Requests {
         let Some(elder) = elders.find(|elder| **elder != serial).copied() else {
             return serial;
         };
-        let is_orphan =
-            |request: &Request| request.client.is_none() && request.stage == Stage::UnderWay;
-        if !self.under_way.get(&serial).is_some_and(is_orphan) {
-            return serial;
+        if self.absorb(serial, elder, Tie::Lineage) {
+            elder
+        } else {
+            serial
         }
-        if let Some(orphan) = self.remove(serial) {
-            for goid in &orphan.goroutines {
-                self.is_kin(*goid, elder);
-            }
-            if let Some(request) = self.under_way.get_mut(&elder) {
-                request.absorb(orphan);
-            }
-        }
-        elder
     }
 
-    fn is_kin(&mut self, goid: u64, serial: Serial) {
+    /// Makes a request of nobody part of another one.
+    fn absorb(&mut self, orphan: Serial, elder: Serial, tie: Tie) -> bool {
+        if !self.under_way.get(&orphan).is_some_and(Request::is_orphan) {
+            return false;
+        }
+        let Some(orphan) = self.under_way.remove(&orphan) else {
+            return false;
+        };
+        for goid in &orphan.goroutines {
+            self.is_kin(*goid, elder, tie);
+        }
+        if let Some(request) = self.under_way.get_mut(&elder) {
+            request.absorb(orphan);
+        }
+        true
+    }
+
+    fn is_kin(&mut self, goid: u64, serial: Serial, tie: Tie) {
         if self.works.insert(goid, serial) != Some(serial)
             && let Some(request) = self.under_way.get_mut(&serial)
         {
             request.goroutines.push(goid);
-            request.by_kin = true;
+            request.kin.get_or_insert(tie);
+        }
+    }
+
+    /// Where no stack leads from a sink's goroutine to the request's, its entry does: it bears the
+    /// client's port. So do its siblings' then, whose parent is the same.
+    fn adopt_by_entry(&mut self, serial: Serial, by: Actor, entry: &EntryHead) {
+        let Some(port) = entry.remote_port else {
+            return;
+        };
+        let is_meant = |request: &&Request| {
+            request.is_of_port(port) && request.serial != serial && !request.multiplexed
+        };
+        let mut meant = self.under_way.values().filter(is_meant);
+        let (Some(elder), None) = (meant.next(), meant.next()) else {
+            return;
+        };
+        let elder = elder.serial;
+        if self.absorb(serial, elder, Tie::Payload)
+            && let Some(parent) = by.parent.filter(|parent| !self.works.contains_key(parent))
+        {
+            self.is_kin(parent, elder, Tie::Payload);
         }
     }
 
     /// Takes where a goroutine of a request was found.
-    pub fn found(&mut self, at: Nanos, serial: Serial, goid: u64, look: Look) {
+    pub fn found(&mut self, at: Nanos, (serial, goid): (Serial, u64), since: Nanos, look: Look) {
         if let Some(request) = self.under_way.get_mut(&serial) {
-            request.found(at, goid, Some(look));
+            request.found(at, goid, since, Some(look));
         }
+    }
+
+    /// Whether it is known whose request this goroutine works on.
+    pub fn is_known(&self, goid: u64) -> bool {
+        self.works.contains_key(&goid)
     }
 
     /// Takes that no others were found anywhere.
@@ -392,7 +434,7 @@ impl Requests {
             lost.retain(|goid| !found.contains(goid));
             lost.dedup();
             for goid in lost {
-                request.found(at, goid, None);
+                request.found(at, goid, 0, None);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The reading, on made-up memory.
 
+mod many;
+
 use std::{cell::Cell, collections::HashMap};
 
 use proptest::prelude::*;
