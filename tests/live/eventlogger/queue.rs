@@ -3,13 +3,14 @@
 use anyhow::Result;
 use lab::{
     Fault, Measured, Trace,
-    account::{Account, one_at_a_time, stalls, waited},
+    account::{one_at_a_time, stalls, waited},
     eventlogger::Builder,
     scenario::{BIG_REQUEST, PORT},
 };
 use serde_json::Value;
 
 use super::{Scene, end, scene};
+use crate::expect::accounts_for;
 
 const CLIENTS: usize = 4;
 const DEVICE: &str = "10.77.0.2:1515";
@@ -29,11 +30,7 @@ fn convoy(scene: Scene) -> Result<(Vec<Measured>, Trace)> {
 
 /// Every client is told all that it waited for, and of whom.
 fn everybody_is_told(trace: &Trace, requests: &[Measured]) -> Result<()> {
-    let account = Account {
-        requests: waited(requests),
-        devices: vec![DEVICE.to_owned()],
-    };
-    account.is_settled_by(&trace.hangs())?;
+    accounts_for(trace, &waited(requests), &[DEVICE.to_owned()])?;
     one_at_a_time(&trace.hangs())
 }
 
