@@ -7,7 +7,7 @@ use tracer_ebpf::abi::{
 
 use crate::{
     go,
-    kernel::{AF_UNIX, Sock, tid},
+    kernel::{AF_UNIX, Destination, Sock, tid},
     maps::{EVENTS, Known, LOST},
     regs::Regs,
     sockets,
@@ -103,6 +103,22 @@ fn send(sk: Sock, known: Known, report: &Report) {
         return count_loss(report.kind);
     };
     slot.write(describe(sk, known, report));
+    slot.submit(report.wake.flags());
+}
+
+/// Sends a record about a connect that failed: the socket itself does not know yet where it leads.
+#[inline(always)]
+pub(crate) fn connect(sk: Sock, report: &Report, to: &Destination) {
+    let known = sockets::known_or_new(sk);
+    let Some(mut slot) = EVENTS.reserve::<Record>(0) else {
+        return count_loss(report.kind);
+    };
+    let mut record = describe(sk, known, report);
+    if to.port != 0 {
+        record.remote_port = to.port;
+        record.remote_addr = to.address;
+    }
+    slot.write(record);
     slot.submit(report.wake.flags());
 }
 

@@ -3,7 +3,8 @@
 
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_probe_read_kernel, bpf_probe_read_kernel_str_bytes,
-    generated::{bpf_get_current_task_btf, bpf_jiffies64},
+    bpf_probe_read_user,
+    generated::{bpf_get_current_task, bpf_jiffies64},
 };
 
 use tracer_ebpf::abi::{ABSENT, KernelLayout, Tcp, UNIX_PATH};
@@ -78,6 +79,43 @@ pub(crate) fn in_target() -> bool {
 #[inline(always)]
 pub(crate) fn tid() -> u32 {
     bpf_get_current_pid_tgid() as u32
+}
+
+/// Address just above the user registers in the running task's kernel stack, for a stack of this
+/// size: what `task_pt_regs()` counts down from.
+#[inline(always)]
+pub(crate) fn stack_end(stack_size: u64) -> u64 {
+    field::<u64>(current_task(), offset!(task_stack)) + stack_size
+}
+
+/// Size of `struct pt_regs`.
+#[inline(always)]
+pub(crate) fn pt_regs_size() -> u64 {
+    u64::from(offset!(pt_regs_size))
+}
+
+#[inline(always)]
+fn current_task() -> u64 {
+    // SAFETY: no arguments; returns the running task.
+    unsafe { bpf_get_current_task() }
+}
+
+/// The result in the context of a program at the exit of `tcp_recvmsg`: what follows its arguments,
+/// of which not every kernel has the same number. Read through the helper, since the verifier wants
+/// constant offsets.
+#[inline(always)]
+pub(crate) fn recvmsg_result(context: u64) -> i64 {
+    let result: i32 = match offset!(recvmsg_arguments) {
+        ABSENT => return 0,
+        arguments => field(context, arguments * 8),
+    };
+    i64::from(result)
+}
+
+/// The `struct sock` of a `struct socket`.
+#[inline(always)]
+pub(crate) fn socket_sock(socket: u64) -> Sock {
+    Sock(field(socket, offset!(socket_sk)))
 }
 
 /// A `struct sock *`.
@@ -192,6 +230,38 @@ impl Sock {
     }
 }
 
+/// Where a connect leads, from the `struct sockaddr *` that the process gave.
+pub(crate) struct Destination {
+    /// Host byte order; 0 where it could not be read, or is of another family than the socket.
+    pub(crate) port: u16,
+    /// IPv4 in the first four bytes, or IPv6.
+    pub(crate) address: [u8; 16],
+}
+
+impl Destination {
+    /// `struct sockaddr_in`, `struct sockaddr_in6` (`include/uapi/linux/in.h`, `in6.h`) in user memory.
+    #[inline(always)]
+    pub(crate) fn read(sockaddr: u64, family: u16) -> Self {
+        let port = u16::from_be(user(sockaddr + 2));
+        let address = match family {
+            AF_INET => widen(user(sockaddr + 4)),
+            _ => user(sockaddr + 8),
+        };
+        let readable = matches!(family, AF_INET | AF_INET6) && user::<u16>(sockaddr) == family;
+        Self {
+            port: if readable { port } else { 0 },
+            address,
+        }
+    }
+}
+
+/// Reads a `T` of the running process; zero (all `T` here are plain integers) where it cannot be read.
+#[inline(always)]
+fn user<T: Copy + Default>(at: u64) -> T {
+    // SAFETY: the helper checks the address itself and fails on a bad one.
+    unsafe { bpf_probe_read_user(at as *const T) }.unwrap_or_default()
+}
+
 #[inline(always)]
 fn widen(v4: [u8; 4]) -> [u8; 16] {
     [
@@ -216,9 +286,7 @@ pub(crate) fn skb_iif(skb: u64) -> u32 {
 /// as `sockfd_lookup()` (`net/socket.c`) finds it. `None` for files that are no sockets.
 #[inline(always)]
 pub(crate) fn fd_sock(fd: u32) -> Option<Sock> {
-    // SAFETY: no arguments; returns the running task.
-    let task = unsafe { bpf_get_current_task_btf() } as u64;
-    let files: u64 = field(task, offset!(task_files));
+    let files: u64 = field(current_task(), offset!(task_files));
     let fdt: u64 = field(files, offset!(files_fdt));
     if fd >= field::<u32>(fdt, offset!(fdt_max_fds)) {
         return None;
@@ -229,7 +297,6 @@ pub(crate) fn fd_sock(fd: u32) -> Option<Sock> {
     if field::<u16>(inode, offset!(inode_mode)) & S_IFMT != S_IFSOCK {
         return None;
     }
-    let socket: u64 = field(file, offset!(file_private_data));
-    let sk: u64 = field(socket, offset!(socket_sk));
-    (sk != 0).then_some(Sock(sk))
+    let sk = socket_sock(field(file, offset!(file_private_data)));
+    (sk.0 != 0).then_some(sk)
 }

@@ -14,6 +14,7 @@ use crate::{
     event::{Nanos, Session},
     probe::{
         attach::{self, Attached, Facts},
+        host::Host,
         layout::KernelTypes,
         privilege,
     },
@@ -42,8 +43,10 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let facts = facts(&target, &kernel)?;
     // Before anything is attached: it takes a while, in which nobody would drain the ring buffer.
     let goroutines = goroutines(&target);
-    let way = args.probes.map(crate::cli::Probes::name);
-    let (attached, ring) = attach::attach(&facts, way)?;
+    let mut host = Host::look(&kernel);
+    let preference = args.probes.into();
+    let (attached, ring) = attach::attach(&facts, &mut host, preference)?;
+    attach::warn_of(&attached.plan, preference);
     let session = session(args, &target, &attached)?;
     let quiet = args.output.quiet;
     let runtime = runtime::Builder::new_current_thread()
