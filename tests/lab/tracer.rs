@@ -21,6 +21,9 @@ const ATTACH_LIMIT: Duration = Duration::from_secs(30);
 /// To write the rest.
 const FINISH_LIMIT: Duration = Duration::from_secs(20);
 
+/// Which probes the agent attaches where a test does not say so itself.
+const PROBES: &str = "VAULT_TRACER_PROBES";
+
 const TRACE: &str = "trace.jsonl";
 const RECORDING: &str = "recording.jsonl";
 const STDOUT: &str = "stdout";
@@ -51,6 +54,9 @@ impl Tracer {
             .arg("--record")
             .arg(directory.path().join(RECORDING))
             .args(arguments);
+        if let Some(probes) = env::var_os(PROBES).filter(|_| !arguments.contains(&"--probes")) {
+            command.arg("--probes").arg(probes);
+        }
         Self::start(directory, &mut command)?
             .once_attached(|tracer| tracer.read(TRACE).contains('\n'))
     }

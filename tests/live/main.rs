@@ -3,6 +3,7 @@
 mod bad_input;
 mod convoy;
 mod devices;
+mod doctor;
 mod ends;
 mod expect;
 mod hang;

@@ -31,6 +31,8 @@ pub enum Command {
     Trace(TraceArgs),
     /// Report from a recording, offline and without root
     Replay(ReplayArgs),
+    /// Tell whether this host can be traced, with which probes, and what would mend it
+    Doctor(DoctorArgs),
 }
 
 /// `vault-tracer trace`
@@ -74,6 +76,29 @@ pub struct ReplayArgs {
     /// Where findings go.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// `vault-tracer doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Look at the server with this process ID
+    #[arg(long, value_name = "PID", conflicts_with = "process", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: Option<i32>,
+    /// Look at the server whose program has this name [default: the one running `vault` or `bao` server]
+    #[arg(long, value_name = "NAME")]
+    pub process: Option<String>,
+    /// Format of the report
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: ReportFormat,
+}
+
+/// Formats of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For the terminal
+    Text,
+    /// One JSON object
+    Json,
 }
 
 /// Where findings go.

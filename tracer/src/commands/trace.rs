@@ -91,11 +91,7 @@ fn log_to_stderr(args: &TraceArgs) {
 }
 
 fn find(args: &TraceArgs) -> Result<Target> {
-    let selector = match (&args.pid, &args.process) {
-        (Some(pid), _) => Selector::Pid(*pid),
-        (None, Some(name)) => Selector::Name(name.clone()),
-        (None, None) => Selector::Auto,
-    };
+    let selector = Selector::of(args.pid, args.process.as_deref());
     let target = Target::inspect(&target::find::find(&selector)?)?;
     for warning in &target.go.warnings {
         log::warn!("{warning}");

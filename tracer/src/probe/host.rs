@@ -119,11 +119,18 @@ impl Host {
     /// Whether a probe can be attached here, as far as that can be told without doing it.
     pub fn answer(&self, spec: &Spec) -> Answer {
         match self.presence(spec.hook) {
-            Answer::Yes | Answer::Unknown(_) if !self.missing.is_empty() => {
-                Answer::Forbidden(format!("it takes {}", self.missing.join(", ")))
+            Answer::No(why) => Answer::No(why),
+            _ if !self.lacks().is_empty() => {
+                Answer::Forbidden(format!("it takes {}", self.lacks().join(", ")))
             }
             presence => presence,
         }
+    }
+
+    /// Capabilities that probes need, of those that are missing.
+    fn lacks(&self) -> Vec<&'static str> {
+        let for_probes = |name: &&&str| ["CAP_BPF", "CAP_PERFMON"].contains(*name);
+        self.missing.iter().filter(for_probes).copied().collect()
     }
 
     fn presence(&self, hook: Hook) -> Answer {
@@ -179,26 +186,39 @@ fn answer<E: Refused>(tried: Result<bool, E>, absent: &str) -> Answer {
         Ok(true) => Answer::Yes,
         Ok(false) => Answer::No(absent.to_owned()),
         Err(error) if error.is_permission() => {
+            let error = error.reason();
             Answer::Forbidden(format!("the kernel refuses it to this process ({error})"))
         }
-        Err(error) => Answer::Unknown(error.to_string()),
+        Err(error) => Answer::Unknown(error.reason()),
     }
 }
 
 /// Errors of tries.
-trait Refused: std::fmt::Display {
+trait Refused {
     fn is_permission(&self) -> bool;
+    fn reason(&self) -> String;
 }
 
 impl Refused for SyscallError {
     fn is_permission(&self) -> bool {
         self.io_error.kind() == io::ErrorKind::PermissionDenied
     }
+
+    fn reason(&self) -> String {
+        format!("{}: {}", self.call, self.io_error)
+    }
 }
 
 impl Refused for ProgramError {
     fn is_permission(&self) -> bool {
         matches!(self, Self::SyscallError(error) if error.is_permission())
+    }
+
+    fn reason(&self) -> String {
+        match self {
+            Self::SyscallError(error) => error.reason(),
+            other => other.to_string(),
+        }
     }
 }
 

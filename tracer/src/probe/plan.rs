@@ -196,7 +196,8 @@ impl Taken {
             return (Verdict::Spare, "a better one is taken".to_owned());
         }
         if way.cost.is_everybodys() && !self.everybody_pays && need.without != Without::Nothing {
-            let why = "every system call of this host would be slower, for this alone";
+            let why =
+                "every system call of this host would be slower, for this alone (--probes syscall)";
             return (Verdict::TooDear, why.to_owned());
         }
         let why = match doubt {

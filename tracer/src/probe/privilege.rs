@@ -13,8 +13,10 @@ pub const NEEDED: [(&str, u32); 4] = [
 ];
 const CAP_SYS_ADMIN: u32 = 21;
 
-/// `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`): inode number of the host's own PID namespace.
+/// `PROC_PID_INIT_INO`, `PROC_USER_INIT_INO` (`include/linux/proc_ns.h`): inode numbers of the host's own
+/// namespaces.
 const HOST_PIDS: u64 = 0xefff_fffc;
+const HOST_USERS: u64 = 0xefff_fffd;
 
 /// Stops with the names of the capabilities that are missing, or where the programs, which know
 /// processes by the host's numbers, would never meet the one that is meant.
@@ -44,9 +46,18 @@ pub fn missing_here() -> Result<Vec<&'static str>> {
 
 /// Whether this process sees the host's process IDs; `None` if that cannot be told.
 pub fn has_host_pids() -> Option<bool> {
+    Some(namespace("pid")? == HOST_PIDS)
+}
+
+/// Whether its capabilities count for the host; `None` if that cannot be told.
+pub fn has_host_users() -> Option<bool> {
+    Some(namespace("user")? == HOST_USERS)
+}
+
+fn namespace(kind: &str) -> Option<u64> {
     let namespaces = Process::myself().and_then(|me| me.namespaces()).ok()?;
-    let pids = namespaces.0.values().find(|ns| ns.ns_type == "pid")?;
-    Some(pids.identifier == HOST_PIDS)
+    let found = namespaces.0.values().find(|ns| ns.ns_type == kind)?;
+    Some(found.identifier)
 }
 
 /// What is missing in this set of effective capabilities. Up to Linux 5.7 `CAP_SYS_ADMIN` stood for

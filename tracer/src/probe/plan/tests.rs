@@ -252,7 +252,7 @@ fn what_the_kernel_refuses_makes_way_for_the_next() {
 fn permission_is_never_mistaken_for_absence() {
     // An ordinary user: what is there would need a capability, what is not there is not there.
     let mut host = before_6_3();
-    host.missing = vec!["CAP_BPF", "CAP_PERFMON"];
+    host.missing = vec!["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"];
     let of = |way| verdict(&host, Preference::Auto, SENDS, way);
     assert_eq!(of("socket").0, Verdict::Absent);
     assert_eq!(of("fentry/fexit").0, Verdict::Forbidden);
