@@ -115,14 +115,17 @@ pub(crate) fn state(sk: Sock, report: &Report) {
     let Some(mut slot) = EVENTS.reserve::<StateRecord>(0) else {
         return count_loss(report.kind);
     };
-    slot.write(StateRecord {
-        record: describe(sk, known, report),
-        tcp: if known.accepted == 0 {
+    let entry = slot.as_mut_ptr();
+    // SAFETY: `entry` points to a reserved slot of this type. In two pieces: the 512 bytes of stack
+    // are for a program and what it calls together.
+    unsafe {
+        (&raw mut (*entry).record).write(describe(sk, known, report));
+        (&raw mut (*entry).tcp).write(if known.accepted == 0 {
             sk.tcp()
         } else {
             Tcp::default()
-        },
-    });
+        });
+    }
     slot.submit(report.wake.flags());
 }
 

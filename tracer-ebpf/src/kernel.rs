@@ -2,13 +2,16 @@
 //! (`maps::KERNEL`), since Rust has no CO-RE relocations.
 
 use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_probe_read_kernel, bpf_probe_read_kernel_str_bytes,
+    bpf_get_current_pid_tgid, bpf_probe_read_kernel_str_bytes,
     generated::{bpf_get_current_task_btf, bpf_jiffies64},
 };
 
 use tracer_ebpf::abi::{ABSENT, KernelLayout, Tcp, UNIX_PATH};
 
-use crate::maps::{KERNEL, TGID};
+use crate::{
+    maps::{KERNEL, TGID},
+    read::{self, Plain},
+};
 
 /// `include/net/tcp_states.h`.
 pub(crate) const TCP_ESTABLISHED: i32 = 1;
@@ -38,15 +41,14 @@ macro_rules! offset {
     }};
 }
 
-/// Reads a `T` at `base + offset`; zero (all `T` here are plain integers) where it cannot be read.
+/// Reads a `T` at `base + offset`; zero where it cannot be read. The verifier knows the offset, so the
+/// condition is no branch to it.
 #[inline(always)]
-fn field<T: Copy + Default>(base: u64, offset: u32) -> T {
+fn field<T: Plain + Default>(base: u64, offset: u32) -> T {
     if offset == ABSENT {
         return T::default();
     }
-    let at = (base + u64::from(offset)) as *const T;
-    // SAFETY: the helper checks the address itself and fails on a bad one.
-    unsafe { bpf_probe_read_kernel(at) }.unwrap_or_default()
+    read::kernel(base + u64::from(offset))
 }
 
 /// The same for what may be unknown.
