@@ -87,7 +87,7 @@ fn command(kernel: &Kernel, initramfs: &Path, serial: &Serial) -> Command {
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(initramfs)
-        .args(["-append", "console=ttyS0 panic=-1 quiet tsc=reliable"])
+        .args(["-append", "console=ttyS0 panic=-1 quiet"])
         .stdin(Stdio::null());
     qemu
 }
