@@ -9,6 +9,7 @@
 pub mod audit;
 pub mod client;
 pub mod fault;
+pub mod guest;
 pub mod log_server;
 pub mod netns;
 pub mod network;

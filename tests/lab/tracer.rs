@@ -16,8 +16,8 @@ use tempfile::TempDir;
 
 use crate::{process::Process, wait};
 
-/// To read the server's executable and attach.
-const ATTACH_LIMIT: Duration = Duration::from_secs(30);
+/// To read the server's executable and attach: half a second, but half a minute under emulation.
+const ATTACH_LIMIT: Duration = Duration::from_mins(2);
 /// To write the rest.
 const FINISH_LIMIT: Duration = Duration::from_secs(20);
 

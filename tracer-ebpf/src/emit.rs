@@ -113,12 +113,15 @@ pub(crate) fn connect(sk: Sock, report: &Report, to: &Destination) {
     let Some(mut slot) = EVENTS.reserve::<Record>(0) else {
         return count_loss(report.kind);
     };
-    let mut record = describe(sk, known, report);
+    slot.write(describe(sk, known, report));
     if to.port != 0 {
-        record.remote_port = to.port;
-        record.remote_addr = to.address;
+        let record = slot.as_mut_ptr();
+        // SAFETY: `record` points to the slot that has just been written.
+        unsafe {
+            (&raw mut (*record).remote_port).write(to.port);
+            (&raw mut (*record).remote_addr).write(to.address);
+        }
     }
-    slot.write(record);
     slot.submit(report.wake.flags());
 }
 
@@ -131,14 +134,17 @@ pub(crate) fn state(sk: Sock, report: &Report) {
     let Some(mut slot) = EVENTS.reserve::<StateRecord>(0) else {
         return count_loss(report.kind);
     };
-    slot.write(StateRecord {
-        record: describe(sk, known, report),
-        tcp: if known.accepted == 0 {
+    let entry = slot.as_mut_ptr();
+    // SAFETY: `entry` points to a reserved slot of this type. In two pieces: the 512 bytes of stack
+    // are for a program and what it calls together.
+    unsafe {
+        (&raw mut (*entry).record).write(describe(sk, known, report));
+        (&raw mut (*entry).tcp).write(if known.accepted == 0 {
             sk.tcp()
         } else {
             Tcp::default()
-        },
-    });
+        });
+    }
     slot.submit(report.wake.flags());
 }
 

@@ -2,14 +2,16 @@
 //! (`maps::KERNEL`), since Rust has no CO-RE relocations.
 
 use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_probe_read_kernel, bpf_probe_read_kernel_str_bytes,
-    bpf_probe_read_user,
+    bpf_get_current_pid_tgid, bpf_probe_read_kernel_str_bytes,
     generated::{bpf_get_current_task, bpf_jiffies64},
 };
 
 use tracer_ebpf::abi::{ABSENT, KernelLayout, Tcp, UNIX_PATH};
 
-use crate::maps::{KERNEL, TGID};
+use crate::{
+    maps::{KERNEL, TGID},
+    read::{self, Plain},
+};
 
 /// `include/net/tcp_states.h`.
 pub(crate) const TCP_ESTABLISHED: i32 = 1;
@@ -39,15 +41,14 @@ macro_rules! offset {
     }};
 }
 
-/// Reads a `T` at `base + offset`; zero (all `T` here are plain integers) where it cannot be read.
+/// Reads a `T` at `base + offset`; zero where it cannot be read. The verifier knows the offset, so the
+/// condition is no branch to it.
 #[inline(always)]
-fn field<T: Copy + Default>(base: u64, offset: u32) -> T {
+fn field<T: Plain + Default>(base: u64, offset: u32) -> T {
     if offset == ABSENT {
         return T::default();
     }
-    let at = (base + u64::from(offset)) as *const T;
-    // SAFETY: the helper checks the address itself and fails on a bad one.
-    unsafe { bpf_probe_read_kernel(at) }.unwrap_or_default()
+    read::kernel(base + u64::from(offset))
 }
 
 /// The same for what may be unknown.
@@ -242,24 +243,18 @@ impl Destination {
     /// `struct sockaddr_in`, `struct sockaddr_in6` (`include/uapi/linux/in.h`, `in6.h`) in user memory.
     #[inline(always)]
     pub(crate) fn read(sockaddr: u64, family: u16) -> Self {
-        let port = u16::from_be(user(sockaddr + 2));
+        let port = u16::from_be(read::user(sockaddr + 2));
         let address = match family {
-            AF_INET => widen(user(sockaddr + 4)),
-            _ => user(sockaddr + 8),
+            AF_INET => widen(read::user(sockaddr + 4)),
+            _ => read::user(sockaddr + 8),
         };
-        let readable = matches!(family, AF_INET | AF_INET6) && user::<u16>(sockaddr) == family;
+        let readable =
+            matches!(family, AF_INET | AF_INET6) && read::user::<u16>(sockaddr) == family;
         Self {
             port: if readable { port } else { 0 },
             address,
         }
     }
-}
-
-/// Reads a `T` of the running process; zero (all `T` here are plain integers) where it cannot be read.
-#[inline(always)]
-fn user<T: Copy + Default>(at: u64) -> T {
-    // SAFETY: the helper checks the address itself and fails on a bad one.
-    unsafe { bpf_probe_read_user(at as *const T) }.unwrap_or_default()
 }
 
 #[inline(always)]

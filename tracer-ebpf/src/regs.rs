@@ -1,9 +1,8 @@
 //! The user registers of the running system call: the only code that knows an architecture.
 
-use aya_ebpf::helpers::{
-    bpf_probe_read_kernel,
-    generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
-};
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+
+use crate::read;
 
 use crate::{
     kernel::{pt_regs_size, stack_end},
@@ -87,8 +86,7 @@ impl Regs {
 
     #[inline(always)]
     fn reg(self, offset: u64) -> u64 {
-        // SAFETY: the helper checks the address itself and fails on a bad one.
-        unsafe { bpf_probe_read_kernel((self.0 + offset) as *const u64) }.unwrap_or(0)
+        read::kernel(self.0 + offset)
     }
 
     #[inline(always)]

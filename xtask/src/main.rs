@@ -11,6 +11,7 @@ mod run;
 mod setup;
 mod test;
 mod ui;
+mod vm;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -46,6 +47,8 @@ enum Task {
         #[arg(long)]
         allow_skip: bool,
     },
+    /// The live tests inside stock Debian kernels, under QEMU's software emulation
+    Vm(vm::Options),
     /// The reproduction by hand: a Vault host, a log host and the fault between them (root, or sudo)
     #[command(subcommand)]
     Lab(lab::LabCommand),
@@ -63,6 +66,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             tracer_args,
         } => run::demo(cli.prepared, &tracer_args),
         Task::Test { allow_skip } => test::run(allow_skip),
+        Task::Vm(options) => vm::run(&options),
         Task::Lab(command) => run::lab(cli.prepared, command),
     }
 }

@@ -2,8 +2,8 @@
 //! real OpenBao server, the system programs of the lab. Touches nothing that is the user's own.
 
 mod active;
-mod apt;
-mod cache;
+pub mod apt;
+pub mod cache;
 mod canary;
 mod debian;
 mod linker;
@@ -14,6 +14,7 @@ mod toolchain;
 pub use canary::is_bpf_object;
 pub use openbao::bao;
 pub use programs::{
-    ensure as lab_programs, ensure_for_tests as test_programs, extend_path, find as find_program,
+    ensure as lab_programs, ensure_for_tests as test_programs, ensure_for_vm as vm_programs,
+    extend_path, find as find_program,
 };
 pub use toolchain::{cargo, ebpf_toolchain, workspace};
