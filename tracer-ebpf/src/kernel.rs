@@ -149,19 +149,36 @@ impl Sock {
         u16::from_be(field(self.0, offset!(dport)))
     }
 
-    /// Local and remote address; IPv4 in the first four bytes.
+    /// Writes the local and the remote address; IPv4 in the first four bytes.
+    ///
+    /// # Safety
+    ///
+    /// Both must be valid for writes.
     #[inline(always)]
-    pub(crate) fn addresses(self) -> ([u8; 16], [u8; 16]) {
+    pub(crate) unsafe fn addresses(self, local: *mut [u8; 16], remote: *mut [u8; 16]) {
+        // SAFETY: by the caller's word, as below.
+        unsafe {
+            local.write([0; 16]);
+            remote.write([0; 16]);
+        }
         match self.family() {
-            AF_INET => (
-                widen(field(self.0, offset!(rcv_saddr))),
-                widen(field(self.0, offset!(daddr))),
-            ),
-            AF_INET6 => (
-                field(self.0, offset!(v6_rcv_saddr)),
-                field(self.0, offset!(v6_daddr)),
-            ),
-            _ => ([0; 16], [0; 16]),
+            AF_INET => {
+                let (here, there) = (offset!(rcv_saddr), offset!(daddr));
+                // SAFETY: four of sixteen bytes.
+                unsafe {
+                    local.cast::<[u8; 4]>().write(field(self.0, here));
+                    remote.cast::<[u8; 4]>().write(field(self.0, there));
+                }
+            }
+            AF_INET6 => {
+                let (here, there) = (offset!(v6_rcv_saddr), offset!(v6_daddr));
+                // SAFETY: sixteen.
+                unsafe {
+                    local.write(field(self.0, here));
+                    remote.write(field(self.0, there));
+                }
+            }
+            _ => {}
         }
     }
 
@@ -231,37 +248,36 @@ impl Sock {
     }
 }
 
-/// Where a connect leads, from the `struct sockaddr *` that the process gave.
-pub(crate) struct Destination {
-    /// Host byte order; 0 where it could not be read, or is of another family than the socket.
-    pub(crate) port: u16,
-    /// IPv4 in the first four bytes, or IPv6.
-    pub(crate) address: [u8; 16],
-}
-
-impl Destination {
-    /// `struct sockaddr_in`, `struct sockaddr_in6` (`include/uapi/linux/in.h`, `in6.h`) in user memory.
-    #[inline(always)]
-    pub(crate) fn read(sockaddr: u64, family: u16) -> Self {
-        let port = u16::from_be(read::user(sockaddr + 2));
-        let address = match family {
-            AF_INET => widen(read::user(sockaddr + 4)),
-            _ => read::user(sockaddr + 8),
-        };
-        let readable =
-            matches!(family, AF_INET | AF_INET6) && read::user::<u16>(sockaddr) == family;
-        Self {
-            port: if readable { port } else { 0 },
-            address,
+/// Writes where a connect leads, from the `struct sockaddr_in` or `sockaddr_in6` (`include/uapi/linux/in.h`,
+/// `in6.h`) in user memory that the process gave. Nothing if it is of another family than the socket.
+///
+/// # Safety
+///
+/// Both pointers must be valid for writes.
+#[inline(always)]
+pub(crate) unsafe fn destination(
+    sockaddr: u64,
+    family: u16,
+    port: *mut u16,
+    address: *mut [u8; 16],
+) {
+    if read::user::<u16>(sockaddr) != family {
+        return;
+    }
+    // SAFETY: by the caller's word.
+    unsafe {
+        match family {
+            AF_INET => {
+                port.write(u16::from_be(read::user(sockaddr + 2)));
+                address.cast::<[u8; 4]>().write(read::user(sockaddr + 4));
+            }
+            AF_INET6 => {
+                port.write(u16::from_be(read::user(sockaddr + 2)));
+                address.write(read::user(sockaddr + 8));
+            }
+            _ => {}
         }
     }
-}
-
-#[inline(always)]
-fn widen(v4: [u8; 4]) -> [u8; 16] {
-    [
-        v4[0], v4[1], v4[2], v4[3], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    ]
 }
 
 /// The socket that sent this `struct sk_buff`, if it is still attached to one.

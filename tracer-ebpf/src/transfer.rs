@@ -5,7 +5,7 @@ use tracer_ebpf::abi::{Kind, UNKNOWN};
 
 use crate::{
     emit::{self, Report, Wake},
-    kernel::{Destination, Sock},
+    kernel::Sock,
     regs::{Call, Regs},
     sockets,
 };
@@ -108,5 +108,5 @@ pub(crate) fn connect_returned(sk: Sock, regs: Regs, result: i64) {
         regs: Some(regs),
         wake: Wake::Now,
     };
-    emit::connect(sk, &report, &Destination::read(regs.arg(1), sk.family()));
+    emit::connect(sk, &report, regs.arg(1));
 }
