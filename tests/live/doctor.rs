@@ -20,6 +20,16 @@ fn json(trace: &Trace) -> Result<Value> {
     Ok(serde_json::from_str(&trace.terminal)?)
 }
 
+/// Whether functions of this host's kernel can be probed, in either way.
+pub(crate) fn functions_can_be_probed() -> Result<bool> {
+    let report = json(&doctor(&["--format", "json"])?)?;
+    let checks = report["checks"].as_array().map_or(&[][..], Vec::as_slice);
+    let names = ["fentry and fexit", "kprobes"];
+    let of_functions = |check: &&Value| names.iter().any(|name| check["name"] == *name);
+    let mut of_functions = checks.iter().filter(of_functions);
+    Ok(of_functions.any(|check| check["answer"] == "yes"))
+}
+
 /// How something is seen.
 fn way<'a>(report: &'a Value, what: &str) -> &'a Value {
     let probes = report["probes"].as_array().map_or(&[][..], Vec::as_slice);
@@ -65,6 +75,8 @@ fn the_doctor_names_the_way_and_fits_on_a_screen() -> Result<()> {
     let trace = doctor(&[])?;
     assert!(trace.status.success(), "{}", trace.stderr);
     let text = &trace.terminal;
+    // For who looks at a guest of `cargo xtask vm`.
+    println!("{text}");
     assert!(text.contains("This host can be traced."), "{text}");
     assert!(text.lines().count() <= 50, "{text}");
     let sends = text

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use lab::Family;
+use lab::{Family, Tracer, tracer::agent_from_environment};
 
 use crate::{
+    doctor::functions_can_be_probed,
     expect,
-    story::{DEFAULT_TIMEOUT, SHORT_TIMEOUT, Story, tell, told},
+    story::{DEFAULT_TIMEOUT, SHORT_TIMEOUT, Story, lab, tell, told},
 };
 
 #[test]
@@ -41,6 +42,26 @@ fn system_calls_show_both_hangs_where_the_socket_layer_has_no_tracepoints() -> R
         hooks(&story)
     );
     both_hangs_are_found(&story)
+}
+
+#[test]
+fn functions_show_both_hangs_where_they_can_be_probed() -> Result<()> {
+    let arguments = ["--probes", "function"];
+    if functions_can_be_probed()? {
+        let story = tell(Family::V4, SHORT_TIMEOUT, &arguments)?;
+        let hooks = hooks(&story);
+        assert!(hooks.contains("tcp_sendmsg"), "{hooks}");
+        assert!(!hooks.contains("sock_send_length"), "{hooks}");
+        return both_hangs_are_found(&story);
+    }
+    let lab = lab()?;
+    let pid = lab.server.pid().to_string();
+    let agent = agent_from_environment()?;
+    let trace = Tracer::run(&agent, &["trace", "--pid", &pid, "--probes", "function"])?.finish()?;
+    assert_eq!(trace.status.code(), Some(1), "{}", trace.stderr);
+    assert!(trace.stderr.contains("kprobe:"), "{}", trace.stderr);
+    assert_eq!(trace.stderr.lines().count(), 1, "{}", trace.stderr);
+    Ok(())
 }
 
 fn hooks(story: &Story) -> String {
