@@ -20,14 +20,14 @@ fn json(trace: &Trace) -> Result<Value> {
     Ok(serde_json::from_str(&trace.terminal)?)
 }
 
-/// Whether functions of this host's kernel can be probed, in either way.
-pub(crate) fn functions_can_be_probed() -> Result<bool> {
+/// Whether the doctor answers one of these checks with yes.
+pub(crate) fn says_yes_to(names: &[&str]) -> Result<bool> {
     let report = json(&doctor(&["--format", "json"])?)?;
     let checks = report["checks"].as_array().map_or(&[][..], Vec::as_slice);
-    let names = ["fentry and fexit", "kprobes"];
-    let of_functions = |check: &&Value| names.iter().any(|name| check["name"] == *name);
-    let mut of_functions = checks.iter().filter(of_functions);
-    Ok(of_functions.any(|check| check["answer"] == "yes"))
+    let mut asked = checks
+        .iter()
+        .filter(|check| names.iter().any(|name| check["name"] == *name));
+    Ok(asked.any(|check| check["answer"] == "yes"))
 }
 
 /// How something is seen.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use lab::{Family, Tracer, tracer::agent_from_environment};
 
 use crate::{
-    doctor::functions_can_be_probed,
+    doctor::says_yes_to,
     expect,
     story::{DEFAULT_TIMEOUT, SHORT_TIMEOUT, Story, lab, tell, told},
 };
@@ -46,8 +46,18 @@ fn system_calls_show_both_hangs_where_the_socket_layer_has_no_tracepoints() -> R
 
 #[test]
 fn functions_show_both_hangs_where_they_can_be_probed() -> Result<()> {
-    let arguments = ["--probes", "function"];
-    if functions_can_be_probed()? {
+    by_functions("function", &["fentry and fexit", "kprobes"])
+}
+
+#[test]
+fn kprobes_show_both_hangs_where_there_are_any() -> Result<()> {
+    by_functions("kprobe", &["kprobes"])
+}
+
+/// Where the doctor says that this can be done, it can; else the agent says in one line why not.
+fn by_functions(probes: &str, takes: &[&str]) -> Result<()> {
+    let arguments = ["--probes", probes];
+    if says_yes_to(takes)? {
         let story = tell(Family::V4, SHORT_TIMEOUT, &arguments)?;
         let hooks = hooks(&story);
         assert!(hooks.contains("tcp_sendmsg"), "{hooks}");
@@ -57,7 +67,7 @@ fn functions_show_both_hangs_where_they_can_be_probed() -> Result<()> {
     let lab = lab()?;
     let pid = lab.server.pid().to_string();
     let agent = agent_from_environment()?;
-    let trace = Tracer::run(&agent, &["trace", "--pid", &pid, "--probes", "function"])?.finish()?;
+    let trace = Tracer::run(&agent, &["trace", "--pid", &pid, "--probes", probes])?.finish()?;
     assert_eq!(trace.status.code(), Some(1), "{}", trace.stderr);
     assert!(trace.stderr.contains("kprobe:"), "{}", trace.stderr);
     assert_eq!(trace.stderr.lines().count(), 1, "{}", trace.stderr);

@@ -18,6 +18,9 @@ mod arch {
     pub(crate) const NUMBER: u64 = 120; // orig_ax
     pub(crate) const G: u64 = 8; // r14
     pub(crate) const STACK: u64 = 16 << 10;
+    pub(crate) const MODE: u64 = 136; // cs, whose last bits are the privilege level
+    pub(crate) const MODE_MASK: u64 = 3;
+    pub(crate) const USER: u64 = 3;
     pub(crate) const READ: u64 = 0;
     pub(crate) const WRITE: u64 = 1;
     pub(crate) const WRITEV: u64 = 20;
@@ -36,6 +39,9 @@ mod arch {
     pub(crate) const NUMBER: u64 = 64; // x8
     pub(crate) const G: u64 = 224; // x28
     pub(crate) const STACK: u64 = 16 << 10;
+    pub(crate) const MODE: u64 = 264; // pstate
+    pub(crate) const MODE_MASK: u64 = 0xf;
+    pub(crate) const USER: u64 = 0; // PSR_MODE_EL0t
     pub(crate) const READ: u64 = 63;
     pub(crate) const WRITE: u64 = 64;
     pub(crate) const WRITEV: u64 = 66;
@@ -78,7 +84,10 @@ impl Regs {
     #[inline(always)]
     pub(crate) fn current() -> Self {
         if TASK_PT_REGS.load() == 0 {
-            return Self(stack_end(arch::STACK) - pt_regs_size());
+            let reckoned = Self(stack_end(arch::STACK) - pt_regs_size());
+            // A kernel with stacks of another size: nothing is known then, and reads as zero.
+            let is_user = reckoned.reg(arch::MODE) & arch::MODE_MASK == arch::USER;
+            return if is_user { reckoned } else { Self(0) };
         }
         // SAFETY: the one helper takes what the other returned, as the verifier demands.
         Self(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64)

@@ -129,6 +129,8 @@ pub enum Probes {
     Auto,
     /// On the kernel's own functions (fentry and fexit, or kprobes)
     Function,
+    /// On the kernel's own functions, by kprobes
+    Kprobe,
     /// On tracepoints only
     Tracepoint,
     /// On tracepoints; sends and receives at the socket layer (Linux 6.3)
@@ -142,6 +144,7 @@ impl From<Probes> for Preference {
         match probes {
             Probes::Auto => Self::Auto,
             Probes::Function => Self::Function,
+            Probes::Kprobe => Self::Kprobe,
             Probes::Tracepoint => Self::Tracepoint,
             Probes::Socket => Self::Socket,
             Probes::Syscall => Self::Syscall,

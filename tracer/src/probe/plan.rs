@@ -15,6 +15,8 @@ pub enum Preference {
     Auto,
     /// The kernel's functions, where they show something.
     Function,
+    /// Of these ways, breakpoints.
+    Kprobe,
     /// Tracepoints only.
     Tracepoint,
     /// Of these, sends and receives at the socket layer.
@@ -28,6 +30,7 @@ impl Preference {
         match self {
             Self::Auto => true,
             Self::Function => way.family == Family::Function,
+            Self::Kprobe => way.name == "kprobe",
             Self::Tracepoint => way.family == Family::Tracepoint,
             Self::Socket => way.name == "socket",
             Self::Syscall => way.cost.is_everybodys(),

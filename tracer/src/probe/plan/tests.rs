@@ -216,6 +216,8 @@ fn the_operator_decides() {
         "fentry/fexit",
     ];
     assert_eq!(by(Preference::Function), functions);
+    assert_eq!(by(Preference::Kprobe)[0], "kprobe");
+    assert_eq!(by(Preference::Kprobe)[1], "tracepoint");
     assert_eq!(by(Preference::Tracepoint)[0], "socket");
     assert_eq!(by(Preference::Socket)[0], "socket");
     assert_eq!(by(Preference::Syscall)[0], "syscalls");
