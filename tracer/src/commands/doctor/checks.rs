@@ -30,7 +30,10 @@ pub(super) fn system(types: Option<&Error>) -> Vec<Check> {
                 "a kernel built with CONFIG_DEBUG_INFO_BTF",
             ),
         },
-        lockdown(&read(LOCKDOWN)),
+        lockdown(
+            &read(LOCKDOWN),
+            Path::new(LOCKDOWN).parent().is_some_and(is_empty),
+        ),
         yama(&read("/proc/sys/kernel/yama/ptrace_scope")),
         setting("kernel.perf_event_paranoid", "CAP_PERFMON"),
         setting("kernel.unprivileged_bpf_disabled", "CAP_BPF"),
@@ -107,7 +110,8 @@ fn has_host_mounts() -> Option<bool> {
 }
 
 /// `none [integrity] confidentiality` (`security/lockdown/lockdown.c`).
-fn lockdown(text: &io::Result<String>) -> Check {
+/// `unmounted`: whether the directory it would be in is there, and empty.
+fn lockdown(text: &io::Result<String>, unmounted: bool) -> Check {
     let name = "lockdown";
     let mode = text.as_ref().ok().and_then(|text| {
         let inner = text.split_once('[')?.1;
@@ -118,13 +122,18 @@ fn lockdown(text: &io::Result<String>) -> Check {
             Answer::Forbidden("confidentiality: no program may read kernel memory".to_owned())
         }
         (Some(mode), _) => return Check::yes(name, mode),
+        (None, Err(_)) if unmounted => Answer::Unknown("securityfs is not mounted".to_owned()),
         (None, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-            return Check::yes(name, "not in this kernel, or securityfs is not mounted");
+            return Check::yes(name, "not in this kernel");
         }
         (None, Err(error)) => Answer::Unknown(error.to_string()),
         (None, Ok(text)) => Answer::Unknown(format!("{LOCKDOWN} says {text:?}")),
     };
-    Check::of(name, &answer, "boot without lockdown=confidentiality")
+    let remedy = match answer {
+        Answer::Forbidden(_) => "boot without lockdown=confidentiality",
+        _ => "it matters only if the probes below are forbidden",
+    };
+    Check::of(name, &answer, remedy)
 }
 
 /// `Documentation/admin-guide/LSM/Yama.rst`.
@@ -160,6 +169,10 @@ fn tracefs(tracefs: &Tracefs) -> Check {
     }
 }
 
+fn is_empty(directory: &Path) -> bool {
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
+}
+
 fn read(path: impl AsRef<Path>) -> io::Result<String> {
     fs::read_to_string(path)
 }
@@ -171,15 +184,20 @@ mod tests {
 
     #[test]
     fn lockdown_matters_where_it_hides_kernel_memory() {
-        let of = |text: &str| lockdown(&Ok(text.to_owned()));
+        let of = |text: &str| lockdown(&Ok(text.to_owned()), false);
         assert_eq!(of("[none] integrity confidentiality\n").answer, Says::Yes);
         assert_eq!(of("none [integrity] confidentiality\n").answer, Says::Yes);
         let hidden = of("none integrity [confidentiality]\n");
         assert_eq!(hidden.answer, Says::Forbidden);
         assert!(hidden.remedy.is_some());
         assert_eq!(of("nonsense").answer, Says::Unknown);
-        let denied = lockdown(&Err(io::ErrorKind::PermissionDenied.into()));
-        assert_eq!(denied.answer, Says::Unknown);
+        let failed = |kind: io::ErrorKind, unmounted| lockdown(&Err(kind.into()), unmounted).answer;
+        assert_eq!(
+            failed(io::ErrorKind::PermissionDenied, false),
+            Says::Unknown
+        );
+        assert_eq!(failed(io::ErrorKind::NotFound, true), Says::Unknown);
+        assert_eq!(failed(io::ErrorKind::NotFound, false), Says::Yes);
     }
 
     #[test]
