@@ -91,10 +91,8 @@ impl Choice {
 
     /// Why none is taken.
     pub fn reasons(&self) -> String {
-        let told = self
-            .ways
-            .iter()
-            .map(|judged| format!("{}: {}", judged.way.name, judged.why));
+        let asked = self.ways.iter().filter(|w| w.verdict != Verdict::NotAsked);
+        let told = asked.map(|judged| format!("{}: {}", judged.way.name, judged.why));
         told.collect::<Vec<_>>().join("; ")
     }
 }

@@ -234,6 +234,7 @@ fn what_is_asked_for_and_not_there_is_no_reason_for_something_else() {
     let reasons = choice.reasons();
     assert!(reasons.contains("EPERM"), "{reasons}");
     assert!(reasons.contains("built without"), "{reasons}");
+    assert!(!reasons.contains("socket"), "{reasons}");
 }
 
 #[test]
