@@ -41,6 +41,20 @@ pub enum Report {
         /// Why.
         error: String,
     },
+    /// The agent was attached by one way of probing, and this is what came of it.
+    Attached {
+        /// `auto`, or what `--probes` was given.
+        way: String,
+        /// Its probes.
+        probes: Vec<Probe>,
+    },
+    /// This way of probing was refused.
+    Refused {
+        /// As above.
+        way: String,
+        /// In the agent's words.
+        error: String,
+    },
     /// The command has ended. Last of all.
     Ended {
         /// Its exit status, if it has one.
@@ -53,6 +67,18 @@ pub enum Report {
         /// Why.
         error: String,
     },
+}
+
+/// One probe that was attached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// How it was attached: `raw_tracepoint`, `fexit`, ...
+    pub kind: String,
+    /// The kernel's name of it.
+    pub hook: String,
+    /// Whether what it shows was seen, with the right arguments; absent where it was given nothing to show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fired: Option<bool>,
 }
 
 impl Report {

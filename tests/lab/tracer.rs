@@ -145,6 +145,11 @@ impl Tracer {
         records(&self.read(TRACE))
     }
 
+    /// The events recorded so far.
+    pub fn events(&self) -> Result<Vec<Value>> {
+        records(&self.read(RECORDING))
+    }
+
     /// Waits until a record satisfies `wanted`.
     pub fn wait_for(
         &self,

@@ -8,6 +8,7 @@ mod ends;
 mod expect;
 mod hang;
 mod healthy;
+mod kernel;
 mod late;
 mod losses;
 mod output;
