@@ -17,7 +17,7 @@ use crate::{
     cli::{DoctorArgs, ReportFormat},
     probe::{
         attach::{self, Facts},
-        host::Host,
+        host::{Host, check_ring_buffer},
         layout::KernelTypes,
         plan::{Plan, Preference, plan},
         privilege,
@@ -54,7 +54,7 @@ fn examine(args: &DoctorArgs) -> Result<Examined> {
     let found = server::find(selector);
     let types = KernelTypes::of_this_kernel(args.btf.as_deref());
     let mut checks = checks::system(types.as_ref().err());
-    let mut obstacle = privilege::check().err();
+    let mut obstacle = privilege::check().and_then(|()| check_ring_buffer()).err();
     let plan = match types {
         Ok(types) => {
             let mut host = Host::look(&types);

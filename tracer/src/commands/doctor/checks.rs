@@ -49,7 +49,7 @@ pub(super) fn probing(host: &Host) -> Vec<Check> {
             "ring buffer",
             &host.ring_buffer,
             match host.ring_buffer {
-                Answer::No(_) => "Linux 5.8 or newer",
+                Answer::No(_) => "a newer kernel",
                 _ => "run it as root (sudo)",
             },
         ),

@@ -15,7 +15,7 @@ use crate::{
     event::{Nanos, Session},
     probe::{
         attach::{self, Attached, Facts},
-        host::Host,
+        host::{self, Host},
         layout::KernelTypes,
     },
     target::{
@@ -28,6 +28,7 @@ use crate::{
 
 /// Attaches to this server.
 pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
+    host::check_ring_buffer()?;
     let target = Target::inspect(process)?;
     for warning in &target.go.warnings {
         log::warn!("{warning}");
