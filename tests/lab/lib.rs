@@ -12,6 +12,7 @@ pub mod client;
 pub mod cluster;
 pub mod eventlogger;
 pub mod fault;
+pub mod guest;
 pub mod log_server;
 pub mod netns;
 pub mod network;

@@ -75,6 +75,10 @@ impl Suite {
             agent = build::agent()?;
             Ok(Outcome::Passed)
         })?;
+        self.step("eBPF programs for other machines", || {
+            build::for_other_machines()?;
+            Ok(Outcome::Passed)
+        })?;
         self.step("live tests", || live(&agent, allow_skip))
     }
 
