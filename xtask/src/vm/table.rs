@@ -6,55 +6,58 @@ use super::report::Results;
 
 /// A kernel and what came of it.
 pub struct Column {
+    /// What it was asked for as.
     pub name: &'static str,
+    /// What its guest reported.
     pub results: Results,
+    /// From power-on to the end.
     pub took: Duration,
 }
 
 /// In Markdown.
 pub fn markdown(columns: &[Column]) -> String {
-    let mut table = String::new();
-    row(&mut table, "", columns, |column| column.name.to_owned());
-    row(&mut table, "---", columns, |_| "---".to_owned());
-    row(&mut table, "`uname -r`", columns, |column| {
-        column.results.release.clone().unwrap_or_default()
-    });
-    let hooks: BTreeSet<_> = columns
-        .iter()
-        .flat_map(|c| c.results.probes.keys())
-        .collect();
-    for hook in hooks {
+    let row = |name: &str, cell: &dyn Fn(&Column) -> String| {
+        let cells = columns.iter().map(cell).map(|cell| format!(" {cell} |"));
+        format!("| {name} |{}\n", cells.collect::<String>())
+    };
+    let mut rows = vec![
+        row("", &|column| column.name.to_owned()),
+        row("---", &|_| "---".to_owned()),
+        row("`uname -r`", &|column| {
+            column.results.release.clone().unwrap_or_default()
+        }),
+    ];
+    for hook in every(columns, |results| results.probes.keys()) {
         let name = format!("{} `{}`", hook.1, hook.0);
-        row(&mut table, &name, columns, |column| {
+        rows.push(row(&name, &|column| {
             probe(column.results.probes.get(hook)).to_owned()
-        });
+        }));
     }
-    let ways: BTreeSet<_> = columns.iter().flat_map(|c| c.results.ways.keys()).collect();
-    for way in ways {
-        let name = format!("`--probes {way}`");
-        row(&mut table, &name, columns, |column| {
-            self::way(column.results.ways.get(way)).to_owned()
-        });
+    for name in every(columns, |results| results.ways.keys()) {
+        rows.push(row(&format!("`--probes {name}`"), &|column| {
+            way(column.results.ways.get(name)).to_owned()
+        }));
     }
-    let tests: BTreeSet<_> = columns
-        .iter()
-        .flat_map(|c| c.results.tests.keys())
-        .collect();
-    for test in tests {
-        row(&mut table, &format!("test `{test}`"), columns, |column| {
+    for test in every(columns, |results| results.tests.keys()) {
+        rows.push(row(&format!("test `{test}`"), &|column| {
             column.results.tests.get(test).cloned().unwrap_or_default()
-        });
+        }));
     }
-    row(&mut table, "from power-on to the end", columns, |column| {
+    rows.push(row("from power-on to the end", &|column| {
         format!("{:.0} s", column.took.as_secs_f64())
-    });
-    table
+    }));
+    rows.concat()
 }
 
-fn row(table: &mut String, name: &str, columns: &[Column], cell: impl Fn(&Column) -> String) {
-    let cells = std::iter::once(name.to_owned()).chain(columns.iter().map(cell));
-    let cells: Vec<_> = cells.collect();
-    *table += &format!("| {} |\n", cells.join(" | "));
+/// What any of the kernels has, in order.
+fn every<'a, T: Ord, I: Iterator<Item = T>>(
+    columns: &'a [Column],
+    of: impl Fn(&'a Results) -> I,
+) -> BTreeSet<T> {
+    columns
+        .iter()
+        .flat_map(|column| of(&column.results))
+        .collect()
 }
 
 fn probe(found: Option<&Option<bool>>) -> &'static str {
