@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Values of `--probes`.
-const WAYS: [&str; 4] = ["auto", "socket", "syscall", "function"];
+const WAYS: [&str; 5] = ["auto", "socket", "syscall", "function", "kprobe"];
 
 /// What a probe is for, and what shows that it did it.
 type Shows = fn(&Event, &Tour) -> bool;
