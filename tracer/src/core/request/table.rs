@@ -339,7 +339,18 @@ impl Requests {
         for goid in line.iter().take(of).chain(Some(&parked.goid)) {
             self.is_kin(*goid, serial, Tie::Lineage);
         }
+        self.is_descended(serial, &line[1..]);
         serial
+    }
+
+    /// That a goroutine descends from the request's says more than what its entry does.
+    fn is_descended(&mut self, serial: Serial, ancestors: &[u64]) {
+        let request = self.under_way.get_mut(&serial);
+        let descends =
+            |request: &&mut Request| request.goid.is_some_and(|of| ancestors.contains(&of));
+        if let Some(request) = request.filter(descends) {
+            request.kin = Some(Tie::Lineage);
+        }
     }
 
     /// One that was found before it was seen to act: begun with what its client sent last, or before.
