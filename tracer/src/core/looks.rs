@@ -123,19 +123,19 @@ impl Core {
     }
 
     fn found<'a>(&mut self, goroutines: &'a [Parked], before: Nanos) -> Vec<Found<'a>> {
-        let found = goroutines.iter().map(|parked| {
+        let found = goroutines.iter().filter_map(|parked| {
             let is_new = parked.ancestors.len() > 1 && !self.requests.is_known(parked.goid);
-            let request = self.requests.whose(parked, self.session.began);
+            let request = self.requests.whose(parked, self.session.began)?;
             if let (Some(entry), Some(request)) = (&parked.entry, self.requests.get_mut(request)) {
                 request.learn(entry);
             }
             self.sockets.found(parked);
-            Found {
+            Some(Found {
                 parked,
                 request,
                 device: self.device_of(parked, goroutines),
                 since: if is_new { before } else { 0 },
-            }
+            })
         });
         found.collect()
     }

@@ -259,6 +259,9 @@ impl Core {
 
     /// Judges a request of which nothing more is to be expected.
     fn finish(&mut self, mut request: Request) {
+        if request.is_outlived() {
+            return;
+        }
         let (verdicts, unknown) = self.judge(&mut request);
         for verdict in unknown {
             self.suspect(&verdict);
@@ -416,7 +419,8 @@ impl Core {
         for loss in losses {
             self.lost(loss);
         }
-        for mut request in self.requests.end(at) {
+        let under_way = self.requests.end(at);
+        for mut request in under_way.into_iter().filter(|r| !r.is_outlived()) {
             let (verdicts, _) = self.judge(&mut request);
             self.names.know(&request);
             self.names.hold(request.serial, verdicts, BTreeSet::new());

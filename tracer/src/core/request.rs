@@ -67,6 +67,8 @@ enum Stage {
     Answered,
     /// Its client has gone; the same otherwise.
     Abandoned,
+    /// No request any more, but a sink that outlived it.
+    Outlived,
 }
 
 /// A client's request, or as much as is known of what may be one.
@@ -162,6 +164,11 @@ impl Request {
     /// Whether both its beginning and its answer were seen.
     pub fn is_whole(&self) -> bool {
         self.begun && self.stage == Stage::Answered
+    }
+
+    /// Whether it holds up nobody: what a sink does of whose request all has been told.
+    pub fn is_outlived(&self) -> bool {
+        self.stage == Stage::Outlived
     }
 
     /// Takes what was found of it elsewhere.

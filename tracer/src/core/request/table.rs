@@ -1,6 +1,6 @@
 //! Requests under way: who works on which.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::{
     Request, Serial, Stage, Tie,
@@ -18,6 +18,9 @@ use crate::{
     event::{Actor, Device, Event, Nanos, Socket, SocketId, TcpState, What},
 };
 
+/// Sinks that are remembered when their requests are over.
+const RECENT: usize = 1 << 12;
+
 /// Requests under way.
 #[derive(Debug, Default)]
 pub struct Requests {
@@ -25,8 +28,30 @@ pub struct Requests {
     under_way: BTreeMap<Serial, Request>,
     /// What a goroutine works on. Goroutine 0 collects what no goroutine is known for.
     works: HashMap<u64, Serial>,
+    /// Sinks of requests of which all has been told.
+    outlived: Recent,
     serials: Serial,
     seen: u64,
+}
+
+/// Goroutines, as far as they are not too many.
+#[derive(Debug, Default)]
+struct Recent {
+    all: HashSet<u64>,
+    order: VecDeque<u64>,
+}
+
+impl Recent {
+    fn add(&mut self, goid: u64) {
+        if self.all.insert(goid) {
+            self.order.push_back(goid);
+        }
+        if self.order.len() > RECENT
+            && let Some(eldest) = self.order.pop_front()
+        {
+            self.all.remove(&eldest);
+        }
+    }
 }
 
 impl Requests {
@@ -285,6 +310,11 @@ impl Requests {
         {
             return self.resume(goid);
         }
+        if self.outlived.all.contains(&goid) {
+            let request = self.add(at, goid);
+            request.stage = Stage::Outlived;
+            return request;
+        }
         let client = parent.and_then(|parent| self.clients.served_by(parent));
         let address = client.map(|client| {
             client.streams.insert(goid);
@@ -318,8 +348,12 @@ impl Requests {
         self.under_way.values().any(silent)
     }
 
-    /// Whose request a goroutine that was found works on. `began`: when the trace did.
-    pub fn whose(&mut self, parked: &Parked, began: Nanos) -> Serial {
+    /// Whose request a goroutine that was found works on, if it is anybody's any more. `began`: when
+    /// the trace did.
+    pub fn whose(&mut self, parked: &Parked, began: Nanos) -> Option<Serial> {
+        if self.outlived.all.contains(&parked.goid) {
+            return None;
+        }
         let line: Vec<_> = parked.line().collect();
         let known = line.iter().position(|goid| self.works.contains_key(goid));
         let served = line
@@ -340,7 +374,7 @@ impl Requests {
             self.is_kin(*goid, serial, Tie::Lineage);
         }
         self.is_descended(serial, &line[1..]);
-        serial
+        Some(serial)
     }
 
     /// That a goroutine descends from the request's says more than what its entry does.
@@ -502,6 +536,13 @@ impl Requests {
             if self.works.get(goid) == Some(&serial) {
                 self.works.remove(goid);
             }
+        }
+        if request.kin.is_some() {
+            let sinks = request
+                .goroutines
+                .iter()
+                .filter(|goid| Some(**goid) != request.goid);
+            sinks.for_each(|goid| self.outlived.add(*goid));
         }
         request.ends(Ends::Fades);
         Some(request)
