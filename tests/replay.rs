@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use lab::schema;
+use lab::{account::Account, schema};
 use serde_json::Value;
 use tracer::{
     core::{
@@ -21,7 +21,7 @@ use tracer::{
 };
 
 /// Small enough to be read by people.
-const LARGEST: u64 = 100_000;
+const LARGEST: u64 = 150_000;
 
 /// A directory of `tests/replays`.
 struct Case {
@@ -129,6 +129,20 @@ fn every_recording_is_complete_small_and_in_the_format_of_today() -> Result<()> 
     Ok(())
 }
 
+#[test]
+fn every_case_can_be_recorded_anew() -> Result<()> {
+    let cases = Case::all()?;
+    let mut cases: Vec<_> = cases
+        .iter()
+        .filter_map(|case| case.directory.file_name()?.to_str())
+        .collect();
+    let mut states: Vec<_> = lab::State::all().map(|state| state.name).collect();
+    cases.sort_unstable();
+    states.sort_unstable();
+    assert_eq!(cases, states);
+    Ok(())
+}
+
 /// A case that shows nothing any more, for example since what it is about was cut out of it, proves nothing.
 #[test]
 fn every_recording_shows_what_its_readme_claims() -> Result<()> {
@@ -146,6 +160,26 @@ fn every_recording_shows_what_its_readme_claims() -> Result<()> {
     Ok(())
 }
 
+/// Where clients measured while a case was recorded (`clients.json`), the trace tells them all that they lost.
+#[test]
+fn every_recording_settles_what_its_clients_measured() -> Result<()> {
+    for case in Case::all()? {
+        if !case.directory.join("clients.json").exists() {
+            continue;
+        }
+        let account: Account = serde_json::from_str(&case.read("clients.json")?)?;
+        let records = to_lines(&replay(&case.events))?;
+        let records: Vec<Value> = records
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        let hangs: Vec<_> = records.iter().filter(|r| r["type"] == "hang").collect();
+        let settled = account.is_settled_by(&hangs);
+        settled.with_context(|| case.name())?;
+    }
+    Ok(())
+}
+
 /// What the case shows of this claim, in the claim's own words.
 fn show(case: &Case, records: &[Value], key: &str, value: &str) -> Result<String> {
     let of_type = |kind: &'static str| records.iter().filter(move |record| record["type"] == kind);
@@ -154,6 +188,13 @@ fn show(case: &Case, records: &[Value], key: &str, value: &str) -> Result<String
         "refusals" => of_type("refusal").count().to_string(),
         "incidents" => of_type("incident").count().to_string(),
         "lost_entries" => of_type("lost_entries").count().to_string(),
+        "warnings" => of_type("filling").count().to_string(),
+        "refused_by" => list(of_type("refusal").map(|refusal| &refusal["cause"])),
+        "outcomes" => list(
+            of_type("hang")
+                .flat_map(stalls)
+                .map(|stall| &stall["outcome"]),
+        ),
         "causes" => list(of_type("hang").map(|hang| &hang["cause"])),
         "ties" => list(of_type("hang").map(|hang| &hang["request"]["tie"])),
         "stalls" => list(of_type("hang").flat_map(stalls).map(|stall| &stall["op"])),

@@ -30,7 +30,7 @@ func run(arguments []string) error {
 	}
 	flags := flag.NewFlagSet("eventlogger server", flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:8200", "`address` to listen at")
-	encrypted := flags.Bool("tls", false, "speak TLS, with a certificate made up now, and HTTP/2 over it")
+	certificate := flags.String("tls", "", "speak TLS and HTTP/2 over it; the certificate, made up now, is written to this `file`")
 	timeout := flags.Duration("context", 5*time.Second, "`time` that a request waits for the sinks of one entry")
 	order := flags.String("order", "early", "fields of an entry: early, sorted, time-first")
 	handler := &handler{}
@@ -47,7 +47,7 @@ func run(arguments []string) error {
 		}
 		handler.broker.Register(device)
 	}
-	return serve(*listen, handler, *encrypted)
+	return serve(*listen, handler, *certificate)
 }
 
 // A device is `file,path=PATH` or `socket,address=ADDRESS,socket_type=tcp,write_timeout=2s`, and may have
@@ -76,16 +76,16 @@ func parseDevice(words string) (audit.Device, error) {
 	return device, err
 }
 
-func serve(address string, handler http.Handler, encrypted bool) error {
+func serve(address string, handler http.Handler, certificate string) error {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
 	}
 	server := &http.Server{Handler: handler}
-	if !encrypted {
+	if certificate == "" {
 		return server.Serve(listener)
 	}
-	server.TLSConfig, err = certified()
+	server.TLSConfig, err = certified(certificate)
 	if err != nil {
 		return err
 	}

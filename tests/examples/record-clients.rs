@@ -1,67 +1,82 @@
-//! Records several clients at once over dead devices, and beside it what each client measured:
-//! `record-clients DIRECTORY`, as root, with the variables that `cargo xtask test` sets.
+//! Records several clients at once over dead devices, and beside it what each of them measured, as root, with the
+//! variables that `cargo xtask test` sets: `record-clients DIRECTORY [CASE...]`, where a case is such as
+//! `http2-4-clients-2-devices`; without one, all of them.
 
 use std::{env, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use lab::{
-    Lab, Measured, Tracer, scenario::BIG_REQUEST, server::bao_from_environment,
+    Lab, Measured, Tracer,
+    account::{Account, waited},
+    scenario::BIG_REQUEST,
+    server::bao_from_environment,
     tracer::agent_from_environment,
 };
-use serde_json::{Value, json};
+use serde_json::json;
+
+/// A connection each, the same with TLS, a stream each of one connection.
+const PROTOCOLS: [&str; 3] = ["http1", "http1-tls", "http2"];
 
 fn main() -> Result<()> {
-    let directory = env::args().nth(1).context("record-clients DIRECTORY")?;
-    for sockets in [1, 2] {
-        for clients in [4, 16] {
-            for protocol in ["http1", "http1-tls", "http2"] {
-                record(Path::new(&directory), sockets, clients, protocol)?;
+    let mut arguments = env::args().skip(1);
+    let directory = arguments
+        .next()
+        .context("record-clients DIRECTORY [CASE...]")?;
+    let wanted: Vec<_> = arguments.collect();
+    for (devices, clients) in [(1, 4), (2, 4), (1, 16), (2, 16)] {
+        for protocol in PROTOCOLS {
+            let case = format!("{protocol}-{clients}-clients-{devices}-devices");
+            if wanted.is_empty() || wanted.contains(&case) {
+                let directory = Path::new(&directory).join(&case);
+                record(&directory, protocol, clients, devices).context(case)?;
             }
         }
     }
     Ok(())
 }
 
-fn record(directory: &Path, sockets: u8, clients: usize, protocol: &str) -> Result<()> {
-    let case = format!("{protocol}-{clients}-clients-{sockets}-devices");
-    // 16 clients over two devices: 16 x 8 time-outs, if they all come one after the other.
-    let write_timeout = if clients * usize::from(sockets) > 16 {
-        "150ms"
-    } else {
-        "250ms"
-    };
+fn record(directory: &Path, protocol: &str, clients: usize, devices: u8) -> Result<()> {
     let lab = Lab::builder(&bao_from_environment()?)
-        .sockets(sockets)
-        .option("write_timeout", write_timeout)
-        .tls();
-    let lab = lab.start()?;
+        .devices(lab::Devices::Tcp(devices))
+        // A recording is to stay small: it grows with the time that it takes.
+        .option("write_timeout", if clients > 4 { "100ms" } else { "250ms" })
+        .tls()
+        .start()?;
     let paths = prepare(&lab, clients)?;
     let tracer = Tracer::attach(&agent_from_environment()?, lab.server.pid(), &[])?;
-    lab.client.get(BIG_REQUEST)?;
-    let (fault, _) = lab.cut_off()?;
-    let measured = match protocol {
-        "http1" => lab.client.get_each(&paths)?,
-        "http1-tls" => lab.server.secure_client()?.get_each(&paths)?,
-        _ => lab.server.secure_client()?.multiplex()?.get_each(&paths)?,
-    };
+    let mut all = vec![lab.client.get(BIG_REQUEST)?];
+    let (fault, first) = lab.cut_off()?;
+    all.extend(ask(&lab, protocol, &paths)?);
     fault.lift()?;
-    lab.client.get(BIG_REQUEST)?;
-    std::thread::sleep(std::time::Duration::from_secs(4)); // HTTP/2 requests are over when silent for 3 s
+    all.extend([first, lab.client.get(BIG_REQUEST)?]);
     let trace = tracer.stop()?;
     ensure!(trace.status.success(), "{}", trace.stderr);
-    let directory = directory.join(&case);
-    fs::create_dir_all(&directory)?;
+    let devices = lab.log_addresses();
+    let account = Account {
+        requests: waited(&all),
+        devices: devices.iter().map(ToString::to_string).collect(),
+    };
+    fs::create_dir_all(directory)?;
     fs::write(directory.join("recording.jsonl"), &trace.recording)?;
-    fs::write(directory.join("trace-of-today.jsonl"), &trace.text)?;
-    let measured: Vec<_> = measured.iter().map(told).collect();
-    let measured = json!({ "write_timeout": write_timeout, "requests": measured });
-    fs::write(directory.join("measured.json"), format!("{measured:#}\n"))?;
+    let clients = serde_json::to_string_pretty(&account)? + "\n";
+    fs::write(directory.join("clients.json"), clients)?;
+    let settled = account.is_settled_by(&trace.hangs());
     println!(
-        "{case}: {} bytes, {} hangs",
+        "{}: {} bytes, {} hangs, {}",
+        directory.display(),
         trace.recording.len(),
-        trace.hangs().len()
+        trace.hangs().len(),
+        settled.map_or_else(|error| format!("{error:#}"), |()| "settled".to_owned())
     );
     Ok(())
+}
+
+fn ask(lab: &Lab, protocol: &str, paths: &[String]) -> Result<Vec<Measured>> {
+    match protocol {
+        "http1" => lab.client.get_each(paths),
+        "http1-tls" => lab.server.secure_client()?.get_each(paths),
+        _ => lab.server.secure_client()?.multiplex()?.get_each(paths),
+    }
 }
 
 /// A secret for each client, so that each has a path of its own.
@@ -73,14 +88,4 @@ fn prepare(lab: &Lab, clients: usize) -> Result<Vec<String>> {
         lab.client.put(path, &json!({ "data": { "of": path } }))?;
     }
     Ok(paths)
-}
-
-fn told(request: &Measured) -> Value {
-    json!({
-        "id": request.request_id,
-        "port": request.local_port,
-        "path": request.audit_path(),
-        "ms": request.duration.as_secs_f64() * 1e3,
-        "status": request.status,
-    })
 }

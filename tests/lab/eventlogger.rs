@@ -14,6 +14,8 @@ use tempfile::TempDir;
 
 use crate::audit::Endpoint;
 use crate::client::Client;
+#[cfg(feature = "tls")]
+use crate::client::SecureClient;
 use crate::netns::Namespace;
 use crate::network::Family;
 use crate::process::Process;
@@ -55,6 +57,7 @@ pub struct Builder {
     options: Vec<String>,
     devices: Vec<String>,
     to_file: bool,
+    tls: bool,
 }
 
 impl Eventlogger {
@@ -65,6 +68,7 @@ impl Eventlogger {
             options: Vec::new(),
             devices: Vec::new(),
             to_file: false,
+            tls: false,
         }
     }
 
@@ -76,6 +80,12 @@ impl Eventlogger {
     /// A client on the same host.
     pub fn client(&self) -> Client {
         Client::new(&self.namespace, address(), TOKEN)
+    }
+
+    /// A client on the same host that speaks TLS. Asks for [`Builder::tls`].
+    #[cfg(feature = "tls")]
+    pub fn secure_client(&self) -> Result<SecureClient> {
+        SecureClient::new(self.client(), &certificate(self.directory.path()))
     }
 
     /// What the file device has written.
@@ -121,6 +131,13 @@ impl Builder {
         self
     }
 
+    /// Speaking TLS, and nothing else.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
     /// Starts it in `namespace` and waits until it answers.
     pub fn start(&self, namespace: &Namespace) -> Result<Eventlogger> {
         let directory = tempfile::Builder::new()
@@ -140,7 +157,7 @@ impl Builder {
             directory,
             namespace: namespace.clone(),
         };
-        server.ready()?;
+        server.ready(self.tls)?;
         Ok(server)
     }
 
@@ -155,6 +172,9 @@ impl Builder {
         let listen = format!("-listen={}", address());
         let mut arguments = vec![OsString::from("server"), listen.into()];
         arguments.extend(self.options.iter().map(OsString::from));
+        if self.tls {
+            arguments.push(format!("-tls={}", certificate(directory).display()).into());
+        }
         if self.to_file {
             let path = audit_file(directory);
             arguments.push(format!("file,path={}", path.display()).into());
@@ -165,16 +185,18 @@ impl Builder {
 }
 
 impl Eventlogger {
-    /// Its health is not audited: no device has been used when this returns.
-    fn ready(&mut self) -> Result<()> {
+    /// Its health is not audited: no device has been used when this returns. A server that speaks TLS
+    /// answers what is no TLS, too.
+    fn ready(&mut self, tls: bool) -> Result<()> {
         let client = self.client().with_timeout(Duration::from_secs(5));
+        let expected = if tls { 400 } else { 200 };
         wait::until("the eventlogger to answer", START_LIMIT, || {
             if let Some(status) = self.process.exited()? {
                 bail!("it ended while starting ({status}): {}", self.log());
             }
             let answer = client.get("/v1/sys/health");
             Ok(answer
-                .is_ok_and(|answer| answer.status == 200)
+                .is_ok_and(|answer| answer.status == expected)
                 .then_some(()))
         })
     }
@@ -186,6 +208,10 @@ fn address() -> SocketAddr {
 
 fn audit_file(directory: &Path) -> PathBuf {
     directory.join("audit.log")
+}
+
+fn certificate(directory: &Path) -> PathBuf {
+    directory.join("certificate.pem")
 }
 
 fn log_file(directory: &Path) -> PathBuf {

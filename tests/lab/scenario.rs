@@ -1,10 +1,11 @@
 //! The seed's reproduction, step by step.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use tempfile::TempDir;
 
 use crate::audit::{AuditDevice, Endpoint};
 use crate::client::{Client, Measured};
@@ -12,6 +13,7 @@ use crate::fault::{Applied, Fault};
 use crate::log_server::LogServer;
 use crate::network::{Family, Network};
 use crate::server::{self, Server};
+use crate::setup::Builder;
 
 /// The port of the audit log server.
 pub const PORT: u16 = 1515;
@@ -35,7 +37,11 @@ pub struct Lab {
     pub network: Network,
     /// Asks the server.
     pub client: Client,
-    family: Family,
+    /// Where it logs to.
+    pub endpoint: Endpoint,
+    /// By which protocol.
+    pub family: Family,
+    pub(crate) _directory: TempDir,
 }
 
 impl Lab {
@@ -53,13 +59,7 @@ impl Lab {
 
     /// A lab to be: one socket device beside the file, over IPv4.
     pub fn builder(bao: &Path) -> Builder {
-        Builder {
-            bao: bao.to_owned(),
-            family: Family::default(),
-            sockets: 1,
-            options: Vec::new(),
-            tls: false,
-        }
+        Builder::new(bao)
     }
 
     /// The address of the audit log server.
@@ -92,80 +92,6 @@ impl Lab {
     /// Sends requests until one hangs: the seed's `big-kv.sh`.
     pub fn fill(&self) -> Result<Vec<Measured>> {
         fill(&self.client)
-    }
-}
-
-/// What a lab is started with.
-#[derive(Debug, Clone)]
-pub struct Builder {
-    bao: PathBuf,
-    family: Family,
-    sockets: u8,
-    options: Vec<(String, String)>,
-    tls: bool,
-}
-
-impl Builder {
-    /// Over this Internet protocol.
-    #[must_use]
-    pub fn family(mut self, family: Family) -> Self {
-        self.family = family;
-        self
-    }
-
-    /// With so many socket devices, each with a log host and a log server of its own.
-    #[must_use]
-    pub fn sockets(mut self, count: u8) -> Self {
-        self.sockets = count;
-        self
-    }
-
-    /// With an option of every socket device: `write_timeout`, `log_raw`, ...
-    #[must_use]
-    pub fn option(mut self, name: &str, value: &str) -> Self {
-        self.options.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// With a listener that speaks TLS and HTTP/2.
-    #[must_use]
-    pub fn tls(mut self) -> Self {
-        self.tls = true;
-        self
-    }
-
-    /// Starts it all; returns when the server answers.
-    pub fn start(&self) -> Result<Lab> {
-        let network = Network::create(self.sockets)?;
-        let mut server = Server::builder(&self.bao).audit_to_file();
-        let mut logs = Vec::new();
-        for (host, name) in network
-            .logs
-            .iter()
-            .zip(["to-socket", "to-another", "to-a-third"])
-        {
-            let at = Endpoint::Tcp(host.port(self.family, PORT));
-            logs.push(LogServer::start(&host.namespace, at.clone())?);
-            server = server.audit(self.with_options(AuditDevice::socket(name, &at)));
-        }
-        if self.tls {
-            server = server.tls();
-        }
-        let server = server.start(&network.vault)?;
-        Ok(Lab {
-            client: server.client(self.family),
-            server,
-            log: logs.remove(0),
-            more_logs: logs,
-            network,
-            family: self.family,
-        })
-    }
-
-    fn with_options(&self, device: AuditDevice) -> AuditDevice {
-        let with_option =
-            |device: AuditDevice, (name, value): &(String, String)| device.option(name, value);
-        self.options.iter().fold(device, with_option)
     }
 }
 

@@ -32,7 +32,7 @@ pub const TOKEN: &str = "root";
 /// Followed by our pid, in the name of the directory a server keeps its things in.
 pub(crate) const DIRECTORY_PREFIX: &str = "vault-tracer-lab-";
 /// Under emulation a cold start takes 5 s.
-const START_LIMIT: Duration = Duration::from_mins(1);
+pub(crate) const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// The environment variable that says where the `bao` program is.
 pub const BAO_VARIABLE: &str = "VAULT_TRACER_BAO";

@@ -16,10 +16,13 @@ use tempfile::TempDir;
 
 use crate::{process::Process, wait};
 
-/// To read the server's executable and attach.
-const ATTACH_LIMIT: Duration = Duration::from_secs(30);
+/// To read the server's executable and attach: half a second, but half a minute under emulation.
+const ATTACH_LIMIT: Duration = Duration::from_mins(2);
 /// To write the rest.
 const FINISH_LIMIT: Duration = Duration::from_secs(20);
+
+/// Which probes the agent attaches where a test does not say so itself.
+const PROBES: &str = "VAULT_TRACER_PROBES";
 
 const TRACE: &str = "trace.jsonl";
 const RECORDING: &str = "recording.jsonl";
@@ -62,6 +65,9 @@ impl Tracer {
             .arg("--record")
             .arg(directory.path().join(RECORDING))
             .args(arguments);
+        if let Some(probes) = env::var_os(PROBES).filter(|_| !arguments.contains(&"--probes")) {
+            command.arg("--probes").arg(probes);
+        }
         Self::start(directory, &mut command)?
             .once_attached(|tracer| tracer.read(TRACE).contains('\n'))
     }
@@ -148,6 +154,11 @@ impl Tracer {
     /// The records written so far.
     pub fn records(&self) -> Result<Vec<Value>> {
         records(&self.read(TRACE))
+    }
+
+    /// The events recorded so far.
+    pub fn events(&self) -> Result<Vec<Value>> {
+        records(&self.read(RECORDING))
     }
 
     /// Waits until a record satisfies `wanted`.

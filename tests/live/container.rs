@@ -5,15 +5,13 @@ use std::fs;
 use anyhow::{Result, ensure};
 use lab::{
     AuditDevice, Endpoint, Family, Fault, LogServer, Network, Server, Tracer,
+    account::waited,
     scenario::{BIG_REQUEST, PORT},
     server::{Builder, bao_from_environment},
     tracer::agent_from_environment,
 };
 
-use crate::{
-    account::{accounts_for, waited},
-    story::SHORT_TIMEOUT,
-};
+use crate::{expect::accounts_for, story::SHORT_TIMEOUT};
 
 const CLIENTS: usize = 2;
 

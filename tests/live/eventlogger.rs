@@ -223,3 +223,38 @@ fn told_in_full(died: &Died, causes: [&str; 2]) {
     }
     assert_eq!(stalls(hangs[1]), NO_CONNECTION, "{}", hangs[1]);
 }
+
+/// Both hangs, where no goroutine leads to the request: the entry says whose it is. Where no byte of an
+/// entry got out, the request may be unknown, in one piece or one an entry, but all the time is told, and
+/// of no other request.
+fn told_by_the_entry(died: &Died, ties: &[&str]) -> Result<()> {
+    let hangs = died.trace.hangs();
+    let (first, others) = hangs.split_first().context("no hang")?;
+    lasted_as_long(&[first], &died.full);
+    lasted_as_long(others, &died.next);
+    let said = &first["request"];
+    let tie = said["tie"].as_str().unwrap_or_default();
+    assert!(ties.contains(&tie), "{first}");
+    assert_eq!(
+        said["id"].as_str(),
+        died.full.request_id.as_deref(),
+        "{first}"
+    );
+    assert_eq!(said["client_port"], died.full.local_port, "{first}");
+    Ok(())
+}
+
+/// Together, and they are of no other request.
+fn lasted_as_long(hangs: &[&Value], request: &Measured) {
+    let sum: Duration = hangs.iter().map(|h| nanoseconds(&h["duration_ns"])).sum();
+    let off = request.duration.abs_diff(sum);
+    assert!(off < TOLERANCE, "{:?}: {hangs:?}", request.duration);
+    let (port, id) = (u64::from(request.local_port), request.request_id.as_deref());
+    for said in hangs.iter().map(|hang| &hang["request"]) {
+        assert!(
+            said["client_port"].as_u64().is_none_or(|p| p == port),
+            "{said}"
+        );
+        assert!(said["id"].as_str().is_none_or(|i| Some(i) == id), "{said}");
+    }
+}

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use lab::{Family, Measured};
+use anyhow::{Context, Result};
+use lab::{
+    Family, Measured, Trace,
+    account::{Account, Waited},
+};
 use serde_json::Value;
 
 use crate::story::LabFacts;
@@ -16,6 +20,16 @@ pub(crate) fn nanoseconds(value: &Value) -> Duration {
             .as_u64()
             .unwrap_or_else(|| panic!("no duration: {value}")),
     )
+}
+
+/// The trace tells these requests, all there were while it ran, what each lost to these devices, and nobody else.
+pub(crate) fn accounts_for(trace: &Trace, all: &[Waited], devices: &[String]) -> Result<()> {
+    let account = Account {
+        requests: all.to_vec(),
+        devices: devices.to_vec(),
+    };
+    let settled = account.is_settled_by(&trace.hangs());
+    settled.with_context(|| trace.stderr.clone())
 }
 
 /// The record is about this request of a client, and as long as the client says.

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use lab::Family;
+use lab::{Family, Tracer, tracer::agent_from_environment};
 
 use crate::{
+    doctor::says_yes_to,
     expect,
-    story::{DEFAULT_TIMEOUT, SHORT_TIMEOUT, Story, tell, told},
+    story::{DEFAULT_TIMEOUT, SHORT_TIMEOUT, Story, lab, tell, told},
 };
 
 #[test]
@@ -41,6 +42,36 @@ fn system_calls_show_both_hangs_where_the_socket_layer_has_no_tracepoints() -> R
         hooks(&story)
     );
     both_hangs_are_found(&story)
+}
+
+#[test]
+fn functions_show_both_hangs_where_they_can_be_probed() -> Result<()> {
+    by_functions("function", &["fentry and fexit", "kprobes"])
+}
+
+#[test]
+fn kprobes_show_both_hangs_where_there_are_any() -> Result<()> {
+    by_functions("kprobe", &["kprobes"])
+}
+
+/// Where the doctor says that this can be done, it can; else the agent says in one line why not.
+fn by_functions(probes: &str, takes: &[&str]) -> Result<()> {
+    let arguments = ["--probes", probes];
+    if says_yes_to(takes)? {
+        let story = tell(Family::V4, SHORT_TIMEOUT, &arguments)?;
+        let hooks = hooks(&story);
+        assert!(hooks.contains("tcp_sendmsg"), "{hooks}");
+        assert!(!hooks.contains("sock_send_length"), "{hooks}");
+        return both_hangs_are_found(&story);
+    }
+    let lab = lab()?;
+    let pid = lab.server.pid().to_string();
+    let agent = agent_from_environment()?;
+    let trace = Tracer::run(&agent, &["trace", "--pid", &pid, "--probes", probes])?.finish()?;
+    assert_eq!(trace.status.code(), Some(1), "{}", trace.stderr);
+    assert!(trace.stderr.contains("kprobe:"), "{}", trace.stderr);
+    assert_eq!(trace.stderr.lines().count(), 1, "{}", trace.stderr);
+    Ok(())
 }
 
 fn hooks(story: &Story) -> String {

@@ -7,11 +7,10 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use lab::{Client, Family, Lab, Measured, Trace, Tracer, scenario::BIG_REQUEST};
+use lab::{Client, Family, Lab, Measured, Trace, Tracer, account::duration, scenario::BIG_REQUEST};
 use serde_json::Value;
 
 use crate::{
-    account::duration,
     expect,
     story::{self, DEFAULT_TIMEOUT, SHORT_TIMEOUT, attach, lab, lab_with},
 };

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use lab::{Lab, Measured, Trace, scenario::BIG_REQUEST, server::bao_from_environment};
+use lab::{
+    Lab, Measured, Trace,
+    account::{Waited, one_at_a_time, stalls, waited},
+    scenario::BIG_REQUEST,
+    server::bao_from_environment,
+};
 use serde_json::{Value, json};
 
-use crate::{
-    account::{Waited, accounts_for, one_at_a_time, stalls, waited},
-    story::attach,
-};
+use crate::{expect::accounts_for, story::attach};
 
 /// How a number of clients ask at the same time.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,7 +39,7 @@ const WRITE_TIMEOUT: &str = "200ms";
 
 fn queue(protocol: Protocol, clients: usize, devices: u8) -> Result<Queue> {
     let lab = Lab::builder(&bao_from_environment()?)
-        .sockets(devices)
+        .devices(lab::Devices::Tcp(devices))
         .option("write_timeout", WRITE_TIMEOUT)
         .tls()
         .start()?;
@@ -85,7 +87,7 @@ fn everybody_is_told(protocol: Protocol, clients: usize, devices: u8) -> Result<
     let trace = &queue.trace;
     assert_eq!(trace.summary()?["events_lost"], 0);
     accounts_for(trace, &queue.all, &queue.devices)?;
-    one_at_a_time(trace)?;
+    one_at_a_time(&trace.hangs())?;
     for hang in queue.hangs_of_clients() {
         // What a connection with a single request speaks, nobody can see through TLS.
         if protocol != Protocol::Http2 || clients > 1 {

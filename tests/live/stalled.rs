@@ -6,13 +6,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use lab::{Lab, Trace, Tracer, scenario::BIG_REQUEST, server::bao_from_environment};
+use lab::{
+    Lab, Trace, Tracer, account::stalls, scenario::BIG_REQUEST, server::bao_from_environment,
+};
 use serde_json::Value;
 
-use crate::{
-    account::stalls,
-    story::{SHORT_TIMEOUT, attach, lab},
-};
+use crate::story::{SHORT_TIMEOUT, attach, lab};
 
 /// The threshold is 0.1 s; goroutines are looked at twice a second.
 const SOON: Duration = Duration::from_secs(1);
@@ -85,7 +84,7 @@ fn it_says_how_many_wait_behind_it() -> Result<()> {
 #[test]
 fn each_becomes_a_hang_and_no_two_hangs_have_one_id() -> Result<()> {
     let lab = Lab::builder(&bao_from_environment()?)
-        .sockets(2)
+        .devices(lab::Devices::Tcp(2))
         .option("write_timeout", &format!("{}ms", SHORT_TIMEOUT.as_millis()))
         .start()?;
     let tracer = attach(&lab, &[])?;

@@ -25,17 +25,20 @@ pub enum Kind {
     Retransmit = 4,
     /// A RST arrived for this socket.
     Reset = 5,
-    /// The kernel dropped a packet of this socket. `value`: `enum skb_drop_reason`; `extra`: the index
+    /// The kernel dropped a packet of this socket. `value`: `enum skb_drop_reason`, or, where the kernel
+    /// gives none, the address at which it did (negative, as all its addresses are); `extra`: the index
     /// of the interface it came in by, 0 for what this host sends.
     Drop = 6,
     /// The kernel reported an error on this socket. `value`: its `sk_err`; `extra`: its `sk_err_soft`.
     Error = 7,
     /// `connect()` failed at once. `value`: `-errno`.
     ConnectFailed = 8,
+    /// TCP probes a window that the peer has closed, or a queue that this host cannot send.
+    WindowProbe = 9,
 }
 
 /// How many values [`Kind`] has: the size of the array of lost-record counters.
-pub const KINDS: u32 = 9;
+pub const KINDS: u32 = 10;
 
 impl Kind {
     /// All kinds, in the order of their wire values.
@@ -49,6 +52,7 @@ impl Kind {
         Kind::Drop,
         Kind::Error,
         Kind::ConnectFailed,
+        Kind::WindowProbe,
     ];
 
     /// The kind with this wire value, if there is one.
@@ -266,6 +270,12 @@ pub struct KernelLayout {
     pub unix_addr: u32,
     /// `unix_address.name`, `struct sockaddr_un`.
     pub unix_address_name: u32,
+    /// `task_struct.stack`, pointer.
+    pub task_stack: u32,
+    /// Size of `struct pt_regs`.
+    pub pt_regs_size: u32,
+    /// How many arguments `tcp_recvmsg` has: its result lies behind them.
+    pub recvmsg_arguments: u32,
 }
 
 impl KernelLayout {
@@ -309,6 +319,9 @@ impl KernelLayout {
         unix_peer: ABSENT,
         unix_addr: ABSENT,
         unix_address_name: ABSENT,
+        task_stack: ABSENT,
+        pt_regs_size: ABSENT,
+        recvmsg_arguments: ABSENT,
     };
 }
 

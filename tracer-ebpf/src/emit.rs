@@ -7,7 +7,7 @@ use tracer_ebpf::abi::{
 
 use crate::{
     go,
-    kernel::{AF_UNIX, Sock, tid},
+    kernel::{AF_UNIX, Sock, destination, tid},
     maps::{EVENTS, Known, LOST},
     regs::Regs,
     sockets,
@@ -44,33 +44,39 @@ pub(crate) struct Report {
     pub(crate) wake: Wake,
 }
 
+/// Fills a reserved record. In place, field by field: the 512 bytes of stack are for a program and all
+/// that it reads.
+///
+/// # Safety
+///
+/// `to` must be valid for writes.
 #[inline(always)]
-fn describe(sk: Sock, known: Known, report: &Report) -> Record {
+unsafe fn describe(to: *mut Record, sk: Sock, known: Known, report: &Report) {
     let (goid, parent_goid) = report.regs.map_or((0, 0), go::goroutine);
-    let (local_addr, remote_addr) = sk.addresses();
     let in_process = report.regs.is_some();
-    Record {
-        // SAFETY: no arguments.
-        time: unsafe { bpf_ktime_get_ns() },
-        sock: sk.0,
-        born: known.born,
-        goid,
-        parent_goid,
-        value: report.value,
-        extra: report.extra,
-        kind: report.kind as u16,
-        flags: if in_process { IN_PROCESS } else { 0 }
-            | if known.accepted != 0 { ACCEPTED } else { 0 },
-        tid: if in_process { tid() } else { 0 },
-        fd: report.regs.map_or(-1, |r| r.arg(0) as i32),
-        family: sk.family(),
-        protocol: sk.protocol(),
-        local_port: sk.local_port(),
-        remote_port: sk.remote_port(),
-        status: report.status,
-        reserved: 0,
-        local_addr,
-        remote_addr,
+    // SAFETY: by the caller's word; no arguments for the clock.
+    unsafe {
+        (&raw mut (*to).time).write(bpf_ktime_get_ns());
+        (&raw mut (*to).sock).write(sk.0);
+        (&raw mut (*to).born).write(known.born);
+        (&raw mut (*to).goid).write(goid);
+        (&raw mut (*to).parent_goid).write(parent_goid);
+        (&raw mut (*to).value).write(report.value);
+        (&raw mut (*to).extra).write(report.extra);
+        (&raw mut (*to).kind).write(report.kind as u16);
+        (&raw mut (*to).flags).write(
+            if in_process { IN_PROCESS } else { 0 }
+                | if known.accepted != 0 { ACCEPTED } else { 0 },
+        );
+        (&raw mut (*to).tid).write(if in_process { tid() } else { 0 });
+        (&raw mut (*to).fd).write(report.regs.map_or(-1, |r| r.arg(0) as i32));
+        (&raw mut (*to).family).write(sk.family());
+        (&raw mut (*to).protocol).write(sk.protocol());
+        (&raw mut (*to).local_port).write(sk.local_port());
+        (&raw mut (*to).remote_port).write(sk.remote_port());
+        (&raw mut (*to).status).write(report.status);
+        (&raw mut (*to).reserved).write(0);
+        sk.addresses(&raw mut (*to).local_addr, &raw mut (*to).remote_addr);
     }
 }
 
@@ -102,7 +108,30 @@ fn send(sk: Sock, known: Known, report: &Report) {
     let Some(mut slot) = EVENTS.reserve::<Record>(0) else {
         return count_loss(report.kind);
     };
-    slot.write(describe(sk, known, report));
+    // SAFETY: it points to a reserved slot of this type.
+    unsafe { describe(slot.as_mut_ptr(), sk, known, report) };
+    slot.submit(report.wake.flags());
+}
+
+/// Sends a record about a connect that failed, to the `struct sockaddr *` that the process gave: the
+/// socket itself does not know yet where it was to lead.
+#[inline(always)]
+pub(crate) fn connect(sk: Sock, report: &Report, sockaddr: u64) {
+    let known = sockets::known_or_new(sk);
+    let Some(mut slot) = EVENTS.reserve::<Record>(0) else {
+        return count_loss(report.kind);
+    };
+    let record = slot.as_mut_ptr();
+    // SAFETY: `record` points to a reserved slot of this type.
+    unsafe {
+        describe(record, sk, known, report);
+        destination(
+            sockaddr,
+            sk.family(),
+            &raw mut (*record).remote_port,
+            &raw mut (*record).remote_addr,
+        );
+    }
     slot.submit(report.wake.flags());
 }
 
@@ -115,14 +144,17 @@ pub(crate) fn state(sk: Sock, report: &Report) {
     let Some(mut slot) = EVENTS.reserve::<StateRecord>(0) else {
         return count_loss(report.kind);
     };
-    slot.write(StateRecord {
-        record: describe(sk, known, report),
-        tcp: if known.accepted == 0 {
+    let entry = slot.as_mut_ptr();
+    // SAFETY: `entry` points to a reserved slot of this type. In two pieces: the 512 bytes of stack
+    // are for a program and what it calls together.
+    unsafe {
+        describe(&raw mut (*entry).record, sk, known, report);
+        (&raw mut (*entry).tcp).write(if known.accepted == 0 {
             sk.tcp()
         } else {
             Tcp::default()
-        },
-    });
+        });
+    }
     slot.submit(report.wake.flags());
 }
 
@@ -138,7 +170,7 @@ pub(crate) fn with_bytes(sk: Sock, report: &Report, buffer: u64, len: u64) {
     // SAFETY: `entry` points to a reserved slot of this type; the helper writes at most
     // `ENTRY_BYTES` bytes into its `bytes`, and checks the user address itself.
     unsafe {
-        (&raw mut (*entry).record).write(describe(sk, known, report));
+        describe(&raw mut (*entry).record, sk, known, report);
         (&raw mut (*entry).tcp).write(sk.tcp());
         (&raw mut (*entry).path).write([0; UNIX_PATH]);
         if sk.family() == AF_UNIX {

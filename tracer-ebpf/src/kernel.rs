@@ -2,13 +2,16 @@
 //! (`maps::KERNEL`), since Rust has no CO-RE relocations.
 
 use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_probe_read_kernel, bpf_probe_read_kernel_str_bytes,
-    generated::{bpf_get_current_task_btf, bpf_jiffies64},
+    bpf_get_current_pid_tgid, bpf_probe_read_kernel_str_bytes,
+    generated::{bpf_get_current_task, bpf_jiffies64},
 };
 
 use tracer_ebpf::abi::{ABSENT, KernelLayout, Tcp, UNIX_PATH};
 
-use crate::maps::{KERNEL, TGID};
+use crate::{
+    maps::{KERNEL, TGID},
+    read::{self, Plain},
+};
 
 /// `include/net/tcp_states.h`.
 pub(crate) const TCP_ESTABLISHED: i32 = 1;
@@ -38,15 +41,14 @@ macro_rules! offset {
     }};
 }
 
-/// Reads a `T` at `base + offset`; zero (all `T` here are plain integers) where it cannot be read.
+/// Reads a `T` at `base + offset`; zero where it cannot be read. The verifier knows the offset, so the
+/// condition is no branch to it.
 #[inline(always)]
-fn field<T: Copy + Default>(base: u64, offset: u32) -> T {
+fn field<T: Plain + Default>(base: u64, offset: u32) -> T {
     if offset == ABSENT {
         return T::default();
     }
-    let at = (base + u64::from(offset)) as *const T;
-    // SAFETY: the helper checks the address itself and fails on a bad one.
-    unsafe { bpf_probe_read_kernel(at) }.unwrap_or_default()
+    read::kernel(base + u64::from(offset))
 }
 
 /// The same for what may be unknown.
@@ -80,6 +82,43 @@ pub(crate) fn tid() -> u32 {
     bpf_get_current_pid_tgid() as u32
 }
 
+/// Address just above the user registers in the running task's kernel stack, for a stack of this
+/// size: what `task_pt_regs()` counts down from.
+#[inline(always)]
+pub(crate) fn stack_end(stack_size: u64) -> u64 {
+    field::<u64>(current_task(), offset!(task_stack)) + stack_size
+}
+
+/// Size of `struct pt_regs`.
+#[inline(always)]
+pub(crate) fn pt_regs_size() -> u64 {
+    u64::from(offset!(pt_regs_size))
+}
+
+#[inline(always)]
+fn current_task() -> u64 {
+    // SAFETY: no arguments; returns the running task.
+    unsafe { bpf_get_current_task() }
+}
+
+/// The result in the context of a program at the exit of `tcp_recvmsg`: what follows its arguments,
+/// of which not every kernel has the same number. Read through the helper, since the verifier wants
+/// constant offsets.
+#[inline(always)]
+pub(crate) fn recvmsg_result(context: u64) -> i64 {
+    let result: i32 = match offset!(recvmsg_arguments) {
+        ABSENT => return 0,
+        arguments => field(context, arguments * 8),
+    };
+    i64::from(result)
+}
+
+/// The `struct sock` of a `struct socket`.
+#[inline(always)]
+pub(crate) fn socket_sock(socket: u64) -> Sock {
+    Sock(field(socket, offset!(socket_sk)))
+}
+
 /// A `struct sock *`.
 #[derive(Clone, Copy)]
 pub(crate) struct Sock(pub(crate) u64);
@@ -110,19 +149,36 @@ impl Sock {
         u16::from_be(field(self.0, offset!(dport)))
     }
 
-    /// Local and remote address; IPv4 in the first four bytes.
+    /// Writes the local and the remote address; IPv4 in the first four bytes.
+    ///
+    /// # Safety
+    ///
+    /// Both must be valid for writes.
     #[inline(always)]
-    pub(crate) fn addresses(self) -> ([u8; 16], [u8; 16]) {
+    pub(crate) unsafe fn addresses(self, local: *mut [u8; 16], remote: *mut [u8; 16]) {
+        // SAFETY: by the caller's word, as below.
+        unsafe {
+            local.write([0; 16]);
+            remote.write([0; 16]);
+        }
         match self.family() {
-            AF_INET => (
-                widen(field(self.0, offset!(rcv_saddr))),
-                widen(field(self.0, offset!(daddr))),
-            ),
-            AF_INET6 => (
-                field(self.0, offset!(v6_rcv_saddr)),
-                field(self.0, offset!(v6_daddr)),
-            ),
-            _ => ([0; 16], [0; 16]),
+            AF_INET => {
+                let (here, there) = (offset!(rcv_saddr), offset!(daddr));
+                // SAFETY: four of sixteen bytes.
+                unsafe {
+                    local.cast::<[u8; 4]>().write(field(self.0, here));
+                    remote.cast::<[u8; 4]>().write(field(self.0, there));
+                }
+            }
+            AF_INET6 => {
+                let (here, there) = (offset!(v6_rcv_saddr), offset!(v6_daddr));
+                // SAFETY: sixteen.
+                unsafe {
+                    local.write(field(self.0, here));
+                    remote.write(field(self.0, there));
+                }
+            }
+            _ => {}
         }
     }
 
@@ -192,11 +248,36 @@ impl Sock {
     }
 }
 
+/// Writes where a connect leads, from the `struct sockaddr_in` or `sockaddr_in6` (`include/uapi/linux/in.h`,
+/// `in6.h`) in user memory that the process gave. Nothing if it is of another family than the socket.
+///
+/// # Safety
+///
+/// Both pointers must be valid for writes.
 #[inline(always)]
-fn widen(v4: [u8; 4]) -> [u8; 16] {
-    [
-        v4[0], v4[1], v4[2], v4[3], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    ]
+pub(crate) unsafe fn destination(
+    sockaddr: u64,
+    family: u16,
+    port: *mut u16,
+    address: *mut [u8; 16],
+) {
+    if read::user::<u16>(sockaddr) != family {
+        return;
+    }
+    // SAFETY: by the caller's word.
+    unsafe {
+        match family {
+            AF_INET => {
+                port.write(u16::from_be(read::user(sockaddr + 2)));
+                address.cast::<[u8; 4]>().write(read::user(sockaddr + 4));
+            }
+            AF_INET6 => {
+                port.write(u16::from_be(read::user(sockaddr + 2)));
+                address.write(read::user(sockaddr + 8));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The socket that sent this `struct sk_buff`, if it is still attached to one.
@@ -216,9 +297,7 @@ pub(crate) fn skb_iif(skb: u64) -> u32 {
 /// as `sockfd_lookup()` (`net/socket.c`) finds it. `None` for files that are no sockets.
 #[inline(always)]
 pub(crate) fn fd_sock(fd: u32) -> Option<Sock> {
-    // SAFETY: no arguments; returns the running task.
-    let task = unsafe { bpf_get_current_task_btf() } as u64;
-    let files: u64 = field(task, offset!(task_files));
+    let files: u64 = field(current_task(), offset!(task_files));
     let fdt: u64 = field(files, offset!(files_fdt));
     if fd >= field::<u32>(fdt, offset!(fdt_max_fds)) {
         return None;
@@ -229,7 +308,6 @@ pub(crate) fn fd_sock(fd: u32) -> Option<Sock> {
     if field::<u16>(inode, offset!(inode_mode)) & S_IFMT != S_IFSOCK {
         return None;
     }
-    let socket: u64 = field(file, offset!(file_private_data));
-    let sk: u64 = field(socket, offset!(socket_sk));
-    (sk != 0).then_some(Sock(sk))
+    let sk = socket_sock(field(file, offset!(file_private_data)));
+    (sk.0 != 0).then_some(sk)
 }

@@ -13,6 +13,8 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod probes;
 #[cfg(target_arch = "bpf")]
+mod read;
+#[cfg(target_arch = "bpf")]
 mod regs;
 #[cfg(target_arch = "bpf")]
 mod sockets;

@@ -26,6 +26,10 @@ pub(crate) static GO: Global<GoLayout> = Global::new(GoLayout {
     parent_goid: ABSENT,
 });
 
+/// Whether the kernel has `bpf_task_pt_regs` (Linux 5.15): 1, or 0.
+#[unsafe(no_mangle)]
+pub(crate) static TASK_PT_REGS: Global<u32> = Global::new(0);
+
 /// To the agent. 16 MiB hold about 7,000 audit entries or 130,000 other records: several seconds
 /// of a loaded server, where the agent drains it many times a second.
 #[map]
@@ -50,6 +54,21 @@ pub(crate) struct Known {
 /// idle ones first.
 #[map]
 pub(crate) static SOCKETS: LruHashMap<u64, Known> = LruHashMap::with_max_entries(1 << 16, 0);
+
+/// A call of a kernel function that has not returned yet.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Call {
+    /// The `struct sock` it is about.
+    pub(crate) sock: u64,
+    /// Bytes to be sent, where it sends.
+    pub(crate) size: u64,
+}
+
+/// Calls seen by a probe at their entry, by thread << 32 | what is called, for the probe at their
+/// return, which is not told the arguments. LRU: a return that was missed leaves its call behind.
+#[map]
+pub(crate) static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(1 << 13, 0);
 
 /// TCP ports on which the server listens: connections on them are its clients'.
 #[map]

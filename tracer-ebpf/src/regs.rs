@@ -1,17 +1,26 @@
 //! The user registers of the running system call: the only code that knows an architecture.
 
-use aya_ebpf::helpers::{
-    bpf_probe_read_kernel,
-    generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+
+use crate::read;
+
+use crate::{
+    kernel::{pt_regs_size, stack_end},
+    maps::TASK_PT_REGS,
 };
 
-/// Byte offsets in `struct pt_regs` (`arch/x86/include/asm/ptrace.h`), and system call numbers
+/// Byte offsets in `struct pt_regs` (`arch/x86/include/asm/ptrace.h`), size of a kernel stack
+/// (`arch/x86/include/asm/page_64_types.h`), and system call numbers
 /// (`arch/x86/entry/syscalls/syscall_64.tbl`). Go keeps `*runtime.g` in r14 (`cmd/compile/abi-internal.md`).
 #[cfg(bpf_target_arch = "x86_64")]
 mod arch {
     pub(crate) const ARGS: [u64; 3] = [112, 104, 96]; // di, si, dx
     pub(crate) const NUMBER: u64 = 120; // orig_ax
     pub(crate) const G: u64 = 8; // r14
+    pub(crate) const STACK: u64 = 16 << 10;
+    pub(crate) const MODE: u64 = 136; // cs, whose last bits are the privilege level
+    pub(crate) const MODE_MASK: u64 = 3;
+    pub(crate) const USER: u64 = 3;
     pub(crate) const READ: u64 = 0;
     pub(crate) const WRITE: u64 = 1;
     pub(crate) const WRITEV: u64 = 20;
@@ -22,13 +31,17 @@ mod arch {
     pub(crate) const RECVMSG: u64 = 47;
 }
 
-/// `arch/arm64/include/asm/ptrace.h`, `include/uapi/asm-generic/unistd.h`; Go keeps `*runtime.g` in x28.
+/// `arch/arm64/include/asm/ptrace.h`, `memory.h` (with pages of 4 or 16 kB), `include/uapi/asm-generic/unistd.h`; Go keeps `*runtime.g` in x28.
 /// `orig_x0` holds the first argument also after the call, when x0 holds the result.
 #[cfg(bpf_target_arch = "aarch64")]
 mod arch {
     pub(crate) const ARGS: [u64; 3] = [272, 8, 16]; // orig_x0, x1, x2
     pub(crate) const NUMBER: u64 = 64; // x8
     pub(crate) const G: u64 = 224; // x28
+    pub(crate) const STACK: u64 = 16 << 10;
+    pub(crate) const MODE: u64 = 264; // pstate
+    pub(crate) const MODE_MASK: u64 = 0xf;
+    pub(crate) const USER: u64 = 0; // PSR_MODE_EL0t
     pub(crate) const READ: u64 = 63;
     pub(crate) const WRITE: u64 = 64;
     pub(crate) const WRITEV: u64 = 66;
@@ -65,17 +78,24 @@ impl Regs {
         Self(address)
     }
 
-    /// Of the running task (helper of Linux 5.15).
+    /// Of the running task: by the helper where the kernel has it (Linux 5.15), since it knows what
+    /// later kernels put between; before, as `task_pt_regs()` reckoned there. The branch that is not
+    /// taken is dead code to the verifier, which knows the constant.
     #[inline(always)]
     pub(crate) fn current() -> Self {
+        if TASK_PT_REGS.load() == 0 {
+            let reckoned = Self(stack_end(arch::STACK) - pt_regs_size());
+            // A kernel with stacks of another size: nothing is known then, and reads as zero.
+            let is_user = reckoned.reg(arch::MODE) & arch::MODE_MASK == arch::USER;
+            return if is_user { reckoned } else { Self(0) };
+        }
         // SAFETY: the one helper takes what the other returned, as the verifier demands.
         Self(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64)
     }
 
     #[inline(always)]
     fn reg(self, offset: u64) -> u64 {
-        // SAFETY: the helper checks the address itself and fails on a bad one.
-        unsafe { bpf_probe_read_kernel((self.0 + offset) as *const u64) }.unwrap_or(0)
+        read::kernel(self.0 + offset)
     }
 
     #[inline(always)]

@@ -12,12 +12,23 @@ use crate::{
 
 const EINPROGRESS: i64 = -115;
 
-/// A send on one of the server's sockets returned `result`.
+/// A send on one of the server's sockets returned `result`. How much was asked for is known of simple
+/// calls only.
 #[inline(always)]
 pub(crate) fn sent(sk: Sock, regs: Regs, result: i64) {
-    let (buffer, requested) = match regs.call() {
-        Call::Write => (regs.arg(1), regs.arg(2)),
-        _ => (0, UNKNOWN),
+    let requested = match regs.call() {
+        Call::Write => regs.arg(2),
+        _ => UNKNOWN,
+    };
+    sent_of(sk, regs, requested, result);
+}
+
+/// The same where the probe is told how much was asked for.
+#[inline(always)]
+pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
+    let buffer = match regs.call() {
+        Call::Write => regs.arg(1),
+        _ => 0,
     };
     let fell_short = result < 0 || (requested != UNKNOWN && (result as u64) < requested);
     let mut report = Report {
@@ -89,15 +100,13 @@ pub(crate) fn connect_returned(sk: Sock, regs: Regs, result: i64) {
     if result >= 0 || result == EINPROGRESS {
         return;
     }
-    emit::about(
-        sk,
-        &Report {
-            kind: Kind::ConnectFailed,
-            value: result,
-            extra: 0,
-            status: 0,
-            regs: Some(regs),
-            wake: Wake::Now,
-        },
-    );
+    let report = Report {
+        kind: Kind::ConnectFailed,
+        value: result,
+        extra: 0,
+        status: 0,
+        regs: Some(regs),
+        wake: Wake::Now,
+    };
+    emit::connect(sk, &report, regs.arg(1));
 }

@@ -10,7 +10,10 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
-use crate::event::{Device, Transport};
+use crate::{
+    event::{Device, Transport},
+    probe::plan::Preference,
+};
 
 /// Tells why Vault or OpenBao hangs on its audit devices.
 #[derive(Debug, Parser)]
@@ -28,6 +31,8 @@ pub enum Command {
     Trace(TraceArgs),
     /// Report from a recording, offline and without root
     Replay(ReplayArgs),
+    /// Tell whether this host can be traced, with which probes, and what would mend it
+    Doctor(DoctorArgs),
 }
 
 /// `vault-tracer trace`
@@ -52,9 +57,9 @@ pub struct TraceArgs {
     /// Write every event to this file too, for `vault-tracer replay`
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// How to see sends and receives [default: the best this kernel has]
-    #[arg(long, value_name = "WAY")]
-    pub probes: Option<Probes>,
+    /// Which probes to attach, where the kernel offers several
+    #[arg(long, value_name = "WAY", default_value = "auto")]
+    pub probes: Probes,
     /// BTF file made for the running kernel [default: /sys/kernel/btf/vmlinux]
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
@@ -74,6 +79,32 @@ pub struct ReplayArgs {
     /// Where findings go.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// `vault-tracer doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Look at the server with this process ID
+    #[arg(long, value_name = "PID", conflicts_with = "process", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: Option<i32>,
+    /// Look at the server whose program has this name [default: the one running `vault` or `bao` server]
+    #[arg(long, value_name = "NAME")]
+    pub process: Option<String>,
+    /// BTF file made for the running kernel [default: /sys/kernel/btf/vmlinux]
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+    /// Format of the report
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: ReportFormat,
+}
+
+/// Formats of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For the terminal
+    Text,
+    /// One JSON object
+    Json,
 }
 
 /// Where findings go.
@@ -97,21 +128,32 @@ pub enum Format {
     Jsonl,
 }
 
-/// Ways to see sends and receives.
+/// Kinds of probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Probes {
-    /// Socket-layer tracepoints (Linux 6.3): other system calls pay nothing
+    /// The best this kernel has: `vault-tracer doctor` tells which, and why
+    Auto,
+    /// On the kernel's own functions (fentry and fexit, or kprobes)
+    Function,
+    /// On the kernel's own functions, by kprobes
+    Kprobe,
+    /// On tracepoints only
+    Tracepoint,
+    /// On tracepoints; sends and receives at the socket layer (Linux 6.3)
     Socket,
-    /// The system call tracepoint: every system call of the host takes a slower path
+    /// On tracepoints; sends and receives at the system calls: each one on this host gets slower
     Syscall,
 }
 
-impl Probes {
-    /// The name of the way in `probe::specs`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Probes::Socket => "socket",
-            Probes::Syscall => "syscall",
+impl From<Probes> for Preference {
+    fn from(probes: Probes) -> Self {
+        match probes {
+            Probes::Auto => Self::Auto,
+            Probes::Function => Self::Function,
+            Probes::Kprobe => Self::Kprobe,
+            Probes::Tracepoint => Self::Tracepoint,
+            Probes::Socket => Self::Socket,
+            Probes::Syscall => Self::Syscall,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::Range,
 };
 
 use bytes::Buf;
@@ -26,6 +27,8 @@ const IPPROTO_UDP: u16 = 17;
 pub struct Kernel {
     /// Names of `enum skb_drop_reason`.
     pub drop_reasons: BTreeMap<u32, String>,
+    /// Where kernels that give no reason drop what a rule says: addresses of `nf_hook_slow`.
+    pub netfilter: Option<Range<u64>>,
     /// Length of a jiffy, ns.
     pub jiffy: Nanos,
 }
@@ -186,6 +189,7 @@ fn what(record: &Record, rest: &[u8], kernel: &Kernel) -> Result<What, Malformed
             by,
             errno: -(record.value as i32),
         },
+        Kind::WindowProbe => What::WindowProbe { socket },
     })
 }
 
@@ -235,10 +239,23 @@ fn state(
 }
 
 fn drop_reason(reason: i64, kernel: &Kernel) -> String {
+    if reason < 0 {
+        return dropped_at(reason.cast_unsigned(), kernel).to_owned();
+    }
     let name = u32::try_from(reason)
         .ok()
         .and_then(|r| kernel.drop_reasons.get(&r));
     name.cloned().unwrap_or_else(|| reason.to_string())
+}
+
+/// In the words of kernels that give reasons (`include/net/dropreason-core.h`).
+fn dropped_at(place: u64, kernel: &Kernel) -> &'static str {
+    let by_rule = |rules: &Range<u64>| rules.contains(&place);
+    if kernel.netfilter.as_ref().is_some_and(by_rule) {
+        "NETFILTER_DROP"
+    } else {
+        "NOT_SPECIFIED"
+    }
 }
 
 fn actor(record: &Record) -> Actor {

@@ -90,6 +90,11 @@ pub enum What {
         /// The socket.
         socket: Socket,
     },
+    /// TCP probed a closed window, or once more tried to send what this host does not let out.
+    WindowProbe {
+        /// The socket.
+        socket: Socket,
+    },
     /// A RST arrived.
     Reset {
         /// The socket.

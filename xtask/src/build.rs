@@ -1,6 +1,6 @@
 //! `cargo xtask build`: the eBPF object, then the agent that carries it.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{env::consts, fs, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
@@ -8,6 +8,9 @@ use crate::{
     setup::{self, cargo, workspace},
     ui::Step,
 };
+
+/// The machines that the agent is for.
+const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 /// A cold build on a small machine; a network that is silent is cargo's own business, which gives up sooner.
 const LIMIT: Duration = Duration::from_mins(30);
@@ -21,7 +24,7 @@ pub fn run() -> Result<()> {
 
 /// Builds the agent with its eBPF programs, and returns its path.
 pub fn agent() -> Result<PathBuf> {
-    let object = ebpf_object()?;
+    let object = ebpf_object(consts::ARCH)?;
     let target = workspace().join("target");
     let mut build = cargo();
     build
@@ -47,11 +50,21 @@ pub fn agent() -> Result<PathBuf> {
     Ok(agent)
 }
 
-fn ebpf_object() -> Result<PathBuf> {
+/// Builds the eBPF programs for the machines that this one is not: nothing can run them here, but
+/// what only one architecture has would not compile.
+pub fn for_other_machines() -> Result<()> {
+    let mut others = ARCHITECTURES.iter().filter(|arch| **arch != consts::ARCH);
+    others.try_for_each(|arch| ebpf_object(arch).map(drop))
+}
+
+fn ebpf_object(arch: &str) -> Result<PathBuf> {
     let toolchain = setup::ebpf_toolchain()?;
-    // A directory of its own: this is another compiler than the one that builds the agent.
-    let target = workspace().join("target/ebpf");
-    let mut build = toolchain.cargo_build();
+    // Directories of their own: this is another compiler than the one that builds the agent.
+    let target = match arch {
+        consts::ARCH => workspace().join("target/ebpf"),
+        other => workspace().join("target").join(format!("ebpf-{other}")),
+    };
+    let mut build = toolchain.cargo_build(arch);
     build.args([
         "--locked",
         "--package",

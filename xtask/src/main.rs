@@ -12,6 +12,7 @@ mod run;
 mod setup;
 mod test;
 mod ui;
+mod vm;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -47,6 +48,8 @@ enum Task {
         #[arg(long)]
         allow_skip: bool,
     },
+    /// The live tests inside stock Debian kernels, under QEMU's software emulation
+    Vm(vm::Options),
     /// Build the tests' own server, which audits as Vault 1.15 and later does: target/eventlogger
     Eventlogger,
     /// The reproduction by hand: a Vault host, a log host and the fault between them (root, or sudo)
@@ -66,6 +69,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             tracer_args,
         } => run::demo(cli.prepared, &tracer_args),
         Task::Test { allow_skip } => test::run(allow_skip),
+        Task::Vm(options) => vm::run(&options),
         Task::Eventlogger => eventlogger::run(),
         Task::Lab(command) => run::lab(cli.prepared, command),
     }

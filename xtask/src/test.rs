@@ -16,6 +16,7 @@ use crate::{
     build, eventlogger, run,
     setup::{self, cargo, workspace},
     ui::{Captured, Remedy, Step, failure},
+    vm,
 };
 
 const LIMIT: Duration = Duration::from_hours(1);
@@ -25,7 +26,7 @@ const LIVE_FEATURE: &str = "vault-tracer-tests/live";
 enum Outcome {
     Passed,
     /// With the reason.
-    NotRun(&'static str),
+    NotRun(String),
 }
 
 /// What has been run so far, for the summary.
@@ -75,7 +76,12 @@ impl Suite {
             agent = build::agent()?;
             Ok(Outcome::Passed)
         })?;
-        self.step("live tests", || live(&agent, allow_skip))
+        self.step("eBPF programs for other machines", || {
+            build::for_other_machines()?;
+            Ok(Outcome::Passed)
+        })?;
+        self.step("live tests", || live(&agent, allow_skip))?;
+        self.step("other kernels", || other_kernels(&agent))
     }
 
     fn step(&mut self, name: &str, work: impl FnOnce() -> Result<Outcome>) -> Result<()> {
@@ -143,7 +149,7 @@ fn deny() -> Result<Outcome> {
     );
     if found.is_err() {
         return Ok(Outcome::NotRun(
-            "not installed (cargo install --locked cargo-deny)",
+            "not installed (cargo install --locked cargo-deny)".to_owned(),
         ));
     }
     quiet(cargo().args(["deny", "--workspace", "check"]))
@@ -156,7 +162,9 @@ fn live(agent: &Path, allow_skip: bool) -> Result<Outcome> {
             allow_skip,
             "NOT RUN: live tests: need root, and there is no sudo here (--allow-skip to pass without)"
         );
-        return Ok(Outcome::NotRun("need root, and there is no sudo here"));
+        return Ok(Outcome::NotRun(
+            "need root, and there is no sudo here".to_owned(),
+        ));
     }
     let binary = live_binary()?;
     let bao = setup::bao()?;
@@ -174,6 +182,14 @@ fn live(agent: &Path, allow_skip: bool) -> Result<Outcome> {
     let mut command = run::root_command(Path::new("env"), &words)?;
     // Where cargo would run them.
     visible(command.current_dir(workspace().join("tests")))
+}
+
+/// Kernels under emulation. Not everybody can have QEMU, or reach Debian.
+fn other_kernels(agent: &Path) -> Result<Outcome> {
+    match vm::prepare_usual() {
+        Ok(kernels) => vm::run_few(agent, &kernels).map(|()| Outcome::Passed),
+        Err(error) => Ok(Outcome::NotRun(format!("{error:#}"))),
+    }
 }
 
 fn live_binary() -> Result<PathBuf> {

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -21,6 +22,7 @@ pub struct Builder {
     bao: PathBuf,
     devices: Vec<AuditDevice>,
     config: String,
+    storage_latency: Duration,
     resolver: Option<(IpAddr, String)>,
     tls: bool,
     program_name: Option<String>,
@@ -33,6 +35,7 @@ impl Builder {
             bao: bao.to_owned(),
             devices: Vec::new(),
             config: String::new(),
+            storage_latency: Duration::ZERO,
             resolver: None,
             tls: false,
             program_name: None,
@@ -57,6 +60,13 @@ impl Builder {
     #[must_use]
     pub fn config(mut self, lines: &str) -> Self {
         self.config.push_str(lines);
+        self
+    }
+
+    /// With a storage that takes so long for each access.
+    #[must_use]
+    pub fn storage_latency(mut self, latency: Duration) -> Self {
+        self.storage_latency = latency;
         self
     }
 
@@ -156,6 +166,7 @@ impl Builder {
         command
             .args(["server", "-dev", "-dev-no-store-token"])
             .arg(format!("-dev-root-token-id={TOKEN}"))
+            .arg(format!("-dev-latency={}", self.storage_latency.as_millis()))
             .arg(format!("-config={}", seen.config().display()))
             .env_clear()
             .env("HOME", &seen.0)

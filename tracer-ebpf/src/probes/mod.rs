@@ -3,6 +3,7 @@
 
 mod connect;
 mod drop;
+mod function;
 mod retransmit;
 mod stream;
 mod syscall;

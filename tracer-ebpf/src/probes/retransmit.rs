@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[inline(always)]
-fn happened(sk: Sock, kind: Kind, value: i64, extra: u64) {
+pub(super) fn happened(sk: Sock, kind: Kind, value: i64, extra: u64) {
     emit::about_known(
         sk,
         &Report {

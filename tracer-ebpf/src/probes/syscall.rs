@@ -1,7 +1,10 @@
-//! Sends and receives where the socket-layer tracepoints are missing (before Linux 6.3): every
-//! system call of the host then takes the kernel's slow path.
+//! Sends, receives and connects where the socket-layer tracepoints are missing (before Linux 6.3) and
+//! functions cannot be probed: every system call of the host then takes the kernel's slow path.
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    macros::{raw_tracepoint, tracepoint},
+    programs::{RawTracePointContext, TracePointContext},
+};
 
 use crate::transfer;
 use crate::{
@@ -14,6 +17,21 @@ use crate::{
 fn sys_exit(ctx: RawTracePointContext) -> i32 {
     if in_target() {
         returned(Regs::at(ctx.arg(0)), ctx.arg(1));
+    }
+    0
+}
+
+/// Offset of `ret` in what every `syscalls:sys_exit_*` hands over: a header of 8 bytes, `int
+/// __syscall_nr`, 4 bytes of padding, `long ret` (`kernel/trace/trace_syscalls.c`, `events/syscalls/sys_exit_write/format`).
+const RETURN: usize = 16;
+
+/// One program for the exits of all system calls of interest: nothing runs for the others.
+#[tracepoint]
+fn syscall_exit(ctx: TracePointContext) -> u32 {
+    if in_target() {
+        // SAFETY: the helper checks the address itself.
+        let result = unsafe { ctx.read_at::<i64>(RETURN) };
+        returned(Regs::current(), result.unwrap_or(0));
     }
     0
 }

@@ -1,5 +1,6 @@
 //! What the agent can do, one file a command.
 
+mod doctor;
 mod outputs;
 mod replay;
 mod trace;
@@ -13,5 +14,6 @@ pub fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Trace(args) => trace::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Doctor(args) => doctor::run(args),
     }
 }

@@ -11,6 +11,7 @@ use super::{
     seconds,
     silence::Filling,
 };
+use crate::event::Nanos;
 
 /// `include/uapi/asm-generic/errno.h`: more than fits into a datagram.
 const EMSGSIZE: i32 = 90;
@@ -22,7 +23,7 @@ pub fn hang(hang: &Hang) -> String {
         return format!("{address} held up the request.");
     };
     let mut text = queue(first);
-    text.push_str(&cause(address, first));
+    text.push_str(&slow_reader(hang).unwrap_or_else(|| cause(address, first)));
     text.push_str(&riddle(first));
     if let Some(status) = hang.request.status.filter(|status| *status >= 500) {
         // Writing to a String cannot fail.
@@ -42,6 +43,20 @@ fn queue(stall: &Stall) -> String {
     }
 }
 
+/// Who reads slowly does read: every wait for room ended well.
+fn slow_reader(hang: &Hang) -> Option<String> {
+    let writes = || hang.stalls.iter().filter(|stall| stall.op == Op::Write);
+    let reads = writes().all(|stall| stall.outcome == Some(Outcome::Ok));
+    let closed: Nanos = writes().map(|stall| stall.duration).sum();
+    (hang.cause() == Cause::ZeroWindow && reads && closed > 0).then(|| {
+        format!(
+            "The host of {} acknowledges, but its window was closed for {:.2} s: the log process there reads too slowly (too busy, or its machine is swapping).",
+            hang.device.address,
+            seconds(closed)
+        )
+    })
+}
+
 fn cause(address: &str, stall: &Stall) -> String {
     let evidence = &stall.evidence;
     match stall.cause {
@@ -52,10 +67,6 @@ fn cause(address: &str, stall: &Stall) -> String {
         Cause::NoAck => format!(
             "{address} acknowledges nothing any more on an established connection ({}): the log host is gone from the network, or a firewall on the way or on it drops the packets.",
             count(evidence.retransmits, "retransmit")
-        ),
-        Cause::ZeroWindow if stall.outcome == Some(Outcome::Ok) => format!(
-            "The host of {address} acknowledges, but its window was closed for {:.2} s: the log process there reads too slowly (too busy, or its machine is swapping).",
-            seconds(stall.duration)
         ),
         Cause::ZeroWindow => format!(
             "The host of {address} acknowledges, but has closed its window: the log process there does not read (stopped, too busy, or its machine is swapping)."

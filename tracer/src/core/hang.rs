@@ -104,9 +104,28 @@ fn tie(request: &Request, stalls: &[Stall]) -> Option<Tie> {
     if stalls.iter().all(|stall| stall.op == Op::Lock) {
         return Some(Tie::Queued);
     }
-    match request.tie {
-        Some(Tie::Goroutine) if request.has_sinks() => Some(Tie::Lineage),
-        tie => tie,
+    request.tie()
+}
+
+/// Whether a request has been held up, or is, so that it is a hang as it seems.
+pub fn is_held_up(request: &Request, threshold: Nanos) -> bool {
+    let waited: Nanos = request.operations.iter().map(Operation::duration).sum();
+    waited >= threshold || request.waits() || request.open_waits().next().is_some()
+}
+
+/// A sink that the request has ceased to wait for may queue on beside that of the next entry: from
+/// then on it holds up nobody.
+pub fn queue_once(operations: &mut [Operation]) {
+    let queues = |operation: &&mut Operation| operation.op == Op::Lock;
+    let mut locks: Vec<_> = operations.iter_mut().filter(queues).collect();
+    locks.sort_by_key(|lock| lock.start);
+    for next in 1..locks.len() {
+        let (device, start) = (locks[next].device.clone(), locks[next].start);
+        for before in &mut locks[..next] {
+            if before.device == device {
+                before.end = before.end.min(start);
+            }
+        }
     }
 }
 
@@ -219,7 +238,7 @@ pub fn describe(request: &Request) -> RequestInfo {
         start: request.start,
         duration: request.end.saturating_sub(request.start),
         lower_bound: !request.is_whole(),
-        tie: request.tie,
+        tie: request.tie(),
         status: request.status,
     }
 }

@@ -46,7 +46,10 @@ impl Incidents {
     }
 
     fn worked(&mut self, device: &Device, at: Nanos) {
-        if device.transport != Transport::Udp {
+        let known = |incident: &Incident| incident.cause != Cause::Unknown;
+        // What this host itself did not send, for its size, says nothing of the device.
+        let is_of_the_network = self.open.get(device).is_some_and(known);
+        if device.transport != Transport::Udp || !is_of_the_network {
             return self.ends(device, at);
         }
         let since = *self.sending.entry(device.clone()).or_insert(at);
@@ -64,7 +67,7 @@ impl Incidents {
 
     /// Takes a hang into the account of the incident it began in.
     pub fn hung(&mut self, hang: &Hang) {
-        if let Some(incident) = self.at(&hang.device, hang.start) {
+        if let Some(incident) = self.within(&hang.device, (hang.start, hang.end)) {
             incident.hangs += 1;
             incident.requests += 1;
             incident.blocked += hang.duration;
@@ -74,7 +77,7 @@ impl Incidents {
 
     /// Takes a request that met a device which failed fast.
     pub fn refused(&mut self, device: &Device, at: Nanos) {
-        if let Some(incident) = self.at(device, at) {
+        if let Some(incident) = self.within(device, (at, at)) {
             incident.requests += 1;
         }
     }
@@ -105,9 +108,14 @@ impl Incidents {
         over.chain(self.open.get_mut(device))
     }
 
-    fn at<'a>(&'a mut self, device: &'a Device, at: Nanos) -> Option<&'a mut Incident> {
+    /// The first that it was a part of: a short wait may come before what begins the incident.
+    fn within<'a>(
+        &'a mut self,
+        device: &'a Device,
+        (start, end): (Nanos, Nanos),
+    ) -> Option<&'a mut Incident> {
         self.all(device)
-            .find(|i| i.start <= at && i.end.is_none_or(|end| at <= end))
+            .find(|i| i.start <= end && i.end.is_none_or(|over| start <= over))
     }
 
     /// Incidents that are over and of which `is_in_use` says that no request is under way which used

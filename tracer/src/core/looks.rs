@@ -51,6 +51,8 @@ struct Found<'a> {
     parked: &'a Parked,
     request: Serial,
     device: Option<Device>,
+    /// It was nowhere before then.
+    since: Nanos,
 }
 
 impl Core {
@@ -97,13 +99,13 @@ impl Core {
     /// Takes where goroutines wait. Who waits in the code of an audit device also says which those are.
     pub(super) fn parked(&mut self, at: Nanos, goroutines: &[Parked]) {
         self.looks.asked = None;
-        self.looks.at = at;
+        let before = std::mem::replace(&mut self.looks.at, at);
         let configured = goroutines
             .iter()
             .filter_map(|parked| parked.device.as_ref());
         self.devices
             .extend(configured.filter(|d| d.is_address()).cloned());
-        let found = self.found(goroutines);
+        let found = self.found(goroutines, before);
         let holders: BTreeMap<_, _> = found
             .iter()
             .filter_map(|found| Some((found.device.clone()?, self.holds(at, found)?)))
@@ -120,18 +122,20 @@ impl Core {
         self.requests.not_found(at, &goids);
     }
 
-    fn found<'a>(&mut self, goroutines: &'a [Parked]) -> Vec<Found<'a>> {
-        let found = goroutines.iter().map(|parked| {
-            let request = self.requests.whose(parked, self.session.began);
+    fn found<'a>(&mut self, goroutines: &'a [Parked], before: Nanos) -> Vec<Found<'a>> {
+        let found = goroutines.iter().filter_map(|parked| {
+            let is_new = parked.ancestors.len() > 1 && !self.requests.is_known(parked.goid);
+            let request = self.requests.whose(parked, self.session.began)?;
             if let (Some(entry), Some(request)) = (&parked.entry, self.requests.get_mut(request)) {
                 request.learn(entry);
             }
-            self.sockets.found(parked.goid, &parked.frames);
-            Found {
+            self.sockets.found(parked);
+            Some(Found {
                 parked,
                 request,
                 device: self.device_of(parked, goroutines),
-            }
+                since: if is_new { before } else { 0 },
+            })
         });
         found.collect()
     }
@@ -159,6 +163,7 @@ impl Core {
             parked,
             request,
             device: Some(device),
+            since,
         } = found
         else {
             return;
@@ -171,7 +176,7 @@ impl Core {
         let look = Look {
             op,
             device: device.clone(),
-            phase: parked.phase,
+            phase: parked.phase(),
             frames: parked.frames.clone(),
             behind: behind.copied(),
             stalled_since: self.stalled_since(device, at).filter(|_| op == Op::Lock),
@@ -179,7 +184,8 @@ impl Core {
         if op == Op::Lock {
             *self.looks.queued.entry(device.clone()).or_default() += 1;
         }
-        self.requests.found(at, *request, parked.goid, look);
+        self.requests
+            .found(at, (*request, parked.goid), *since, look);
     }
 
     /// What it waits for, if its socket does not tell that better.

@@ -122,7 +122,10 @@ impl Core {
             What::EntryFound { asked, entry } => self.answered(asked, entry.as_ref()),
             What::Parked { goroutines } => self.parked(event.at, goroutines),
             What::Lost { records, .. } => self.totals.events_lost += records,
-            What::SendQueues { queues } => self.sockets.hold(event.at, queues),
+            What::SendQueues { queues } => {
+                self.sockets.hold(event.at, queues);
+                self.ask_all(event.at);
+            }
             What::End => self.end(event.at),
             _ => self.observe(event),
         }
@@ -256,6 +259,9 @@ impl Core {
 
     /// Judges a request of which nothing more is to be expected.
     fn finish(&mut self, mut request: Request) {
+        if request.is_outlived() {
+            return;
+        }
         let (verdicts, unknown) = self.judge(&mut request);
         for verdict in unknown {
             self.suspect(&verdict);
@@ -280,6 +286,7 @@ impl Core {
 
     /// What the waits that no socket told mean for their devices.
     fn complete(&mut self, request: &mut Request) {
+        hang::queue_once(&mut request.operations);
         for operation in &mut request.operations {
             match operation.op {
                 Op::Lock => self.complete_lock(operation),
@@ -330,6 +337,16 @@ impl Core {
             }
         }
         wanted
+    }
+
+    /// The trace is about to end: what is under way and has been held up is told without being asked again.
+    fn ask_all(&mut self, now: Nanos) {
+        let threshold = self.session.threshold;
+        let all = self.requests.all();
+        let held_up = all.filter(|request| hang::is_held_up(request, threshold));
+        for serial in held_up.map(|request| request.serial).collect::<Vec<_>>() {
+            self.ask_in_flight(serial, now);
+        }
     }
 
     fn ask_in_flight(&mut self, serial: Serial, now: Nanos) {
@@ -402,7 +419,8 @@ impl Core {
         for loss in losses {
             self.lost(loss);
         }
-        for mut request in self.requests.end(at) {
+        let under_way = self.requests.end(at);
+        for mut request in under_way.into_iter().filter(|r| !r.is_outlived()) {
             let (verdicts, _) = self.judge(&mut request);
             self.names.know(&request);
             self.names.hold(request.serial, verdicts, BTreeSet::new());

@@ -12,7 +12,7 @@ use super::{
     request::Serial,
 };
 use crate::{
-    audit::entry::EntryHead,
+    audit::entry::{EntryHead, EntryKind},
     event::{Actor, Device, Nanos},
 };
 
@@ -71,6 +71,16 @@ pub struct Parked {
 }
 
 impl Parked {
+    /// For which of the request's entries it waits, where its code or its arguments tell.
+    pub fn phase(&self) -> Option<Phase> {
+        let entry = self.entry.as_ref().and_then(|entry| entry.kind);
+        let told = entry.map(|kind| match kind {
+            EntryKind::Request => Phase::Request,
+            EntryKind::Response => Phase::Response,
+        });
+        self.phase.or(told)
+    }
+
     /// From the goroutine that waits to its eldest known ancestor.
     pub fn line(&self) -> impl Iterator<Item = u64> + Clone + '_ {
         std::iter::once(self.goid).chain(self.ancestors.iter().copied())

@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 pub use self::table::Requests;
 use super::{
-    operation::Operation,
+    operation::{Op, Operation},
     parked::{Ends, Look, OpenWait, Silence},
 };
 use crate::{
@@ -67,6 +67,8 @@ enum Stage {
     Answered,
     /// Its client has gone; the same otherwise.
     Abandoned,
+    /// No request any more, but a sink that outlived it.
+    Outlived,
 }
 
 /// A client's request, or as much as is known of what may be one.
@@ -79,7 +81,7 @@ pub struct Request {
     /// The client's end of its connection.
     pub client: Option<SocketAddr>,
     /// What ties the operations to it.
-    pub tie: Option<Tie>,
+    tie: Option<Tie>,
     /// Its first sign of life.
     pub start: Nanos,
     /// When it was answered, else its last sign of life.
@@ -96,13 +98,15 @@ pub struct Request {
     learnt: Option<EntryHead>,
     /// Its own goroutine, and others that were seen at work for it.
     goroutines: Vec<u64>,
-    /// Whether others were, that only stacks tie to it.
-    by_kin: bool,
+    /// What ties others than its own and their children to it, if there are any.
+    kin: Option<Tie>,
     /// Whether its beginning was seen.
     begun: bool,
     stage: Stage,
     /// How many operations wait now.
     waiting: u32,
+    /// When any of its goroutines last acted.
+    acted: Nanos,
     /// When it was last seen, or found waiting.
     alive: Nanos,
     /// What each of its goroutines was seen waiting for since it last acted.
@@ -124,13 +128,24 @@ impl Request {
             hangs: BTreeMap::new(),
             learnt: None,
             goroutines: vec![goid],
-            by_kin: false,
+            kin: None,
             begun: false,
             stage: Stage::UnderWay,
             waiting: 0,
+            acted: at,
             alive: at,
             silences: BTreeMap::new(),
         }
+    }
+
+    /// Whether it may be part of another one: a goroutine's of which no more is known yet.
+    fn is_orphan(&self) -> bool {
+        self.goid.is_some() && self.client.is_none() && self.stage == Stage::UnderWay
+    }
+
+    /// Whether its client's port is this one.
+    fn is_of_port(&self, port: u16) -> bool {
+        self.client.is_some_and(|client| client.port() == port)
     }
 
     /// What its own entries said of it, most knowing first.
@@ -149,6 +164,11 @@ impl Request {
     /// Whether both its beginning and its answer were seen.
     pub fn is_whole(&self) -> bool {
         self.begun && self.stage == Stage::Answered
+    }
+
+    /// Whether it holds up nobody: what a sink does of whose request all has been told.
+    pub fn is_outlived(&self) -> bool {
+        self.stage == Stage::Outlived
     }
 
     /// Takes what was found of it elsewhere.
@@ -171,9 +191,12 @@ impl Request {
         self.client.is_some() && !self.waits() && self.stage == Stage::UnderWay
     }
 
-    /// Whether goroutines other than its own did something of it, which only their stacks told.
-    pub fn has_sinks(&self) -> bool {
-        self.by_kin
+    /// What ties its operations to it: where others than its own goroutine did them, how that is known.
+    pub fn tie(&self) -> Option<Tie> {
+        match self.tie {
+            Some(Tie::Goroutine) => self.kin.or(self.tie),
+            tie => tie,
+        }
     }
 
     /// What its goroutines wait for that no socket tells, as far as found.
@@ -186,16 +209,16 @@ impl Request {
         self.silences.values_mut().for_each(Silence::tell);
     }
 
-    /// Takes where one of its goroutines was found.
-    fn found(&mut self, at: Nanos, goid: u64, look: Option<Look>) {
-        if at <= self.end {
-            // It has acted since.
+    /// Takes where one of its goroutines was found, which was nowhere before `since`.
+    fn found(&mut self, at: Nanos, goid: u64, since: Nanos, look: Option<Look>) {
+        if at <= self.acted {
+            // It has acted since it was looked at.
             return;
         }
         if look.is_some() {
             self.alive = at;
         }
-        let since = self.end;
+        let since = self.acted.max(since);
         let silence = self.silences.entry(goid);
         silence
             .or_insert_with(|| Silence::since(since))
@@ -207,8 +230,16 @@ impl Request {
         if let Some(silence) = self.silences.remove(&goid) {
             self.take(goid, &silence, Ends::Acts(at));
         }
-        self.end = self.end.max(at);
+        self.acted = self.acted.max(at);
+        self.lives_until(at);
         self.alive = self.alive.max(at);
+    }
+
+    /// Another sign of it; what its sinks do when it has been answered is none.
+    fn lives_until(&mut self, at: Nanos) {
+        if self.stage == Stage::UnderWay {
+            self.end = self.end.max(at);
+        }
     }
 
     /// Nothing more is to come of it.
@@ -217,7 +248,17 @@ impl Request {
             self.take(goid, &silence, ends);
         }
         if let Ends::Acts(at) | Ends::Cut(at) = ends {
-            self.end = self.end.max(at);
+            self.lives_until(at);
+        }
+    }
+
+    /// It goes on without its sinks that queue for a device.
+    fn leaves_queues(&mut self, at: Nanos) {
+        let queues = |_: &u64, silence: &mut Silence| {
+            silence.open().is_none_or(|wait| wait.look.op == Op::Lock)
+        };
+        for (goid, silence) in self.silences.extract_if(.., queues).collect::<Vec<_>>() {
+            self.take(goid, &silence, Ends::Acts(at));
         }
     }
 
@@ -227,8 +268,7 @@ impl Request {
             ..Actor::default()
         };
         let waits = silence.end(by, ends);
-        let last = waits.iter().map(|wait| wait.end).max();
-        self.end = self.end.max(last.unwrap_or(0));
+        self.lives_until(waits.iter().map(|wait| wait.end).max().unwrap_or(0));
         self.operations.extend(waits);
     }
 
@@ -239,7 +279,7 @@ impl Request {
         self.waiting += other.waiting;
         self.hangs.extend(other.hangs);
         self.silences.extend(other.silences);
-        self.end = self.end.max(other.end);
+        self.lives_until(other.end);
         self.alive = self.alive.max(other.alive);
         self.learnt = self.learnt.take().or(other.learnt);
     }

@@ -17,6 +17,7 @@ use super::{
     evidence::{Dropped, Evidence, Mark},
     ledger::Loss,
     operation::{Op, Operation, Outcome},
+    parked::Parked,
     silence::Filling,
 };
 use crate::event::{
@@ -175,11 +176,15 @@ impl Sockets {
         Some(&connection.waiting.as_ref()?.device)
     }
 
-    /// Takes the stack on which this goroutine was found waiting.
-    pub fn found(&mut self, goid: u64, frames: &[String]) {
-        let connection = self.waiting.get(&goid).and_then(|id| self.open.get_mut(id));
+    /// Takes the stack on which a goroutine was found waiting.
+    pub fn found(&mut self, parked: &Parked) {
+        let connection = self
+            .waiting
+            .get(&parked.goid)
+            .and_then(|id| self.open.get_mut(id));
         if let Some(waiting) = connection.and_then(|connection| connection.waiting.as_mut()) {
-            waiting.frames = frames.to_vec();
+            waiting.frames.clone_from(&parked.frames);
+            waiting.phase = parked.phase();
         }
     }
 
@@ -252,11 +257,18 @@ impl Sockets {
     /// A goroutine that acts elsewhere waits no more. TCP sockets tell their close themselves; of
     /// Unix sockets this is the only sign.
     fn acted(&mut self, event: &Event) -> Option<Box<Operation>> {
-        let (What::Send { socket, by, .. }
-        | What::Receive { socket, by, .. }
-        | What::ConnectFailed { socket, by, .. }) = &event.what
-        else {
-            return None;
+        let (socket, by) = match &event.what {
+            What::Send { socket, by, .. }
+            | What::Receive { socket, by, .. }
+            | What::ConnectFailed { socket, by, .. } => (socket, *by),
+            // Only the process itself begins to connect.
+            What::State {
+                socket,
+                by,
+                new: TcpState::SynSent,
+                ..
+            } => (socket, (*by)?),
+            _ => return None,
         };
         let goid = by.goid?;
         let waits_for = *self.waiting.get(&goid)?;
@@ -276,7 +288,9 @@ impl Sockets {
 
     fn finish(&mut self, id: SocketId, end: End<'_>) -> Option<Box<Operation>> {
         let operation = self.open.get_mut(&id)?.finish(id, end)?;
-        if let Some(goid) = operation.by.goid {
+        if let Some(goid) = operation.by.goid
+            && self.waiting.get(&goid) == Some(&id)
+        {
             self.waiting.remove(&goid);
         }
         if operation.device.transport != Transport::Tcp {
@@ -329,6 +343,7 @@ impl Sockets {
                 entry: sent.entry.cloned(),
                 begin: sent.tcp.copied(),
                 silent_since,
+                phase: None,
                 frames: Vec::new(),
                 told: false,
             },
@@ -415,6 +430,7 @@ impl Sockets {
             entry: None,
             begin: None,
             silent_since: None,
+            phase: None,
             frames: Vec::new(),
             told: false,
         };

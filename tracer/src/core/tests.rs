@@ -2,10 +2,10 @@
 
 mod losses;
 mod story;
+mod wording;
 
 use super::{
     cause::Cause,
-    explain,
     finding::Finding,
     operation::{Op, Outcome, Phase},
     parked::{Parked, Place},
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     audit::entry::EntryKind,
-    event::{Actor, Device, Tcp, TcpState, What},
+    event::{Actor, Device, TcpState, What},
 };
 
 use story::*;
@@ -159,40 +159,6 @@ fn a_slow_reader_is_one_stall_that_ends_well() {
     assert_eq!(chain(hang), "write 1.2 | ");
     assert_eq!(hang.stalls[0].outcome, Some(Outcome::Ok));
     assert_eq!(hang.request.id.as_deref(), Some("id-1"));
-}
-
-/// Who reads slowly does read.
-#[test]
-fn a_closed_window_that_opened_again_is_a_slow_reader() {
-    let closed = Tcp {
-        una: 0,
-        nxt: 0,
-        end: 400,
-        window: Some(0),
-        ..Tcp::default()
-    };
-    for (reads, word) in [(true, "too slowly"), (false, "does not read")] {
-        let mut story = Story::new();
-        story.requested(20);
-        story.happens(What::Send {
-            socket: log_socket(1),
-            by: goroutine(20),
-            result: EAGAIN,
-            requested: Some(900),
-            entry: Some(entry(EntryKind::Request)),
-            tcp: Some(closed),
-            status: None,
-        });
-        story.after(S);
-        if reads {
-            story.sends(log_socket(1), 20, (900, 900), None);
-        } else {
-            story.gives_up_writing(1, 20);
-        }
-        story.answered(20);
-        let sentence = explain::hang(story.hangs()[0]);
-        assert!(sentence.contains(word), "{sentence}");
-    }
 }
 
 #[test]
@@ -397,29 +363,6 @@ fn a_request_that_waits_for_the_lock_is_queued_behind_the_stall() {
     assert_eq!(chain(hang), "lock 2.0 | ");
     assert_eq!(hang.request.tie, Some(Tie::Queued));
     assert_eq!(hang.cause(), Cause::SynUnanswered);
-}
-
-/// Where to look is where the holder's packets went.
-#[test]
-fn a_request_that_queues_behind_a_local_drop_is_told_the_hook() {
-    let mut story = Story::new();
-    known_device(&mut story);
-    story.requested(20).connects(2, 20).requested(21);
-    story.happens(What::Drop {
-        socket: log_socket(2),
-        reason: "NETFILTER_DROP".to_owned(),
-        incoming: false,
-    });
-    for _ in 0..3 {
-        story.after(S / 2).happens(What::Parked {
-            goroutines: vec![parked(21, Place::Lock, None, None)],
-        });
-    }
-    story.after(S / 2).gives_up_connecting(2, 20);
-    story.logs(3, 21, EntryKind::Response).answered(21);
-    let sentence = explain::hang(story.hangs()[0]);
-    assert!(sentence.contains("waited behind"), "{sentence}");
-    assert!(sentence.contains("OUTPUT rules"), "{sentence}");
 }
 
 #[test]

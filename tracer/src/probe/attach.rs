@@ -1,18 +1,20 @@
 //! Loading and attaching. Everything is attached through file descriptors of this process: the
 //! kernel detaches it all when the process ends, however it ends.
 
-use std::io;
-
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{HashMap, MapData, PerCpuArray, RingBuf},
-    programs::{ProgramError, RawTracePoint},
 };
-use log::{debug, warn};
+use log::warn;
 use tracer_ebpf::abi::{GoLayout, KernelLayout, Kind};
 
-use super::specs::{NEEDS, Need, Spec, Way};
+use super::{
+    hooks::{Hooks, chain},
+    host::Host,
+    plan::{Plan, Preference},
+    specs::Without,
+};
 use crate::event::Probe;
 
 /// The eBPF object, where this build has one (see `build.rs`).
@@ -50,25 +52,31 @@ unsafe impl Pod for AsPod<GoLayout> {}
 pub struct Attached {
     /// What is attached, for the trace.
     pub probes: Vec<Probe>,
+    /// Why these.
+    pub plan: Plan,
     /// The object: its programs, and what aya-log reads.
     pub object: Ebpf,
     lost: PerCpuArray<MapData, u64>,
     counted: [u64; Kind::ALL.len()],
 }
 
-/// Loads the programs and attaches what this kernel has. `way` restricts the choice of ways that
-/// have that name among others.
-pub fn attach(facts: &Facts, way: Option<&str>) -> Result<(Attached, RingBuf<MapData>)> {
-    let mut object = load(facts)?;
+/// Loads the programs and attaches the best that this host has. What it refuses is added to `host`.
+pub fn attach(
+    facts: &Facts,
+    host: &mut Host,
+    preference: Preference,
+) -> Result<(Attached, RingBuf<MapData>)> {
+    let mut object = load(facts, host.task_pt_regs)?;
     listening(&mut object, &facts.listening)?;
-    let mut probes = Vec::new();
-    for need in NEEDS {
-        probes.extend(satisfy(&mut object, need, way)?);
-    }
+    let mut hooks = Hooks::new(object);
+    let plan = hooks.attach_best(host, preference)?;
+    let probes = hooks.probes();
+    let mut object = hooks.into_object();
     let events = RingBuf::try_from(take(&mut object, "EVENTS")?)?;
     let lost = PerCpuArray::try_from(take(&mut object, "LOST")?)?;
     let attached = Attached {
         probes,
+        plan,
         object,
         lost,
         counted: [0; Kind::ALL.len()],
@@ -76,7 +84,26 @@ pub fn attach(facts: &Facts, way: Option<&str>) -> Result<(Attached, RingBuf<Map
     Ok((attached, events))
 }
 
-fn load(facts: &Facts) -> Result<Ebpf> {
+/// Tells the operator what a plan leaves out and what it costs others, as far as it matters.
+pub fn warn_of(plan: &Plan, preference: Preference) {
+    for choice in &plan.choices {
+        if let (None, Without::Warn(without)) = (choice.chosen(), choice.need.without) {
+            let (gives, reasons) = (choice.need.gives, choice.reasons());
+            warn!("cannot see {gives} on this kernel, so {without} ({reasons})");
+        }
+    }
+    if let Some(way) = plan
+        .everybody_pays()
+        .filter(|_| preference == Preference::Auto)
+    {
+        warn!(
+            "this kernel shows sends and receives only at its system calls ({}), which makes every one on this host slower while the trace runs",
+            way.name
+        );
+    }
+}
+
+fn load(facts: &Facts, task_pt_regs: bool) -> Result<Ebpf> {
     let Some(object) = OBJECT else {
         bail!(
             "this vault-tracer was built without its eBPF programs: build it with `cargo xtask build`"
@@ -87,8 +114,9 @@ fn load(facts: &Facts) -> Result<Ebpf> {
         .override_global("NETNS", &facts.netns, true)
         .override_global("KERNEL", &AsPod(facts.kernel), true)
         .override_global("GO", &AsPod(facts.go), true)
+        .override_global("TASK_PT_REGS", &u32::from(task_pt_regs), true)
         .load(object)
-        .map_err(|error| anyhow!("the kernel does not take the eBPF maps: {}", chain(&error)))
+        .map_err(|error| chain(&error).context("the kernel does not take the eBPF maps"))
 }
 
 fn take(object: &mut Ebpf, map: &str) -> Result<aya::maps::Map> {
@@ -106,97 +134,6 @@ fn listening(object: &mut Ebpf, ports: &[u16]) -> Result<()> {
         map.insert(port, 1, 0)?;
     }
     Ok(())
-}
-
-/// Attaches the best way that this kernel has.
-fn satisfy(object: &mut Ebpf, need: &Need, way: Option<&str>) -> Result<Vec<Probe>> {
-    let named = |candidate: &&Way| way.is_none_or(|name| candidate.name == name);
-    let restricted = need.ways.iter().any(|w| way == Some(w.name));
-    let mut failures = Vec::new();
-    for way in need.ways.iter().filter(|w| !restricted || named(w)) {
-        match try_way(object, way) {
-            Ok(probes) => return Ok(probes),
-            Err(error) => failures.push(format!("{error:#}")),
-        }
-    }
-    let failures = failures.join("; ");
-    let Some(without) = need.without else {
-        bail!("cannot see {} on this kernel: {failures}", need.gives);
-    };
-    warn!(
-        "cannot see {} on this kernel, so {without} ({failures})",
-        need.gives
-    );
-    Ok(Vec::new())
-}
-
-/// All probes of a way or none: half of one beside another would report the same thing twice.
-fn try_way(object: &mut Ebpf, way: &Way) -> Result<Vec<Probe>> {
-    let attached: Result<_> = way.probes.iter().map(|spec| one(object, spec)).collect();
-    if attached.is_err() {
-        for spec in way.probes {
-            if let Ok(program) = raw_tracepoint(object, spec) {
-                // Fails where it had not been loaded, which is what is wanted.
-                let _ = program.unload();
-            }
-        }
-    }
-    attached
-}
-
-fn one(object: &mut Ebpf, spec: &Spec) -> Result<Probe> {
-    let program = raw_tracepoint(object, spec)?;
-    program.load().map_err(|error| refused(spec, &error))?;
-    program
-        .attach(spec.hook)
-        .map_err(|error| refused(spec, &error))?;
-    debug!("attached {} to raw tracepoint {}", spec.program, spec.hook);
-    Ok(Probe {
-        hook: spec.hook.to_owned(),
-        kind: "raw_tracepoint".to_owned(),
-    })
-}
-
-fn raw_tracepoint<'a>(object: &'a mut Ebpf, spec: &Spec) -> Result<&'a mut RawTracePoint> {
-    let program = object
-        .program_mut(spec.program)
-        .with_context(|| format!("the eBPF object has no program {}", spec.program))?;
-    Ok(program.try_into()?)
-}
-
-/// The verifier's log is long, and of use only to who works on the programs.
-fn refused(spec: &Spec, error: &ProgramError) -> anyhow::Error {
-    debug!("{}: {}", spec.program, chain(error));
-    match error {
-        ProgramError::LoadError { io_error, .. } => {
-            anyhow!(
-                "{}: the kernel refused the program: {io_error} (-v shows its log)",
-                spec.hook
-            )
-        }
-        ProgramError::SyscallError(error) if is_absent(&error.io_error) => {
-            anyhow!("{}: this kernel has no such tracepoint", spec.hook)
-        }
-        other => anyhow!("{}: {}", spec.hook, chain(other)),
-    }
-}
-
-/// `bpf_raw_tracepoint_open`: unknown name, or one with fewer arguments than the program reads.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(nix::libc::ENOENT | nix::libc::EINVAL)
-    )
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
 }
 
 impl Attached {

@@ -1,7 +1,12 @@
 //! Where the running kernel keeps the fields that the programs read: from its own BTF, since these
 //! offsets move with every release and configuration.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    ops::Range,
+    path::Path,
+};
 
 use anyhow::{Context, Result, ensure};
 use btf_rs::{Btf, BtfType, Type};
@@ -10,6 +15,7 @@ use nix::time::{ClockId, clock_getres};
 use tracer_ebpf::abi::{ABSENT, KernelLayout};
 
 use super::missing::{Missing, missing};
+use super::{host::hooks, specs::Hook};
 use crate::{decode::Kernel, event::Nanos};
 
 /// Where a kernel built with `CONFIG_DEBUG_INFO_BTF` describes itself.
@@ -24,6 +30,10 @@ pub struct KernelTypes {
     pub layout: KernelLayout,
     /// What decoding needs.
     pub kernel: Kernel,
+    /// Tracepoints among those that `specs` names, with their number of arguments.
+    pub tracepoints: BTreeMap<String, usize>,
+    /// Functions among those that `specs` names.
+    pub functions: BTreeSet<String>,
 }
 
 impl KernelTypes {
@@ -64,14 +74,81 @@ impl KernelTypes {
 
     /// As this BTF says. Fields it does not know are [`ABSENT`].
     pub fn of(btf: &Btf) -> Self {
+        let drop_reasons = drop_reasons(btf);
         Self {
             layout: layout(btf),
             kernel: Kernel {
-                drop_reasons: drop_reasons(btf),
+                netfilter: drop_reasons.is_empty().then(netfilter).flatten(),
+                drop_reasons,
                 jiffy: jiffy(),
             },
+            tracepoints: tracepoints(btf),
+            functions: functions(btf),
         }
     }
+}
+
+/// Each has a type `void (*btf_trace_NAME)(void *, arguments...)` (`include/trace/bpf_probe.h`, Linux 5.5).
+fn tracepoints(btf: &Btf) -> BTreeMap<String, usize> {
+    let arguments = |name: &str| {
+        let types = btf
+            .resolve_types_by_name(&format!("btf_trace_{name}"))
+            .ok()?;
+        let pointer = types.iter().find_map(|ty| match ty {
+            Type::Typedef(typedef) => btf.resolve_chained_type(typedef).ok(),
+            _ => None,
+        })?;
+        let prototype = btf.resolve_chained_type(pointer.as_btf_type()?).ok()?;
+        let count = parameters(&prototype)?;
+        Some((name.to_owned(), count.saturating_sub(1)))
+    };
+    let raw = hooks().filter(|hook| matches!(hook, Hook::RawTracepoint { .. }));
+    raw.filter_map(|hook| arguments(hook.name())).collect()
+}
+
+fn functions(btf: &Btf) -> BTreeSet<String> {
+    let described = |name: &&str| function(btf, name).is_some();
+    let named =
+        hooks().filter(|hook| !matches!(hook, Hook::RawTracepoint { .. } | Hook::SyscallExit(_)));
+    named
+        .map(Hook::name)
+        .filter(described)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The prototype of a function of this name.
+fn function(btf: &Btf, name: &str) -> Option<Type> {
+    let types = btf.resolve_types_by_name(name).ok()?;
+    types.iter().find_map(|ty| match ty {
+        Type::Func(function) => btf.resolve_chained_type(function).ok(),
+        _ => None,
+    })
+}
+
+fn parameters(prototype: &Type) -> Option<usize> {
+    match prototype {
+        Type::FuncProto(prototype) => Some(prototype.parameters.len()),
+        _ => None,
+    }
+}
+
+/// Addresses of `nf_hook_slow`, which drops what a netfilter rule says (`net/netfilter/core.c`). `None`
+/// if the kernel does not tell its addresses to this process.
+fn netfilter() -> Option<Range<u64>> {
+    let symbols = fs::read_to_string("/proc/kallsyms").ok()?;
+    addresses(&symbols, "nf_hook_slow")
+}
+
+/// From the symbol of this name to the next higher one.
+fn addresses(symbols: &str, name: &str) -> Option<Range<u64>> {
+    let address = |line: &str| u64::from_str_radix(line.split(' ').next()?, 16).ok();
+    let mut named = symbols
+        .lines()
+        .filter(|line| line.split(' ').nth(2) == Some(name));
+    let start = named.find_map(address).filter(|start| *start != 0)?;
+    let higher = symbols.lines().filter_map(address).filter(|at| *at > start);
+    Some(start..higher.min()?)
 }
 
 fn layout(btf: &Btf) -> KernelLayout {
@@ -115,7 +192,20 @@ fn layout(btf: &Btf) -> KernelLayout {
         unix_peer: at("unix_sock", "peer"),
         unix_addr: at("unix_sock", "addr"),
         unix_address_name: at("unix_address", "name"),
+        task_stack: at("task_struct", "stack"),
+        pt_regs_size: size(btf, "pt_regs").unwrap_or(ABSENT),
+        recvmsg_arguments: function(btf, "tcp_recvmsg")
+            .and_then(|prototype| parameters(&prototype))
+            .map_or(ABSENT, |count| count as u32),
     }
+}
+
+fn size(btf: &Btf, structure: &str) -> Option<u32> {
+    let types = btf.resolve_types_by_name(structure).ok()?;
+    types.iter().find_map(|ty| match ty {
+        Type::Struct(members) => Some(members.size() as u32),
+        _ => None,
+    })
 }
 
 fn nested(btf: &Btf, outer: &str, field: &str, inner: &str, inner_field: &str) -> u32 {
@@ -165,4 +255,29 @@ fn drop_reasons(btf: &Btf) -> BTreeMap<u32, String> {
         }
     }
     reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SYMBOLS: &str = "\
+ffffffff81000000 T _text
+ffffffff81000f00 t nf_hook_slow_list
+ffffffff81000a00 T nf_hook_slow
+ffffffff81000b40 T nf_hook_next
+";
+
+    #[test]
+    fn a_function_reaches_to_the_next() {
+        let found = addresses(SYMBOLS, "nf_hook_slow");
+        assert_eq!(found, Some(0xffff_ffff_8100_0a00..0xffff_ffff_8100_0b40));
+        assert_eq!(addresses(SYMBOLS, "nf_hook"), None);
+    }
+
+    #[test]
+    fn addresses_that_are_hidden_are_none() {
+        let hidden = "0000000000000000 T nf_hook_slow\n0000000000000000 T other\n";
+        assert_eq!(addresses(hidden, "nf_hook_slow"), None);
+    }
 }

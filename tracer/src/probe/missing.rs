@@ -31,6 +31,8 @@ const BYTES: Option<&str> = Some(
 );
 const WINDOW: Option<&str> = Some("closed windows (zero_window)");
 const BUFFER: Option<&str> = Some("how full a send buffer is, and warnings before it is");
+const GOROUTINES: Option<&str> =
+    Some("which goroutine acts, where the kernel has no bpf_task_pt_regs (before Linux 5.15)");
 const UNIX: Option<&str> = Some("audit devices on Unix sockets");
 
 /// Every field of [`KernelLayout`].
@@ -101,6 +103,13 @@ const FIELDS: &[Field] = &[
     field!("unix_sock.peer", unix_peer, UNIX),
     field!("unix_sock.addr", unix_addr, UNIX),
     field!("unix_address.name", unix_address_name, UNIX),
+    field!("task_struct.stack", task_stack, GOROUTINES),
+    field!("pt_regs", pt_regs_size, GOROUTINES),
+    field!(
+        "tcp_recvmsg",
+        recvmsg_arguments,
+        Some("receives by a probe on the kernel's function (--probes function)")
+    ),
 ];
 
 /// What a layout does not have.

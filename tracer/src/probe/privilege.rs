@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use procfs::process::Process;
 
 /// Bits of `CapEff` (`include/uapi/linux/capability.h`).
-const NEEDED: [(&str, u32); 4] = [
+pub const NEEDED: [(&str, u32); 4] = [
     ("CAP_BPF", 39),
     ("CAP_PERFMON", 38),
     // Both for /proc/PID/exe, /proc/PID/fd and what they lead to.
@@ -13,19 +13,51 @@ const NEEDED: [(&str, u32); 4] = [
 ];
 const CAP_SYS_ADMIN: u32 = 21;
 
-/// Stops with the names of the capabilities that are missing.
+/// `PROC_PID_INIT_INO`, `PROC_USER_INIT_INO` (`include/linux/proc_ns.h`): inode numbers of the host's own
+/// namespaces.
+const HOST_PIDS: u64 = 0xefff_fffc;
+const HOST_USERS: u64 = 0xefff_fffd;
+
+/// Stops with the names of the capabilities that are missing, or where the programs, which know
+/// processes by the host's numbers, would never meet the one that is meant.
 pub fn check() -> Result<()> {
+    let missing = missing_here()?;
+    if !missing.is_empty() {
+        bail!(
+            "tracing needs {}, which this process does not have: run it as root (sudo)",
+            missing.join(", ")
+        )
+    }
+    if has_host_pids() == Some(false) {
+        bail!(
+            "this is a container with process IDs of its own: run vault-tracer on the host, or in a container that shares the host's (docker run --pid=host)"
+        )
+    }
+    Ok(())
+}
+
+/// Capabilities that tracing needs and this process does not have.
+pub fn missing_here() -> Result<Vec<&'static str>> {
     let status = Process::myself()
         .and_then(|me| me.status())
         .context("cannot read /proc/self/status: mount /proc")?;
-    let missing = missing(status.capeff);
-    if missing.is_empty() {
-        return Ok(());
-    }
-    bail!(
-        "tracing needs {}, which this process does not have: run it as root (sudo)",
-        missing.join(", ")
-    )
+    Ok(missing(status.capeff))
+}
+
+/// Whether this process sees the host's process IDs; `None` if that cannot be told.
+pub fn has_host_pids() -> Option<bool> {
+    Some(namespace("pid")? == HOST_PIDS)
+}
+
+/// Whether its capabilities count for the host; `None` if that cannot be told.
+pub fn has_host_users() -> Option<bool> {
+    Some(namespace("user")? == HOST_USERS)
+}
+
+fn namespace(kind: &str) -> Option<u64> {
+    let namespaces = Process::myself().and_then(|me| me.namespaces()).ok()?;
+    let found = namespaces.0.values().find(|ns| ns.ns_type == kind)?;
+    Some(found.identifier)
 }
 
 /// What is missing in this set of effective capabilities. Up to Linux 5.7 `CAP_SYS_ADMIN` stood for

@@ -18,6 +18,17 @@ pub enum Selector {
     Auto,
 }
 
+impl Selector {
+    /// From `--pid` and `--process`.
+    pub fn of(pid: Option<i32>, name: Option<&str>) -> Self {
+        match (pid, name) {
+            (Some(pid), _) => Self::Pid(pid),
+            (None, Some(name)) => Self::Name(name.to_owned()),
+            (None, None) => Self::Auto,
+        }
+    }
+}
+
 /// A running process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {

@@ -6,11 +6,14 @@
 //! lead to (`runtime/tracestack.go`, `fpTracebackPCs`). The server is not stopped for it: what is read
 //! may be torn, so all of it is doubted, and who was found is looked at again before being believed.
 
+mod code;
 mod device;
 mod functions;
 mod goroutine;
 mod memory;
 mod method;
+mod pclntab;
+mod permission;
 mod place;
 mod requests;
 mod seen;
@@ -23,10 +26,11 @@ use std::{
     collections::HashMap,
     fs::File,
     io, iter, mem,
+    ops::Range,
     sync::{Mutex, PoisonError},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use object::{Object, ReadCache, ReadRef};
 
 pub use self::{
@@ -42,7 +46,7 @@ use self::{
     seen::{Seen, Sight},
     stack::{Frame, Stack},
 };
-use super::go::dwarf;
+use super::go::{buildinfo, dwarf, table};
 use crate::{
     audit::entry::EntryHead,
     core::{operation::Phase, parked::Place},
@@ -87,6 +91,10 @@ pub struct GoroutineReader {
     devices: Devices,
     requests: Requests,
     seen: Mutex<Seen>,
+    /// Where nearly all goroutines are that wait.
+    parks: Option<Range<u64>>,
+    /// The version of Go whose offsets are believed to be this program's, which does not say them itself.
+    assumed: Option<String>,
 }
 
 /// Of each goroutine that lives, which one started it.
@@ -115,20 +123,53 @@ impl GoroutineReader {
         let devices = symbols.device_types.keys().map(String::as_str);
         let devices = devices.chain(device::STRUCTURES);
         let names: Vec<_> = goroutine::STRUCTURES.into_iter().chain(devices).collect();
-        let debug = dwarf::Sections::read(file)?
-            .context("the server was stripped of its debugging information")?;
-        let structures = debug.structures(&names)?;
-        let requests = Requests::new(file, &debug, moved).unwrap_or_else(|error| {
-            log::warn!("requests cannot be told by the server's own memory: {error:#}");
-            Requests::default()
-        });
+        // What is wrong with it was said when the offsets of goroutine IDs were read.
+        let debug = dwarf::Sections::read(file).ok().flatten();
+        let described = debug.as_ref().and_then(|d| d.structures(&names).ok());
+        let (structures, assumed) = match described {
+            Some(structures) => (structures, None),
+            None => assume(file).map(|(structures, version)| (structures, Some(version)))?,
+        };
+        let requests = debug.map(|debug| Requests::new(file, &debug, moved));
         Ok(Self {
             list: symbols.list,
             layout: Layout::new(&structures)?,
             functions: symbols.functions,
             devices: Devices::new(file.architecture(), &structures, &symbols.device_types),
-            requests,
+            requests: requests.unwrap_or_default(),
             seen: Mutex::default(),
+            parks: symbols.parks,
+            assumed,
+        })
+    }
+
+    /// Whether what was assumed of the program is true of the process: nearly all goroutines that wait
+    /// do so in one function, wherever its offsets and its list are. Fails if not, or if it is gone.
+    pub fn verify(&self, memory: &impl Memory) -> Result<()> {
+        let Some(version) = &self.assumed else {
+            return Ok(());
+        };
+        let all = self.goroutines(memory)?;
+        let parked = all.iter().filter(|g| g.is_parked());
+        let (parked, strange): (Vec<_>, Vec<_>) = parked.partition(|g| self.is_in_park(g));
+        ensure!(
+            parked.len() > strange.len(),
+            "the server was stripped of its debugging information, and its goroutines are not as {version} has them"
+        );
+        Ok(())
+    }
+
+    fn is_in_park(&self, goroutine: &Goroutine) -> bool {
+        let parks = self.parks.as_ref();
+        parks.is_some_and(|parks| parks.contains(&goroutine.pc.wrapping_sub(1)))
+    }
+
+    /// What is not exact about it, for the operator.
+    pub fn doubts(&self) -> Option<String> {
+        self.assumed.as_ref().map(|version| {
+            format!(
+                "the server was stripped of its debugging information: its goroutines are read as {version} has them, but not which device one waits for; an executable that was not stripped (built without -ldflags=-w) would tell"
+            )
         })
     }
 
@@ -231,6 +272,16 @@ impl Round<'_> {
         self.found.sort_by_key(|waiting| waiting.goid);
         self.found
     }
+}
+
+/// What a program that says nothing of its runtime is believed to be like, by its version of Go.
+fn assume<'a, R: ReadRef<'a>>(file: &object::File<'a, R>) -> Result<(dwarf::Structures, String)> {
+    let version = buildinfo::read(file).and_then(|build| build.version);
+    let version = version.unwrap_or_else(|| "an unknown version of Go".to_owned());
+    let structures = table::structures(&version).with_context(|| {
+        format!("the server was stripped of its debugging information, and this version of vault-tracer does not know the goroutines of {version}: an executable that was not stripped (built without -ldflags=-w) would tell")
+    })?;
+    Ok((structures, version))
 }
 
 /// Those stacks that can be read.

@@ -37,16 +37,38 @@ pub fn available() -> bool {
 /// apt with its lists and downloads in a private directory.
 pub struct PrivateApt {
     directory: PathBuf,
+    /// A list of package sources instead of the system's.
+    sources: Option<PathBuf>,
 }
 
 impl PrivateApt {
     /// Prepares the directory and fetches the package lists. Some of the user's package sources may
     /// fail without harm, so a failure is returned beside the instance, for when nothing is found.
     pub fn new(directory: PathBuf, step: &Step) -> Result<(Self, Result<String>)> {
+        Self::with(directory, None, step)
+    }
+
+    /// The same with this package source, in the words of `sources.list(5)`, instead of the system's.
+    pub fn of_source(
+        directory: PathBuf,
+        source: &str,
+        step: &Step,
+    ) -> Result<(Self, Result<String>)> {
+        fs::create_dir_all(&directory)?;
+        let list = directory.join("sources.list");
+        fs::write(&list, source)?;
+        Self::with(directory, Some(list), step)
+    }
+
+    fn with(
+        directory: PathBuf,
+        sources: Option<PathBuf>,
+        step: &Step,
+    ) -> Result<(Self, Result<String>)> {
         for name in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(directory.join(name))?;
         }
-        let apt = Self { directory };
+        let apt = Self { directory, sources };
         let mut update = apt.command("apt-get");
         // By default apt calls an update without any server's answer a success.
         update.args(["-oAPT::Update::Error-Mode=any", "update"]);
@@ -72,7 +94,30 @@ impl PrivateApt {
                 "-oAPT::Get::List-Cleanup=0",
             ])
             .env("LC_ALL", "C");
+        if let Some(list) = &self.sources {
+            command
+                .arg(format!("-oDir::Etc::SourceList={}", list.display()))
+                .arg("-oDir::Etc::SourceParts=/dev/null");
+        }
         command
+    }
+
+    /// What `apt-cache show` says of the newest version of a package.
+    pub fn show(&self, package: &str, step: &Step) -> Result<String> {
+        let mut query = self.command("apt-cache");
+        query.args(["show", "--no-all-versions", package]);
+        step.output("looking for it", &mut query, QUERY_LIMIT)
+    }
+
+    /// Downloads exactly these packages.
+    pub fn fetch(&self, packages: &[String], step: &Step) -> Result<Vec<PathBuf>> {
+        let into = self.directory.join("fetched");
+        fs::create_dir(&into)?;
+        let mut download = self.command("apt-get");
+        download.arg("download").args(packages).current_dir(&into);
+        let what = format!("downloading {}", packages.join(" "));
+        step.output(&what, &mut download, DOWNLOAD_LIMIT)?;
+        packages_in(&into)
     }
 
     /// What `apt-cache madison` says of these packages.
@@ -97,13 +142,28 @@ impl PrivateApt {
         ]);
         let what = format!("downloading {}", packages[0].replace('=', " "));
         step.output(&what, install.args(packages), DOWNLOAD_LIMIT)?;
-        let archives = fs::read_dir(self.directory.join("cache/archives"))?;
-        let mut files: Vec<_> = archives
-            .map(|entry| entry.map(|e| e.path()))
-            .collect::<Result<_, _>>()?;
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "deb"));
-        Ok(files)
+        packages_in(&self.directory.join("cache/archives"))
     }
+}
+
+fn packages_in(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<_> = fs::read_dir(directory)?
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<Result<_, _>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "deb"));
+    Ok(files)
+}
+
+/// The addresses of the system's package sources, one a line.
+pub fn repositories(step: &Step) -> Result<String> {
+    let mut query = Command::new("apt-get");
+    query.args([
+        "indextargets",
+        "--format",
+        "$(REPO_URI)",
+        "Created-By: Packages",
+    ]);
+    step.output("asking apt for its sources", &mut query, QUERY_LIMIT)
 }
 
 /// Unpacks a package below `root`, without installing it.

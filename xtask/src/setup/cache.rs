@@ -5,6 +5,7 @@ use std::{
     env,
     ffi::OsString,
     fs::{self, File, TryLockError},
+    io::ErrorKind,
     path::{Path, PathBuf},
     thread::sleep,
     time::{Duration, Instant},
@@ -69,6 +70,15 @@ impl Cache {
         // Renamed away: nothing is left to remove.
         let _ = staging.keep();
         Ok(Entry { path, fresh: true })
+    }
+
+    /// Forgets the directory `name`, so that it is made anew.
+    pub fn discard(&self, name: &str, step: &Step) -> Result<()> {
+        let _lock = self.lock(step)?;
+        match fs::remove_dir_all(self.0.join(name)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.with_context(|| format!("cannot remove {name} from the cache")),
+        }
     }
 
     /// The directory `name`, for a program that keeps a cache of its own and survives interruptions.

@@ -34,7 +34,7 @@ pub fn check(toolchain: &Toolchain, directory: &Path, step: &Step) -> Result<()>
     fs::create_dir_all(project.join("src"))?;
     fs::write(project.join("Cargo.toml"), MANIFEST)?;
     fs::write(project.join("src/main.rs"), SOURCE)?;
-    let mut build = toolchain.cargo_build();
+    let mut build = toolchain.cargo_build(std::env::consts::ARCH);
     build
         .current_dir(&project)
         .arg("--target-dir")

@@ -2,8 +2,8 @@
 //! real OpenBao server, Go compilers, the system programs of the lab. Touches nothing that is the user's own.
 
 mod active;
-mod apt;
-mod cache;
+pub mod apt;
+pub mod cache;
 mod canary;
 mod debian;
 mod golang;
@@ -17,6 +17,7 @@ pub use canary::is_bpf_object;
 pub use golang::go;
 pub use openbao::bao;
 pub use programs::{
-    ensure as lab_programs, ensure_for_tests as test_programs, extend_path, find as find_program,
+    ensure as lab_programs, ensure_for_tests as test_programs, ensure_for_vm as vm_programs,
+    extend_path, find as find_program,
 };
 pub use toolchain::{cargo, ebpf_toolchain, workspace};

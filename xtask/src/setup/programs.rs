@@ -17,6 +17,12 @@ const LAB: [(&str, &str); 2] = [("ip", "iproute2"), ("nft", "nftables")];
 /// What the live tests call besides.
 const TESTS: [(&str, &str); 1] = [("iptables", "iptables")];
 
+/// What runs other kernels, besides the lab's programs, which run in them.
+const VM: [(&str, &str); 2] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("ldd", "libc-bin"),
+];
+
 /// Adds the directories of system programs to `PATH`: a plain `su` on Debian leaves them out.
 ///
 /// # Safety
@@ -57,6 +63,11 @@ pub fn ensure() -> Result<()> {
 /// The same with those of the live tests.
 pub fn ensure_for_tests() -> Result<()> {
     ensure_all(&[LAB.as_slice(), &TESTS].concat())
+}
+
+/// The same with QEMU.
+pub fn ensure_for_vm() -> Result<()> {
+    ensure_all(&[LAB.as_slice(), &VM].concat())
 }
 
 fn ensure_all(needed: &[(&'static str, &'static str)]) -> Result<()> {

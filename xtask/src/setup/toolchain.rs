@@ -48,8 +48,8 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
-    /// `cargo build` for the BPF target; the caller says what, and where to.
-    pub fn cargo_build(&self) -> Command {
+    /// `cargo build` for the BPF target of hosts of this architecture; the caller says what, and where to.
+    pub fn cargo_build(&self, arch: &str) -> Command {
         let mut command = cargo();
         command.args(["build", "--release", "--target", "bpfel-unknown-none"]);
         if self.compiler.build_std {
@@ -67,7 +67,7 @@ impl Toolchain {
             // The BPF target is tier 3: aya-ebpf and a shipped core rely on unstable features.
             .env("RUSTC_BOOTSTRAP", "1")
             .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker)
-            .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(env::consts::ARCH));
+            .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(arch));
         command
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     event::{Nanos, Session},
     probe::{
         attach::{self, Attached, Facts},
+        host::{self, Host},
         layout::KernelTypes,
     },
     target::{
@@ -27,6 +28,7 @@ use crate::{
 
 /// Attaches to this server.
 pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
+    host::check_ring_buffer()?;
     let target = Target::inspect(process)?;
     for warning in &target.go.warnings {
         log::warn!("{warning}");
@@ -35,8 +37,10 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
     let facts = facts(&target, &kernel)?;
     // Before anything is attached: it takes a while, in which nobody would drain the ring buffer.
     let goroutines = goroutines(&target);
-    let way = args.probes.map(crate::cli::Probes::name);
-    let (attached, ring) = attach::attach(&facts, way)?;
+    let mut host = Host::look(&kernel);
+    let preference = args.probes.into();
+    let (attached, ring) = attach::attach(&facts, &mut host, preference)?;
+    attach::warn_of(&attached.plan, preference);
     Ok(Server {
         session: session(args, &target, &attached, goroutines.is_some())?,
         attached,
@@ -48,11 +52,7 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
 
 /// The server that the operator means.
 pub(super) fn find(args: &TraceArgs) -> Result<Process> {
-    target::find::find(&match (&args.pid, &args.process) {
-        (Some(pid), _) => Selector::Pid(*pid),
-        (None, Some(name)) => Selector::Name(name.clone()),
-        (None, None) => Selector::Auto,
-    })
+    target::find::find(&Selector::of(args.pid, args.process.as_deref()))
 }
 
 /// The server that has taken the place of this one, if there is one yet.
@@ -74,10 +74,13 @@ fn goroutines(target: &Target) -> Option<Arc<Goroutines>> {
 
 fn read_goroutines(pid: i32) -> Result<Goroutines> {
     let exe = File::open(format!("/proc/{pid}/exe")).context("its executable is unreadable")?;
-    Ok(Goroutines {
-        reader: GoroutineReader::new(pid, &exe)?,
-        memory: ProcessMemory::open(pid).context("its memory is unreadable")?,
-    })
+    let memory = ProcessMemory::open(pid)?;
+    let reader = GoroutineReader::new(pid, &exe)?;
+    reader.verify(&memory)?;
+    if let Some(doubts) = reader.doubts() {
+        log::warn!("{doubts}");
+    }
+    Ok(Goroutines { reader, memory })
 }
 
 fn facts(target: &Target, kernel: &KernelTypes) -> Result<Facts> {

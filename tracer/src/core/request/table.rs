@@ -1,12 +1,13 @@
 //! Requests under way: who works on which.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::{
     Request, Serial, Stage, Tie,
     client::{Clients, Received, Sent},
 };
 use crate::{
+    audit::entry::EntryHead,
     core::{
         finding::INSTANT,
         hang,
@@ -17,6 +18,9 @@ use crate::{
     event::{Actor, Device, Event, Nanos, Socket, SocketId, TcpState, What},
 };
 
+/// Sinks that are remembered when their requests are over.
+const RECENT: usize = 1 << 12;
+
 /// Requests under way.
 #[derive(Debug, Default)]
 pub struct Requests {
@@ -24,8 +28,30 @@ pub struct Requests {
     under_way: BTreeMap<Serial, Request>,
     /// What a goroutine works on. Goroutine 0 collects what no goroutine is known for.
     works: HashMap<u64, Serial>,
+    /// Sinks of requests of which all has been told.
+    outlived: Recent,
     serials: Serial,
     seen: u64,
+}
+
+/// Goroutines, as far as they are not too many.
+#[derive(Debug, Default)]
+struct Recent {
+    all: HashSet<u64>,
+    order: VecDeque<u64>,
+}
+
+impl Recent {
+    fn add(&mut self, goid: u64) {
+        if self.all.insert(goid) {
+            self.order.push_back(goid);
+        }
+        if self.order.len() > RECENT
+            && let Some(eldest) = self.order.pop_front()
+        {
+            self.all.remove(&eldest);
+        }
+    }
 }
 
 impl Requests {
@@ -153,6 +179,7 @@ impl Requests {
         let serial = self.works.remove(&goid)?;
         let request = self.under_way.get_mut(&serial)?;
         request.acts(at, goid);
+        request.leaves_queues(at);
         request.end = at;
         request.stage = stage;
         // Within TLS, the end of a handshake looks like a request; only real ones are audited.
@@ -216,15 +243,21 @@ impl Requests {
     /// Somebody's operation is over. Returns the request if nothing more is to come of it.
     pub fn did(&mut self, operation: Operation, waited: bool) -> Option<Request> {
         let by = operation.by;
+        let (serial, is_orphan) = {
+            let request = self.of(operation.start, by);
+            (request.serial, request.is_orphan())
+        };
+        if let Some(entry) = operation.entry.as_ref().filter(|_| is_orphan) {
+            self.adopt_by_entry(serial, by, entry);
+        }
         let request = self.of(operation.start, by);
         if waited {
             request.waiting = request.waiting.saturating_sub(1);
         }
         request.acts(operation.start, by.goid.unwrap_or(0));
+        request.acted = request.acted.max(operation.end);
         request.alive = request.alive.max(operation.end);
-        if request.stage == Stage::UnderWay {
-            request.end = request.end.max(operation.end);
-        }
+        request.lives_until(operation.end);
         if request.tie.is_none() && operation.entry.as_ref().is_some_and(|e| e.id.is_some()) {
             request.tie = Some(Tie::Payload);
         }
@@ -237,7 +270,7 @@ impl Requests {
     /// stacks, that is all that tells that it queued.
     pub fn infer(&mut self, at: Nanos, by: Actor, device: &Device, span: Span) {
         let request = self.of(at, by);
-        let start = request.end.max(span.since);
+        let start = request.acted.max(span.since);
         if span.by == request.serial || at.saturating_sub(start) < INSTANT {
             return;
         }
@@ -246,7 +279,8 @@ impl Requests {
             inferred: true,
             ..Operation::of_lock(device, by, (start, at))
         });
-        request.end = at;
+        request.acted = at;
+        request.lives_until(at);
     }
 
     /// The request that this goroutine works on.
@@ -275,6 +309,11 @@ impl Requests {
             .is_some_and(|client| !client.multiplexed)
         {
             return self.resume(goid);
+        }
+        if self.outlived.all.contains(&goid) {
+            let request = self.add(at, goid);
+            request.stage = Stage::Outlived;
+            return request;
         }
         let client = parent.and_then(|parent| self.clients.served_by(parent));
         let address = client.map(|client| {
@@ -309,37 +348,60 @@ impl Requests {
         self.under_way.values().any(silent)
     }
 
-    /// Whose request a goroutine that was found works on. `began`: when the trace did.
-    pub fn whose(&mut self, parked: &Parked, began: Nanos) -> Serial {
+    /// Whose request a goroutine that was found works on, if it is anybody's any more. `began`: when
+    /// the trace did.
+    pub fn whose(&mut self, parked: &Parked, began: Nanos) -> Option<Serial> {
+        if self.outlived.all.contains(&parked.goid) {
+            return None;
+        }
         let line: Vec<_> = parked.line().collect();
         let known = line.iter().position(|goid| self.works.contains_key(goid));
         let served = line
             .iter()
             .position(|goid| self.clients.served_by(*goid).is_some());
-        let (of, serial) = match (known, served) {
-            (Some(of), _) => (of, self.works[&line[of]]),
-            (None, Some(0)) => (0, self.resume(line[0]).serial),
-            (None, Some(parent)) => (parent - 1, self.stream(line[parent - 1], line[parent])),
-            (None, None) => {
-                let of = line
-                    .iter()
-                    .position(|goid| parked.request == Some(*goid))
-                    .unwrap_or(0);
-                (of, self.add(began, line[of]).serial)
-            }
-        };
-        let serial = self.adopt(serial, &line[of + 1..]);
-        for goid in line.iter().take(of).chain(Some(&parked.goid)) {
-            self.is_kin(*goid, serial);
+        if let Some(served) = served.filter(|served| known.is_none_or(|known| known < *served)) {
+            self.served(&line, served);
         }
-        serial
+        let known = line.iter().position(|goid| self.works.contains_key(goid));
+        let of = known.unwrap_or_else(|| {
+            let told = line.iter().position(|goid| parked.request == Some(*goid));
+            let of = told.unwrap_or(0);
+            self.add(began, line[of]);
+            of
+        });
+        let serial = self.adopt(self.works[&line[of]], &line[of + 1..]);
+        for goid in line.iter().take(of).chain(Some(&parked.goid)) {
+            self.is_kin(*goid, serial, Tie::Lineage);
+        }
+        self.is_descended(serial, &line[1..]);
+        Some(serial)
+    }
+
+    /// That a goroutine descends from the request's says more than what its entry does.
+    fn is_descended(&mut self, serial: Serial, ancestors: &[u64]) {
+        let request = self.under_way.get_mut(&serial);
+        let descends =
+            |request: &&mut Request| request.goid.is_some_and(|of| ancestors.contains(&of));
+        if let Some(request) = request.filter(descends) {
+            request.kin = Some(Tie::Lineage);
+        }
     }
 
     /// One that was found before it was seen to act: begun with what its client sent last, or before.
-    fn stream(&mut self, goid: u64, server: u64) -> Serial {
-        let client = self.clients.served_by(server);
-        let received = client.map_or(0, |client| client.received);
-        self.add_of(received, goid, Some(server)).serial
+    /// `at`: where in the line the goroutine that serves the connection is.
+    fn served(&mut self, line: &[u64], at: usize) {
+        let server = line[at];
+        let Some(client) = self.clients.served_by(server) else {
+            return;
+        };
+        let (received, goid) = match (client.multiplexed, at) {
+            (false, _) => (client.received, server),
+            (true, 0) => return,
+            (true, _) => (client.received, line[at - 1]),
+        };
+        if !self.works.contains_key(&goid) {
+            self.add_of(received, goid, Some(server));
+        }
     }
 
     /// What seemed to be a request of nobody belongs to that of an ancestor.
@@ -348,36 +410,70 @@ impl Requests {
         let Some(elder) = elders.find(|elder| **elder != serial).copied() else {
             return serial;
         };
-        let is_orphan =
-            |request: &Request| request.client.is_none() && request.stage == Stage::UnderWay;
-        if !self.under_way.get(&serial).is_some_and(is_orphan) {
-            return serial;
+        if self.absorb(serial, elder, Tie::Lineage) {
+            elder
+        } else {
+            serial
         }
-        if let Some(orphan) = self.remove(serial) {
-            for goid in &orphan.goroutines {
-                self.is_kin(*goid, elder);
-            }
-            if let Some(request) = self.under_way.get_mut(&elder) {
-                request.absorb(orphan);
-            }
-        }
-        elder
     }
 
-    fn is_kin(&mut self, goid: u64, serial: Serial) {
+    /// Makes a request of nobody part of another one.
+    fn absorb(&mut self, orphan: Serial, elder: Serial, tie: Tie) -> bool {
+        if !self.under_way.get(&orphan).is_some_and(Request::is_orphan) {
+            return false;
+        }
+        let Some(orphan) = self.under_way.remove(&orphan) else {
+            return false;
+        };
+        for goid in &orphan.goroutines {
+            self.is_kin(*goid, elder, tie);
+        }
+        if let Some(request) = self.under_way.get_mut(&elder) {
+            request.absorb(orphan);
+        }
+        true
+    }
+
+    fn is_kin(&mut self, goid: u64, serial: Serial, tie: Tie) {
         if self.works.insert(goid, serial) != Some(serial)
             && let Some(request) = self.under_way.get_mut(&serial)
         {
             request.goroutines.push(goid);
-            request.by_kin = true;
+            request.kin.get_or_insert(tie);
+        }
+    }
+
+    /// Where no stack leads from a sink's goroutine to the request's, its entry does: it bears the
+    /// client's port. So do its siblings' then, whose parent is the same.
+    fn adopt_by_entry(&mut self, serial: Serial, by: Actor, entry: &EntryHead) {
+        let Some(port) = entry.remote_port else {
+            return;
+        };
+        let is_meant = |request: &&Request| {
+            request.is_of_port(port) && request.serial != serial && !request.multiplexed
+        };
+        let mut meant = self.under_way.values().filter(is_meant);
+        let (Some(elder), None) = (meant.next(), meant.next()) else {
+            return;
+        };
+        let elder = elder.serial;
+        if self.absorb(serial, elder, Tie::Payload)
+            && let Some(parent) = by.parent.filter(|parent| !self.works.contains_key(parent))
+        {
+            self.is_kin(parent, elder, Tie::Payload);
         }
     }
 
     /// Takes where a goroutine of a request was found.
-    pub fn found(&mut self, at: Nanos, serial: Serial, goid: u64, look: Look) {
+    pub fn found(&mut self, at: Nanos, (serial, goid): (Serial, u64), since: Nanos, look: Look) {
         if let Some(request) = self.under_way.get_mut(&serial) {
-            request.found(at, goid, Some(look));
+            request.found(at, goid, since, Some(look));
         }
+    }
+
+    /// Whether it is known whose request this goroutine works on.
+    pub fn is_known(&self, goid: u64) -> bool {
+        self.works.contains_key(&goid)
     }
 
     /// Takes that no others were found anywhere.
@@ -392,7 +488,7 @@ impl Requests {
             lost.retain(|goid| !found.contains(goid));
             lost.dedup();
             for goid in lost {
-                request.found(at, goid, None);
+                request.found(at, goid, 0, None);
             }
         }
     }
@@ -440,6 +536,13 @@ impl Requests {
             if self.works.get(goid) == Some(&serial) {
                 self.works.remove(goid);
             }
+        }
+        if request.kin.is_some() {
+            let sinks = request
+                .goroutines
+                .iter()
+                .filter(|goid| Some(**goid) != request.goid);
+            sinks.for_each(|goid| self.outlived.add(*goid));
         }
         request.ends(Ends::Fades);
         Some(request)

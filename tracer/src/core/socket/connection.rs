@@ -7,7 +7,7 @@ use crate::{
     core::{
         evidence::{Evidence, Mark, Marks},
         ledger::{Ledger, Loss},
-        operation::{Op, Operation, Outcome},
+        operation::{Op, Operation, Outcome, Phase},
         silence::Silence,
     },
     event::{Actor, Device, Nanos, SocketId, Tcp},
@@ -35,6 +35,8 @@ pub(super) struct Waiting {
     pub(super) entry: Option<EntryHead>,
     pub(super) begin: Option<Tcp>,
     pub(super) silent_since: Option<Nanos>,
+    /// For which entry, as found.
+    pub(super) phase: Option<Phase>,
     /// Functions on the stack of who waits, as found.
     pub(super) frames: Vec<String>,
     /// Whether the stall has been told of.
@@ -86,7 +88,7 @@ impl Connection {
             outcome: end.outcome,
             errno: end.errno,
             entry: waiting.entry,
-            phase: None,
+            phase: waiting.phase,
             uncertainty: 0,
             behind: None,
             holder: None,

@@ -233,20 +233,15 @@ fn a_udp_port_that_refuses_no_more_has_worked_since_the_first_datagram() {
 }
 
 #[test]
-fn an_entry_too_large_for_a_datagram_is_said_to_be_that() {
+fn an_entry_that_was_too_large_is_no_bad_time_of_its_device() {
     let mut story = Story::new();
     story.requested(20);
     sends_datagram(&mut story, EMSGSIZE);
-    story.answered(20);
-    let refusal = story.findings.iter().find_map(|finding| match finding {
-        Finding::Refusal(refusal) => Some(refusal),
-        _ => None,
-    });
-    let sentence = explain::refusal(refusal.expect("a refusal"));
-    assert!(
-        sentence.contains("datagram") && sentence.contains("EMSGSIZE"),
-        "{sentence}"
-    );
+    story.after(MS);
+    let next = story.now;
+    sends_datagram(&mut story, 900);
+    story.answered(20).after(S).happens(What::Tick);
+    assert_eq!(incidents(&story)[0].end, Some(next));
 }
 
 /// So many that an order by chance would show.
@@ -325,4 +320,31 @@ fn what_was_not_acknowledged_is_not_said_to_be_missing() {
             "{sentence}"
         );
     }
+}
+
+/// A wait shorter than the threshold begins no incident, and may yet be the beginning of a hang.
+#[test]
+fn a_hang_is_in_the_account_of_the_incident_that_began_within_it() {
+    let mut story = Story::new();
+    let waits = |story: &mut Story, number, kind| {
+        story.sends(log_socket(number), 20, (EAGAIN, 900), Some(entry(kind)));
+    };
+    story.requested(20);
+    waits(&mut story, 1, EntryKind::Request);
+    story
+        .after(30 * MS)
+        .sends(log_socket(1), 20, (900, 900), None);
+    story.after(MS);
+    waits(&mut story, 1, EntryKind::Response);
+    story.after(2 * S).gives_up_writing(1, 20);
+    story
+        .logs(2, 20, EntryKind::Response)
+        .answered(20)
+        .after(S)
+        .happens(What::Tick);
+    let told: Vec<_> = incidents(&story)
+        .iter()
+        .map(|i| (i.hangs, i.blocked))
+        .collect();
+    assert_eq!(told, [(1, 2 * S + 30 * MS)]);
 }

@@ -66,15 +66,25 @@ pub fn fields<'a, R: ReadRef<'a>>(
     structure: &str,
     members: &[&str],
 ) -> Result<Option<Vec<Option<u32>>>> {
-    let Some(sections) = Sections::read(file)? else {
+    let Some(found) = structures(file, &[structure])? else {
         return Ok(None);
     };
-    let found = sections.structures(&[structure])?;
     let found = found
         .get(structure)
         .with_context(|| format!("it does not describe {structure}"))?;
     let offsets = members.iter().map(|member| found.get(*member).copied());
     Ok(Some(offsets.collect()))
+}
+
+/// [`Sections::structures`]; `None` where the executable was stripped.
+pub fn structures<'a, R: ReadRef<'a>>(
+    file: &object::File<'a, R>,
+    names: &[&str],
+) -> Result<Option<Structures>> {
+    let sections = Sections::read(file)?;
+    sections
+        .map(|sections| sections.structures(names))
+        .transpose()
 }
 
 fn section<'a, R: ReadRef<'a>>(

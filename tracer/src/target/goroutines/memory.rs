@@ -14,6 +14,8 @@ use nix::{
 };
 use procfs::process::Process;
 
+use super::permission;
+
 /// Goroutines no further apart than this are read together: Go keeps things of one size together
 /// (`runtime/mheap.go`, `mspan`).
 const GAP: u64 = 2048;
@@ -42,15 +44,8 @@ pub trait Memory {
 
     /// Fills the buffer with these pieces, one behind the other, as far as they fit; says which could
     /// be read.
-    fn read_pieces(&self, pieces: &[Piece], mut into: &mut [u8]) -> Vec<bool> {
-        let read = pieces.iter().map(|piece| {
-            let (bytes, rest) = std::mem::take(&mut into)
-                .split_at_mut_checked(piece.len)
-                .unwrap_or_default();
-            into = rest;
-            bytes.len() == piece.len && self.read(piece.address, bytes).is_ok()
-        });
-        read.collect()
+    fn read_pieces(&self, pieces: &[Piece], into: &mut [u8]) -> Vec<bool> {
+        one_by_one(self, pieces, into)
     }
 
     /// A pointer or the like.
@@ -59,6 +54,17 @@ pub trait Memory {
         self.read(address, &mut bytes)?;
         Ok(u64::from_le_bytes(bytes))
     }
+}
+
+fn one_by_one(memory: &(impl Memory + ?Sized), pieces: &[Piece], mut into: &mut [u8]) -> Vec<bool> {
+    let read = pieces.iter().map(|piece| {
+        let (bytes, rest) = std::mem::take(&mut into)
+            .split_at_mut_checked(piece.len)
+            .unwrap_or_default();
+        into = rest;
+        bytes.len() == piece.len && memory.read(piece.address, bytes).is_ok()
+    });
+    read.collect()
 }
 
 /// That of a running process.
@@ -70,12 +76,15 @@ pub struct ProcessMemory {
 }
 
 impl ProcessMemory {
-    /// Permission is asked for now, once: that of a debugger (`ptrace(2)`, `PTRACE_MODE_ATTACH`).
-    pub fn open(pid: i32) -> io::Result<Self> {
-        Ok(Self {
-            file: File::open(format!("/proc/{pid}/mem"))?,
-            pid: Pid::from_raw(pid),
-        })
+    /// Permission is asked for now: that of a debugger (`ptrace(2)`, `PTRACE_MODE_ATTACH`).
+    pub fn open(pid: i32) -> Result<Self> {
+        let file = File::open(format!("/proc/{pid}/mem"));
+        let file = file.map_err(|error| {
+            let why = permission::explain(&error);
+            anyhow::Error::new(error).context(why)
+        })?;
+        let pid = Pid::from_raw(pid);
+        Ok(Self { file, pid })
     }
 
     /// Reads as many pieces as it can from the first on; how many those are.
@@ -105,6 +114,7 @@ impl Memory for ProcessMemory {
     }
 
     /// What another process with this ID holds is not taken for this one's: its own memory is gone then.
+    /// A container may allow the file but not the system call.
     fn read_pieces(&self, pieces: &[Piece], into: &mut [u8]) -> Vec<bool> {
         let mut read = Vec::with_capacity(pieces.len());
         let mut from = 0;
@@ -117,7 +127,7 @@ impl Memory for ProcessMemory {
             let whole = match self.read_first(some, bytes) {
                 Ok(whole) => whole,
                 Err(Errno::EFAULT) => 0,
-                Err(_) => break,
+                Err(_) => return one_by_one(self, pieces, into),
             };
             read.resize(read.len() + whole, true);
             if whole < some.len() {

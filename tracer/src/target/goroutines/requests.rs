@@ -72,8 +72,20 @@ pub(super) enum Said {
 }
 
 impl Requests {
-    /// `moved`: by how much the program lies elsewhere than it says.
+    /// Knows nothing where the debugging information cannot be read. `moved`: by how much the program
+    /// lies elsewhere than it says.
     pub(super) fn new<'a, R: ReadRef<'a>>(
+        file: &object::File<'a, R>,
+        debug: &Sections<'_>,
+        moved: u64,
+    ) -> Self {
+        Self::read_from(file, debug, moved).unwrap_or_else(|error| {
+            log::warn!("which request a goroutine works on cannot be read: {error:#}");
+            Self::default()
+        })
+    }
+
+    fn read_from<'a, R: ReadRef<'a>>(
         file: &object::File<'a, R>,
         debug: &Sections<'_>,
         moved: u64,
@@ -263,7 +275,7 @@ mod tests {
     fn requests(bytes: &[u8]) -> Requests {
         let file = object::File::parse(bytes).expect("an ELF file");
         let debug = Sections::read(&file).expect("readable").expect("there");
-        Requests::new(&file, &debug, 0x1000).expect("readable")
+        Requests::read_from(&file, &debug, 0x1000).expect("readable")
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! What `.symtab` says: where the list of goroutines is, and the functions that tell something. A real
-//! server has 178,000 symbols with 12 MB of names: only what is needed is kept.
+//! Where the list of goroutines is, and the functions that tell something. `.symtab` says it; where the
+//! program was stripped of that, the runtime's own table has the functions at least, and the code of one
+//! of them tells where the list is. A real server has 178,000 symbols with 12 MB of names: only what is
+//! needed is kept.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -7,14 +9,22 @@ use anyhow::{Context, Result, ensure};
 use object::{Object, ObjectSection, ReadRef};
 
 use super::{
+    code,
     functions::{Functions, Known},
     method::{DeviceCode, Function, Method},
+    pclntab,
 };
 
 const LIST: &[u8] = b"runtime.allgs";
+/// The function that adds to it (`runtime/proc.go`).
+const ADDS: &[u8] = b"runtime.allgadd";
+/// The function that goroutines wait in, nearly all of them (`runtime/proc.go`).
+const PARKS: &[u8] = b"runtime.gopark";
 
 /// Bytes beyond which a section is not believed. Eighty times a server's.
 const MAX_SECTION: u64 = 1 << 30;
+/// Bytes beyond which a function is not believed to be a small one of the runtime.
+const MAX_FUNCTION: u64 = 1 << 14;
 
 /// What is kept.
 #[derive(Debug)]
@@ -23,45 +33,111 @@ pub(super) struct Symbols {
     pub(super) functions: Functions,
     /// What the devices' types are called in the debugging information.
     pub(super) device_types: BTreeMap<String, DeviceCode>,
+    /// Where nearly all goroutines are that wait.
+    pub(super) parks: Option<Range<u64>>,
 }
 
-/// Fails where the program was stripped, or has no audit device.
+/// Fails where none of it can be told, or the program has no audit device. `moved`: by how much it lies
+/// elsewhere than it says.
 pub(super) fn read<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, moved: u64) -> Result<Symbols> {
-    let (table, names) = (section(file, ".symtab")?, section(file, ".strtab")?);
-    collect(table, names, moved)
+    match (section(file, ".symtab")?, section(file, ".strtab")?) {
+        (Some(table), Some(names)) => from_symbols(table, names)?.moved(moved),
+        _ => from_runtime(file)?.moved(moved),
+    }
 }
 
-fn section<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, name: &str) -> Result<&'a [u8]> {
-    let section = file.section_by_name(name);
-    let section = section.context("the server was stripped of its symbols")?;
+/// `None` if it has none of that name.
+fn section<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, name: &str) -> Result<Option<&'a [u8]>> {
+    let Some(section) = file.section_by_name(name) else {
+        return Ok(None);
+    };
     let believed = section.size() <= MAX_SECTION;
     ensure!(believed, "the server's {name} is too large");
-    section
-        .data()
-        .with_context(|| format!("the server's {name} cannot be read"))
+    let data = section.data();
+    data.with_context(|| format!("the server's {name} cannot be read"))
+        .map(Some)
 }
 
-fn collect(table: &[u8], names: &[u8], moved: u64) -> Result<Symbols> {
-    let (mut list, mut functions, mut device_types) = (None, Vec::new(), BTreeMap::new());
+fn from_symbols(table: &[u8], names: &[u8]) -> Result<Collected> {
+    let mut collected = Collected::default();
     for symbol in table.chunks_exact(Symbol::SIZE).filter_map(Symbol::parse) {
-        let name = symbol.name(names);
-        if name == LIST {
-            list = Some(symbol.at.wrapping_add(moved));
-        } else if let Some(method) = Method::parse(name) {
-            functions.extend(Known::of(method).map(|known| (symbol.range(moved), known)));
-            device_types.extend(method.device_code().map(|code| (method.type_name(), code)));
+        collected.take(symbol.name(names), symbol.range());
+    }
+    ensure!(collected.list.is_some(), "the server has no runtime.allgs");
+    Ok(collected)
+}
+
+fn from_runtime<'a, R: ReadRef<'a>>(file: &object::File<'a, R>) -> Result<Collected> {
+    let table = pclntab::Table::read(file).context("the server was stripped of its symbols")?;
+    let mut collected = Collected::default();
+    for (name, at) in table.functions() {
+        collected.take(name, at);
+    }
+    let adds = collected.adds.clone();
+    collected.list = adds.and_then(|adds| list(file, adds));
+    ensure!(
+        collected.list.is_some(),
+        "the server was stripped of its symbols, and where its list of goroutines is does not show in its code"
+    );
+    Ok(collected)
+}
+
+/// From the code of the function that adds to it.
+fn list<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, adds: Range<u64>) -> Option<u64> {
+    let len = adds.end.checked_sub(adds.start);
+    let len = len.filter(|len| *len <= MAX_FUNCTION)?;
+    let text = file.section_by_name(".text")?;
+    let code = text.data_range(adds.start, len).ok().flatten()?;
+    code::slice(file.architecture(), code, adds.start)
+}
+
+/// What is of interest of all functions and variables, at the addresses that the file says.
+#[derive(Default)]
+struct Collected {
+    list: Option<u64>,
+    adds: Option<Range<u64>>,
+    parks: Option<Range<u64>>,
+    functions: Vec<(Range<u64>, Known)>,
+    device_types: BTreeMap<String, DeviceCode>,
+}
+
+impl Collected {
+    fn take(&mut self, name: &[u8], at: Range<u64>) {
+        match name {
+            LIST => self.list = Some(at.start),
+            ADDS => self.adds = Some(at),
+            PARKS => self.parks = Some(at),
+            _ => self.extend(name, at),
         }
     }
-    let is_device = |(_, known): &(_, Known)| matches!(known.role, Some(Function::Device(..)));
-    ensure!(
-        functions.iter().any(is_device),
-        "the server has no audit device that this version of vault-tracer knows"
-    );
-    Ok(Symbols {
-        list: list.context("the server has no runtime.allgs")?,
-        functions: Functions::new(functions),
-        device_types,
-    })
+
+    fn extend(&mut self, name: &[u8], at: Range<u64>) {
+        let Some(method) = Method::parse(name) else {
+            return;
+        };
+        self.functions
+            .extend(Known::of(method).map(|known| (at, known)));
+        let code = method.device_code();
+        self.device_types
+            .extend(code.map(|code| (method.type_name(), code)));
+    }
+
+    fn moved(self, by: u64) -> Result<Symbols> {
+        let is_device = |(_, known): &(_, Known)| matches!(known.role, Some(Function::Device(..)));
+        ensure!(
+            self.functions.iter().any(is_device),
+            "the server has no audit device that this version of vault-tracer knows"
+        );
+        let moved = |at: Range<u64>| at.start.wrapping_add(by)..at.end.wrapping_add(by);
+        let functions = self.functions.into_iter();
+        let functions = functions.map(|(at, known)| (moved(at), known)).collect();
+        Ok(Symbols {
+            list: self.list.unwrap_or(0).wrapping_add(by),
+            functions: Functions::new(functions),
+            device_types: self.device_types,
+            parks: self.parks.map(moved),
+        })
+    }
 }
 
 /// `Elf64_Sym` (`include/uapi/linux/elf.h`), as far as it is needed.
@@ -88,9 +164,8 @@ impl Symbol {
         &name[..end.unwrap_or(name.len())]
     }
 
-    fn range(&self, moved: u64) -> Range<u64> {
-        let start = self.at.wrapping_add(moved);
-        start..start.saturating_add(self.size)
+    fn range(&self) -> Range<u64> {
+        self.at..self.at.saturating_add(self.size)
     }
 }
 
@@ -123,8 +198,11 @@ mod tests {
             ("main.main", 0x60, 16),
             ("sync.(*RWMutex).Lock", 0x70, 16),
             (BACKEND, 0x80, 16),
+            ("runtime.gopark", 0x90, 16),
         ]);
-        let symbols = collect(&table, &names, 0x1000).expect("readable");
+        let collected = from_symbols(&table, &names).expect("readable");
+        let symbols = collected.moved(0x1000).expect("a device");
+        assert_eq!(symbols.parks, Some(0x1090..0x10a0));
         assert_eq!(symbols.list, 0x1050);
         assert_eq!(symbols.functions.at(0x1068), None);
         let lock = symbols.functions.at(0x1078).expect("known");
@@ -145,18 +223,41 @@ mod tests {
     fn what_is_missing_is_said() {
         let error = |symbols: &[(&str, u64, u64)]| {
             let (table, names) = table(symbols);
-            collect(&table, &names, 0).expect_err("missing").to_string()
+            let symbols = from_symbols(&table, &names).and_then(|collected| collected.moved(0));
+            symbols.expect_err("missing").to_string()
         };
         assert!(error(&[(BACKEND, 0x80, 16)]).contains("runtime.allgs"));
         assert!(error(&[("runtime.allgs", 0x50, 24)]).contains("no audit device"));
     }
 
     #[test]
-    fn a_stripped_program_is_an_error() {
+    fn without_any_table_of_functions_is_an_error() {
         let bytes = include_bytes!("../testdata/go1.27.3-amd64-stripped.elf");
         let file = object::File::parse(&bytes[..]).expect("an ELF file");
         let error = read(&file, 0).expect_err("stripped").to_string();
         assert!(error.contains("symbols"), "{error}");
+    }
+
+    #[test]
+    fn the_runtimes_table_says_the_same() {
+        let names = [
+            BACKEND,
+            "sync.(*Mutex).Lock",
+            "runtime.gopark",
+            "runtime.allgadd",
+        ];
+        let bytes = pclntab::tests::table(&names, 0x1000);
+        let table = pclntab::Table::of(&bytes, 0).expect("a table");
+        let mut collected = Collected::default();
+        for (name, at) in table.functions() {
+            collected.take(name, at);
+        }
+        assert_eq!(collected.adds, Some(0x1030..0x1040));
+        assert_eq!(collected.parks, Some(0x1020..0x1030));
+        let symbols = collected.moved(0x10).expect("a device");
+        let lock = symbols.functions.at(0x1028).expect("known");
+        assert_eq!(lock.role, Some(Function::Lock));
+        assert_eq!(symbols.device_types.len(), 1);
     }
 
     proptest! {
@@ -168,7 +269,8 @@ mod tests {
                 *hit = byte;
             }
             names.truncate(cut);
-            let _ = collect(&table, &names, u64::from(byte) << 56);
+            let _ = from_symbols(&table, &names)
+                .and_then(|collected| collected.moved(u64::from(byte) << 56));
         }
     }
 }

@@ -1,12 +1,11 @@
 //! The reading, on made-up memory.
 
+mod damage;
+mod many;
 mod requests;
 
 use std::{cell::Cell, collections::HashMap};
 
-use proptest::prelude::*;
-
-use self::requests::LIST_KEYS;
 use super::{
     device::Way,
     functions::Known,
@@ -178,6 +177,8 @@ fn reader() -> GoroutineReader {
         devices: Devices::made(false, vec![(BACKEND, device_layout())]),
         requests: requests::requests(false),
         seen: Mutex::default(),
+        parks: Some(PARK - 4..PARK + 4),
+        assumed: None,
     }
 }
 
@@ -375,51 +376,23 @@ fn who_moved_on_meanwhile_is_left_out() {
 }
 
 #[test]
+fn what_is_assumed_of_a_stripped_program_is_verified() {
+    let reader = GoroutineReader {
+        assumed: Some("go1.27.3".to_owned()),
+        ..reader()
+    };
+    let verified = |made: &Made| reader.verify(made).map_err(|error| error.to_string());
+    let made = Made::default().goroutine(5, 1, &[HANDLER]);
+    assert_eq!(verified(&made), Ok(()));
+    assert!(reader.doubts().expect("doubts").contains("go1.27.3"));
+    let elsewhere = made.member(64, HANDLER);
+    let error = verified(&elsewhere).expect_err("not so");
+    assert!(error.contains("go1.27.3"), "{error}");
+    verified(&elsewhere.member(144, 6)).expect_err("nobody waits");
+    verified(&Made::default()).expect_err("gone");
+}
+
+#[test]
 fn a_server_that_is_gone_is_an_error() {
     assert!(reader().waiting(&Made::default()).is_err());
-}
-
-/// The same few words everywhere.
-struct Arena(Vec<u64>);
-
-impl Memory for Arena {
-    fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()> {
-        if address >> 62 == 3 {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        for (i, byte) in into.iter_mut().enumerate() {
-            let at = address.wrapping_add(i as u64) as usize % (8 * self.0.len());
-            *byte = self.0[at / 8].to_le_bytes()[at % 8];
-        }
-        Ok(())
-    }
-}
-
-fn anything() -> impl Strategy<Value = u64> {
-    prop_oneof![
-        0..8_u64,
-        0..0x800_u64,
-        STACKS..STACKS + 0x2000,
-        any::<u64>(),
-    ]
-}
-
-proptest! {
-    #[test]
-    fn any_memory_is_survived(words in prop::collection::vec(anything(), 1..200)) {
-        let _ = reader().waiting(&Arena(words));
-    }
-
-    #[test]
-    fn any_damage_is_survived(at in 0..0x2000_u64, word in anything(), which in 0..6_usize) {
-        let mut made = Made::default()
-            .goroutine(30, 1, &[CONNECT, RECONNECT, REQUEST, HANDLER])
-            .goroutine(31, 1, &[LOCK, REQUEST, HANDLER])
-            .device(2, "tcp", "10.0.0.2:1515")
-            .goroutine(32, 1, &[LOCK, REQUEST, BROKER])
-            .input(3, LIST_KEYS);
-        let base = [LIST, GOROUTINES, STACKS, DEVICE, INPUTS + 0x8000 * 2, STACKS + 0x2000][which];
-        made.words.insert(base + at % 0x400 / 8 * 8, word);
-        let _ = reader().waiting(&made);
-    }
 }

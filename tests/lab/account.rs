@@ -1,11 +1,14 @@
 //! Whether a trace accounts for what every client waited for.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
-use lab::{Measured, Trace};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::client::Measured;
 
 /// How far the trace may be from what a client measured: this much, or 2 %.
 const TOLERANCE: Duration = Duration::from_millis(100);
@@ -16,13 +19,38 @@ const THRESHOLD: Duration = Duration::from_millis(100);
 const CHANGE: i128 = 20_000_000;
 
 /// One request as its client saw it.
-#[derive(Debug, Clone)]
-pub(crate) struct Waited {
-    pub(crate) id: Option<String>,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Waited {
+    /// What the answer said, if there was one that said it.
+    pub id: Option<String>,
     /// Unknown of programs that are not ours.
-    pub(crate) port: Option<u16>,
-    pub(crate) path: String,
-    pub(crate) took: Duration,
+    pub port: Option<u16>,
+    /// As audit entries give it.
+    pub path: String,
+    /// From the request to its answer.
+    pub took: Duration,
+    /// What of that is the devices'.
+    pub part: Part,
+}
+
+/// All that clients measured while a trace ran.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Account {
+    /// Every request.
+    pub requests: Vec<Waited>,
+    /// The addresses of the devices that are dead, sorted.
+    pub devices: Vec<String>,
+}
+
+/// What the devices' part was in the time that a client measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// All of it.
+    All,
+    /// The server had other things to wait for.
+    AtMost,
+    /// The client did not wait for the end.
+    AtLeast,
 }
 
 impl From<&Measured> for Waited {
@@ -32,60 +60,81 @@ impl From<&Measured> for Waited {
             port: Some(request.local_port),
             path: request.audit_path().to_owned(),
             took: request.duration,
+            part: Part::All,
         }
     }
 }
 
 impl Waited {
-    /// Whether this hang says that it is of this request: by its id, else by the client's port, where that is clear.
+    /// The same with another part of the devices in it.
+    #[must_use]
+    pub fn with(mut self, part: Part) -> Self {
+        self.part = part;
+        self
+    }
+
+    /// Whether this hang says that it is of this request: by its id, where both know it, else by port and path, where
+    /// nobody else has those.
     fn owns(&self, hang: &Value, all: &[Self]) -> bool {
         let said = &hang["request"];
         if let (Some(id), Some(ours)) = (said["id"].as_str(), &self.id) {
             return id == ours;
         }
-        let same_port = all.iter().filter(|other| other.port == self.port);
-        self.port.is_some_and(|port| said["client_port"] == port) && same_port.count() == 1
+        let could_be = |request: &Self| {
+            let unknown = request.id.is_none() || said["id"].is_null();
+            unknown
+                && request.port.is_some_and(|port| said["client_port"] == port)
+                && said["path"] == request.path.as_str()
+        };
+        could_be(self) && all.iter().filter(|other| could_be(other)).count() == 1
     }
 
     fn agrees_with(&self, total: Duration) -> bool {
-        self.took.abs_diff(total) <= TOLERANCE.max(self.took / 50)
+        let tolerance = TOLERANCE.max(self.took / 50);
+        match self.part {
+            Part::All => self.took.abs_diff(total) <= tolerance,
+            Part::AtMost => total <= self.took,
+            Part::AtLeast => total + tolerance >= self.took,
+        }
     }
 }
 
-pub(crate) fn waited(measured: &[Measured]) -> Vec<Waited> {
+/// What our own clients measured, all of it the devices' part.
+pub fn waited(measured: &[Measured]) -> Vec<Waited> {
     measured.iter().map(Waited::from).collect()
 }
 
-/// Every request's hangs, one for each of `devices`, add up to what its client measured; a request that nothing held
-/// up has none; and no hang is anybody else's. `all` are all requests there were while the trace ran.
-pub(crate) fn accounts_for(trace: &Trace, all: &[Waited], devices: &[String]) -> Result<()> {
-    let hangs = trace.hangs();
-    let mut wrong: Vec<_> = all
-        .iter()
-        .filter_map(|request| {
-            let error = is_told(request, &hangs, all, devices).err()?;
-            Some(format!("{request:?}: {error:#}"))
-        })
-        .collect();
-    let nobodys = hangs
-        .iter()
-        .filter(|hang| !all.iter().any(|request| request.owns(hang, all)));
-    wrong.extend(nobodys.map(|hang| format!("nobody's: {hang}")));
-    ensure!(
-        wrong.is_empty(),
-        "of {} requests and {} hangs:\n{}\n{}",
-        all.len(),
-        hangs.len(),
-        wrong.join("\n"),
-        trace.stderr
-    );
-    names_the_holders(&hangs)
+impl Account {
+    /// Every request's hangs, one for each device, add up to what its client measured; a request that nothing held up
+    /// has none; and no hang is anybody else's.
+    pub fn is_settled_by(&self, hangs: &[&Value]) -> Result<()> {
+        let all = &self.requests;
+        let mut wrong: Vec<_> = all
+            .iter()
+            .filter_map(|request| {
+                let error = is_told(request, hangs, self).err()?;
+                Some(format!("{request:?}: {error:#}"))
+            })
+            .collect();
+        let nobodys = hangs
+            .iter()
+            .filter(|hang| !all.iter().any(|request| request.owns(hang, all)));
+        wrong.extend(nobodys.map(|hang| format!("nobody's: {hang}")));
+        ensure!(
+            wrong.is_empty(),
+            "of {} requests and {} hangs:\n{}",
+            all.len(),
+            hangs.len(),
+            wrong.join("\n")
+        );
+        names_the_holders(hangs)
+    }
 }
 
-fn is_told(request: &Waited, hangs: &[&Value], all: &[Waited], devices: &[String]) -> Result<()> {
+fn is_told(request: &Waited, hangs: &[&Value], account: &Account) -> Result<()> {
     let own: Vec<_> = hangs
         .iter()
-        .filter(|hang| request.owns(hang, all))
+        .filter(|hang| request.owns(hang, &account.requests))
         .collect();
     let total = own.iter().map(|hang| duration(hang)).sum();
     // Near the threshold, either is right.
@@ -103,14 +152,17 @@ fn is_told(request: &Waited, hangs: &[&Value], all: &[Waited], devices: &[String
         .filter_map(|hang| hang["device"]["address"].as_str())
         .collect();
     blamed.sort_unstable();
-    ensure!(blamed == devices, "blamed are {blamed:?}");
+    ensure!(blamed == account.devices, "blamed are {blamed:?}");
     own.iter().try_for_each(|hang| describes(hang, request))
 }
 
 /// It says what the client and the audit entry know of the request.
 fn describes(hang: &Value, request: &Waited) -> Result<()> {
     let said = &hang["request"];
-    ensure!(said["id"].as_str() == request.id.as_deref(), "id: {hang}");
+    ensure!(said["id"].is_string(), "no id: {hang}");
+    if let Some(id) = &request.id {
+        ensure!(said["id"] == id.as_str(), "id: {hang}");
+    }
     ensure!(said["path"] == request.path.as_str(), "path: {hang}");
     if let Some(port) = request.port {
         ensure!(said["client_port"] == port, "port: {hang}");
@@ -154,8 +206,7 @@ fn held_during(hang: &Value, lock: &Value) -> bool {
 }
 
 /// The device's mutex lets one request at a time in: no two requests were stalled in it at the same time.
-pub(crate) fn one_at_a_time(trace: &Trace) -> Result<()> {
-    let hangs = trace.hangs();
+pub fn one_at_a_time(hangs: &[&Value]) -> Result<()> {
     let address = |hang: &Value| hang["device"]["address"].as_str().map(ToOwned::to_owned);
     let devices: BTreeSet<_> = hangs.iter().map(|hang| address(hang)).collect();
     for device in devices {
@@ -186,7 +237,7 @@ fn span(stall: &Value) -> (i128, i128) {
 }
 
 /// The stalls with one of these operations.
-pub(crate) fn stalls<'a>(hang: &'a Value, operations: &[&str]) -> Vec<&'a Value> {
+pub fn stalls<'a>(hang: &'a Value, operations: &[&str]) -> Vec<&'a Value> {
     let all = hang["stalls"].as_array().into_iter().flatten();
     all.filter(|stall| {
         stall["op"]
@@ -196,6 +247,7 @@ pub(crate) fn stalls<'a>(hang: &'a Value, operations: &[&str]) -> Vec<&'a Value>
     .collect()
 }
 
-pub(crate) fn duration(record: &Value) -> Duration {
+/// Of a hang, a stall or a request.
+pub fn duration(record: &Value) -> Duration {
     Duration::from_nanos(record["duration_ns"].as_u64().unwrap_or_default())
 }

@@ -1,0 +1,48 @@
+//! Reads of other memory that give zero where it cannot be read. Without a branch, on purpose: verifiers
+//! before Linux 6.9 (tried: 6.1) take a stack slot that holds what was read, or a zero instead, for two
+//! states that have nothing in common, and follow both to the end. Twenty such reads in a row are a million paths.
+
+use core::{ffi::c_void, mem::MaybeUninit};
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
+
+/// Any bytes are a valid value, zeros among them.
+pub(crate) trait Plain: Copy {}
+
+impl Plain for u8 {}
+impl Plain for u16 {}
+impl Plain for u32 {}
+impl Plain for u64 {}
+impl Plain for i32 {}
+impl<const N: usize> Plain for [u8; N] {}
+
+/// Of the kernel.
+#[inline(always)]
+pub(crate) fn kernel<T: Plain>(at: u64) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper checks the address itself, and on a bad one fills the value with zeros
+    // (`bpf_probe_read_kernel_common()`, `kernel/trace/bpf_trace.c`).
+    unsafe {
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            at as *const c_void,
+        );
+        value.assume_init()
+    }
+}
+
+/// Of the running process.
+#[inline(always)]
+pub(crate) fn user<T: Plain>(at: u64) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: as above (`bpf_probe_read_user_common()`).
+    unsafe {
+        bpf_probe_read_user(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            at as *const c_void,
+        );
+        value.assume_init()
+    }
+}

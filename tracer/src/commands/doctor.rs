@@ -1,0 +1,118 @@
+//! `vault-tracer doctor`: can this host be traced, with which probes, and what would mend it. What only
+//! trying can tell is tried: the probes are attached as for a trace, and detached at once.
+
+mod checks;
+mod report;
+mod server;
+mod text;
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Error, Result, bail};
+use nix::sys::utsname;
+use tracer_ebpf::abi::{ABSENT, GoLayout};
+
+use self::{report::Report, server::Found};
+use crate::{
+    cli::{DoctorArgs, ReportFormat},
+    probe::{
+        attach::{self, Facts},
+        host::{Host, check_ring_buffer},
+        layout::KernelTypes,
+        plan::{Plan, Preference, plan},
+        privilege,
+    },
+    target::find::Selector,
+};
+
+pub(super) fn run(args: &DoctorArgs) -> Result<()> {
+    let examined = examine(args)?;
+    let text = match args.format {
+        ReportFormat::Text => examined.report.to_string(),
+        ReportFormat::Json => serde_json::to_string_pretty(&examined.report)? + "\n",
+    };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // A closed pipe is no failure.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error)?,
+        _ => {}
+    }
+    match examined.obstacle {
+        Some(obstacle) => Err(obstacle),
+        None => Ok(()),
+    }
+}
+
+/// What was found, and the first thing that makes a trace impossible.
+struct Examined {
+    report: Report,
+    obstacle: Option<Error>,
+}
+
+fn examine(args: &DoctorArgs) -> Result<Examined> {
+    let selector = &Selector::of(args.pid, args.process.as_deref());
+    let system = utsname::uname().context("cannot ask for the kernel's version")?;
+    let found = server::find(selector);
+    let types = KernelTypes::of_this_kernel(args.btf.as_deref());
+    let mut checks = checks::system(types.as_ref().err());
+    let mut obstacle = privilege::check().and_then(|()| check_ring_buffer()).err();
+    let plan = match types {
+        Ok(types) => {
+            let mut host = Host::look(&types);
+            checks.extend(checks::probing(&host));
+            checks.extend(checks::fields(&types.layout));
+            let tried = (obstacle.is_none()).then(|| try_it(&types, &mut host));
+            let (tried, plan) = match tried {
+                Some(Ok(plan)) => (None, plan),
+                Some(Err(error)) => (Some(error), by_facts(&host)),
+                None => (None, by_facts(&host)),
+            };
+            obstacle = obstacle.or(tried);
+            Some(plan)
+        }
+        Err(error) => {
+            obstacle = obstacle.or(Some(error));
+            None
+        }
+    };
+    let obstacle = obstacle.or(match (&found, selector) {
+        (Found::Not(_), Selector::Auto) | (Found::Server(_), _) => None,
+        (Found::Not(why), _) => Some(Error::msg(why.clone())),
+    });
+    let report = Report::new(
+        (
+            &system.release().to_string_lossy(),
+            &system.machine().to_string_lossy(),
+        ),
+        checks,
+        found,
+        plan.as_ref(),
+        obstacle.as_ref(),
+    );
+    Ok(Examined { report, obstacle })
+}
+
+fn by_facts(host: &Host) -> Plan {
+    plan(host, Preference::Auto)
+}
+
+/// Attaches everything, to a process that does not exist.
+fn try_it(types: &KernelTypes, host: &mut Host) -> Result<Plan> {
+    let facts = Facts {
+        tgid: u32::MAX,
+        netns: 0,
+        kernel: types.layout,
+        go: GoLayout {
+            goid: ABSENT,
+            parent_goid: ABSENT,
+        },
+        listening: Vec::new(),
+    };
+    let (attached, _) = attach::attach(&facts, host, Preference::Auto)?;
+    if attached.probes.is_empty() {
+        bail!("nothing could be attached");
+    }
+    Ok(attached.plan)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! The server, as far as a trace of it depends on how it was built.
+
+use std::{fs::File, io};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::target::{
+    Target,
+    find::{self, Selector},
+    go::LayoutSource,
+    goroutines::{GoroutineReader, ProcessMemory},
+};
+
+/// What there is.
+#[derive(Debug)]
+pub(super) enum Found {
+    Server(Box<Server>),
+    /// Nothing, for this reason.
+    Not(String),
+}
+
+/// A server.
+#[derive(Debug, Serialize)]
+pub(super) struct Server {
+    pub(super) pid: i32,
+    pub(super) exe: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) go_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) module: Option<String>,
+    /// Who says where its goroutines' IDs are; absent if nobody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) goroutine_ids: Option<&'static str>,
+    /// Whether the stacks of its goroutines can be read.
+    pub(super) stacks: bool,
+    /// What is not as it should be.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Looks for it.
+pub(super) fn find(selector: &Selector) -> Found {
+    match inspect(selector) {
+        Ok(server) => Found::Server(Box::new(server)),
+        Err(error) => Found::Not(format!("{error:#}")),
+    }
+}
+
+fn inspect(selector: &Selector) -> Result<Server> {
+    let target = Target::inspect(&find::find(selector)?)?;
+    let stacks = read_stacks(target.pid);
+    let mut warnings = target.go.warnings;
+    warnings.extend(stacks.as_ref().err().map(|error| {
+        format!("requests that queue behind a stalled one, or wait for a name, cannot be told: {error:#}")
+    }));
+    Ok(Server {
+        pid: target.pid,
+        exe: target.exe.display().to_string(),
+        go_version: target.go.version,
+        module: target.go.module,
+        goroutine_ids: target.go.layout_source.map(|source| match source {
+            LayoutSource::Dwarf => "its debugging information",
+            LayoutSource::Table => "a table of Go's versions",
+        }),
+        stacks: stacks.is_ok(),
+        warnings,
+    })
+}
+
+/// Looks at all of them once, as a trace does when something hangs.
+fn read_stacks(pid: i32) -> Result<()> {
+    let exe = File::open(format!("/proc/{pid}/exe"))?;
+    let reader = GoroutineReader::new(pid, &exe)?;
+    let memory = ProcessMemory::open(pid)?;
+    reader.waiting(&memory).map(drop).map_err(|error| {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            anyhow::anyhow!("this process may not read its memory ({error})")
+        } else {
+            error.into()
+        }
+    })
+}

@@ -1,0 +1,275 @@
+//! What this host has and allows, as far as the choice of probes depends on it. One struct of named
+//! facts: looked up here, decided on by `plan`, shown by `doctor`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+};
+
+use anyhow::{Result, bail};
+use aya::{
+    maps::MapType,
+    programs::{ProgramError, ProgramType},
+    sys::{BpfHelper, SyscallError, is_helper_supported, is_map_supported, is_program_supported},
+};
+
+use super::{
+    layout::KernelTypes,
+    privilege,
+    specs::{Hook, NEEDS, Spec},
+    tracefs::Tracefs,
+};
+
+/// Exists where the kernel can place a breakpoint for a perf event (Linux 4.17, `CONFIG_KPROBE_EVENTS`).
+const KPROBE_EVENTS: &str = "/sys/bus/event_source/devices/kprobe/type";
+
+/// Whether something is there. A no for want of permission is no absence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is.
+    Yes,
+    /// It is not, for this reason.
+    No(String),
+    /// It may not be used, for this reason.
+    Forbidden(String),
+    /// It could not be told, for this reason.
+    Unknown(String),
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self::Unknown("not looked at".to_owned())
+    }
+}
+
+/// The exits of system calls that have tracepoints of their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SyscallExits {
+    /// Whether they can be looked up.
+    pub answer: Answer,
+    /// Those there are.
+    pub names: BTreeSet<String>,
+}
+
+/// One thing that the kernel refused when it was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Whether for want of permission.
+    pub forbidden: bool,
+    /// In words.
+    pub why: String,
+}
+
+/// The facts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// Capabilities that tracing needs and this process does not have.
+    pub missing: Vec<&'static str>,
+    /// The ring buffer for records (Linux 5.8).
+    pub ring_buffer: Answer,
+    /// Tracepoints among those of `specs`, with their number of arguments; `None` if it cannot be told.
+    pub tracepoints: Option<BTreeMap<String, usize>>,
+    /// Functions among those of `specs` that the kernel describes; `None` if it describes none.
+    pub functions: Option<BTreeSet<String>>,
+    /// System calls' own tracepoints.
+    pub syscall_exits: SyscallExits,
+    /// Programs run by a function's trampoline.
+    pub trampolines: Answer,
+    /// Breakpoints in the kernel.
+    pub kprobes: Answer,
+    /// Whether the kernel has `bpf_task_pt_regs`.
+    pub task_pt_regs: bool,
+    /// Where tracefs is.
+    pub tracefs: Tracefs,
+    /// Ways that failed, by what they were to show and their name.
+    pub refused: BTreeMap<(&'static str, &'static str), Refusal>,
+    /// Probes that failed and that their way can do without.
+    pub lacking: BTreeMap<Spec, String>,
+}
+
+impl Host {
+    /// Looks at this one, trying harmless things.
+    pub fn look(kernel: &KernelTypes) -> Self {
+        let tracefs = Tracefs::find();
+        Self {
+            missing: privilege::missing_here().unwrap_or_default(),
+            ring_buffer: ring_buffer(),
+            tracepoints: Some(kernel.tracepoints.clone()),
+            functions: Some(kernel.functions.clone()),
+            syscall_exits: syscall_exits(&tracefs),
+            trampolines: answer(
+                is_program_supported(ProgramType::Tracing),
+                "this kernel has none: it takes Linux 5.5 on x86-64, 6.0 on arm64",
+            ),
+            kprobes: kprobes(Path::new(KPROBE_EVENTS)),
+            task_pt_regs: is_helper_supported(
+                ProgramType::RawTracePoint,
+                BpfHelper::BPF_FUNC_task_pt_regs,
+            )
+            // What cannot be tried cannot be loaded either, and will be said then.
+            .unwrap_or(true),
+            tracefs,
+            ..Self::default()
+        }
+    }
+
+    /// Whether a probe can be attached here, as far as that can be told without doing it.
+    pub fn answer(&self, spec: &Spec) -> Answer {
+        match self.presence(spec.hook) {
+            Answer::No(why) => Answer::No(why),
+            _ if !self.lacks().is_empty() => {
+                Answer::Forbidden(format!("it takes {}", self.lacks().join(", ")))
+            }
+            presence => presence,
+        }
+    }
+
+    /// Capabilities that probes need, of those that are missing.
+    fn lacks(&self) -> Vec<&'static str> {
+        let for_probes = |name: &&&str| ["CAP_BPF", "CAP_PERFMON"].contains(*name);
+        self.missing.iter().filter(for_probes).copied().collect()
+    }
+
+    fn presence(&self, hook: Hook) -> Answer {
+        match hook {
+            Hook::RawTracepoint { name, reads } => self.tracepoint(name, reads),
+            Hook::SyscallExit(name) => match &self.syscall_exits.answer {
+                Answer::Yes if !self.syscall_exits.names.contains(name) => {
+                    Answer::No(format!("this kernel has no tracepoint {name}"))
+                }
+                answer => answer.clone(),
+            },
+            Hook::FEntry(name) | Hook::FExit(name) => match &self.trampolines {
+                Answer::Yes => self.described(name),
+                answer => answer.clone(),
+            },
+            // The kernel's own description leaves out functions of modules, which can be probed.
+            Hook::KProbe(name) | Hook::KRetProbe(name) => match (&self.kprobes, &self.functions) {
+                (Answer::Yes, Some(functions)) if !functions.contains(name) => {
+                    Answer::Unknown(format!("{name} may be in a module, or inlined"))
+                }
+                (answer, _) => answer.clone(),
+            },
+        }
+    }
+
+    fn tracepoint(&self, name: &str, reads: usize) -> Answer {
+        let Some(tracepoints) = &self.tracepoints else {
+            return Answer::Unknown("the kernel does not list its tracepoints".to_owned());
+        };
+        match tracepoints.get(name) {
+            None => Answer::No(format!("this kernel has no tracepoint {name}")),
+            Some(arguments) if *arguments < reads => Answer::No(format!(
+                "this kernel's tracepoint {name} has {arguments} arguments, and not what is needed"
+            )),
+            Some(_) => Answer::Yes,
+        }
+    }
+
+    fn described(&self, function: &str) -> Answer {
+        match &self.functions {
+            None => Answer::No("this kernel does not describe its functions (BTF)".to_owned()),
+            Some(functions) if !functions.contains(function) => Answer::No(format!(
+                "this kernel does not describe {function}: it is inlined, or in a module"
+            )),
+            Some(_) => Answer::Yes,
+        }
+    }
+}
+
+/// Stops where records could not reach the agent. Asked first: nothing else would mend it.
+pub fn check_ring_buffer() -> Result<()> {
+    match ring_buffer() {
+        Answer::No(why) => bail!("vault-tracer needs eBPF's ring buffer, and {why}"),
+        _ => Ok(()),
+    }
+}
+
+fn ring_buffer() -> Answer {
+    let tried = is_map_supported(MapType::RingBuf);
+    answer(tried, "this kernel has none: use Linux 5.8 or newer")
+}
+
+/// What a try came to.
+fn answer<E: Refused>(tried: Result<bool, E>, absent: &str) -> Answer {
+    match tried {
+        Ok(true) => Answer::Yes,
+        Ok(false) => Answer::No(absent.to_owned()),
+        Err(error) if error.is_permission() => {
+            let error = error.reason();
+            Answer::Forbidden(format!("the kernel refuses it to this process ({error})"))
+        }
+        Err(error) => Answer::Unknown(error.reason()),
+    }
+}
+
+/// Errors of tries.
+trait Refused {
+    fn is_permission(&self) -> bool;
+    fn reason(&self) -> String;
+}
+
+impl Refused for SyscallError {
+    fn is_permission(&self) -> bool {
+        self.io_error.kind() == io::ErrorKind::PermissionDenied
+    }
+
+    fn reason(&self) -> String {
+        format!("{}: {}", self.call, self.io_error)
+    }
+}
+
+impl Refused for ProgramError {
+    fn is_permission(&self) -> bool {
+        matches!(self, Self::SyscallError(error) if error.is_permission())
+    }
+
+    fn reason(&self) -> String {
+        match self {
+            Self::SyscallError(error) => error.reason(),
+            other => other.to_string(),
+        }
+    }
+}
+
+fn kprobes(events: &Path) -> Answer {
+    match fs::metadata(events) {
+        Ok(_) => Answer::Yes,
+        Err(_) if !events.ancestors().nth(2).is_some_and(Path::exists) => {
+            Answer::Unknown("/sys is not mounted".to_owned())
+        }
+        Err(_) => Answer::No("this kernel is built without (CONFIG_KPROBE_EVENTS)".to_owned()),
+    }
+}
+
+fn syscall_exits(tracefs: &Tracefs) -> SyscallExits {
+    if let Some(answer) = tracefs.refusal() {
+        let names = BTreeSet::new();
+        return SyscallExits { answer, names };
+    }
+    let exists = |hook: &Hook| Tracefs::event("syscalls", hook.name()).exists();
+    let wanted = hooks().filter(|hook| matches!(hook, Hook::SyscallExit(_)));
+    let found = tracefs.within(|| {
+        wanted
+            .filter(exists)
+            .map(|hook| hook.name().to_owned())
+            .collect()
+    });
+    match found {
+        Ok(names) => SyscallExits {
+            answer: Answer::Yes,
+            names,
+        },
+        Err(error) => SyscallExits {
+            answer: Answer::Unknown(format!("tracefs: {error}")),
+            names: BTreeSet::new(),
+        },
+    }
+}
+
+/// All that `specs` names.
+pub fn hooks() -> impl Iterator<Item = Hook> {
+    let ways = NEEDS.iter().flat_map(|need| need.ways);
+    ways.flat_map(|way| way.probes).map(|spec| spec.hook)
+}

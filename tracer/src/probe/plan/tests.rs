@@ -1,0 +1,351 @@
+//! Made-up hosts, as far as their kernels differ in what the plan asks about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::probe::{
+    host::{Refusal, SyscallExits, hooks},
+    specs::Hook,
+    tracefs::Tracefs,
+};
+
+/// A host on which everything is there.
+fn newest() -> Host {
+    let (mut tracepoints, mut functions, mut exits) =
+        (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+    for hook in hooks() {
+        let name = hook.name().to_owned();
+        match hook {
+            Hook::RawTracepoint { .. } => drop(tracepoints.insert(name, 4)),
+            Hook::SyscallExit(_) => drop(exits.insert(name)),
+            _ => drop(functions.insert(name)),
+        }
+    }
+    Host {
+        ring_buffer: Answer::Yes,
+        tracepoints: Some(tracepoints),
+        functions: Some(functions),
+        syscall_exits: SyscallExits {
+            answer: Answer::Yes,
+            names: exits,
+        },
+        trampolines: Answer::Yes,
+        kprobes: Answer::Yes,
+        task_pt_regs: true,
+        tracefs: Tracefs::At("/sys/kernel/tracing".into()),
+        ..Host::default()
+    }
+}
+
+/// The same before these tracepoints.
+fn without_tracepoints(names: &[&str]) -> Host {
+    let mut host = newest();
+    if let Some(tracepoints) = &mut host.tracepoints {
+        tracepoints.retain(|name, _| !names.contains(&name.as_str()));
+    }
+    host
+}
+
+/// 6.1, 5.15: no tracepoints in the socket layer.
+fn before_6_3() -> Host {
+    without_tracepoints(&["sock_send_length", "sock_recv_length"])
+}
+
+/// Debian 11, Amazon Linux 2: also without reasons for drops, errors, `bpf_task_pt_regs`.
+fn before_5_14() -> Host {
+    let mut host = without_tracepoints(&[
+        "sock_send_length",
+        "sock_recv_length",
+        "inet_sk_error_report",
+    ]);
+    if let Some(tracepoints) = &mut host.tracepoints {
+        tracepoints.insert("kfree_skb".to_owned(), 2);
+    }
+    host.task_pt_regs = false;
+    host
+}
+
+/// No trampolines on arm64 before 6.0.
+fn without_trampolines(mut host: Host) -> Host {
+    host.trampolines = Answer::No("this kernel has none".to_owned());
+    host
+}
+
+fn without_kprobes(mut host: Host) -> Host {
+    host.kprobes = Answer::No("this kernel is built without".to_owned());
+    host
+}
+
+fn without_functions(host: Host) -> Host {
+    without_kprobes(without_trampolines(host))
+}
+
+/// This machine: as new as can be, but no kprobes, and trampolines refused for no stated reason.
+fn firecracker() -> Host {
+    let mut host = without_kprobes(newest());
+    host.trampolines = Answer::Forbidden("the kernel refuses it to this process (EPERM)".into());
+    host.tracefs = Tracefs::Private;
+    host
+}
+
+/// What is chosen for each need, in their order.
+fn chosen(host: &Host, preference: Preference) -> Vec<&'static str> {
+    let plan = plan(host, preference);
+    let choices = plan.choices.iter();
+    choices
+        .map(|choice| choice.chosen().map_or("-", |way| way.name))
+        .collect()
+}
+
+fn verdict(host: &Host, preference: Preference, gives: &str, way: &str) -> (Verdict, String) {
+    let plan = plan(host, preference);
+    let choice = plan.choices.iter().find(|c| c.need.gives == gives);
+    let ways = &choice.expect("such a need").ways;
+    let judged = ways.iter().find(|j| j.way.name == way);
+    let judged = judged.expect("such a way");
+    (judged.verdict, judged.why.clone())
+}
+
+const SENDS: &str = "sends and receives";
+const FAILED: &str = "connects that fail at once";
+
+#[test]
+fn new_kernels_need_nothing_but_tracepoints_for_what_matters() {
+    // 6.12, 6.18, 7.3.
+    let expected = [
+        "socket",
+        "tracepoint",
+        "fentry/fexit",
+        "tracepoint",
+        "tracepoint",
+        "tracepoint",
+        "tracepoint",
+        "fentry/fexit",
+    ];
+    assert_eq!(chosen(&newest(), Preference::Auto), expected);
+}
+
+#[test]
+fn before_6_3_functions_show_sends_and_receives() {
+    let auto = |host: Host| chosen(&host, Preference::Auto)[0];
+    assert_eq!(auto(before_6_3()), "fentry/fexit");
+    assert_eq!(auto(without_trampolines(before_6_3())), "kprobe");
+    assert_eq!(auto(without_functions(before_6_3())), "syscalls");
+}
+
+#[test]
+fn before_5_14_functions_show_errors_and_drops_have_no_reason() {
+    let expected = [
+        "fentry/fexit",
+        "tracepoint",
+        "fentry/fexit",
+        "tracepoint",
+        "tracepoint",
+        "tracepoint without reason",
+        "fentry/fexit",
+        "fentry/fexit",
+    ];
+    assert_eq!(chosen(&before_5_14(), Preference::Auto), expected);
+    let host = without_functions(before_5_14());
+    let plan = plan(&host, Preference::Auto);
+    let errors = plan
+        .choices
+        .iter()
+        .find(|c| c.need.gives == "socket errors");
+    assert_eq!(errors.expect("a need").chosen(), None);
+    assert!(plan.hopeless().is_none());
+    let drops = &plan.choices[5];
+    assert_eq!(drops.lost, ["why, other than by a netfilter rule"]);
+}
+
+#[test]
+fn without_tracefs_all_system_calls_are_looked_at_once() {
+    let mut host = without_functions(before_6_3());
+    host.tracefs = Tracefs::NotMounted("EPERM".to_owned());
+    let answer = host.tracefs.refusal().expect("a reason");
+    host.syscall_exits = SyscallExits {
+        answer,
+        ..SyscallExits::default()
+    };
+    let ways = chosen(&host, Preference::Auto);
+    assert_eq!(ways[0], "all syscalls");
+    // The same program sees connects: no second report of them.
+    assert_eq!(ways[2], "all syscalls");
+    let (verdict, why) = verdict(&host, Preference::Auto, SENDS, "syscalls");
+    assert_eq!(verdict, Verdict::Forbidden);
+    assert!(why.contains("tracefs"), "{why}");
+    let plan = plan(&host, Preference::Auto);
+    assert_eq!(plan.everybody_pays().map(|w| w.name), Some("all syscalls"));
+}
+
+#[test]
+fn nobody_else_pays_for_a_detail() {
+    // This machine has no other way to see connects that fail at once.
+    let host = firecracker();
+    let expected = [
+        "socket",
+        "tracepoint",
+        "-",
+        "tracepoint",
+        "tracepoint",
+        "tracepoint",
+        "tracepoint",
+        "-",
+    ];
+    assert_eq!(chosen(&host, Preference::Auto), expected);
+    let of = |way| verdict(&host, Preference::Auto, FAILED, way).0;
+    assert_eq!(of("fentry/fexit"), Verdict::Forbidden);
+    assert_eq!(of("kprobe"), Verdict::Absent);
+    assert_eq!(of("syscalls"), Verdict::TooDear);
+    // Unless everybody does already.
+    assert_eq!(chosen(&host, Preference::Syscall)[2], "syscalls");
+    assert_eq!(plan(&host, Preference::Auto).everybody_pays(), None);
+}
+
+#[test]
+fn the_operator_decides() {
+    let by = |preference| chosen(&newest(), preference);
+    let functions = [
+        "fentry/fexit",
+        "tracepoint",
+        "fentry/fexit",
+        "fentry/fexit",
+        "tracepoint",
+        "tracepoint",
+        "fentry/fexit",
+        "fentry/fexit",
+    ];
+    assert_eq!(by(Preference::Function), functions);
+    assert_eq!(by(Preference::Kprobe)[0], "kprobe");
+    assert_eq!(by(Preference::Kprobe)[1], "tracepoint");
+    assert_eq!(by(Preference::Tracepoint)[0], "socket");
+    assert_eq!(by(Preference::Socket)[0], "socket");
+    assert_eq!(by(Preference::Syscall)[0], "syscalls");
+    let asked = verdict(&newest(), Preference::Function, SENDS, "socket");
+    assert_eq!(asked.0, Verdict::NotAsked);
+}
+
+#[test]
+fn what_is_asked_for_and_not_there_is_no_reason_for_something_else() {
+    let host = firecracker();
+    let plan = plan(&host, Preference::Function);
+    let choice = plan.hopeless().expect("functions cannot be probed here");
+    assert_eq!(choice.need.gives, SENDS);
+    let reasons = choice.reasons();
+    assert!(reasons.contains("EPERM"), "{reasons}");
+    assert!(reasons.contains("built without"), "{reasons}");
+    assert!(!reasons.contains("socket"), "{reasons}");
+}
+
+#[test]
+fn what_the_kernel_refuses_makes_way_for_the_next() {
+    let mut host = before_6_3();
+    let refusal = Refusal {
+        forbidden: false,
+        why: "tcp_sendmsg: the kernel refused the program".to_owned(),
+    };
+    host.refused.insert((SENDS, "fentry/fexit"), refusal);
+    assert_eq!(chosen(&host, Preference::Auto)[0], "kprobe");
+    let (verdict, why) = verdict(&host, Preference::Auto, SENDS, "fentry/fexit");
+    assert_eq!(verdict, Verdict::Absent);
+    assert!(why.contains("refused"), "{why}");
+}
+
+#[test]
+fn permission_is_never_mistaken_for_absence() {
+    // An ordinary user: what is there would need a capability, what is not there is not there.
+    let mut host = before_6_3();
+    host.missing = vec!["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"];
+    let of = |way| verdict(&host, Preference::Auto, SENDS, way);
+    assert_eq!(of("socket").0, Verdict::Absent);
+    assert_eq!(of("fentry/fexit").0, Verdict::Forbidden);
+    assert!(of("fentry/fexit").1.contains("CAP_BPF, CAP_PERFMON"));
+    assert!(plan(&host, Preference::Auto).hopeless().is_some());
+}
+
+#[test]
+fn what_cannot_be_told_is_tried() {
+    // The kernel's BTF leaves out what lies in modules: IPv6 and Unix sockets, on some hosts.
+    let mut host = without_trampolines(before_6_3());
+    host.functions = Some(BTreeSet::new());
+    let (verdict, why) = verdict(&host, Preference::Auto, SENDS, "kprobe");
+    assert_eq!(verdict, Verdict::Chosen);
+    assert!(why.contains("could not be told"), "{why}");
+    // A container without /sys.
+    host.kprobes = Answer::Unknown("/sys is not mounted".to_owned());
+    assert_eq!(chosen(&host, Preference::Auto)[0], "kprobe");
+}
+
+#[test]
+fn a_way_can_do_without_some_of_its_probes() {
+    let mut host = before_6_3();
+    if let Some(functions) = &mut host.functions {
+        functions.remove("udpv6_sendmsg");
+        functions.remove("unix_stream_sendmsg");
+    }
+    let plan = plan(&host, Preference::Auto);
+    assert_eq!(
+        plan.choices[0].chosen().map(|w| w.name),
+        Some("fentry/fexit")
+    );
+    let lost = plan.choices[0].lost.join("; ");
+    assert!(lost.contains("Unix") && lost.contains("UDP"), "{lost}");
+}
+
+#[test]
+fn el8_is_judged_by_what_it_has() {
+    // 4.18 by its number, with much of 5.x in it: ring buffer and trampolines among that, and no reasons.
+    let host = before_5_14();
+    assert!(plan(&host, Preference::Auto).hopeless().is_none());
+    // Ubuntu 20.04's 5.4: no BTF, so nothing is known, and `KernelTypes` has refused before.
+    let host = Host {
+        tracepoints: None,
+        functions: None,
+        trampolines: Answer::No("this kernel has none".to_owned()),
+        ..newest()
+    };
+    let (verdict, _) = verdict(&host, Preference::Auto, SENDS, "socket");
+    assert_eq!(
+        verdict,
+        Verdict::Chosen,
+        "tried, since it could not be told"
+    );
+}
+
+#[test]
+fn a_locked_down_kernel_says_so_itself() {
+    // Confidentiality: kprobes and reading kernel memory are refused when tried, with EPERM.
+    let mut host = newest();
+    for need in NEEDS {
+        for way in need.ways {
+            let why = "the kernel refuses it to this process (EPERM)".to_owned();
+            let refusal = Refusal {
+                forbidden: true,
+                why,
+            };
+            host.refused.insert((need.gives, way.name), refusal);
+        }
+    }
+    let plan = plan(&host, Preference::Auto);
+    let hopeless = plan.hopeless().expect("nothing can be attached");
+    assert!(
+        hopeless
+            .ways
+            .iter()
+            .all(|w| w.verdict == Verdict::Forbidden)
+    );
+}
+
+#[test]
+fn every_need_has_an_end() {
+    for need in NEEDS {
+        assert!(!need.ways.is_empty(), "{}", need.gives);
+        for way in need.ways {
+            assert!(
+                way.probes.iter().any(|spec| spec.without.is_none()),
+                "{}",
+                way.name
+            );
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Whatever the memory holds.
+
+use proptest::prelude::*;
+
+use super::{requests::LIST_KEYS, *};
+
+/// The same few words everywhere.
+struct Arena(Vec<u64>);
+
+impl Memory for Arena {
+    fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()> {
+        if address >> 62 == 3 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        for (i, byte) in into.iter_mut().enumerate() {
+            let at = address.wrapping_add(i as u64) as usize % (8 * self.0.len());
+            *byte = self.0[at / 8].to_le_bytes()[at % 8];
+        }
+        Ok(())
+    }
+}
+
+fn anything() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        0..8_u64,
+        0..0x800_u64,
+        STACKS..STACKS + 0x2000,
+        any::<u64>(),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_memory_is_survived(words in prop::collection::vec(anything(), 1..200)) {
+        let _ = reader().waiting(&Arena(words));
+    }
+
+    #[test]
+    fn any_damage_is_survived(at in 0..0x2000_u64, word in anything(), which in 0..6_usize) {
+        let mut made = Made::default()
+            .goroutine(30, 1, &[CONNECT, RECONNECT, REQUEST, HANDLER])
+            .goroutine(31, 1, &[LOCK, REQUEST, HANDLER])
+            .device(2, "tcp", "10.0.0.2:1515")
+            .goroutine(32, 1, &[LOCK, REQUEST, BROKER])
+            .input(3, LIST_KEYS);
+        let places = [LIST, GOROUTINES, STACKS, DEVICE, STACKS + 0x2000, INPUTS + 0x1_0000];
+        let base = places[which];
+        made.words.insert(base + at % 0x400 / 8 * 8, word);
+        let _ = reader().waiting(&made);
+    }
+}

@@ -1,0 +1,184 @@
+//! What is in a guest: its init, the agent, the live tests, OpenBao, the lab's programs, each with its
+//! libraries from this host, and the kernel's modules that the lab needs.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    fs::File,
+    io::BufWriter,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use lab::guest::{PLAN, Plan};
+
+use super::{
+    cpio::{Cpio, libraries},
+    kernels::Kernel,
+};
+use crate::{
+    setup::{self, cargo},
+    ui::Step,
+};
+
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// In the order in which they are to be loaded; what a kernel lacks it has built in, or does not need.
+const MODULES: [&str; 11] = [
+    "nfnetlink",
+    "libcrc32c",
+    "nf_tables",
+    "nft_counter",
+    "nf_reject_ipv4",
+    "nf_reject_ipv6",
+    "nft_reject",
+    "nft_reject_ipv4",
+    "nft_reject_ipv6",
+    "nft_reject_inet",
+    "veth",
+];
+
+/// What the lab's processes look up; there is no name server.
+const FILES: [(&str, &str); 4] = [
+    ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+    (
+        "/etc/nsswitch.conf",
+        "passwd: files\ngroup: files\nhosts: files\n",
+    ),
+    ("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
+    ("/etc/group", "root:x:0:\n"),
+];
+
+/// Which probes the agent attaches where a test does not say so: passed on.
+const PROBES: &str = "VAULT_TRACER_PROBES";
+
+const PATH: &str = "/usr/sbin:/usr/bin";
+
+/// The programs of every guest, by what they are called there.
+pub struct Programs {
+    init: PathBuf,
+    files: Vec<(String, PathBuf)>,
+    libraries: Vec<PathBuf>,
+}
+
+impl Programs {
+    /// Finds them and their libraries. `tests`: executables that cargo built, `live` and `vm-init`.
+    pub fn new(agent: &Path, bao: &Path, tests: &BTreeMap<String, PathBuf>) -> Result<Self> {
+        let built = |name: &str| {
+            let path = tests.get(name).cloned();
+            path.with_context(|| format!("cargo built no {name}"))
+        };
+        let installed = |name: &str| {
+            let path = setup::find_program(name);
+            path.with_context(|| format!("no {name} in PATH"))
+        };
+        let init = built("vm-init")?;
+        let files = vec![
+            ("/vm/vault-tracer".to_owned(), agent.to_owned()),
+            ("/vm/bao".to_owned(), bao.to_owned()),
+            ("/vm/live".to_owned(), built("live")?),
+            ("/usr/sbin/ip".to_owned(), installed("ip")?),
+            ("/usr/sbin/nft".to_owned(), installed("nft")?),
+        ];
+        let mut libraries = Vec::new();
+        for program in files.iter().map(|(_, file)| file).chain([&init]) {
+            libraries.extend(libraries_of(program)?);
+        }
+        libraries.sort();
+        libraries.dedup();
+        Ok(Self {
+            init,
+            files,
+            libraries,
+        })
+    }
+
+    /// Writes the initramfs of a guest with this kernel that runs `tests` to `file`.
+    pub fn pack(&self, kernel: &Kernel, tests: &[String], file: File) -> Result<()> {
+        let mut cpio = Cpio::new(BufWriter::new(file));
+        cpio.device(Path::new("/dev/console"), 5, 1)?;
+        cpio.directory(Path::new("/root"))?;
+        cpio.file(Path::new("/init"), &self.init)?;
+        for (path, file) in &self.files {
+            cpio.file(Path::new(path), file)?;
+        }
+        for library in &self.libraries {
+            cpio.file(library, library)?;
+        }
+        for (path, text) in FILES {
+            cpio.text(Path::new(path), text)?;
+        }
+        let mut modules = Vec::new();
+        for module in MODULES.iter().filter_map(|name| kernel.module(name)) {
+            let path = Path::new("/vm/modules").join(module.file_name().unwrap_or_default());
+            cpio.file(&path, module)?;
+            modules.push(path.display().to_string());
+        }
+        let plan = serde_json::to_string(&plan(modules, tests))?;
+        cpio.text(Path::new(PLAN), &plan)?;
+        cpio.finish().map(drop)
+    }
+}
+
+fn plan(modules: Vec<String>, tests: &[String]) -> Plan {
+    let options = ["/vm/live", "--test-threads=1", "--show-output", "--exact"];
+    let command = options.map(str::to_owned).into_iter();
+    let mut environment = BTreeMap::from([
+        ("PATH", PATH.to_owned()),
+        ("HOME", "/root".to_owned()),
+        ("VAULT_TRACER_AGENT", "/vm/vault-tracer".to_owned()),
+        ("VAULT_TRACER_BAO", "/vm/bao".to_owned()),
+    ]);
+    environment.extend(env::var(PROBES).ok().map(|probes| (PROBES, probes)));
+    Plan {
+        modules,
+        command: command.chain(tests.iter().cloned()).collect(),
+        environment: environment
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    }
+}
+
+/// None, where it is linked statically: then `ldd` fails.
+fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
+    let step = Step::new("vm", "libraries");
+    let mut ldd = Command::new("ldd");
+    let listed = step.output("asking ldd", ldd.arg(program), LIMIT);
+    match listed {
+        Ok(listed) => Ok(libraries(&listed)),
+        Err(error) if format!("{error:#}").contains("not a dynamic executable") => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Builds the live tests and `vm-init`: their executables by name.
+pub fn build() -> Result<BTreeMap<String, PathBuf>> {
+    let mut build = cargo();
+    build.args(["build", "--locked", "-p", "vault-tracer-tests"]);
+    build.args([
+        "--features",
+        "live",
+        "--test",
+        "live",
+        "--example",
+        "vm-init",
+    ]);
+    build.arg("--message-format=json-render-diagnostics");
+    let messages = Step::new("vm", "guest").output(
+        "compiling the live tests",
+        &mut build,
+        Duration::from_mins(30),
+    )?;
+    Ok(messages.lines().filter_map(executable).collect())
+}
+
+/// The executable that one line of cargo's messages names.
+fn executable(message: &str) -> Option<(String, PathBuf)> {
+    let message: serde_json::Value = serde_json::from_str(message).ok()?;
+    let name = message["target"]["name"].as_str()?;
+    let path = message["executable"].as_str()?;
+    Some((name.to_owned(), path.into()))
+}

@@ -1,0 +1,266 @@
+//! Debian's own kernels, downloaded and unpacked into the cache, not installed. They are found by the
+//! names of metapackages: a package of one exact version vanishes when the next one is out.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::cpio::files_below;
+use crate::{
+    setup::{
+        apt::{self, PrivateApt},
+        cache::Cache,
+    },
+    ui::{Remedy, Step},
+};
+
+/// A kernel that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// What `--kernel` calls it: the series, or `latest`.
+    pub name: &'static str,
+    /// Which of Debian's archives: `debian`, `debian-security`.
+    archive: &'static str,
+    suite: &'static str,
+    package: &'static str,
+}
+
+/// Every kernel there is to choose, oldest first.
+pub const CHOICES: [Choice; 4] = [
+    Choice {
+        name: "5.10",
+        archive: "debian-security",
+        suite: "bullseye-security",
+        package: "linux-image-cloud-amd64",
+    },
+    Choice {
+        name: "6.1",
+        archive: "debian-security",
+        suite: "bookworm-security",
+        package: "linux-image-cloud-amd64",
+    },
+    Choice {
+        name: "6.12",
+        archive: "debian-security",
+        suite: "bookworm-security",
+        package: "linux-image-6.12-cloud-amd64",
+    },
+    Choice {
+        name: "latest",
+        archive: "debian",
+        suite: "trixie-backports",
+        package: "linux-image-cloud-amd64",
+    },
+];
+
+/// Debian's keys, where the package `debian-archive-keyring` puts them.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Where Debian is, if this system does not say.
+const MIRROR: &str = "http://deb.debian.org/";
+
+/// A kernel that lies unpacked in the cache.
+pub struct Kernel {
+    /// What it was asked for as.
+    pub name: &'static str,
+    /// The kernel's image.
+    pub image: PathBuf,
+    /// Its modules: name and file.
+    modules: Vec<(String, PathBuf)>,
+}
+
+impl Kernel {
+    /// The file of a module, if this kernel has it as one.
+    pub fn module(&self, name: &str) -> Option<&Path> {
+        let found = self.modules.iter().find(|(module, _)| module == name);
+        found.map(|(_, path)| path.as_path())
+    }
+
+    fn unpacked(name: &'static str, directory: &Path) -> Result<Self> {
+        let files = files_below(directory)?;
+        let is_image = |file: &&PathBuf| name_of(file).starts_with("vmlinuz");
+        let image = files.iter().find(is_image).cloned();
+        Ok(Self {
+            name,
+            image: image.context("no vmlinuz among its files")?,
+            modules: files
+                .into_iter()
+                .filter_map(|file| Some((module_name(&file)?, file)))
+                .collect(),
+        })
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// `.../nf_tables.ko.xz` -> `nf_tables`. The kernel takes `-` and `_` in names for the same.
+fn module_name(path: &Path) -> Option<String> {
+    let file = name_of(path);
+    let (name, ending) = file.split_once(".ko")?;
+    (ending.is_empty() || ending.starts_with('.')).then(|| name.replace('-', "_"))
+}
+
+/// The kernel, from the cache or downloaded now; `refresh` downloads it anew.
+pub fn get(choice: &Choice, refresh: bool) -> Result<Kernel> {
+    ensure!(
+        env::consts::ARCH == "x86_64",
+        "only kernels for x86-64 are run so far"
+    );
+    let step = Step::new("vm", &format!("kernel {}", choice.name));
+    let cache = Cache::open()?;
+    let name = format!("linux-{}-{}", choice.name, env::consts::ARCH);
+    if refresh {
+        cache.discard(&name, &step)?;
+    }
+    let entry = cache
+        .entry(&name, &step, |path| download(choice, path, &step))
+        .remedy(
+            format_args!("vm: cannot get Debian's kernel {}", choice.name),
+            format_args!("see that {MIRROR} can be reached and run this again"),
+        )?;
+    let kernel = Kernel::unpacked(choice.name, &entry.path)?;
+    let version = fs::read_to_string(entry.path.join(VERSION))?;
+    step.end(entry.fresh, format_args!("{} from Debian", version.trim()));
+    Ok(kernel)
+}
+
+/// Holds the name of the package that has the image.
+const VERSION: &str = "version";
+
+fn download(choice: &Choice, path: &Path, step: &Step) -> Result<()> {
+    ensure!(apt::available(), "needs apt and dpkg-deb to get it");
+    ensure!(
+        Path::new(KEYRING).exists(),
+        "Debian's keys are not at {KEYRING} (package debian-archive-keyring)"
+    );
+    let private = path.join("apt");
+    let source = format!(
+        "deb [arch=amd64 signed-by={KEYRING}] {}{} {} main\n",
+        mirror(choice.archive, step),
+        choice.archive,
+        choice.suite
+    );
+    let (apt, updated) = PrivateApt::of_source(private.clone(), &source, step)?;
+    updated?;
+    let packages = resolve(choice.package, &|package| apt.show(package, step))?;
+    for file in apt.fetch(&packages, step)? {
+        apt::unpack(&file, &path.join("root"), step)?;
+    }
+    fs::remove_dir_all(private)?;
+    fs::write(path.join(VERSION), format!("{}\n", packages.join(" ")))?;
+    Kernel::unpacked(choice.name, path).map(drop)
+}
+
+/// The mirror that this system uses for Debian, else the usual one.
+fn mirror(archive: &str, step: &Step) -> String {
+    let targets = apt::repositories(step).unwrap_or_default();
+    mirror_among(&targets, archive).unwrap_or(MIRROR).to_owned()
+}
+
+fn mirror_among<'a>(repositories: &'a str, archive: &str) -> Option<&'a str> {
+    let base = |line: &'a str| {
+        let base = line.trim_end_matches('/').strip_suffix(archive)?;
+        base.ends_with('/').then_some(base)
+    };
+    repositories.lines().find_map(base)
+}
+
+/// The packages that a metapackage stands for: what it depends on, as far as that is a kernel of one version.
+/// Up to 6.x that is one package; 7.x has its image and its modules in two more.
+fn resolve(package: &str, show: &dyn Fn(&str) -> Result<String>) -> Result<Vec<String>> {
+    let mut found: Vec<String> = Vec::new();
+    let mut open = vec![package.to_owned()];
+    while let Some(package) = open.pop() {
+        for dependency in dependencies(&show(&package)?) {
+            if of_one_version(&dependency) && !found.contains(&dependency) {
+                found.push(dependency.clone());
+                open.push(dependency);
+            }
+        }
+    }
+    ensure!(!found.is_empty(), "{package} depends on no kernel");
+    Ok(found)
+}
+
+/// The packages in the first `Depends:` line; of alternatives the first.
+fn dependencies(shown: &str) -> Vec<String> {
+    let line = shown.lines().find_map(|line| line.strip_prefix("Depends:"));
+    let name = |clause: &str| clause.split_whitespace().next().map(str::to_owned);
+    line.unwrap_or_default()
+        .split(',')
+        .filter_map(name)
+        .collect()
+}
+
+fn of_one_version(package: &str) -> bool {
+    let parts = [
+        "linux-image-",
+        "linux-binary-",
+        "linux-modules-",
+        "linux-base-",
+    ];
+    let version = parts.iter().find_map(|part| package.strip_prefix(part));
+    version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packages(name: &str) -> &'static str {
+        match name {
+            "linux-image-cloud-amd64" => {
+                "Package: x\nDepends: linux-image-7.3.4+deb13-cloud-amd64 (= 7.3.4-1)\n"
+            }
+            "linux-image-7.3.4+deb13-cloud-amd64" => {
+                "Depends: linux-base-7.3.4+deb13-cloud-amd64, linux-binary-7.3.4+deb13-cloud-amd64 (= 1), \
+                 linux-modules-7.3.4+deb13-cloud-amd64, kmod, initramfs-tools (>= 0.120) | linux-initramfs-tool\n"
+            }
+            _ => "Depends: linux-base (>= 4.3)\n",
+        }
+    }
+
+    #[test]
+    fn a_metapackage_stands_for_the_packages_of_one_version() {
+        let show = |name: &str| Ok(packages(name).to_owned());
+        let mut found = resolve("linux-image-cloud-amd64", &show).unwrap();
+        found.sort();
+        let all = ["base", "binary", "image", "modules"];
+        assert_eq!(
+            found,
+            all.map(|part| format!("linux-{part}-7.3.4+deb13-cloud-amd64"))
+        );
+        assert!(resolve("linux-base", &show).is_err());
+    }
+
+    #[test]
+    fn the_systems_own_mirror_is_used() {
+        let listed = "http://mirror.example/debian/\nhttp://mirror.example/debian-security/\nhttps://dl.example/apt/\n";
+        assert_eq!(
+            mirror_among(listed, "debian"),
+            Some("http://mirror.example/")
+        );
+        assert_eq!(
+            mirror_among(listed, "debian-security"),
+            Some("http://mirror.example/")
+        );
+        assert_eq!(
+            mirror_among("http://archive.example/ubuntu/\n", "debian"),
+            None
+        );
+    }
+
+    #[test]
+    fn modules_are_known_by_their_names() {
+        let name = |path: &str| module_name(Path::new(path));
+        assert_eq!(name("/m/nf_tables.ko").as_deref(), Some("nf_tables"));
+        assert_eq!(name("/m/cls-flow.ko.xz").as_deref(), Some("cls_flow"));
+        assert_eq!(name("/m/modules.builtin"), None);
+        assert_eq!(name("/m/x.kotlin"), None);
+    }
+}
