@@ -22,7 +22,7 @@ fn why(error: &io::Error, scope: Option<u32>) -> String {
             "this host forbids everybody to read another process's memory (kernel.yama.ptrace_scope is 3): set it to 1 and start the host anew".to_owned()
         }
         (io::ErrorKind::PermissionDenied, _) => {
-            "reading its memory takes CAP_SYS_PTRACE: run vault-tracer as root, in a container with --cap-add SYS_PTRACE".to_owned()
+            "reading its memory takes what a debugger may, CAP_SYS_PTRACE and no AppArmor or SELinux profile against it: run vault-tracer as root on the host, or in a container with --cap-add SYS_PTRACE".to_owned()
         }
         _ => "its memory is unreadable".to_owned(),
     }

@@ -5,16 +5,24 @@ use proptest::prelude::*;
 use super::{requests::LIST_KEYS, *};
 
 /// The same few words everywhere.
-struct Arena(Vec<u64>);
+struct Arena(Vec<u8>);
+
+impl Arena {
+    fn of(words: &[u64]) -> Self {
+        Self(words.iter().flat_map(|word| word.to_le_bytes()).collect())
+    }
+}
 
 impl Memory for Arena {
-    fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()> {
+    fn read(&self, address: u64, mut into: &mut [u8]) -> io::Result<()> {
         if address >> 62 == 3 {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        for (i, byte) in into.iter_mut().enumerate() {
-            let at = address.wrapping_add(i as u64) as usize % (8 * self.0.len());
-            *byte = self.0[at / 8].to_le_bytes()[at % 8];
+        let mut from = &self.0[address as usize % self.0.len()..];
+        while !into.is_empty() {
+            let (now, rest) = into.split_at_mut(from.len().min(into.len()));
+            now.copy_from_slice(&from[..now.len()]);
+            (into, from) = (rest, &self.0);
         }
         Ok(())
     }
@@ -32,7 +40,7 @@ fn anything() -> impl Strategy<Value = u64> {
 proptest! {
     #[test]
     fn any_memory_is_survived(words in prop::collection::vec(anything(), 1..200)) {
-        let _ = reader().waiting(&Arena(words));
+        let _ = reader().waiting(&Arena::of(&words));
     }
 
     #[test]
