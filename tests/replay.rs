@@ -21,7 +21,7 @@ use tracer::{
 };
 
 /// Small enough to be read by people.
-const LARGEST: u64 = 100_000;
+const LARGEST: u64 = 150_000;
 
 /// A directory of `tests/replays`.
 struct Case {
@@ -129,6 +129,20 @@ fn every_recording_is_complete_small_and_in_the_format_of_today() -> Result<()> 
     Ok(())
 }
 
+#[test]
+fn every_case_can_be_recorded_anew() -> Result<()> {
+    let cases = Case::all()?;
+    let mut cases: Vec<_> = cases
+        .iter()
+        .filter_map(|case| case.directory.file_name()?.to_str())
+        .collect();
+    let mut states: Vec<_> = lab::State::all().map(|state| state.name).collect();
+    cases.sort_unstable();
+    states.sort_unstable();
+    assert_eq!(cases, states);
+    Ok(())
+}
+
 /// A case that shows nothing any more, for example since what it is about was cut out of it, proves nothing.
 #[test]
 fn every_recording_shows_what_its_readme_claims() -> Result<()> {
@@ -154,6 +168,13 @@ fn show(case: &Case, records: &[Value], key: &str, value: &str) -> Result<String
         "refusals" => of_type("refusal").count().to_string(),
         "incidents" => of_type("incident").count().to_string(),
         "lost_entries" => of_type("lost_entries").count().to_string(),
+        "warnings" => of_type("filling").count().to_string(),
+        "refused_by" => list(of_type("refusal").map(|refusal| &refusal["cause"])),
+        "outcomes" => list(
+            of_type("hang")
+                .flat_map(stalls)
+                .map(|stall| &stall["outcome"]),
+        ),
         "causes" => list(of_type("hang").map(|hang| &hang["cause"])),
         "ties" => list(of_type("hang").map(|hang| &hang["request"]["tie"])),
         "stalls" => list(of_type("hang").flat_map(stalls).map(|stall| &stall["op"])),

@@ -5,16 +5,22 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Method, Request, Response, header};
-use hyper_util::rt::TokioIo;
+use http_body_util::BodyExt;
+use hyper::Response;
+use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::runtime::{self, Runtime};
 
 use crate::netns::Namespace;
 use crate::wait;
+
+mod connection;
+#[cfg(feature = "tls")]
+mod secure;
+
+pub use connection::Connection;
+#[cfg(feature = "tls")]
+pub use secure::{Multiplexed, SecureClient};
 
 /// Longer than any hang the lab makes; a request that takes longer is a failure.
 const TIMEOUT: Duration = Duration::from_mins(2);
@@ -42,7 +48,8 @@ pub struct Measured {
 impl Measured {
     /// The path as audit entries give it: `sys/mounts`.
     pub fn audit_path(&self) -> &str {
-        self.path.strip_prefix("/v1/").unwrap_or(&self.path)
+        let path = self.path.split('?').next().unwrap_or_default();
+        path.strip_prefix("/v1/").unwrap_or(path)
     }
 
     /// Whether it took longer than the lab's requests ever do unless something holds them up.
@@ -88,6 +95,11 @@ impl Client {
         self.connect()?.put(path, body)
     }
 
+    /// DELETE on a connection of its own.
+    pub fn delete(&self, path: &str) -> Result<Measured> {
+        self.connect()?.delete(path)
+    }
+
     /// GET in a thread of its own, to look around while it hangs.
     pub fn get_in_background(&self, path: &str) -> JoinHandle<Result<Measured>> {
         let (client, path) = (self.clone(), path.to_owned());
@@ -96,7 +108,13 @@ impl Client {
 
     /// `count` GETs at once, each on a connection of its own.
     pub fn get_concurrently(&self, count: usize, path: &str) -> Result<Vec<Measured>> {
-        let started: Vec<_> = (0..count).map(|_| self.get_in_background(path)).collect();
+        self.get_each(&vec![path; count])
+    }
+
+    /// A GET of each path, all at once, each on a connection of its own.
+    pub fn get_each(&self, paths: &[impl AsRef<str>]) -> Result<Vec<Measured>> {
+        let start = |path: &_| self.get_in_background(AsRef::as_ref(path));
+        let started: Vec<_> = paths.iter().map(start).collect();
         started.into_iter().map(join).collect()
     }
 
@@ -116,7 +134,7 @@ impl Client {
 
     /// A connection for several requests, one after the other.
     pub fn connect(&self) -> Result<Connection> {
-        Connection::over(self.stream()?, self.clone())
+        Connection::over(self.stream()?, self.clone(), async |stream| Ok(stream))
     }
 }
 
@@ -126,90 +144,38 @@ fn join(thread: JoinHandle<Result<Measured>>) -> Result<Measured> {
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// A keep-alive connection.
-#[derive(Debug)]
-pub struct Connection {
-    runtime: Runtime,
-    sender: SendRequest<Full<Bytes>>,
-    local_port: u16,
-    client: Client,
+/// What drives one connection. It moves only while a request blocks on it.
+fn own_runtime() -> Result<Runtime> {
+    let mut builder = runtime::Builder::new_current_thread();
+    builder.enable_all().build().map_err(Into::into)
 }
 
-impl Connection {
-    fn over(stream: TcpStream, client: Client) -> Result<Self> {
-        let local_port = stream.local_addr()?.port();
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let sender = runtime.block_on(async {
-            let stream = TokioIo::new(tokio::net::TcpStream::from_std(stream)?);
-            let (sender, connection) = http1::handshake(stream).await?;
-            // It moves on while a request below blocks on the runtime. Its errors come out there too.
-            tokio::spawn(connection);
-            anyhow::Ok(sender)
-        })?;
-        Ok(Self {
-            runtime,
-            sender,
-            local_port,
-            client,
-        })
-    }
-
-    /// The client's port.
-    pub fn local_port(&self) -> u16 {
-        self.local_port
-    }
-
-    /// GET.
-    pub fn get(&mut self, path: &str) -> Result<Measured> {
-        self.send(Method::GET, path, Bytes::new())
-    }
-
-    /// PUT of a JSON body.
-    pub fn put(&mut self, path: &str, body: &Value) -> Result<Measured> {
-        self.send(Method::PUT, path, body.to_string().into())
-    }
-
-    fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Measured> {
-        let what = format!("{method} {path} from port {}", self.local_port);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, self.client.server.to_string())
-            .header("X-Vault-Token", &self.client.token)
-            .body(Full::new(body))?;
-        let (started, clock) = (SystemTime::now(), Instant::now());
-        let sender = &mut self.sender;
-        let exchange = async {
-            sender.ready().await?;
-            let (head, body) = sender
-                .send_request(request)
-                .await
-                .map(Response::into_parts)?;
-            anyhow::Ok((
-                head.status.as_u16(),
-                body.collect().await?.to_bytes().to_vec(),
-            ))
-        };
-        let answer = self
-            .runtime
-            .block_on(bounded(self.client.timeout, exchange));
-        let duration = clock.elapsed();
-        let (status, body) = answer.with_context(|| what)?;
-        let (path, local_port) = (path.to_owned(), self.local_port);
-        Ok(Measured {
-            started,
-            duration,
-            local_port,
-            status,
-            request_id: request_id(&body),
-            path,
-            body,
-        })
-    }
+/// Measures a request, from now to the last byte of the answer.
+async fn measure(
+    exchange: impl Future<Output = hyper::Result<Response<Incoming>>>,
+    path: String,
+    local_port: u16,
+    limit: Duration,
+) -> Result<Measured> {
+    let (started, clock) = (SystemTime::now(), Instant::now());
+    let answer = async {
+        let (head, body) = exchange.await?.into_parts();
+        let body = body.collect().await?.to_bytes().to_vec();
+        anyhow::Ok((head.status.as_u16(), body))
+    };
+    let answer = bounded(limit, answer).await;
+    let duration = clock.elapsed();
+    let (status, body) = answer.with_context(|| format!("{path} from port {local_port}"))?;
+    let request_id = request_id(&body);
+    Ok(Measured {
+        started,
+        duration,
+        local_port,
+        status,
+        request_id,
+        path,
+        body,
+    })
 }
 
 /// Gives up after `limit`, and soon after a Ctrl-C.

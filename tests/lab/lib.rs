@@ -8,6 +8,8 @@
 
 pub mod audit;
 pub mod client;
+pub mod cluster;
+pub mod eventlogger;
 pub mod fault;
 pub mod guest;
 pub mod log_server;
@@ -17,13 +19,19 @@ pub mod process;
 pub mod scenario;
 pub mod schema;
 pub mod server;
+pub mod setup;
 pub mod sockets;
+pub mod states;
 pub mod sweep;
 pub mod tracer;
 pub mod wait;
 
 pub use audit::{AuditDevice, Endpoint};
 pub use client::{Client, Connection, Measured};
+#[cfg(feature = "tls")]
+pub use client::{Multiplexed, SecureClient};
+pub use cluster::Cluster;
+pub use eventlogger::Eventlogger;
 pub use fault::Fault;
 pub use log_server::LogServer;
 pub use netns::Namespace;
@@ -31,4 +39,6 @@ pub use network::{Family, LogHost, Network};
 pub use process::Process;
 pub use scenario::Lab;
 pub use server::Server;
+pub use setup::{Builder, Devices};
+pub use states::State;
 pub use tracer::{Trace, Tracer};

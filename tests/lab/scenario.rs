@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use tempfile::TempDir;
 
 use crate::audit::{AuditDevice, Endpoint};
 use crate::client::{Client, Measured};
@@ -12,6 +13,7 @@ use crate::fault::{Applied, Fault};
 use crate::log_server::LogServer;
 use crate::network::{Family, Network};
 use crate::server::{self, Server};
+use crate::setup::Builder;
 
 /// The port of the audit log server.
 pub const PORT: u16 = 1515;
@@ -29,11 +31,17 @@ pub struct Lab {
     pub server: Server,
     /// What it logs to, on the first log host.
     pub log: LogServer,
+    /// What it logs to beside that, each on a log host of its own.
+    pub more_logs: Vec<LogServer>,
     /// The hosts.
     pub network: Network,
     /// Asks the server.
     pub client: Client,
-    family: Family,
+    /// Where it logs to.
+    pub endpoint: Endpoint,
+    /// By which protocol.
+    pub family: Family,
+    pub(crate) _directory: TempDir,
 }
 
 impl Lab {
@@ -44,23 +52,14 @@ impl Lab {
 
     /// The same with further options of the socket device: `write_timeout`, `log_raw`, ...
     pub fn start_with(bao: &Path, family: Family, options: &[(&str, &str)]) -> Result<Self> {
-        let network = Network::create(1)?;
-        let address = network.logs[0].port(family, PORT);
-        let log = LogServer::start(&network.logs[0].namespace, Endpoint::Tcp(address))?;
-        let socket = AuditDevice::socket("to-socket", &Endpoint::Tcp(address));
-        let with_option =
-            |device: AuditDevice, (name, value): &(&str, &str)| device.option(name, value);
-        let socket = options.iter().fold(socket, with_option);
-        let server = Server::builder(bao).audit_to_file().audit(socket);
-        let server = server.start(&network.vault)?;
-        let client = server.client(family);
-        Ok(Self {
-            server,
-            log,
-            network,
-            client,
-            family,
-        })
+        let with_option = |lab: Builder, (name, value): &(&str, &str)| lab.option(name, value);
+        let lab = options.iter().fold(Self::builder(bao), with_option);
+        lab.family(family).start()
+    }
+
+    /// A lab to be: one socket device beside the file, over IPv4.
+    pub fn builder(bao: &Path) -> Builder {
+        Builder::new(bao)
     }
 
     /// The address of the audit log server.
@@ -68,9 +67,26 @@ impl Lab {
         self.network.logs[0].port(self.family, PORT)
     }
 
+    /// The addresses of all log servers.
+    pub fn log_addresses(&self) -> Vec<SocketAddr> {
+        let hosts = self.network.logs.iter();
+        hosts.map(|host| host.port(self.family, PORT)).collect()
+    }
+
     /// Drops what leaves the Vault host for the log server: the seed's `iptables-drop.sh`.
     pub fn drop_output(&self) -> Result<Applied> {
         Fault::drop_output(PORT).apply(&self.network.vault)
+    }
+
+    /// Drops what leaves for any log server, and has the connections reset: from now on every socket device of
+    /// every request waits for its dials, without a buffer to fill first. With it comes the first such request.
+    pub fn cut_off(&self) -> Result<(Applied, Measured)> {
+        let fault = self.drop_output()?;
+        self.log.reset_connections();
+        self.more_logs.iter().for_each(LogServer::reset_connections);
+        // Who meets the reset is spared one dial: nobody after this one is.
+        let first = self.client.get(BIG_REQUEST)?;
+        Ok((fault, first))
     }
 
     /// Sends requests until one hangs: the seed's `big-kv.sh`.

@@ -1,34 +1,38 @@
 //! A real `OpenBao` server.
 
-use std::ffi::{CStr, CString};
-use std::fs::{self, File};
-use std::net::{IpAddr, SocketAddr};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
+use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 
-use crate::audit::AuditDevice;
 use crate::client::Client;
+#[cfg(feature = "tls")]
+use crate::client::SecureClient;
 use crate::netns::Namespace;
 use crate::network::Family;
 use crate::process::{Identity, Process};
 use crate::wait;
 
+mod builder;
+mod container;
+mod mounts;
+
+pub use builder::Builder;
+
 /// Where it listens, on 127.0.0.1 and `::1` of its namespace.
 pub const PORT: u16 = 8200;
+/// Where it listens with TLS, on 127.0.0.1, if the builder was told so: [`Builder::tls`].
+pub const TLS_PORT: u16 = 8300;
 /// Its root token.
 pub const TOKEN: &str = "root";
 /// Followed by our pid, in the name of the directory a server keeps its things in.
 pub(crate) const DIRECTORY_PREFIX: &str = "vault-tracer-lab-";
 /// Under emulation a cold start takes 5 s.
-const START_LIMIT: Duration = Duration::from_mins(1);
+pub(crate) const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// The environment variable that says where the `bao` program is.
 pub const BAO_VARIABLE: &str = "VAULT_TRACER_BAO";
@@ -45,18 +49,12 @@ pub fn bao_from_environment() -> Result<PathBuf> {
 #[derive(Debug)]
 pub struct Server {
     process: Process,
+    /// In a container, `process` is what made it, and this is the server.
+    inner: Option<Identity>,
     files: Files,
     namespace: Namespace,
-    _temporary: Option<TempDir>,
-}
-
-/// What a server is started with.
-#[derive(Debug, Clone)]
-pub struct Builder {
     bao: PathBuf,
-    devices: Vec<AuditDevice>,
-    config: String,
-    resolver: Option<(IpAddr, String)>,
+    _temporary: Option<TempDir>,
 }
 
 /// Where a server keeps its things.
@@ -83,22 +81,28 @@ impl Files {
     fn resolv_conf(&self) -> PathBuf {
         self.0.join("resolv.conf")
     }
+
+    /// Named by the server, which makes it at its start.
+    fn authority(&self) -> PathBuf {
+        self.0.join("vault-ca.pem")
+    }
 }
 
 impl Server {
     /// A server to be: the file device `to-file`, and nothing else yet.
     pub fn builder(bao: &Path) -> Builder {
-        Builder {
-            bao: bao.to_owned(),
-            devices: Vec::new(),
-            config: String::new(),
-            resolver: None,
-        }
+        Builder::new(bao)
     }
 
-    /// Its process id.
+    /// Its process id, as the host knows it.
     pub fn pid(&self) -> u32 {
-        self.process.pid()
+        self.inner.map_or(self.process.pid(), |inner| inner.pid)
+    }
+
+    /// Its executable, as the host knows it. It is the server's own, to be removed or replaced, if the builder was
+    /// given a [`Builder::program_name`] or [`Builder::contained`].
+    pub fn executable(&self) -> &Path {
+        &self.bao
     }
 
     /// Where it listens.
@@ -109,6 +113,25 @@ impl Server {
     /// A client on the same host.
     pub fn client(&self, family: Family) -> Client {
         Client::new(&self.namespace, address(family), TOKEN)
+    }
+
+    /// A client on the same host that speaks TLS. Asks for [`Builder::tls`].
+    #[cfg(feature = "tls")]
+    pub fn secure_client(&self) -> Result<SecureClient> {
+        let client = Client::new(&self.namespace, tls_address(), TOKEN);
+        SecureClient::new(client, &self.files.authority())
+    }
+
+    /// The server's own command line, on the same host, over TLS. Asks for [`Builder::tls`].
+    pub fn command_line(&self) -> Command {
+        let mut command = self.namespace.command(&self.bao);
+        command
+            .env_clear()
+            .env("HOME", &self.files.0)
+            .env("BAO_ADDR", format!("https://{}", tls_address()))
+            .env("BAO_CACERT", self.files.authority())
+            .env("BAO_TOKEN", TOKEN);
+        command
     }
 
     /// What the file device has written.
@@ -127,115 +150,34 @@ impl Server {
         self.files.hosts()
     }
 
+    /// What unseals it.
+    pub fn unseal_key(&self) -> Result<String> {
+        let log = self.log();
+        let key = log
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("Unseal Key: "));
+        key.map(ToOwned::to_owned)
+            .context("the server's log has no unseal key")
+    }
+
     /// Stops it.
     pub fn stop(&mut self) -> Result<()> {
+        // What made the container heeds no signal, and ends with it.
+        self.inner.take().map_or(Ok(()), |inner| inner.stop())?;
         self.process.stop()
     }
 }
 
-impl Builder {
-    /// With one more audit device.
-    #[must_use]
-    pub fn audit(mut self, device: AuditDevice) -> Self {
-        self.devices.push(device);
-        self
-    }
-
-    /// With the file device `to-file`, whose path is then [`Server::audit_file`].
-    #[must_use]
-    pub fn audit_to_file(self) -> Self {
-        self.audit(AuditDevice::file("to-file", Path::new("")))
-    }
-
-    /// With more lines in its configuration.
-    #[must_use]
-    pub fn config(mut self, lines: &str) -> Self {
-        self.config.push_str(lines);
-        self
-    }
-
-    /// With an `/etc/resolv.conf` that names this name server only, and this `/etc/hosts`.
-    #[must_use]
-    pub fn resolver(mut self, name_server: IpAddr, hosts: &str) -> Self {
-        self.resolver = Some((name_server, hosts.to_owned()));
-        self
-    }
-
-    /// Starts it in `namespace` and waits until it answers. The audit devices' log servers must be listening.
-    pub fn start(&self, namespace: &Namespace) -> Result<Server> {
-        let temporary = tempfile::Builder::new()
-            .prefix(&format!("{DIRECTORY_PREFIX}{}-", std::process::id()))
-            .tempdir()?;
-        let files = Files(temporary.path().to_owned());
-        let process = Process::spawn("OpenBao", &mut self.command(namespace, &files)?)?;
-        let mut server = Server {
-            process,
-            files,
-            namespace: namespace.clone(),
-            _temporary: Some(temporary),
-        };
-        let Server { process, files, .. } = &mut server;
-        ready(namespace, files, || {
-            process
-                .exited()
-                .map(|status| status.map(|status| status.to_string()))
-        })?;
-        Ok(server)
-    }
-
-    /// Starts it with its files in `directory`, tied to nothing: it stays when we end.
-    pub fn start_detached(&self, namespace: &Namespace, directory: &Path) -> Result<Identity> {
-        let files = Files(directory.to_owned());
-        let server = Identity::spawn_detached("OpenBao", &mut self.command(namespace, &files)?)?;
-        let started = ready(namespace, &files, || {
-            Ok((!server.alive()).then(|| "see its log".to_owned()))
-        });
-        started.or_else(|error| server.stop().and(Err(error)))?;
-        Ok(server)
-    }
-
-    fn command(&self, namespace: &Namespace, files: &Files) -> Result<Command> {
-        fs::write(files.config(), self.to_hcl(files))
-            .context("cannot write the server's configuration")?;
-        let log = File::create(files.log()).context("cannot create the server's log")?;
-        let mut command = namespace.command(&self.bao);
-        command
-            .args(["server", "-dev", "-dev-no-store-token"])
-            .arg(format!("-dev-root-token-id={TOKEN}"))
-            .arg(format!("-dev-listen-address={}", address(Family::V4)))
-            .arg(format!("-config={}", files.config().display()))
-            .env_clear()
-            .env("HOME", &files.0)
-            .current_dir(&files.0)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        if let Some((name_server, hosts)) = &self.resolver {
-            fs::write(files.hosts(), hosts)?;
-            fs::write(files.resolv_conf(), format!("nameserver {name_server}\n"))?;
-            with_resolver_files(&mut command, files)?;
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            eprintln!("lab: {error:#}");
         }
-        Ok(command)
     }
+}
 
-    fn to_hcl(&self, files: &Files) -> String {
-        let mut config = format!(
-            "listener \"tcp\" {{\n  address = \"{}\"\n  tls_disable = true\n}}\n",
-            address(Family::V6)
-        );
-        for device in &self.devices {
-            let in_place = device
-                .file_path()
-                .is_some_and(|path| path.as_os_str().is_empty());
-            let device = if in_place {
-                &AuditDevice::file("to-file", &files.audit())
-            } else {
-                device
-            };
-            config.push_str(&device.to_hcl());
-        }
-        config + &self.config
-    }
+fn tls_address() -> SocketAddr {
+    SocketAddr::new(Family::V4.loopback(), TLS_PORT)
 }
 
 fn address(family: Family) -> SocketAddr {
@@ -278,37 +220,4 @@ fn read_log(files: &Files) -> String {
 fn tail(log: &str) -> String {
     let lines: Vec<_> = log.lines().collect();
     lines[lines.len().saturating_sub(25)..].join("\n")
-}
-
-/// Gives the process a mount namespace in which the resolver's files are ours.
-fn with_resolver_files(command: &mut Command, files: &Files) -> Result<()> {
-    let source = |path: PathBuf| CString::new(path.as_os_str().as_bytes());
-    let (hosts, resolv_conf) = (source(files.hosts())?, source(files.resolv_conf())?);
-    let prepare = move || {
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        // Nothing mounted here may show anywhere else.
-        mount(
-            None::<&CStr>,
-            c"/",
-            None::<&CStr>,
-            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-            None::<&CStr>,
-        )?;
-        bind(&hosts, c"/etc/hosts")?;
-        bind(&resolv_conf, c"/etc/resolv.conf")
-    };
-    // SAFETY: system calls on strings made beforehand; nothing is allocated between fork and exec.
-    unsafe { command.pre_exec(prepare) };
-    Ok(())
-}
-
-fn bind(source: &CStr, target: &CStr) -> std::io::Result<()> {
-    mount(
-        Some(source),
-        target,
-        None::<&CStr>,
-        MsFlags::MS_BIND,
-        None::<&CStr>,
-    )
-    .map_err(Into::into)
 }

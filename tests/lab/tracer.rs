@@ -46,10 +46,21 @@ pub struct Tracer {
 impl Tracer {
     /// Starts `agent trace --pid PID` with further arguments; returns once it is attached.
     pub fn attach(agent: &Path, pid: u32, arguments: &[&str]) -> Result<Self> {
+        Self::attach_to(agent, ["--pid", &pid.to_string()], arguments)
+    }
+
+    /// The same to the server whose program has this name.
+    pub fn attach_by_name(agent: &Path, name: &str, arguments: &[&str]) -> Result<Self> {
+        Self::attach_to(agent, ["--process", name], arguments)
+    }
+
+    fn attach_to(agent: &Path, server: [&str; 2], arguments: &[&str]) -> Result<Self> {
         let directory = directory()?;
         let mut command = Command::new(agent);
         command
-            .args(["trace", "--pid", &pid.to_string(), "--output"])
+            .arg("trace")
+            .args(server)
+            .arg("--output")
             .arg(directory.path().join(TRACE))
             .arg("--record")
             .arg(directory.path().join(RECORDING))

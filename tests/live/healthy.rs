@@ -1,16 +1,25 @@
 //! The negative twin of every hang: a server that works.
 
 use anyhow::Result;
-use lab::scenario;
+use lab::{Family, scenario};
 
-use crate::story::{attach, lab};
+use crate::story::{SHORT_TIMEOUT, attach, lab_with};
 
 const CLIENTS: usize = 4;
 const REQUESTS: usize = 250;
 
 #[test]
 fn a_healthy_server_under_load_shows_no_hang_and_every_request() -> Result<()> {
-    let lab = lab()?;
+    is_healthy_under_load(Family::V4)
+}
+
+#[test]
+fn over_ipv6_too() -> Result<()> {
+    is_healthy_under_load(Family::V6)
+}
+
+fn is_healthy_under_load(family: Family) -> Result<()> {
+    let lab = lab_with(family, SHORT_TIMEOUT)?;
     let tracer = attach(&lab, &[])?;
     scenario::load(&lab.client, CLIENTS, REQUESTS)?;
     let trace = tracer.stop()?;

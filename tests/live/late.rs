@@ -3,15 +3,17 @@
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::Result;
-use lab::{Client, Family, Lab, Tracer, scenario::BIG_REQUEST};
+use anyhow::{Result, ensure};
+use lab::{Client, Family, Lab, Measured, Trace, Tracer, scenario::BIG_REQUEST};
+use serde_json::Value;
 
 use crate::{
+    account::duration,
     expect,
-    story::{self, SHORT_TIMEOUT, attach, lab},
+    story::{self, DEFAULT_TIMEOUT, SHORT_TIMEOUT, attach, lab, lab_with},
 };
 
 #[test]
@@ -67,4 +69,100 @@ fn a_device_dead_before_the_trace_began_is_found_in_the_code_that_waits_for_it()
         expect::is_tied_to(trace.hangs()[0], &request, Family::V4);
     }
     Ok(())
+}
+
+/// With the server's own time-out, 8 s. All that will ever be seen of the device are its connects.
+#[test]
+fn attached_in_the_middle_of_a_hang_the_rest_of_it_is_told() -> Result<()> {
+    let lab = lab_with(Family::V4, DEFAULT_TIMEOUT)?;
+    let (fault, _) = lab.cut_off()?;
+    let begun = Instant::now();
+    let hanging = lab.client.get_in_background(BIG_REQUEST);
+    thread::sleep(DEFAULT_TIMEOUT / 2); // in the middle of the first dial
+    let told = attach(&lab, &["--audit", &lab.log_address().to_string()])?;
+    let untold = attach(&lab, &[])?;
+    let late = begun.elapsed();
+    ensure!(
+        !hanging.is_finished() && late < DEFAULT_TIMEOUT * 2,
+        "{late:?}"
+    );
+    let request = hanging.join().expect("the client panicked")?;
+    fault.lift()?;
+    for trace in [told.stop()?, untold.stop()?] {
+        ensure!(trace.hangs().len() == 1, "{}", trace.text);
+        the_rest_is_told(trace.hangs()[0], &request, late);
+    }
+    Ok(())
+}
+
+/// Four at once, of which three have not yet made a system call for the device.
+#[test]
+fn attached_in_the_middle_of_a_queue_everybody_in_it_is_told() -> Result<()> {
+    let lab = lab()?;
+    let (fault, _) = lab.cut_off()?;
+    let begun = Instant::now();
+    let queue: Vec<_> = (0..4)
+        .map(|_| lab.client.get_in_background(BIG_REQUEST))
+        .collect();
+    thread::sleep(SHORT_TIMEOUT / 2);
+    let tracer = attach(&lab, &[])?;
+    let late = begun.elapsed();
+    let measured = queue
+        .into_iter()
+        .map(|request| request.join().expect("the client panicked"));
+    let measured = measured.collect::<Result<Vec<_>>>()?;
+    fault.lift()?;
+    let trace = tracer.stop()?;
+    for request in measured
+        .iter()
+        .filter(|request| request.duration > late + SHORT_TIMEOUT)
+    {
+        let hangs = of(&trace, request);
+        ensure!(hangs.len() == 1, "{request:?}: {}", trace.text);
+        the_rest_is_told(hangs[0], request, late);
+    }
+    let ports: Vec<_> = measured.iter().map(|request| request.local_port).collect();
+    let known = |hang: &&Value| {
+        ports
+            .iter()
+            .any(|port| hang["request"]["client_port"] == *port)
+    };
+    ensure!(
+        trace.hangs().iter().all(known),
+        "somebody else's: {}",
+        trace.text
+    );
+    Ok(())
+}
+
+fn of<'a>(trace: &'a Trace, request: &Measured) -> Vec<&'a Value> {
+    let hangs = trace.hangs().into_iter();
+    hangs
+        .filter(|hang| hang["request"]["client_port"] == request.local_port)
+        .collect()
+}
+
+/// Its request, its device, its cause; and of its time what passed since the tracer was there, but for a dial
+/// whose beginning was missed.
+fn the_rest_is_told(hang: &Value, request: &Measured, late: Duration) {
+    let said = &hang["request"];
+    assert_eq!(said["id"].as_str(), request.request_id.as_deref(), "{hang}");
+    assert_eq!(said["path"], request.audit_path(), "{hang}");
+    assert_eq!(said["duration_is_lower_bound"], true, "{hang}");
+    assert_eq!(hang["cause"], "local_drop", "{hang}");
+    let dial = hang["stalls"]
+        .as_array()
+        .expect("stalls")
+        .iter()
+        .map(duration)
+        .max();
+    let least = request
+        .duration
+        .saturating_sub(late + dial.unwrap_or_default());
+    let ours = duration(hang);
+    assert!(
+        ours >= least && ours <= request.duration,
+        "of {:?}, {late:?} late: {hang}",
+        request.duration
+    );
 }

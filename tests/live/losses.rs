@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lab::{
-    Fault, Trace,
+    Fault, Lab, Trace,
     scenario::{BIG_REQUEST, PORT},
-    wait,
+    states, wait,
 };
 use serde_json::Value;
 
-use crate::story::{SHORT_TIMEOUT, attach, lab, told};
+use crate::{
+    states::{each, once},
+    story::{SHORT_TIMEOUT, attach, lab, told},
+};
 
 /// An orphaned connection is tried again after back-off.
 const DELIVERY: Duration = Duration::from_mins(1);
@@ -52,29 +55,62 @@ fn what_arrives_after_all_is_not_called_lost() -> Result<()> {
 /// Everything that the socket took and the log server never got, to the entry.
 #[test]
 fn what_never_arrives_is_counted_to_the_entry() -> Result<()> {
-    let mut lab = lab()?;
-    let before = lab.log.request_ids().len() as u64;
-    let tracer = attach(&lab, &[])?;
-    let fault = Fault::drop_input(PORT).apply(&lab.network.logs[0].namespace)?;
-    lab.fill()?;
-    lab.log.stop();
-    let received = lab.log.request_ids();
-    // The orphaned connection meets a RST at its next try.
-    fault.lift()?;
-    let record = tracer.wait_for("the loss", DELIVERY, |r| r["type"] == "lost_entries")?;
-    let trace = tracer.stop()?;
-    assert_eq!(record["complete"], true, "{record}");
-    assert!(record["pending"].is_null(), "{record}");
-    let written = number(&trace.summary()?["audit_writes"]);
-    assert_eq!(
-        number(&record["entries"]) + received.len() as u64 - before,
-        written,
-        "{record}"
-    );
-    assert!(number(&record["bytes"]) > 1000, "{record}");
-    let ids = record["requests"].as_array().context("no ids")?;
-    assert!(!ids.is_empty(), "{record}");
-    Ok(())
+    each(&states::LOST_ENTRIES, |trace, _, lab| {
+        let record = *lost(trace).first().context("no record")?;
+        assert_eq!(record["complete"], true, "{record}");
+        assert!(record["pending"].is_null(), "{record}");
+        let entries = number(&record["entries"]);
+        let written = number(&trace.summary()?["audit_writes"]);
+        assert_eq!(entries + arrived(lab), written, "{record}");
+        assert!(number(&record["bytes"]) > 1000, "{record}");
+        let ids = record["requests"].as_array().context("no ids")?;
+        assert!(!ids.is_empty(), "{record}");
+        let explanation = record["explanation"].to_string();
+        assert!(!explanation.contains("missing"), "{record}");
+        Ok(())
+    })
+}
+
+/// Entries of the requests that were sent during the trace; those before it were about other paths.
+fn arrived(lab: &Lab) -> u64 {
+    let lines = lab.log.lines();
+    let path = |line: &Vec<u8>| {
+        serde_json::from_slice::<Value>(line)
+            .ok()
+            .map(|e| e["request"]["path"].clone())
+    };
+    let of_trace = lines
+        .iter()
+        .filter_map(path)
+        .filter(|path| *path == "sys/mounts");
+    of_trace.count() as u64
+}
+
+/// The first entry after the log server was stopped: its loss comes before the first failure, and is part of what follows.
+#[test]
+fn what_a_reset_lost_is_in_the_account_of_the_incident() -> Result<()> {
+    each(&states::NO_LISTENER, |trace, _, _| {
+        let record = *lost(trace).first().context("no record")?;
+        let incident = *trace.of_type("incident").first().context("no incident")?;
+        for name in ["entries", "bytes"] {
+            let of_incident = &incident[format!("lost_{name}")];
+            assert_eq!(of_incident, &record[name], "{incident}");
+        }
+        assert!(number(&record["entries"]) > 0, "{record}");
+        Ok(())
+    })
+}
+
+/// The log server has every entry; only its acknowledgements did not arrive.
+#[test]
+fn what_arrived_unacknowledged_is_not_said_to_be_missing() -> Result<()> {
+    once(&states::DROP_OF_REPLIES, |trace, _, _| {
+        let record = *lost(trace).first().context("no record")?;
+        let explanation = record["explanation"].to_string();
+        assert!(!explanation.contains("missing"), "{record}");
+        assert!(explanation.contains("not acknowledged"), "{record}");
+        Ok(())
+    })
 }
 
 #[test]
@@ -87,6 +123,15 @@ fn what_was_not_delivered_when_the_trace_ended_is_said_to_be_pending() -> Result
     let record = *lost(&trace).first().context("no record")?;
     assert_eq!(record["pending"], true, "{record}");
     assert!(number(&record["entries"]) > 0, "{record}");
+    let explanation = record["explanation"].to_string();
+    assert!(
+        explanation.contains("when the trace ended, on a"),
+        "{record}"
+    );
+    assert!(
+        record["as_of"].as_str() > trace.hangs()[0]["end"].as_str(),
+        "{record}"
+    );
     Ok(())
 }
 

@@ -92,7 +92,7 @@ fn fill_with_refusals(lab: &Lab, tracer: &Tracer) -> Result<()> {
 }
 
 /// Mounts a file system of one page over `directory`, for this command only.
-fn with_a_small_disk(command: &mut Command, directory: &Path) -> Result<()> {
+pub(crate) fn with_a_small_disk(command: &mut Command, directory: &Path) -> Result<()> {
     let directory = CString::new(directory.as_os_str().as_bytes())?;
     let none = None::<&CStr>;
     let prepare = move || {

@@ -1,53 +1,47 @@
 //! What a log server's TCP socket can do to the server, each made for real: the right cause, and the
 //! evidence that must be there. Over IPv4 and IPv6.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 use lab::{
-    Family, Fault, Lab, Trace,
-    fault::{Applied, Verdict},
-    scenario::{BIG_REQUEST, PORT},
+    Family, Lab, Measured, State, Trace,
+    scenario::BIG_REQUEST,
+    server::bao_from_environment,
+    states::{self, SHORT_TIMEOUT},
 };
 use serde_json::Value;
 
-use crate::story::{SHORT_TIMEOUT, attach, lab_with};
+use crate::story::attach;
+
+/// What is expected of the trace, of the requests that made it, and of the lab it was made in.
+type Check<'a> = &'a dyn Fn(&Trace, &[Measured], &Lab) -> Result<()>;
 
 /// Lives through a state of the socket, in both families, and looks at what the agent says of it.
-fn each(
-    state: impl Fn(&mut Lab, Family) -> Result<()>,
-    check: impl Fn(&Trace, &Lab) -> Result<()>,
+pub(crate) fn each(
+    state: &State,
+    check: impl Fn(&Trace, &[Measured], &Lab) -> Result<()>,
 ) -> Result<()> {
     for family in [Family::V4, Family::V6] {
-        let mut lab = lab_with(family, SHORT_TIMEOUT)?;
-        let tracer = attach(&lab, &[])?;
-        lab.client.get(BIG_REQUEST)?;
-        state(&mut lab, family)?;
-        let trace = tracer.stop()?;
-        check(&trace, &lab).with_context(|| format!("{family:?}: {}", trace.text))?;
+        live_through(&state.over(family), &check).with_context(|| format!("{family:?}"))?;
     }
     Ok(())
 }
 
-fn on_log_host(lab: &Lab, fault: Fault) -> Result<Applied> {
-    fault.apply(&lab.network.logs[0].namespace)
+/// The same over the state's own protocol.
+pub(crate) fn once(
+    state: &State,
+    check: impl Fn(&Trace, &[Measured], &Lab) -> Result<()>,
+) -> Result<()> {
+    live_through(state, &check)
 }
 
-fn on_vault_host(lab: &Lab, fault: Fault) -> Result<Applied> {
-    fault.apply(&lab.network.vault)
-}
-
-fn ask(lab: &Lab, times: u32) -> Result<()> {
-    for _ in 0..times {
-        lab.client.get(BIG_REQUEST)?;
-    }
-    Ok(())
-}
-
-/// Until the buffer is full, and once more.
-fn fill(lab: &Lab) -> Result<()> {
-    lab.fill()?;
-    ask(lab, 1)
+fn live_through(state: &State, check: Check<'_>) -> Result<()> {
+    let mut lab = state.lab(&bao_from_environment()?)?;
+    let tracer = attach(&lab, &[])?;
+    lab.client.get(BIG_REQUEST)?;
+    let requests = (state.happen)(&mut lab)?;
+    let trace = tracer.stop()?;
+    eprintln!("{}: {}", state.name, trace.text); // shown where it fails
+    check(&trace, &requests, &lab)
 }
 
 fn first_hang(trace: &Trace) -> Result<&Value> {
@@ -86,34 +80,22 @@ fn only_refused(trace: &Trace, causes_allowed: &[&str]) {
 
 #[test]
 fn no_listener_is_refused_at_once() -> Result<()> {
-    each(
-        |lab, _| {
-            lab.log.stop();
-            ask(lab, 3)
-        },
-        |trace, _| {
-            only_refused(trace, &["reset", "refused"]);
-            let refusals = trace.of_type("refusal");
-            let last = refusals.last().context("no refusal")?;
-            assert_eq!(last["cause"], "refused");
-            assert!(last["explanation"].to_string().contains("RST"), "{last}");
-            Ok(())
-        },
-    )
+    each(&states::NO_LISTENER, |trace, _, _| {
+        only_refused(trace, &["reset", "refused"]);
+        let refusals = trace.of_type("refusal");
+        let last = refusals.last().context("no refusal")?;
+        assert_eq!(last["cause"], "refused");
+        assert!(last["explanation"].to_string().contains("RST"), "{last}");
+        Ok(())
+    })
 }
 
 #[test]
 fn a_firewall_that_rejects_with_rst_is_a_refusal() -> Result<()> {
-    each(
-        |lab, _| {
-            let _reject = on_log_host(lab, Fault::reject_tcp_reset(PORT))?;
-            ask(lab, 3)
-        },
-        |trace, _| {
-            only_refused(trace, &["reset", "refused"]);
-            Ok(())
-        },
-    )
+    each(&states::FIREWALL_RESET, |trace, _, _| {
+        only_refused(trace, &["reset", "refused"]);
+        Ok(())
+    })
 }
 
 /// Told apart from a RST. Over IPv6 the first answer comes too early for the kernel to act on it, and
@@ -121,105 +103,64 @@ fn a_firewall_that_rejects_with_rst_is_a_refusal() -> Result<()> {
 #[test]
 fn a_firewall_that_rejects_with_icmp_is_told_from_a_rst() -> Result<()> {
     let rejects = [
-        (Verdict::RejectIcmpPort, ["refused", "unreachable"]),
-        (Verdict::RejectIcmpHost, ["unreachable", "unreachable"]),
+        (states::FIREWALL_ICMP_PORT, ["refused", "unreachable"]),
+        (states::FIREWALL_ICMP_HOST, ["unreachable", "unreachable"]),
     ];
-    for (verdict, allowed) in rejects {
-        each(
-            |lab, _| {
-                let _reject = on_log_host(lab, Fault::reject_input(PORT, verdict))?;
-                lab.log.reset_connections();
-                ask(lab, 3)
-            },
-            |trace, _| {
-                let records = [trace.of_type("refusal"), trace.hangs()].concat();
-                let last = records.last().context("neither refusal nor hang")?;
-                assert!(
-                    allowed.contains(&last["cause"].as_str().unwrap_or("")),
-                    "{last}"
-                );
-                assert!(!last["explanation"].to_string().contains("RST"), "{last}");
-                Ok(())
-            },
-        )?;
+    for (state, allowed) in rejects {
+        each(&state, |trace, _, _| {
+            let records = [trace.of_type("refusal"), trace.hangs()].concat();
+            let last = records.last().context("neither refusal nor hang")?;
+            assert!(
+                allowed.contains(&last["cause"].as_str().unwrap_or("")),
+                "{last}"
+            );
+            assert!(!last["explanation"].to_string().contains("RST"), "{last}");
+            Ok(())
+        })?;
     }
     Ok(())
 }
 
 #[test]
 fn syns_that_nobody_answers_are_syn_unanswered() -> Result<()> {
-    each(
-        |lab, _| {
-            let _drop = on_log_host(lab, Fault::drop_input_syn(PORT))?;
-            lab.log.reset_connections();
-            ask(lab, 2)
-        },
-        |trace, _| {
-            assert_eq!(causes(&trace.hangs()), ["syn_unanswered", "syn_unanswered"]);
-            let chain = trace.hangs()[1]["stalls"].as_array().map(Vec::len);
-            assert_eq!(chain, Some(4), "four dials");
-            Ok(())
-        },
-    )
+    each(&states::SYN_UNANSWERED, |trace, _, _| {
+        assert_eq!(causes(&trace.hangs()), ["syn_unanswered", "syn_unanswered"]);
+        let chain = trace.hangs()[1]["stalls"].as_array().map(Vec::len);
+        assert_eq!(chain, Some(4), "four dials");
+        Ok(())
+    })
 }
 
 #[test]
 fn a_full_accept_queue_looks_like_silence_to_new_connections() -> Result<()> {
-    let mut lab = lab_with(Family::V4, SHORT_TIMEOUT)?;
-    let options = lab::log_server::Options::new(lab::Endpoint::Tcp(lab.log_address()));
-    lab.log.stop();
-    lab.log = options
-        .backlog(1)
-        .receive_buffer(4096)
-        .start(&lab.network.logs[0].namespace)?;
-    ask(&lab, 3)?;
-    let tracer = attach(&lab, &[])?;
-    lab.log.pause();
-    // Each connection takes what fits; when the queue is full, the next one is not answered.
-    let unanswered = |record: &Value| {
-        let stalls = record["stalls"].as_array();
-        stalls.is_some_and(|stalls| stalls.iter().any(|s| s["cause"] == "syn_unanswered"))
-    };
-    for _ in 0..120 {
-        ask(&lab, 1)?;
-        if tracer.records()?.iter().any(unanswered) {
-            break;
-        }
-    }
-    let trace = tracer.stop()?;
-    assert_eq!(
-        first_hang(&trace)?["cause"],
-        "zero_window",
-        "{}",
-        trace.text
-    );
-    assert!(trace.hangs().into_iter().any(unanswered), "{}", trace.text);
-    Ok(())
+    each(&states::FULL_ACCEPT_QUEUE, |trace, _, _| {
+        let unanswered = |record: &Value| {
+            let stalls = record["stalls"].as_array();
+            stalls.is_some_and(|stalls| stalls.iter().any(|s| s["cause"] == "syn_unanswered"))
+        };
+        assert_eq!(first_hang(trace)?["cause"], "zero_window");
+        assert!(trace.hangs().into_iter().any(unanswered));
+        Ok(())
+    })
 }
 
 #[test]
 fn data_that_nobody_acknowledges_is_no_ack() -> Result<()> {
-    each(
-        |lab, _| {
-            let _drop = on_log_host(lab, Fault::drop_input(PORT))?;
-            fill(lab)
-        },
-        |trace, _| {
-            let hang = first_hang(trace)?;
-            assert_eq!(hang["cause"], "no_ack");
-            let evidence = &first_stall(hang)?["evidence"];
-            assert!(number(&evidence["retransmits"]) > 0, "{evidence}");
-            assert!(number(&evidence["unacked_bytes"]) > 0, "{evidence}");
-            assert!(number(&evidence["rto_ns"]) >= 200_000_000, "{evidence}");
-            let later = number(&evidence["at_end"]["last_ack_age_ns"]);
-            assert!(
-                later >= SHORT_TIMEOUT.as_nanos() as u64 * 9 / 10,
-                "{evidence}"
-            );
-            is_explained_by_the_buffer(hang, evidence);
-            Ok(())
-        },
-    )
+    each(&states::NO_ACK, |trace, _, _| {
+        let hang = first_hang(trace)?;
+        assert_eq!(hang["cause"], "no_ack");
+        let evidence = &first_stall(hang)?["evidence"];
+        assert!(number(&evidence["retransmits"]) > 0, "{evidence}");
+        assert!(number(&evidence["unacked_bytes"]) > 0, "{evidence}");
+        assert!(number(&evidence["rto_ns"]) >= 200_000_000, "{evidence}");
+        let later = number(&evidence["at_end"]["last_ack_age_ns"]);
+        assert!(
+            later >= SHORT_TIMEOUT.as_nanos() as u64 * 9 / 10,
+            "{evidence}"
+        );
+        is_explained_by_the_buffer(hang, evidence);
+        Ok(())
+    })
 }
 
 /// The riddle: why nothing hung until now.
@@ -236,41 +177,24 @@ fn is_explained_by_the_buffer(hang: &Value, evidence: &Value) {
 
 #[test]
 fn what_this_host_drops_on_its_way_out_is_a_local_drop() -> Result<()> {
-    each(
-        |lab, _| {
-            let _drop = on_vault_host(lab, Fault::drop_output(PORT))?;
-            fill(lab)
-        },
-        |trace, _| is_local_drop(trace, "output"),
-    )
+    each(&states::DROP_ON_VAULT_HOST, |trace, _, _| {
+        is_local_drop(trace, "output")
+    })
 }
 
 /// The seed's `iptables-drop.sh`, by its own means.
 #[test]
 fn an_iptables_rule_is_a_local_drop_too() -> Result<()> {
-    each(
-        |lab, family| {
-            let program = match family {
-                Family::V4 => "iptables",
-                Family::V6 => "ip6tables",
-            };
-            let rule = ["-A", "OUTPUT", "-p", "tcp", "--dport", "1515", "-j", "DROP"];
-            lab::process::run(lab.network.vault.command(program).args(rule))?;
-            fill(lab)
-        },
-        |trace, _| is_local_drop(trace, "output"),
-    )
+    each(&states::IPTABLES_DROP, |trace, _, _| {
+        is_local_drop(trace, "output")
+    })
 }
 
 #[test]
 fn what_this_host_drops_of_the_answers_is_a_local_drop() -> Result<()> {
-    each(
-        |lab, _| {
-            let _drop = on_vault_host(lab, Fault::drop_replies(PORT))?;
-            fill(lab)
-        },
-        |trace, _| is_local_drop(trace, "input"),
-    )
+    each(&states::DROP_OF_REPLIES, |trace, _, _| {
+        is_local_drop(trace, "input")
+    })
 }
 
 fn is_local_drop(trace: &Trace, hook: &str) -> Result<()> {
@@ -288,128 +212,75 @@ fn is_local_drop(trace: &Trace, hook: &str) -> Result<()> {
 
 #[test]
 fn a_log_process_that_does_not_read_is_a_zero_window() -> Result<()> {
-    each(
-        |lab, _| {
-            lab.log.pause();
-            // A new connection takes over: only the request that meets the full buffer hangs.
-            let mut hung = 0;
-            for _ in 0..200 {
-                hung += u32::from(lab.client.get(BIG_REQUEST)?.duration > SHORT_TIMEOUT);
-                if hung == 1 {
-                    break;
-                }
-            }
-            ask(lab, 1)
-        },
-        |trace, _| {
-            assert_eq!(causes(&trace.hangs()), ["zero_window"]);
-            let evidence = &first_stall(first_hang(trace)?)?["evidence"];
-            let closing = number(&evidence["at_end"]["peer_window_bytes"]);
-            assert!(closing < 1460, "{evidence}");
-            assert_eq!(
-                number(&evidence["at_end"]["unacked_bytes"]),
-                0,
-                "{evidence}"
-            );
-            Ok(())
-        },
-    )
+    each(&states::ZERO_WINDOW, |trace, _, _| {
+        assert_eq!(causes(&trace.hangs()), ["zero_window"]);
+        let evidence = &first_stall(first_hang(trace)?)?["evidence"];
+        let closing = number(&evidence["at_end"]["peer_window_bytes"]);
+        assert!(closing < 1460, "{evidence}");
+        assert_eq!(
+            number(&evidence["at_end"]["unacked_bytes"]),
+            0,
+            "{evidence}"
+        );
+        Ok(())
+    })
 }
 
 #[test]
 fn a_slow_reader_makes_stalls_that_end_well() -> Result<()> {
-    let mut lab = lab_with(Family::V4, Duration::from_secs(5))?;
-    let options = lab::log_server::Options::new(lab::Endpoint::Tcp(lab.log_address()));
-    lab.log.stop();
-    lab.log = options
-        .receive_buffer(4096)
-        .start(&lab.network.logs[0].namespace)?;
-    ask(&lab, 3)?;
-    let tracer = attach(&lab, &[])?;
-    lab.log.throttle(60_000);
-    for _ in 0..120 {
-        ask(&lab, 1)?;
-        if tracer
-            .records()?
-            .iter()
-            .any(|record| record["type"] == "hang")
-        {
-            break;
-        }
-    }
-    let trace = tracer.stop()?;
-    let stall = first_stall(first_hang(&trace)?)?;
-    assert_eq!(stall["outcome"], "ok", "{}", trace.text);
-    assert_eq!(stall["cause"], "zero_window", "{}", trace.text);
-    Ok(())
+    each(&states::SLOW_READER, |trace, _, _| {
+        let hang = first_hang(trace)?;
+        let stall = first_stall(hang)?;
+        assert_eq!(stall["outcome"], "ok");
+        assert_eq!(stall["cause"], "zero_window");
+        let explanation = hang["explanation"].to_string();
+        assert!(explanation.contains("too slowly"), "{explanation}");
+        Ok(())
+    })
 }
 
 #[test]
 fn a_reset_in_mid_stream_is_a_reset() -> Result<()> {
-    each(
-        |lab, _| {
-            lab.log.reset_connections();
-            ask(lab, 2)
-        },
-        |trace, _| {
-            only_refused(trace, &["reset"]);
-            let incidents = trace.of_type("incident");
-            assert_eq!(incidents.len(), 1, "back at once");
-            assert!(incidents[0]["end"].is_string(), "{}", incidents[0]);
-            Ok(())
-        },
-    )
+    each(&states::RESET_IN_MID_STREAM, |trace, _, _| {
+        only_refused(trace, &["reset"]);
+        let incidents = trace.of_type("incident");
+        assert_eq!(incidents.len(), 1, "back at once");
+        assert!(incidents[0]["end"].is_string(), "{}", incidents[0]);
+        Ok(())
+    })
 }
 
 #[test]
 fn a_host_that_is_gone_from_the_network_is_silence_until_the_kernel_knows() -> Result<()> {
-    each(
-        |lab, _| {
-            let down = Fault::LinkDown("vault".to_owned());
-            let _down = on_log_host(lab, down)?;
-            fill(lab)
-        },
-        |trace, _| {
-            // The near end of the link has no carrier either: this kernel drops without a reason.
-            let allowed = ["no_ack", "syn_unanswered", "unreachable", "local_drop"];
-            for cause in causes(&trace.hangs()) {
-                assert!(allowed.contains(&cause.as_str()), "{cause}");
-            }
-            first_hang(trace).map(|_| ())
-        },
-    )
+    each(&states::HOST_GONE, |trace, _, _| {
+        // The near end of the link has no carrier either: this kernel drops without a reason.
+        let allowed = ["no_ack", "syn_unanswered", "unreachable", "local_drop"];
+        for cause in causes(&trace.hangs()) {
+            assert!(allowed.contains(&cause.as_str()), "{cause}");
+        }
+        first_hang(trace).map(|_| ())
+    })
 }
 
 /// A way that this host knows it does not have.
-fn is_unreachable(fault: impl Fn(&Lab, Family) -> Fault) -> Result<()> {
-    each(
-        |lab, family| {
-            let _gone = on_vault_host(lab, fault(lab, family))?;
-            for _ in 0..60 {
-                if lab.client.get(BIG_REQUEST)?.duration >= SHORT_TIMEOUT {
-                    break;
-                }
-            }
-            Ok(())
-        },
-        |trace, _| {
-            assert_eq!(first_hang(trace)?["cause"], "unreachable");
-            Ok(())
-        },
-    )
+fn is_unreachable(state: &State) -> Result<()> {
+    each(state, |trace, _, _| {
+        assert_eq!(first_hang(trace)?["cause"], "unreachable");
+        Ok(())
+    })
 }
 
 #[test]
 fn a_link_that_is_down_here_is_unreachable() -> Result<()> {
-    is_unreachable(|lab, _| Fault::LinkDown(lab.network.logs[0].interface()))
+    is_unreachable(&states::LINK_DOWN_HERE)
 }
 
 #[test]
 fn a_blackhole_route_is_unreachable() -> Result<()> {
-    is_unreachable(|lab, family| Fault::Blackhole(lab.network.logs[0].address(family)))
+    is_unreachable(&states::BLACKHOLE_ROUTE)
 }
 
 #[test]
 fn no_route_is_unreachable() -> Result<()> {
-    is_unreachable(|lab, family| Fault::NoRoute(lab.network.logs[0].address(family)))
+    is_unreachable(&states::NO_ROUTE)
 }

@@ -2,6 +2,8 @@
 
 use std::{sync::OnceLock, time::Duration};
 
+pub(crate) use lab::states::SHORT_TIMEOUT;
+
 use anyhow::{Context, Result, ensure};
 use lab::{
     Family, Lab, Measured, Trace, Tracer, scenario::BIG_REQUEST, server::bao_from_environment,
@@ -10,8 +12,6 @@ use lab::{
 
 /// The server's own.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Saves time: a hang of 2 s instead of 8 s.
-pub(crate) const SHORT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A lab whose socket device gives up after [`SHORT_TIMEOUT`].
 pub(crate) fn lab() -> Result<Lab> {

@@ -60,6 +60,9 @@ pub struct TraceArgs {
     /// Which probes to attach, where the kernel offers several
     #[arg(long, value_name = "WAY", default_value = "auto")]
     pub probes: Probes,
+    /// BTF file made for the running kernel [default: /sys/kernel/btf/vmlinux]
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
     /// Where findings go.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -87,6 +90,9 @@ pub struct DoctorArgs {
     /// Look at the server whose program has this name [default: the one running `vault` or `bao` server]
     #[arg(long, value_name = "NAME")]
     pub process: Option<String>,
+    /// BTF file made for the running kernel [default: /sys/kernel/btf/vmlinux]
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
     /// Format of the report
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: ReportFormat,

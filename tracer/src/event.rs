@@ -10,7 +10,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{audit::entry::EntryHead, core::parked::Parked};
+use crate::{
+    audit::entry::EntryHead,
+    core::{EntryQuestion, parked::Parked},
+};
 
 /// Nanoseconds: of `CLOCK_MONOTONIC` where a point in time is meant.
 pub type Nanos = u64;
@@ -125,10 +128,12 @@ pub enum What {
         /// Why.
         errno: i32,
     },
+    /// The server was started again, and the probes are attached to the new one.
+    Restarted(Session),
     /// The answer to a question of the core: what the audit files hold of a request.
     EntryFound {
         /// Which question.
-        question: u64,
+        asked: EntryQuestion,
         /// The entry, if there is exactly one request it can be of.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         entry: Option<EntryHead>,
@@ -144,6 +149,11 @@ pub enum What {
         kind: String,
         /// How many.
         records: u64,
+    },
+    /// What the send queues of connections that the server has closed held when the trace ended.
+    SendQueues {
+        /// Those that there were.
+        queues: Vec<SendQueue>,
     },
     /// Time passed.
     Tick,
@@ -177,6 +187,14 @@ pub struct Session {
     pub declared: Vec<Device>,
     /// Stalls shorter than this are no hang, ns.
     pub threshold: Nanos,
+    /// Whether the server's goroutines can be looked at.
+    #[serde(default = "yes")]
+    pub stacks: bool,
+}
+
+/// Recordings of before the field could.
+fn yes() -> bool {
+    true
 }
 
 /// One attached probe.
@@ -287,6 +305,17 @@ impl Tcp {
     }
 }
 
+/// What a connection's send queue holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendQueue {
+    /// This end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// From the first byte that is not acknowledged on, the FIN included.
+    pub bytes: u32,
+}
+
 /// Who made a system call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
@@ -310,6 +339,12 @@ pub enum Transport {
     Udp,
     /// Unix stream or datagram.
     Unix,
+    /// A file, a FIFO, or standard output: an audit device without a socket.
+    File,
+    /// HTTP: an audit device whose sockets are not its own.
+    Http,
+    /// Syslog, where its socket is not known.
+    Syslog,
 }
 
 impl Transport {
@@ -319,6 +354,9 @@ impl Transport {
             Transport::Tcp => "tcp",
             Transport::Udp => "udp",
             Transport::Unix => "unix",
+            Transport::File => "file",
+            Transport::Http => "http",
+            Transport::Syslog => "syslog",
         }
     }
 }
@@ -328,7 +366,8 @@ impl Transport {
 pub struct Device {
     /// How.
     pub transport: Transport,
-    /// `10.0.0.2:1515`, `[fd00::2]:1515`, or a path.
+    /// `10.0.0.2:1515`, `[fd00::2]:1515`, a path, `stdout`, or `https://log:8080`; empty if it is
+    /// not known.
     pub address: String,
 }
 
@@ -342,11 +381,15 @@ impl Device {
         })
     }
 
-    /// A device as it is configured (`net.Dial`'s network and address).
+    /// A device as it is configured (`net.Dial`'s network and address, or
+    /// [`crate::target::goroutines::Configured`]).
     pub fn configured(network: &str, address: &str) -> Self {
         let transport = match network {
             _ if network.starts_with("udp") => Transport::Udp,
             _ if network.starts_with("unix") => Transport::Unix,
+            "file" => Transport::File,
+            "http" => Transport::Http,
+            "syslog" => Transport::Syslog,
             _ => Transport::Tcp,
         };
         let parsed = address.parse().map(|address| Self::tcp(address).address);
@@ -358,7 +401,10 @@ impl Device {
 
     /// Whether it says where it is, rather than a name to be looked up.
     pub fn is_address(&self) -> bool {
-        self.transport == Transport::Unix || self.address.parse::<SocketAddr>().is_ok()
+        match self.transport {
+            Transport::Tcp | Transport::Udp => self.address.parse::<SocketAddr>().is_ok(),
+            Transport::Unix | Transport::File | Transport::Http | Transport::Syslog => true,
+        }
     }
 
     /// A TCP device.
@@ -372,7 +418,10 @@ impl Device {
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.transport.name(), self.address)
+        match &*self.address {
+            "" => f.write_str(self.transport.name()),
+            address => write!(f, "{} {address}", self.transport.name()),
+        }
     }
 }
 

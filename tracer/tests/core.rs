@@ -122,13 +122,36 @@ fn rest() -> impl Strategy<Value = Value> {
     prop_oneof![
         3 => Just(json!({ "event": "tick" })),
         1 => (0..1000_u64).prop_map(|records| json!({ "event": "lost", "kind": "send", "records": records })),
-        2 => (0..4_u64, entry()).prop_map(|(question, entry)| {
-            json!({ "event": "entry_found", "question": question, "entry": entry })
+        2 => (50_000..50_004_u16, entry()).prop_map(|(port, entry)| {
+            let asked = json!({ "client_port": port, "not_before": 0, "not_after": i64::MAX });
+            json!({ "event": "entry_found", "asked": asked, "entry": entry })
+        }),
+        3 => vec(parked(), 0..4).prop_map(|goroutines| {
+            json!({ "event": "parked", "goroutines": goroutines })
         }),
         2 => (socket(), actor(), errno()).prop_map(|(socket, by, errno)| {
             json!({ "event": "connect_failed", "socket": socket, "by": by, "errno": errno })
         }),
     ]
+}
+
+fn parked() -> impl Strategy<Value = Value> {
+    let place = select(vec!["lock", "lock", "resolve", "connect", "write", "other"]);
+    let device = option::of(select(vec![
+        "10.0.0.1:1515",
+        "10.0.0.2:1515",
+        "log.example:1515",
+    ]));
+    let line = vec(0..6_u64, 1..4);
+    (line, place, device, option::of(0..6_u64), entry()).prop_map(
+        |(line, place, device, request, entry)| {
+            let device = device.map(|address| json!({ "transport": "tcp", "address": address }));
+            json!({
+                "goid": line[0], "ancestors": line[1..], "request": request, "place": place, "device": device,
+                "entry": entry,
+            })
+        },
+    )
 }
 
 fn session() -> impl Strategy<Value = Value> {
@@ -137,10 +160,10 @@ fn session() -> impl Strategy<Value = Value> {
         json!([]),
         json!([{ "transport": "tcp", "address": "10.0.0.1:1515" }]),
     ]);
-    (threshold, declared).prop_map(|(threshold, declared)| {
+    (threshold, declared, any::<bool>()).prop_map(|(threshold, declared, stacks)| {
         json!({
             "event": "session", "version": "0", "pid": 1, "exe": "/bao", "kernel": "6", "began": 0,
-            "wall_offset": 0, "probes": [], "declared": declared, "threshold": threshold,
+            "wall_offset": 0, "probes": [], "declared": declared, "threshold": threshold, "stacks": stacks,
         })
     })
 }

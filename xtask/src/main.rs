@@ -6,6 +6,7 @@
 
 mod build;
 mod demo;
+mod eventlogger;
 mod lab;
 mod run;
 mod setup;
@@ -49,6 +50,8 @@ enum Task {
     },
     /// The live tests inside stock Debian kernels, under QEMU's software emulation
     Vm(vm::Options),
+    /// Build the tests' own server, which audits as Vault 1.15 and later does: target/eventlogger
+    Eventlogger,
     /// The reproduction by hand: a Vault host, a log host and the fault between them (root, or sudo)
     #[command(subcommand)]
     Lab(lab::LabCommand),
@@ -67,6 +70,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         } => run::demo(cli.prepared, &tracer_args),
         Task::Test { allow_skip } => test::run(allow_skip),
         Task::Vm(options) => vm::run(&options),
+        Task::Eventlogger => eventlogger::run(),
         Task::Lab(command) => run::lab(cli.prepared, command),
     }
 }

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
-    build, run,
+    build, eventlogger, run,
     setup::{self, cargo, workspace},
     ui::{Captured, Remedy, Step, failure},
     vm,
@@ -168,11 +168,13 @@ fn live(agent: &Path, allow_skip: bool) -> Result<Outcome> {
     }
     let binary = live_binary()?;
     let bao = setup::bao()?;
+    let eventlogger = eventlogger::programs()?;
     setup::test_programs()?;
     let variable = |name: &str, path: &Path| format!("{name}={}", path.display());
     let variables = [
         variable("VAULT_TRACER_AGENT", agent),
         variable("VAULT_TRACER_BAO", &bao),
+        variable(eventlogger::VARIABLE, &eventlogger),
     ];
     // `env`, since sudo passes no environment on.
     let mut words: Vec<&OsStr> = variables.iter().map(OsStr::new).collect();

@@ -17,7 +17,7 @@ use crate::{
     cli::{DoctorArgs, ReportFormat},
     probe::{
         attach::{self, Facts},
-        host::Host,
+        host::{Host, check_ring_buffer},
         layout::KernelTypes,
         plan::{Plan, Preference, plan},
         privilege,
@@ -26,7 +26,7 @@ use crate::{
 };
 
 pub(super) fn run(args: &DoctorArgs) -> Result<()> {
-    let examined = examine(&Selector::of(args.pid, args.process.as_deref()))?;
+    let examined = examine(args)?;
     let text = match args.format {
         ReportFormat::Text => examined.report.to_string(),
         ReportFormat::Json => serde_json::to_string_pretty(&examined.report)? + "\n",
@@ -48,16 +48,18 @@ struct Examined {
     obstacle: Option<Error>,
 }
 
-fn examine(selector: &Selector) -> Result<Examined> {
+fn examine(args: &DoctorArgs) -> Result<Examined> {
+    let selector = &Selector::of(args.pid, args.process.as_deref());
     let system = utsname::uname().context("cannot ask for the kernel's version")?;
     let found = server::find(selector);
-    let types = KernelTypes::of_this_kernel();
+    let types = KernelTypes::of_this_kernel(args.btf.as_deref());
     let mut checks = checks::system(types.as_ref().err());
-    let mut obstacle = privilege::check().err();
+    let mut obstacle = privilege::check().and_then(|()| check_ring_buffer()).err();
     let plan = match types {
         Ok(types) => {
             let mut host = Host::look(&types);
             checks.extend(checks::probing(&host));
+            checks.extend(checks::fields(&types.layout));
             let tried = (obstacle.is_none()).then(|| try_it(&types, &mut host));
             let (tried, plan) = match tried {
                 Some(Ok(plan)) => (None, plan),

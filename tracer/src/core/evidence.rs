@@ -47,6 +47,9 @@ impl Dropped {
     }
 }
 
+/// How many packets were dropped, each way.
+pub type Drops = BTreeMap<Dropped, u32>;
+
 /// What shows why an operation waited. Counts of zero say that none was seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
@@ -55,7 +58,7 @@ pub struct Evidence {
     /// Data segments sent again.
     pub retransmits: u32,
     /// Packets that this host's kernel dropped.
-    pub drops: BTreeMap<Dropped, u32>,
+    pub drops: Drops,
     /// Whether a RST arrived.
     pub reset: bool,
     /// The connection when the waiting began.
@@ -64,6 +67,8 @@ pub struct Evidence {
     pub end: Option<Tcp>,
     /// Since when the peer had acknowledged nothing more, when the waiting began.
     pub silent_since: Option<Nanos>,
+    /// Functions on the stack of who waited, innermost first, as far as they tell something.
+    pub frames: Vec<String>,
 }
 
 impl Evidence {
@@ -128,6 +133,13 @@ impl Marks {
         self.marks
             .iter()
             .any(|(_, mark)| matches!(mark, Mark::Reset))
+    }
+
+    /// Whether a rule of this host dropped what came back.
+    pub fn answers_dropped(&self) -> bool {
+        self.marks.iter().any(
+            |(_, mark)| matches!(mark, Mark::Drop(d) if d.incoming && d.kind() == DropKind::Rule),
+        )
     }
 
     /// The last error that the kernel reported.

@@ -7,10 +7,14 @@ use super::{
     evidence::Evidence,
     finding::{Hang, Refusal, Stall},
     ledger::Loss,
-    operation::Op,
+    operation::{Op, Outcome},
     seconds,
     silence::Filling,
 };
+use crate::event::Nanos;
+
+/// `include/uapi/asm-generic/errno.h`: more than fits into a datagram.
+const EMSGSIZE: i32 = 90;
 
 /// Why a device held up a request.
 pub fn hang(hang: &Hang) -> String {
@@ -19,7 +23,7 @@ pub fn hang(hang: &Hang) -> String {
         return format!("{address} held up the request.");
     };
     let mut text = queue(first);
-    text.push_str(&cause(address, first));
+    text.push_str(&slow_reader(hang).unwrap_or_else(|| cause(address, first)));
     text.push_str(&riddle(first));
     if let Some(status) = hang.request.status.filter(|status| *status >= 500) {
         // Writing to a String cannot fail.
@@ -39,6 +43,20 @@ fn queue(stall: &Stall) -> String {
     }
 }
 
+/// Who reads slowly does read: every wait for room ended well.
+fn slow_reader(hang: &Hang) -> Option<String> {
+    let writes = || hang.stalls.iter().filter(|stall| stall.op == Op::Write);
+    let reads = writes().all(|stall| stall.outcome == Some(Outcome::Ok));
+    let closed: Nanos = writes().map(|stall| stall.duration).sum();
+    (hang.cause() == Cause::ZeroWindow && reads && closed > 0).then(|| {
+        format!(
+            "The host of {} acknowledges, but its window was closed for {:.2} s: the log process there reads too slowly (too busy, or its machine is swapping).",
+            hang.device.address,
+            seconds(closed)
+        )
+    })
+}
+
 fn cause(address: &str, stall: &Stall) -> String {
     let evidence = &stall.evidence;
     match stall.cause {
@@ -54,7 +72,7 @@ fn cause(address: &str, stall: &Stall) -> String {
             "The host of {address} acknowledges, but has closed its window: the log process there does not read (stopped, too busy, or its machine is swapping)."
         ),
         Cause::Refused | Cause::Reset | Cause::Unreachable => {
-            failed(address, stall.cause, evidence)
+            failed(address, (stall.cause, stall.errno), evidence)
         }
         Cause::Resolver => format!(
             "The server waited for the look-up of the name of its log server (lately {address}) and sent no connection attempt: look at the name servers in its /etc/resolv.conf."
@@ -70,10 +88,11 @@ fn cause(address: &str, stall: &Stall) -> String {
 
 /// Why a device failed fast.
 pub fn refusal(refusal: &Refusal) -> String {
-    failed(&refusal.device.address, refusal.cause, &refusal.evidence)
+    let why = (refusal.cause, refusal.errno);
+    failed(&refusal.device.address, why, &refusal.evidence)
 }
 
-fn failed(address: &str, cause: Cause, evidence: &Evidence) -> String {
+fn failed(address: &str, (cause, errno): (Cause, Option<i32>), evidence: &Evidence) -> String {
     match cause {
         Cause::Refused if evidence.reset => format!(
             "{address} refuses connections with a RST: its host is up, but no log server listens there, or a firewall rejects."
@@ -86,6 +105,9 @@ fn failed(address: &str, cause: Cause, evidence: &Evidence) -> String {
         ),
         Cause::Unreachable => format!(
             "The kernel knows no way to {address}, no neighbour answers, or a router or firewall reports it unreachable: look at routes, interfaces and the log host."
+        ),
+        _ if errno == Some(EMSGSIZE) => format!(
+            "An entry is larger than a datagram to {address} can be (EMSGSIZE): this device never gets it. Audit over TCP, or see why the entry is so large."
         ),
         _ => format!("{address} failed at once."),
     }
@@ -163,10 +185,19 @@ pub fn filling(filling: &Filling) -> String {
 
 /// What never arrived.
 pub fn loss(loss: &Loss) -> String {
-    let state = if loss.pending {
-        "were not acknowledged when the trace ended, on a connection that the server has closed"
-    } else {
-        "were never acknowledged before the connection was given up: they are missing in its log"
+    let state = match (loss.pending, loss.as_of > loss.closed) {
+        (true, true) => {
+            "were not acknowledged when the trace ended, on a connection that the server has closed; the kernel was still trying to deliver them"
+        }
+        (true, false) => {
+            "were not acknowledged when the server closed the connection; the kernel was still trying to deliver them when the trace ended"
+        }
+        (false, _) if loss.answers_dropped => {
+            "were never acknowledged before the connection was given up. This host dropped what came back, so they may have arrived all the same: look whether its log has them"
+        }
+        (false, _) => {
+            "were never acknowledged before the connection was given up: look whether its log has them"
+        }
     };
     let more = if loss.complete {
         ""

@@ -7,7 +7,7 @@ use super::{
     evidence::Evidence,
     ledger::Loss,
     operation::{Op, Outcome, Phase},
-    request::Tie,
+    request::{Serial, Tie},
     silence::Filling,
 };
 use crate::audit::entry::EntryHead;
@@ -21,6 +21,10 @@ pub const INSTANT: Nanos = 1_000_000;
 pub enum Finding {
     /// The trace began.
     Session(Session),
+    /// The server was started again, and the probes are attached to the new one.
+    Attached(Session),
+    /// A device has been holding up a request for longer than the threshold, and still does.
+    Stalled(Box<Stalled>),
     /// A device held up a request.
     Hang(Box<Hang>),
     /// A device failed fast.
@@ -40,6 +44,8 @@ pub enum Finding {
 /// One audit device held up one client request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hang {
+    /// Names it for the length of a trace. Given when it is first told of.
+    pub id: Option<u64>,
     /// First sign of the first stall.
     pub start: Nanos,
     /// End of the last stall.
@@ -90,6 +96,38 @@ pub struct Stall {
     pub cause: Cause,
     /// What shows it.
     pub evidence: Evidence,
+    /// Of a wait for the lock: who was in the device when it was first found waiting.
+    pub behind: Option<Serial>,
+    /// The ID of that request, where known.
+    pub blocked_by: Option<String>,
+    /// Whether no stack told of it, but only that the request was silent while the device was stalled
+    /// for others, and then used it.
+    pub inferred: bool,
+}
+
+/// A stall under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stalled {
+    /// Of the hang that this will be part of.
+    pub hang: u64,
+    /// Which device.
+    pub device: Device,
+    /// When the stall began.
+    pub start: Nanos,
+    /// When this was told.
+    pub at: Nanos,
+    /// What is waited for.
+    pub op: Op,
+    /// Why, as far as can be said yet.
+    pub cause: Cause,
+    /// Which request, as far as known yet.
+    pub request: RequestInfo,
+    /// Requests that queue behind it.
+    pub waiting: u64,
+    /// Whether `waiting` counts all requests under way, since the stacks cannot be read.
+    pub estimated: bool,
+    /// What the device has held the request up for so far, in stalls that are over and this one, ns.
+    pub blocked: Nanos,
 }
 
 /// A request, as far as known.
@@ -139,6 +177,8 @@ pub struct Refusal {
     pub duration: Nanos,
     /// Why.
     pub cause: Cause,
+    /// What the failed operation said, a positive errno.
+    pub errno: Option<i32>,
     /// What shows it.
     pub evidence: Evidence,
 }
@@ -150,7 +190,7 @@ pub struct Incident {
     pub device: Device,
     /// Its first failed or stalled operation.
     pub start: Nanos,
-    /// Its first success; `None` where the trace ended first.
+    /// Its first success; `None` where the trace ended first. Over UDP the first of a row of them.
     pub end: Option<Nanos>,
     /// That of the first operation.
     pub cause: Cause,
@@ -162,7 +202,7 @@ pub struct Incident {
     pub blocked: Nanos,
     /// The longest, ns.
     pub longest: Nanos,
-    /// What was lost in it; `None` while the kernel still tries to deliver it.
+    /// What was lost in it; `None` where that cannot be known, or not yet: the kernel still tries.
     pub lost: Option<Lost>,
 }
 

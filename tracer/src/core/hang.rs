@@ -40,6 +40,14 @@ impl Verdict {
             Verdict::Refusal(refusal) => &mut refusal.request,
         }
     }
+
+    /// What it waited for; nothing, where it was refused.
+    pub fn stalls_mut(&mut self) -> &mut [Stall] {
+        match self {
+            Verdict::Hang(hang) => &mut hang.stalls,
+            Verdict::Refusal(_) => &mut [],
+        }
+    }
 }
 
 /// Judges each device that the request used.
@@ -67,6 +75,7 @@ fn judge_device(request: &Request, device: &Device, threshold: Nanos) -> Option<
     if duration >= threshold {
         let last = stalls.iter().map(|s| s.start + s.duration).max();
         return Some(Verdict::Hang(Box::new(Hang {
+            id: request.hangs.get(device).copied(),
             start: first.start,
             end: last.unwrap_or(first.start),
             duration,
@@ -86,6 +95,7 @@ fn judge_device(request: &Request, device: &Device, threshold: Nanos) -> Option<
         start: failed.start,
         duration,
         cause: failed.cause,
+        errno: failed.errno,
         evidence: failed.evidence.clone(),
     })))
 }
@@ -94,7 +104,20 @@ fn tie(request: &Request, stalls: &[Stall]) -> Option<Tie> {
     if stalls.iter().all(|stall| stall.op == Op::Lock) {
         return Some(Tie::Queued);
     }
-    request.tie
+    request.tie()
+}
+
+/// Whether a request has both its entries behind it, on every device it used.
+pub fn is_done(request: &Request) -> bool {
+    let entries = |device: &Device| {
+        let mut progress = Progress::default();
+        for operation in request.operations.iter().filter(|o| o.device == *device) {
+            progress.phase_of(operation, false);
+        }
+        progress.entries
+    };
+    let is_under_way = request.waits() || request.open_waits().next().is_some();
+    !is_under_way && devices(request).iter().all(|device| entries(device) >= 2)
 }
 
 /// The waits of this request on this device, each with the entry it was for.
@@ -126,6 +149,9 @@ fn stall(operation: &Operation, phase: Phase) -> Stall {
         errno: operation.errno,
         cause: Cause::of(operation),
         evidence: operation.evidence.clone(),
+        behind: operation.behind,
+        blocked_by: None,
+        inferred: operation.inferred,
     }
 }
 
@@ -176,7 +202,8 @@ impl Progress {
     }
 }
 
-fn describe(request: &Request) -> RequestInfo {
+/// A request, as far as known.
+pub fn describe(request: &Request) -> RequestInfo {
     let entry = request.entry();
     RequestInfo {
         id: entry.and_then(|e| e.id.clone()),
@@ -188,8 +215,8 @@ fn describe(request: &Request) -> RequestInfo {
             .map(|_| if request.multiplexed { "2" } else { "1.1" }),
         start: request.start,
         duration: request.end.saturating_sub(request.start),
-        lower_bound: !request.whole,
-        tie: request.tie,
+        lower_bound: !request.is_whole(),
+        tie: request.tie(),
         status: request.status,
     }
 }

@@ -8,13 +8,23 @@ use super::{
     ledger::Loss,
     operation::{Op, Operation, Outcome},
 };
-use crate::event::{Device, Nanos};
+use crate::event::{Device, Nanos, Transport};
+
+/// A datagram that was sent shows nothing; that none of several came back does. Longer than a round
+/// trip and the second that hosts leave between two ICMP errors (`net.ipv4.icmp_ratelimit`), ns.
+const ANSWERED: Nanos = 2_000_000_000;
 
 /// Incidents under way, and those that wait for their last request to be answered.
 #[derive(Debug, Default)]
 pub struct Incidents {
     open: BTreeMap<Device, Incident>,
     over: Vec<Incident>,
+    /// When the last one told of each device had ended.
+    told: BTreeMap<Device, Nanos>,
+    /// Lost by devices that nobody had noticed to fail: what fails next has failed by then.
+    unnoticed: BTreeMap<Device, Lost>,
+    /// Since when every datagram to the device was sent.
+    sending: BTreeMap<Device, Nanos>,
 }
 
 impl Incidents {
@@ -22,13 +32,29 @@ impl Incidents {
     pub fn did(&mut self, operation: &Operation, threshold: Nanos) {
         let device = &operation.device;
         if operation.failed() || operation.duration() >= threshold {
-            self.open
-                .entry(device.clone())
-                .or_insert_with(|| Incident::new(operation));
+            let unnoticed = self.unnoticed.remove(device);
+            let incident = self.open.entry(device.clone());
+            let incident = incident.or_insert_with(|| Incident::new(operation));
+            incident.lose(unnoticed.unwrap_or_default());
         }
         // A stalled write that went well in the end begins an incident and ends it.
         if operation.op == Op::Write && operation.outcome == Some(Outcome::Ok) {
-            self.ends(device, operation.end);
+            self.worked(device, operation.end);
+        } else if operation.failed() {
+            self.sending.remove(device);
+        }
+    }
+
+    fn worked(&mut self, device: &Device, at: Nanos) {
+        let known = |incident: &Incident| incident.cause != Cause::Unknown;
+        // What this host itself did not send, for its size, says nothing of the device.
+        let is_of_the_network = self.open.get(device).is_some_and(known);
+        if device.transport != Transport::Udp || !is_of_the_network {
+            return self.ends(device, at);
+        }
+        let since = *self.sending.entry(device.clone()).or_insert(at);
+        if at.saturating_sub(since) >= ANSWERED {
+            self.ends(device, since);
         }
     }
 
@@ -41,7 +67,7 @@ impl Incidents {
 
     /// Takes a hang into the account of the incident it began in.
     pub fn hung(&mut self, hang: &Hang) {
-        if let Some(incident) = self.at(&hang.device, hang.start) {
+        if let Some(incident) = self.within(&hang.device, (hang.start, hang.end)) {
             incident.hangs += 1;
             incident.requests += 1;
             incident.blocked += hang.duration;
@@ -51,32 +77,58 @@ impl Incidents {
 
     /// Takes a request that met a device which failed fast.
     pub fn refused(&mut self, device: &Device, at: Nanos) {
-        if let Some(incident) = self.at(device, at) {
+        if let Some(incident) = self.within(device, (at, at)) {
             incident.requests += 1;
         }
     }
 
-    /// Takes lost entries.
+    /// Takes lost entries. A RST over them comes before the first operation that fails by it.
     pub fn lost(&mut self, loss: &Loss) {
-        if let Some(incident) = self.at(&loss.device, loss.closed) {
-            let total = incident.lost.get_or_insert_default();
-            total.bytes += loss.bytes;
-            total.entries += loss.entries;
+        let more = Lost {
+            bytes: loss.bytes,
+            entries: loss.entries,
+        };
+        let is_of_one_told = |told: &Nanos| loss.closed <= *told;
+        if self.told.get(&loss.device).is_some_and(is_of_one_told) {
+            return;
         }
+        let mut not_over = self.all(&loss.device);
+        let its = not_over.find(|i| i.end.is_none_or(|end| loss.closed <= end));
+        if let Some(incident) = its {
+            return incident.lose(more);
+        }
+        drop(not_over);
+        let unnoticed = self.unnoticed.entry(loss.device.clone());
+        unnoticed.or_default().add(more);
     }
 
-    fn at(&mut self, device: &Device, at: Nanos) -> Option<&mut Incident> {
-        let over = self.over.iter_mut().filter(|i| i.device == *device);
-        let mut all = over.chain(self.open.get_mut(device));
-        all.find(|i| i.start <= at && i.end.is_none_or(|end| at <= end))
+    /// Of one device, in order.
+    fn all<'a>(&'a mut self, device: &'a Device) -> impl Iterator<Item = &'a mut Incident> {
+        let over = self.over.iter_mut().filter(move |i| i.device == *device);
+        over.chain(self.open.get_mut(device))
+    }
+
+    /// The first that it was a part of: a short wait may come before what begins the incident.
+    fn within<'a>(
+        &'a mut self,
+        device: &'a Device,
+        (start, end): (Nanos, Nanos),
+    ) -> Option<&'a mut Incident> {
+        self.all(device)
+            .find(|i| i.start <= end && i.end.is_none_or(|over| start <= over))
     }
 
     /// Incidents that are over and of which `is_in_use` says that no request is under way which used
     /// the device: all their hangs are known.
     pub fn settle(&mut self, is_in_use: impl Fn(&Device) -> bool) -> Vec<Incident> {
-        self.over
-            .extract_if(.., |i| !is_in_use(&i.device))
-            .collect()
+        let settled = self.over.extract_if(.., |i| !is_in_use(&i.device));
+        let settled: Vec<_> = settled.collect();
+        for incident in &settled {
+            if let Some(end) = incident.end {
+                self.told.insert(incident.device.clone(), end);
+            }
+        }
+        settled
     }
 
     /// Ends the trace: all there are.
@@ -100,5 +152,16 @@ impl Incident {
             longest: 0,
             lost: Some(Lost::default()),
         }
+    }
+
+    fn lose(&mut self, more: Lost) {
+        self.lost.get_or_insert_default().add(more);
+    }
+}
+
+impl Lost {
+    fn add(&mut self, more: Self) {
+        self.bytes += more.bytes;
+        self.entries += more.entries;
     }
 }

@@ -20,7 +20,7 @@ pub struct Loss {
     pub at: Nanos,
     /// When the server closed it; for one that the kernel gave up first, the same.
     pub closed: Nanos,
-    /// Bytes written and never acknowledged.
+    /// Bytes written and not acknowledged.
     pub bytes: u64,
     /// Whole entries among them.
     pub entries: u64,
@@ -30,6 +30,10 @@ pub struct Loss {
     pub complete: bool,
     /// Whether the kernel was still trying to deliver them when the trace ended.
     pub pending: bool,
+    /// When this was so: at the end, or, where nothing newer is known, when the server closed it.
+    pub as_of: Nanos,
+    /// Whether this host was seen dropping what came back: they may have arrived unacknowledged.
+    pub answers_dropped: bool,
 }
 
 /// What one connection owes its peer.
@@ -41,6 +45,8 @@ pub struct Ledger {
     /// Behind the last byte, and what was acknowledged, when the server closed the socket: the FIN
     /// that follows counts as a byte too.
     closed: Option<(Nanos, Tcp)>,
+    /// What its send queue held when the trace ended, that FIN included, bytes.
+    queue: Option<(Nanos, u32)>,
 }
 
 #[derive(Debug)]
@@ -97,6 +103,11 @@ impl Ledger {
         self.closed = tcp.map(|tcp| (at, *tcp));
     }
 
+    /// What the send queue of the closed connection holds now.
+    pub fn holds(&mut self, at: Nanos, bytes: u32) {
+        self.queue = Some((at, bytes));
+    }
+
     /// Whether the server has closed it.
     pub fn is_closed(&self) -> bool {
         self.closed.is_some()
@@ -116,10 +127,16 @@ impl Ledger {
     /// The trace ends; the kernel may still be trying.
     pub fn pending(&self, at: Nanos, device: &Device) -> Option<Loss> {
         let (closed, tcp) = self.closed.as_ref()?;
-        let loss = self.loss(at, device, tcp.una, tcp.end)?;
+        let behind_fin = tcp.end.wrapping_add(1);
+        let (as_of, una) = match self.queue {
+            Some((at, bytes)) => (at, behind_fin.wrapping_sub(bytes)),
+            None => (*closed, tcp.una),
+        };
+        let loss = self.loss(at, device, una, tcp.end)?;
         Some(Loss {
             closed: *closed,
             pending: true,
+            as_of,
             ..loss
         })
     }
@@ -136,6 +153,8 @@ impl Ledger {
             requests: ids(lost().filter(|entry| entry.whole)),
             complete: !after(first, una) && self.entries.len() < ENTRIES,
             pending: false,
+            as_of: at,
+            answers_dropped: false,
         })
     }
 }
@@ -213,6 +232,20 @@ mod tests {
         let mut ledger = ledger();
         ledger.closed(1, Some(&tcp(u32::MAX - 99, 100)));
         assert_eq!(ledger.gone(1, &device(), Some(&tcp(100, 101))), None);
+    }
+
+    #[test]
+    fn what_is_pending_is_told_as_of_the_close_or_of_the_end() {
+        let mut ledger = ledger();
+        ledger.closed(1, Some(&tcp(u32::MAX - 99, 100)));
+        let pending = ledger.pending(9, &device()).expect("a loss");
+        assert_eq!((pending.bytes, pending.entries, pending.as_of), (200, 2, 1));
+        ledger.holds(8, 101);
+        let pending = ledger.pending(9, &device()).expect("a loss");
+        assert_eq!((pending.bytes, pending.entries, pending.as_of), (100, 1, 8));
+        assert_eq!(pending.requests, ["b"]);
+        ledger.holds(8, 1); // the FIN alone
+        assert_eq!(ledger.pending(9, &device()), None);
     }
 
     #[test]

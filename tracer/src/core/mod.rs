@@ -7,46 +7,52 @@ pub mod evidence;
 pub mod explain;
 pub mod finding;
 pub mod hang;
+pub mod held;
 pub mod incident;
 pub mod ledger;
+mod looks;
+pub mod names;
 pub mod operation;
 pub mod parked;
 pub mod request;
 pub mod silence;
 pub mod socket;
+mod stalled;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     mem,
+    net::SocketAddr,
 };
 
+pub use self::names::EntryQuestion;
 use self::{
     cause::Cause,
+    evidence::Drops,
     finding::{Finding, Incident, Summary},
     hang::Verdict,
+    held::Held,
     incident::Incidents,
     ledger::Loss,
+    looks::Looks,
+    names::Names,
     operation::{Op, Operation},
-    parked::{Look, Parked, Place},
-    request::{Request, Requests},
+    request::{Request, Requests, Serial},
     socket::{Change, Sockets},
 };
 use crate::{
     audit::entry::EntryHead,
-    event::{Device, Event, Nanos, Session, What},
+    event::{Actor, Device, Event, Nanos, Session, What},
 };
 
 /// Questions about requests that were merely refused, under way at once: their number has no bound
 /// of its own, where hangs come one in two seconds.
 const QUESTIONS: usize = 16;
 
-/// A request that makes no sign for so long is looked at, ns.
-const SILENT: Nanos = 200_000_000;
-
-/// Between two looks, ns. A look takes milliseconds, and only while a request is silent.
-const LOOKS: Nanos = 450_000_000;
+/// Between two ticks, ns, where nothing is due.
+const TICK: Nanos = 250_000_000;
 
 /// What the core wants to know and cannot see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,19 +61,6 @@ pub enum Question {
     Entry(EntryQuestion),
     /// Where the server's goroutines wait. The answer is a [`What::Parked`].
     Goroutines,
-}
-
-/// Which request is meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EntryQuestion {
-    /// Names the question in its answer.
-    pub id: u64,
-    /// The client's port, which the entry bears.
-    pub client_port: u16,
-    /// `CLOCK_REALTIME` ns since the epoch before which the entry cannot have been written.
-    pub not_before: i64,
-    /// The same, after which.
-    pub not_after: i64,
 }
 
 /// What one event led to.
@@ -79,6 +72,14 @@ pub struct Step {
     pub questions: Vec<Question>,
 }
 
+/// How a device failed.
+#[derive(Debug)]
+struct Failure {
+    at: Nanos,
+    cause: Cause,
+    drops: Drops,
+}
+
 /// All that is known of the trace so far.
 #[derive(Debug, Default)]
 pub struct Core {
@@ -86,15 +87,16 @@ pub struct Core {
     sockets: Sockets,
     requests: Requests,
     incidents: Incidents,
+    held: Held,
+    looks: Looks,
+    names: Names,
     devices: HashSet<Device>,
     warned: HashSet<Device>,
-    /// Verdicts that wait for the answer to a question.
-    pending: BTreeMap<u64, Vec<Verdict>>,
-    questions: u64,
-    /// When goroutines were last asked for.
-    looked: Nanos,
-    /// Why each device was stalled last.
-    causes: HashMap<Device, Cause>,
+    /// How each device failed last.
+    failures: HashMap<Device, Failure>,
+    /// How many hangs have been told of.
+    hangs: u64,
+    ticked: Nanos,
     totals: Summary,
     step: Step,
 }
@@ -105,18 +107,36 @@ impl Core {
         Self::default()
     }
 
+    /// Local and remote ends of connections that the server has closed and the kernel has not: what
+    /// their send queues hold is to be told before the end ([`What::SendQueues`]).
+    pub fn closing(&self) -> Vec<(SocketAddr, SocketAddr)> {
+        self.sockets.closing()
+    }
+
     /// Takes one event.
     pub fn on(&mut self, event: &Event) -> Step {
         match &event.what {
             What::Session(session) => self.begin(session),
-            What::Tick => self.expire(event.at),
-            What::EntryFound { question, entry } => self.answered(*question, entry.as_ref()),
+            What::Restarted(session) => self.begin_again(event.at, session),
+            What::Tick => self.tick(event.at),
+            What::EntryFound { asked, entry } => self.answered(asked, entry.as_ref()),
             What::Parked { goroutines } => self.parked(event.at, goroutines),
             What::Lost { records, .. } => self.totals.events_lost += records,
+            What::SendQueues { queues } => self.sockets.hold(event.at, queues),
             What::End => self.end(event.at),
             _ => self.observe(event),
         }
         mem::take(&mut self.step)
+    }
+
+    /// When the next [`What::Tick`] should come, at the latest.
+    pub fn due(&self) -> Nanos {
+        let dues = [
+            self.look_due(),
+            self.stalled_due(),
+            Some(self.ticked + TICK),
+        ];
+        dues.into_iter().flatten().min().unwrap_or(0)
     }
 
     fn begin(&mut self, session: &Session) {
@@ -125,19 +145,45 @@ impl Core {
         self.find(Finding::Session(session.clone()));
     }
 
+    /// The server was started again. What its predecessor did is over.
+    fn begin_again(&mut self, at: Nanos, session: &Session) {
+        self.close(at);
+        self.session = session.clone();
+        self.find(Finding::Attached(session.clone()));
+    }
+
     fn observe(&mut self, event: &Event) {
         self.totals.events += 1;
         for change in self.sockets.on(event) {
             match change {
-                Change::Began(by) => self.requests.waits(event.at, by),
-                Change::Ended(operation) => self.did(*operation, true),
+                Change::Began(by, device) => self.waits(event.at, by, &device),
+                Change::Ended(operation) => {
+                    self.held.ended(&operation.device, operation.end);
+                    self.did(*operation, true);
+                }
                 Change::Done(operation) => self.did(*operation, false),
                 Change::Lost(loss) => self.lost(loss),
                 Change::Filling(filling) => self.find(Finding::Filling(filling)),
             }
         }
-        if let Some(request) = self.requests.on(event) {
+        for request in self.requests.on(event) {
             self.finish(request);
+        }
+    }
+
+    fn waits(&mut self, at: Nanos, by: Actor, device: &Device) {
+        self.infer(at, by, device);
+        let serial = self.requests.waits(at, by);
+        self.held.began(device, at, serial);
+    }
+
+    /// Whether it has queued, where stacks cannot tell.
+    fn infer(&mut self, at: Nanos, by: Actor, device: &Device) {
+        if !self.session.stacks
+            && self.devices.contains(device)
+            && let Some(span) = self.held.at(device, at)
+        {
+            self.requests.infer(at, by, device, span);
         }
     }
 
@@ -146,85 +192,30 @@ impl Core {
             self.totals.audit_writes += u64::from(!operation.failed());
             self.devices.insert(operation.device.clone());
         }
+        if !waited {
+            self.infer(operation.start, operation.by, &operation.device);
+        }
         if self.devices.contains(&operation.device) {
-            if operation.failed() {
-                self.causes
-                    .insert(operation.device.clone(), Cause::of(&operation));
-            }
+            self.failed(&operation);
             self.incidents.did(&operation, self.session.threshold);
         }
         let matters = self.devices.contains(&operation.device) || operation.failed();
-        if waited || matters {
-            self.requests.did(operation, waited);
+        if (waited || matters)
+            && let Some(request) = self.requests.did(operation, waited)
+        {
+            self.finish(request);
         }
     }
 
-    /// Asks for the goroutines while a request is silent, or stalled in what is not known to be an
-    /// audit device.
-    fn look(&mut self, now: Nanos) {
-        let due = now.saturating_sub(self.looked) >= LOOKS;
-        let mut stalled = self.sockets.stalled().into_iter();
-        let is_unknown = |device: Device| !self.devices.contains(&device);
-        if due && (self.requests.is_silent(now.saturating_sub(SILENT)) || stalled.any(is_unknown)) {
-            self.looked = now;
-            self.step.questions.push(Question::Goroutines);
+    fn failed(&mut self, operation: &Operation) {
+        if operation.failed() {
+            let failure = Failure {
+                at: operation.end,
+                cause: Cause::of(operation),
+                drops: operation.evidence.drops.clone(),
+            };
+            self.failures.insert(operation.device.clone(), failure);
         }
-    }
-
-    /// Takes where goroutines wait. Who waits in the code of an audit device also says which those are.
-    fn parked(&mut self, at: Nanos, goroutines: &[Parked]) {
-        let configured = goroutines
-            .iter()
-            .filter_map(|parked| parked.device.as_ref());
-        self.devices
-            .extend(configured.filter(|d| d.is_address()).cloned());
-        let looks: HashMap<_, _> = goroutines
-            .iter()
-            .filter_map(|parked| Some((parked.works_for(), self.look_of(parked, goroutines)?)))
-            .collect();
-        self.devices
-            .extend(looks.values().map(|look| look.device.clone()));
-        self.requests.found(at, &looks);
-    }
-
-    /// Of those that wait for what no socket tells.
-    fn look_of(&self, parked: &Parked, all: &[Parked]) -> Option<Look> {
-        let op = match parked.place {
-            Place::Lock => Op::Lock,
-            Place::Resolve => Op::Resolve,
-            Place::Connect | Place::Write | Place::Other => return None,
-        };
-        let known = parked.device.as_ref().filter(|device| device.is_address());
-        let device = known
-            .cloned()
-            .or_else(|| self.meant(op, all))
-            .or_else(|| parked.device.clone())?;
-        Some(Look {
-            op,
-            device,
-            phase: parked.phase,
-        })
-    }
-
-    /// The device that is meant, where it is configured by a name or cannot be read: who resolves has
-    /// no connection to it, and who queues does so behind one that is stalled, or that resolves.
-    fn meant(&self, op: Op, all: &[Parked]) -> Option<Device> {
-        let stalled = self.sockets.stalled();
-        let by_stall = self.only(|_, device| stalled.contains(device));
-        let resolving = all.iter().any(|parked| parked.place == Place::Resolve);
-        let unconnected = || self.only(|core, device| !core.sockets.connected(device));
-        let by_name = || resolving.then(unconnected).flatten();
-        match op {
-            Op::Lock => by_stall.or_else(by_name),
-            _ => by_name(),
-        }
-    }
-
-    /// The device that this is true of, if it is true of one alone.
-    fn only(&self, is_meant: impl Fn(&Self, &Device) -> bool) -> Option<Device> {
-        let mut meant = self.devices.iter().filter(|device| is_meant(self, device));
-        let one = meant.next()?;
-        meant.next().is_none().then(|| one.clone())
     }
 
     fn settle(&mut self) {
@@ -238,15 +229,17 @@ impl Core {
         self.find(Finding::Lost(loss));
     }
 
-    fn expire(&mut self, now: Nanos) {
+    fn tick(&mut self, now: Nanos) {
+        self.ticked = now;
         self.look(now);
+        self.tell_stalled(now);
         for request in self.requests.expire(now) {
             self.finish(request);
         }
         self.settle();
         let in_use = |device: &Device| {
-            let mut pending = self.pending.values().flatten().map(Verdict::device);
-            pending.any(|pending| pending == device) || self.requests.use_device(device)
+            let mut held = self.names.held();
+            held.any(|held| held.device() == device) || self.requests.use_device(device)
         };
         for incident in self.incidents.settle(in_use) {
             self.incident(incident);
@@ -254,7 +247,7 @@ impl Core {
     }
 
     fn incident(&mut self, mut incident: Incident) {
-        if self.sockets.owe(&incident.device) {
+        if !self.sockets.know_losses(&incident.device) {
             incident.lost = None;
         }
         self.totals.incidents += 1;
@@ -263,36 +256,48 @@ impl Core {
 
     /// Judges a request of which nothing more is to be expected.
     fn finish(&mut self, mut request: Request) {
-        self.complete(&mut request);
-        let request = &request;
-        let mut verdicts = hang::judge(request, self.session.threshold);
-        let unknown: Vec<_> = verdicts
-            .extract_if(.., |verdict| !self.devices.contains(verdict.device()))
-            .collect();
+        let (verdicts, unknown) = self.judge(&mut request);
         for verdict in unknown {
             self.suspect(&verdict);
         }
-        match self.question(request, &verdicts) {
-            Some(question) => {
-                self.pending.insert(question.id, verdicts);
-                self.step.questions.push(Question::Entry(question));
-            }
-            None => self.report(verdicts),
+        if verdicts.is_empty() {
+            return;
         }
+        self.names.know(&request);
+        let wants = self.wanted(&request, &verdicts);
+        self.names.hold(request.serial, verdicts, wants);
+        self.release(false);
+    }
+
+    /// What audit devices did to it, and what others did.
+    fn judge(&mut self, request: &mut Request) -> (Vec<Verdict>, Vec<Verdict>) {
+        self.complete(request);
+        let verdicts = hang::judge(request, self.session.threshold);
+        verdicts
+            .into_iter()
+            .partition(|verdict| self.devices.contains(verdict.device()))
     }
 
     /// What the waits that no socket told mean for their devices.
     fn complete(&mut self, request: &mut Request) {
         for operation in &mut request.operations {
             match operation.op {
-                Op::Lock => operation.holder = self.causes.get(&operation.device).copied(),
-                Op::Resolve => {
-                    self.causes
-                        .insert(operation.device.clone(), Cause::Resolver);
+                Op::Lock => self.complete_lock(operation),
+                Op::Resolve | Op::Connect | Op::Write if operation.socket.is_none() => {
+                    self.failed(operation);
                     self.incidents.did(operation, self.session.threshold);
                 }
-                Op::Connect | Op::Write => {}
+                Op::Resolve | Op::Connect | Op::Write => {}
             }
+        }
+    }
+
+    /// Why who held the lock was stalled is better known when that one has given up.
+    fn complete_lock(&self, operation: &mut Operation) {
+        let failure = self.failures.get(&operation.device);
+        if let Some(failure) = failure.filter(|failure| failure.at >= operation.start) {
+            operation.holder = Some(failure.cause);
+            operation.evidence.drops.clone_from(&failure.drops);
         }
     }
 
@@ -309,54 +314,86 @@ impl Core {
         )));
     }
 
-    fn question(&mut self, request: &Request, verdicts: &[Verdict]) -> Option<EntryQuestion> {
-        let known = request.entry().is_some_and(|entry| entry.id.is_some());
-        let hangs = verdicts.iter().any(|v| matches!(v, Verdict::Hang(_)));
-        if known || verdicts.is_empty() || !(hangs || self.pending.len() < QUESTIONS) {
-            return None;
-        }
-        let client_port = request.client?.port();
-        self.questions += 1;
-        Some(EntryQuestion {
-            id: self.questions,
-            client_port,
-            not_before: self.wall(request.start),
-            not_after: self.wall(request.end),
-        })
-    }
-
-    fn wall(&self, at: Nanos) -> i64 {
-        self.session.wall_offset.saturating_add_unsigned(at)
-    }
-
-    fn answered(&mut self, question: u64, entry: Option<&EntryHead>) {
-        let mut verdicts = self.pending.remove(&question).unwrap_or_default();
-        if let Some(entry) = entry {
-            for verdict in &mut verdicts {
-                verdict.request_mut().learn(entry);
-            }
-        }
-        self.report(verdicts);
-    }
-
-    fn report(&mut self, verdicts: Vec<Verdict>) {
+    /// Requests whose names the verdicts on this one need and nobody knows yet: asks for them.
+    fn wanted(&mut self, request: &Request, verdicts: &[Verdict]) -> BTreeSet<Serial> {
+        let mut wanted = BTreeSet::from([request.serial]);
         for verdict in verdicts {
-            match verdict {
-                Verdict::Hang(hang) => {
-                    self.totals.hangs += 1;
-                    self.incidents.hung(&hang);
-                    self.find(Finding::Hang(hang));
-                }
-                Verdict::Refusal(refusal) => {
-                    self.totals.refusals += 1;
-                    self.incidents.refused(&refusal.device, refusal.start);
-                    self.find(Finding::Refusal(refusal));
-                }
+            if let Verdict::Hang(hang) = verdict {
+                wanted.extend(hang.stalls.iter().filter_map(|s| s.behind));
+            }
+        }
+        let hangs = verdicts.iter().any(|v| matches!(v, Verdict::Hang(_)));
+        if hangs || self.names.waiting() < QUESTIONS {
+            self.ask(request, request.end);
+            for blocker in wanted.iter().filter(|serial| **serial != request.serial) {
+                self.ask_in_flight(*blocker, request.end);
+            }
+        }
+        wanted
+    }
+
+    fn ask_in_flight(&mut self, serial: Serial, now: Nanos) {
+        if let Some(request) = self.requests.get(serial).cloned() {
+            self.names.know(&request);
+            self.ask(&request, now);
+        }
+    }
+
+    /// Asks for the name of a request, unless it is known or it is no client's.
+    fn ask(&mut self, request: &Request, until: Nanos) {
+        if self.names.get(request.serial).is_some() {
+            return;
+        }
+        let offset = self.session.wall_offset;
+        let wall = |at: Nanos| offset.saturating_add_unsigned(at);
+        if let Some(question) = names::question(request, until, wall) {
+            self.names.ask(request.serial, question.clone());
+            self.step.questions.push(Question::Entry(question));
+        }
+    }
+
+    fn answered(&mut self, asked: &EntryQuestion, entry: Option<&EntryHead>) {
+        for serial in self.names.answer(asked, entry) {
+            match (
+                self.names.get(serial).cloned(),
+                self.requests.get_mut(serial),
+            ) {
+                (Some(entry), Some(request)) => request.learn(&entry),
+                // It may be written yet.
+                (None, Some(_)) => self.names.forget(serial),
+                _ => {}
+            }
+        }
+        self.release(false);
+    }
+
+    fn release(&mut self, all: bool) {
+        for verdict in self.names.release(all) {
+            self.report(verdict);
+        }
+    }
+
+    fn report(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Hang(mut hang) => {
+                hang.id.get_or_insert_with(|| {
+                    self.hangs += 1;
+                    self.hangs
+                });
+                self.totals.hangs += 1;
+                self.incidents.hung(&hang);
+                self.find(Finding::Hang(hang));
+            }
+            Verdict::Refusal(refusal) => {
+                self.totals.refusals += 1;
+                self.incidents.refused(&refusal.device, refusal.start);
+                self.find(Finding::Refusal(refusal));
             }
         }
     }
 
-    fn end(&mut self, at: Nanos) {
+    /// Nothing more comes of this server: all that is open is told.
+    fn close(&mut self, at: Nanos) {
         self.settle();
         let (open, losses) = self.sockets.end(at);
         for operation in open {
@@ -366,21 +403,19 @@ impl Core {
             self.lost(loss);
         }
         for mut request in self.requests.end(at) {
-            self.complete(&mut request);
-            let verdicts = hang::judge(&request, self.session.threshold);
-            self.report(
-                verdicts
-                    .into_iter()
-                    .filter(|verdict| self.devices.contains(verdict.device()))
-                    .collect(),
-            );
+            let (verdicts, _) = self.judge(&mut request);
+            self.names.know(&request);
+            self.names.hold(request.serial, verdicts, BTreeSet::new());
         }
-        for (_, verdicts) in mem::take(&mut self.pending) {
-            self.report(verdicts);
-        }
+        self.release(true);
         for incident in self.incidents.end() {
             self.incident(incident);
         }
+        self.sockets = Sockets::default();
+    }
+
+    fn end(&mut self, at: Nanos) {
+        self.close(at);
         self.totals.end = at;
         self.totals.requests = self.requests.seen();
         self.find(Finding::Summary(self.totals.clone()));

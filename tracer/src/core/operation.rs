@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{cause::Cause, evidence::Evidence};
+use super::{cause::Cause, evidence::Evidence, request::Serial};
 use crate::{
     audit::entry::EntryHead,
     event::{Actor, Device, Nanos, SocketId},
@@ -114,11 +114,36 @@ pub struct Operation {
     pub phase: Option<Phase>,
     /// By how much its beginning or end may be off, ns, where neither was seen but only looked for.
     pub uncertainty: Nanos,
-    /// Of a wait for the lock: why who held it was stalled.
+    /// Of a wait for the lock: who was in the device.
+    pub behind: Option<Serial>,
+    /// And why that one was stalled.
     pub holder: Option<Cause>,
+    /// Whether no stack told of it: see [`super::finding::Stall::inferred`].
+    pub inferred: bool,
 }
 
 impl Operation {
+    /// A wait for a device's lock, which was got in the end.
+    pub fn of_lock(device: &Device, by: Actor, (start, end): (Nanos, Nanos)) -> Self {
+        Self {
+            socket: None,
+            device: device.clone(),
+            op: Op::Lock,
+            by,
+            start,
+            end,
+            outcome: Some(Outcome::Ok),
+            errno: None,
+            evidence: Evidence::default(),
+            entry: None,
+            phase: None,
+            uncertainty: 0,
+            behind: None,
+            holder: None,
+            inferred: false,
+        }
+    }
+
     /// How long the server waited, ns.
     pub fn duration(&self) -> Nanos {
         self.end.saturating_sub(self.start)

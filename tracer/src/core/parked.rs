@@ -1,17 +1,27 @@
 //! Where a goroutine waits while it makes no system call: for the device's lock, or for a name. Only
-//! its stack tells ([`crate::target::goroutines`]), so it is looked at now and then while a request
-//! is silent. The looks say what a silence was; its beginning and end are the goroutine's own acts.
+//! its stack tells ([`crate::target::goroutines`]), so it is looked at now and then while something
+//! is stalled or silent. The looks say what a silence was; its beginning and end are the goroutine's
+//! own acts.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
+    cause::Cause,
     evidence::Evidence,
     operation::{Op, Operation, Outcome, Phase},
+    request::Serial,
 };
-use crate::event::{Actor, Device, Nanos};
+use crate::{
+    audit::entry::{EntryHead, EntryKind},
+    event::{Actor, Device, Nanos},
+};
 
-/// Looks kept per silence; at two a second, minutes of them.
-const LOOKS: usize = 512;
+/// Changes kept per silence.
+const RUNS: usize = 512;
+
+/// A silence whose first look came within this time, ns, was what the look saw from its beginning:
+/// looks begin 200 ms after the last sign at the latest, and are half a second apart at most.
+const SURE: Nanos = 700_000_000;
 
 /// What a parked goroutine of the server waits for, in the code of an audit device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,8 +33,12 @@ pub enum Place {
     Resolve,
     /// A connection: its socket tells more.
     Connect,
-    /// Room in the send buffer: its socket tells more.
+    /// Room for what it writes: in a send buffer, whose socket tells more; in a pipe; on a disk.
     Write,
+    /// That a file opens: a FIFO's reader, a disk.
+    Open,
+    /// The answer of an HTTP server that has got the entry.
+    Answer,
     /// Something else.
     Other,
 }
@@ -51,16 +65,29 @@ pub struct Parked {
     /// Functions on its stack that tell what it does, innermost first: `net.(*netFD).connect`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub frames: Vec<String>,
+    /// What the server's own arguments say of the request: id, operation, path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<EntryHead>,
 }
 
 impl Parked {
-    /// The goroutine that works on the request.
-    pub fn works_for(&self) -> u64 {
-        self.request.unwrap_or(self.goid)
+    /// For which of the request's entries it waits, where its code or its arguments tell.
+    pub fn phase(&self) -> Option<Phase> {
+        let entry = self.entry.as_ref().and_then(|entry| entry.kind);
+        let told = entry.map(|kind| match kind {
+            EntryKind::Request => Phase::Request,
+            EntryKind::Response => Phase::Response,
+        });
+        self.phase.or(told)
+    }
+
+    /// From the goroutine that waits to its eldest known ancestor.
+    pub fn line(&self) -> impl Iterator<Item = u64> + Clone + '_ {
+        std::iter::once(self.goid).chain(self.ancestors.iter().copied())
     }
 }
 
-/// What was found of one request at one time.
+/// What was found of one goroutine at one time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Look {
     /// What it waits for.
@@ -69,56 +96,176 @@ pub struct Look {
     pub device: Device,
     /// For which entry.
     pub phase: Option<Phase>,
+    /// Functions on its stack.
+    pub frames: Vec<String>,
+    /// Of a wait for the lock: who is in the device, if that is known.
+    pub behind: Option<Behind>,
+    /// Since when the device has been stalled without a break: nobody queued before.
+    pub stalled_since: Option<Nanos>,
 }
 
-/// What was found of one request during its present silence.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// The request that holds a device's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// Which one.
+    pub request: Serial,
+    /// Why it is stalled, as far as could be seen by then.
+    pub cause: Cause,
+}
+
+/// One goroutine's silence, and what was found of it meanwhile.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Silence {
-    looks: Vec<(Nanos, Look)>,
+    start: Nanos,
+    runs: Vec<Run>,
+}
+
+/// Looks in a row that found the same.
+#[derive(Clone, Debug, PartialEq)]
+struct Run {
+    first: Nanos,
+    last: Nanos,
+    /// `None`: it was not in the code of an audit device.
+    look: Option<Look>,
+    told: bool,
+}
+
+/// How a silence ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// The goroutine acts.
+    Acts(Nanos),
+    /// The trace ends.
+    Cut(Nanos),
+    /// Nothing more was seen of it.
+    Fades,
+}
+
+/// A wait that only looks tell of, while it lasts.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenWait<'a> {
+    /// What was found.
+    pub look: &'a Look,
+    /// When it began.
+    pub start: Nanos,
+    /// Whether [`Silence::tell`] was called for it.
+    pub told: bool,
+}
+
+impl OpenWait<'_> {
+    /// Why, as far as can be said yet.
+    pub fn cause(&self) -> Cause {
+        let span = (self.start, self.start);
+        Cause::of(&waited(Actor::default(), self.look, span, None))
+    }
 }
 
 impl Silence {
-    /// Remembers a look.
-    pub fn look(&mut self, at: Nanos, look: Look) {
-        if self.looks.len() < LOOKS {
-            self.looks.push((at, look));
+    /// Silent since then.
+    pub fn since(start: Nanos) -> Self {
+        Self {
+            start,
+            runs: Vec::new(),
+        }
+    }
+
+    /// Remembers a look; `None` if the goroutine was elsewhere.
+    pub fn look(&mut self, at: Nanos, look: Option<Look>) {
+        let last = self.runs.last_mut();
+        if let Some(run) = last.filter(|run| is_same(run.look.as_ref(), look.as_ref())) {
+            run.last = at;
+        } else if self.runs.len() < RUNS {
+            self.runs.push(Run {
+                first: at,
+                last: at,
+                look,
+                told: false,
+            });
+        }
+    }
+
+    /// What it waits for, as of the last look.
+    pub fn open(&self) -> Option<OpenWait<'_>> {
+        let last = self.runs.len().checked_sub(1)?;
+        Some(OpenWait {
+            look: self.runs[last].look.as_ref()?,
+            start: self.begin(last).0,
+            told: self.runs[last].told,
+        })
+    }
+
+    /// Marks the wait as told.
+    pub fn tell(&mut self) {
+        if let Some(run) = self.runs.last_mut() {
+            run.told = true;
         }
     }
 
     /// The silence ended; what it was, as operations. When one wait went over into another was
     /// between two looks: said to be in the middle, with how far it may be off.
-    pub fn end(
-        &mut self,
-        by: Actor,
-        (start, end): (Nanos, Nanos),
-        outcome: Option<Outcome>,
-    ) -> Vec<Operation> {
-        let mut operations: Vec<Operation> = Vec::new();
-        let mut last_look = start;
-        for (at, look) in std::mem::take(&mut self.looks) {
-            match operations.last_mut() {
-                Some(last) if look.is_of(last) => {}
-                Some(last) => {
-                    let uncertainty = (at - last_look) / 2;
-                    last.end = at - uncertainty;
-                    last.uncertainty = last.uncertainty.max(uncertainty);
-                    let begins = last.end;
-                    operations.push(Operation {
-                        uncertainty,
-                        ..waited(by, &look, (begins, end), outcome)
-                    });
-                }
-                None => operations.push(waited(by, &look, (start, end), outcome)),
-            }
-            last_look = at;
+    pub fn end(&self, by: Actor, ends: Ends) -> Vec<Operation> {
+        let waits = self.runs.iter().enumerate();
+        waits
+            .filter_map(|(index, run)| {
+                let look = run.look.as_ref()?;
+                let (start, early) = self.begin(index);
+                let (end, late) = self.finish(index, ends);
+                let is_last = index + 1 == self.runs.len();
+                Some(Operation {
+                    uncertainty: early.max(late),
+                    ..waited(
+                        by,
+                        look,
+                        (start, end.max(start)),
+                        outcome(look.op, ends, is_last),
+                    )
+                })
+            })
+            .collect()
+    }
+
+    /// When a run began, and by how much that may be off.
+    fn begin(&self, index: usize) -> (Nanos, Nanos) {
+        let run = &self.runs[index];
+        let before = index.checked_sub(1).map(|before| self.runs[before].last);
+        let earliest = before.unwrap_or(self.start);
+        let stalled = run.look.as_ref().and_then(|look| look.stalled_since);
+        let earliest = earliest.max(stalled.unwrap_or(0)).min(run.first);
+        let gap = run.first - earliest;
+        if stalled.is_none() && run.first == run.last {
+            // Met there by chance: nothing says that it had waited.
+            return (run.first, 0);
         }
-        operations
+        if before.is_none() && gap <= SURE {
+            return (earliest, 0);
+        }
+        (run.first - gap / 2, gap / 2)
+    }
+
+    fn finish(&self, index: usize, ends: Ends) -> (Nanos, Nanos) {
+        let run = &self.runs[index];
+        match (self.runs.get(index + 1), ends) {
+            (Some(_), _) => {
+                let (at, uncertainty) = self.begin(index + 1);
+                (at.max(run.last), uncertainty)
+            }
+            (None, Ends::Acts(at) | Ends::Cut(at)) => (at, 0),
+            (None, Ends::Fades) => (run.last, 0),
+        }
     }
 }
 
-impl Look {
-    fn is_of(&self, operation: &Operation) -> bool {
-        self.op == operation.op && self.device == operation.device && self.phase == operation.phase
+fn is_same(one: Option<&Look>, other: Option<&Look>) -> bool {
+    let key = |look: &Look| (look.op, look.device.clone(), look.phase);
+    one.map(key) == other.map(key)
+}
+
+fn outcome(op: Op, ends: Ends, is_last: bool) -> Option<Outcome> {
+    match (op, ends) {
+        (_, Ends::Cut(_) | Ends::Fades) if is_last => None,
+        // Nobody resolves a name or dials and then does not use it.
+        (Op::Resolve | Op::Connect, _) => Some(Outcome::Timeout),
+        _ => Some(Outcome::Ok),
     }
 }
 
@@ -128,24 +275,16 @@ fn waited(
     (start, end): (Nanos, Nanos),
     outcome: Option<Outcome>,
 ) -> Operation {
-    let outcome = match (outcome, look.op) {
-        // Nobody resolves a name and then does not use it.
-        (Some(_), Op::Resolve) => Some(Outcome::Timeout),
-        (outcome, _) => outcome,
-    };
     Operation {
-        socket: None,
-        device: look.device.clone(),
         op: look.op,
-        by,
-        start,
-        end,
         outcome,
-        errno: None,
-        evidence: Evidence::default(),
-        entry: None,
+        evidence: Evidence {
+            frames: look.frames.clone(),
+            ..Evidence::default()
+        },
         phase: look.phase,
-        uncertainty: 0,
-        holder: None,
+        behind: look.behind.map(|behind| behind.request),
+        holder: look.behind.map(|behind| behind.cause),
+        ..Operation::of_lock(&look.device, by, (start, end))
     }
 }

@@ -4,17 +4,23 @@
 //! (`net/http` `conn.serve`), so what happens on any socket in that goroutine, or in one it started
 //! (`net` dials several addresses in parallel), belongs to that request. In HTTP/2 the connection's
 //! goroutine starts one for each request (`http2serverConn.runHandler`); nothing it does itself
-//! shows where the request begins and ends.
+//! shows where the request begins and ends. Vault since 1.15 writes each entry in goroutines of
+//! their own, one for each sink, whose grandparent is the request's (`hashicorp/eventlogger`,
+//! `graph.go`): only their stacks tell.
 
-use std::{collections::HashMap, net::SocketAddr};
+mod client;
+mod table;
 
+use std::{collections::BTreeMap, net::SocketAddr};
+
+pub use self::table::Requests;
 use super::{
-    operation::{Operation, Outcome},
-    parked::{Look, Silence},
+    operation::Operation,
+    parked::{Ends, Look, OpenWait, Silence},
 };
 use crate::{
     audit::entry::EntryHead,
-    event::{Actor, Device, Event, Nanos, Socket, SocketId, TcpState, What},
+    event::{Actor, Device, Nanos},
 };
 
 /// A request whose end cannot be seen is over when nothing was seen of it for so long, ns. Longer
@@ -24,6 +30,9 @@ const IDLE: Nanos = 3_000_000_000;
 /// A request that was seen to begin but never answered is given up after so long, ns: clients wait
 /// 60 s by default, and the server works on after they left.
 const ABANDONED: Nanos = 300_000_000_000;
+
+/// Names a request for the length of a trace: the server's goroutines outlive their requests.
+pub type Serial = u64;
 
 /// What ties a stall to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,300 +59,220 @@ impl Tie {
     }
 }
 
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    UnderWay,
+    /// Only sinks that it did not wait for may still be at work.
+    Answered,
+    /// Its client has gone; the same otherwise.
+    Abandoned,
+}
+
 /// A client's request, or as much as is known of what may be one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
+    /// Which one.
+    pub serial: Serial,
     /// What it did on audit devices, in the order in which that ended.
     pub operations: Vec<Operation>,
     /// The client's end of its connection.
     pub client: Option<SocketAddr>,
     /// What ties the operations to it.
-    pub tie: Option<Tie>,
+    tie: Option<Tie>,
     /// Its first sign of life.
     pub start: Nanos,
     /// When it was answered, else its last sign of life.
     pub end: Nanos,
-    /// Whether both its beginning and its answer were seen.
-    pub whole: bool,
     /// Whether it came over a connection that carries several requests at once.
     pub multiplexed: bool,
     /// Its goroutine.
     pub goid: Option<u64>,
     /// HTTP status of its answer, where it could be read.
     pub status: Option<u16>,
+    /// The hangs that were told of while under way, by device.
+    pub hangs: BTreeMap<Device, u64>,
+    /// What it was found to be, other than by an entry it wrote to a socket.
+    learnt: Option<EntryHead>,
+    /// Its own goroutine, and others that were seen at work for it.
+    goroutines: Vec<u64>,
+    /// What ties others than its own and their children to it, if there are any.
+    kin: Option<Tie>,
+    /// Whether its beginning was seen.
+    begun: bool,
+    stage: Stage,
     /// How many operations wait now.
     waiting: u32,
-    /// What its goroutine was seen waiting for since it last acted.
-    silence: Silence,
+    /// When any of its goroutines last acted.
+    acted: Nanos,
+    /// When it was last seen, or found waiting.
+    alive: Nanos,
+    /// What each of its goroutines was seen waiting for since it last acted.
+    silences: BTreeMap<u64, Silence>,
 }
 
 impl Request {
-    fn new(at: Nanos, goid: u64) -> Self {
+    fn new(serial: Serial, at: Nanos, goid: u64) -> Self {
         Self {
+            serial,
             operations: Vec::new(),
             client: None,
             tie: None,
             start: at,
             end: at,
-            whole: false,
             multiplexed: false,
             goid: (goid != 0).then_some(goid),
             status: None,
+            hangs: BTreeMap::new(),
+            learnt: None,
+            goroutines: vec![goid],
+            kin: None,
+            begun: false,
+            stage: Stage::UnderWay,
             waiting: 0,
-            silence: Silence::default(),
+            acted: at,
+            alive: at,
+            silences: BTreeMap::new(),
         }
+    }
+
+    /// Whether it may be part of another one: a goroutine's of which no more is known yet.
+    fn is_orphan(&self) -> bool {
+        self.goid.is_some() && self.client.is_none() && self.stage == Stage::UnderWay
+    }
+
+    /// Whether its client's port is this one.
+    fn is_of_port(&self, port: u16) -> bool {
+        self.client.is_some_and(|client| client.port() == port)
     }
 
     /// What its own entries said of it, most knowing first.
     pub fn entry(&self) -> Option<&EntryHead> {
-        let entries = || self.operations.iter().filter_map(|o| o.entry.as_ref());
+        let entries = || {
+            self.operations
+                .iter()
+                .filter_map(|o| o.entry.as_ref())
+                .chain(&self.learnt)
+        };
         entries()
             .find(|e| e.id.is_some())
             .or_else(|| entries().next())
     }
 
-    fn actor(&self) -> Actor {
-        Actor {
-            goid: self.goid,
-            ..Actor::default()
+    /// Whether both its beginning and its answer were seen.
+    pub fn is_whole(&self) -> bool {
+        self.begun && self.stage == Stage::Answered
+    }
+
+    /// Takes what was found of it elsewhere.
+    pub fn learn(&mut self, entry: &EntryHead) {
+        self.learnt.get_or_insert_with(|| entry.clone());
+    }
+
+    /// Whether its ID is known.
+    pub fn is_named(&self) -> bool {
+        self.entry().is_some_and(|entry| entry.id.is_some())
+    }
+
+    /// Whether something of it waits for a socket.
+    pub fn waits(&self) -> bool {
+        self.waiting > 0
+    }
+
+    /// Whether it is a client's and makes no sign, as far as sockets tell.
+    pub fn is_silent(&self) -> bool {
+        self.client.is_some() && !self.waits() && self.stage == Stage::UnderWay
+    }
+
+    /// What ties its operations to it: where others than its own goroutine did them, how that is known.
+    pub fn tie(&self) -> Option<Tie> {
+        match self.tie {
+            Some(Tie::Goroutine) => self.kin.or(self.tie),
+            tie => tie,
         }
     }
 
-    /// Its goroutine acts again: what its silence was is known now.
-    fn acts(&mut self, at: Nanos, outcome: Option<Outcome>) {
-        let waited = self.silence.end(self.actor(), (self.end, at), outcome);
-        if !waited.is_empty() {
+    /// What its goroutines wait for that no socket tells, as far as found.
+    pub fn open_waits(&self) -> impl Iterator<Item = OpenWait<'_>> {
+        self.silences.values().filter_map(Silence::open)
+    }
+
+    /// Marks those waits as told.
+    pub fn tell(&mut self) {
+        self.silences.values_mut().for_each(Silence::tell);
+    }
+
+    /// Takes where one of its goroutines was found, which was nowhere before `since`.
+    fn found(&mut self, at: Nanos, goid: u64, since: Nanos, look: Option<Look>) {
+        if at <= self.acted {
+            // It has acted since it was looked at.
+            return;
+        }
+        if look.is_some() {
+            self.alive = at;
+        }
+        let since = self.acted.max(since);
+        let silence = self.silences.entry(goid);
+        silence
+            .or_insert_with(|| Silence::since(since))
+            .look(at, look);
+    }
+
+    /// One of its goroutines acts again: what its silence was is known now.
+    fn acts(&mut self, at: Nanos, goid: u64) {
+        if let Some(silence) = self.silences.remove(&goid) {
+            self.take(goid, &silence, Ends::Acts(at));
+        }
+        self.acted = self.acted.max(at);
+        self.lives_until(at);
+        self.alive = self.alive.max(at);
+    }
+
+    /// Another sign of it; what its sinks do when it has been answered is none.
+    fn lives_until(&mut self, at: Nanos) {
+        if self.stage == Stage::UnderWay {
             self.end = self.end.max(at);
         }
-        self.operations.extend(waited);
     }
 
-    fn over(&self, now: Nanos) -> bool {
+    /// Nothing more is to come of it.
+    fn ends(&mut self, ends: Ends) {
+        for (goid, silence) in std::mem::take(&mut self.silences) {
+            self.take(goid, &silence, ends);
+        }
+        if let Ends::Acts(at) | Ends::Cut(at) = ends {
+            self.lives_until(at);
+        }
+    }
+
+    fn take(&mut self, goid: u64, silence: &Silence, ends: Ends) {
+        let by = Actor {
+            goid: Some(goid),
+            ..Actor::default()
+        };
+        let waits = silence.end(by, ends);
+        self.lives_until(waits.iter().map(|wait| wait.end).max().unwrap_or(0));
+        self.operations.extend(waits);
+    }
+
+    /// Takes over what was thought to be another.
+    fn absorb(&mut self, other: Self) {
+        self.operations.extend(other.operations);
+        self.operations.sort_by_key(|operation| operation.end);
+        self.waiting += other.waiting;
+        self.hangs.extend(other.hangs);
+        self.silences.extend(other.silences);
+        self.lives_until(other.end);
+        self.alive = self.alive.max(other.alive);
+        self.learnt = self.learnt.take().or(other.learnt);
+    }
+
+    fn is_over(&self, now: Nanos) -> bool {
         let patience = if self.tie == Some(Tie::Goroutine) {
             ABANDONED
         } else {
             IDLE
         };
-        self.waiting == 0 && now.saturating_sub(self.end) > patience
+        self.waiting == 0 && now.saturating_sub(self.alive) > patience
     }
-}
-
-/// A connection from a client.
-#[derive(Debug, Default)]
-struct Client {
-    address: Option<SocketAddr>,
-    /// The goroutine that serves it.
-    server: Option<u64>,
-    /// Reads by goroutines that its server started.
-    read_by_others: u32,
-    multiplexed: bool,
-}
-
-/// Requests under way.
-#[derive(Debug, Default)]
-pub struct Requests {
-    clients: HashMap<SocketId, Client>,
-    /// Which connection a goroutine serves.
-    serves: HashMap<u64, SocketId>,
-    /// What a goroutine works on. Goroutine 0 collects what no goroutine is known for.
-    current: HashMap<u64, Request>,
-    seen: u64,
-}
-
-impl Requests {
-    /// Requests seen to be answered so far.
-    pub fn seen(&self) -> u64 {
-        self.seen
-    }
-
-    /// Takes what happens on client connections; returns a request that was just answered.
-    pub fn on(&mut self, event: &Event) -> Option<Request> {
-        match &event.what {
-            What::Receive {
-                socket,
-                by,
-                bytes,
-                handshake,
-            } if *bytes > 0 => {
-                self.received(event.at, socket, *by, (*bytes, *handshake));
-                None
-            }
-            What::Send {
-                socket, by, status, ..
-            } if socket.accepted => self.answered(event.at, socket, *by, *status),
-            What::State { socket, new, .. } if socket.accepted && *new == TcpState::Close => {
-                self.closed(socket.id);
-                None
-            }
-            _ => None,
-        }
-    }
-
-    fn received(&mut self, at: Nanos, socket: &Socket, by: Actor, (bytes, handshake): (u64, bool)) {
-        let Some(goid) = by.goid else { return };
-        let client = self.clients.entry(socket.id).or_default();
-        client.address = socket.remote;
-        let server = *client.server.get_or_insert(goid);
-        if server == goid {
-            self.serves.insert(goid, socket.id);
-            if !client.multiplexed && !handshake {
-                self.begin(at, goid, socket.remote);
-            }
-        } else if by.parent == Some(server) && bytes > 1 {
-            self.read_by_other(socket.id, server);
-        }
-    }
-
-    /// In HTTP/1.1 others than the connection's goroutine read only to see a client go: one byte,
-    /// or one TLS record. Who reads more is a reader of HTTP/2 frames.
-    fn read_by_other(&mut self, id: SocketId, server: u64) {
-        let Some(client) = self.clients.get_mut(&id) else {
-            return;
-        };
-        client.read_by_others += 1;
-        if client.read_by_others > 1 && !client.multiplexed {
-            client.multiplexed = true;
-            // What looked like its request was the connection's preface.
-            self.current.remove(&server);
-        }
-    }
-
-    fn begin(&mut self, at: Nanos, goid: u64, client: Option<SocketAddr>) {
-        self.current.entry(goid).or_insert_with(|| Request {
-            client,
-            tie: Some(Tie::Goroutine),
-            ..Request::new(at, goid)
-        });
-    }
-
-    fn answered(
-        &mut self,
-        at: Nanos,
-        socket: &Socket,
-        by: Actor,
-        status: Option<u16>,
-    ) -> Option<Request> {
-        // `100 Continue` asks for the rest of the request.
-        if status.is_some_and(|status| status < 200) {
-            return None;
-        }
-        let goid = by.goid?;
-        let client = self.clients.entry(socket.id).or_default();
-        client.address = socket.remote;
-        if *client.server.get_or_insert(goid) != goid {
-            return None;
-        }
-        self.serves.insert(goid, socket.id);
-        let mut request = self.current.remove(&goid)?;
-        request.acts(at, Some(Outcome::Ok));
-        request.end = at;
-        request.whole = true;
-        request.status = status;
-        // Within TLS, the end of a handshake looks like a request; only real ones are audited.
-        self.seen += u64::from(status.is_some() || !request.operations.is_empty());
-        Some(request)
-    }
-
-    fn closed(&mut self, id: SocketId) {
-        let Some(client) = self.clients.remove(&id) else {
-            return;
-        };
-        if let Some(server) = client.server {
-            self.serves.remove(&server);
-        }
-    }
-
-    /// Somebody waits for a device.
-    pub fn waits(&mut self, at: Nanos, by: Actor) {
-        let request = self.of(at, by);
-        request.acts(at, Some(Outcome::Ok));
-        request.waiting += 1;
-        request.end = at;
-    }
-
-    /// Somebody's operation is over.
-    pub fn did(&mut self, operation: Operation, waited: bool) {
-        let request = self.of(operation.start, operation.by);
-        if waited {
-            request.waiting = request.waiting.saturating_sub(1);
-        } else {
-            request.acts(operation.start, Some(Outcome::Ok));
-        }
-        request.end = request.end.max(operation.end);
-        if request.tie.is_none() && operation.entry.as_ref().is_some_and(|e| e.id.is_some()) {
-            request.tie = Some(Tie::Payload);
-        }
-        request.operations.push(operation);
-    }
-
-    /// The request that this goroutine works on.
-    fn of(&mut self, at: Nanos, by: Actor) -> &mut Request {
-        let goid = by.goid.unwrap_or(0);
-        let parent = by.parent.unwrap_or(0);
-        let served_by_parent = self.serves.get(&parent).and_then(|id| self.clients.get(id));
-        if !self.current.contains_key(&goid) && self.current.contains_key(&parent) && parent != 0 {
-            return self.current.get_mut(&parent).expect("just looked up");
-        }
-        let lineage = served_by_parent
-            .filter(|_| parent != 0)
-            .map(|client| client.address);
-        self.current.entry(goid).or_insert_with(|| match lineage {
-            Some(client) => Request {
-                client,
-                tie: Some(Tie::Lineage),
-                multiplexed: true,
-                ..Request::new(at, goid)
-            },
-            None => Request::new(at, goid),
-        })
-    }
-
-    /// Requests of clients of which nothing was heard since `since`.
-    fn silent(&mut self, since: Nanos) -> impl Iterator<Item = (&u64, &mut Request)> {
-        self.current.iter_mut().filter(move |(_, request)| {
-            request.client.is_some() && request.waiting == 0 && request.end <= since
-        })
-    }
-
-    /// Whether there are any.
-    pub fn is_silent(&mut self, since: Nanos) -> bool {
-        self.silent(since).next().is_some()
-    }
-
-    /// Takes where goroutines were found, of those requests that are silent.
-    pub fn found(&mut self, at: Nanos, looks: &HashMap<u64, Look>) {
-        for (goid, request) in self.silent(at) {
-            if let Some(look) = looks.get(goid) {
-                request.silence.look(at, look.clone());
-            }
-        }
-    }
-
-    /// Whether a request under way has used this device.
-    pub fn use_device(&self, device: &Device) -> bool {
-        let mut operations = self
-            .current
-            .values()
-            .flat_map(|request| &request.operations);
-        operations.any(|operation| operation.device == *device)
-    }
-
-    /// Requests of which nothing more is to be expected.
-    pub fn expire(&mut self, now: Nanos) -> Vec<Request> {
-        sorted(self.current.extract_if(|_, request| request.over(now)))
-    }
-
-    /// Ends the trace: all requests under way.
-    pub fn end(&mut self, at: Nanos) -> Vec<Request> {
-        for request in self.current.values_mut() {
-            request.acts(at, None);
-        }
-        sorted(self.current.drain())
-    }
-}
-
-fn sorted(requests: impl Iterator<Item = (u64, Request)>) -> Vec<Request> {
-    let mut requests: Vec<_> = requests.map(|(_, request)| request).collect();
-    requests.sort_by_key(|request| (request.start, request.goid));
-    requests
 }

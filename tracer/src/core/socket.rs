@@ -7,7 +7,7 @@
 mod connection;
 mod seen;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::SocketAddr};
 
 use self::{
     connection::{Connection, End, Waiting},
@@ -17,9 +17,12 @@ use super::{
     evidence::{Dropped, Evidence, Mark},
     ledger::Loss,
     operation::{Op, Operation, Outcome},
+    parked::Parked,
     silence::Filling,
 };
-use crate::event::{Actor, Device, Event, Nanos, Socket, SocketId, TcpState, Transport, What};
+use crate::event::{
+    Actor, Device, Event, Nanos, SendQueue, Socket, SocketId, TcpState, Transport, What,
+};
 
 /// `include/uapi/asm-generic/errno*.h`, as far as operations are told apart by them.
 mod errno {
@@ -34,8 +37,8 @@ mod errno {
 /// What became of it.
 #[derive(Debug)]
 pub enum Change {
-    /// Somebody waits now.
-    Began(Actor),
+    /// Somebody waits for a device now.
+    Began(Actor, Device),
     /// The waiting is over.
     Ended(Box<Operation>),
     /// Done, well or badly, without waiting.
@@ -52,6 +55,8 @@ pub struct Sockets {
     open: HashMap<SocketId, Connection>,
     /// Who waits for which.
     waiting: HashMap<u64, SocketId>,
+    /// Whether this kernel shows TCP's view of a connection: without, no loss can be told.
+    shows_tcp: bool,
 }
 
 impl Sockets {
@@ -59,9 +64,11 @@ impl Sockets {
     pub fn on(&mut self, event: &Event) -> Vec<Change> {
         let mut changes: Vec<_> = self.acted(event).map(Change::Ended).into_iter().collect();
         if let Some(sent) = Sent::of(event) {
+            self.shows_tcp |= sent.tcp.is_some();
             changes.extend(self.sent(&sent));
             changes.extend(self.note(&sent));
         } else if let Some(change) = Changed::of(event) {
+            self.shows_tcp |= change.tcp.is_some();
             changes.extend(self.operation_of(&change));
             self.life(&change);
         } else if let What::ConnectFailed { socket, by, errno } = &event.what {
@@ -110,9 +117,9 @@ impl Sockets {
             .filter_map(|(id, connection)| connection.finish(*id, end))
             .collect();
         open.sort_by_key(|operation| (operation.start, operation.socket));
-        let mut losses: Vec<_> = self.open.values().filter_map(|c| c.pending(at)).collect();
-        losses.sort_by(|a, b| (&a.device, a.bytes).cmp(&(&b.device, b.bytes)));
-        (open, losses)
+        let pending = |(id, c): (&SocketId, &Connection)| Some((*id, c.pending(at)?));
+        let losses = self.open.iter().filter_map(pending).collect();
+        (open, in_order(losses))
     }
 
     /// What connections that ended since the last call never delivered. Not told at their end: a RST
@@ -121,11 +128,70 @@ impl Sockets {
         let gone = self
             .open
             .extract_if(|_, connection| connection.gone.is_some());
-        let mut losses: Vec<_> = gone
-            .filter_map(|(_, connection)| connection.loss())
-            .collect();
-        losses.sort_by_key(|loss| loss.at);
-        losses
+        let losses = gone.filter_map(|(id, connection)| Some((id, connection.loss()?)));
+        in_order(losses.collect())
+    }
+
+    /// What waits now, as operations without an outcome, eldest first; and whether it has been told of.
+    pub fn open_waits(&self, now: Nanos) -> Vec<(Operation, bool)> {
+        let end = End {
+            at: now,
+            outcome: None,
+            errno: None,
+            tcp: None,
+        };
+        let waits = self.open.iter().filter_map(|(id, connection)| {
+            Some((
+                connection.so_far(*id, end)?,
+                connection.waiting.as_ref()?.told,
+            ))
+        });
+        let mut waits: Vec<_> = waits.collect();
+        waits.sort_by_key(|(operation, _)| (operation.start, operation.socket));
+        waits
+    }
+
+    /// When the waits that have not been told of began, and for which device.
+    pub fn untold(&self) -> impl Iterator<Item = (Nanos, &Device)> {
+        let waits = self.open.values().filter_map(|c| c.waiting.as_ref());
+        let untold = waits.filter(|waiting| !waiting.told);
+        untold.map(|waiting| (waiting.start, &waiting.device))
+    }
+
+    /// Marks a wait as told of.
+    pub fn tell(&mut self, socket: SocketId) {
+        if let Some(waiting) = self.open.get_mut(&socket).and_then(|c| c.waiting.as_mut()) {
+            waiting.told = true;
+        }
+    }
+
+    /// Whether this goroutine waits for a socket.
+    pub fn is_waiting(&self, goid: u64) -> bool {
+        self.waiting.contains_key(&goid)
+    }
+
+    /// For which device it waits, if it does.
+    pub fn waits_for(&self, goid: u64) -> Option<&Device> {
+        let connection = self.open.get(self.waiting.get(&goid)?)?;
+        Some(&connection.waiting.as_ref()?.device)
+    }
+
+    /// Takes the stack on which a goroutine was found waiting.
+    pub fn found(&mut self, parked: &Parked) {
+        let connection = self
+            .waiting
+            .get(&parked.goid)
+            .and_then(|id| self.open.get_mut(id));
+        if let Some(waiting) = connection.and_then(|connection| connection.waiting.as_mut()) {
+            waiting.frames.clone_from(&parked.frames);
+            waiting.phase = parked.phase();
+        }
+    }
+
+    /// When the wait that has lasted longest began.
+    pub fn waits_since(&self) -> Option<Nanos> {
+        let waits = self.open.values().filter_map(|c| c.waiting.as_ref());
+        waits.map(|waiting| waiting.start).min()
     }
 
     /// Devices in which somebody is stalled now.
@@ -146,13 +212,32 @@ impl Sockets {
         to_device.any(Connection::is_open)
     }
 
-    /// Whether the kernel still tries to deliver to this device what the server has closed.
-    pub fn owe(&self, device: &Device) -> bool {
+    /// Whether all is known that this device has lost so far: not of datagrams and Unix sockets, and
+    /// not while the kernel still tries to deliver what the server has closed.
+    pub fn know_losses(&self, device: &Device) -> bool {
         let mut of_device = self
             .open
             .values()
             .filter(|c| c.device.as_ref() == Some(device));
-        of_device.any(|c| c.pending(0).is_some())
+        let tells = self.shows_tcp && device.transport == Transport::Tcp;
+        tells && !of_device.any(|c| c.pending(0).is_some())
+    }
+
+    /// Local and remote ends of connections that the server has closed and the kernel has not.
+    pub fn closing(&self) -> Vec<(SocketAddr, SocketAddr)> {
+        let undelivered = self.open.values().filter(|c| c.gone.is_none());
+        undelivered.filter_map(|c| c.ends).collect()
+    }
+
+    /// Takes what the send queues hold at the end of the trace.
+    pub fn hold(&mut self, at: Nanos, queues: &[SendQueue]) {
+        for queue in queues {
+            let ends = Some((queue.local, queue.remote));
+            let mut of_queue = self.open.values_mut().filter(|c| c.ends == ends);
+            if let Some(connection) = of_queue.next() {
+                connection.ledger.holds(at, queue.bytes);
+            }
+        }
     }
 
     fn connection(&mut self, socket: &Socket) -> &mut Connection {
@@ -172,11 +257,18 @@ impl Sockets {
     /// A goroutine that acts elsewhere waits no more. TCP sockets tell their close themselves; of
     /// Unix sockets this is the only sign.
     fn acted(&mut self, event: &Event) -> Option<Box<Operation>> {
-        let (What::Send { socket, by, .. }
-        | What::Receive { socket, by, .. }
-        | What::ConnectFailed { socket, by, .. }) = &event.what
-        else {
-            return None;
+        let (socket, by) = match &event.what {
+            What::Send { socket, by, .. }
+            | What::Receive { socket, by, .. }
+            | What::ConnectFailed { socket, by, .. } => (socket, *by),
+            // Only the process itself begins to connect.
+            What::State {
+                socket,
+                by,
+                new: TcpState::SynSent,
+                ..
+            } => (socket, (*by)?),
+            _ => return None,
         };
         let goid = by.goid?;
         let waits_for = *self.waiting.get(&goid)?;
@@ -196,14 +288,20 @@ impl Sockets {
 
     fn finish(&mut self, id: SocketId, end: End<'_>) -> Option<Box<Operation>> {
         let operation = self.open.get_mut(&id)?.finish(id, end)?;
-        if let Some(goid) = operation.by.goid {
+        if let Some(goid) = operation.by.goid
+            && self.waiting.get(&goid) == Some(&id)
+        {
             self.waiting.remove(&goid);
+        }
+        if operation.device.transport != Transport::Tcp {
+            // Of others no state tells when they are gone.
+            self.open.remove(&id);
         }
         Some(Box::new(operation))
     }
 
     fn wait(&mut self, socket: &Socket, waiting: Waiting) -> Option<Change> {
-        let by = waiting.by;
+        let (by, device) = (waiting.by, waiting.device.clone());
         let connection = self.connection(socket);
         if connection.waiting.is_some() {
             return None;
@@ -212,7 +310,7 @@ impl Sockets {
         if let Some(goid) = by.goid {
             self.waiting.insert(goid, socket.id);
         }
-        Some(Change::Began(by))
+        Some(Change::Began(by, device))
     }
 
     fn sent(&mut self, sent: &Sent<'_>) -> Option<Change> {
@@ -245,6 +343,9 @@ impl Sockets {
                 entry: sent.entry.cloned(),
                 begin: sent.tcp.copied(),
                 silent_since,
+                phase: None,
+                frames: Vec::new(),
+                told: false,
             },
         )
     }
@@ -329,6 +430,9 @@ impl Sockets {
             entry: None,
             begin: None,
             silent_since: None,
+            phase: None,
+            frames: Vec::new(),
+            told: false,
         };
         self.wait(change.socket, waiting)
     }
@@ -339,6 +443,7 @@ impl Sockets {
             && let Some(connection) = self.open.get_mut(&change.socket.id)
         {
             connection.ledger.closed(change.at, change.tcp);
+            connection.ends = change.socket.local.zip(change.socket.remote);
         }
         if change.new == TcpState::Close
             && let Some(connection) = self.open.get_mut(&change.socket.id)
@@ -388,6 +493,12 @@ impl Sockets {
     }
 }
 
+/// Each trace in the same order: as they ended, and as their connections began.
+fn in_order(mut losses: Vec<(SocketId, Loss)>) -> Vec<Loss> {
+    losses.sort_by_key(|(id, loss)| (loss.at, *id));
+    losses.into_iter().map(|(_, loss)| loss).collect()
+}
+
 /// A connect that failed before it was under way. One whose failure the socket's state has told
 /// already is over, and is not told twice.
 fn connect_failed(at: Nanos, socket: &Socket, by: Actor, errno: i32) -> Option<Change> {
@@ -420,7 +531,9 @@ fn at_once(
         entry: None,
         phase: None,
         uncertainty: 0,
+        behind: None,
         holder: None,
+        inferred: false,
     })
 }
 

@@ -1,6 +1,8 @@
 //! The core on made-up stories: each hang beside its negative twin, the same delay for another reason.
 
+mod losses;
 mod story;
+mod wording;
 
 use super::{
     cause::Cause,
@@ -79,6 +81,7 @@ fn parked(goid: u64, place: Place, phase: Option<Phase>, device: Option<Device>)
         phase,
         device,
         frames: Vec::new(),
+        entry: None,
     }
 }
 
@@ -102,12 +105,8 @@ fn later_requests_dial_four_times_and_are_named_by_another_device() {
         story.findings.is_empty(),
         "waits for the answer to a question"
     );
-    let question = story.questions.pop().expect("a question");
-    assert_eq!(question.client_port, 50_020);
-    story.happens(What::EntryFound {
-        question: question.id,
-        entry: Some(entry(EntryKind::Response)),
-    });
+    assert_eq!(story.questions[0].client_port, 50_020);
+    story.finds(Some(entry(EntryKind::Response)));
     let hang = story.hangs()[0];
     assert_eq!(
         chain(hang),
@@ -122,11 +121,7 @@ fn what_was_not_found_stays_absent() {
     let mut story = Story::new();
     known_device(&mut story);
     story.requested(20).dials_twice(2, 20).answered(20);
-    let question = story.questions[0].id;
-    story.happens(What::EntryFound {
-        question,
-        entry: None,
-    });
+    story.not_found();
     assert_eq!(story.hangs()[0].request.id, None);
 }
 
@@ -196,11 +191,7 @@ fn a_refused_connection_is_a_refusal_and_no_hang() {
         story.gives_up_connecting(socket, 20);
     }
     story.answered(20);
-    let question = story.questions[0].id;
-    story.happens(What::EntryFound {
-        question,
-        entry: None,
-    });
+    story.not_found();
     assert!(story.hangs().is_empty());
     let Some(Finding::Refusal(refusal)) = story.findings.first() else {
         panic!("no refusal in {:?}", story.findings);
@@ -219,10 +210,7 @@ fn drops_by_this_host_are_told_from_silence() {
         incoming: false,
     });
     story.after(2 * S).gives_up_connecting(2, 20).answered(20);
-    story.happens(What::EntryFound {
-        question: 1,
-        entry: None,
-    });
+    story.not_found();
     let stall = &story.hangs()[0].stalls[0];
     assert_eq!(stall.cause, Cause::LocalDrop);
     let drop = stall.evidence.main_drop().expect("a drop");
@@ -317,10 +305,7 @@ fn parallel_dials_of_child_goroutines_belong_to_their_parents_request() {
         .after(2 * S)
         .happens(dial(TcpState::SynSent, TcpState::Close));
     story.answered(20);
-    story.happens(What::EntryFound {
-        question: 1,
-        entry: None,
-    });
+    story.not_found();
     let hang = story.hangs()[0];
     assert_eq!(hang.request.client.map(|c| c.port()), Some(50_020));
     assert_eq!(hang.stalls[0].op, Op::Connect);
@@ -412,10 +397,7 @@ fn the_code_that_waits_says_which_devices_there_are() {
         )],
     });
     story.after(S).gives_up_connecting(2, 20).answered(20);
-    story.happens(What::EntryFound {
-        question: 1,
-        entry: None,
-    });
+    story.not_found();
     assert_eq!(story.hangs()[0].device, device());
 }
 
@@ -423,15 +405,18 @@ fn the_code_that_waits_says_which_devices_there_are() {
 fn the_stack_says_for_which_entry_a_request_queues() {
     let mut story = Story::new();
     known_device(&mut story);
-    story.requested(20).requested(21).after(S / 2);
-    story.happens(What::Parked {
-        goroutines: vec![parked(
-            21,
-            Place::Lock,
-            Some(Phase::Response),
-            Some(Device::configured("tcp", LOG)),
-        )],
-    });
+    story.requested(20).requested(21);
+    for _ in 0..2 {
+        story.after(S / 4);
+        story.happens(What::Parked {
+            goroutines: vec![parked(
+                21,
+                Place::Lock,
+                Some(Phase::Response),
+                Some(Device::configured("tcp", LOG)),
+            )],
+        });
+    }
     story
         .after(S / 2)
         .logs(3, 21, EntryKind::Response)

@@ -11,7 +11,7 @@ use tracer_ebpf::abi::{GoLayout, KernelLayout, Kind};
 
 use super::{
     hooks::{Hooks, chain},
-    host::{Answer, Host},
+    host::Host,
     plan::{Plan, Preference},
     specs::Without,
 };
@@ -66,9 +66,6 @@ pub fn attach(
     host: &mut Host,
     preference: Preference,
 ) -> Result<(Attached, RingBuf<MapData>)> {
-    if let Answer::No(why) = &host.ring_buffer {
-        bail!("vault-tracer needs the kernel's ring buffer for eBPF, and {why}");
-    }
     let mut object = load(facts, host.task_pt_regs)?;
     listening(&mut object, &facts.listening)?;
     let mut hooks = Hooks::new(object);

@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use anyhow::{Result, bail};
 use aya::{
     maps::MapType,
     programs::{ProgramError, ProgramType},
@@ -93,10 +94,7 @@ impl Host {
         let tracefs = Tracefs::find();
         Self {
             missing: privilege::missing_here().unwrap_or_default(),
-            ring_buffer: answer(
-                is_map_supported(MapType::RingBuf),
-                "this kernel has none: it takes Linux 5.8",
-            ),
+            ring_buffer: ring_buffer(),
             tracepoints: Some(kernel.tracepoints.clone()),
             functions: Some(kernel.functions.clone()),
             syscall_exits: syscall_exits(&tracefs),
@@ -178,6 +176,19 @@ impl Host {
             Some(_) => Answer::Yes,
         }
     }
+}
+
+/// Stops where records could not reach the agent. Asked first: nothing else would mend it.
+pub fn check_ring_buffer() -> Result<()> {
+    match ring_buffer() {
+        Answer::No(why) => bail!("vault-tracer needs eBPF's ring buffer, and {why}"),
+        _ => Ok(()),
+    }
+}
+
+fn ring_buffer() -> Answer {
+    let tried = is_map_supported(MapType::RingBuf);
+    answer(tried, "this kernel has none: use Linux 5.8 or newer")
 }
 
 /// What a try came to.

@@ -10,9 +10,11 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use btf_rs::{Btf, BtfType, Type};
+use log::warn;
 use nix::time::{ClockId, clock_getres};
 use tracer_ebpf::abi::{ABSENT, KernelLayout};
 
+use super::missing::{Missing, missing};
 use super::{host::hooks, specs::Hook};
 use crate::{decode::Kernel, event::Nanos};
 
@@ -35,14 +37,39 @@ pub struct KernelTypes {
 }
 
 impl KernelTypes {
-    /// Of the running kernel.
-    pub fn of_this_kernel() -> Result<Self> {
+    /// Of the running kernel: as it describes itself, or as `btf`, a file made for it, says.
+    pub fn of_this_kernel(btf: Option<&Path>) -> Result<Self> {
         ensure!(
-            Path::new(VMLINUX).exists(),
-            "this kernel does not describe its types ({VMLINUX} is missing): vault-tracer needs one built with CONFIG_DEBUG_INFO_BTF, as distributions have shipped since about 2020"
+            btf.is_some() || Path::new(VMLINUX).exists(),
+            "this kernel does not describe its types ({VMLINUX} is missing), without which its structures cannot be read: give a BTF file made for it with --btf, or use a kernel built with CONFIG_DEBUG_INFO_BTF"
         );
-        let btf = Btf::from_file(VMLINUX).with_context(|| format!("cannot read {VMLINUX}"))?;
-        Ok(Self::of(&btf))
+        let path = btf.unwrap_or(Path::new(VMLINUX));
+        let types = Btf::from_file(path)
+            .with_context(|| format!("cannot read the kernel's types from {}", path.display()))?;
+        let types = Self::of(&types);
+        types.check(path)?;
+        Ok(types)
+    }
+
+    /// Stops where nothing can be traced, and says what cannot be told.
+    fn check(&self, path: &Path) -> Result<()> {
+        let Missing {
+            indispensable,
+            evidence,
+        } = missing(&self.layout);
+        let path = path.display();
+        ensure!(
+            indispensable.is_empty(),
+            "{path} does not say where the kernel keeps {}, without which no socket can be told: give a BTF file made for this kernel with --btf",
+            indispensable.join(", ")
+        );
+        for (what, fields) in evidence {
+            warn!(
+                "cannot tell {what}: {path} does not know {}",
+                fields.join(", ")
+            );
+        }
+        Ok(())
     }
 
     /// As this BTF says. Fields it does not know are [`ABSENT`].

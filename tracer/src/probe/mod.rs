@@ -5,6 +5,7 @@ pub mod attach;
 pub mod hooks;
 pub mod host;
 pub mod layout;
+pub mod missing;
 pub mod plan;
 pub mod privilege;
 pub mod specs;

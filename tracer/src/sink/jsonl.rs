@@ -10,7 +10,7 @@ use crate::{
     core::{
         evidence::DropKind,
         explain,
-        finding::{Finding, Hang, Incident, Refusal, RequestInfo, Stall, Summary},
+        finding::{Finding, Hang, Incident, Refusal, RequestInfo, Stall, Stalled, Summary},
         ledger::Loss,
         operation::{Op, Outcome},
         request::Tie,
@@ -55,6 +55,8 @@ impl Sink<Finding> for Jsonl {
 pub fn line(finding: &Finding, clock: WallClock) -> serde_json::Result<Option<String>> {
     let record = match finding {
         Finding::Session(session) => Record::Session(session_record(session, clock)),
+        Finding::Attached(session) => Record::Attached(session_record(session, clock)),
+        Finding::Stalled(stalled) => Record::Stalled(Box::new(stalled_record(stalled, clock))),
         Finding::Hang(hang) => Record::Hang(Box::new(hang_record(hang, clock))),
         Finding::Refusal(refusal) => Record::Refusal(Box::new(refusal_record(refusal, clock))),
         Finding::Lost(loss) => Record::LostEntries(lost_record(loss, clock)),
@@ -70,6 +72,8 @@ pub fn line(finding: &Finding, clock: WallClock) -> serde_json::Result<Option<St
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Record<'a> {
     Session(SessionRecord<'a>),
+    Attached(SessionRecord<'a>),
+    Stalled(Box<StalledRecord<'a>>),
     Hang(Box<HangRecord<'a>>),
     Refusal(Box<RefusalRecord<'a>>),
     LostEntries(LostRecord<'a>),
@@ -91,7 +95,24 @@ struct SessionRecord<'a> {
 }
 
 #[derive(Serialize)]
+struct StalledRecord<'a> {
+    hang: String,
+    device: &'a Device,
+    start: String,
+    at: String,
+    op: &'static str,
+    cause: &'static str,
+    request: RequestRecord<'a>,
+    waiting: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    waiting_is_estimate: bool,
+    blocked_ns: Nanos,
+}
+
+#[derive(Serialize)]
 struct HangRecord<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
     start: String,
     end: String,
     duration_ns: Nanos,
@@ -109,6 +130,8 @@ struct RefusalRecord<'a> {
     start: String,
     duration_ns: Nanos,
     cause: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errno: Option<String>,
     explanation: String,
 }
 
@@ -122,6 +145,8 @@ struct LostRecord<'a> {
     complete: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pending: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_of: Option<String>,
     explanation: String,
 }
 
@@ -192,6 +217,10 @@ struct StallRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     errno: Option<String>,
     cause: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocked_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    inferred: bool,
     evidence: EvidenceRecord<'a>,
 }
 
@@ -214,6 +243,8 @@ struct EvidenceRecord<'a> {
     drop_reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     drop_hook: Option<&'static str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    frames: &'a [String],
 }
 
 #[derive(Default, Serialize)]
@@ -262,8 +293,28 @@ fn session_record(session: &Session, clock: WallClock) -> SessionRecord<'_> {
     }
 }
 
+fn stalled_record(stalled: &Stalled, clock: WallClock) -> StalledRecord<'_> {
+    StalledRecord {
+        hang: hang_id(stalled.hang),
+        device: &stalled.device,
+        start: clock.rfc3339(stalled.start),
+        at: clock.rfc3339(stalled.at),
+        op: stalled.op.name(),
+        cause: stalled.cause.name(),
+        request: request_record(&stalled.request, clock),
+        waiting: stalled.waiting,
+        waiting_is_estimate: stalled.estimated,
+        blocked_ns: stalled.blocked,
+    }
+}
+
+fn hang_id(number: u64) -> String {
+    format!("hang-{number}")
+}
+
 fn hang_record(hang: &Hang, clock: WallClock) -> HangRecord<'_> {
     HangRecord {
+        id: hang.id.map(hang_id),
         start: clock.rfc3339(hang.start),
         end: clock.rfc3339(hang.end),
         duration_ns: hang.duration,
@@ -282,6 +333,7 @@ fn refusal_record(refusal: &Refusal, clock: WallClock) -> RefusalRecord<'_> {
         start: clock.rfc3339(refusal.start),
         duration_ns: refusal.duration,
         cause: refusal.cause.name(),
+        errno: refusal.errno.map(errno::name),
         explanation: explain::refusal(refusal),
     }
 }
@@ -295,6 +347,7 @@ fn lost_record(loss: &Loss, clock: WallClock) -> LostRecord<'_> {
         requests: &loss.requests,
         complete: loss.complete,
         pending: loss.pending,
+        as_of: loss.pending.then(|| clock.rfc3339(loss.as_of)),
         explanation: explain::loss(loss),
     }
 }
@@ -353,6 +406,8 @@ fn stall_record(stall: &Stall, clock: WallClock) -> StallRecord<'_> {
         outcome: stall.outcome.map(Outcome::name),
         errno: stall.errno.map(errno::name),
         cause: stall.cause.name(),
+        blocked_by: stall.blocked_by.as_deref(),
+        inferred: stall.inferred,
         evidence: evidence_record(stall, clock),
     }
 }
@@ -379,6 +434,7 @@ fn evidence_record(stall: &Stall, clock: WallClock) -> EvidenceRecord<'_> {
         silent_since: evidence.silent_since.map(|since| clock.rfc3339(since)),
         dropped_locally: (dropped > 0).then_some(dropped),
         drop_reason: drop.map(|drop| drop.reason.as_str()),
+        frames: &evidence.frames,
         drop_hook: drop.map(|drop| if drop.incoming { "input" } else { "output" }),
     }
 }

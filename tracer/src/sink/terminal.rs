@@ -10,7 +10,7 @@ use super::{Sink, wall::WallClock};
 use crate::{
     core::{
         explain,
-        finding::{Finding, Hang, Incident, Refusal, RequestInfo, Stall, Summary},
+        finding::{Finding, Hang, Incident, Refusal, RequestInfo, Stall, Stalled, Summary},
         operation::{Op, Outcome, Phase},
         seconds,
     },
@@ -59,13 +59,11 @@ impl<W: Write + Send + 'static> Terminal<W> {
 
     fn text(&mut self, finding: &Finding) -> Option<String> {
         Some(match finding {
-            Finding::Session(session) => self.session(session),
+            Finding::Session(session) | Finding::Attached(session) => self.session(session),
+            Finding::Stalled(stalled) => self.stalled(stalled),
             Finding::Hang(hang) => self.hang(hang),
             Finding::Refusal(refusal) => self.refusal(refusal)?,
-            Finding::Lost(loss) => {
-                let mark = if loss.pending { "UNDELIVERED" } else { "LOST" };
-                self.line(loss.at, "31", mark, &explain::loss(loss))
-            }
+            Finding::Lost(loss) => self.line(loss.at, "31", "UNACKNOWLEDGED", &explain::loss(loss)),
             Finding::Filling(filling) => {
                 self.line(filling.at, "33", "WARNING", &explain::filling(filling))
             }
@@ -90,6 +88,30 @@ impl<W: Write + Send + 'static> Terminal<W> {
             session.exe,
             session.probes.len(),
             session.kernel,
+        )
+    }
+
+    /// While it lasts: one line for each of its waits.
+    fn stalled(&self, stalled: &Stalled) -> String {
+        let behind = match stalled.waiting {
+            0 => String::new(),
+            1 => "; 1 request waits behind it".to_owned(),
+            several => format!("; {several} requests wait behind it"),
+        };
+        let at_most = if stalled.estimated && stalled.waiting > 0 {
+            " at most"
+        } else {
+            ""
+        };
+        format!(
+            "{}  {}  {} has been holding up {} for {:.2} s so far ({}, {}{behind}{at_most})\n",
+            self.moment(stalled.at),
+            self.paint("33", "stalled"),
+            stalled.device,
+            request(&stalled.request),
+            seconds(stalled.blocked),
+            stalled.op.name(),
+            stalled.cause.name(),
         )
     }
 

@@ -34,12 +34,17 @@ impl Events {
         self.ring.readable().await?.clear_ready();
         Ok(())
     }
+}
 
-    /// Hands over what is there, in the order in which it happened.
-    pub fn drain(&mut self, mut take: impl FnMut(Event)) {
-        while let Some(record) = self.ring.get_mut().next() {
+/// What is there and has not been taken, in the order in which it happened.
+impl Iterator for Events {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        loop {
+            let record = self.ring.get_mut().next()?;
             match decode(&record, &self.kernel) {
-                Ok(event) => take(event),
+                Ok(event) => return Some(event),
                 Err(error) => {
                     self.malformed += 1;
                     if self.malformed == 1 {

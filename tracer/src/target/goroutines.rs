@@ -1,4 +1,4 @@
-//! Which goroutines of the running server wait in the code of a socket audit device, and for what.
+//! Which goroutines of the running server wait in the code of an audit device, and for what.
 //!
 //! A request that queues for a device makes no system call while it waits, so no probe sees it. But
 //! the server's own memory tells: the list of all goroutines (`runtime/proc.go`, `allgs`), what each
@@ -10,26 +10,34 @@ mod device;
 mod functions;
 mod goroutine;
 mod memory;
+mod method;
 mod place;
+mod seen;
 mod stack;
 mod symbols;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, fs::File, io};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io, iter, mem,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::{Context, Result};
 use object::{Object, ReadCache, ReadRef};
 
 pub use self::{
     device::Configured,
-    functions::DeviceCode,
-    memory::{Memory, ProcessMemory},
+    memory::{Memory, Piece, ProcessMemory},
+    method::{DeviceCode, Kind, Style},
 };
 use self::{
     device::Devices,
     functions::Functions,
     goroutine::{Goroutine, Layout},
+    seen::Seen,
     stack::Stack,
 };
 use super::go::dwarf;
@@ -37,14 +45,17 @@ use crate::core::{operation::Phase, parked::Place};
 
 /// Goroutines beyond which no further ones are looked at. Go never shortens the list.
 const MAX_GOROUTINES: u64 = 100_000;
+/// Generations told of one goroutine: a sink's request is two up, its connection three.
+const MAX_ANCESTORS: usize = 6;
 
-/// A goroutine that waits in the code of a socket audit device.
+/// A goroutine that waits in the code of an audit device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     /// Its ID.
     pub goid: u64,
-    /// The goroutine that started it; unknown before Go 1.21.
-    pub parent: Option<u64>,
+    /// The goroutine that started it, the one that started that, and so on, as far as they live;
+    /// none before Go 1.21.
+    pub ancestors: Vec<u64>,
     /// The goroutine that works on the client's request, if it is known.
     pub request: Option<u64>,
     /// For what it waits.
@@ -53,8 +64,10 @@ pub struct Waiting {
     pub code: DeviceCode,
     /// Which of the request's two entries it has to write, where the code tells.
     pub phase: Option<Phase>,
-    /// Which device it is, if that is certain.
+    /// Which device it is, if that is certain. One that is no socket is told by its kind at least.
     pub device: Option<Configured>,
+    /// Functions on its stack that tell what it does, innermost first.
+    pub frames: Vec<String>,
 }
 
 /// What has to be known of the executable to read its goroutines.
@@ -65,6 +78,19 @@ pub struct GoroutineReader {
     layout: Layout,
     functions: Functions,
     devices: Devices,
+    seen: Mutex<Seen>,
+}
+
+/// Of each goroutine that lives, which one started it.
+type Parents = HashMap<u64, Option<u64>>;
+
+/// What a look at one goroutine says.
+enum Look {
+    /// It is no business of an audit device.
+    Dull,
+    /// It moved on meanwhile.
+    Moved,
+    Waits(Waiting),
 }
 
 impl GoroutineReader {
@@ -80,6 +106,7 @@ impl GoroutineReader {
     fn of<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, moved: u64) -> Result<Self> {
         let symbols = symbols::read(file, moved)?;
         let devices = symbols.device_types.keys().map(String::as_str);
+        let devices = devices.chain(device::STRUCTURES);
         let names: Vec<_> = goroutine::STRUCTURES.into_iter().chain(devices).collect();
         let structures = dwarf::structures(file, &names)?
             .context("the server was stripped of its debugging information")?;
@@ -88,17 +115,29 @@ impl GoroutineReader {
             layout: Layout::new(&structures)?,
             functions: symbols.functions,
             devices: Devices::new(file.architecture(), &structures, &symbols.device_types),
+            seen: Mutex::default(),
         })
     }
 
     /// Who waits now. Fails if the server is gone; goroutines that cannot be read are left out.
     pub fn waiting(&self, memory: &impl Memory) -> io::Result<Vec<Waiting>> {
         let all = self.goroutines(memory)?;
-        let parents: HashMap<_, _> = all.iter().map(|g| (g.goid, g.parent)).collect();
-        let waiting = all.iter().filter(|g| g.waits());
-        let mut found: Vec<_> = waiting
-            .filter_map(|goroutine| self.look(memory, goroutine, &parents))
-            .collect();
+        let parents: Parents = all.iter().map(|g| (g.goid, g.parent)).collect();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = mem::take(&mut *seen);
+        let still = all.iter().filter(|g| g.stands_still());
+        let (dull, fresh): (Vec<_>, Vec<_>) = still.partition(|g| last.is_dull(g));
+        for goroutine in dull {
+            seen.dull(goroutine);
+        }
+        let mut found = Vec::new();
+        each_stack(memory, &fresh, |goroutine, stack| {
+            match self.look(memory, goroutine, stack, &parents) {
+                Look::Dull => seen.dull(goroutine),
+                Look::Moved => {}
+                Look::Waits(waiting) => found.push(waiting),
+            }
+        });
         found.sort_by_key(|waiting| waiting.goid);
         Ok(found)
     }
@@ -125,23 +164,31 @@ impl GoroutineReader {
         &self,
         memory: &impl Memory,
         goroutine: &Goroutine,
-        parents: &HashMap<u64, Option<u64>>,
-    ) -> Option<Waiting> {
-        let stack = Stack::read(memory, goroutine).ok()?;
+        stack: Stack<'_>,
+        parents: &Parents,
+    ) -> Look {
         let frames = stack.frames(goroutine);
         let functions: Vec<_> = frames.iter().map(|f| self.functions.at(f.pc)).collect();
-        let found = place::find(&functions)?;
-        let receiver = frames[found.entry].record;
+        let Some(found) = place::find(&functions) else {
+            return Look::Dull;
+        };
+        let (inner, entry) = found.frames;
+        let receivers = [frames[entry].record, frames[inner].record];
         let waiting = Waiting {
             goid: goroutine.goid,
-            parent: goroutine.parent,
+            ancestors: ancestors(goroutine, parents),
             request: found.code.request(goroutine, parents),
             at: found.at,
             code: found.code,
             phase: found.phase,
-            device: self.devices.read(memory, found.code, &stack, receiver),
+            device: self.devices.read(memory, found.code, stack, receivers),
+            frames: place::names(&functions),
         };
-        self.is_still(memory, goroutine).then_some(waiting)
+        if self.is_still(memory, goroutine) {
+            Look::Waits(waiting)
+        } else {
+            Look::Moved
+        }
     }
 
     /// Whether it has not moved on while its stack was read.
@@ -152,14 +199,39 @@ impl GoroutineReader {
     }
 }
 
+/// Those stacks that can be read.
+fn each_stack(
+    memory: &impl Memory,
+    goroutines: &[&Goroutine],
+    mut take: impl FnMut(&Goroutine, Stack<'_>),
+) {
+    let pieces = goroutines.iter().map(|g| Some((*g, Stack::piece(g)?)));
+    let (goroutines, pieces): (Vec<_>, Vec<_>) = pieces.flatten().unzip();
+    memory::in_batches(memory, &pieces, |i, bytes| {
+        if let Some(bytes) = bytes {
+            take(goroutines[i], Stack::of(pieces[i], bytes));
+        }
+    });
+}
+
+/// Those that live. Nobody is his own ancestor, but what is read may be torn.
+fn ancestors(goroutine: &Goroutine, parents: &Parents) -> Vec<u64> {
+    let parent = |goid: &u64| parents.get(goid).copied().flatten();
+    let ancestors = iter::successors(goroutine.parent, parent);
+    ancestors
+        .take_while(|goid| *goid != 0)
+        .take(MAX_ANCESTORS)
+        .collect()
+}
+
 impl DeviceCode {
     /// A backend runs in the request's goroutine. A sink runs in one of its own, which a goroutine
     /// started that waits for all sinks of the entry, which the request's goroutine started
     /// (`hashicorp/eventlogger`, `graph.go`, `process`).
-    fn request(self, goroutine: &Goroutine, parents: &HashMap<u64, Option<u64>>) -> Option<u64> {
-        match self {
-            Self::Backend => Some(goroutine.goid),
-            Self::Sink => *parents.get(&goroutine.parent?)?,
+    fn request(self, goroutine: &Goroutine, parents: &Parents) -> Option<u64> {
+        match self.style {
+            Style::Backend => Some(goroutine.goid),
+            Style::Sink => *parents.get(&goroutine.parent?)?,
         }
     }
 }

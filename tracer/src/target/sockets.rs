@@ -8,7 +8,7 @@ use procfs::{
     process::{FDTarget, Process},
 };
 
-use crate::event::canonical;
+use crate::event::{SendQueue, canonical};
 
 /// A TCP socket of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,28 @@ pub fn open_sockets(pid: i32) -> Result<Vec<OpenSocket>> {
             })
         })
         .collect())
+}
+
+/// What connections hold that are closed on this side and not yet on the other, in the network
+/// namespace of the process: nobody has a descriptor of them any more.
+pub fn closing(pid: i32) -> Result<Vec<SendQueue>> {
+    let context = || format!("cannot list the connections of PID {pid}: it has ended");
+    let process = Process::new(pid).with_context(context)?;
+    let v4 = process.tcp().with_context(context)?;
+    let v6 = process.tcp6().unwrap_or_default();
+    let is_closing = |state: &TcpState| {
+        matches!(
+            state,
+            TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck
+        )
+    };
+    let entries = v4.into_iter().chain(v6).filter(|e| is_closing(&e.state));
+    let queues = entries.map(|entry| SendQueue {
+        local: canonical_address(entry.local_address),
+        remote: canonical_address(entry.remote_address),
+        bytes: entry.tx_queue,
+    });
+    Ok(queues.collect())
 }
 
 fn canonical_address(address: SocketAddr) -> SocketAddr {

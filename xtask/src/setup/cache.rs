@@ -81,6 +81,13 @@ impl Cache {
         }
     }
 
+    /// The directory `name`, for a program that keeps a cache of its own and survives interruptions.
+    pub fn lent(&self, name: &str) -> Result<PathBuf> {
+        let path = self.0.join(name);
+        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(path)
+    }
+
     fn lock(&self, step: &Step) -> Result<File> {
         let path = self.0.join("lock");
         let file = File::options().create(true).append(true).open(&path);

@@ -1,17 +1,20 @@
 //! Prepares what a task needs and is missing, in a cache outside the clone: an eBPF toolchain, the
-//! real OpenBao server, the system programs of the lab. Touches nothing that is the user's own.
+//! real OpenBao server, Go compilers, the system programs of the lab. Touches nothing that is the user's own.
 
 mod active;
 pub mod apt;
 pub mod cache;
 mod canary;
 mod debian;
+mod golang;
 mod linker;
 mod openbao;
 mod programs;
 mod toolchain;
+mod wheel;
 
 pub use canary::is_bpf_object;
+pub use golang::go;
 pub use openbao::bao;
 pub use programs::{
     ensure as lab_programs, ensure_for_tests as test_programs, ensure_for_vm as vm_programs,

@@ -4,11 +4,13 @@ use std::{fs, io, path::Path};
 
 use anyhow::Error;
 use procfs::process::Process;
+use tracer_ebpf::abi::KernelLayout;
 
 use super::report::Check;
 use crate::probe::{
     host::{Answer, Host},
     layout::VMLINUX,
+    missing::missing,
     privilege::{self, NEEDED},
     tracefs::Tracefs,
 };
@@ -27,7 +29,7 @@ pub(super) fn system(types: Option<&Error>) -> Vec<Check> {
             Some(error) => Check::of(
                 "kernel types (BTF)",
                 &Answer::No(format!("{error:#}")),
-                "a kernel built with CONFIG_DEBUG_INFO_BTF",
+                "a BTF file made for it (--btf), or a kernel built with CONFIG_DEBUG_INFO_BTF",
             ),
         },
         lockdown(
@@ -47,7 +49,7 @@ pub(super) fn probing(host: &Host) -> Vec<Check> {
             "ring buffer",
             &host.ring_buffer,
             match host.ring_buffer {
-                Answer::No(_) => "Linux 5.8 or newer",
+                Answer::No(_) => "a newer kernel",
                 _ => "run it as root (sudo)",
             },
         ),
@@ -55,6 +57,20 @@ pub(super) fn probing(host: &Host) -> Vec<Check> {
         Check::of("kprobes", &host.kprobes, SEE_BELOW),
         tracefs(&host.tracefs),
     ]
+}
+
+/// What the kernel's types lack, if anything.
+pub(super) fn fields(layout: &KernelLayout) -> Vec<Check> {
+    let evidence = missing(layout).evidence.into_iter();
+    let check = |(what, fields): (&str, Vec<&str>)| {
+        let answer = Answer::No(format!("{}: cannot tell {what}", fields.join(", ")));
+        Check::of(
+            "kernel fields",
+            &answer,
+            "a BTF file made for this kernel (--btf)",
+        )
+    };
+    evidence.map(check).collect()
 }
 
 fn capabilities(missing: Result<Vec<&str>, String>) -> Check {

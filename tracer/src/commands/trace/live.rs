@@ -22,19 +22,19 @@ use crate::{
     audit::file::{Query, find_entry as find_in_files},
     core::{Core, EntryQuestion, Question, parked::Parked},
     decode::Kernel,
-    event::{Device, Event, Session, What},
+    event::{Device, Event, SendQueue, Session, What},
     probe::attach::Attached,
     sink::Worker,
     source::{readable::readable, ringbuf::Events},
-    target::goroutines::{GoroutineReader, ProcessMemory, Waiting},
+    target::{
+        goroutines::{GoroutineReader, ProcessMemory, Waiting},
+        sockets,
+    },
 };
 
 /// How often routine records are fetched; stalls wake the agent at once. The ring buffer holds
 /// seconds of a loaded server.
 const FETCH: Duration = Duration::from_millis(50);
-
-/// Of these, how many make a tick for the core.
-const FETCHES_A_TICK: u32 = 5;
 
 /// How long the end waits for answers from the audit files.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -42,20 +42,29 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Answers that may wait to be taken.
 const ANSWERS: usize = 64;
 
-/// An answer to a question of the core.
-type Answer = What;
+/// How often it is looked whether a server has been started again.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// An answer to a question of the core; `None` where there is none.
+type Answer = Option<Event>;
 
 /// A trace under way.
 pub(super) struct Live {
-    pub(super) core: Core,
-    pub(super) outputs: Outputs,
-    pub(super) recording: Option<Worker<Event>>,
+    core: Core,
+    outputs: Outputs,
+    recording: Option<Worker<Event>>,
+    stops: Stops,
+    quiet: bool,
+}
+
+/// A server that is being traced.
+pub(super) struct Server {
+    pub(super) session: Session,
     pub(super) attached: Attached,
-    pub(super) pid: i32,
+    pub(super) ring: RingBuf<MapData>,
+    pub(super) kernel: Kernel,
     /// Where goroutines wait, if the server's executable lets that be told.
     pub(super) goroutines: Option<Arc<Goroutines>>,
-    pub(super) limit: Option<Duration>,
-    pub(super) quiet: bool,
 }
 
 /// What it takes to see where goroutines wait.
@@ -64,143 +73,210 @@ pub(super) struct Goroutines {
     pub(super) memory: ProcessMemory,
 }
 
-/// Why a trace ends.
-#[derive(Debug)]
-enum End {
+/// Why following a server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
     Asked,
     Limit,
     ServerGone,
     NobodyReads,
 }
 
+/// A server while it is followed.
+struct Following {
+    pid: i32,
+    attached: Attached,
+    events: Events,
+    goroutines: Option<Arc<Goroutines>>,
+    answers: mpsc::Sender<Answer>,
+    answered: mpsc::Receiver<Answer>,
+    /// Questions that have not been answered.
+    open: usize,
+}
+
 impl Live {
-    /// Traces until there is a reason to end, and writes everything.
-    pub(super) async fn run(
-        mut self,
-        session: Session,
-        ring: RingBuf<MapData>,
-        kernel: Kernel,
-    ) -> Result<()> {
-        let mut stops = Stops::new(self.pid, self.limit)?;
-        let mut events = Events::new(ring, kernel).context("cannot poll the ring buffer")?;
-        let (answers, mut answered) = mpsc::channel(ANSWERS);
-        let mut open = 0;
-        open += self.feed(now(What::Session(session)), &answers);
-        let end = self
-            .follow(&mut events, &mut stops, &answers, &mut answered, &mut open)
-            .await?;
-        debug!("ending: {end:?}");
-        if matches!(end, End::ServerGone) {
-            warn!("the server (PID {}) has ended", self.pid);
-        }
-        open += self.fetch(&mut events, &answers)?;
-        self.last_answers(&answers, &mut answered, open).await;
-        self.feed(now(What::End), &answers);
-        self.finish()
+    /// Nothing is traced yet.
+    pub(super) fn new(
+        outputs: Outputs,
+        recording: Option<Worker<Event>>,
+        limit: Option<Duration>,
+        quiet: bool,
+    ) -> Result<Self> {
+        Ok(Self {
+            core: Core::new(),
+            outputs,
+            recording,
+            stops: Stops::new(limit)?,
+            quiet,
+        })
     }
 
-    async fn follow(
-        &mut self,
-        events: &mut Events,
-        stops: &mut Stops,
-        answers: &mpsc::Sender<Answer>,
-        answered: &mut mpsc::Receiver<Answer>,
-        open: &mut usize,
-    ) -> Result<End> {
-        let mut kernel_log = kernel_log(&mut self.attached);
+    /// Traces a server until there is a reason to end; by then all it did is taken in and nothing is
+    /// attached any more. `again`: whether it is not the first one of this trace.
+    pub(super) async fn follow(&mut self, server: Server, again: bool) -> Result<End> {
+        let pid = server.session.pid;
+        let pidfd = readable(pidfd(pid)?).context("cannot watch the server")?;
+        let (answers, answered) = mpsc::channel(ANSWERS);
+        let mut following = Following {
+            pid,
+            attached: server.attached,
+            events: Events::new(server.ring, server.kernel)
+                .context("cannot poll the ring buffer")?,
+            goroutines: server.goroutines,
+            answers,
+            answered,
+            open: 0,
+        };
+        let first = if again {
+            What::Restarted(server.session)
+        } else {
+            What::Session(server.session)
+        };
+        self.feed(now(first), &mut following);
+        let end = self.watch(&mut following, &pidfd).await?;
+        debug!("ending: {end:?}");
+        if end == End::ServerGone {
+            warn!("the server (PID {pid}) has ended");
+        }
+        // First, so that what has left them since is told by the events.
+        let queues = send_queues(pid);
+        self.fetch(&mut following)?;
+        self.hold(queues, &mut following);
+        self.last_answers(&mut following).await;
+        Ok(end)
+    }
+
+    async fn watch(&mut self, server: &mut Following, pidfd: &AsyncFd<OwnedFd>) -> Result<End> {
+        let mut kernel_log = kernel_log(&mut server.attached);
         let mut fetch = interval(FETCH);
         fetch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut fetches = 0;
         loop {
+            let mut answer = None;
             tokio::select! {
-                end = stops.wait() => return Ok(end),
-                woken = events.wake_up() => woken.context("cannot poll the ring buffer")?,
-                _ = fetch.tick() => fetches += 1,
+                end = self.stops.wait() => return Ok(end),
+                _ = pidfd.readable() => return Ok(End::ServerGone),
+                woken = server.events.wake_up() => woken.context("cannot poll the ring buffer")?,
+                _ = fetch.tick() => {}
                 () = flush(&mut kernel_log) => continue,
-                Some(answer) = answered.recv() => {
-                    *open -= 1;
-                    *open += self.feed(now(answer), answers);
-                }
+                Some(answered) = server.answered.recv() => answer = Some(answered),
             }
-            *open += self.fetch(events, answers)?;
-            if fetches >= FETCHES_A_TICK {
-                fetches = 0;
-                *open += self.feed(now(What::Tick), answers);
-                if self.outputs.are_over() {
-                    return Ok(End::NobodyReads);
-                }
+            self.fetch(server)?;
+            if let Some(answer) = answer {
+                // Behind what happened before it was given.
+                self.take(answer, server);
+            }
+            self.tick(server);
+            if self.outputs.are_over() {
+                return Ok(End::NobodyReads);
             }
         }
     }
 
-    /// Takes what the ring buffer holds. Returns how many questions that raised.
-    fn fetch(&mut self, events: &mut Events, answers: &mpsc::Sender<Answer>) -> Result<usize> {
-        let mut open = 0;
-        events.drain(|event| open += self.feed(event, answers));
-        for (kind, records) in self.attached.lost()? {
+    fn tick(&mut self, server: &mut Following) {
+        let now = now(What::Tick);
+        if now.at >= self.core.due() {
+            self.feed(now, server);
+        }
+    }
+
+    /// Takes what the ring buffer holds.
+    fn fetch(&mut self, server: &mut Following) -> Result<()> {
+        while let Some(event) = server.events.next() {
+            self.feed(event, server);
+        }
+        for (kind, records) in server.attached.lost()? {
             let kind = format!("{kind:?}").to_lowercase();
             warn!("the ring buffer was full: {records} {kind} records lost");
-            open += self.feed(now(What::Lost { kind, records }), answers);
+            self.feed(now(What::Lost { kind, records }), server);
         }
-        Ok(open)
+        Ok(())
     }
 
-    /// One event through the core. Returns how many questions it raised.
-    fn feed(&mut self, event: Event, answers: &mpsc::Sender<Answer>) -> usize {
+    /// One event through the core.
+    fn feed(&mut self, event: Event, server: &mut Following) {
         let step = self.core.on(&event);
-        if let Some(recording) = &mut self.recording {
-            recording.send(&Arc::new(event));
-        }
+        self.record(event);
         for finding in step.findings {
             self.outputs.write(finding);
         }
-        let open = step.questions.len();
         for question in step.questions {
-            self.look_up(question, answers.clone());
+            server.look_up(question);
         }
-        open
     }
 
+    fn record(&mut self, event: Event) {
+        if let Some(recording) = &mut self.recording {
+            recording.send(&Arc::new(event));
+        }
+    }
+
+    /// What connections that the server has closed still hold.
+    fn hold(&mut self, mut queues: Vec<SendQueue>, server: &mut Following) {
+        let closing = self.core.closing();
+        queues.retain(|queue| closing.contains(&(queue.local, queue.remote)));
+        self.feed(now(What::SendQueues { queues }), server);
+    }
+
+    fn take(&mut self, answer: Answer, server: &mut Following) {
+        server.open -= 1;
+        if let Some(event) = answer {
+            self.feed(event, server);
+        }
+    }
+
+    async fn last_answers(&mut self, server: &mut Following) {
+        let deadline = Instant::now() + LAST_ANSWERS;
+        while server.open > 0 {
+            let Ok(Some(answer)) = timeout_at(deadline, server.answered.recv()).await else {
+                return;
+            };
+            self.take(answer, server);
+        }
+    }
+
+    /// Waits until `found` finds something; `None` if there is a reason to end before that.
+    pub(super) async fn wait_for<T>(&mut self, mut found: impl FnMut() -> Option<T>) -> Option<T> {
+        let mut again = interval(AGAIN);
+        loop {
+            tokio::select! {
+                _ = self.stops.wait() => return None,
+                _ = again.tick() => {}
+            }
+            if let Some(found) = found() {
+                return Some(found);
+            }
+        }
+    }
+
+    /// Ends the trace: everything is written.
+    pub(super) fn finish(mut self) -> Result<()> {
+        let end = now(What::End);
+        for finding in self.core.on(&end).findings {
+            self.outputs.write(finding);
+        }
+        self.record(end);
+        let recorded = self.recording.map_or(Ok(()), Worker::finish);
+        self.outputs.finish(self.quiet)?;
+        recorded
+    }
+}
+
+impl Following {
     /// Answers on a thread of its own: audit files may be large, or on a disk that hangs.
-    fn look_up(&self, question: Question, answers: mpsc::Sender<Answer>) {
-        let (pid, goroutines) = (self.pid, self.goroutines.clone());
+    fn look_up(&mut self, question: Question) {
+        self.open += 1;
+        let (pid, goroutines, answers) = (self.pid, self.goroutines.clone(), self.answers.clone());
         task::spawn_blocking(move || {
             let answer = match question {
-                Question::Entry(question) => What::EntryFound {
-                    question: question.id,
-                    entry: find_entry(pid, &question),
-                },
-                Question::Goroutines => What::Parked {
-                    goroutines: parked(goroutines.as_deref()),
-                },
+                Question::Entry(asked) => Some(now(What::EntryFound {
+                    entry: find_entry(pid, &asked),
+                    asked,
+                })),
+                Question::Goroutines => goroutines.and_then(|goroutines| parked(&goroutines)),
             };
             // Nobody listens any more once the trace has ended.
             let _ = answers.blocking_send(answer);
         });
-    }
-
-    async fn last_answers(
-        &mut self,
-        answers: &mpsc::Sender<Answer>,
-        answered: &mut mpsc::Receiver<Answer>,
-        mut open: usize,
-    ) {
-        let deadline = Instant::now() + LAST_ANSWERS;
-        while open > 0 {
-            let Ok(Some(answer)) = timeout_at(deadline, answered.recv()).await else {
-                return;
-            };
-            open -= 1;
-            open += self.feed(now(answer), answers);
-        }
-    }
-
-    fn finish(self) -> Result<()> {
-        // Detached first: what is written now may take its time.
-        drop(self.attached);
-        let recorded = self.recording.map_or(Ok(()), Worker::finish);
-        self.outputs.finish(self.quiet)?;
-        recorded
     }
 }
 
@@ -211,27 +287,34 @@ fn now(what: What) -> Event {
     }
 }
 
-fn parked(goroutines: Option<&Goroutines>) -> Vec<Parked> {
-    let Some(Goroutines { reader, memory }) = goroutines else {
-        return Vec::new();
-    };
-    let waiting = reader.waiting(memory).unwrap_or_else(|error| {
-        debug!("the server's goroutines could not be read this time: {error}");
-        Vec::new()
-    });
-    waiting.iter().map(of_request).collect()
+/// As of when the look began: what goroutines did since then is newer.
+fn parked(goroutines: &Goroutines) -> Option<Event> {
+    let at = clock::monotonic();
+    match goroutines.reader.waiting(&goroutines.memory) {
+        Ok(waiting) => Some(Event {
+            at,
+            what: What::Parked {
+                goroutines: waiting.iter().map(of_request).collect(),
+            },
+        }),
+        Err(error) => {
+            debug!("the server's goroutines could not be read this time: {error}");
+            None
+        }
+    }
 }
 
 fn of_request(waiting: &Waiting) -> Parked {
     let configured = waiting.device.as_ref();
     Parked {
         goid: waiting.goid,
-        ancestors: waiting.parent.into_iter().collect(),
+        ancestors: waiting.ancestors.clone(),
         request: waiting.request.filter(|request| *request != waiting.goid),
         place: waiting.at,
         phase: waiting.phase,
         device: configured.map(|device| Device::configured(&device.network, &device.address)),
-        frames: Vec::new(),
+        frames: waiting.frames.clone(),
+        entry: None,
     }
 }
 
@@ -267,23 +350,29 @@ async fn flush(kernel_log: &mut KernelLog) {
     }
 }
 
-/// What ends a trace.
+/// None where the server has ended: then nothing newer is known than what the events said.
+fn send_queues(pid: i32) -> Vec<SendQueue> {
+    sockets::closing(pid).unwrap_or_else(|error| {
+        debug!("{error:#}");
+        Vec::new()
+    })
+}
+
+/// What ends a trace, whatever becomes of the server.
 struct Stops {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
-    server: AsyncFd<OwnedFd>,
     limit: Option<Instant>,
 }
 
 impl Stops {
-    fn new(pid: i32, limit: Option<Duration>) -> Result<Self> {
+    fn new(limit: Option<Duration>) -> Result<Self> {
         let on = |kind| signal(kind).context("cannot watch for signals");
         Ok(Self {
             interrupt: on(SignalKind::interrupt())?,
             terminate: on(SignalKind::terminate())?,
             hangup: on(SignalKind::hangup())?,
-            server: readable(pidfd(pid)?).context("cannot watch the server")?,
             limit: limit.map(|limit| Instant::now() + limit),
         })
     }
@@ -294,7 +383,6 @@ impl Stops {
             _ = self.interrupt.recv() => End::Asked,
             _ = self.terminate.recv() => End::Asked,
             _ = self.hangup.recv() => End::Asked,
-            _ = self.server.readable() => End::ServerGone,
             () = async { match limit {
                 Some(at) => sleep_until(at).await,
                 None => std::future::pending().await,

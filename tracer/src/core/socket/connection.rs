@@ -1,11 +1,13 @@
 //! One connection that the server opened: who waits for it, and what is known of it meanwhile.
 
+use std::net::SocketAddr;
+
 use crate::{
     audit::entry::EntryHead,
     core::{
         evidence::{Evidence, Mark, Marks},
         ledger::{Ledger, Loss},
-        operation::{Op, Operation, Outcome},
+        operation::{Op, Operation, Outcome, Phase},
         silence::Silence,
     },
     event::{Actor, Device, Nanos, SocketId, Tcp},
@@ -14,6 +16,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Connection {
     pub(super) device: Option<Device>,
+    /// Local and remote end, from when the server closed it on.
+    pub(super) ends: Option<(SocketAddr, SocketAddr)>,
     pub(super) waiting: Option<Waiting>,
     pub(super) marks: Marks,
     pub(super) silence: Silence,
@@ -22,7 +26,7 @@ pub(super) struct Connection {
     pub(super) gone: Option<(Nanos, Option<Tcp>)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Waiting {
     pub(super) device: Device,
     pub(super) op: Op,
@@ -31,6 +35,12 @@ pub(super) struct Waiting {
     pub(super) entry: Option<EntryHead>,
     pub(super) begin: Option<Tcp>,
     pub(super) silent_since: Option<Nanos>,
+    /// For which entry, as found.
+    pub(super) phase: Option<Phase>,
+    /// Functions on the stack of who waits, as found.
+    pub(super) frames: Vec<String>,
+    /// Whether the stall has been told of.
+    pub(super) told: bool,
 }
 
 /// How an operation ended.
@@ -53,12 +63,20 @@ impl Connection {
     }
 
     pub(super) fn finish(&mut self, socket: SocketId, end: End<'_>) -> Option<Operation> {
-        let waiting = self.waiting.take()?;
+        let operation = self.so_far(socket, end)?;
+        self.waiting = None;
+        Some(operation)
+    }
+
+    /// What waits, as if it ended like this.
+    pub(super) fn so_far(&self, socket: SocketId, end: End<'_>) -> Option<Operation> {
+        let waiting = self.waiting.clone()?;
         Some(Operation {
             evidence: Evidence {
                 begin: waiting.begin,
                 end: end.tcp.copied(),
                 silent_since: waiting.silent_since,
+                frames: waiting.frames,
                 ..self.marks.evidence(waiting.start)
             },
             socket: Some(socket),
@@ -70,15 +88,25 @@ impl Connection {
             outcome: end.outcome,
             errno: end.errno,
             entry: waiting.entry,
-            phase: None,
+            phase: waiting.phase,
             uncertainty: 0,
+            behind: None,
             holder: None,
+            inferred: false,
         })
     }
 
     pub(super) fn loss(&self) -> Option<Loss> {
         let (at, tcp) = self.gone.as_ref()?;
-        self.ledger.gone(*at, self.device.as_ref()?, tcp.as_ref())
+        let loss = self.ledger.gone(*at, self.device.as_ref()?, tcp.as_ref())?;
+        Some(self.with_marks(loss))
+    }
+
+    fn with_marks(&self, loss: Loss) -> Loss {
+        Loss {
+            answers_dropped: self.marks.answers_dropped(),
+            ..loss
+        }
     }
 
     /// Whether the server has not closed it, nor its peer.
@@ -87,6 +115,7 @@ impl Connection {
     }
 
     pub(super) fn pending(&self, at: Nanos) -> Option<Loss> {
-        self.ledger.pending(at, self.device.as_ref()?)
+        let loss = self.ledger.pending(at, self.device.as_ref()?)?;
+        Some(self.with_marks(loss))
     }
 }

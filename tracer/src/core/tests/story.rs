@@ -36,6 +36,7 @@ impl Story {
         };
         story.happens(What::Session(Session {
             threshold: 100 * MS,
+            stacks: true,
             ..Session::default()
         }));
         story.findings.clear();
@@ -54,6 +55,17 @@ impl Story {
                 }),
         );
         self
+    }
+
+    /// The audit files say nothing of what was asked for first.
+    pub(super) fn not_found(&mut self) -> &mut Self {
+        self.finds(None)
+    }
+
+    /// The answer to the first question.
+    pub(super) fn finds(&mut self, entry: Option<EntryHead>) -> &mut Self {
+        let asked = self.questions.remove(0);
+        self.happens(What::EntryFound { asked, entry })
     }
 
     pub(super) fn after(&mut self, time: Nanos) -> &mut Self {

@@ -10,10 +10,11 @@ use crate::target::go::dwarf::Structures;
 /// The structures to be described.
 pub(super) const STRUCTURES: [&str; 3] = ["runtime.g", "runtime.gobuf", "runtime.stack"];
 
-/// `runtime/runtime2.go`: `_Gidle`, `_Gwaiting`, `_Gdead`, and the bit that the garbage collector sets
-/// while it looks at a stack.
+/// `runtime/runtime2.go`: `_Gidle`, `_Gsyscall`, `_Gwaiting`, `_Gdead`, and the bit that the garbage
+/// collector sets while it looks at a stack.
 mod status {
     pub(super) const IDLE: u32 = 0;
+    pub(super) const SYSCALL: u32 = 3;
     pub(super) const WAITING: u32 = 4;
     pub(super) const DEAD: u32 = 6;
     pub(super) const SCAN: u32 = 0x1000;
@@ -34,6 +35,10 @@ pub(super) struct Goroutine {
     pub(super) sp: u64,
     pub(super) pc: u64,
     pub(super) bp: u64,
+    /// Where it made a system call: `sp`, `pc`, `bp`; known since Go 1.23.
+    pub(super) syscall: Option<[u64; 3]>,
+    /// How often it has stopped running, modulo 256: `trackingSeq` (`runtime/proc.go`, `casgstatus`).
+    pub(super) stops: Option<u8>,
 }
 
 impl Goroutine {
@@ -41,7 +46,19 @@ impl Goroutine {
         self.goid != 0 && !matches!(self.status, status::IDLE | status::DEAD)
     }
 
-    pub(super) fn waits(&self) -> bool {
+    /// Whether what it saved of its stack is what that is like now. A system call saves it twice
+    /// (`runtime/proc.go`, `reentersyscall`): in versions of Go that save no frame pointer there, the one
+    /// at hand is an old one.
+    pub(super) fn stands_still(&self) -> bool {
+        match self.status {
+            status::WAITING => true,
+            status::SYSCALL => self.syscall == Some([self.sp, self.pc, self.bp]),
+            _ => false,
+        }
+    }
+
+    /// Whether it is the runtime that will wake it up, rather than the kernel.
+    pub(super) fn is_parked(&self) -> bool {
         self.status == status::WAITING
     }
 }
@@ -56,6 +73,8 @@ pub(super) struct Layout {
     sp: u32,
     pc: u32,
     bp: u32,
+    syscall: Option<[u32; 3]>,
+    stops: Option<u32>,
 }
 
 impl Layout {
@@ -70,14 +89,18 @@ impl Layout {
             (of("runtime.stack", "lo")?, of("runtime.stack", "hi")?) == (0, 8),
             "runtime.stack has another layout than all known versions of Go"
         );
+        let own = |member| find("runtime.g", member).filter(|at| *at < MAX_SIZE);
+        let syscall = || Some([own("syscallsp")?, own("syscallpc")?, own("syscallbp")?]);
         Ok(Self {
             goid: of("runtime.g", "goid")?,
-            parent: find("runtime.g", "parentGoid").filter(|at| *at < MAX_SIZE),
+            parent: own("parentGoid"),
             status: of("runtime.g", "atomicstatus")?,
             stack: of("runtime.g", "stack")?,
             sp: saved + of("runtime.gobuf", "sp")?,
             pc: saved + of("runtime.gobuf", "pc")?,
             bp: saved + of("runtime.gobuf", "bp")?,
+            syscall: syscall(),
+            stops: own("trackingSeq"),
         })
     }
 
@@ -94,7 +117,9 @@ impl Layout {
         } = self;
         let last = [*goid, *status, stack + 8, *sp, *pc, *bp]
             .into_iter()
-            .chain(self.parent);
+            .chain(self.parent)
+            .chain(self.syscall.into_iter().flatten())
+            .chain(self.stops);
         last.max().map_or(0, |last| last as usize + 8)
     }
 
@@ -110,6 +135,8 @@ impl Layout {
             sp: at(self.sp),
             pc: at(self.pc),
             bp: at(self.bp),
+            syscall: self.syscall.map(|members| members.map(at)),
+            stops: self.stops.map(|stops| at(stops) as u8),
         }
     }
 }
@@ -125,6 +152,10 @@ mod tests {
             ("runtime.g", "atomicstatus", 144),
             ("runtime.g", "stack", 0),
             ("runtime.g", "sched", 56),
+            ("runtime.g", "syscallsp", 104),
+            ("runtime.g", "syscallpc", 112),
+            ("runtime.g", "syscallbp", 120),
+            ("runtime.g", "trackingSeq", 197),
             ("runtime.gobuf", "sp", 0),
             ("runtime.gobuf", "pc", 8),
             ("runtime.gobuf", "bp", 40),
@@ -152,7 +183,24 @@ mod tests {
         assert_eq!((goroutine.goid, goroutine.parent), (152, Some(280)));
         assert_eq!((goroutine.sp, goroutine.pc, goroutine.bp), (56, 64, 96));
         assert_eq!(goroutine.stack, 0..8);
-        assert!(goroutine.waits() && goroutine.lives(), "{goroutine:?}");
+        assert_eq!(goroutine.syscall, Some([104, 112, 120]));
+        // One byte of the word at 192.
+        assert_eq!(goroutine.stops, Some(0));
+        assert!(goroutine.stands_still() && goroutine.is_parked() && goroutine.lives());
+    }
+
+    #[test]
+    fn in_a_system_call_it_stands_still_if_all_is_saved() {
+        let layout = Layout::new(&structures("")).expect("described");
+        let mut goroutine = layout.read(0, &[0; 512]);
+        goroutine.status = status::SYSCALL;
+        assert!(goroutine.stands_still() && !goroutine.is_parked());
+        goroutine.bp += 8;
+        assert!(!goroutine.stands_still(), "the frame pointer is an old one");
+        let old = Layout::new(&structures("syscallbp")).expect("described");
+        let mut goroutine = old.read(0, &[0; 512]);
+        goroutine.status = status::SYSCALL;
+        assert!(!goroutine.stands_still());
     }
 
     #[test]

@@ -1,8 +1,17 @@
 //! Another process's memory.
 
-use std::{fs::File, io, os::unix::fs::FileExt};
+use std::{
+    fs::File,
+    io::{self, IoSliceMut},
+    os::unix::fs::FileExt,
+};
 
 use anyhow::{Context, Result};
+use nix::{
+    errno::Errno,
+    sys::uio::{RemoteIoVec, process_vm_readv},
+    unistd::Pid,
+};
 use procfs::process::Process;
 
 /// Goroutines no further apart than this are read together: Go keeps things of one size together
@@ -10,13 +19,39 @@ use procfs::process::Process;
 const GAP: u64 = 2048;
 /// So many at once.
 const AT_ONCE: usize = 64;
+/// Pieces that the kernel takes in one system call (`include/uapi/linux/uio.h`, `UIO_MAXIOV`).
+const MAX_PIECES: usize = 1024;
+/// Bytes read in one system call.
+const MAX_BYTES: usize = 4 << 20;
 /// `include/uapi/linux/auxvec.h`.
 const AT_ENTRY: u64 = 9;
+
+/// So many bytes from an address on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where.
+    pub address: u64,
+    /// How many.
+    pub len: usize,
+}
 
 /// Memory that may be unreadable and that changes all the time.
 pub trait Memory {
     /// Fills the buffer from this address on, or fails.
     fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()>;
+
+    /// Fills the buffer with these pieces, one behind the other, as far as they fit; says which could
+    /// be read.
+    fn read_pieces(&self, pieces: &[Piece], mut into: &mut [u8]) -> Vec<bool> {
+        let read = pieces.iter().map(|piece| {
+            let (bytes, rest) = std::mem::take(&mut into)
+                .split_at_mut_checked(piece.len)
+                .unwrap_or_default();
+            into = rest;
+            bytes.len() == piece.len && self.read(piece.address, bytes).is_ok()
+        });
+        read.collect()
+    }
 
     /// A pointer or the like.
     fn word(&self, address: u64) -> io::Result<u64> {
@@ -26,20 +61,76 @@ pub trait Memory {
     }
 }
 
-/// That of a running process. It stays this process's when another one gets its ID.
+/// That of a running process.
 #[derive(Debug)]
-pub struct ProcessMemory(File);
+pub struct ProcessMemory {
+    /// Stays this process's when another one gets its ID.
+    file: File,
+    pid: Pid,
+}
 
 impl ProcessMemory {
     /// Permission is asked for now, once: that of a debugger (`ptrace(2)`, `PTRACE_MODE_ATTACH`).
     pub fn open(pid: i32) -> io::Result<Self> {
-        File::open(format!("/proc/{pid}/mem")).map(Self)
+        Ok(Self {
+            file: File::open(format!("/proc/{pid}/mem"))?,
+            pid: Pid::from_raw(pid),
+        })
+    }
+
+    /// Reads as many pieces as it can from the first on; how many those are.
+    fn read_first(&self, pieces: &[Piece], into: &mut [u8]) -> nix::Result<usize> {
+        let remote: Vec<_> = pieces
+            .iter()
+            .map(|piece| RemoteIoVec {
+                base: piece.address as usize,
+                len: piece.len,
+            })
+            .collect();
+        let mut read = process_vm_readv(self.pid, &mut [IoSliceMut::new(into)], &remote)?;
+        let whole = |piece: &&Piece| match read.checked_sub(piece.len) {
+            Some(rest) => {
+                read = rest;
+                true
+            }
+            None => false,
+        };
+        Ok(pieces.iter().take_while(whole).count())
     }
 }
 
 impl Memory for ProcessMemory {
     fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(into, address)
+        self.file.read_exact_at(into, address)
+    }
+
+    /// What another process with this ID holds is not taken for this one's: its own memory is gone then.
+    fn read_pieces(&self, pieces: &[Piece], into: &mut [u8]) -> Vec<bool> {
+        let mut read = Vec::with_capacity(pieces.len());
+        let mut from = 0;
+        while let Some(rest) = pieces.get(read.len()..).filter(|rest| !rest.is_empty()) {
+            let some = &rest[..rest.len().min(MAX_PIECES)];
+            let len: usize = some.iter().map(|piece| piece.len).sum();
+            let Some(bytes) = into.get_mut(from..from + len) else {
+                break;
+            };
+            let whole = match self.read_first(some, bytes) {
+                Ok(whole) => whole,
+                Err(Errno::EFAULT) => 0,
+                Err(_) => break,
+            };
+            read.resize(read.len() + whole, true);
+            if whole < some.len() {
+                read.push(false);
+            }
+            let passed = &some[..(whole + 1).min(some.len())];
+            from += passed.iter().map(|piece| piece.len).sum::<usize>();
+        }
+        let is_alive = pieces.iter().zip(&read).find(|(_, read)| **read);
+        let is_alive =
+            is_alive.is_some_and(|(piece, _)| self.read(piece.address, &mut [0]).is_ok());
+        read.resize(pieces.len(), false);
+        read.iter().map(|read| *read && is_alive).collect()
     }
 }
 
@@ -67,35 +158,64 @@ pub(super) fn each(
 ) {
     addresses.sort_unstable();
     addresses.dedup();
-    let mut block = Vec::new();
-    for near in addresses.chunk_by(|a, b| b - a <= GAP) {
-        for some in near.chunks(AT_ONCE) {
-            together(memory, some, size, &mut block, &mut take);
+    let near = addresses.chunk_by(|a, b| b - a <= GAP);
+    let blocks: Vec<_> = near.flat_map(|near| near.chunks(AT_ONCE)).collect();
+    let pieces: Vec<_> = blocks.iter().map(|block| around(block, size)).collect();
+    in_batches(memory, &pieces, |i, bytes| match bytes {
+        Some(bytes) => {
+            for at in blocks[i] {
+                take(*at, &bytes[(at - pieces[i].address) as usize..][..size]);
+            }
         }
+        None => {
+            for at in blocks[i] {
+                alone(memory, *at, size, &mut take);
+            }
+        }
+    });
+}
+
+/// So many bytes at each of these, which are in order, and what lies between.
+fn around(addresses: &[u64], size: usize) -> Piece {
+    let address = addresses.first().copied().unwrap_or(0);
+    let last = addresses.last().copied().unwrap_or(address);
+    Piece {
+        address,
+        len: (last - address) as usize + size,
     }
 }
 
-fn together(
+/// Reads pieces, many at once, and hands on which it is and its bytes; `None` if it cannot be read.
+pub(super) fn in_batches(
     memory: &impl Memory,
-    addresses: &[u64],
-    size: usize,
-    block: &mut Vec<u8>,
-    take: &mut impl FnMut(u64, &[u8]),
+    mut pieces: &[Piece],
+    mut take: impl FnMut(usize, Option<&[u8]>),
 ) {
-    let [first, .., last] = addresses else {
-        return addresses
-            .iter()
-            .for_each(|at| alone(memory, *at, size, take));
+    let (mut buffer, mut done) = (Vec::new(), 0);
+    while !pieces.is_empty() {
+        let batch = batch(pieces);
+        let len = batch.iter().map(|piece| piece.len).sum();
+        buffer.resize(len, 0);
+        let read = memory.read_pieces(batch, &mut buffer);
+        let mut bytes = &buffer[..];
+        for (piece, is_read) in batch.iter().zip(read) {
+            let (own, rest) = bytes.split_at(piece.len);
+            take(done, is_read.then_some(own));
+            (bytes, done) = (rest, done + 1);
+        }
+        pieces = &pieces[batch.len()..];
+    }
+}
+
+/// As many from the first on as may be read in one go, and at least that.
+fn batch(pieces: &[Piece]) -> &[Piece] {
+    let mut bytes = 0;
+    let fits = |piece: &&Piece| {
+        bytes += piece.len;
+        bytes <= MAX_BYTES
     };
-    block.resize((last - first) as usize + size, 0);
-    if memory.read(*first, block).is_err() {
-        return addresses
-            .iter()
-            .for_each(|at| alone(memory, *at, size, take));
-    }
-    for at in addresses {
-        take(*at, &block[(at - first) as usize..][..size]);
-    }
+    let fitting = pieces.iter().take(MAX_PIECES).take_while(fits).count();
+    &pieces[..fitting.max(1)]
 }
 
 fn alone(memory: &impl Memory, at: u64, size: usize, take: &mut impl FnMut(u64, &[u8])) {
@@ -128,6 +248,41 @@ mod tests {
             entry(std::process::id() as i32).expect("an entry") - object::Object::entry(&file);
         // Rust programs are position-independent.
         assert!(moved != 0 && moved.is_multiple_of(4096), "{moved:#x}");
+    }
+
+    #[test]
+    fn reads_many_pieces_of_another_process() {
+        let words: Vec<u64> = (0..3000).collect();
+        let memory = ProcessMemory::open(std::process::id() as i32).expect("our own");
+        let mut pieces: Vec<_> = words
+            .iter()
+            .map(|word| Piece {
+                address: &raw const *word as u64,
+                len: 8,
+            })
+            .collect();
+        for unreadable in [0, 1, 1500, 2999] {
+            pieces[unreadable].address = 8;
+        }
+        let mut read = Vec::new();
+        in_batches(&memory, &pieces, |i, bytes| {
+            read.push((i as u64, bytes.map(word)));
+        });
+        assert_eq!(read.len(), words.len());
+        for (i, found) in read {
+            let expected = (![0, 1, 1500, 2999].contains(&i)).then_some(i);
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn batches_are_bounded() {
+        let pieces = vec![Piece { address: 0, len: 8 }; 3000];
+        assert_eq!(batch(&pieces).len(), MAX_PIECES);
+        let len = MAX_BYTES / 2;
+        assert_eq!(batch(&[Piece { address: 0, len }; 9]).len(), 2);
+        let len = MAX_BYTES * 2;
+        assert_eq!(batch(&[Piece { address: 0, len }; 9]).len(), 1);
     }
 
     /// Readable up to here.

@@ -1,7 +1,13 @@
 //! What the functions on a stack say about waiting for an audit device.
 
-use super::functions::{DeviceCode, Entry, Function};
+use super::{
+    functions::Known,
+    method::{DeviceCode, Entry, Function, Part},
+};
 use crate::core::{operation::Phase, parked::Place};
+
+/// Names of functions told of one stack.
+const NAMES: usize = 8;
 
 /// That an audit device is on the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,37 +15,44 @@ pub(super) struct Found {
     pub(super) at: Place,
     pub(super) code: DeviceCode,
     pub(super) phase: Option<Phase>,
-    /// Which frame is that of the function that took, or is to take, the device's lock.
-    pub(super) entry: usize,
+    /// Which frames are the device's: the innermost, and that of the function called from elsewhere.
+    pub(super) frames: (usize, usize),
 }
 
 /// `functions`: innermost first; `None` for those that tell nothing.
-pub(super) fn find(functions: &[Option<Function>]) -> Option<Found> {
-    let is_device =
-        |f: &Option<Function>| matches!(f, Some(Function::Entry(..) | Function::Inner(_)));
-    let inner = functions.iter().position(is_device)?;
-    let (entry, code, what) = (inner..functions.len()).find_map(|i| match functions[i] {
-        Some(Function::Entry(code, what)) => Some((i, code, what)),
+pub(super) fn find(functions: &[Option<&Known>]) -> Option<Found> {
+    let role = |i: usize| functions[i].and_then(|known| known.role);
+    let device = |i: usize| match role(i) {
+        Some(Function::Device(code, part)) => Some((i, code, part)),
         _ => None,
-    })?;
+    };
+    let (inner, _, part) = (0..functions.len()).find_map(device)?;
+    let mut outer = (inner..functions.len()).filter_map(device);
+    let (entry, code, what) = outer.find_map(|(i, code, part)| Some((i, code, part.entry?)))?;
+    let calls: Vec<_> = (0..inner).map(role).collect();
     Some(Found {
-        at: place(&functions[..inner], inner == entry),
+        at: place(&calls, part),
         code,
         phase: phase(what),
-        entry,
+        frames: (inner, entry),
     })
 }
 
 /// What the device's code called says most; whom that called in turn says how.
-fn place(calls: &[Option<Function>], from_entry: bool) -> Place {
+fn place(calls: &[Option<Function>], by: Part) -> Place {
+    let syslog = |call: &&Option<Function>| **call == Some(Function::Syslog);
+    let for_device = calls.iter().rev().take_while(syslog).count();
+    let inner = &calls[..calls.len() - for_device];
     // Other methods take locks too, but not the device's: `Backend.Salt`.
-    if from_entry && calls.last() == Some(&Some(Function::Lock)) {
+    if (by.locks || for_device > 0) && inner.last() == Some(&Some(Function::Lock)) {
         return Place::Lock;
     }
     let telling = calls.iter().rev().find_map(|call| match call {
         Some(Function::Resolve) => Some(Place::Resolve),
         Some(Function::Connect) => Some(Place::Connect),
+        Some(Function::Open) => Some(Place::Open),
         Some(Function::Write) => Some(Place::Write),
+        Some(Function::Answer) => Some(Place::Answer),
         _ => None,
     });
     telling.unwrap_or(Place::Other)
@@ -53,41 +66,111 @@ fn phase(entry: Entry) -> Option<Phase> {
     }
 }
 
+/// The names of those that tell something, innermost first. Where one waits, several functions of a
+/// library do in a row: the innermost says it.
+pub(super) fn names(functions: &[Option<&Known>]) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut last = None;
+    for known in functions.iter().flatten() {
+        let again = known.role.is_some_and(|role| last == Some(role));
+        let is_device = matches!(known.role, None | Some(Function::Device(..)));
+        if is_device || !again {
+            names.push(known.name.to_string());
+        }
+        last = known.role;
+    }
+    names.truncate(NAMES);
+    names
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::method::{Kind, Style},
+        *,
+    };
 
-    const REQUEST: Function = Function::Entry(DeviceCode::Backend, Entry::Request);
-    const INNER: Function = Function::Inner(DeviceCode::Backend);
+    const fn device(kind: Kind, entry: Option<Entry>, locks: bool) -> Function {
+        let style = Style::Backend;
+        Function::Device(DeviceCode { kind, style }, Part { entry, locks })
+    }
 
-    fn at(functions: &[Option<Function>]) -> Option<(Place, usize)> {
-        find(functions).map(|found| (found.at, found.entry))
+    const REQUEST: Option<Function> = Some(device(Kind::Socket, Some(Entry::Request), true));
+    const INNER: Option<Function> = Some(device(Kind::Socket, None, false));
+    const LOCK: Option<Function> = Some(Function::Lock);
+    const WRITE: Option<Function> = Some(Function::Write);
+    const CONNECT: Option<Function> = Some(Function::Connect);
+    const SYSLOG: Option<Function> = Some(Function::Syslog);
+
+    fn known(roles: &[Option<Function>]) -> Vec<Option<Known>> {
+        let known = |(i, role): (usize, &Option<Function>)| {
+            let name = i.to_string().into();
+            role.map(|role| Known {
+                role: Some(role),
+                name,
+            })
+        };
+        roles.iter().enumerate().map(known).collect()
+    }
+
+    fn found(roles: &[Option<Function>]) -> Option<Found> {
+        let known = known(roles);
+        let functions: Vec<_> = known.iter().map(Option::as_ref).collect();
+        find(&functions)
+    }
+
+    fn at(roles: &[Option<Function>]) -> Option<Place> {
+        found(roles).map(|found| found.at)
     }
 
     #[test]
     fn waits_for_the_lock() {
-        let stack = [None, Some(Function::Lock), Some(REQUEST), None];
-        assert_eq!(at(&stack), Some((Place::Lock, 2)));
-        assert_eq!(find(&stack).and_then(|f| f.phase), Some(Phase::Request));
+        let stack = [None, LOCK, REQUEST, None];
+        let found = found(&stack).expect("a device");
+        assert_eq!((found.at, found.frames), (Place::Lock, (2, 2)));
+        assert_eq!(found.phase, Some(Phase::Request));
     }
 
     #[test]
     fn another_lock_is_not_the_devices() {
-        let of_salt = [Some(Function::Lock), Some(INNER), None, Some(REQUEST)];
-        assert_eq!(at(&of_salt), Some((Place::Other, 3)));
-        let of_formatter = [Some(Function::Lock), None, Some(REQUEST)];
-        assert_eq!(at(&of_formatter), Some((Place::Other, 2)));
+        assert_eq!(at(&[LOCK, INNER, None, REQUEST]), Some(Place::Other)); // of the salt
+        assert_eq!(at(&[LOCK, None, REQUEST]), Some(Place::Other)); // of the formatter
+        let http = Some(device(Kind::Http, Some(Entry::Request), false));
+        assert_eq!(at(&[LOCK, None, http]), Some(Place::Other));
+    }
+
+    #[test]
+    fn a_files_lock_is_taken_further_in() {
+        let request = Some(device(Kind::File, Some(Entry::Request), false));
+        let log = Some(device(Kind::File, None, true));
+        assert_eq!(at(&[LOCK, log, request]), Some(Place::Lock));
+        assert_eq!(at(&[LOCK, LOCK, log, request]), Some(Place::Lock));
+        assert_eq!(
+            found(&[WRITE, log, request]).map(|f| f.frames),
+            Some((1, 2))
+        );
+    }
+
+    #[test]
+    fn syslogs_lock_is_taken_by_what_writes_to_it() {
+        let request = Some(device(Kind::Syslog, Some(Entry::Request), false));
+        assert_eq!(at(&[LOCK, SYSLOG, SYSLOG, request]), Some(Place::Lock));
+        let writes = [LOCK, WRITE, None, SYSLOG, SYSLOG, request];
+        assert_eq!(at(&writes), Some(Place::Write));
+        assert_eq!(at(&[LOCK, request]), Some(Place::Other));
     }
 
     #[test]
     fn the_outer_call_says_what_is_done() {
         let under = |calls: &[Function]| {
-            let calls = calls.iter().copied().chain([INNER, REQUEST]);
-            at(&calls.map(Some).collect::<Vec<_>>()).map(|(place, _)| place)
+            let calls = calls.iter().copied().map(Some).chain([INNER, REQUEST]);
+            at(&calls.collect::<Vec<_>>())
         };
         assert_eq!(under(&[Function::Write]), Some(Place::Write));
         assert_eq!(under(&[Function::Connect]), Some(Place::Connect));
         assert_eq!(under(&[Function::Resolve]), Some(Place::Resolve));
+        assert_eq!(under(&[Function::Open]), Some(Place::Open));
+        assert_eq!(under(&[Function::Answer]), Some(Place::Answer));
         assert_eq!(under(&[]), Some(Place::Other));
         // Asking a name server.
         let asking = [Function::Write, Function::Connect, Function::Resolve];
@@ -99,9 +182,21 @@ mod tests {
 
     #[test]
     fn other_goroutines_are_none_of_ours() {
-        assert_eq!(at(&[None, Some(Function::Lock), None]), None);
+        assert_eq!(at(&[None, LOCK, None]), None);
         assert_eq!(at(&[]), None);
         // Cut off before the function that was called from elsewhere: it cannot be told which.
-        assert_eq!(at(&[Some(Function::Write), Some(INNER)]), None);
+        assert_eq!(at(&[WRITE, INNER]), None);
+    }
+
+    #[test]
+    fn names_the_innermost_of_a_library_and_all_of_a_device() {
+        let named = |roles: &[Option<Function>]| {
+            let known = known(roles);
+            names(&known.iter().map(Option::as_ref).collect::<Vec<_>>()).join(" ")
+        };
+        let stack = [None, CONNECT, None, CONNECT, INNER, INNER, REQUEST];
+        assert_eq!(named(&stack), "1 4 5 6");
+        assert_eq!(named(&[LOCK, WRITE, LOCK, REQUEST]), "0 1 2 3");
+        assert_eq!(named(&[INNER; 20]).split(' ').count(), NAMES);
     }
 }

@@ -3,11 +3,9 @@
 //! On amd64 and arm64 alike a frame pointer points to the caller's frame pointer, and behind that lies
 //! the return address into the caller (`runtime/tracestack.go`, `fpTracebackPCs`).
 
-use std::io;
-
 use super::{
     goroutine::Goroutine,
-    memory::{Memory, word},
+    memory::{Piece, word},
 };
 
 /// Bytes from its top beyond which a stack is not looked at: some hundreds is usual down to the
@@ -26,21 +24,26 @@ pub(super) struct Frame {
 }
 
 /// The top of a stack.
-#[derive(Debug)]
-pub(super) struct Stack {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stack<'a> {
     base: u64,
-    bytes: Vec<u8>,
+    bytes: &'a [u8],
 }
 
-impl Stack {
-    pub(super) fn read(memory: &impl Memory, goroutine: &Goroutine) -> io::Result<Self> {
+impl<'a> Stack<'a> {
+    /// What of a goroutine's stack is looked at; `None` if that cannot be its stack.
+    pub(super) fn piece(goroutine: &Goroutine) -> Option<Piece> {
         let Goroutine { stack, sp, .. } = goroutine;
-        if !stack.contains(sp) {
-            return Err(io::ErrorKind::InvalidData.into());
+        let len = (stack.end.checked_sub(*sp)?).min(MAX_STACK) as usize;
+        stack.contains(sp).then_some(Piece { address: *sp, len })
+    }
+
+    /// Of these bytes.
+    pub(super) fn of(piece: Piece, bytes: &'a [u8]) -> Self {
+        Self {
+            base: piece.address,
+            bytes,
         }
-        let mut bytes = vec![0; (stack.end - sp).min(MAX_STACK) as usize];
-        memory.read(*sp, &mut bytes)?;
-        Ok(Self { base: *sp, bytes })
     }
 
     pub(super) fn word(&self, at: u64) -> Option<u64> {
@@ -70,26 +73,37 @@ impl Stack {
 mod tests {
     use super::*;
 
-    fn stack(words: &[u64]) -> Stack {
-        Stack {
-            base: 0x1000,
-            bytes: words.iter().flat_map(|word| word.to_le_bytes()).collect(),
-        }
-    }
-
-    fn pcs(words: &[u64]) -> Vec<u64> {
-        let goroutine = Goroutine {
+    fn goroutine(stack: std::ops::Range<u64>) -> Goroutine {
+        Goroutine {
             address: 0,
             goid: 1,
             parent: None,
             status: 4,
-            stack: 0..0,
+            stack,
             sp: 0x1000,
             pc: 1,
             bp: 0x1008,
+            syscall: None,
+            stops: None,
+        }
+    }
+
+    fn pcs(words: &[u64]) -> Vec<u64> {
+        let bytes: Vec<_> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let stack = Stack {
+            base: 0x1000,
+            bytes: &bytes,
         };
-        let frames = stack(words).frames(&goroutine);
+        let frames = stack.frames(&goroutine(0..0));
         frames.iter().map(|frame| frame.pc).collect()
+    }
+
+    #[test]
+    fn looks_at_the_top() {
+        let piece = |stack| Stack::piece(&goroutine(stack)).map(|piece| piece.len);
+        assert_eq!(piece(0x800..0x1100), Some(0x100));
+        assert_eq!(piece(0x800..u64::MAX), Some(MAX_STACK as usize));
+        assert_eq!((piece(0x1001..0x2000), piece(0..0x1000)), (None, None));
     }
 
     #[test]

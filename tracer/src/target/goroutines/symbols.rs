@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, ops::Range};
 use anyhow::{Context, Result, ensure};
 use object::{Object, ObjectSection, ReadRef};
 
-use super::functions::{DeviceCode, Function, Functions, Method};
+use super::{
+    functions::{Functions, Known},
+    method::{DeviceCode, Function, Method},
+};
 
 const LIST: &[u8] = b"runtime.allgs";
 
@@ -22,7 +25,7 @@ pub(super) struct Symbols {
     pub(super) device_types: BTreeMap<String, DeviceCode>,
 }
 
-/// Fails where the program was stripped, or has no socket audit device.
+/// Fails where the program was stripped, or has no audit device.
 pub(super) fn read<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, moved: u64) -> Result<Symbols> {
     let (table, names) = (section(file, ".symtab")?, section(file, ".strtab")?);
     collect(table, names, moved)
@@ -45,14 +48,14 @@ fn collect(table: &[u8], names: &[u8], moved: u64) -> Result<Symbols> {
         if name == LIST {
             list = Some(symbol.at.wrapping_add(moved));
         } else if let Some(method) = Method::parse(name) {
-            functions.extend(method.role().map(|role| (symbol.range(moved), role)));
+            functions.extend(Known::of(method).map(|known| (symbol.range(moved), known)));
             device_types.extend(method.device_code().map(|code| (method.type_name(), code)));
         }
     }
-    let has_device = |(_, role): &(_, Function)| matches!(role, Function::Entry(..));
+    let is_device = |(_, known): &(_, Known)| matches!(known.role, Some(Function::Device(..)));
     ensure!(
-        functions.iter().any(has_device),
-        "the server has no socket audit device that this version of vault-tracer knows"
+        functions.iter().any(is_device),
+        "the server has no audit device that this version of vault-tracer knows"
     );
     Ok(Symbols {
         list: list.context("the server has no runtime.allgs")?,
@@ -95,7 +98,10 @@ impl Symbol {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{
+        super::method::{Kind, Style},
+        *,
+    };
 
     const BACKEND: &str = "example.com/builtin/audit/socket.(*Backend).LogRequest";
 
@@ -121,10 +127,18 @@ mod tests {
         let symbols = collect(&table, &names, 0x1000).expect("readable");
         assert_eq!(symbols.list, 0x1050);
         assert_eq!(symbols.functions.at(0x1068), None);
-        assert_eq!(symbols.functions.at(0x1078), Some(Function::Lock));
+        let lock = symbols.functions.at(0x1078).expect("known");
+        assert_eq!(
+            (lock.role, &*lock.name),
+            (Some(Function::Lock), "sync.(*RWMutex).Lock")
+        );
         let backend = "example.com/builtin/audit/socket.Backend";
+        let code = DeviceCode {
+            kind: Kind::Socket,
+            style: Style::Backend,
+        };
         let types: Vec<_> = symbols.device_types.into_iter().collect();
-        assert_eq!(types, [(backend.to_owned(), DeviceCode::Backend)]);
+        assert_eq!(types, [(backend.to_owned(), code)]);
     }
 
     #[test]
@@ -134,7 +148,7 @@ mod tests {
             collect(&table, &names, 0).expect_err("missing").to_string()
         };
         assert!(error(&[(BACKEND, 0x80, 16)]).contains("runtime.allgs"));
-        assert!(error(&[("runtime.allgs", 0x50, 24)]).contains("no socket audit device"));
+        assert!(error(&[("runtime.allgs", 0x50, 24)]).contains("no audit device"));
     }
 
     #[test]

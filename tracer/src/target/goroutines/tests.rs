@@ -1,11 +1,15 @@
 //! The reading, on made-up memory.
 
+mod many;
+
 use std::{cell::Cell, collections::HashMap};
 
 use proptest::prelude::*;
 
 use super::{
-    functions::{Entry, Function},
+    device::Way,
+    functions::Known,
+    method::{Entry, Function, Part},
     *,
 };
 use crate::target::go::dwarf::Structures;
@@ -15,10 +19,23 @@ const POINTERS: u64 = 0x20_0000;
 const GOROUTINES: u64 = 0x30_0000;
 const STACKS: u64 = 0x40_0000;
 const DEVICE: u64 = 0x50_0000;
-const DEVICE_LAYOUT: device::Layout = device::Layout {
-    network: 0x20,
-    address: 0x10,
+/// Offset of `trackingSeq`.
+const STOPS: u64 = 200;
+const BACKEND: DeviceCode = DeviceCode {
+    kind: Kind::Socket,
+    style: Style::Backend,
 };
+const SINKS: DeviceCode = DeviceCode {
+    kind: Kind::Socket,
+    style: Style::Sink,
+};
+
+fn device_layout() -> device::Layout {
+    device::Layout {
+        network: Some(0x20),
+        address: Way(vec![0x10]),
+    }
+}
 
 /// Return addresses into functions.
 const PARK: u64 = 0x104;
@@ -115,20 +132,43 @@ impl Made {
 }
 
 fn reader() -> GoroutineReader {
-    let backend = DeviceCode::Backend;
-    let roles = [
-        (LOCK, Function::Lock),
-        (REQUEST, Function::Entry(backend, Entry::Request)),
-        (RECONNECT, Function::Inner(backend)),
-        (CONNECT, Function::Connect),
-        (SINK, Function::Entry(DeviceCode::Sink, Entry::Other)),
+    let entry = |code, entry| {
+        let part = Part {
+            entry: Some(entry),
+            locks: true,
+        };
+        Some(Function::Device(code, part))
+    };
+    let known = [
+        (LOCK, Some(Function::Lock), "sync.(*Mutex).lockSlow"),
+        (
+            REQUEST,
+            entry(BACKEND, Entry::Request),
+            "socket.(*Backend).LogRequest",
+        ),
+        (
+            RECONNECT,
+            Some(Function::Device(BACKEND, Part::default())),
+            "socket.(*Backend).reconnect",
+        ),
+        (CONNECT, Some(Function::Connect), "net.(*netFD).connect"),
+        (
+            SINK,
+            entry(SINKS, Entry::Other),
+            "event.(*SocketSink).Process",
+        ),
+        (HANDLER, None, "http.(*conn).serve"),
     ];
-    let functions = roles.map(|(pc, role)| (pc - 4..pc + 4, role)).to_vec();
+    let known = known.map(|(pc, role, name)| {
+        let name = name.into();
+        (pc - 4..pc + 4, Known { role, name })
+    });
     GoroutineReader {
         list: LIST,
         layout: Layout::new(&structures()).expect("described"),
-        functions: Functions::new(functions),
-        devices: Devices::made(false, vec![(backend, DEVICE_LAYOUT)]),
+        functions: Functions::new(known.to_vec()),
+        devices: Devices::made(false, vec![(BACKEND, device_layout())]),
+        seen: Mutex::default(),
     }
 }
 
@@ -140,6 +180,10 @@ fn structures() -> Structures {
         ("atomicstatus", 144),
         ("stack", 0),
         ("sched", 56),
+        ("syscallsp", 104),
+        ("syscallpc", 112),
+        ("syscallbp", 120),
+        ("trackingSeq", STOPS as u32),
     ];
     let gobuf = [("sp", 0), ("pc", 8), ("bp", 40)];
     let stack = [("lo", 0), ("hi", 8)];
@@ -173,8 +217,35 @@ fn one_connects_and_the_others_queue() {
         .goroutine(30, 1, &[CONNECT, RECONNECT, REQUEST, HANDLER]);
     assert_eq!(places(&made), [(30, Place::Connect), (31, Place::Lock)]);
     let first = &made.waiting()[0];
-    assert_eq!((first.parent, first.request), (Some(1), Some(30)));
+    assert_eq!((&*first.ancestors, first.request), (&[1][..], Some(30)));
     assert_eq!((first.phase, &first.device), (Some(Phase::Request), &None));
+}
+
+#[test]
+fn says_which_functions_are_on_the_stack() {
+    let made = Made::default().goroutine(30, 1, &[CONNECT, RECONNECT, REQUEST, HANDLER]);
+    let expected = [
+        "net.(*netFD).connect",
+        "socket.(*Backend).reconnect",
+        "socket.(*Backend).LogRequest",
+        "http.(*conn).serve",
+    ];
+    assert_eq!(made.waiting()[0].frames, expected);
+}
+
+#[test]
+fn says_who_started_whom() {
+    let made = Made::default()
+        .goroutine(50, 49, &[LOCK, SINK])
+        .goroutine(49, 48, &[HANDLER])
+        .goroutine(48, 7, &[HANDLER])
+        .goroutine(7, 1, &[HANDLER]);
+    assert_eq!(made.waiting()[0].ancestors, [49, 48, 7, 1]);
+    // Who started the one that is no more, nobody knows.
+    let dead = made.member(144, 6);
+    assert_eq!(dead.waiting()[0].ancestors, [49, 48, 7]);
+    let endless = Made::default().goroutine(5, 5, &[LOCK, REQUEST]);
+    assert_eq!(endless.waiting()[0].ancestors, [5; MAX_ANCESTORS]);
 }
 
 #[test]
@@ -187,7 +258,7 @@ fn a_sinks_request_is_two_generations_up() {
     };
     assert_eq!(
         (sink.at, sink.code, sink.request),
-        (Place::Lock, DeviceCode::Sink, Some(48))
+        (Place::Lock, SINKS, Some(48))
     );
     // Unless the one between is gone.
     let orphan = made.member(144, 6);
@@ -201,11 +272,42 @@ fn the_garbage_collector_is_no_hindrance() {
 }
 
 #[test]
-fn who_does_not_wait_is_not_looked_at() {
+fn who_runs_is_not_looked_at() {
     for status in [1, 2, 3, 6, 9] {
         let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST]);
         assert_eq!(places(&made.member(144, status)), [], "{status}");
     }
+}
+
+#[test]
+fn a_system_call_is_looked_into_where_it_was_saved_whole() {
+    let stack = STACKS;
+    let made = Made::default()
+        .goroutine(5, 1, &[CONNECT, RECONNECT, REQUEST])
+        .member(144, 3);
+    let made = made.member(104, stack).member(112, PARK);
+    assert_eq!(places(&made), []);
+    let made = made.member(120, stack);
+    assert_eq!(places(&made), [(5, Place::Connect)]);
+}
+
+#[test]
+fn who_has_not_moved_is_not_looked_at_again() {
+    let made = Made::default().goroutine(7, 1, &[HANDLER]);
+    let reader = reader();
+    assert_eq!(reader.waiting(&made).expect("a list"), []);
+    let mut made = made.goroutine(5, 1, &[LOCK, REQUEST]);
+    for _ in 0..2 {
+        // Who waits for a device is, always.
+        assert_eq!(reader.waiting(&made).expect("a list").len(), 1);
+    }
+    // Its stack has become another, which only a count tells.
+    let calls = [(8, LOCK), (0x40, STACKS + 0x80), (0x48, REQUEST)];
+    made.words
+        .extend(calls.map(|(at, word)| (STACKS + at, word)));
+    assert_eq!(reader.waiting(&made).expect("a list").len(), 1);
+    made.words.insert(GOROUTINES + STOPS, 1);
+    assert_eq!(reader.waiting(&made).expect("a list").len(), 2);
 }
 
 #[test]
@@ -236,7 +338,7 @@ fn on_arm64_the_device_is_found_from_the_caller() {
     let made = made.device(3, "tcp", "log.lab:1515");
     assert_eq!(made.waiting()[0].device, None);
     let mut reader = reader();
-    reader.devices = Devices::made(true, vec![(DeviceCode::Backend, DEVICE_LAYOUT)]);
+    reader.devices = Devices::made(true, vec![(BACKEND, device_layout())]);
     let waiting = reader.waiting(&made).expect("a list");
     assert!(waiting[0].device.is_some(), "{waiting:?}");
 }

@@ -1,0 +1,3 @@
+module github.com/hashicorp/eventlogger
+
+go 1.21

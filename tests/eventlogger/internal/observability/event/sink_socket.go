@@ -1,0 +1,108 @@
+// Package event has sinks that behave as Vault's do (internal/observability/event of 1.15 and later).
+package event
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/eventlogger"
+)
+
+// SocketSink writes entries to a socket. The tracer reads address and socketType, which Vault's own
+// has under these names.
+type SocketSink struct {
+	requiredFormat string
+	address        string
+	socketType     string
+	maxDuration    time.Duration
+	socketLock     sync.RWMutex
+	connection     net.Conn
+}
+
+// NewSocketSink connects at the first entry. Every dial and every write gets maxDuration.
+func NewSocketSink(socketType, address string, maxDuration time.Duration) *SocketSink {
+	return &SocketSink{
+		requiredFormat: "json",
+		address:        address,
+		socketType:     socketType,
+		maxDuration:    maxDuration,
+	}
+}
+
+// Process writes the entry, and if that fails once more over a new connection. Whoever gets the lock
+// when the request has given up does nothing; Vault 1.15 still tried.
+func (s *SocketSink) Process(ctx context.Context, e *eventlogger.Event) (*eventlogger.Event, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.socketLock.Lock()
+	defer s.socketLock.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	err := s.write(ctx, e.Formatted)
+	if err == nil {
+		return nil, nil
+	}
+	if again := s.reconnect(ctx); again != nil {
+		return nil, s.failed(errors.Join(err, again))
+	}
+	return nil, s.failed(s.write(ctx, e.Formatted))
+}
+
+func (s *SocketSink) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("error writing to socket %q: %w", s.address, err)
+}
+
+// A dial ends with the request's context, if that comes first.
+func (s *SocketSink) connect(ctx context.Context) error {
+	if s.connection != nil {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, s.maxDuration)
+	defer cancel()
+	dialer := net.Dialer{}
+	connection, err := dialer.DialContext(limited, s.socketType, s.address)
+	if err != nil {
+		return err
+	}
+	s.connection = connection
+	return nil
+}
+
+func (s *SocketSink) disconnect() error {
+	if s.connection == nil {
+		return nil
+	}
+	if err := s.connection.Close(); err != nil {
+		return err
+	}
+	s.connection = nil
+	return nil
+}
+
+func (s *SocketSink) reconnect(ctx context.Context) error {
+	if err := s.disconnect(); err != nil {
+		return err
+	}
+	return s.connect(ctx)
+}
+
+// A write knows nothing of the context.
+func (s *SocketSink) write(ctx context.Context, data []byte) error {
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	if err := s.connection.SetWriteDeadline(time.Now().Add(s.maxDuration)); err != nil {
+		return err
+	}
+	_, err := s.connection.Write(data)
+	return err
+}

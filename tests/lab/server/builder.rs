@@ -1,0 +1,219 @@
+//! How a server is started.
+
+use std::fs::{self, File};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{
+    DIRECTORY_PREFIX, Files, Server, TOKEN, address, container, mounts, ready, tls_address,
+};
+use crate::audit::AuditDevice;
+use crate::netns::Namespace;
+use crate::network::Family;
+use crate::process::{Identity, Process};
+
+/// What a server is started with.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    bao: PathBuf,
+    devices: Vec<AuditDevice>,
+    config: String,
+    storage_latency: Duration,
+    resolver: Option<(IpAddr, String)>,
+    tls: bool,
+    program_name: Option<String>,
+    contained: bool,
+}
+
+impl Builder {
+    pub(super) fn new(bao: &Path) -> Self {
+        Self {
+            bao: bao.to_owned(),
+            devices: Vec::new(),
+            config: String::new(),
+            storage_latency: Duration::ZERO,
+            resolver: None,
+            tls: false,
+            program_name: None,
+            contained: false,
+        }
+    }
+
+    /// With one more audit device.
+    #[must_use]
+    pub fn audit(mut self, device: AuditDevice) -> Self {
+        self.devices.push(device);
+        self
+    }
+
+    /// With the file device `to-file`, whose path is then [`Server::audit_file`].
+    #[must_use]
+    pub fn audit_to_file(self) -> Self {
+        self.audit(AuditDevice::file("to-file", Path::new("")))
+    }
+
+    /// With more lines in its configuration.
+    #[must_use]
+    pub fn config(mut self, lines: &str) -> Self {
+        self.config.push_str(lines);
+        self
+    }
+
+    /// With a storage that takes so long for each access.
+    #[must_use]
+    pub fn storage_latency(mut self, latency: Duration) -> Self {
+        self.storage_latency = latency;
+        self
+    }
+
+    /// With an `/etc/resolv.conf` that names this name server only, and this `/etc/hosts`.
+    #[must_use]
+    pub fn resolver(mut self, name_server: IpAddr, hosts: &str) -> Self {
+        self.resolver = Some((name_server, hosts.to_owned()));
+        self
+    }
+
+    /// With one more listener, which speaks TLS and, to who asks for it, HTTP/2.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// With an executable of its own that has this name.
+    #[must_use]
+    pub fn program_name(mut self, name: &str) -> Self {
+        self.program_name = Some(name.to_owned());
+        self
+    }
+
+    /// As a container runtime starts it: with mounts and processes of its own, and an executable and an audit file
+    /// whose paths mean nothing on the host.
+    #[must_use]
+    pub fn contained(mut self) -> Self {
+        self.contained = true;
+        self.program_name("bao")
+    }
+
+    /// Starts it in `namespace` and waits until it answers. The audit devices' log servers must be listening.
+    pub fn start(&self, namespace: &Namespace) -> Result<Server> {
+        let temporary = tempfile::Builder::new()
+            .prefix(&format!("{DIRECTORY_PREFIX}{}-", std::process::id()))
+            .tempdir()?;
+        let files = Files(temporary.path().to_owned());
+        let bao = self.program(&files)?;
+        let process = Process::spawn("OpenBao", &mut self.command(namespace, &files, &bao)?)?;
+        let mut server = Server {
+            process,
+            inner: None,
+            files,
+            namespace: namespace.clone(),
+            bao,
+            _temporary: Some(temporary),
+        };
+        let Server { process, files, .. } = &mut server;
+        ready(namespace, files, || {
+            process
+                .exited()
+                .map(|status| status.map(|status| status.to_string()))
+        })?;
+        if self.contained {
+            server.inner = Some(container::inner(server.process.pid())?);
+        }
+        Ok(server)
+    }
+
+    /// Starts it with its files in `directory`, tied to nothing: it stays when we end.
+    pub fn start_detached(&self, namespace: &Namespace, directory: &Path) -> Result<Identity> {
+        let files = Files(directory.to_owned());
+        let server =
+            Identity::spawn_detached("OpenBao", &mut self.command(namespace, &files, &self.bao)?)?;
+        let started = ready(namespace, &files, || {
+            Ok((!server.alive()).then(|| "see its log".to_owned()))
+        });
+        started.or_else(|error| server.stop().and(Err(error)))?;
+        Ok(server)
+    }
+
+    /// The executable that it runs.
+    fn program(&self, files: &Files) -> Result<PathBuf> {
+        let Some(name) = &self.program_name else {
+            return Ok(self.bao.clone());
+        };
+        let own = files.0.join(name);
+        fs::copy(&self.bao, &own).with_context(|| format!("cannot copy {}", self.bao.display()))?;
+        Ok(own)
+    }
+
+    fn command(&self, namespace: &Namespace, files: &Files, bao: &Path) -> Result<Command> {
+        let seen = if self.contained {
+            &container::files()
+        } else {
+            files
+        };
+        fs::write(files.config(), self.to_hcl(seen))
+            .context("cannot write the server's configuration")?;
+        let log = File::create(files.log()).context("cannot create the server's log")?;
+        let mut command = if self.contained {
+            container::command(namespace, files, bao)?
+        } else {
+            namespace.command(bao)
+        };
+        command
+            .args(["server", "-dev", "-dev-no-store-token"])
+            .arg(format!("-dev-root-token-id={TOKEN}"))
+            .arg(format!("-dev-latency={}", self.storage_latency.as_millis()))
+            .arg(format!("-config={}", seen.config().display()))
+            .env_clear()
+            .env("HOME", &seen.0)
+            .current_dir(&files.0)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        if self.tls {
+            // The server makes a certificate for its own first listener only.
+            command.args([
+                format!("-dev-listen-address={}", tls_address()),
+                "-dev-tls".to_owned(),
+                format!("-dev-tls-cert-dir={}", seen.0.display()),
+            ]);
+        } else {
+            command.arg(format!("-dev-listen-address={}", address(Family::V4)));
+        }
+        if let Some((name_server, hosts)) = &self.resolver {
+            fs::write(files.hosts(), hosts)?;
+            fs::write(files.resolv_conf(), format!("nameserver {name_server}\n"))?;
+            mounts::with_resolver_files(&mut command, files)?;
+        }
+        Ok(command)
+    }
+
+    /// As the server sees its files.
+    fn to_hcl(&self, files: &Files) -> String {
+        let mut config = listener(address(Family::V6));
+        if self.tls {
+            config.push_str(&listener(address(Family::V4)));
+        }
+        for device in &self.devices {
+            let in_place = device
+                .file_path()
+                .is_some_and(|path| path.as_os_str().is_empty());
+            let device = if in_place {
+                &AuditDevice::file("to-file", &files.audit())
+            } else {
+                device
+            };
+            config.push_str(&device.to_hcl());
+        }
+        config + &self.config
+    }
+}
+
+/// A `listener` block, without TLS.
+fn listener(at: SocketAddr) -> String {
+    format!("listener \"tcp\" {{\n  address = \"{at}\"\n  tls_disable = true\n}}\n")
+}

@@ -1,0 +1,43 @@
+//! A container without a container runtime: mounts and processes of its own, made by util-linux's `unshare`.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::Files;
+use crate::netns::Namespace;
+use crate::process::Identity;
+
+/// Where the server finds its files there. On the host there is nothing of the kind.
+const INSIDE: &str = "/mnt";
+/// `$1` is the directory on the host, the rest what is to be run in it.
+const ENTER: &str = r#"mount --bind "$1" /mnt && cd /mnt && shift && exec "$@""#;
+
+/// The server's files as it sees them.
+pub(super) fn files() -> Files {
+    Files(INSIDE.into())
+}
+
+/// What runs `program`, one of the server's files, inside; arguments are to be added.
+pub(super) fn command(namespace: &Namespace, files: &Files, program: &Path) -> Result<Command> {
+    let name = program.file_name().context("a program without a name")?;
+    let mut command = namespace.command("unshare");
+    command
+        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["sh", "-c", ENTER, "sh"])
+        .arg(&files.0)
+        .arg(Path::new(INSIDE).join(name));
+    Ok(command)
+}
+
+/// The container's first process, the server: the child of the one that made it.
+pub(super) fn inner(maker: u32) -> Result<Identity> {
+    let processes = procfs::process::all_processes()?.flatten();
+    let stats = processes.filter_map(|process| process.stat().ok());
+    let child = stats
+        .into_iter()
+        .find(|stat| stat.ppid == maker as i32)
+        .context("the container has ended")?;
+    Identity::of(child.pid as u32)
+}

@@ -1,0 +1,233 @@
+//! Whether a trace accounts for what every client waited for.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use lab::{Measured, Trace};
+use serde_json::Value;
+
+/// How far the trace may be from what a client measured: this much, or 2 %.
+const TOLERANCE: Duration = Duration::from_millis(100);
+/// What the agent reports from, unless told otherwise.
+const THRESHOLD: Duration = Duration::from_millis(100);
+
+/// One request's last look and the next one's first may cross over, ns.
+const CHANGE: i128 = 20_000_000;
+
+/// One request as its client saw it.
+#[derive(Debug, Clone)]
+pub(crate) struct Waited {
+    pub(crate) id: Option<String>,
+    /// Unknown of programs that are not ours.
+    pub(crate) port: Option<u16>,
+    pub(crate) path: String,
+    pub(crate) took: Duration,
+    pub(crate) part: Part,
+}
+
+/// What the devices' part was in the time that a client measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Part {
+    /// All of it.
+    All,
+    /// The server had other things to wait for.
+    AtMost,
+    /// The client did not wait for the end.
+    AtLeast,
+}
+
+impl From<&Measured> for Waited {
+    fn from(request: &Measured) -> Self {
+        Self {
+            id: request.request_id.clone(),
+            port: Some(request.local_port),
+            path: request.audit_path().to_owned(),
+            took: request.duration,
+            part: Part::All,
+        }
+    }
+}
+
+impl Waited {
+    pub(crate) fn with(mut self, part: Part) -> Self {
+        self.part = part;
+        self
+    }
+
+    /// Whether this hang says that it is of this request: by its id, where both know it, else by port and path, where
+    /// nobody else has those.
+    fn owns(&self, hang: &Value, all: &[Self]) -> bool {
+        let said = &hang["request"];
+        if let (Some(id), Some(ours)) = (said["id"].as_str(), &self.id) {
+            return id == ours;
+        }
+        let could_be = |request: &Self| {
+            let unknown = request.id.is_none() || said["id"].is_null();
+            unknown
+                && request.port.is_some_and(|port| said["client_port"] == port)
+                && said["path"] == request.path.as_str()
+        };
+        could_be(self) && all.iter().filter(|other| could_be(other)).count() == 1
+    }
+
+    fn agrees_with(&self, total: Duration) -> bool {
+        let tolerance = TOLERANCE.max(self.took / 50);
+        match self.part {
+            Part::All => self.took.abs_diff(total) <= tolerance,
+            Part::AtMost => total <= self.took,
+            Part::AtLeast => total + tolerance >= self.took,
+        }
+    }
+}
+
+pub(crate) fn waited(measured: &[Measured]) -> Vec<Waited> {
+    measured.iter().map(Waited::from).collect()
+}
+
+/// Every request's hangs, one for each of `devices`, add up to what its client measured; a request that nothing held
+/// up has none; and no hang is anybody else's. `all` are all requests there were while the trace ran.
+pub(crate) fn accounts_for(trace: &Trace, all: &[Waited], devices: &[String]) -> Result<()> {
+    let hangs = trace.hangs();
+    let mut wrong: Vec<_> = all
+        .iter()
+        .filter_map(|request| {
+            let error = is_told(request, &hangs, all, devices).err()?;
+            Some(format!("{request:?}: {error:#}"))
+        })
+        .collect();
+    let nobodys = hangs
+        .iter()
+        .filter(|hang| !all.iter().any(|request| request.owns(hang, all)));
+    wrong.extend(nobodys.map(|hang| format!("nobody's: {hang}")));
+    ensure!(
+        wrong.is_empty(),
+        "of {} requests and {} hangs:\n{}\n{}",
+        all.len(),
+        hangs.len(),
+        wrong.join("\n"),
+        trace.stderr
+    );
+    names_the_holders(&hangs)
+}
+
+fn is_told(request: &Waited, hangs: &[&Value], all: &[Waited], devices: &[String]) -> Result<()> {
+    let own: Vec<_> = hangs
+        .iter()
+        .filter(|hang| request.owns(hang, all))
+        .collect();
+    let total = own.iter().map(|hang| duration(hang)).sum();
+    // Near the threshold, either is right.
+    if own.is_empty() && request.took < THRESHOLD + TOLERANCE {
+        return Ok(());
+    }
+    ensure!(
+        request.agrees_with(total),
+        "{} hangs, {total:?} in all, {:+} ms",
+        own.len(),
+        total.as_millis() as i64 - request.took.as_millis() as i64
+    );
+    let mut blamed: Vec<_> = own
+        .iter()
+        .filter_map(|hang| hang["device"]["address"].as_str())
+        .collect();
+    blamed.sort_unstable();
+    ensure!(blamed == devices, "blamed are {blamed:?}");
+    own.iter().try_for_each(|hang| describes(hang, request))
+}
+
+/// It says what the client and the audit entry know of the request.
+fn describes(hang: &Value, request: &Waited) -> Result<()> {
+    let said = &hang["request"];
+    ensure!(said["id"].is_string(), "no id: {hang}");
+    if let Some(id) = &request.id {
+        ensure!(said["id"] == id.as_str(), "id: {hang}");
+    }
+    ensure!(said["path"] == request.path.as_str(), "path: {hang}");
+    if let Some(port) = request.port {
+        ensure!(said["client_port"] == port, "port: {hang}");
+    }
+    let within = duration(said) + Duration::from_millis(1);
+    ensure!(duration(hang) <= within, "longer than its request: {hang}");
+    Ok(())
+}
+
+/// Each wait for the lock names another of the requests, which was stalled in the device meanwhile; and `queued` is who
+/// did nothing but wait for it.
+fn names_the_holders(hangs: &[&Value]) -> Result<()> {
+    for hang in hangs {
+        for lock in stalls(hang, &["lock"]) {
+            let holder = lock["blocked_by"].as_str();
+            let holder = holder.with_context(|| format!("blocked by nobody: {hang}"))?;
+            ensure!(hang["request"]["id"] != holder, "blocked by itself: {hang}");
+            let stalled = hangs.iter().any(|other| {
+                other["request"]["id"] == holder
+                    && other["device"] == hang["device"]
+                    && held_during(other, lock)
+            });
+            ensure!(stalled, "{holder} held nothing then: {hang}");
+        }
+        let only_queued = stalls(hang, &["connect", "write"]).is_empty();
+        ensure!(
+            (hang["request"]["tie"] == "queued") == only_queued,
+            "the tie: {hang}"
+        );
+    }
+    Ok(())
+}
+
+/// Whether one of the hang's own stalls overlaps with this one of another request.
+fn held_during(hang: &Value, lock: &Value) -> bool {
+    let (begin, end) = span(lock);
+    let own = stalls(hang, &["connect", "write"]);
+    own.into_iter()
+        .map(span)
+        .any(|own| own.0 < end && begin < own.1)
+}
+
+/// The device's mutex lets one request at a time in: no two requests were stalled in it at the same time.
+pub(crate) fn one_at_a_time(trace: &Trace) -> Result<()> {
+    let hangs = trace.hangs();
+    let address = |hang: &Value| hang["device"]["address"].as_str().map(ToOwned::to_owned);
+    let devices: BTreeSet<_> = hangs.iter().map(|hang| address(hang)).collect();
+    for device in devices {
+        let on_it = hangs.iter().filter(|hang| address(hang) == device);
+        let mut own: Vec<_> = on_it
+            .flat_map(|hang| stalls(hang, &["connect", "write"]))
+            .map(span)
+            .collect();
+        own.sort_unstable();
+        for pair in own.windows(2) {
+            ensure!(
+                pair[0].1 <= pair[1].0 + CHANGE,
+                "{device:?} was held twice: {pair:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// From when to when, ns.
+fn span(stall: &Value) -> (i128, i128) {
+    let start: Timestamp = stall["start"]
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| panic!("no time: {stall}"));
+    let start = start.as_nanosecond();
+    (start, start + duration(stall).as_nanos() as i128)
+}
+
+/// The stalls with one of these operations.
+pub(crate) fn stalls<'a>(hang: &'a Value, operations: &[&str]) -> Vec<&'a Value> {
+    let all = hang["stalls"].as_array().into_iter().flatten();
+    all.filter(|stall| {
+        stall["op"]
+            .as_str()
+            .is_some_and(|op| operations.contains(&op))
+    })
+    .collect()
+}
+
+pub(crate) fn duration(record: &Value) -> Duration {
+    Duration::from_nanos(record["duration_ns"].as_u64().unwrap_or_default())
+}

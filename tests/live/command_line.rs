@@ -1,0 +1,56 @@
+//! The server's own command line: another program's HTTP/2, timed from outside.
+
+use std::{process::Command, thread, time::Instant};
+
+use anyhow::{Context, Result};
+use lab::{Lab, process, scenario::BIG_REQUEST, server::bao_from_environment};
+use serde_json::{Value, json};
+
+use crate::{
+    account::{Part, Waited, accounts_for, waited},
+    story::attach,
+};
+
+const PATH: &str = "secret/data/of-the-command-line";
+
+#[test]
+fn the_servers_own_command_line_is_told_as_any_client() -> Result<()> {
+    let lab = Lab::builder(&bao_from_environment()?)
+        .option("write_timeout", "500ms")
+        .tls()
+        .start()?;
+    let data = json!({ "data": { "of": "it" } });
+    lab.client.put(&format!("/v1/{PATH}"), &data)?;
+    let start = || read(&mut lab.server.command_line());
+    let tracer = attach(&lab, &[])?;
+    let fast = start()?;
+    let (fault, first) = lab.cut_off()?;
+    let two = thread::scope(|scope| {
+        let two = [scope.spawn(start), scope.spawn(start)];
+        two.map(|one| one.join().expect("the command line panicked"))
+    });
+    fault.lift()?;
+    let mut all = waited(&[first, lab.client.get(BIG_REQUEST)?]);
+    for mut hung in two.into_iter().collect::<Result<Vec<_>>>()? {
+        // Without what the program itself takes.
+        hung.took = hung.took.saturating_sub(fast.took);
+        all.push(hung);
+    }
+    all.push(fast.with(Part::AtMost));
+    let trace = tracer.stop()?;
+    accounts_for(&trace, &all, &[lab.log_address().to_string()])
+}
+
+fn read(command: &mut Command) -> Result<Waited> {
+    let begun = Instant::now();
+    let answer = process::run(command.args(["read", "-format=json", PATH]))?;
+    let took = begun.elapsed();
+    let answer: Value = serde_json::from_str(&answer).context("no JSON")?;
+    Ok(Waited {
+        id: answer["request_id"].as_str().map(ToOwned::to_owned),
+        port: None,
+        path: PATH.to_owned(),
+        took,
+        part: Part::All,
+    })
+}

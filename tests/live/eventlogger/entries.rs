@@ -1,0 +1,75 @@
+//! What entries look like: their order of fields, a prefix, an id beyond what is read, more than a
+//! buffer holds.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::{Fault, scenario::BIG_REQUEST, scenario::PORT};
+
+use super::{hangs_of, is_of, scene, scene_with, stalls, told_in_full};
+
+/// The agent's: what took less is no hang.
+const THRESHOLD: Duration = Duration::from_millis(100);
+
+fn in_this_order(order: &str, device: &[&str]) -> Result<()> {
+    let options = [&["write_timeout=500ms"], device].concat();
+    let scene = scene(&options, |server| server.option(&format!("order={order}")))?;
+    let died = scene.dies_of(Fault::drop_output(PORT))?;
+    told_in_full(&died, ["local_drop", "local_drop"]);
+    Ok(())
+}
+
+#[test]
+fn entries_sorted_by_name_are_read_behind_a_prefix() -> Result<()> {
+    in_this_order("sorted", &["prefix=@cee: "])
+}
+
+#[test]
+fn entries_that_begin_with_the_time_only_are_read() -> Result<()> {
+    in_this_order("time-first", &[])
+}
+
+/// `request.data` comes before `request.id` and is longer than what is read of an entry: the file
+/// device beside it knows.
+#[test]
+fn an_id_beyond_what_is_read_is_found_in_the_file() -> Result<()> {
+    let scene = scene(&["write_timeout=500ms"], |server| {
+        server.option("order=sorted").option("request-bytes=3000")
+    })?;
+    let died = scene.dies_of(Fault::drop_output(PORT))?;
+    told_in_full(&died, ["local_drop", "local_drop"]);
+    Ok(())
+}
+
+/// One entry of 300 kB through small buffers to a reader that takes 200 kB/s.
+#[test]
+fn an_entry_that_goes_out_in_pieces_is_one_write() -> Result<()> {
+    let long = |server: lab::eventlogger::Builder| server.option("response-bytes=300000");
+    let device = ["write_timeout=20s"];
+    let scene = scene_with(&device, long, |log| log.receive_buffer(16 << 10))?;
+    scene.log.throttle(200_000);
+    let mut requests = Vec::new();
+    for _ in 0..8 {
+        requests.push(scene.client.get(BIG_REQUEST)?);
+        if requests.last().is_some_and(lab::Measured::hung) {
+            break;
+        }
+    }
+    let requests: Vec<_> = requests.iter().collect();
+    let trace = scene.end(&requests)?;
+    let last = requests.last().context("no request")?;
+    ensure!(last.hung(), "no request hung: {:?}", last.duration);
+    let hangs = hangs_of(&trace, last);
+    assert_eq!(hangs.len(), 1, "{}", trace.text);
+    is_of(hangs[0], last);
+    assert_eq!(stalls(hangs[0]), ["write response ok"], "{}", hangs[0]);
+    assert_eq!(hangs[0]["cause"], "zero_window", "{}", hangs[0]);
+    // Those before it fill the buffers, and wait less.
+    let slow = requests.iter().filter(|r| r.duration > THRESHOLD).count();
+    assert!(
+        trace.hangs().len() <= slow,
+        "one is invented: {}",
+        trace.text
+    );
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! Several requests at once: their sinks queue for the device's lock.
+
+use anyhow::Result;
+use lab::{Fault, Measured, Trace, eventlogger::Builder, scenario::BIG_REQUEST, scenario::PORT};
+use serde_json::Value;
+
+use super::{Scene, end, scene};
+use crate::account::{accounts_for, one_at_a_time, stalls, waited};
+
+const CLIENTS: usize = 4;
+const DEVICE: &str = "10.77.0.2:1515";
+
+/// A device without a connection, and all clients at once. Returns them, and before them whoever met
+/// the full buffer.
+fn convoy(scene: Scene) -> Result<(Vec<Measured>, Trace)> {
+    scene.client.get(BIG_REQUEST)?;
+    let fault = Fault::drop_output(PORT).apply(&scene.network.vault)?;
+    let mut all = vec![scene.fill()?];
+    scene.wait_for_disconnect()?;
+    all.extend(scene.client.get_concurrently(CLIENTS, BIG_REQUEST)?);
+    fault.lift()?;
+    let trace = scene.end(&all.iter().collect::<Vec<_>>())?;
+    Ok((all, trace))
+}
+
+/// Every client is told all that it waited for, and of whom.
+fn everybody_is_told(trace: &Trace, requests: &[Measured]) -> Result<()> {
+    accounts_for(trace, &waited(requests), &[DEVICE.to_owned()])?;
+    one_at_a_time(trace)
+}
+
+fn with_a_lock(trace: &Trace) -> usize {
+    let hangs = trace.hangs().into_iter();
+    let queued = hangs.filter(|hang| !stalls(hang, &["lock"]).is_empty());
+    queued.count()
+}
+
+fn dials(hang: &Value) -> usize {
+    stalls(hang, &["connect"]).len()
+}
+
+#[test]
+fn each_request_of_a_convoy_is_told_its_own_stalls_and_its_waits() -> Result<()> {
+    let (all, trace) = convoy(scene(&["write_timeout=500ms"], |s| s)?)?;
+    everybody_is_told(&trace, &all)?;
+    for hang in &trace.hangs()[1..] {
+        assert_eq!(dials(hang), 4, "two for each entry: {hang}");
+        assert_eq!(hang["request"]["tie"], "lineage", "{hang}");
+    }
+    assert!(with_a_lock(&trace) >= CLIENTS - 1, "{}", trace.text);
+    Ok(())
+}
+
+/// One sink holds the lock until its context is over, and so is everybody's: for each entry, all but
+/// one request never reach the device.
+#[test]
+fn who_gives_up_in_the_queue_is_told_what_it_waited_for() -> Result<()> {
+    let scene = scene(&["write_timeout=1s"], |s| s.option("context=1500ms"))?;
+    let (all, trace) = convoy(scene)?;
+    everybody_is_told(&trace, &all)?;
+    let dialed: usize = trace.hangs()[1..].iter().map(|hang| dials(hang)).sum();
+    assert_eq!(dialed, 4, "two for each of the two entries: {}", trace.text);
+    assert!(with_a_lock(&trace) >= CLIENTS - 1, "{}", trace.text);
+    Ok(())
+}
+
+/// In HTTP/2 the request's goroutine is a child of the connection's, and its sinks are two further
+/// down.
+#[test]
+fn streams_of_one_connection_queue_for_the_sink() -> Result<()> {
+    let scene = scene(&["write_timeout=500ms"], Builder::tls)?;
+    let mut connection = scene.server.secure_client()?.multiplex()?;
+    connection.get(BIG_REQUEST)?;
+    let fault = Fault::drop_output(PORT).apply(&scene.network.vault)?;
+    let mut all = Vec::new();
+    while all.len() < 60 && all.last().is_none_or(|last: &Measured| !last.hung()) {
+        all.push(connection.get(BIG_REQUEST)?);
+    }
+    scene.wait_for_disconnect()?;
+    all.extend(connection.get_each(&["/v1/sys/a", "/v1/sys/b", "/v1/sys/c"])?);
+    fault.lift()?;
+    let trace = end(scene.tracer, &all.iter().collect::<Vec<_>>())?;
+    everybody_is_told(&trace, &all)?;
+    for hang in &trace.hangs()[1..] {
+        assert_eq!(hang["request"]["http_version"], "2", "{hang}");
+        assert_eq!(dials(hang), 4, "{hang}");
+    }
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Several clients at once over dead devices: every one of them is told its own time, all of it, and who was before it.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use lab::{Lab, Measured, Trace, scenario::BIG_REQUEST, server::bao_from_environment};
+use serde_json::{Value, json};
+
+use crate::{
+    account::{Waited, accounts_for, one_at_a_time, stalls, waited},
+    story::attach,
+};
+
+/// How a number of clients ask at the same time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Protocol {
+    /// A connection each.
+    Http1,
+    /// A connection each, with TLS.
+    Http1Tls,
+    /// A stream each of one connection.
+    Http2,
+}
+
+/// What there was, and what is told of it.
+struct Queue {
+    trace: Trace,
+    /// Those who asked at the same time.
+    clients: Vec<Waited>,
+    /// All requests.
+    all: Vec<Waited>,
+    devices: Vec<String>,
+}
+
+/// So that 16 in a row take 13 s.
+const WRITE_TIMEOUT: &str = "200ms";
+
+fn queue(protocol: Protocol, clients: usize, devices: u8) -> Result<Queue> {
+    let lab = Lab::builder(&bao_from_environment()?)
+        .devices(lab::Devices::Tcp(devices))
+        .option("write_timeout", WRITE_TIMEOUT)
+        .tls()
+        .start()?;
+    let paths = secrets(&lab, clients)?;
+    let tracer = attach(&lab, &[])?;
+    let mut all = vec![lab.client.get(BIG_REQUEST)?];
+    let (fault, first) = lab.cut_off()?;
+    let clients = ask(&lab, protocol, &paths)?;
+    fault.lift()?;
+    all.extend([first, lab.client.get(BIG_REQUEST)?]);
+    all.extend(clients.iter().cloned());
+    Ok(Queue {
+        trace: tracer.stop()?,
+        clients: waited(&clients),
+        all: waited(&all),
+        devices: lab
+            .log_addresses()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+    })
+}
+
+/// A secret for each client, so that each has a path of its own.
+fn secrets(lab: &Lab, clients: usize) -> Result<Vec<String>> {
+    let path = |client| format!("/v1/secret/data/client-{client}");
+    let paths: Vec<_> = (0..clients).map(path).collect();
+    for path in &paths {
+        lab.client.put(path, &json!({ "data": { "of": path } }))?;
+    }
+    Ok(paths)
+}
+
+fn ask(lab: &Lab, protocol: Protocol, paths: &[String]) -> Result<Vec<Measured>> {
+    match protocol {
+        Protocol::Http1 => lab.client.get_each(paths),
+        Protocol::Http1Tls => lab.server.secure_client()?.get_each(paths),
+        Protocol::Http2 => lab.server.secure_client()?.multiplex()?.get_each(paths),
+    }
+}
+
+/// Each client is accounted for, and its own stalls are its own.
+fn everybody_is_told(protocol: Protocol, clients: usize, devices: u8) -> Result<()> {
+    let queue = queue(protocol, clients, devices)?;
+    let trace = &queue.trace;
+    assert_eq!(trace.summary()?["events_lost"], 0);
+    accounts_for(trace, &queue.all, &queue.devices)?;
+    one_at_a_time(trace)?;
+    for hang in queue.hangs_of_clients() {
+        // What a connection with a single request speaks, nobody can see through TLS.
+        if protocol != Protocol::Http2 || clients > 1 {
+            let version = if protocol == Protocol::Http2 {
+                "2"
+            } else {
+                "1.1"
+            };
+            assert_eq!(hang["request"]["http_version"], version, "{hang}");
+        }
+        let own = stalls(hang, &["connect", "write"]);
+        let outcomes: Vec<_> = own.iter().map(|stall| &stall["outcome"]).collect();
+        assert_eq!(outcomes, ["timeout"; 4], "two dials for each entry: {hang}");
+    }
+    Ok(())
+}
+
+impl Queue {
+    fn hangs_of_clients(&self) -> impl Iterator<Item = &Value> {
+        let ids: BTreeSet<_> = self
+            .clients
+            .iter()
+            .map(|client| client.id.as_deref())
+            .collect();
+        let hangs = self.trace.hangs().into_iter();
+        hangs.filter(move |hang| ids.contains(&hang["request"]["id"].as_str()))
+    }
+}
+
+#[test]
+fn one_client_over_one_dead_device() -> Result<()> {
+    everybody_is_told(Protocol::Http1, 1, 1)
+}
+
+#[test]
+fn one_client_over_two_dead_devices() -> Result<()> {
+    everybody_is_told(Protocol::Http1, 1, 2)
+}
+
+#[test]
+fn one_stream_over_one_dead_device() -> Result<()> {
+    everybody_is_told(Protocol::Http2, 1, 1)
+}
+
+#[test]
+fn one_stream_over_two_dead_devices() -> Result<()> {
+    everybody_is_told(Protocol::Http2, 1, 2)
+}
+
+#[test]
+fn four_clients_over_one_dead_device() -> Result<()> {
+    everybody_is_told(Protocol::Http1, 4, 1)
+}
+
+#[test]
+fn four_clients_over_two_dead_devices() -> Result<()> {
+    everybody_is_told(Protocol::Http1, 4, 2)
+}
+
+#[test]
+fn four_clients_with_tls_over_one_dead_device() -> Result<()> {
+    everybody_is_told(Protocol::Http1Tls, 4, 1)
+}
+
+#[test]
+fn four_clients_with_tls_over_two_dead_devices() -> Result<()> {
+    everybody_is_told(Protocol::Http1Tls, 4, 2)
+}
+
+#[test]
+fn four_streams_over_one_dead_device() -> Result<()> {
+    everybody_is_told(Protocol::Http2, 4, 1)
+}
+
+#[test]
+fn four_streams_over_two_dead_devices() -> Result<()> {
+    everybody_is_told(Protocol::Http2, 4, 2)
+}
+
+#[test]
+fn sixteen_clients_over_one_dead_device() -> Result<()> {
+    everybody_is_told(Protocol::Http1, 16, 1)
+}
+
+#[test]
+fn sixteen_clients_over_two_dead_devices() -> Result<()> {
+    everybody_is_told(Protocol::Http1, 16, 2)
+}
+
+#[test]
+fn sixteen_streams_over_one_dead_device() -> Result<()> {
+    everybody_is_told(Protocol::Http2, 16, 1)
+}
+
+#[test]
+fn sixteen_streams_over_two_dead_devices() -> Result<()> {
+    everybody_is_told(Protocol::Http2, 16, 2)
+}

@@ -1,0 +1,60 @@
+//! A server that ends and comes back, under one and the same trace.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Result, ensure};
+use lab::{
+    AuditDevice, Client, Endpoint, Family, Fault, LogServer, Measured, Network, Server, Tracer,
+    scenario::{BIG_REQUEST, PORT},
+    server::bao_from_environment,
+    tracer::agent_from_environment,
+};
+
+use crate::account::{accounts_for, waited};
+
+const NAME: &str = "bao-that-restarts";
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_server_traced_by_its_name_is_traced_again_after_its_restart() -> Result<()> {
+    let network = Network::create(1)?;
+    let at = network.logs[0].port(Family::V4, PORT);
+    let log = LogServer::start(&network.logs[0].namespace, Endpoint::Tcp(at))?;
+    let socket = AuditDevice::socket("to-socket", &Endpoint::Tcp(at));
+    let builder = Server::builder(&bao_from_environment()?)
+        .audit_to_file()
+        .audit(socket.option("write_timeout", "200ms"))
+        .program_name(NAME);
+    let server = builder.start(&network.vault)?;
+    let tracer = Tracer::attach_by_name(&agent_from_environment()?, NAME, &[])?;
+    let mut all = hang(&network, &log, &server.client(Family::V4))?;
+    drop(server);
+    thread::sleep(Duration::from_secs(1)); // long enough to notice, and to be waiting
+    let server = builder.start(&network.vault)?;
+    let attached = tracer.wait_for("the tracer to attach again", LIMIT, |record| {
+        record["type"] == "attached"
+    })?;
+    assert_eq!(attached["pid"], server.pid(), "{attached}");
+    assert_eq!(
+        attached["exe"],
+        server.executable().to_string_lossy().as_ref()
+    );
+    for field in ["go_version", "start"] {
+        ensure!(attached[field].is_string(), "{field}: {attached}");
+    }
+    all.extend(hang(&network, &log, &server.client(Family::V4))?);
+    let trace = tracer.stop()?;
+    ensure!(trace.status.success(), "{}", trace.stderr);
+    accounts_for(&trace, &waited(&all), &[at.to_string()])
+}
+
+/// Two requests that hang and one that does not.
+fn hang(network: &Network, log: &LogServer, client: &Client) -> Result<Vec<Measured>> {
+    let fault = Fault::drop_output(PORT).apply(&network.vault)?;
+    log.reset_connections();
+    let mut requests = vec![client.get(BIG_REQUEST)?];
+    requests.extend(client.get_concurrently(2, BIG_REQUEST)?);
+    fault.lift()?;
+    requests.push(client.get(BIG_REQUEST)?);
+    Ok(requests)
+}

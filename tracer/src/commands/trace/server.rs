@@ -1,0 +1,122 @@
+//! What it takes to follow a server: which one, what is known of it, the probes.
+
+use std::{fs::File, sync::Arc};
+
+use anyhow::{Context, Result};
+use nix::sys::utsname;
+use tracer_ebpf::abi::{ABSENT, GoLayout};
+
+use super::{
+    clock,
+    live::{Goroutines, Server},
+};
+use crate::{
+    cli::TraceArgs,
+    event::{Nanos, Session},
+    probe::{
+        attach::{self, Attached, Facts},
+        host::{self, Host},
+        layout::KernelTypes,
+    },
+    target::{
+        self, Target,
+        find::{Process, Selector},
+        goroutines::{GoroutineReader, ProcessMemory},
+        sockets,
+    },
+};
+
+/// Attaches to this server.
+pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
+    host::check_ring_buffer()?;
+    let target = Target::inspect(process)?;
+    for warning in &target.go.warnings {
+        log::warn!("{warning}");
+    }
+    let kernel = KernelTypes::of_this_kernel(args.btf.as_deref())?;
+    let facts = facts(&target, &kernel)?;
+    // Before anything is attached: it takes a while, in which nobody would drain the ring buffer.
+    let goroutines = goroutines(&target);
+    let mut host = Host::look(&kernel);
+    let preference = args.probes.into();
+    let (attached, ring) = attach::attach(&facts, &mut host, preference)?;
+    attach::warn_of(&attached.plan, preference);
+    Ok(Server {
+        session: session(args, &target, &attached, goroutines.is_some())?,
+        attached,
+        ring,
+        kernel: kernel.kernel,
+        goroutines,
+    })
+}
+
+/// The server that the operator means.
+pub(super) fn find(args: &TraceArgs) -> Result<Process> {
+    target::find::find(&Selector::of(args.pid, args.process.as_deref()))
+}
+
+/// The server that has taken the place of this one, if there is one yet.
+pub(super) fn successor(args: &TraceArgs, of: &Process) -> Option<Process> {
+    let found = find(args).ok()?;
+    (found.pid != of.pid && found.is_server == of.is_server).then_some(found)
+}
+
+/// Without them, waits that make no system call stay unseen.
+fn goroutines(target: &Target) -> Option<Arc<Goroutines>> {
+    let goroutines = read_goroutines(target.pid);
+    if let Err(error) = &goroutines {
+        log::warn!(
+            "requests that queue behind a stalled one, or wait for a name, cannot be told: {error:#}"
+        );
+    }
+    goroutines.ok().map(Arc::new)
+}
+
+fn read_goroutines(pid: i32) -> Result<Goroutines> {
+    let exe = File::open(format!("/proc/{pid}/exe")).context("its executable is unreadable")?;
+    Ok(Goroutines {
+        reader: GoroutineReader::new(pid, &exe)?,
+        memory: ProcessMemory::open(pid).context("its memory is unreadable")?,
+    })
+}
+
+fn facts(target: &Target, kernel: &KernelTypes) -> Result<Facts> {
+    let listening = sockets::open_sockets(target.pid)?
+        .into_iter()
+        .filter(|socket| socket.listening)
+        .map(|socket| socket.local.port())
+        .collect();
+    let go = target.go.layout;
+    Ok(Facts {
+        tgid: target.pid.unsigned_abs(),
+        netns: u32::try_from(target.netns).unwrap_or(0),
+        kernel: kernel.layout,
+        go: GoLayout {
+            goid: go.map_or(ABSENT, |go| go.goid),
+            parent_goid: go.and_then(|go| go.parent_goid).unwrap_or(ABSENT),
+        },
+        listening,
+    })
+}
+
+fn session(
+    args: &TraceArgs,
+    target: &Target,
+    attached: &Attached,
+    stacks: bool,
+) -> Result<Session> {
+    let kernel = utsname::uname().context("cannot ask for the kernel's version")?;
+    Ok(Session {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: target.pid,
+        exe: target.exe.display().to_string(),
+        kernel: kernel.release().to_string_lossy().into_owned(),
+        go_version: target.go.version.clone(),
+        began: clock::monotonic(),
+        wall_offset: clock::wall_offset(),
+        probes: attached.probes.clone(),
+        declared: args.audit.clone(),
+        threshold: Nanos::try_from(args.threshold.as_nanos()).unwrap_or(Nanos::MAX),
+        stacks,
+    })
+}

@@ -1,0 +1,245 @@
+//! When the server's goroutines are to be looked at, and what a look means.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Core, Question,
+    cause::Cause,
+    operation::Op,
+    parked::{Behind, Look, Parked, Place},
+    request::Serial,
+};
+use crate::event::{Device, Nanos};
+
+/// A request that makes no sign for so long is looked at, ns.
+const SILENT: Nanos = 200_000_000;
+
+/// So is what has been stalled for so long, ns; for half of the threshold if that is less.
+const STALLED: Nanos = 50_000_000;
+
+/// Between two looks while something is stalled, ns: as exact as what queues can be timed. A look
+/// takes milliseconds.
+const WHILE_STALLED: Nanos = 100_000_000;
+
+/// Between two looks while a request is merely silent, ns: a quarter of the silence, but not less and
+/// not more than this.
+const WHILE_SILENT: (Nanos, Nanos) = (450_000_000, 4_000_000_000);
+
+/// An answer that has not come by then, ns, will not.
+const UNANSWERED: Nanos = 5_000_000_000;
+
+/// What the last look found.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    /// When it was taken.
+    at: Nanos,
+    /// When the next one was asked for, if it was.
+    asked: Option<Nanos>,
+    /// Requests that queue for each device.
+    queued: BTreeMap<Device, u64>,
+}
+
+impl Looks {
+    /// How many requests queued for a device when it was last looked.
+    pub(super) fn queued(&self, device: &Device) -> u64 {
+        self.queued.get(device).copied().unwrap_or(0)
+    }
+}
+
+/// One goroutine that was found, and whose request it works on in which device.
+struct Found<'a> {
+    parked: &'a Parked,
+    request: Serial,
+    device: Option<Device>,
+    /// It was nowhere before then.
+    since: Nanos,
+}
+
+impl Core {
+    /// Asks for the goroutines if it is time to.
+    pub(super) fn look(&mut self, now: Nanos) {
+        if self.look_due().is_some_and(|due| due <= now) {
+            self.looks.asked = Some(now);
+            self.step.questions.push(Question::Goroutines);
+        }
+    }
+
+    /// When to look next, if there is something to look for.
+    pub(super) fn look_due(&self) -> Option<Nanos> {
+        if !self.session.stacks {
+            return None;
+        }
+        let last = self
+            .looks
+            .asked
+            .map_or(self.looks.at, |asked| asked + UNANSWERED);
+        let stalled = self.sockets.waits_since().map(|start| {
+            let patience = STALLED.min(self.session.threshold / 2);
+            (start + patience).max(last + WHILE_STALLED)
+        });
+        let found = self
+            .requests
+            .all()
+            .any(|request| request.open_waits().next().is_some());
+        let found = found.then_some(last + WHILE_STALLED);
+        [stalled, found, self.silence_due(last)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn silence_due(&self, last: Nanos) -> Option<Nanos> {
+        let silent = self.requests.all().filter(|request| request.is_silent());
+        let latest = silent.map(|request| request.end).max()?;
+        let (shortest, longest) = WHILE_SILENT;
+        let pause = (last.saturating_sub(latest) / 4).clamp(shortest, longest);
+        Some((latest + SILENT).max(last + pause))
+    }
+
+    /// Takes where goroutines wait. Who waits in the code of an audit device also says which those are.
+    pub(super) fn parked(&mut self, at: Nanos, goroutines: &[Parked]) {
+        self.looks.asked = None;
+        let before = std::mem::replace(&mut self.looks.at, at);
+        let configured = goroutines
+            .iter()
+            .filter_map(|parked| parked.device.as_ref());
+        self.devices
+            .extend(configured.filter(|d| d.is_address()).cloned());
+        let found = self.found(goroutines, before);
+        let holders: BTreeMap<_, _> = found
+            .iter()
+            .filter_map(|found| Some((found.device.clone()?, self.holds(at, found)?)))
+            .collect();
+        self.looks.queued.clear();
+        // Who queues can only have done so since another one was stalled: those first.
+        let (queued, stalled): (Vec<_>, Vec<_>) = found
+            .iter()
+            .partition(|found| found.parked.place == Place::Lock);
+        for found in stalled.into_iter().chain(queued) {
+            self.take_look(at, found, &holders);
+        }
+        let goids: Vec<_> = goroutines.iter().map(|parked| parked.goid).collect();
+        self.requests.not_found(at, &goids);
+    }
+
+    fn found<'a>(&mut self, goroutines: &'a [Parked], before: Nanos) -> Vec<Found<'a>> {
+        let found = goroutines.iter().map(|parked| {
+            let is_new = parked.ancestors.len() > 1 && !self.requests.is_known(parked.goid);
+            let request = self.requests.whose(parked, self.session.began);
+            if let (Some(entry), Some(request)) = (&parked.entry, self.requests.get_mut(request)) {
+                request.learn(entry);
+            }
+            self.sockets.found(parked);
+            Found {
+                parked,
+                request,
+                device: self.device_of(parked, goroutines),
+                since: if is_new { before } else { 0 },
+            }
+        });
+        found.collect()
+    }
+
+    /// The request that is in the device, and why it is there for so long.
+    fn holds(&self, at: Nanos, found: &Found<'_>) -> Option<Behind> {
+        let cause = match found.parked.place {
+            Place::Lock => return None,
+            Place::Resolve => Cause::Resolver,
+            Place::Connect | Place::Write | Place::Open | Place::Answer | Place::Other => {
+                let goid = found.parked.goid;
+                let waits = self.sockets.open_waits(at);
+                let own = waits.iter().find(|(wait, _)| wait.by.goid == Some(goid));
+                own.map_or(Cause::Unknown, |(wait, _)| Cause::of(wait))
+            }
+        };
+        Some(Behind {
+            request: found.request,
+            cause,
+        })
+    }
+
+    fn take_look(&mut self, at: Nanos, found: &Found<'_>, holders: &BTreeMap<Device, Behind>) {
+        let Found {
+            parked,
+            request,
+            device: Some(device),
+            since,
+        } = found
+        else {
+            return;
+        };
+        let Some(op) = self.op_of(found) else { return };
+        self.devices.insert(device.clone());
+        let behind = holders
+            .get(device)
+            .filter(|behind| op == Op::Lock && behind.request != *request);
+        let look = Look {
+            op,
+            device: device.clone(),
+            phase: parked.phase(),
+            frames: parked.frames.clone(),
+            behind: behind.copied(),
+            stalled_since: self.stalled_since(device, at).filter(|_| op == Op::Lock),
+        };
+        if op == Op::Lock {
+            *self.looks.queued.entry(device.clone()).or_default() += 1;
+        }
+        self.requests
+            .found(at, (*request, parked.goid), *since, look);
+    }
+
+    /// What it waits for, if its socket does not tell that better.
+    fn op_of(&self, found: &Found<'_>) -> Option<Op> {
+        let goid = found.parked.goid;
+        let request = self.requests.get(found.request)?;
+        match found.parked.place {
+            Place::Lock if !self.sockets.is_waiting(goid) => Some(Op::Lock),
+            Place::Resolve if !self.sockets.is_waiting(goid) => Some(Op::Resolve),
+            Place::Connect | Place::Open if !request.waits() => Some(Op::Connect),
+            Place::Write | Place::Answer if !request.waits() => Some(Op::Write),
+            _ => None,
+        }
+    }
+
+    /// Since when the device has been stalled without a break, as sockets tell or looks did.
+    fn stalled_since(&self, device: &Device, at: Nanos) -> Option<Nanos> {
+        let by_socket = self.held.at(device, at).map(|span| span.since);
+        let waits = self
+            .requests
+            .all()
+            .flat_map(super::request::Request::open_waits);
+        let by_look = waits.filter(|wait| wait.look.op != Op::Lock && wait.look.device == *device);
+        by_look.map(|wait| wait.start).chain(by_socket).min()
+    }
+
+    fn device_of(&self, parked: &Parked, all: &[Parked]) -> Option<Device> {
+        let known = parked.device.as_ref().filter(|device| device.is_address());
+        known
+            .or_else(|| self.sockets.waits_for(parked.goid))
+            .cloned()
+            .or_else(|| self.meant(parked.place, all))
+            .or_else(|| parked.device.clone())
+    }
+
+    /// The device that is meant, where it is configured by a name or cannot be read: who resolves has
+    /// no connection to it, and who queues does so behind one that is stalled, or that resolves.
+    fn meant(&self, place: Place, all: &[Parked]) -> Option<Device> {
+        let stalled = self.sockets.stalled();
+        let by_stall = self.only(|_, device| stalled.contains(device));
+        let resolving = all.iter().any(|parked| parked.place == Place::Resolve);
+        let unconnected = || self.only(|core, device| !core.sockets.connected(device));
+        let by_name = || resolving.then(unconnected).flatten();
+        match place {
+            Place::Lock => by_stall.or_else(by_name),
+            Place::Resolve => by_name(),
+            Place::Connect | Place::Write | Place::Open | Place::Answer | Place::Other => None,
+        }
+    }
+
+    /// The device that this is true of, if it is true of one alone.
+    fn only(&self, is_meant: impl Fn(&Self, &Device) -> bool) -> Option<Device> {
+        let mut meant = self.devices.iter().filter(|device| is_meant(self, device));
+        let one = meant.next()?;
+        meant.next().is_none().then(|| one.clone())
+    }
+}

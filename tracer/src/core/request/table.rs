@@ -1,0 +1,489 @@
+//! Requests under way: who works on which.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{
+    Request, Serial, Stage, Tie,
+    client::{Clients, Received, Sent},
+};
+use crate::{
+    audit::entry::EntryHead,
+    core::{
+        finding::INSTANT,
+        hang,
+        held::Span,
+        operation::Operation,
+        parked::{Ends, Look, Parked},
+    },
+    event::{Actor, Device, Event, Nanos, Socket, SocketId, TcpState, What},
+};
+
+/// Requests under way.
+#[derive(Debug, Default)]
+pub struct Requests {
+    clients: Clients,
+    under_way: BTreeMap<Serial, Request>,
+    /// What a goroutine works on. Goroutine 0 collects what no goroutine is known for.
+    works: HashMap<u64, Serial>,
+    serials: Serial,
+    seen: u64,
+}
+
+impl Requests {
+    /// Requests seen to be answered so far.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty() && self.under_way.is_empty() && self.works.is_empty()
+    }
+
+    /// All there are, eldest first.
+    pub fn all(&self) -> impl Iterator<Item = &Request> {
+        self.under_way.values()
+    }
+
+    /// One of them.
+    pub fn get(&self, serial: Serial) -> Option<&Request> {
+        self.under_way.get(&serial)
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, serial: Serial) -> Option<&mut Request> {
+        self.under_way.get_mut(&serial)
+    }
+
+    /// Takes what happens on client connections; returns requests of which nothing more is to come.
+    pub fn on(&mut self, event: &Event) -> Vec<Request> {
+        match &event.what {
+            What::Receive {
+                socket,
+                by,
+                bytes,
+                handshake,
+            } if *bytes > 0 => self.received(event.at, socket, *by, (*bytes, *handshake)),
+            What::Send {
+                socket,
+                by,
+                status,
+                result,
+                ..
+            } if socket.accepted => {
+                return self.sent(event.at, socket, *by, (*status, *result < 0));
+            }
+            What::State {
+                socket, by, new, ..
+            } if socket.accepted => return self.closes(event.at, socket.id, *by, *new),
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn received(&mut self, at: Nanos, socket: &Socket, by: Actor, what: (u64, bool)) {
+        match self.clients.received(at, socket, by, what) {
+            Received::Request(goid) => self.begin(at, goid, socket),
+            Received::Multiplexed(server) => drop(self.forget(server)),
+            Received::Nothing => {}
+        }
+    }
+
+    fn begin(&mut self, at: Nanos, goid: u64, socket: &Socket) {
+        if !self.works.contains_key(&goid) {
+            self.add(at, goid).begun = true;
+        }
+        let request = self.of_goroutine(goid).expect("just looked up");
+        request.client = socket.remote;
+        request.tie = Some(Tie::Goroutine);
+    }
+
+    fn add(&mut self, at: Nanos, goid: u64) -> &mut Request {
+        self.serials += 1;
+        let serial = self.serials;
+        self.works.insert(goid, serial);
+        self.under_way
+            .entry(serial)
+            .or_insert(Request::new(serial, at, goid))
+    }
+
+    fn of_goroutine(&mut self, goid: u64) -> Option<&mut Request> {
+        self.under_way.get_mut(self.works.get(&goid)?)
+    }
+
+    fn sent(
+        &mut self,
+        at: Nanos,
+        socket: &Socket,
+        by: Actor,
+        (status, failed): (Option<u16>, bool),
+    ) -> Vec<Request> {
+        // `100 Continue` asks for the rest of the request.
+        if status.is_some_and(|status| status < 200) {
+            return Vec::new();
+        }
+        match self.clients.sent(socket, by, failed) {
+            Some(Sent::Answer(goid)) => {
+                let answered = self.answered(at, goid, socket, status);
+                answered.into_iter().collect()
+            }
+            Some(Sent::Frame(mistaken)) => {
+                mistaken.map(|goid| self.forget(goid));
+                self.framed(at, socket.id)
+            }
+            None => Vec::new(),
+        }
+    }
+
+    fn answered(
+        &mut self,
+        at: Nanos,
+        goid: u64,
+        socket: &Socket,
+        status: Option<u16>,
+    ) -> Option<Request> {
+        let request = self.of_goroutine(goid)?;
+        request.client = socket.remote;
+        request.tie = Some(Tie::Goroutine);
+        request.status = status;
+        self.over(at, goid, Stage::Answered)
+    }
+
+    /// The goroutine has done with its request. Sinks that it waits for no more may still be at work.
+    fn over(&mut self, at: Nanos, goid: u64, stage: Stage) -> Option<Request> {
+        let serial = self.works.remove(&goid)?;
+        let request = self.under_way.get_mut(&serial)?;
+        request.acts(at, goid);
+        request.end = at;
+        request.stage = stage;
+        // Within TLS, the end of a handshake looks like a request; only real ones are audited.
+        self.seen += u64::from(request.status.is_some() || !request.operations.is_empty());
+        (!request.waits() && request.silences.is_empty()).then(|| self.remove(serial))?
+    }
+
+    /// Something was sent on a connection that carries several requests: the answers of those that
+    /// have both their entries behind them.
+    fn framed(&mut self, at: Nanos, id: SocketId) -> Vec<Request> {
+        let Some(client) = self.clients.get_mut(id) else {
+            return Vec::new();
+        };
+        client.streams.retain(|goid| self.works.contains_key(goid));
+        let mut done: Vec<_> = client.streams.iter().copied().collect();
+        done.retain(|goid| {
+            self.under_way
+                .get(&self.works[goid])
+                .is_some_and(hang::is_done)
+        });
+        done.sort_unstable();
+        done.into_iter()
+            .filter_map(|goid| self.over(at, goid, Stage::Answered))
+            .collect()
+    }
+
+    /// The server closes a client's connection, or it is gone.
+    fn closes(
+        &mut self,
+        at: Nanos,
+        id: SocketId,
+        by: Option<Actor>,
+        new: TcpState,
+    ) -> Vec<Request> {
+        match new {
+            // Unanswered: its client has gone, and its handler has returned.
+            TcpState::FinWait1 | TcpState::LastAck => {
+                let goid = by.and_then(|by| by.goid);
+                let serves = goid.filter(|goid| self.clients.served_by(*goid).is_some());
+                serves
+                    .and_then(|goid| self.over(at, goid, Stage::Abandoned))
+                    .into_iter()
+                    .collect()
+            }
+            TcpState::Close => {
+                self.clients.closed(id);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Somebody waits for a device.
+    pub fn waits(&mut self, at: Nanos, by: Actor) -> Serial {
+        let request = self.of(at, by);
+        request.acts(at, by.goid.unwrap_or(0));
+        request.waiting += 1;
+        request.serial
+    }
+
+    /// Somebody's operation is over. Returns the request if nothing more is to come of it.
+    pub fn did(&mut self, operation: Operation, waited: bool) -> Option<Request> {
+        let by = operation.by;
+        let (serial, is_orphan) = {
+            let request = self.of(operation.start, by);
+            (request.serial, request.is_orphan())
+        };
+        if let Some(entry) = operation.entry.as_ref().filter(|_| is_orphan) {
+            self.adopt_by_entry(serial, by, entry);
+        }
+        let request = self.of(operation.start, by);
+        if waited {
+            request.waiting = request.waiting.saturating_sub(1);
+        }
+        request.acts(operation.start, by.goid.unwrap_or(0));
+        request.acted = request.acted.max(operation.end);
+        request.alive = request.alive.max(operation.end);
+        request.lives_until(operation.end);
+        if request.tie.is_none() && operation.entry.as_ref().is_some_and(|e| e.id.is_some()) {
+            request.tie = Some(Tie::Payload);
+        }
+        request.operations.push(operation);
+        let serial = request.serial;
+        (request.stage != Stage::UnderWay && !request.waits()).then(|| self.remove(serial))?
+    }
+
+    /// A goroutine that was silent while others were stalled in the device now uses it itself: without
+    /// stacks, that is all that tells that it queued.
+    pub fn infer(&mut self, at: Nanos, by: Actor, device: &Device, span: Span) {
+        let request = self.of(at, by);
+        let start = request.acted.max(span.since);
+        if span.by == request.serial || at.saturating_sub(start) < INSTANT {
+            return;
+        }
+        request.operations.push(Operation {
+            behind: Some(span.by),
+            inferred: true,
+            ..Operation::of_lock(device, by, (start, at))
+        });
+        request.acted = at;
+        request.lives_until(at);
+    }
+
+    /// The request that this goroutine works on.
+    pub fn of(&mut self, at: Nanos, by: Actor) -> &mut Request {
+        let goid = by.goid.unwrap_or(0);
+        let parent = by.parent.filter(|parent| *parent != 0);
+        let known = self
+            .works
+            .get(&goid)
+            .or_else(|| self.works.get(&parent?))
+            .copied();
+        match known {
+            Some(serial) => self
+                .under_way
+                .get_mut(&serial)
+                .expect("who works has a request"),
+            None => self.add_of(at, goid, parent),
+        }
+    }
+
+    /// A request of the connection that it or its parent serves, else of nobody knows whom.
+    fn add_of(&mut self, at: Nanos, goid: u64, parent: Option<u64>) -> &mut Request {
+        if self
+            .clients
+            .served_by(goid)
+            .is_some_and(|client| !client.multiplexed)
+        {
+            return self.resume(goid);
+        }
+        let client = parent.and_then(|parent| self.clients.served_by(parent));
+        let address = client.map(|client| {
+            client.streams.insert(goid);
+            client.address
+        });
+        let request = self.add(at, goid);
+        if let Some(address) = address {
+            request.client = address;
+            request.tie = Some(Tie::Lineage);
+            request.multiplexed = true;
+        }
+        request
+    }
+
+    /// What was sent to a client that has asked for nothing more since was no answer, but the end of
+    /// a TLS handshake: its request had come together with that.
+    fn resume(&mut self, goid: u64) -> &mut Request {
+        let client = self.clients.served_by(goid);
+        let (received, address) =
+            client.map_or((0, None), |client| (client.received, client.address));
+        let request = self.add(received, goid);
+        request.begun = received > 0;
+        request.client = address;
+        request.tie = Some(Tie::Goroutine);
+        request
+    }
+
+    /// Whether a request of a client makes no sign since `since`.
+    pub fn is_silent(&self, since: Nanos) -> bool {
+        let silent = |request: &Request| request.is_silent() && request.end <= since;
+        self.under_way.values().any(silent)
+    }
+
+    /// Whose request a goroutine that was found works on. `began`: when the trace did.
+    pub fn whose(&mut self, parked: &Parked, began: Nanos) -> Serial {
+        let line: Vec<_> = parked.line().collect();
+        let known = line.iter().position(|goid| self.works.contains_key(goid));
+        let served = line
+            .iter()
+            .position(|goid| self.clients.served_by(*goid).is_some());
+        let (of, serial) = match (known, served) {
+            (Some(of), _) => (of, self.works[&line[of]]),
+            (None, Some(0)) => (0, self.resume(line[0]).serial),
+            (None, Some(parent)) => (parent - 1, self.stream(line[parent - 1], line[parent])),
+            (None, None) => {
+                let of = line
+                    .iter()
+                    .position(|goid| parked.request == Some(*goid))
+                    .unwrap_or(0);
+                (of, self.add(began, line[of]).serial)
+            }
+        };
+        let serial = self.adopt(serial, &line[of + 1..]);
+        for goid in line.iter().take(of).chain(Some(&parked.goid)) {
+            self.is_kin(*goid, serial, Tie::Lineage);
+        }
+        serial
+    }
+
+    /// One that was found before it was seen to act: begun with what its client sent last, or before.
+    fn stream(&mut self, goid: u64, server: u64) -> Serial {
+        let client = self.clients.served_by(server);
+        let received = client.map_or(0, |client| client.received);
+        self.add_of(received, goid, Some(server)).serial
+    }
+
+    /// What seemed to be a request of nobody belongs to that of an ancestor.
+    fn adopt(&mut self, serial: Serial, ancestors: &[u64]) -> Serial {
+        let mut elders = ancestors.iter().filter_map(|goid| self.works.get(goid));
+        let Some(elder) = elders.find(|elder| **elder != serial).copied() else {
+            return serial;
+        };
+        if self.absorb(serial, elder, Tie::Lineage) {
+            elder
+        } else {
+            serial
+        }
+    }
+
+    /// Makes a request of nobody part of another one.
+    fn absorb(&mut self, orphan: Serial, elder: Serial, tie: Tie) -> bool {
+        if !self.under_way.get(&orphan).is_some_and(Request::is_orphan) {
+            return false;
+        }
+        let Some(orphan) = self.under_way.remove(&orphan) else {
+            return false;
+        };
+        for goid in &orphan.goroutines {
+            self.is_kin(*goid, elder, tie);
+        }
+        if let Some(request) = self.under_way.get_mut(&elder) {
+            request.absorb(orphan);
+        }
+        true
+    }
+
+    fn is_kin(&mut self, goid: u64, serial: Serial, tie: Tie) {
+        if self.works.insert(goid, serial) != Some(serial)
+            && let Some(request) = self.under_way.get_mut(&serial)
+        {
+            request.goroutines.push(goid);
+            request.kin.get_or_insert(tie);
+        }
+    }
+
+    /// Where no stack leads from a sink's goroutine to the request's, its entry does: it bears the
+    /// client's port. So do its siblings' then, whose parent is the same.
+    fn adopt_by_entry(&mut self, serial: Serial, by: Actor, entry: &EntryHead) {
+        let Some(port) = entry.remote_port else {
+            return;
+        };
+        let is_meant = |request: &&Request| {
+            request.is_of_port(port) && request.serial != serial && !request.multiplexed
+        };
+        let mut meant = self.under_way.values().filter(is_meant);
+        let (Some(elder), None) = (meant.next(), meant.next()) else {
+            return;
+        };
+        let elder = elder.serial;
+        if self.absorb(serial, elder, Tie::Payload)
+            && let Some(parent) = by.parent.filter(|parent| !self.works.contains_key(parent))
+        {
+            self.is_kin(parent, elder, Tie::Payload);
+        }
+    }
+
+    /// Takes where a goroutine of a request was found.
+    pub fn found(&mut self, at: Nanos, (serial, goid): (Serial, u64), since: Nanos, look: Look) {
+        if let Some(request) = self.under_way.get_mut(&serial) {
+            request.found(at, goid, since, Some(look));
+        }
+    }
+
+    /// Whether it is known whose request this goroutine works on.
+    pub fn is_known(&self, goid: u64) -> bool {
+        self.works.contains_key(&goid)
+    }
+
+    /// Takes that no others were found anywhere.
+    pub fn not_found(&mut self, at: Nanos, found: &[u64]) {
+        for request in self
+            .under_way
+            .values_mut()
+            .filter(|request| !request.waits())
+        {
+            let mut lost: Vec<_> = request.silences.keys().copied().collect();
+            lost.extend(request.goid);
+            lost.retain(|goid| !found.contains(goid));
+            lost.dedup();
+            for goid in lost {
+                request.found(at, goid, 0, None);
+            }
+        }
+    }
+
+    /// Whether a request under way has used this device.
+    pub fn use_device(&self, device: &Device) -> bool {
+        let mut operations = self
+            .under_way
+            .values()
+            .flat_map(|request| &request.operations);
+        operations.any(|operation| operation.device == *device)
+    }
+
+    /// Requests of which nothing more is to be expected.
+    pub fn expire(&mut self, now: Nanos) -> Vec<Request> {
+        let over = self
+            .under_way
+            .values()
+            .filter(|request| request.is_over(now));
+        let over: Vec<_> = over.map(|request| request.serial).collect();
+        over.into_iter()
+            .filter_map(|serial| self.remove(serial))
+            .collect()
+    }
+
+    /// Ends the trace, or the server has ended: all requests under way.
+    pub fn end(&mut self, at: Nanos) -> Vec<Request> {
+        self.clients = Clients::default();
+        self.works.clear();
+        let mut all = std::mem::take(&mut self.under_way);
+        for request in all.values_mut() {
+            request.ends(Ends::Cut(at));
+        }
+        all.into_values().collect()
+    }
+
+    fn forget(&mut self, goid: u64) -> Option<Request> {
+        self.remove(*self.works.get(&goid)?)
+    }
+
+    /// Takes it out of all tables.
+    fn remove(&mut self, serial: Serial) -> Option<Request> {
+        let mut request = self.under_way.remove(&serial)?;
+        for goid in &request.goroutines {
+            if self.works.get(goid) == Some(&serial) {
+                self.works.remove(goid);
+            }
+        }
+        request.ends(Ends::Fades);
+        Some(request)
+    }
+}

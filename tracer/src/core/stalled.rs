@@ -1,0 +1,134 @@
+//! Stalls that are told of while they last.
+
+use super::{
+    Core,
+    cause::Cause,
+    finding::{Finding, Stalled},
+    hang,
+    operation::{Op, Operation},
+    request::{Request, Serial},
+};
+use crate::event::{Device, Nanos, SocketId};
+
+/// A stall of an audit device that has lasted for longer than the threshold.
+struct Long {
+    request: Serial,
+    socket: Option<SocketId>,
+    device: Device,
+    op: Op,
+    start: Nanos,
+    cause: Cause,
+}
+
+impl Core {
+    /// When the next stall is to be told of, if it goes on.
+    pub(super) fn stalled_due(&self) -> Option<Nanos> {
+        let by_socket = self
+            .sockets
+            .untold()
+            .filter(|(_, device)| self.devices.contains(*device));
+        let waits = self.requests.all().flat_map(Request::open_waits);
+        let by_look = waits.filter(|wait| !wait.told && wait.look.op != Op::Lock);
+        let starts = by_socket
+            .map(|(start, _)| start)
+            .chain(by_look.map(|wait| wait.start));
+        starts.min().map(|start| start + self.session.threshold)
+    }
+
+    /// Tells of stalls that have passed the threshold.
+    pub(super) fn tell_stalled(&mut self, now: Nanos) {
+        if self.stalled_due().is_none_or(|due| due > now) {
+            return;
+        }
+        for long in self.long(now) {
+            self.tell(now, long);
+        }
+    }
+
+    fn long(&mut self, now: Nanos) -> Vec<Long> {
+        let is_long = |start: Nanos| now >= start + self.session.threshold;
+        let waits = self.sockets.open_waits(now).into_iter();
+        let by_socket = waits.filter(|(wait, told)| {
+            !told && is_long(wait.start) && self.devices.contains(&wait.device)
+        });
+        let by_socket: Vec<_> = by_socket.map(|(wait, _)| wait).collect();
+        let mut long: Vec<_> = by_socket
+            .into_iter()
+            .map(|wait| Long::of_socket(&wait, self.requests.of(now, wait.by).serial))
+            .collect();
+        for request in self.requests.all() {
+            let waits = request.open_waits();
+            let untold = waits.filter(|wait| !wait.told && wait.look.op != Op::Lock);
+            long.extend(untold.filter(|wait| is_long(wait.start)).map(|wait| Long {
+                request: request.serial,
+                socket: None,
+                device: wait.look.device.clone(),
+                op: wait.look.op,
+                start: wait.start,
+                cause: wait.cause(),
+            }));
+        }
+        long
+    }
+
+    fn tell(&mut self, now: Nanos, long: Long) {
+        let (waiting, estimated) = self.waiting(&long);
+        let hangs = &mut self.hangs;
+        let Some(request) = self.requests.get_mut(long.request) else {
+            return;
+        };
+        let hang = *request.hangs.entry(long.device.clone()).or_insert_with(|| {
+            *hangs += 1;
+            *hangs
+        });
+        match long.socket {
+            Some(socket) => self.sockets.tell(socket),
+            None => request.tell(),
+        }
+        let before = request
+            .operations
+            .iter()
+            .filter(|o| o.device == long.device);
+        let before: Nanos = before.map(Operation::duration).sum();
+        let mut info = hang::describe(request);
+        info.duration = now.saturating_sub(info.start);
+        info.lower_bound = false;
+        self.find(Finding::Stalled(Box::new(Stalled {
+            hang,
+            device: long.device,
+            start: long.start,
+            at: now,
+            op: long.op,
+            cause: long.cause,
+            request: info,
+            waiting,
+            estimated,
+            blocked: before + now.saturating_sub(long.start),
+        })));
+    }
+
+    /// How many requests queue behind it, as last seen; without stacks, all clients' requests under way.
+    fn waiting(&self, long: &Long) -> (u64, bool) {
+        if self.session.stacks {
+            return (self.looks.queued(&long.device), false);
+        }
+        let others = self
+            .requests
+            .all()
+            .filter(|r| r.serial != long.request && r.is_silent());
+        (others.count() as u64, true)
+    }
+}
+
+impl Long {
+    fn of_socket(wait: &Operation, request: Serial) -> Self {
+        Self {
+            request,
+            socket: wait.socket,
+            device: wait.device.clone(),
+            op: wait.op,
+            start: wait.start,
+            cause: Cause::of(wait),
+        }
+    }
+}
