@@ -6,25 +6,16 @@ use super::report::Results;
 /// `6.3` is `(6, 3)`.
 type Version = (u32, u32);
 
-/// Something that kernels of these versions have.
+/// Something that kernels have, from this version on.
 struct Known {
     name: &'static str,
     /// How it is attached; empty for a way of probing.
     kind: &'static str,
     from: Version,
-    /// The first that does without it.
-    until: Version,
 }
 
-const NEVER: Version = (u32::MAX, 0);
-
 const fn since(kind: &'static str, name: &'static str, from: Version) -> Known {
-    Known {
-        name,
-        kind,
-        from,
-        until: NEVER,
-    }
+    Known { name, kind, from }
 }
 
 /// Older than any that is run.
@@ -39,25 +30,62 @@ const WAYS: [Known; 5] = [
     since("", "syscall", ALWAYS),
 ];
 
-/// Probes that one of these ways attaches.
-const PROBES: [Known; 11] = [
-    // `include/trace/events/sock.h`.
-    since("raw_tracepoint", "sock_send_length", (6, 3)),
-    since("raw_tracepoint", "sock_recv_length", (6, 3)),
-    since("raw_tracepoint", "inet_sock_set_state", (4, 16)),
-    since("raw_tracepoint", "inet_sk_error_report", (5, 14)),
-    since("raw_tracepoint", "tcp_destroy_sock", (4, 16)),
-    since("raw_tracepoint", "tcp_retransmit_skb", (4, 15)),
-    since("raw_tracepoint", "tcp_receive_reset", (4, 16)),
-    since("raw_tracepoint", "kfree_skb", ALWAYS),
-    since("tracepoint", "sys_exit_write", ALWAYS),
-    since("tracepoint", "sys_exit_read", ALWAYS),
+/// Probes that one of these ways attaches. What is in every kernel that can be chosen is [`ALWAYS`] there.
+const PROBES: [Known; 46] = [
+    // `include/trace/events/sock.h`, `tcp.h`, `skb.h`.
+    since(RAW, "sock_send_length", (6, 3)),
+    since(RAW, "sock_recv_length", (6, 3)),
+    since(RAW, "inet_sk_error_report", (5, 14)),
+    since(RAW, "inet_sock_set_state", ALWAYS),
+    since(RAW, "kfree_skb", ALWAYS),
+    since(RAW, "tcp_destroy_sock", ALWAYS),
+    since(RAW, "tcp_receive_reset", ALWAYS),
+    since(RAW, "tcp_retransmit_skb", ALWAYS),
     since("tracepoint", "sys_exit_connect", ALWAYS),
+    since("tracepoint", "sys_exit_read", ALWAYS),
+    since("tracepoint", "sys_exit_recvfrom", ALWAYS),
+    since("tracepoint", "sys_exit_recvmsg", ALWAYS),
+    since("tracepoint", "sys_exit_sendmsg", ALWAYS),
+    since("tracepoint", "sys_exit_sendto", ALWAYS),
+    since("tracepoint", "sys_exit_write", ALWAYS),
+    since("tracepoint", "sys_exit_writev", ALWAYS),
+    since("fentry", "__tcp_retransmit_skb", ALWAYS),
+    since("fentry", "sock_def_error_report", ALWAYS),
+    since("fentry", "tcp_send_probe0", ALWAYS),
+    since("fexit", "tcp_recvmsg", ALWAYS),
+    since("fexit", "tcp_sendmsg", ALWAYS),
+    since("fexit", "tcp_v4_connect", ALWAYS),
+    since("fexit", "tcp_v6_connect", ALWAYS),
+    since("fexit", "udp_sendmsg", ALWAYS),
+    since("fexit", "udpv6_sendmsg", ALWAYS),
+    since("fexit", "unix_dgram_sendmsg", ALWAYS),
+    since("fexit", "unix_stream_sendmsg", ALWAYS),
+    since("kprobe", "__tcp_retransmit_skb", ALWAYS),
+    since("kprobe", "sock_def_error_report", ALWAYS),
+    since("kprobe", "tcp_send_probe0", ALWAYS),
+    since("kprobe", "tcp_recvmsg", ALWAYS),
+    since("kprobe", "tcp_sendmsg", ALWAYS),
+    since("kprobe", "tcp_v4_connect", ALWAYS),
+    since("kprobe", "tcp_v6_connect", ALWAYS),
+    since("kprobe", "udp_sendmsg", ALWAYS),
+    since("kprobe", "udpv6_sendmsg", ALWAYS),
+    since("kprobe", "unix_dgram_sendmsg", ALWAYS),
+    since("kprobe", "unix_stream_sendmsg", ALWAYS),
+    since("kretprobe", "tcp_recvmsg", ALWAYS),
+    since("kretprobe", "tcp_sendmsg", ALWAYS),
+    since("kretprobe", "tcp_v4_connect", ALWAYS),
+    since("kretprobe", "tcp_v6_connect", ALWAYS),
+    since("kretprobe", "udp_sendmsg", ALWAYS),
+    since("kretprobe", "udpv6_sendmsg", ALWAYS),
+    since("kretprobe", "unix_dgram_sendmsg", ALWAYS),
+    since("kretprobe", "unix_stream_sendmsg", ALWAYS),
 ];
+
+const RAW: &str = "raw_tracepoint";
 
 impl Known {
     fn on(&self, version: Version) -> bool {
-        self.from <= version && version < self.until
+        self.from <= version
     }
 }
 

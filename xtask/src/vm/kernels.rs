@@ -107,10 +107,6 @@ fn module_name(path: &Path) -> Option<String> {
 
 /// The kernel, from the cache or downloaded now; `refresh` downloads it anew.
 pub fn get(choice: &Choice, refresh: bool) -> Result<Kernel> {
-    ensure!(
-        env::consts::ARCH == "x86_64",
-        "only kernels for x86-64 are run so far"
-    );
     let step = Step::new("vm", &format!("kernel {}", choice.name));
     let cache = Cache::open()?;
     let name = format!("linux-{}-{}", choice.name, env::consts::ARCH);

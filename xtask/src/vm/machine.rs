@@ -13,8 +13,8 @@ use anyhow::{Context, Result};
 use super::kernels::Kernel;
 use crate::ui::Step;
 
-/// A guest takes 40 to 90 s; the emulation of a busy host may be three times slower.
-const LIMIT: Duration = Duration::from_mins(4);
+/// A guest takes 1 to 2 minutes; the emulation of a busy host may be three times slower.
+const LIMIT: Duration = Duration::from_mins(5);
 /// Of `isa-debug-exit`, from what the guest's init writes.
 const PASSED: i32 = 33;
 const FAILED: i32 = 35;

@@ -93,6 +93,10 @@ pub fn run_few(agent: &Path, kernels: &[Kernel]) -> Result<()> {
 }
 
 fn prepare(choices: &[Choice], refresh: bool) -> Result<Vec<Kernel>> {
+    ensure!(
+        std::env::consts::ARCH == "x86_64",
+        "only kernels for x86-64 are run so far"
+    );
     setup::vm_programs()?;
     let kernel = |choice| kernels::get(choice, refresh);
     choices.iter().map(kernel).collect()
@@ -140,6 +144,9 @@ fn tell(kernel: &Kernel, results: &Results, took: Duration) {
     let release = results.release.as_deref().unwrap_or("did not come up");
     let (name, seconds) = (kernel.name, took.as_secs_f64());
     eprintln!("vm: {name}: Linux {release}, {seconds:.1} s");
+    for complaint in &results.complaints {
+        eprintln!("vm: {name}: {complaint}");
+    }
     for (test, outcome) in &results.tests {
         eprintln!("vm: {name}: {outcome:<7} {test}");
     }

@@ -18,6 +18,8 @@ pub struct Results {
     pub probes: BTreeMap<Hook, Option<bool>>,
     /// The ways of probing that were tried, and why one was refused.
     pub ways: BTreeMap<String, Option<String>>,
+    /// What init could not do.
+    pub complaints: Vec<String>,
 }
 
 impl Results {
@@ -48,7 +50,11 @@ impl Results {
             Report::Refused { way, error } => {
                 self.ways.insert(way, Some(error));
             }
-            Report::ModuleFailed { .. } | Report::Ended { .. } | Report::Broken { .. } => {}
+            Report::ModuleFailed { path, error } => {
+                self.complaints.push(format!("cannot load {path}: {error}"));
+            }
+            Report::Broken { error } => self.complaints.push(error),
+            Report::Ended { .. } => {}
         }
     }
 

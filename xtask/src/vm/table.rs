@@ -27,10 +27,12 @@ pub fn markdown(columns: &[Column]) -> String {
             column.results.release.clone().unwrap_or_default()
         }),
     ];
-    for hook in every(columns, |results| results.probes.keys()) {
-        let name = format!("{} `{}`", hook.1, hook.0);
-        rows.push(row(&name, &|column| {
-            probe(column.results.probes.get(hook)).to_owned()
+    let hooks = every(columns, |results| {
+        results.probes.keys().map(|(hook, _)| hook)
+    });
+    for hook in hooks {
+        rows.push(row(&format!("`{hook}`"), &|column| {
+            probes(&column.results, hook)
         }));
     }
     for name in every(columns, |results| results.ways.keys()) {
@@ -60,12 +62,19 @@ fn every<'a, T: Ord, I: Iterator<Item = T>>(
         .collect()
 }
 
-fn probe(found: Option<&Option<bool>>) -> &'static str {
-    match found {
-        None => "-",
-        Some(Some(true)) => "fires",
-        Some(Some(false)) => "SILENT",
-        Some(None) => "attached",
+/// How it was attached: plainly where it was seen to work, in parentheses where it was given nothing to tell.
+fn probes(results: &Results, hook: &str) -> String {
+    let of_hook = results.probes.iter().filter(|((name, _), _)| name == hook);
+    let kinds = of_hook.map(|((_, kind), fired)| match fired {
+        Some(true) => kind.replace('_', " "),
+        Some(false) => format!("{} SILENT", kind.replace('_', " ")),
+        None => format!("({})", kind.replace('_', " ")),
+    });
+    let kinds: Vec<_> = kinds.collect();
+    if kinds.is_empty() {
+        "-".to_owned()
+    } else {
+        kinds.join(", ")
     }
 }
 
@@ -89,11 +98,11 @@ mod tests {
             took: Duration::from_secs(61),
         };
         let old = "#vm {\"report\":\"refused\",\"way\":\"socket\",\"error\":\"no\"}\n";
-        let new = "#vm {\"report\":\"attached\",\"way\":\"socket\",\"probes\":[{\"kind\":\"raw_tracepoint\",\"hook\":\"s\",\"fired\":true}]}\ntest a ... ok\n";
+        let new = "#vm {\"report\":\"attached\",\"way\":\"socket\",\"probes\":[{\"kind\":\"raw_tracepoint\",\"hook\":\"s\",\"fired\":true},{\"kind\":\"kretprobe\",\"hook\":\"s\"},{\"kind\":\"kprobe\",\"hook\":\"s\",\"fired\":true}]}\ntest a ... ok\n";
         let table = markdown(&[column("5.10", old), column("6.12", new)]);
         for line in [
             "|  | 5.10 | 6.12 |",
-            "| raw_tracepoint `s` | - | fires |",
+            "| `s` | - | kprobe, (kretprobe), raw tracepoint |",
             "| `--probes socket` | refused | works |",
             "| test `a` |  | ok |",
             "| from power-on to the end | 61 s | 61 s |",
