@@ -42,7 +42,7 @@ use self::{
     device::Devices,
     functions::Functions,
     goroutine::{Goroutine, Layout},
-    requests::{Requests, Said},
+    requests::{AllSaid, Requests, Said},
     seen::{Seen, Sight},
     stack::{Frame, Stack},
 };
@@ -103,8 +103,7 @@ type Parents = HashMap<u64, Option<u64>>;
 /// One look at all goroutines.
 struct Round<'a> {
     found: Vec<Waiting>,
-    /// Of a request, by whose stack.
-    said: HashMap<u64, Said>,
+    said: AllSaid,
     seen: &'a mut Seen,
 }
 
@@ -183,7 +182,7 @@ impl GoroutineReader {
         let (dull, fresh): (Vec<_>, Vec<_>) = still.partition(|g| last.is_dull(g));
         let mut round = Round {
             found: Vec::new(),
-            said: HashMap::new(),
+            said: AllSaid::default(),
             seen: &mut seen,
         };
         for goroutine in dull {
@@ -202,7 +201,7 @@ impl GoroutineReader {
                 round.take(goroutine, waiting, said);
             }
         });
-        Ok(round.found())
+        Ok(round.found(&parents))
     }
 
     /// All that live.
@@ -260,17 +259,34 @@ impl Round<'_> {
     fn take(&mut self, goroutine: &Goroutine, waiting: Option<Waiting>, said: Option<Said>) {
         let dull = waiting.is_none();
         self.found.extend(waiting);
-        let known = said.clone().map(|said| (goroutine.goid, said));
-        self.said.extend(known);
+        if let Some(said) = &said {
+            self.said.add(goroutine.goid, said.clone());
+        }
         self.seen.add(goroutine, Sight { dull, said });
     }
 
-    fn found(mut self) -> Vec<Waiting> {
+    fn found(mut self, parents: &Parents) -> Vec<Waiting> {
         for waiting in &mut self.found {
-            waiting.name(&self.said);
+            if let Some((request, entry)) = self.said.of(waiting.goid) {
+                waiting.is_of(request, entry.clone(), parents);
+            }
         }
         self.found.sort_by_key(|waiting| waiting.goid);
         self.found
+    }
+}
+
+impl Waiting {
+    /// The request's goroutine is above it, even if one between them lives no more.
+    fn is_of(&mut self, request: u64, entry: EntryHead, parents: &Parents) {
+        let is_above = |goid: &u64| *goid == request;
+        if request != self.goid && !self.ancestors.iter().any(is_above) {
+            let further = line(Some(request), parents);
+            self.ancestors.extend(further);
+            self.ancestors.truncate(MAX_ANCESTORS);
+        }
+        self.request = Some(request);
+        self.entry = Some(entry);
     }
 }
 
@@ -299,14 +315,16 @@ fn each_stack(
     });
 }
 
-/// Those that live. Nobody is his own ancestor, but what is read may be torn.
+/// Those that live.
 fn ancestors(goroutine: &Goroutine, parents: &Parents) -> Vec<u64> {
+    line(goroutine.parent, parents).collect()
+}
+
+/// From one on upwards. Nobody is his own ancestor, but what is read may be torn.
+fn line(from: Option<u64>, parents: &Parents) -> impl Iterator<Item = u64> {
     let parent = |goid: &u64| parents.get(goid).copied().flatten();
-    let ancestors = iter::successors(goroutine.parent, parent);
-    ancestors
-        .take_while(|goid| *goid != 0)
-        .take(MAX_ANCESTORS)
-        .collect()
+    let line = iter::successors(from, parent);
+    line.take_while(|goid| *goid != 0).take(MAX_ANCESTORS)
 }
 
 impl DeviceCode {

@@ -9,7 +9,6 @@ use anyhow::Result;
 use object::{Architecture, Object, ReadRef};
 
 use super::{
-    Waiting,
     memory::{Memory, Piece, word},
     method::{Argument, Method},
     stack::{Frame, Stack},
@@ -246,28 +245,42 @@ fn is_id(text: &str) -> bool {
     text.len() as u64 == ID && text.bytes().enumerate().all(fits)
 }
 
-impl Waiting {
-    /// Takes its entry from what was said by its own stack, or by that of the ancestor that waits for
-    /// this very entry: one that merely started it may work on the next request by now.
-    pub(super) fn name(&mut self, said: &HashMap<u64, Said>) {
-        match said.get(&self.goid) {
-            Some(Said::Request(entry, _)) => self.entry = Some((**entry).clone()),
-            Some(Said::Context(own)) => {
-                let found = self.ancestors.iter().find_map(|goid| match said.get(goid) {
-                    Some(Said::Request(entry, Some(context))) if context == own => {
-                        Some((*goid, (**entry).clone()))
-                    }
-                    _ => None,
-                });
-                if let Some((goid, entry)) = found {
-                    self.request = Some(goid);
-                    self.entry = Some(entry);
+/// What all stacks say, by goroutine.
+#[derive(Debug, Default)]
+pub(super) struct AllSaid {
+    requests: HashMap<u64, Box<EntryHead>>,
+    sinks: HashMap<u64, u64>,
+    /// Who waits for the sinks of the entry with this context; `None` if several seem to.
+    senders: HashMap<u64, Option<u64>>,
+}
+
+impl AllSaid {
+    pub(super) fn add(&mut self, goid: u64, said: Said) {
+        match said {
+            Said::Request(entry, context) => {
+                self.requests.insert(goid, entry);
+                if let Some(context) = context {
+                    let sender = self.senders.entry(context);
+                    sender.and_modify(|s| *s = None).or_insert(Some(goid));
                 }
             }
-            None => {}
+            Said::Context(context) => {
+                self.sinks.insert(goid, context);
+            }
         }
     }
+
+    /// The goroutine of the request that this one works on, and the request. A sink's is not the one
+    /// above it, which may work on the next request by now, but the one that waits for this very entry.
+    pub(super) fn of(&self, goid: u64) -> Option<(u64, &EntryHead)> {
+        let of = match self.sinks.get(&goid) {
+            Some(context) => self.senders.get(context).copied().flatten()?,
+            None => goid,
+        };
+        Some((of, self.requests.get(&of)?))
+    }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -149,11 +149,19 @@ fn a_sink_that_outlived_its_request_is_not_told_the_next_one() {
 
 #[test]
 fn behind_a_filter_the_request_is_the_one_that_waits() {
-    let made = sink([0xc0de, 0xc0de]);
-    let deeper = made.goroutine(51, 50, &[LOCK, SINK, GRAPH]);
-    let waiting = deeper.context(3, 0xc0de).waiting().remove(1);
+    // The goroutine between them has ended.
+    let made = sink([0xc0de, 0xc0de]).goroutine(51, 60, &[LOCK, SINK, GRAPH]);
+    let waiting = made.context(3, 0xc0de).waiting().remove(1);
     assert_eq!((waiting.goid, waiting.request), (51, Some(48)));
     assert!(waiting.entry.is_some());
+    assert_eq!(waiting.ancestors, [60, 48, 7]);
+}
+
+#[test]
+fn if_two_seem_to_wait_for_a_sink_neither_is_believed() {
+    let made = sink([0xc0de, 0xc0de]).goroutine(47, 7, &[GRAPH, BROKER, HANDLER]);
+    let made = made.context(1, 0xc0de).input(2, LIST_KEYS);
+    assert_eq!(made.waiting()[0].entry, None);
 }
 
 #[test]
