@@ -1,9 +1,10 @@
 //! The hang that operators report: this host drops what the server sends to the log server.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Result;
 use lab::{Family, Tracer, tracer::agent_from_environment};
+use serde_json::Value;
 
 use crate::{
     doctor::says_yes_to,
@@ -41,6 +42,7 @@ fn system_calls_show_both_hangs_where_the_socket_layer_has_no_tracepoints() -> R
         "{}",
         hooks(&story)
     );
+    agree(&story, told()?);
     both_hangs_are_found(&story)
 }
 
@@ -62,6 +64,7 @@ fn by_functions(probes: &str, takes: &[&str]) -> Result<()> {
         let hooks = hooks(&story);
         assert!(hooks.contains("tcp_sendmsg"), "{hooks}");
         assert!(!hooks.contains("sock_send_length"), "{hooks}");
+        agree(&story, told()?);
         return both_hangs_are_found(&story);
     }
     let lab = lab()?;
@@ -76,6 +79,46 @@ fn by_functions(probes: &str, takes: &[&str]) -> Result<()> {
 
 fn hooks(story: &Story) -> String {
     story.trace.records[0]["probes"].to_string()
+}
+
+/// Two ways of probing tell the same of the same story, as far as it is the same: which of its entries met
+/// the full buffer may differ.
+fn agree(one: &Story, other: &Story) {
+    let told = |story: &Story| {
+        story
+            .trace
+            .hangs()
+            .into_iter()
+            .map(essence)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(one),
+        told(other),
+        "{} and {}",
+        hooks(one),
+        hooks(other)
+    );
+}
+
+fn essence(hang: &Value) -> BTreeSet<String> {
+    let stalls = hang["stalls"].as_array().map_or(&[][..], Vec::as_slice);
+    let request = &hang["request"];
+    stalls
+        .iter()
+        .map(|stall| {
+            let of_stall =
+                ["op", "outcome", "errno", "cause"].map(|field| stall[field].to_string());
+            let of_request = ["operation", "path", "tie", "http_version", "status"];
+            let of_request = of_request.map(|field| request[field].to_string());
+            format!(
+                "{} {} {}",
+                hang["cause"],
+                of_stall.join(" "),
+                of_request.join(" ")
+            )
+        })
+        .collect()
 }
 
 /// Two hangs and nothing else: not before the buffer was full, not after the fault was lifted.

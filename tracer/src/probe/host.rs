@@ -95,8 +95,9 @@ impl Host {
         Self {
             missing: privilege::missing_here().unwrap_or_default(),
             ring_buffer: ring_buffer(),
-            tracepoints: Some(kernel.tracepoints.clone()),
-            functions: Some(kernel.functions.clone()),
+            // A file made for this kernel may have been reduced to its structures: then it tells nothing.
+            tracepoints: Some(kernel.tracepoints.clone()).filter(|all| !all.is_empty()),
+            functions: Some(kernel.functions.clone()).filter(|all| !all.is_empty()),
             syscall_exits: syscall_exits(&tracefs),
             trampolines: answer(
                 is_program_supported(ProgramType::Tracing),
