@@ -227,7 +227,11 @@ impl Core {
         let stalled = self.sockets.stalled();
         let by_stall = self.only(|_, device| stalled.contains(device));
         let resolving = all.iter().any(|parked| parked.place == Place::Resolve);
-        let unconnected = || self.only(|core, device| !core.sockets.connected(device));
+        let unconnected = || {
+            self.only(|core, device| {
+                device.transport.is_socket() && !core.sockets.connected(device)
+            })
+        };
         let by_name = || resolving.then(unconnected).flatten();
         match place {
             Place::Lock => by_stall.or_else(by_name),
