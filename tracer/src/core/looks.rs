@@ -127,7 +127,7 @@ impl Core {
             let is_new = parked.ancestors.len() > 1 && !self.requests.is_known(parked.goid);
             let request = self.requests.whose(parked, self.session.began)?;
             if let (Some(entry), Some(request)) = (&parked.entry, self.requests.get_mut(request)) {
-                request.learn(entry);
+                request.hears(entry);
             }
             self.sockets.found(parked);
             Some(Found {

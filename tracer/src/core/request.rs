@@ -171,6 +171,13 @@ impl Request {
         self.stage == Stage::Outlived
     }
 
+    /// Takes what its goroutines say of it. When it has been answered, that is of the next one.
+    pub fn hears(&mut self, entry: &EntryHead) {
+        if self.stage == Stage::UnderWay {
+            self.learn(entry);
+        }
+    }
+
     /// Takes what was found of it elsewhere.
     pub fn learn(&mut self, entry: &EntryHead) {
         self.learnt.get_or_insert_with(|| entry.clone());
