@@ -138,6 +138,10 @@ impl Request {
         }
     }
 
+    fn kept(&self) -> usize {
+        1 + self.operations.len() + self.goroutines.len() + self.silences.len()
+    }
+
     /// Whether it may be part of another one: a goroutine's of which no more is known yet.
     fn is_orphan(&self) -> bool {
         self.goid.is_some() && self.client.is_none() && self.stage == Stage::UnderWay

@@ -63,6 +63,11 @@ impl Clients {
         self.connections.is_empty() && self.serves.is_empty()
     }
 
+    pub(super) fn kept(&self) -> usize {
+        let streams = self.connections.values().map(|client| client.streams.len());
+        self.connections.len() + self.serves.len() + streams.sum::<usize>()
+    }
+
     /// The connection that this goroutine serves.
     pub(super) fn served_by(&mut self, goid: u64) -> Option<&mut Client> {
         self.connections.get_mut(self.serves.get(&goid)?)
