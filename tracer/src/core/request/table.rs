@@ -1,5 +1,7 @@
 //! Requests under way: who works on which.
 
+mod kin;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::{
@@ -7,13 +9,12 @@ use super::{
     client::{Clients, Received, Sent},
 };
 use crate::{
-    audit::entry::EntryHead,
     core::{
         finding::INSTANT,
         hang,
         held::Span,
         operation::Operation,
-        parked::{Ends, Look, Parked},
+        parked::{Ends, Look},
     },
     event::{Actor, Device, Event, Nanos, Socket, SocketId, TcpState, What},
 };
@@ -352,127 +353,6 @@ impl Requests {
     pub fn is_silent(&self, since: Nanos) -> bool {
         let silent = |request: &Request| request.is_silent() && request.end <= since;
         self.under_way.values().any(silent)
-    }
-
-    /// Whose request a goroutine that was found works on, if it is anybody's any more. `began`: when
-    /// the trace did.
-    pub fn whose(&mut self, parked: &Parked, began: Nanos) -> Option<Serial> {
-        if self.outlived.all.contains(&parked.goid) {
-            return None;
-        }
-        let line: Vec<_> = parked.line().collect();
-        let works = parked.request.unwrap_or(parked.goid);
-        let above = line.iter().skip_while(|goid| **goid != works).nth(1);
-        if let Some(mistaken) = above.and_then(|goid| self.clients.has_streams(*goid)) {
-            self.forget(mistaken);
-        }
-        let known = line.iter().position(|goid| self.works.contains_key(goid));
-        let served = line
-            .iter()
-            .position(|goid| self.clients.served_by(*goid).is_some());
-        if let Some(served) = served.filter(|served| known.is_none_or(|known| known < *served)) {
-            self.served(&line, served);
-        }
-        let known = line.iter().position(|goid| self.works.contains_key(goid));
-        let of = known.unwrap_or_else(|| {
-            let told = line.iter().position(|goid| parked.request == Some(*goid));
-            let of = told.unwrap_or(0);
-            self.add(began, line[of]);
-            of
-        });
-        let serial = self.adopt(self.works[&line[of]], &line[of + 1..]);
-        for goid in line.iter().take(of).chain(Some(&parked.goid)) {
-            self.is_kin(*goid, serial, Tie::Lineage);
-        }
-        self.is_descended(serial, &line[1..]);
-        Some(serial)
-    }
-
-    /// That a goroutine descends from the request's says more than what its entry does.
-    fn is_descended(&mut self, serial: Serial, ancestors: &[u64]) {
-        let request = self.under_way.get_mut(&serial);
-        let descends =
-            |request: &&mut Request| request.goid.is_some_and(|of| ancestors.contains(&of));
-        if let Some(request) = request.filter(descends) {
-            request.kin = Some(Tie::Lineage);
-        }
-    }
-
-    /// One that was found before it was seen to act: begun with what its client sent last, or before.
-    /// `at`: where in the line the goroutine that serves the connection is.
-    fn served(&mut self, line: &[u64], at: usize) {
-        let server = line[at];
-        let Some(client) = self.clients.served_by(server) else {
-            return;
-        };
-        let (received, goid) = match (client.multiplexed, at) {
-            (false, _) => (client.received, server),
-            (true, 0) => return,
-            (true, _) => (client.received, line[at - 1]),
-        };
-        if !self.works.contains_key(&goid) {
-            self.add_of(received, goid, Some(server));
-        }
-    }
-
-    /// What seemed to be a request of nobody belongs to that of an ancestor.
-    fn adopt(&mut self, serial: Serial, ancestors: &[u64]) -> Serial {
-        let mut elders = ancestors.iter().filter_map(|goid| self.works.get(goid));
-        let Some(elder) = elders.find(|elder| **elder != serial).copied() else {
-            return serial;
-        };
-        if self.absorb(serial, elder, Tie::Lineage) {
-            elder
-        } else {
-            serial
-        }
-    }
-
-    /// Makes a request of nobody part of another one.
-    fn absorb(&mut self, orphan: Serial, elder: Serial, tie: Tie) -> bool {
-        if !self.under_way.get(&orphan).is_some_and(Request::is_orphan) {
-            return false;
-        }
-        let Some(orphan) = self.under_way.remove(&orphan) else {
-            return false;
-        };
-        for goid in &orphan.goroutines {
-            self.is_kin(*goid, elder, tie);
-        }
-        if let Some(request) = self.under_way.get_mut(&elder) {
-            request.absorb(orphan);
-        }
-        true
-    }
-
-    fn is_kin(&mut self, goid: u64, serial: Serial, tie: Tie) {
-        if self.works.insert(goid, serial) != Some(serial)
-            && let Some(request) = self.under_way.get_mut(&serial)
-        {
-            request.goroutines.push(goid);
-            request.kin.get_or_insert(tie);
-        }
-    }
-
-    /// Where no stack leads from a sink's goroutine to the request's, its entry does: it bears the
-    /// client's port. So do its siblings' then, whose parent is the same.
-    fn adopt_by_entry(&mut self, serial: Serial, by: Actor, entry: &EntryHead) {
-        let Some(port) = entry.remote_port else {
-            return;
-        };
-        let is_meant = |request: &&Request| {
-            request.is_of_port(port) && request.serial != serial && !request.multiplexed
-        };
-        let mut meant = self.under_way.values().filter(is_meant);
-        let (Some(elder), None) = (meant.next(), meant.next()) else {
-            return;
-        };
-        let elder = elder.serial;
-        if self.absorb(serial, elder, Tie::Payload)
-            && let Some(parent) = by.parent.filter(|parent| !self.works.contains_key(parent))
-        {
-            self.is_kin(parent, elder, Tie::Payload);
-        }
     }
 
     /// Takes where a goroutine of a request was found.
