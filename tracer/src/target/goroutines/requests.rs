@@ -130,17 +130,17 @@ impl Requests {
         frames: &[Frame],
     ) -> Option<Said> {
         let mut inputs = frames.iter().filter_map(|frame| {
-            let (argument, parameter, call) = self.function(*frame)?;
+            let (argument, parameter) = self.function(*frame)?;
             let Argument::Input(kind) = argument else {
                 return None;
             };
-            let at = parameter.word(call, 0, 1)?;
+            let at = parameter.word(frame.pc, 0, 1)?;
             self.entry(memory, self.word(stack, *frame, at)?, kind)
         });
         let mut contexts = frames.iter().filter_map(|frame| {
-            let (argument, parameter, call) = self.function(*frame)?;
+            let (argument, parameter) = self.function(*frame)?;
             // An interface's second word points to what it holds (`runtime/runtime2.go`, `iface`).
-            let at = parameter.word(call, 1, 2);
+            let at = parameter.word(frame.pc, 1, 2);
             let at = at.filter(|_| argument == Argument::Context)?;
             let context = self.word(stack, *frame, at);
             context.filter(|context| *context != 0)
@@ -151,12 +151,12 @@ impl Requests {
         }
     }
 
-    /// The one that this frame is of, and the instruction that called the next one.
-    fn function(&self, frame: Frame) -> Option<(Argument, &Parameter, u64)> {
+    /// The one that this frame is of.
+    fn function(&self, frame: Frame) -> Option<(Argument, &Parameter)> {
         let call = frame.pc.checked_sub(1)?;
         let mut functions = self.functions.iter();
         let found = functions.find(|(_, parameter)| parameter.code.contains(&call));
-        found.map(|(argument, parameter)| (*argument, parameter, call))
+        found.map(|(argument, parameter)| (*argument, parameter))
     }
 
     /// So many bytes from the canonical frame address.
@@ -299,7 +299,7 @@ mod tests {
             operation: 32,
             path: 48,
         };
-        for (bytes, call, expected) in [
+        for (bytes, back, expected) in [
             (
                 &include_bytes!("../testdata/go1.27.3-amd64-parameters.elf")[..],
                 0x4a_5b95,
@@ -322,9 +322,9 @@ mod tests {
                 panic!("{requests:?}")
             };
             assert_eq!(*argument, Argument::Input(EntryKind::Request));
-            assert_eq!(parameter.word(call, 0, 1), Some(expected), "{parameter:x?}");
+            assert_eq!(parameter.word(back, 0, 1), Some(expected), "{parameter:x?}");
             // In a register until the first call.
-            assert_eq!(parameter.word(parameter.code.start, 0, 1), None);
+            assert_eq!(parameter.word(parameter.code.start + 1, 0, 1), None);
         }
     }
 
