@@ -137,7 +137,8 @@ impl Requests {
             let at = parameter.word(frame.pc, 0, 1)?;
             self.entry(memory, self.word(stack, *frame, at)?, kind)
         });
-        let mut contexts = frames.iter().filter_map(|frame| {
+        // The outermost is handed on, and may be another further in.
+        let mut contexts = frames.iter().rev().filter_map(|frame| {
             let (argument, parameter) = self.function(*frame)?;
             // An interface's second word points to what it holds (`runtime/runtime2.go`, `iface`).
             let at = parameter.word(frame.pc, 1, 2);
