@@ -13,6 +13,7 @@ mod doctor;
 mod ends;
 mod eventlogger;
 mod expect;
+mod files;
 mod hang;
 mod healthy;
 mod kernel;

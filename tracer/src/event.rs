@@ -348,6 +348,12 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Whether it is a socket, which the probes see, rather than a kind of device that only the code
+    /// that waits for it tells.
+    pub fn is_socket(self) -> bool {
+        matches!(self, Self::Tcp | Self::Udp | Self::Unix)
+    }
+
     /// As the trace and the terminal spell it.
     pub fn name(self) -> &'static str {
         match self {

@@ -67,7 +67,11 @@ impl Cause {
             Op::Resolve => return Cause::Resolver,
             Op::Connect | Op::Write => {}
         }
-        if operation.errno.is_some_and(is_network) {
+        let by_route = |errno| operation.op == Op::Connect && errno::ROUTE.contains(&errno);
+        if operation
+            .errno
+            .is_some_and(|errno| is_network(errno) || by_route(errno))
+        {
             return Cause::Unreachable;
         }
         match operation.outcome {
@@ -97,6 +101,7 @@ impl Cause {
     fn of_silence(operation: &Operation) -> Self {
         let evidence = &operation.evidence;
         match (operation.op, operation.device.transport) {
+            (_, transport) if !transport.is_socket() => Cause::Unknown,
             (_, Transport::Unix) => Cause::PeerFull,
             // The probes see every SYN that comes to an end: this one did not.
             (Op::Connect, _) => Cause::SynUnanswered,

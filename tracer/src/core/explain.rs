@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::event::{Device, Transport};
+
 use super::{
     cause::Cause,
     evidence::Evidence,
@@ -23,7 +25,10 @@ pub fn hang(hang: &Hang) -> String {
         return format!("{address} held up the request.");
     };
     let mut text = queue(first);
-    text.push_str(&slow_reader(hang).unwrap_or_else(|| cause(address, first)));
+    text.push_str(&match other_device(&hang.device) {
+        Some(other) => other,
+        None => slow_reader(hang).unwrap_or_else(|| cause(address, first)),
+    });
     text.push_str(&riddle(first));
     if let Some(status) = hang.request.status.filter(|status| *status >= 500) {
         // Writing to a String cannot fail.
@@ -55,6 +60,21 @@ fn slow_reader(hang: &Hang) -> Option<String> {
             seconds(closed)
         )
     })
+}
+
+/// Of those whose sockets are not their own, no more is known than that their code waits.
+fn other_device(device: &Device) -> Option<String> {
+    let look = match device.transport {
+        Transport::Tcp | Transport::Udp | Transport::Unix => return None,
+        Transport::File => {
+            "look at the disk or network file system under it, or at who reads the pipe"
+        }
+        Transport::Http => "look at the log server and the network to it",
+        Transport::Syslog => "look at this host's syslog daemon",
+    };
+    Some(format!(
+        "The server was found waiting in the code of its audit device {device}: {look}."
+    ))
 }
 
 fn cause(address: &str, stall: &Stall) -> String {

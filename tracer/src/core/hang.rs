@@ -113,19 +113,52 @@ pub fn is_held_up(request: &Request, threshold: Nanos) -> bool {
     waited >= threshold || request.waits() || request.open_waits().next().is_some()
 }
 
-/// A sink that the request has ceased to wait for may queue on beside that of the next entry: from
-/// then on it holds up nobody.
+/// On one device a request waits for one thing at a time. When it began to queue, and ceased to, is
+/// known to a look; and a sink that it has ceased to wait for may queue on beside that of the next
+/// entry. So queueing gives way to what was seen to the nanosecond, and to queueing that began later.
 pub fn queue_once(operations: &mut [Operation]) {
-    let queues = |operation: &&mut Operation| operation.op == Op::Lock;
-    let mut locks: Vec<_> = operations.iter_mut().filter(queues).collect();
-    locks.sort_by_key(|lock| lock.start);
-    for next in 1..locks.len() {
-        let (device, start) = (locks[next].device.clone(), locks[next].start);
-        for before in &mut locks[..next] {
-            if before.device == device {
-                before.end = before.end.min(start);
-            }
+    let spans: Vec<_> = operations.iter().map(Span::of).collect();
+    for lock in operations.iter_mut().filter(|o| o.op == Op::Lock) {
+        let own = Span::of(lock);
+        for other in spans.iter().filter(|other| other.concerns(&own)) {
+            own_gives_way(lock, other);
         }
+    }
+}
+
+/// When something was waited for in a device, and by whom.
+struct Span {
+    device: Device,
+    by: Option<u64>,
+    op: Op,
+    start: Nanos,
+    end: Nanos,
+}
+
+impl Span {
+    fn of(operation: &Operation) -> Self {
+        Self {
+            device: operation.device.clone(),
+            by: operation.by.goid,
+            op: operation.op,
+            start: operation.start,
+            end: operation.end,
+        }
+    }
+
+    /// Whether a wait for the lock has to give way to it where both are.
+    fn concerns(&self, lock: &Self) -> bool {
+        let is_sure = self.op != Op::Lock && self.by != lock.by;
+        let is_later = self.op == Op::Lock && self.start > lock.start;
+        self.device == lock.device && (is_sure || is_later)
+    }
+}
+
+fn own_gives_way(lock: &mut Operation, other: &Span) {
+    if lock.start < other.start {
+        lock.end = lock.end.min(other.start);
+    } else if lock.start < other.end {
+        lock.start = other.end.min(lock.end);
     }
 }
 

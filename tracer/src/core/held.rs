@@ -47,6 +47,11 @@ impl Held {
         span.open += 1;
     }
 
+    /// How many devices are remembered.
+    pub fn kept(&self) -> usize {
+        self.0.len()
+    }
+
     /// It waits no more.
     pub fn ended(&mut self, device: &Device, at: Nanos) {
         if let Some(span) = self.0.get_mut(device) {

@@ -45,6 +45,17 @@ impl Incidents {
         }
     }
 
+    /// Whether all that are over have been told.
+    pub fn are_told(&self) -> bool {
+        self.over.is_empty()
+    }
+
+    /// How many things are kept.
+    pub fn kept(&self) -> usize {
+        let by_device = self.told.len() + self.unnoticed.len() + self.sending.len();
+        self.open.len() + self.over.len() + by_device
+    }
+
     fn worked(&mut self, device: &Device, at: Nanos) {
         let known = |incident: &Incident| incident.cause != Cause::Unknown;
         // What this host itself did not send, for its size, says nothing of the device.

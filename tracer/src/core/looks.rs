@@ -127,7 +127,7 @@ impl Core {
             let is_new = parked.ancestors.len() > 1 && !self.requests.is_known(parked.goid);
             let request = self.requests.whose(parked, self.session.began)?;
             if let (Some(entry), Some(request)) = (&parked.entry, self.requests.get_mut(request)) {
-                request.learn(entry);
+                request.hears(entry);
             }
             self.sockets.found(parked);
             Some(Found {
@@ -227,7 +227,11 @@ impl Core {
         let stalled = self.sockets.stalled();
         let by_stall = self.only(|_, device| stalled.contains(device));
         let resolving = all.iter().any(|parked| parked.place == Place::Resolve);
-        let unconnected = || self.only(|core, device| !core.sockets.connected(device));
+        let unconnected = || {
+            self.only(|core, device| {
+                device.transport.is_socket() && !core.sockets.connected(device)
+            })
+        };
         let by_name = || resolving.then(unconnected).flatten();
         match place {
             Place::Lock => by_stall.or_else(by_name),

@@ -142,6 +142,26 @@ impl Core {
         dues.into_iter().flatten().min().unwrap_or(0)
     }
 
+    /// Whether nothing is kept of what is over: no request, no socket, no verdict that waits. For tests.
+    pub fn is_idle(&self) -> bool {
+        self.requests.is_empty()
+            && self.sockets.is_empty()
+            && self.names.waiting() == 0
+            && self.incidents.are_told()
+    }
+
+    /// How many things are remembered, in all tables: bounded by open sockets and requests under way, and
+    /// by constants for what is over. For tests.
+    pub fn kept(&self) -> usize {
+        let by_device = self.devices.len() + self.warned.len() + self.failures.len();
+        self.requests.kept()
+            + self.sockets.kept()
+            + self.names.kept()
+            + self.incidents.kept()
+            + self.held.kept()
+            + by_device
+    }
+
     fn begin(&mut self, session: &Session) {
         self.devices.extend(session.declared.iter().cloned());
         self.session = session.clone();

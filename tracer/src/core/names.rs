@@ -66,6 +66,11 @@ impl Names {
         self.held.len()
     }
 
+    /// How many things are kept.
+    pub fn kept(&self) -> usize {
+        self.known.len() + self.order.len() + self.held.len()
+    }
+
     /// Verdicts that wait.
     pub fn held(&self) -> impl Iterator<Item = &Verdict> {
         self.held.iter().flat_map(|held| &held.verdicts)

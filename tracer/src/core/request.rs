@@ -138,6 +138,10 @@ impl Request {
         }
     }
 
+    fn kept(&self) -> usize {
+        1 + self.operations.len() + self.goroutines.len() + self.silences.len()
+    }
+
     /// Whether it may be part of another one: a goroutine's of which no more is known yet.
     fn is_orphan(&self) -> bool {
         self.goid.is_some() && self.client.is_none() && self.stage == Stage::UnderWay
@@ -169,6 +173,13 @@ impl Request {
     /// Whether it holds up nobody: what a sink does of whose request all has been told.
     pub fn is_outlived(&self) -> bool {
         self.stage == Stage::Outlived
+    }
+
+    /// Takes what its goroutines say of it. When it has been answered, that is of the next one.
+    pub fn hears(&mut self, entry: &EntryHead) {
+        if self.stage == Stage::UnderWay {
+            self.learn(entry);
+        }
     }
 
     /// Takes what was found of it elsewhere.

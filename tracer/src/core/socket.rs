@@ -158,6 +158,16 @@ impl Sockets {
         untold.map(|waiting| (waiting.start, &waiting.device))
     }
 
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.kept() == 0
+    }
+
+    /// How many things are kept.
+    pub fn kept(&self) -> usize {
+        self.open.len() + self.waiting.len()
+    }
+
     /// Marks a wait as told of.
     pub fn tell(&mut self, socket: SocketId) {
         if let Some(waiting) = self.open.get_mut(&socket).and_then(|c| c.waiting.as_mut()) {

@@ -267,7 +267,8 @@ impl Round<'_> {
 
     fn found(mut self, parents: &Parents) -> Vec<Waiting> {
         for waiting in &mut self.found {
-            if let Some((request, entry)) = self.said.of(waiting.goid) {
+            let line = iter::once(waiting.goid).chain(waiting.ancestors.iter().copied());
+            if let Some((request, entry)) = self.said.of_line(line) {
                 waiting.is_of(request, entry.clone(), parents);
             }
         }

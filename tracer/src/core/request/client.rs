@@ -19,8 +19,9 @@ pub(super) struct Client {
     server: Option<u64>,
     /// Who started that one.
     parent: Option<u64>,
-    /// Reads by goroutines that its server started.
+    /// Reads by goroutines that its server started, and whether one of those wrote.
     read_by_others: u32,
+    written_by_others: bool,
     pub(super) multiplexed: bool,
     /// When data came last.
     pub(super) received: Nanos,
@@ -60,6 +61,11 @@ pub(super) struct Clients {
 impl Clients {
     pub(super) fn is_empty(&self) -> bool {
         self.connections.is_empty() && self.serves.is_empty()
+    }
+
+    pub(super) fn kept(&self) -> usize {
+        let streams = self.connections.values().map(|client| client.streams.len());
+        self.connections.len() + self.serves.len() + streams.sum::<usize>()
     }
 
     /// The connection that this goroutine serves.
@@ -126,6 +132,11 @@ impl Clients {
         if !client.multiplexed && client.is_sibling(by) {
             return Some(Sent::Frame(self.is_multiplexed(socket.id)));
         }
+        if client.server.is_some() && by.parent == client.server {
+            client.written_by_others = true;
+            let learnt = client.is_learnt();
+            return (learnt.is_some() || client.multiplexed).then_some(Sent::Frame(learnt));
+        }
         client.multiplexed.then_some(Sent::Frame(None))
     }
 
@@ -167,14 +178,21 @@ impl Client {
         self.parent.is_some() && (by.parent == self.parent || by.goid == self.parent)
     }
 
-    /// In HTTP/1.1 others than the connection's goroutine read only to see a client go: one byte,
-    /// or one TLS record. Who reads more is a reader of HTTP/2 frames. Returns the server when that
-    /// is learnt: what seemed to be its request was the connection's preface.
     fn read_by_another(&mut self) -> Option<u64> {
         self.read_by_others += 1;
-        if self.read_by_others < 2 || std::mem::replace(&mut self.multiplexed, true) {
+        self.is_learnt()
+    }
+
+    /// In HTTP/1.1 others than the connection's goroutine read only to see a client go: one byte,
+    /// or one TLS record; and none of them writes. Who does more reads or writes frames of HTTP/2.
+    /// Returns the server when that is learnt: what seemed to be its request was the connection's
+    /// preface.
+    fn is_learnt(&mut self) -> Option<u64> {
+        let both = self.read_by_others > 0 && self.written_by_others;
+        if self.multiplexed || !(both || self.read_by_others > 1) {
             return None;
         }
+        self.multiplexed = true;
         self.server
     }
 }

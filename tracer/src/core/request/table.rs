@@ -65,6 +65,12 @@ impl Requests {
         self.clients.is_empty() && self.under_way.is_empty() && self.works.is_empty()
     }
 
+    /// How many things are kept.
+    pub fn kept(&self) -> usize {
+        let requests: usize = self.under_way.values().map(Request::kept).sum();
+        self.clients.kept() + requests + self.works.len() + self.outlived.order.len()
+    }
+
     /// All there are, eldest first.
     pub fn all(&self) -> impl Iterator<Item = &Request> {
         self.under_way.values()

@@ -99,7 +99,7 @@ impl Layout {
                 of(descriptor, "raddr")? + HELD,
                 of(path, "Name")?,
             ],
-            Kind::Stdout => return None,
+            Kind::Stdout | Kind::Broker => return None,
         };
         Some(Self {
             network,
@@ -187,7 +187,7 @@ impl Layout {
             (Kind::File, _) => is_file(&text).then(|| ("file".to_owned(), text))?,
             (Kind::Http, _) => ("http".to_owned(), origin(&text)?),
             (Kind::Syslog, _) => is_path(&text).then(|| ("unixgram".to_owned(), text))?,
-            (Kind::Stdout, _) => return None,
+            (Kind::Stdout | Kind::Broker, _) => return None,
         };
         Some(Configured { network, address })
     }
@@ -195,7 +195,7 @@ impl Layout {
 
 fn unknown(kind: Kind) -> Option<Configured> {
     let (network, address) = match kind {
-        Kind::Socket => return None,
+        Kind::Socket | Kind::Broker => return None,
         Kind::File => ("file", ""),
         Kind::Stdout => ("file", "stdout"),
         Kind::Http => ("http", ""),

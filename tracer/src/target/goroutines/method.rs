@@ -24,6 +24,9 @@ pub enum Kind {
     Http,
     /// This host's syslog daemon.
     Syslog,
+    /// Whatever it hands entries to: what waits for its lock waits for a device, since whoever holds it
+    /// is in one (`vault/audit_broker.go`).
+    Broker,
 }
 
 /// Who calls a device.
@@ -92,6 +95,14 @@ impl Argument {
     }
 }
 
+/// Those without a receiver that tell something. `RWMutex.RLock` is compiled into its callers, and what it
+/// calls is not (`sync/runtime.go`).
+const FUNCTIONS: [(&str, &str); 3] = [
+    ("os", "OpenFile"),
+    ("sync", "runtime_SemacquireRWMutexR"),
+    ("sync", "runtime_SemacquireRWMutex"),
+];
+
 /// A function, as Go spells it: `path/of/package.Function`, `path/of/package.(*Type).Method`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Method<'a> {
@@ -103,11 +114,16 @@ pub(super) struct Method<'a> {
 
 impl<'a> Method<'a> {
     pub(super) fn parse(name: &'a [u8]) -> Option<Self> {
-        if name == b"os.OpenFile" {
+        let plain = FUNCTIONS.iter().find(|(package, function)| {
+            name.strip_prefix(package.as_bytes())
+                .and_then(|name| name.strip_prefix(b"."))
+                == Some(function.as_bytes())
+        });
+        if let Some((package, name)) = plain {
             return Some(Self {
-                package: "os",
+                package,
                 receiver: "",
-                name: "OpenFile",
+                name,
             });
         }
         let at = name.iter().position(|byte| *byte == b'(')?;
@@ -148,8 +164,16 @@ impl<'a> Method<'a> {
         let of = |style| move |kind| DeviceCode { kind, style };
         match self.receiver {
             "Backend" => backend(self.package).map(of(Style::Backend)),
+            _ if self.is_brokers() => Some(of(Style::Backend)(Kind::Broker)),
             receiver => sink(self.package, receiver).map(of(Style::Sink)),
         }
+    }
+
+    fn is_brokers(self) -> bool {
+        matches!(
+            (base(self.package), self.receiver),
+            ("vault", "AuditBroker") | ("audit", "Broker")
+        )
     }
 
     fn part(self, code: DeviceCode) -> Part {
@@ -159,11 +183,13 @@ impl<'a> Method<'a> {
             (Style::Backend, "LogTestMessage" | "Reload") | (Style::Sink, "Process" | "Reopen") => {
                 Some(Entry::Other)
             }
+            _ if code.kind == Kind::Broker => Some(Entry::Other),
             _ => None,
         };
         let locks = match code.kind {
             Kind::Socket => entry.is_some(),
             Kind::File => matches!(self.name, "log" | "Reload" | "Reopen"),
+            Kind::Broker => true,
             Kind::Stdout | Kind::Http | Kind::Syslog => false,
         };
         Part { entry, locks }
@@ -174,7 +200,7 @@ impl<'a> Method<'a> {
     /// `net/http`'s `Transport` always does.
     fn role_in_library(self) -> Option<Function> {
         match (self.package, self.receiver, self.name) {
-            ("sync" | "internal/sync", "Mutex" | "RWMutex", _) => Some(Function::Lock),
+            ("sync" | "internal/sync", "Mutex" | "RWMutex" | "", _) => Some(Function::Lock),
             ("net", "Resolver", _) => Some(Function::Resolve),
             ("net", "sysDialer", _)
             | ("net", "netFD", "connect" | "dial")

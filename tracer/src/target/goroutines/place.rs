@@ -2,7 +2,7 @@
 
 use super::{
     functions::Known,
-    method::{DeviceCode, Entry, Function, Part},
+    method::{DeviceCode, Entry, Function, Kind, Part},
 };
 use crate::core::{operation::Phase, parked::Place};
 
@@ -30,8 +30,11 @@ pub(super) fn find(functions: &[Option<&Known>]) -> Option<Found> {
     let mut outer = (inner..functions.len()).filter_map(device);
     let (entry, code, what) = outer.find_map(|(i, code, part)| Some((i, code, part.entry?)))?;
     let calls: Vec<_> = (0..inner).map(role).collect();
+    let at = place(&calls, part);
+    // Beyond its lock, devices wait, and not their broker.
+    (code.kind != Kind::Broker || at == Place::Lock).then_some(())?;
     Some(Found {
-        at: place(&calls, part),
+        at,
         code,
         phase: phase(what),
         frames: (inner, entry),
@@ -85,10 +88,7 @@ pub(super) fn names(functions: &[Option<&Known>]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::method::{Kind, Style},
-        *,
-    };
+    use super::{super::method::Style, *};
 
     const fn device(kind: Kind, entry: Option<Entry>, locks: bool) -> Function {
         let style = Style::Backend;

@@ -271,9 +271,17 @@ impl AllSaid {
         }
     }
 
+    /// The same for a goroutine and those above it. One that says nothing itself works for the next one
+    /// that does.
+    pub(super) fn of_line(&self, line: impl Iterator<Item = u64>) -> Option<(u64, &EntryHead)> {
+        let says = |goid: &u64| self.sinks.contains_key(goid) || self.requests.contains_key(goid);
+        let mut line = line.filter(says);
+        self.of(line.next()?)
+    }
+
     /// The goroutine of the request that this one works on, and the request. A sink's is not the one
     /// above it, which may work on the next request by now, but the one that waits for this very entry.
-    pub(super) fn of(&self, goid: u64) -> Option<(u64, &EntryHead)> {
+    fn of(&self, goid: u64) -> Option<(u64, &EntryHead)> {
         let of = match self.sinks.get(&goid) {
             Some(context) => self.senders.get(context).copied().flatten()?,
             None => goid,

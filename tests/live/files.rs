@@ -1,0 +1,96 @@
+//! A file device that stalls: a pipe that nobody reads stands for a disk that does not answer. No socket
+//! tells of it, only the code of the device on the stack of who waits.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::Read,
+    os::unix::fs::OpenOptionsExt,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use lab::{
+    AuditDevice, Family, Network, Server, Tracer, account::duration, scenario::BIG_REQUEST,
+    server::bao_from_environment, tracer::agent_from_environment,
+};
+use nix::{libc, sys::stat::Mode, unistd::mkfifo};
+
+/// How long the request is to be held up.
+const HELD: Duration = Duration::from_millis(1500);
+/// A pipe holds 64 kB: a dozen entries of 4.9 kB.
+const REQUESTS: usize = 40;
+
+#[test]
+fn a_file_device_that_takes_nothing_more_is_told_by_its_code() -> Result<()> {
+    let network = Network::create(0)?;
+    let directory = tempfile::tempdir()?;
+    let pipe = directory.path().join("audit.pipe");
+    mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    // Opened for writing too: else the server waits for a reader.
+    let reader = open(&pipe)?;
+    let server = Server::builder(&bao_from_environment()?)
+        .audit(AuditDevice::file("to-pipe", &pipe))
+        .start(&network.vault)?;
+    let client = server.client(Family::V4);
+    let tracer = Tracer::attach(&agent_from_environment()?, server.pid(), &[])?;
+    let asking = thread::spawn(move || -> Result<_> {
+        for _ in 0..REQUESTS {
+            let request = client.get(BIG_REQUEST)?;
+            if request.hung() {
+                return Ok(request);
+            }
+        }
+        anyhow::bail!("none of {REQUESTS} requests hung")
+    });
+    let stalled = tracer.wait_for("a stall", Duration::from_secs(20), |r| {
+        r["type"] == "stalled"
+    })?;
+    thread::sleep(HELD); // the reader is what is slow here
+    drain(reader);
+    let request = asking.join().expect("the client panicked")?;
+    let trace = tracer.stop()?;
+    let hang = *trace.hangs().first().context("no hang")?;
+    assert_eq!(hang["device"]["transport"], "file", "{hang}");
+    assert_eq!(
+        hang["device"]["address"],
+        pipe.display().to_string(),
+        "{hang}"
+    );
+    assert_eq!(hang["id"], stalled["hang"], "{hang}");
+    assert_eq!(
+        hang["request"]["id"].as_str(),
+        request.request_id.as_deref(),
+        "{hang}"
+    );
+    assert_eq!(hang["stalls"][0]["op"], "write", "{hang}");
+    let ours = duration(hang);
+    assert!(
+        ours >= HELD && ours <= request.duration,
+        "{ours:?} of {:?}: {hang}",
+        request.duration
+    );
+    assert_eq!(trace.hangs().len(), 1, "{}", trace.text);
+    Ok(())
+}
+
+fn open(pipe: &std::path::Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK);
+    options.open(pipe).context("cannot open the pipe")
+}
+
+/// Until the test is over.
+fn drain(mut reader: File) {
+    thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            if reader.read(&mut buffer).is_err() {
+                thread::sleep(Duration::from_millis(10)); // it is empty
+            }
+        }
+    });
+}

@@ -1,0 +1,198 @@
+//! Requests that queue for audit devices, as a simulated server really made them wait: what the core says of it
+//! is compared with what happened.
+
+mod simulation;
+
+use std::collections::BTreeMap;
+
+use proptest::{collection::vec, prelude::*, sample::select};
+use simulation::{MS, Plan, S, Served, State, THRESHOLD, Told, client, device, name, run};
+use tracer::{
+    core::{
+        finding::{Finding, Hang, Summary},
+        operation::Op,
+    },
+    event::Nanos,
+};
+
+/// Between two looks, and what a look takes, ns: nobody knows better when who queued began to.
+const LOOK: Nanos = 110 * MS;
+
+fn state() -> impl Strategy<Value = State> {
+    select(vec![State::Dead, State::Dead, State::Slow, State::Healthy])
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let timeout = select(vec![S / 2, 2 * S]);
+    let size = (1..=6_usize, 1..=2_usize);
+    let kind = (any::<bool>(), any::<bool>());
+    (any::<u64>(), vec(state(), 1..=3), timeout, size, kind).prop_map(
+        |(seed, devices, timeout, (clients, each), (http2, is_declared))| Plan {
+            seed,
+            devices,
+            timeout,
+            clients,
+            each,
+            http2,
+            stacks: true,
+            is_declared,
+            lost: 0,
+            swapped: 0,
+        },
+    )
+}
+
+fn hangs(told: &Told) -> impl Iterator<Item = &Hang> {
+    told.findings.iter().filter_map(|finding| match finding {
+        Finding::Hang(hang) => Some(&**hang),
+        _ => None,
+    })
+}
+
+fn summary(told: &Told) -> &Summary {
+    let Some(Finding::Summary(summary)) = told.findings.last() else {
+        panic!("the last finding is no summary");
+    };
+    summary
+}
+
+/// The request that a hang is of: by its name, else by its client and when it was.
+fn request_of<'a>(plan: &Plan, told: &'a Told, hang: &Hang) -> Option<&'a Served> {
+    let is_meant = |served: &&Served| match &hang.request.id {
+        Some(id) => *id == name(served),
+        None => {
+            hang.request.client == Some(client(plan, served.client))
+                && (served.start..=served.end.unwrap_or(Nanos::MAX)).contains(&hang.start)
+        }
+    };
+    let mut meant = told.requests.iter().filter(is_meant);
+    let one = meant.next()?;
+    meant.next().is_none().then_some(one)
+}
+
+fn lasted(served: &Served) -> Nanos {
+    served.end.expect("all are answered") - served.start
+}
+
+fn uncertainty(hang: &Hang) -> Nanos {
+    hang.stalls.iter().map(|stall| stall.uncertainty).sum()
+}
+
+/// What looks may be mistaken by about this request and device.
+fn tolerance(served: &Served, number: usize) -> Nanos {
+    let locks = served
+        .waits_for(number)
+        .filter(|wait| wait.place == tracer::core::parked::Place::Lock);
+    LOOK * locks.count() as u64
+}
+
+type ByRequest<'a> = BTreeMap<(usize, usize), &'a Hang>;
+
+/// Hangs by request and device, of which each has one at most.
+fn by_request<'a>(plan: &Plan, told: &'a Told) -> Result<ByRequest<'a>, TestCaseError> {
+    let mut all = BTreeMap::new();
+    for hang in hangs(told) {
+        let served = request_of(plan, told, hang);
+        let Some(served) = served else {
+            return Err(TestCaseError::fail(format!("whose? {hang:#?}")));
+        };
+        let number = (0..plan.devices.len()).find(|number| device(*number) == hang.device);
+        let key = (served.number, number.expect("a device of the plan"));
+        prop_assert!(all.insert(key, hang).is_none(), "told twice: {:#?}", hang);
+    }
+    Ok(all)
+}
+
+fn is_exact(served: &Served, number: usize, hang: Option<&Hang>) -> Result<(), TestCaseError> {
+    let (truth, looks) = (served.held_up(number), tolerance(served, number));
+    let Some(hang) = hang else {
+        let why = format!("{truth} ns missing of {served:#?} on {number}");
+        prop_assert!(truth < THRESHOLD + looks, "{}", why);
+        return Ok(());
+    };
+    let off = hang.duration.abs_diff(truth);
+    let why = format!("off by {off} ns on {number}: {served:#?} {hang:#?}");
+    prop_assert!(off <= looks + uncertainty(hang), "{}", why);
+    prop_assert!(hang.duration <= lasted(served), "{}", why);
+    prop_assert!(
+        hang.request.lower_bound || hang.duration <= hang.request.duration,
+        "{}",
+        why
+    );
+    Ok(())
+}
+
+/// Who is said to have been in the device was there while this one waited.
+fn is_blocked_by_holders(told: &Told, number: usize, hang: &Hang) -> Result<(), TestCaseError> {
+    let named = hang
+        .stalls
+        .iter()
+        .filter_map(|stall| Some((stall, stall.blocked_by.as_ref()?)));
+    for (stall, blocker) in named {
+        let (from, until) = (
+            stall.start.saturating_sub(LOOK),
+            stall.start + stall.duration,
+        );
+        let blockers = told
+            .requests
+            .iter()
+            .filter(|served| name(served) == *blocker);
+        let mut held = blockers.flat_map(|served| &served.held);
+        let was_there =
+            held.any(|(of, start, end)| *of == number && *start <= until && *end >= from);
+        prop_assert!(was_there, "{} was not in {}: {:#?}", blocker, number, hang);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn with_no_loss_each_hang_is_what_its_request_waited_for(plan in plan()) {
+        let told = run(&plan);
+        let hangs = by_request(&plan, &told)?;
+        for served in &told.requests {
+            for number in 0..plan.devices.len() {
+                is_exact(served, number, hangs.get(&(served.number, number)).copied())?;
+            }
+        }
+        for ((_, number), hang) in hangs {
+            is_blocked_by_holders(&told, number, hang)?;
+        }
+        prop_assert_eq!(summary(&told).requests, told.requests.len() as u64);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_is_over(plan in plan(), swapped in select(vec![0_u64, 300])) {
+        let told = run(&Plan { swapped, ..plan });
+        prop_assert!(told.was_idle);
+    }
+
+    #[test]
+    fn without_stacks_queueing_is_inferred_and_never_longer_than_the_request(plan in plan()) {
+        let plan = Plan { stacks: false, ..plan };
+        let told = run(&plan);
+        for hang in hangs(&told) {
+            let locks = hang.stalls.iter().filter(|stall| stall.op == Op::Lock);
+            prop_assert!(locks.into_iter().all(|stall| stall.inferred));
+            prop_assert!(hang.duration <= hang.request.duration, "{:#?}", hang);
+            if let Some(served) = request_of(&plan, &told, hang) {
+                prop_assert!(hang.duration <= lasted(served), "{:#?}", hang);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_lost_or_swapped_blames_nobody_for_longer_than_it_lasted(
+        plan in plan(), lost in select(vec![0_u64, 20, 200]), swapped in select(vec![0_u64, 300]), stacks: bool
+    ) {
+        let plan = Plan { lost, swapped, stacks, ..plan };
+        let told = run(&plan);
+        let (summary, all) = (summary(&told), hangs(&told).count() as u64);
+        prop_assert_eq!(summary.hangs, all);
+        for hang in hangs(&told).filter(|hang| !hang.request.lower_bound) {
+            prop_assert!(hang.duration <= hang.request.duration, "{:#?}", hang);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! A simulated server with the tracer's core beside it, and between them a channel that may lose or swap
+//! what it carries.
+
+mod random;
+mod server;
+mod wire;
+
+use tracer::{
+    core::{Core, Question, finding::Finding},
+    event::{Event, Nanos, What},
+};
+
+use self::{random::Random, server::BEGAN};
+pub(crate) use self::{
+    server::{Served, Server},
+    wire::{client, device, name},
+};
+
+pub(crate) const US: Nanos = 1_000;
+pub(crate) const MS: Nanos = 1_000 * US;
+pub(crate) const S: Nanos = 1_000 * MS;
+pub(crate) const THRESHOLD: Nanos = 100 * MS;
+
+/// Longer than the core keeps anything.
+const QUIET: Nanos = 320 * S;
+
+/// What an audit device is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Takes every entry at once.
+    Healthy,
+    /// Takes it late.
+    Slow,
+    /// Answers no connection attempt.
+    Dead,
+}
+
+/// What is to happen.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) devices: Vec<State>,
+    /// How long a dial lasts, ns.
+    pub(crate) timeout: Nanos,
+    pub(crate) clients: usize,
+    /// Requests of each, one after another.
+    pub(crate) each: usize,
+    pub(crate) http2: bool,
+    pub(crate) stacks: bool,
+    /// Whether the operator has named the devices.
+    pub(crate) is_declared: bool,
+    /// Of a thousand events, how many are lost, and how many are swapped with the next one if that
+    /// comes within a millisecond.
+    pub(crate) lost: u64,
+    pub(crate) swapped: u64,
+}
+
+/// A trace that has ended, and what really happened.
+pub(crate) struct Told {
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) requests: Vec<Served>,
+    /// Whether the core had forgotten everything before the end.
+    pub(crate) was_idle: bool,
+}
+
+struct Tracing {
+    core: Core,
+    server: Server,
+    chance: Random,
+    findings: Vec<Finding>,
+    held: Option<Event>,
+    ticked: Nanos,
+}
+
+/// Runs it from the session to its end.
+pub(crate) fn run(plan: &Plan) -> Told {
+    let mut tracing = Tracing {
+        core: Core::new(),
+        server: Server::new(plan.clone()),
+        chance: Random(!plan.seed),
+        findings: Vec::new(),
+        held: None,
+        ticked: BEGAN,
+    };
+    tracing.tell(BEGAN, What::Session(wire::session(plan)));
+    tracing.see(BEGAN + MS, wire::prefaces(plan));
+    tracing.work();
+    let closed = tracing.ticked + S;
+    tracing.see(closed, wire::goodbyes(plan));
+    tracing.pass(closed + QUIET);
+    let was_idle = tracing.core.is_idle();
+    tracing.tell(closed + QUIET, What::End);
+    Told {
+        findings: tracing.findings,
+        requests: tracing.server.requests,
+        was_idle,
+    }
+}
+
+impl Tracing {
+    fn work(&mut self) {
+        while let Some(next) = self.server.next() {
+            self.pass(next);
+            self.act();
+        }
+    }
+
+    /// Lets time pass, with what the core asks for meanwhile.
+    fn pass(&mut self, until: Nanos) {
+        loop {
+            let due = self.core.due().max(self.ticked + MS);
+            match self.server.next().filter(|next| *next < due.min(until)) {
+                Some(_) => self.act(),
+                None if due >= until => return,
+                None => self.tick(due),
+            }
+        }
+    }
+
+    fn act(&mut self) {
+        let (at, seen) = self.server.act();
+        self.ticked = self.ticked.max(at);
+        self.see(at, seen);
+    }
+
+    fn tick(&mut self, at: Nanos) {
+        self.ticked = at;
+        self.release();
+        self.tell(at, What::Tick);
+    }
+
+    fn see(&mut self, at: Nanos, seen: Vec<What>) {
+        for what in seen {
+            self.carry(Event { at, what });
+        }
+    }
+
+    /// Answers are not lost, nor do they overtake.
+    fn carry(&mut self, event: Event) {
+        let Event { at, what } = event;
+        if matches!(what, What::Parked { .. } | What::EntryFound { .. }) {
+            self.release();
+            return self.tell(at, what);
+        }
+        if self.chance.per_mille(self.server.plan.lost) {
+            return;
+        }
+        match self.held.take() {
+            Some(held) if at - held.at <= MS => {
+                self.tell(at, what);
+                self.tell(held.at, held.what);
+            }
+            held => {
+                held.into_iter()
+                    .for_each(|held| self.tell(held.at, held.what));
+                if self.chance.per_mille(self.server.plan.swapped) {
+                    self.held = Some(Event { at, what });
+                } else {
+                    self.tell(at, what);
+                }
+            }
+        }
+    }
+
+    fn release(&mut self) {
+        if let Some(Event { at, what }) = self.held.take() {
+            self.tell(at, what);
+        }
+    }
+
+    fn tell(&mut self, at: Nanos, what: What) {
+        let step = self.core.on(&Event { at, what });
+        self.findings.extend(step.findings);
+        for question in step.questions {
+            match question {
+                Question::Goroutines => self.server.look(at.max(self.ticked)),
+                Question::Entry(question) => self.server.search(at.max(self.ticked), question),
+            }
+        }
+    }
+}
