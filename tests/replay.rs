@@ -132,8 +132,11 @@ fn every_recording_is_complete_small_and_in_the_format_of_today() -> Result<()> 
 #[test]
 fn every_case_can_be_recorded_anew() -> Result<()> {
     let cases = Case::all()?;
-    let mut cases: Vec<_> = cases
+    // Those with several clients are `record-clients`' own.
+    let of_states = cases
         .iter()
+        .filter(|case| !case.directory.join("clients.json").exists());
+    let mut cases: Vec<_> = of_states
         .filter_map(|case| case.directory.file_name()?.to_str())
         .collect();
     let mut states: Vec<_> = lab::State::all().map(|state| state.name).collect();

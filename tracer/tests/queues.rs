@@ -187,7 +187,7 @@ proptest! {
     fn what_is_lost_or_swapped_blames_nobody_for_longer_than_it_lasted(
         plan in plan(), lost in select(vec![0_u64, 20, 200]), swapped in select(vec![0_u64, 300]), stacks: bool
     ) {
-        let plan = Plan { lost, swapped, stacks, ..plan };
+        let plan = Plan { stacks, lost, swapped, ..plan };
         let told = run(&plan);
         let (summary, all) = (summary(&told), hangs(&told).count() as u64);
         prop_assert_eq!(summary.hangs, all);

@@ -151,8 +151,9 @@ impl Tracing {
                 self.tell(held.at, held.what);
             }
             held => {
-                held.into_iter()
-                    .for_each(|held| self.tell(held.at, held.what));
+                if let Some(held) = held {
+                    self.tell(held.at, held.what);
+                }
                 if self.chance.per_mille(self.server.plan.swapped) {
                     self.held = Some(Event { at, what });
                 } else {

@@ -113,6 +113,13 @@ impl Clients {
         Received::Nothing
     }
 
+    /// A goroutine other than this one, which it started, works on a request: that is how HTTP/2 is served.
+    /// Returns it if that is news.
+    pub(super) fn has_streams(&mut self, server: u64) -> Option<u64> {
+        let client = self.served_by(server)?;
+        (!std::mem::replace(&mut client.multiplexed, true)).then_some(server)
+    }
+
     /// Something was sent; `failed`: nothing more will come of this connection.
     pub(super) fn sent(&mut self, socket: &Socket, by: Actor, failed: bool) -> Option<Sent> {
         let goid = by.goid?;

@@ -361,6 +361,11 @@ impl Requests {
             return None;
         }
         let line: Vec<_> = parked.line().collect();
+        let works = parked.request.unwrap_or(parked.goid);
+        let above = line.iter().skip_while(|goid| **goid != works).nth(1);
+        if let Some(mistaken) = above.and_then(|goid| self.clients.has_streams(*goid)) {
+            self.forget(mistaken);
+        }
         let known = line.iter().position(|goid| self.works.contains_key(goid));
         let served = line
             .iter()
