@@ -42,7 +42,7 @@ use self::{
     device::Devices,
     functions::Functions,
     goroutine::{Goroutine, Layout},
-    requests::{AllSaid, Requests, Said},
+    requests::{AllSaid, Requests, Said, Ties},
     seen::{Seen, Sight},
     stack::{Frame, Stack},
 };
@@ -90,7 +90,7 @@ pub struct GoroutineReader {
     functions: Functions,
     devices: Devices,
     requests: Requests,
-    seen: Mutex<Seen>,
+    known: Mutex<Known>,
     /// Where nearly all goroutines are that wait.
     parks: Option<Range<u64>>,
     /// The version of Go whose offsets are believed to be this program's, which does not say them itself.
@@ -100,11 +100,19 @@ pub struct GoroutineReader {
 /// Of each goroutine that lives, which one started it.
 type Parents = HashMap<u64, Option<u64>>;
 
+/// What earlier looks found.
+#[derive(Debug, Default)]
+struct Known {
+    seen: Seen,
+    ties: Ties,
+}
+
 /// One look at all goroutines.
-struct Round<'a> {
+#[derive(Default)]
+struct Round {
     found: Vec<Waiting>,
     said: AllSaid,
-    seen: &'a mut Seen,
+    seen: Seen,
 }
 
 impl GoroutineReader {
@@ -136,7 +144,7 @@ impl GoroutineReader {
             functions: symbols.functions,
             devices: Devices::new(file.architecture(), &structures, &symbols.device_types),
             requests: requests.unwrap_or_default(),
-            seen: Mutex::default(),
+            known: Mutex::default(),
             parks: symbols.parks,
             assumed,
         })
@@ -176,15 +184,11 @@ impl GoroutineReader {
     pub fn waiting(&self, memory: &impl Memory) -> io::Result<Vec<Waiting>> {
         let all = self.goroutines(memory)?;
         let parents: Parents = all.iter().map(|g| (g.goid, g.parent)).collect();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = mem::take(&mut *seen);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = mem::take(&mut known.seen);
         let still = all.iter().filter(|g| g.stands_still());
         let (dull, fresh): (Vec<_>, Vec<_>) = still.partition(|g| last.is_dull(g));
-        let mut round = Round {
-            found: Vec::new(),
-            said: AllSaid::default(),
-            seen: &mut seen,
-        };
+        let mut round = Round::default();
         for goroutine in dull {
             let said = last.sight(goroutine).and_then(|sight| sight.said.clone());
             round.take(goroutine, None, said);
@@ -201,7 +205,9 @@ impl GoroutineReader {
                 round.take(goroutine, waiting, said);
             }
         });
-        Ok(round.found(&parents))
+        let found = round.found(&parents, &mut known.ties);
+        known.seen = round.seen;
+        Ok(found)
     }
 
     /// All that live.
@@ -255,7 +261,7 @@ impl GoroutineReader {
     }
 }
 
-impl Round<'_> {
+impl Round {
     fn take(&mut self, goroutine: &Goroutine, waiting: Option<Waiting>, said: Option<Said>) {
         let dull = waiting.is_none();
         self.found.extend(waiting);
@@ -265,15 +271,17 @@ impl Round<'_> {
         self.seen.add(goroutine, Sight { dull, said });
     }
 
-    fn found(mut self, parents: &Parents) -> Vec<Waiting> {
-        for waiting in &mut self.found {
+    fn found(&mut self, parents: &Parents, ties: &mut Ties) -> Vec<Waiting> {
+        ties.learn(&self.said, |goid| parents.contains_key(&goid));
+        let mut found = mem::take(&mut self.found);
+        for waiting in &mut found {
             let line = iter::once(waiting.goid).chain(waiting.ancestors.iter().copied());
-            if let Some((request, entry)) = self.said.of_line(line) {
-                waiting.is_of(request, entry.clone(), parents);
+            if let Some((request, entry)) = self.said.of_line(line, ties) {
+                waiting.is_of(request, entry, parents);
             }
         }
-        self.found.sort_by_key(|waiting| waiting.goid);
-        self.found
+        found.sort_by_key(|waiting| waiting.goid);
+        found
     }
 }
 

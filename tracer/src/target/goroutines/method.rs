@@ -219,7 +219,7 @@ impl<'a> Method<'a> {
     }
 
     /// Of what hands entries to devices (`vault/audit_broker.go`, in Vault since 1.16
-    /// `audit/broker.go`), and to sinks (`hashicorp/eventlogger`, `graph.go`).
+    /// `audit/broker.go`), and to sinks (`hashicorp/eventlogger`, `graph.go`), and of these.
     pub(super) fn argument(self) -> Option<Argument> {
         match (base(self.package), self.receiver, self.name) {
             ("vault", "AuditBroker", name) | ("audit", "Broker", name) => match name {
@@ -227,14 +227,15 @@ impl<'a> Method<'a> {
                 "LogResponse" => Some(Argument::Input(EntryKind::Response)),
                 _ => None,
             },
-            ("eventlogger", "graph", "process" | "doProcess") => Some(Argument::Context),
+            ("eventlogger", "graph", "process" | "doProcess")
+            | ("event" | "audit", _, "Process") => Some(Argument::Context),
             _ => None,
         }
     }
 
     /// Whether a package may have such functions.
     pub(super) fn has_arguments(package: &str) -> bool {
-        matches!(base(package), "vault" | "audit" | "eventlogger")
+        matches!(base(package), "vault" | "audit" | "event" | "eventlogger")
     }
 
     /// Whether it makes plain whose work it is, though not what is waited for.

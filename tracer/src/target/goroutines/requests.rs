@@ -130,17 +130,18 @@ impl Requests {
         frames: &[Frame],
     ) -> Option<Said> {
         let mut inputs = frames.iter().filter_map(|frame| {
-            let (argument, parameter, call) = self.function(*frame)?;
+            let (argument, parameter) = self.function(*frame)?;
             let Argument::Input(kind) = argument else {
                 return None;
             };
-            let at = parameter.word(call, 0, 1)?;
+            let at = parameter.word(frame.pc, 0, 1)?;
             self.entry(memory, self.word(stack, *frame, at)?, kind)
         });
-        let mut contexts = frames.iter().filter_map(|frame| {
-            let (argument, parameter, call) = self.function(*frame)?;
+        // The outermost is handed on, and may be another further in.
+        let mut contexts = frames.iter().rev().filter_map(|frame| {
+            let (argument, parameter) = self.function(*frame)?;
             // An interface's second word points to what it holds (`runtime/runtime2.go`, `iface`).
-            let at = parameter.word(call, 1, 2);
+            let at = parameter.word(frame.pc, 1, 2);
             let at = at.filter(|_| argument == Argument::Context)?;
             let context = self.word(stack, *frame, at);
             context.filter(|context| *context != 0)
@@ -151,12 +152,12 @@ impl Requests {
         }
     }
 
-    /// The one that this frame is of, and the instruction that called the next one.
-    fn function(&self, frame: Frame) -> Option<(Argument, &Parameter, u64)> {
+    /// The one that this frame is of.
+    fn function(&self, frame: Frame) -> Option<(Argument, &Parameter)> {
         let call = frame.pc.checked_sub(1)?;
         let mut functions = self.functions.iter();
         let found = functions.find(|(_, parameter)| parameter.code.contains(&call));
-        found.map(|(argument, parameter)| (*argument, parameter, call))
+        found.map(|(argument, parameter)| (*argument, parameter))
     }
 
     /// So many bytes from the canonical frame address.
@@ -254,6 +255,18 @@ pub(super) struct AllSaid {
     senders: HashMap<u64, Option<u64>>,
 }
 
+/// Of each sink, whose entry it has. It may outlive who waited for it.
+#[derive(Debug, Default)]
+pub(super) struct Ties(HashMap<u64, Tie>);
+
+#[derive(Clone, Debug)]
+struct Tie {
+    context: u64,
+    /// The request's goroutine.
+    request: u64,
+    entry: Box<EntryHead>,
+}
+
 impl AllSaid {
     pub(super) fn add(&mut self, goid: u64, said: Said) {
         match said {
@@ -270,22 +283,46 @@ impl AllSaid {
         }
     }
 
-    /// The same for a goroutine and those above it. One that says nothing itself works for the next one
-    /// that does.
-    pub(super) fn of_line(&self, line: impl Iterator<Item = u64>) -> Option<(u64, &EntryHead)> {
+    /// The goroutine of the request that the first of these works on, and the request; those above it
+    /// follow. One that says nothing itself works for the next one that does.
+    pub(super) fn of_line(
+        &self,
+        line: impl Iterator<Item = u64>,
+        ties: &Ties,
+    ) -> Option<(u64, EntryHead)> {
         let says = |goid: &u64| self.sinks.contains_key(goid) || self.requests.contains_key(goid);
         let mut line = line.filter(says);
-        self.of(line.next()?)
+        let goid = line.next()?;
+        let (request, entry) = match self.requests.get(&goid) {
+            Some(entry) => (goid, entry),
+            None => ties.0.get(&goid).map(|tie| (tie.request, &tie.entry))?,
+        };
+        Some((request, (**entry).clone()))
     }
 
-    /// The goroutine of the request that this one works on, and the request. A sink's is not the one
-    /// above it, which may work on the next request by now, but the one that waits for this very entry.
-    fn of(&self, goid: u64) -> Option<(u64, &EntryHead)> {
-        let of = match self.sinks.get(&goid) {
-            Some(context) => self.senders.get(context).copied().flatten()?,
-            None => goid,
-        };
-        Some((of, self.requests.get(&of)?))
+    /// A sink's request is not the one above it, which may work on the next one by now, but the one that
+    /// waits for this very entry.
+    fn tie(&self, context: u64) -> Option<Tie> {
+        let request = (*self.senders.get(&context)?)?;
+        let entry = self.requests.get(&request)?.clone();
+        Some(Tie {
+            context,
+            request,
+            entry,
+        })
+    }
+}
+
+impl Ties {
+    /// Takes what is said now. What was once known of a sink stays true as long as that lives.
+    pub(super) fn learn(&mut self, said: &AllSaid, lives: impl Fn(u64) -> bool) {
+        self.0.retain(|goid, tie| {
+            let context = said.sinks.get(goid);
+            lives(*goid) && context.is_none_or(|context| *context == tie.context)
+        });
+        for (goid, context) in &said.sinks {
+            self.0.extend(said.tie(*context).map(|tie| (*goid, tie)));
+        }
     }
 }
 
@@ -307,7 +344,7 @@ mod tests {
             operation: 32,
             path: 48,
         };
-        for (bytes, call, expected) in [
+        for (bytes, back, expected) in [
             (
                 &include_bytes!("../testdata/go1.27.3-amd64-parameters.elf")[..],
                 0x4a_5b95,
@@ -330,9 +367,9 @@ mod tests {
                 panic!("{requests:?}")
             };
             assert_eq!(*argument, Argument::Input(EntryKind::Request));
-            assert_eq!(parameter.word(call, 0, 1), Some(expected), "{parameter:x?}");
+            assert_eq!(parameter.word(back, 0, 1), Some(expected), "{parameter:x?}");
             // In a register until the first call.
-            assert_eq!(parameter.word(parameter.code.start, 0, 1), None);
+            assert_eq!(parameter.word(parameter.code.start + 1, 0, 1), None);
         }
     }
 

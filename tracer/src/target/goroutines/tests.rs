@@ -176,7 +176,7 @@ fn reader() -> GoroutineReader {
         functions: Functions::new(known.to_vec()),
         devices: Devices::made(false, vec![(BACKEND, device_layout())]),
         requests: requests::requests(false),
-        seen: Mutex::default(),
+        known: Mutex::default(),
         parks: Some(PARK - 4..PARK + 4),
         assumed: None,
     }

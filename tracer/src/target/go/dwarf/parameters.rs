@@ -81,9 +81,17 @@ impl Parameter {
         }
     }
 
-    /// Where one of its so many words lies while this instruction is executed: bytes from the canonical
-    /// frame address. `None` if that is not said, or makes no sense.
-    pub fn word(&self, instruction: u64, word: usize, of: usize) -> Option<i64> {
+    /// Where one of its so many words lies while a call is under way that returns here: bytes from the
+    /// canonical frame address. `None` if that is not said, or makes no sense.
+    ///
+    /// What was in a register at the call is where it will be looked for after it.
+    pub fn word(&self, return_address: u64, word: usize, of: usize) -> Option<i64> {
+        let call = return_address.checked_sub(1)?;
+        let word = |instruction| self.word_at(instruction, word, of);
+        word(call).or_else(|| word(return_address))
+    }
+
+    fn word_at(&self, instruction: u64, word: usize, of: usize) -> Option<i64> {
         let mut places = self.places.iter();
         let place = places.find(|place| place.code.contains(&instruction))?;
         if let [Piece { at, len: None }] = place.pieces[..] {

@@ -140,6 +140,24 @@ fn a_sink_is_told_the_request_that_waits_for_it() {
 }
 
 #[test]
+fn a_sink_is_told_its_own_request_when_that_has_gone_on() {
+    let (reader, made) = (reader(), sink([0xc0de, 0xc0de]));
+    let first = reader.waiting(&made).expect("a list").remove(0);
+    assert!(first.entry.is_some());
+    // The next request of this goroutine.
+    let mut made = made.context(1, 0xbeef).member(STOPS, 1);
+    assert_eq!(reader.waiting(&made).expect("a list")[0], first);
+    // Nor is it asked.
+    made = made.member(144, 6);
+    let alone = reader.waiting(&made).expect("a list").remove(0);
+    assert_eq!((alone.entry, alone.request), (first.entry, Some(48)));
+    // Another sink in its place.
+    made.words.insert(GOROUTINES + 152, 60);
+    let other = reader.waiting(&made).expect("a list").remove(0);
+    assert_eq!((other.goid, other.entry), (60, None));
+}
+
+#[test]
 fn a_sink_that_outlived_its_request_is_not_told_the_next_one() {
     for contexts in [[0xc0de, 0xbeef], [0xc0de, 0]] {
         let waiting = sink(contexts).waiting().remove(0);
@@ -179,7 +197,7 @@ fn on_arm64_the_request_is_found_from_the_caller() {
     let entry = |reader: &GoroutineReader| reader.waiting(&made).expect("a list").remove(0).entry;
     assert_eq!(entry(&reader), None);
     reader.requests = requests(true);
-    reader.seen = Mutex::default();
+    reader.known = Mutex::default();
     assert!(entry(&reader).is_some());
 }
 

@@ -50,7 +50,19 @@ fn what_makes_no_sense_is_nowhere() {
     ] {
         assert_eq!(word(pieces, 1, 2), None, "{pieces:?}");
     }
-    assert_eq!(Parameter::made(0x100..0x200, 0).word(0x200, 0, 1), None);
+    assert_eq!(Parameter::made(0x100..0x200, 0).word(0x201, 0, 1), None);
+}
+
+#[test]
+fn what_a_call_destroys_is_where_it_is_after_it() {
+    let mut parameter = Parameter::made(0x100..0x200, 24);
+    let mut before = parameter.places[0].clone();
+    parameter.places[0].code = 0x150..0x200;
+    before.code = 0x100..0x150;
+    before.pieces[0].at = None;
+    parameter.places.insert(0, before);
+    assert_eq!(parameter.word(0x150, 0, 1), Some(24));
+    assert_eq!(parameter.word(0x14f, 0, 1), None);
 }
 
 #[test]
