@@ -105,7 +105,7 @@ impl Core {
             .filter_map(|parked| parked.device.as_ref());
         self.devices
             .extend(configured.filter(|d| d.is_address()).cloned());
-        let found = self.found(goroutines, before);
+        let found = self.found(at, goroutines, before);
         let holders: BTreeMap<_, _> = found
             .iter()
             .filter_map(|found| Some((found.device.clone()?, self.holds(at, found)?)))
@@ -122,14 +122,14 @@ impl Core {
         self.requests.not_found(at, &goids);
     }
 
-    fn found<'a>(&mut self, goroutines: &'a [Parked], before: Nanos) -> Vec<Found<'a>> {
+    fn found<'a>(&mut self, at: Nanos, goroutines: &'a [Parked], before: Nanos) -> Vec<Found<'a>> {
         let found = goroutines.iter().filter_map(|parked| {
-            let is_new = parked.ancestors.len() > 1 && !self.requests.is_known(parked.goid);
+            let is_new = !self.requests.is_known(parked.goid);
             let request = self.requests.whose(parked, self.session.began)?;
             if let (Some(entry), Some(request)) = (&parked.entry, self.requests.get_mut(request)) {
                 request.hears(entry);
             }
-            self.sockets.found(parked);
+            self.sockets.found(at, parked);
             Some(Found {
                 parked,
                 request,

@@ -65,6 +65,7 @@ impl Sockets {
         let mut changes: Vec<_> = self.acted(event).map(Change::Ended).into_iter().collect();
         if let Some(sent) = Sent::of(event) {
             self.shows_tcp |= sent.tcp.is_some();
+            changes.extend(self.passed_on(&sent).map(Change::Ended));
             changes.extend(self.sent(&sent));
             changes.extend(self.note(&sent));
         } else if let Some(change) = Changed::of(event) {
@@ -186,13 +187,14 @@ impl Sockets {
         Some(&connection.waiting.as_ref()?.device)
     }
 
-    /// Takes the stack on which a goroutine was found waiting.
-    pub fn found(&mut self, parked: &Parked) {
+    /// Takes the stack on which a goroutine was found waiting at that time.
+    pub fn found(&mut self, at: Nanos, parked: &Parked) {
         let connection = self
             .waiting
             .get(&parked.goid)
             .and_then(|id| self.open.get_mut(id));
         if let Some(waiting) = connection.and_then(|connection| connection.waiting.as_mut()) {
+            waiting.seen = waiting.seen.max(at);
             waiting.frames.clone_from(&parked.frames);
             waiting.phase = parked.phase();
         }
@@ -296,6 +298,20 @@ impl Sockets {
         )
     }
 
+    /// Another goroutine writes to the socket, so who waited for it does so no more, and how that ended
+    /// was lost. Certain is that it waited until it was last seen to.
+    fn passed_on(&mut self, sent: &Sent<'_>) -> Option<Box<Operation>> {
+        let waiting = self.open.get(&sent.socket.id)?.waiting.as_ref()?;
+        let (before, by) = (waiting.by.goid?, sent.by.goid?);
+        let end = End {
+            at: waiting.seen,
+            outcome: None,
+            errno: None,
+            tcp: None,
+        };
+        (before != by).then(|| self.finish(sent.socket.id, end))?
+    }
+
     fn finish(&mut self, id: SocketId, end: End<'_>) -> Option<Box<Operation>> {
         let operation = self.open.get_mut(&id)?.finish(id, end)?;
         if let Some(goid) = operation.by.goid
@@ -350,6 +366,7 @@ impl Sockets {
                 op: Op::Write,
                 by: sent.by,
                 start: sent.at,
+                seen: sent.at,
                 entry: sent.entry.cloned(),
                 begin: sent.tcp.copied(),
                 silent_since,
@@ -437,6 +454,7 @@ impl Sockets {
             op: Op::Connect,
             by: change.by,
             start: change.at,
+            seen: change.at,
             entry: None,
             begin: None,
             silent_since: None,

@@ -50,7 +50,8 @@ pub(crate) struct Plan {
     /// Whether the operator has named the devices.
     pub(crate) is_declared: bool,
     /// Of a thousand events, how many are lost, and how many are swapped with the next one if that
-    /// comes within a millisecond.
+    /// comes within a millisecond and is another goroutine's: what one does is in order, on whichever
+    /// processors.
     pub(crate) lost: u64,
     pub(crate) swapped: u64,
 }
@@ -146,7 +147,7 @@ impl Tracing {
             return;
         }
         match self.held.take() {
-            Some(held) if at - held.at <= MS => {
+            Some(held) if at - held.at <= MS && wire::doer(&held.what) != wire::doer(&what) => {
                 self.tell(at, what);
                 self.tell(held.at, held.what);
             }

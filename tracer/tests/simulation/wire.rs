@@ -99,6 +99,15 @@ fn handler(plan: &Plan, served: &Served) -> Actor {
     }
 }
 
+/// Which goroutine did it.
+pub(crate) fn doer(what: &What) -> Option<u64> {
+    match what {
+        What::Send { by, .. } | What::Receive { by, .. } => by.goid,
+        What::State { by, .. } => by.as_ref()?.goid,
+        _ => None,
+    }
+}
+
 fn received(socket: Socket, by: Actor, bytes: u64) -> What {
     What::Receive {
         socket,

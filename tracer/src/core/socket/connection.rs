@@ -32,6 +32,8 @@ pub(super) struct Waiting {
     pub(super) op: Op,
     pub(super) by: Actor,
     pub(super) start: Nanos,
+    /// When it was last known to wait.
+    pub(super) seen: Nanos,
     pub(super) entry: Option<EntryHead>,
     pub(super) begin: Option<Tcp>,
     pub(super) silent_since: Option<Nanos>,
