@@ -9,7 +9,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use simulation::{MS, Plan, S, Served, State, THRESHOLD, Told, client, device, name, run};
 use tracer::{
     core::{
-        finding::{Finding, Hang, Stall, Summary},
+        finding::{Finding, Hang, Summary},
         operation::Op,
     },
     event::Nanos,
@@ -17,6 +17,9 @@ use tracer::{
 
 /// Between two looks, and what a look takes, ns: nobody knows better when who queued began to.
 const LOOK: Nanos = 110 * MS;
+
+/// The names of 4,096 requests, each in two tables, and what is under way.
+const KEPT: usize = 2 * 4096 + 100;
 
 fn state() -> impl Strategy<Value = State> {
     select(vec![State::Dead, State::Dead, State::Slow, State::Healthy])
@@ -86,11 +89,10 @@ fn uncertainty(hang: &Hang) -> Nanos {
     hang.stalls.iter().map(|stall| stall.uncertainty).sum()
 }
 
-/// Whether too much was lost to hold it against the core: the end of a wait, of which nothing else told, or
-/// the end of one request and the beginning of its client's next one.
-fn is_unsure(plan: &Plan, hang: &Hang) -> bool {
-    let has_no_end = |stall: &Stall| stall.op != Op::Lock && stall.outcome.is_none();
-    plan.lost > 0 && (plan.each > 1 || hang.stalls.iter().any(has_no_end))
+/// Whether too much was lost to hold it against the core: how a wait ended, or where between two requests of one
+/// client the first one did.
+fn is_unsure(plan: &Plan, told: &Told, served: &Served) -> bool {
+    plan.lost > 0 && (plan.each > 1 || told.endless.contains(&served.number))
 }
 
 /// What looks may be mistaken by about a hang whose request was not seen to begin.
@@ -211,14 +213,15 @@ proptest! {
     fn what_is_lost_or_swapped_blames_nobody_for_longer_than_it_lasted(
         plan in plan(), lost in select(vec![0_u64, 20, 200]), swapped in select(vec![0_u64, 300]), stacks: bool
     ) {
-        let plan = Plan { lost, swapped, stacks, ..plan };
+        let plan = Plan { stacks, lost, swapped, ..plan };
         let told = run(&plan);
         let (summary, all) = (summary(&told), hangs(&told).count() as u64);
         prop_assert_eq!(summary.hangs, all);
         prop_assert_eq!(summary.refusals, refusals(&told));
         for hang in hangs(&told) {
             prop_assert!(hang.request.lower_bound || hang.duration <= hang.request.duration, "{:#?}", hang);
-            if !is_unsure(&plan, hang) && let Some(served) = request_of(&plan, &told, hang) {
+            let of = request_of(&plan, &told, hang);
+            if let Some(served) = of.filter(|served| !is_unsure(&plan, &told, served)) {
                 let most = lasted(served) + 2 * MS + by_looks(hang);
                 prop_assert!(hang.duration <= most, "{:#?} {:#?}", served, hang);
             }
@@ -249,4 +252,13 @@ fn simulated_servers_come_to_queues_of_every_kind() {
     for what in ["http1", "http2", "lock", "connect", "write", "blocked_by"] {
         assert!(seen.get(what).is_some_and(|times| *times > 20), "{seen:?}");
     }
+}
+
+/// The example `million` does the same with a million.
+#[test]
+fn what_is_kept_does_not_grow_with_the_requests() {
+    let few = simulation::traffic::most_kept(10_000);
+    let many = simulation::traffic::most_kept(100_000);
+    println!("{few} kept of 10,000 requests, {many} of 100,000");
+    assert!(many <= KEPT, "{many} things kept");
 }

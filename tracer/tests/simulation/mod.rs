@@ -3,7 +3,10 @@
 
 mod random;
 mod server;
+pub(crate) mod traffic;
 mod wire;
+
+use std::collections::HashSet;
 
 use tracer::{
     core::{Core, Question, finding::Finding},
@@ -60,6 +63,8 @@ pub(crate) struct Plan {
 pub(crate) struct Told {
     pub(crate) findings: Vec<Finding>,
     pub(crate) requests: Vec<Served>,
+    /// Requests of which the end of a wait was lost.
+    pub(crate) endless: HashSet<usize>,
     /// Whether the core had forgotten everything before the end.
     pub(crate) was_idle: bool,
 }
@@ -70,6 +75,7 @@ struct Tracing {
     chance: Random,
     findings: Vec<Finding>,
     held: Option<Event>,
+    lost_ends: HashSet<u64>,
     ticked: Nanos,
 }
 
@@ -81,6 +87,7 @@ pub(crate) fn run(plan: &Plan) -> Told {
         chance: Random(!plan.seed),
         findings: Vec::new(),
         held: None,
+        lost_ends: HashSet::new(),
         ticked: BEGAN,
     };
     tracing.tell(BEGAN, What::Session(wire::session(plan)));
@@ -91,7 +98,15 @@ pub(crate) fn run(plan: &Plan) -> Told {
     tracing.pass(closed + QUIET);
     let was_idle = tracing.core.is_idle();
     tracing.tell(closed + QUIET, What::End);
+    let loses = |served: &&Served| tracing.lost_ends.contains(&wire::goid(plan, served));
     Told {
+        endless: tracing
+            .server
+            .requests
+            .iter()
+            .filter(loses)
+            .map(|served| served.number)
+            .collect(),
         findings: tracing.findings,
         requests: tracing.server.requests,
         was_idle,
@@ -144,22 +159,22 @@ impl Tracing {
             return self.tell(at, what);
         }
         if self.chance.per_mille(self.server.plan.lost) {
-            return;
+            return self.lost_ends.extend(wire::ends_wait_of(&what));
         }
-        match self.held.take() {
-            Some(held) if at - held.at <= MS && wire::doer(&held.what) != wire::doer(&what) => {
-                self.tell(at, what);
-                self.tell(held.at, held.what);
-            }
-            held => {
-                held.into_iter()
-                    .for_each(|held| self.tell(held.at, held.what));
-                if self.chance.per_mille(self.server.plan.swapped) {
-                    self.held = Some(Event { at, what });
-                } else {
-                    self.tell(at, what);
-                }
-            }
+        let held = self.held.take();
+        let overtakes =
+            |held: &Event| at - held.at <= MS && wire::doer(&held.what) != wire::doer(&what);
+        if held.as_ref().is_some_and(overtakes) {
+            self.tell(at, what);
+            self.held = held;
+            return self.release();
+        }
+        self.held = held;
+        self.release();
+        if self.chance.per_mille(self.server.plan.swapped) {
+            self.held = Some(Event { at, what });
+        } else {
+            self.tell(at, what);
         }
     }
 
