@@ -105,6 +105,10 @@ impl Core {
             .filter_map(|parked| parked.device.as_ref());
         self.devices
             .extend(configured.filter(|d| d.is_address()).cloned());
+        for operation in self.sockets.missed(goroutines) {
+            self.held.ended(&operation.device, operation.end);
+            self.did(operation, true);
+        }
         let found = self.found(at, goroutines, before);
         let holders: BTreeMap<_, _> = found
             .iter()

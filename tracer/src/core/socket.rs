@@ -34,6 +34,9 @@ mod errno {
     pub(super) const EINPROGRESS: i32 = 115;
 }
 
+/// Who is in doubt and not found by so many looks in a row has gone on: one look may meet it on the move.
+const MISSED: u32 = 2;
+
 /// What became of it.
 #[derive(Debug)]
 pub enum Change {
@@ -195,9 +198,49 @@ impl Sockets {
             .and_then(|id| self.open.get_mut(id));
         if let Some(waiting) = connection.and_then(|connection| connection.waiting.as_mut()) {
             waiting.seen = waiting.seen.max(at);
+            waiting.missed = waiting.missed.map(|_| 0);
             waiting.frames.clone_from(&parked.frames);
             waiting.phase = parked.phase();
         }
+    }
+
+    /// Events were lost: what waits may have ended since.
+    pub fn doubt(&mut self) {
+        for waiting in self.open.values_mut().filter_map(|c| c.waiting.as_mut()) {
+            waiting.missed = Some(0);
+        }
+    }
+
+    /// Ends the waits that are in doubt and that looks did not find any more, when they were last seen.
+    pub fn missed(&mut self, found: &[Parked]) -> Vec<Operation> {
+        let is_found = |goid: &u64| found.iter().any(|parked| parked.goid == *goid);
+        let mut missed: Vec<_> = self.waiting.clone().into_iter().collect();
+        missed.retain(|(goid, id)| !is_found(goid) && self.is_missed(*id));
+        missed.sort_unstable();
+        let ended = missed
+            .into_iter()
+            .filter_map(|(_, id)| self.ends_unseen(id));
+        ended.map(|operation| *operation).collect()
+    }
+
+    fn is_missed(&mut self, id: SocketId) -> bool {
+        let waiting = self.open.get_mut(&id).and_then(|c| c.waiting.as_mut());
+        let missed = waiting.and_then(|waiting| waiting.missed.as_mut());
+        missed.is_some_and(|missed| {
+            *missed += 1;
+            *missed >= MISSED
+        })
+    }
+
+    /// It waits no more, and how that ended was lost. Certain is that it waited until it was last seen to.
+    fn ends_unseen(&mut self, id: SocketId) -> Option<Box<Operation>> {
+        let end = End {
+            at: self.open.get(&id)?.waiting.as_ref()?.seen,
+            outcome: None,
+            errno: None,
+            tcp: None,
+        };
+        self.finish(id, end)
     }
 
     /// When the wait that has lasted longest began.
@@ -298,18 +341,11 @@ impl Sockets {
         )
     }
 
-    /// Another goroutine writes to the socket, so who waited for it does so no more, and how that ended
-    /// was lost. Certain is that it waited until it was last seen to.
+    /// Another goroutine writes to the socket, so who waited for it does so no more.
     fn passed_on(&mut self, sent: &Sent<'_>) -> Option<Box<Operation>> {
         let waiting = self.open.get(&sent.socket.id)?.waiting.as_ref()?;
         let (before, by) = (waiting.by.goid?, sent.by.goid?);
-        let end = End {
-            at: waiting.seen,
-            outcome: None,
-            errno: None,
-            tcp: None,
-        };
-        (before != by).then(|| self.finish(sent.socket.id, end))?
+        (before != by).then(|| self.ends_unseen(sent.socket.id))?
     }
 
     fn finish(&mut self, id: SocketId, end: End<'_>) -> Option<Box<Operation>> {
@@ -367,6 +403,7 @@ impl Sockets {
                 by: sent.by,
                 start: sent.at,
                 seen: sent.at,
+                missed: None,
                 entry: sent.entry.cloned(),
                 begin: sent.tcp.copied(),
                 silent_since,
@@ -455,6 +492,7 @@ impl Sockets {
             by: change.by,
             start: change.at,
             seen: change.at,
+            missed: None,
             entry: None,
             begin: None,
             silent_since: None,

@@ -75,6 +75,8 @@ struct Tracing {
     chance: Random,
     findings: Vec<Finding>,
     held: Option<Event>,
+    /// Events lost since that was told last.
+    lost: u64,
     lost_ends: HashSet<u64>,
     ticked: Nanos,
 }
@@ -87,6 +89,7 @@ pub(crate) fn run(plan: &Plan) -> Told {
         chance: Random(!plan.seed),
         findings: Vec::new(),
         held: None,
+        lost: 0,
         lost_ends: HashSet::new(),
         ticked: BEGAN,
     };
@@ -94,6 +97,7 @@ pub(crate) fn run(plan: &Plan) -> Told {
     tracing.see(BEGAN + MS, wire::prefaces(plan));
     tracing.work();
     let closed = tracing.ticked + S;
+    tracing.pass(closed);
     tracing.see(closed, wire::goodbyes(plan));
     tracing.pass(closed + QUIET);
     let was_idle = tracing.core.is_idle();
@@ -142,6 +146,11 @@ impl Tracing {
     fn tick(&mut self, at: Nanos) {
         self.ticked = at;
         self.release();
+        if self.lost > 0 {
+            let records = std::mem::take(&mut self.lost);
+            let kind = "any".to_owned();
+            self.tell(at, What::Lost { kind, records });
+        }
         self.tell(at, What::Tick);
     }
 
@@ -159,6 +168,7 @@ impl Tracing {
             return self.tell(at, what);
         }
         if self.chance.per_mille(self.server.plan.lost) {
+            self.lost += 1;
             return self.lost_ends.extend(wire::ends_wait_of(&what));
         }
         let held = self.held.take();
