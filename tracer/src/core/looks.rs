@@ -105,7 +105,11 @@ impl Core {
             .filter_map(|parked| parked.device.as_ref());
         self.devices
             .extend(configured.filter(|d| d.is_address()).cloned());
-        let found = self.found(goroutines, before);
+        for operation in self.sockets.missed(goroutines) {
+            self.held.ended(&operation.device, operation.end);
+            self.did(operation, true);
+        }
+        let found = self.found(at, goroutines, before);
         let holders: BTreeMap<_, _> = found
             .iter()
             .filter_map(|found| Some((found.device.clone()?, self.holds(at, found)?)))
@@ -122,14 +126,14 @@ impl Core {
         self.requests.not_found(at, &goids);
     }
 
-    fn found<'a>(&mut self, goroutines: &'a [Parked], before: Nanos) -> Vec<Found<'a>> {
+    fn found<'a>(&mut self, at: Nanos, goroutines: &'a [Parked], before: Nanos) -> Vec<Found<'a>> {
         let found = goroutines.iter().filter_map(|parked| {
-            let is_new = parked.ancestors.len() > 1 && !self.requests.is_known(parked.goid);
+            let is_new = !self.requests.is_known(parked.goid);
             let request = self.requests.whose(parked, self.session.began)?;
             if let (Some(entry), Some(request)) = (&parked.entry, self.requests.get_mut(request)) {
                 request.hears(entry);
             }
-            self.sockets.found(parked);
+            self.sockets.found(at, parked);
             Some(Found {
                 parked,
                 request,
@@ -170,15 +174,17 @@ impl Core {
         };
         let Some(op) = self.op_of(found) else { return };
         self.devices.insert(device.clone());
-        let behind = holders
+        let holder = holders
             .get(device)
-            .filter(|behind| op == Op::Lock && behind.request != *request);
+            .copied()
+            .or_else(|| self.last_holder(device, at));
+        let behind = holder.filter(|behind| op == Op::Lock && behind.request != *request);
         let look = Look {
             op,
             device: device.clone(),
             phase: parked.phase(),
             frames: parked.frames.clone(),
-            behind: behind.copied(),
+            behind,
             stalled_since: self.stalled_since(device, at).filter(|_| op == Op::Lock),
         };
         if op == Op::Lock {
@@ -186,6 +192,15 @@ impl Core {
         }
         self.requests
             .found(at, (*request, parked.goid), *since, look);
+    }
+
+    /// Who was in the device just before, where a look found nobody there.
+    fn last_holder(&self, device: &Device, at: Nanos) -> Option<Behind> {
+        let span = self.held.at(device, at)?;
+        Some(Behind {
+            request: span.by,
+            cause: Cause::Unknown,
+        })
     }
 
     /// What it waits for, if its socket does not tell that better.

@@ -121,7 +121,10 @@ impl Core {
             What::Tick => self.tick(event.at),
             What::EntryFound { asked, entry } => self.answered(asked, entry.as_ref()),
             What::Parked { goroutines } => self.parked(event.at, goroutines),
-            What::Lost { records, .. } => self.totals.events_lost += records,
+            What::Lost { records, .. } => {
+                self.totals.events_lost += records;
+                self.sockets.doubt();
+            }
             What::SendQueues { queues } => {
                 self.sockets.hold(event.at, queues);
                 self.ask_all(event.at);

@@ -152,6 +152,15 @@ pub struct OpenWait<'a> {
     pub told: bool,
 }
 
+impl Run {
+    /// Between two who held the lock, a look may find nobody there.
+    fn knows_better(&mut self, look: Option<Look>) {
+        if let (Some(known), Some(look)) = (&mut self.look, look) {
+            known.behind = known.behind.or(look.behind);
+        }
+    }
+}
+
 impl OpenWait<'_> {
     /// Why, as far as can be said yet.
     pub fn cause(&self) -> Cause {
@@ -174,6 +183,7 @@ impl Silence {
         let last = self.runs.last_mut();
         if let Some(run) = last.filter(|run| is_same(run.look.as_ref(), look.as_ref())) {
             run.last = at;
+            run.knows_better(look);
         } else if self.runs.len() < RUNS {
             self.runs.push(Run {
                 first: at,

@@ -63,6 +63,7 @@ impl Sockets {
         let mut changes: Vec<_> = self.acted(event).map(Change::Ended).into_iter().collect();
         if let Some(sent) = Sent::of(event) {
             self.shows_tcp |= sent.tcp.is_some();
+            changes.extend(self.passed_on(&sent).map(Change::Ended));
             changes.extend(self.sent(&sent));
             changes.extend(self.note(&sent));
         } else if let Some(change) = Changed::of(event) {
@@ -176,6 +177,13 @@ impl Sockets {
         )
     }
 
+    /// Another goroutine writes to the socket, so who waited for it does so no more.
+    fn passed_on(&mut self, sent: &Sent<'_>) -> Option<Box<Operation>> {
+        let waiting = self.open.get(&sent.socket.id)?.waiting.as_ref()?;
+        let (before, by) = (waiting.by.goid?, sent.by.goid?);
+        (before != by).then(|| self.ends_unseen(sent.socket.id))?
+    }
+
     fn finish(&mut self, id: SocketId, end: End<'_>) -> Option<Box<Operation>> {
         let operation = self.open.get_mut(&id)?.finish(id, end)?;
         if let Some(goid) = operation.by.goid
@@ -230,6 +238,8 @@ impl Sockets {
                 op: Op::Write,
                 by: sent.by,
                 start: sent.at,
+                seen: sent.at,
+                missed: None,
                 entry: sent.entry.cloned(),
                 begin: sent.tcp.copied(),
                 silent_since,
@@ -317,6 +327,8 @@ impl Sockets {
             op: Op::Connect,
             by: change.by,
             start: change.at,
+            seen: change.at,
+            missed: None,
             entry: None,
             begin: None,
             silent_since: None,

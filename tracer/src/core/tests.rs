@@ -359,6 +359,7 @@ fn a_request_that_waits_for_the_lock_is_queued_behind_the_stall() {
     }
     story.after(S / 2).gives_up_connecting(2, 20);
     story.logs(3, 21, EntryKind::Response).answered(21);
+    story.nothing_is_found();
     let hang = story.hangs()[0];
     assert_eq!(chain(hang), "lock 2.0 | ");
     assert_eq!(hang.request.tie, Some(Tie::Queued));

@@ -3,7 +3,10 @@
 
 mod random;
 mod server;
+pub(crate) mod traffic;
 mod wire;
+
+use std::collections::HashSet;
 
 use tracer::{
     core::{Core, Question, finding::Finding},
@@ -50,7 +53,8 @@ pub(crate) struct Plan {
     /// Whether the operator has named the devices.
     pub(crate) is_declared: bool,
     /// Of a thousand events, how many are lost, and how many are swapped with the next one if that
-    /// comes within a millisecond.
+    /// comes within a millisecond and is another goroutine's: what one does is in order, on whichever
+    /// processors.
     pub(crate) lost: u64,
     pub(crate) swapped: u64,
 }
@@ -59,6 +63,8 @@ pub(crate) struct Plan {
 pub(crate) struct Told {
     pub(crate) findings: Vec<Finding>,
     pub(crate) requests: Vec<Served>,
+    /// Requests of which the end of a wait was lost.
+    pub(crate) endless: HashSet<usize>,
     /// Whether the core had forgotten everything before the end.
     pub(crate) was_idle: bool,
 }
@@ -69,6 +75,9 @@ struct Tracing {
     chance: Random,
     findings: Vec<Finding>,
     held: Option<Event>,
+    /// Events lost since that was told last.
+    lost: u64,
+    lost_ends: HashSet<u64>,
     ticked: Nanos,
 }
 
@@ -80,17 +89,28 @@ pub(crate) fn run(plan: &Plan) -> Told {
         chance: Random(!plan.seed),
         findings: Vec::new(),
         held: None,
+        lost: 0,
+        lost_ends: HashSet::new(),
         ticked: BEGAN,
     };
     tracing.tell(BEGAN, What::Session(wire::session(plan)));
     tracing.see(BEGAN + MS, wire::prefaces(plan));
     tracing.work();
     let closed = tracing.ticked + S;
+    tracing.pass(closed);
     tracing.see(closed, wire::goodbyes(plan));
     tracing.pass(closed + QUIET);
     let was_idle = tracing.core.is_idle();
     tracing.tell(closed + QUIET, What::End);
+    let loses = |served: &&Served| tracing.lost_ends.contains(&wire::goid(plan, served));
     Told {
+        endless: tracing
+            .server
+            .requests
+            .iter()
+            .filter(loses)
+            .map(|served| served.number)
+            .collect(),
         findings: tracing.findings,
         requests: tracing.server.requests,
         was_idle,
@@ -126,6 +146,11 @@ impl Tracing {
     fn tick(&mut self, at: Nanos) {
         self.ticked = at;
         self.release();
+        if self.lost > 0 {
+            let records = std::mem::take(&mut self.lost);
+            let kind = "any".to_owned();
+            self.tell(at, What::Lost { kind, records });
+        }
         self.tell(at, What::Tick);
     }
 
@@ -143,23 +168,23 @@ impl Tracing {
             return self.tell(at, what);
         }
         if self.chance.per_mille(self.server.plan.lost) {
-            return;
+            self.lost += 1;
+            return self.lost_ends.extend(wire::ends_wait_of(&what));
         }
-        match self.held.take() {
-            Some(held) if at - held.at <= MS => {
-                self.tell(at, what);
-                self.tell(held.at, held.what);
-            }
-            held => {
-                if let Some(held) = held {
-                    self.tell(held.at, held.what);
-                }
-                if self.chance.per_mille(self.server.plan.swapped) {
-                    self.held = Some(Event { at, what });
-                } else {
-                    self.tell(at, what);
-                }
-            }
+        let held = self.held.take();
+        let overtakes =
+            |held: &Event| at - held.at <= MS && wire::doer(&held.what) != wire::doer(&what);
+        if held.as_ref().is_some_and(overtakes) {
+            self.tell(at, what);
+            self.held = held;
+            return self.release();
+        }
+        self.held = held;
+        self.release();
+        if self.chance.per_mille(self.server.plan.swapped) {
+            self.held = Some(Event { at, what });
+        } else {
+            self.tell(at, what);
         }
     }
 

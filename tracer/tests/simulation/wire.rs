@@ -99,6 +99,30 @@ fn handler(plan: &Plan, served: &Served) -> Actor {
     }
 }
 
+/// Which goroutine did it.
+pub(crate) fn doer(what: &What) -> Option<u64> {
+    match what {
+        What::Send { by, .. } | What::Receive { by, .. } => by.goid,
+        What::State { by, .. } => by.as_ref()?.goid,
+        _ => None,
+    }
+}
+
+/// Whose wait for a device it ends, if it does.
+pub(crate) fn ends_wait_of(what: &What) -> Option<u64> {
+    let ends = match what {
+        What::Send { socket, result, .. } => !socket.accepted && *result > 0,
+        What::State { socket, new, .. } => !socket.accepted && *new == TcpState::Close,
+        _ => false,
+    };
+    doer(what).filter(|_| ends)
+}
+
+/// The goroutine of a request.
+pub(crate) fn goid(plan: &Plan, served: &Served) -> u64 {
+    handler(plan, served).goid.expect("a goroutine")
+}
+
 fn received(socket: Socket, by: Actor, bytes: u64) -> What {
     What::Receive {
         socket,

@@ -32,6 +32,10 @@ pub(super) struct Waiting {
     pub(super) op: Op,
     pub(super) by: Actor,
     pub(super) start: Nanos,
+    /// When it was last known to wait.
+    pub(super) seen: Nanos,
+    /// Since events were lost, its end perhaps among them: how many looks in a row have not found it.
+    pub(super) missed: Option<u32>,
     pub(super) entry: Option<EntryHead>,
     pub(super) begin: Option<Tcp>,
     pub(super) silent_since: Option<Nanos>,

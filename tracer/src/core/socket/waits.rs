@@ -8,6 +8,9 @@ use crate::{
     event::{Device, Nanos, SendQueue, SocketId, Transport},
 };
 
+/// Who is in doubt and not found by so many looks in a row has gone on: one look may meet it on the move.
+const MISSED: u32 = 2;
+
 impl Sockets {
     /// What waits now, as operations without an outcome, eldest first; and whether it has been told of.
     pub fn open_waits(&self, now: Nanos) -> Vec<(Operation, bool)> {
@@ -63,16 +66,57 @@ impl Sockets {
         Some(&connection.waiting.as_ref()?.device)
     }
 
-    /// Takes the stack on which a goroutine was found waiting.
-    pub fn found(&mut self, parked: &Parked) {
+    /// Takes the stack on which a goroutine was found waiting at that time.
+    pub fn found(&mut self, at: Nanos, parked: &Parked) {
         let connection = self
             .waiting
             .get(&parked.goid)
             .and_then(|id| self.open.get_mut(id));
         if let Some(waiting) = connection.and_then(|connection| connection.waiting.as_mut()) {
+            waiting.seen = waiting.seen.max(at);
+            waiting.missed = waiting.missed.map(|_| 0);
             waiting.frames.clone_from(&parked.frames);
             waiting.phase = parked.phase();
         }
+    }
+
+    /// Events were lost: what waits may have ended since.
+    pub fn doubt(&mut self) {
+        for waiting in self.open.values_mut().filter_map(|c| c.waiting.as_mut()) {
+            waiting.missed = Some(0);
+        }
+    }
+
+    /// Ends the waits that are in doubt and that looks did not find any more, when they were last seen.
+    pub fn missed(&mut self, found: &[Parked]) -> Vec<Operation> {
+        let is_found = |goid: &u64| found.iter().any(|parked| parked.goid == *goid);
+        let mut missed: Vec<_> = self.waiting.clone().into_iter().collect();
+        missed.retain(|(goid, id)| !is_found(goid) && self.is_missed(*id));
+        missed.sort_unstable();
+        let ended = missed
+            .into_iter()
+            .filter_map(|(_, id)| self.ends_unseen(id));
+        ended.map(|operation| *operation).collect()
+    }
+
+    fn is_missed(&mut self, id: SocketId) -> bool {
+        let waiting = self.open.get_mut(&id).and_then(|c| c.waiting.as_mut());
+        let missed = waiting.and_then(|waiting| waiting.missed.as_mut());
+        missed.is_some_and(|missed| {
+            *missed += 1;
+            *missed >= MISSED
+        })
+    }
+
+    /// It waits no more, and how that ended was lost. Certain is that it waited until it was last seen to.
+    pub(super) fn ends_unseen(&mut self, id: SocketId) -> Option<Box<Operation>> {
+        let end = End {
+            at: self.open.get(&id)?.waiting.as_ref()?.seen,
+            outcome: None,
+            errno: None,
+            tcp: None,
+        };
+        self.finish(id, end)
     }
 
     /// When the wait that has lasted longest began.

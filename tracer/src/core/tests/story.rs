@@ -62,6 +62,14 @@ impl Story {
         self.finds(None)
     }
 
+    /// The same for all that was asked for.
+    pub(super) fn nothing_is_found(&mut self) -> &mut Self {
+        while !self.questions.is_empty() {
+            self.not_found();
+        }
+        self
+    }
+
     /// The answer to the first question.
     pub(super) fn finds(&mut self, entry: Option<EntryHead>) -> &mut Self {
         let asked = self.questions.remove(0);

@@ -34,6 +34,7 @@ fn a_request_that_queues_behind_a_local_drop_is_told_the_hook() {
     }
     story.after(S / 2).gives_up_connecting(2, 20);
     story.logs(3, 21, EntryKind::Response).answered(21);
+    story.nothing_is_found();
     let sentence = explain::hang(story.hangs()[0]);
     assert!(sentence.contains("waited behind"), "{sentence}");
     assert!(sentence.contains("OUTPUT rules"), "{sentence}");
