@@ -101,8 +101,9 @@ fn a_forwarded_request_is_held_up_by_both_servers() -> Result<()> {
             |hang: &&Value| hang["request"]["client_port"].as_u64() == request.port.map(u64::from);
         let total = sum(active.hangs().into_iter().filter(at_active))
             + sum(standby.hangs().into_iter().filter(at_standby));
+        // What is left is the cluster's own: less than one entry's two dials.
         ensure!(
-            request.took.abs_diff(total) < Duration::from_millis(150),
+            request.took.abs_diff(total) < Duration::from_millis(350),
             "{total:?} in all: {request:?}"
         );
     }
