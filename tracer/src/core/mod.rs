@@ -174,8 +174,12 @@ impl Core {
     /// The server was started again. What its predecessor did is over.
     fn begin_again(&mut self, at: Nanos, session: &Session) {
         self.close(at);
-        self.session = session.clone();
-        self.find(Finding::Attached(session.clone()));
+        self.session = Session {
+            // Taken once: a step of the clock in between does not tear the trace apart.
+            wall_offset: self.session.wall_offset,
+            ..session.clone()
+        };
+        self.find(Finding::Attached(self.session.clone()));
     }
 
     fn observe(&mut self, event: &Event) {
