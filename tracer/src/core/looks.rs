@@ -1,13 +1,13 @@
 //! When the server's goroutines are to be looked at, and what a look means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{
     Core, Question,
     cause::Cause,
     operation::Op,
     parked::{Behind, Look, Parked, Place},
-    request::Serial,
+    request::{Request, Serial},
 };
 use crate::event::{Device, Nanos};
 
@@ -53,6 +53,13 @@ struct Found<'a> {
     device: Option<Device>,
     /// It was nowhere before then.
     since: Nanos,
+}
+
+/// What is ahead of those that queue for a device.
+struct Ahead {
+    holder: Option<Behind>,
+    /// Since when the device has been stalled without a break.
+    stalled_since: Option<Nanos>,
 }
 
 impl Core {
@@ -119,10 +126,19 @@ impl Core {
         let (queued, stalled): (Vec<_>, Vec<_>) = found
             .iter()
             .partition(|found| found.parked.place == Place::Lock);
-        for found in stalled.into_iter().chain(queued) {
-            self.take_look(at, found, &holders);
+        for found in stalled {
+            self.take_look(at, found, None);
         }
-        let goids: Vec<_> = goroutines.iter().map(|parked| parked.goid).collect();
+        let devices: BTreeSet<_> = queued.iter().filter_map(|f| f.device.as_ref()).collect();
+        let ahead: BTreeMap<_, _> = devices
+            .into_iter()
+            .map(|device| (device, self.ahead(device, at, &holders)))
+            .collect();
+        for found in queued {
+            let ahead = found.device.as_ref().and_then(|device| ahead.get(device));
+            self.take_look(at, found, ahead);
+        }
+        let goids: HashSet<_> = goroutines.iter().map(|parked| parked.goid).collect();
         self.requests.not_found(at, &goids);
     }
 
@@ -150,10 +166,8 @@ impl Core {
             Place::Lock => return None,
             Place::Resolve => Cause::Resolver,
             Place::Connect | Place::Write | Place::Open | Place::Answer | Place::Other => {
-                let goid = found.parked.goid;
-                let waits = self.sockets.open_waits(at);
-                let own = waits.iter().find(|(wait, _)| wait.by.goid == Some(goid));
-                own.map_or(Cause::Unknown, |(wait, _)| Cause::of(wait))
+                let wait = self.sockets.open_wait(found.parked.goid, at);
+                wait.as_ref().map_or(Cause::Unknown, Cause::of)
             }
         };
         Some(Behind {
@@ -162,7 +176,22 @@ impl Core {
         })
     }
 
-    fn take_look(&mut self, at: Nanos, found: &Found<'_>, holders: &BTreeMap<Device, Behind>) {
+    /// Who is in a device for which others queue, or was just before, where the look found nobody there.
+    fn ahead(&self, device: &Device, at: Nanos, holders: &BTreeMap<Device, Behind>) -> Ahead {
+        let last = || {
+            Some(Behind {
+                request: self.held.at(device, at)?.by,
+                cause: Cause::Unknown,
+            })
+        };
+        Ahead {
+            holder: holders.get(device).copied().or_else(last),
+            stalled_since: self.stalled_since(device, at),
+        }
+    }
+
+    /// `ahead`: of who queues.
+    fn take_look(&mut self, at: Nanos, found: &Found<'_>, ahead: Option<&Ahead>) {
         let Found {
             parked,
             request,
@@ -174,33 +203,20 @@ impl Core {
         };
         let Some(op) = self.op_of(found) else { return };
         self.devices.insert(device.clone());
-        let holder = holders
-            .get(device)
-            .copied()
-            .or_else(|| self.last_holder(device, at));
-        let behind = holder.filter(|behind| op == Op::Lock && behind.request != *request);
+        let holder = ahead.and_then(|ahead| ahead.holder);
         let look = Look {
             op,
             device: device.clone(),
             phase: parked.phase(),
             frames: parked.frames.clone(),
-            behind,
-            stalled_since: self.stalled_since(device, at).filter(|_| op == Op::Lock),
+            behind: holder.filter(|holder| holder.request != *request),
+            stalled_since: ahead.and_then(|ahead| ahead.stalled_since),
         };
         if op == Op::Lock {
             *self.looks.queued.entry(device.clone()).or_default() += 1;
         }
         self.requests
             .found(at, (*request, parked.goid), *since, look);
-    }
-
-    /// Who was in the device just before, where a look found nobody there.
-    fn last_holder(&self, device: &Device, at: Nanos) -> Option<Behind> {
-        let span = self.held.at(device, at)?;
-        Some(Behind {
-            request: span.by,
-            cause: Cause::Unknown,
-        })
     }
 
     /// What it waits for, if its socket does not tell that better.
@@ -219,11 +235,8 @@ impl Core {
     /// Since when the device has been stalled without a break, as sockets tell or looks did.
     fn stalled_since(&self, device: &Device, at: Nanos) -> Option<Nanos> {
         let by_socket = self.held.at(device, at).map(|span| span.since);
-        let waits = self
-            .requests
-            .all()
-            .flat_map(super::request::Request::open_waits);
-        let by_look = waits.filter(|wait| wait.look.op != Op::Lock && wait.look.device == *device);
+        let stalls = self.requests.all().flat_map(Request::open_stalls);
+        let by_look = stalls.filter(|stall| stall.look.device == *device);
         by_look.map(|wait| wait.start).chain(by_socket).min()
     }
 

@@ -123,16 +123,16 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// A wait for a device's lock, which was got in the end.
-    pub fn of_lock(device: &Device, by: Actor, (start, end): (Nanos, Nanos)) -> Self {
+    /// One of which no more is known: not how it ended, nor what shows why.
+    pub fn new(op: Op, device: Device, by: Actor, (start, end): (Nanos, Nanos)) -> Self {
         Self {
             socket: None,
-            device: device.clone(),
-            op: Op::Lock,
+            device,
+            op,
             by,
             start,
             end,
-            outcome: Some(Outcome::Ok),
+            outcome: None,
             errno: None,
             evidence: Evidence::default(),
             entry: None,

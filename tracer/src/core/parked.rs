@@ -286,7 +286,6 @@ fn waited(
     outcome: Option<Outcome>,
 ) -> Operation {
     Operation {
-        op: look.op,
         outcome,
         evidence: Evidence {
             frames: look.frames.clone(),
@@ -295,6 +294,6 @@ fn waited(
         phase: look.phase,
         behind: look.behind.map(|behind| behind.request),
         holder: look.behind.map(|behind| behind.cause),
-        ..Operation::of_lock(&look.device, by, (start, end))
+        ..Operation::new(look.op, look.device.clone(), by, (start, end))
     }
 }

@@ -187,11 +187,6 @@ impl Request {
         self.learnt.get_or_insert_with(|| entry.clone());
     }
 
-    /// Whether its ID is known.
-    pub fn is_named(&self) -> bool {
-        self.entry().is_some_and(|entry| entry.id.is_some())
-    }
-
     /// Whether something of it waits for a socket.
     pub fn waits(&self) -> bool {
         self.waiting > 0
@@ -213,6 +208,11 @@ impl Request {
     /// What its goroutines wait for that no socket tells, as far as found.
     pub fn open_waits(&self) -> impl Iterator<Item = OpenWait<'_>> {
         self.silences.values().filter_map(Silence::open)
+    }
+
+    /// Of these, those in the device itself; who queues for it does so behind one of them.
+    pub fn open_stalls(&self) -> impl Iterator<Item = OpenWait<'_>> {
+        self.open_waits().filter(|wait| wait.look.op != Op::Lock)
     }
 
     /// Marks those waits as told.

@@ -15,7 +15,7 @@ use self::{
     seen::{Changed, Sent},
 };
 use super::{
-    evidence::{Dropped, Evidence, Mark},
+    evidence::{Dropped, Mark},
     ledger::Loss,
     operation::{Op, Operation, Outcome},
     silence::Filling,
@@ -104,12 +104,7 @@ impl Sockets {
 
     /// Ends the trace, after a last [`Self::settle`]: what still waits, without an outcome, and what is still to be delivered.
     pub fn end(&mut self, at: Nanos) -> (Vec<Operation>, Vec<Loss>) {
-        let end = End {
-            at,
-            outcome: None,
-            errno: None,
-            tcp: None,
-        };
+        let end = End::cut(at);
         let mut open: Vec<_> = self
             .open
             .iter_mut()
@@ -422,20 +417,9 @@ fn at_once(
 ) -> Option<Operation> {
     Some(Operation {
         socket: Some(socket.id),
-        device: Device::of(socket)?,
-        op,
-        by,
-        start: at,
-        end: at,
         outcome: Some(outcome),
         errno,
-        evidence: Evidence::default(),
-        entry: None,
-        phase: None,
-        uncertainty: 0,
-        behind: None,
-        holder: None,
-        inferred: false,
+        ..Operation::new(op, Device::of(socket)?, by, (at, at))
     })
 }
 

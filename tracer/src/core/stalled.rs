@@ -27,8 +27,8 @@ impl Core {
             .sockets
             .untold()
             .filter(|(_, device)| self.devices.contains(*device));
-        let waits = self.requests.all().flat_map(Request::open_waits);
-        let by_look = waits.filter(|wait| !wait.told && wait.look.op != Op::Lock);
+        let stalls = self.requests.all().flat_map(Request::open_stalls);
+        let by_look = stalls.filter(|stall| !stall.told);
         let starts = by_socket
             .map(|(start, _)| start)
             .chain(by_look.map(|wait| wait.start));
@@ -57,8 +57,7 @@ impl Core {
             .map(|wait| Long::of_socket(&wait, self.requests.of(now, wait.by).serial))
             .collect();
         for request in self.requests.all() {
-            let waits = request.open_waits();
-            let untold = waits.filter(|wait| !wait.told && wait.look.op != Op::Lock);
+            let untold = request.open_stalls().filter(|wait| !wait.told);
             long.extend(untold.filter(|wait| is_long(wait.start)).map(|wait| Long {
                 request: request.serial,
                 socket: None,

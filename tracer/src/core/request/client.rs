@@ -160,11 +160,15 @@ impl Clients {
         Some(mistaken)
     }
 
-    /// The connection is gone. Returns its server's goroutine.
-    pub(super) fn closed(&mut self, id: SocketId) -> Option<u64> {
-        let server = self.connections.remove(&id)?.server?;
-        self.serves.remove(&server);
-        Some(server)
+    /// The connection is gone.
+    pub(super) fn closed(&mut self, id: SocketId) {
+        if let Some(server) = self
+            .connections
+            .remove(&id)
+            .and_then(|client| client.server)
+        {
+            self.serves.remove(&server);
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
         finding::INSTANT,
         hang,
         held::Span,
-        operation::Operation,
+        operation::{Op, Operation, Outcome},
         parked::{Ends, Look},
     },
     event::{Actor, Device, Event, Nanos, Socket, SocketId, TcpState, What},
@@ -282,9 +282,10 @@ impl Requests {
             return;
         }
         request.operations.push(Operation {
+            outcome: Some(Outcome::Ok),
             behind: Some(span.by),
             inferred: true,
-            ..Operation::of_lock(device, by, (start, at))
+            ..Operation::new(Op::Lock, device.clone(), by, (start, at))
         });
         request.acted = at;
         request.lives_until(at);
@@ -349,12 +350,6 @@ impl Requests {
         request
     }
 
-    /// Whether a request of a client makes no sign since `since`.
-    pub fn is_silent(&self, since: Nanos) -> bool {
-        let silent = |request: &Request| request.is_silent() && request.end <= since;
-        self.under_way.values().any(silent)
-    }
-
     /// Takes where a goroutine of a request was found.
     pub fn found(&mut self, at: Nanos, (serial, goid): (Serial, u64), since: Nanos, look: Look) {
         if let Some(request) = self.under_way.get_mut(&serial) {
@@ -368,7 +363,7 @@ impl Requests {
     }
 
     /// Takes that no others were found anywhere.
-    pub fn not_found(&mut self, at: Nanos, found: &[u64]) {
+    pub fn not_found(&mut self, at: Nanos, found: &HashSet<u64>) {
         for request in self
             .under_way
             .values_mut()

@@ -56,6 +56,18 @@ pub(super) struct End<'a> {
     pub(super) tcp: Option<&'a Tcp>,
 }
 
+impl End<'_> {
+    /// How it would end if nothing more were to be seen of it.
+    pub(super) fn cut(at: Nanos) -> Self {
+        Self {
+            at,
+            outcome: None,
+            errno: None,
+            tcp: None,
+        }
+    }
+}
+
 impl Connection {
     pub(super) fn retransmitted(&self) -> Mark {
         match self.waiting {
@@ -84,19 +96,16 @@ impl Connection {
                 ..self.marks.evidence(waiting.start)
             },
             socket: Some(socket),
-            device: waiting.device,
-            op: waiting.op,
-            by: waiting.by,
-            start: waiting.start,
-            end: end.at,
             outcome: end.outcome,
             errno: end.errno,
             entry: waiting.entry,
             phase: waiting.phase,
-            uncertainty: 0,
-            behind: None,
-            holder: None,
-            inferred: false,
+            ..Operation::new(
+                waiting.op,
+                waiting.device,
+                waiting.by,
+                (waiting.start, end.at),
+            )
         })
     }
 

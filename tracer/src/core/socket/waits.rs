@@ -14,12 +14,7 @@ const MISSED: u32 = 2;
 impl Sockets {
     /// What waits now, as operations without an outcome, eldest first; and whether it has been told of.
     pub fn open_waits(&self, now: Nanos) -> Vec<(Operation, bool)> {
-        let end = End {
-            at: now,
-            outcome: None,
-            errno: None,
-            tcp: None,
-        };
+        let end = End::cut(now);
         let waits = self.open.iter().filter_map(|(id, connection)| {
             Some((
                 connection.so_far(*id, end)?,
@@ -29,6 +24,12 @@ impl Sockets {
         let mut waits: Vec<_> = waits.collect();
         waits.sort_by_key(|(operation, _)| (operation.start, operation.socket));
         waits
+    }
+
+    /// What this goroutine waits for, if it does, as [`Self::open_waits`] has it.
+    pub fn open_wait(&self, goid: u64, now: Nanos) -> Option<Operation> {
+        let id = *self.waiting.get(&goid)?;
+        self.open.get(&id)?.so_far(id, End::cut(now))
     }
 
     /// When the waits that have not been told of began, and for which device.
@@ -90,13 +91,24 @@ impl Sockets {
     /// Ends the waits that are in doubt and that looks did not find any more, when they were last seen.
     pub fn missed(&mut self, found: &[Parked]) -> Vec<Operation> {
         let is_found = |goid: &u64| found.iter().any(|parked| parked.goid == *goid);
-        let mut missed: Vec<_> = self.waiting.clone().into_iter().collect();
-        missed.retain(|(goid, id)| !is_found(goid) && self.is_missed(*id));
+        let mut missed: Vec<_> = self
+            .in_doubt()
+            .filter(|(goid, _)| !is_found(goid))
+            .collect();
+        missed.retain(|(_, id)| self.is_missed(*id));
         missed.sort_unstable();
         let ended = missed
             .into_iter()
             .filter_map(|(_, id)| self.ends_unseen(id));
         ended.map(|operation| *operation).collect()
+    }
+
+    fn in_doubt(&self) -> impl Iterator<Item = (u64, SocketId)> {
+        let waits = self.waiting.iter().map(|(goid, id)| (*goid, *id));
+        waits.filter(|(_, id)| {
+            let waiting = self.open.get(id).and_then(|c| c.waiting.as_ref());
+            waiting.is_some_and(|waiting| waiting.missed.is_some())
+        })
     }
 
     fn is_missed(&mut self, id: SocketId) -> bool {
@@ -110,13 +122,8 @@ impl Sockets {
 
     /// It waits no more, and how that ended was lost. Certain is that it waited until it was last seen to.
     pub(super) fn ends_unseen(&mut self, id: SocketId) -> Option<Box<Operation>> {
-        let end = End {
-            at: self.open.get(&id)?.waiting.as_ref()?.seen,
-            outcome: None,
-            errno: None,
-            tcp: None,
-        };
-        self.finish(id, end)
+        let seen = self.open.get(&id)?.waiting.as_ref()?.seen;
+        self.finish(id, End::cut(seen))
     }
 
     /// When the wait that has lasted longest began.
