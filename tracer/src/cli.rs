@@ -59,7 +59,7 @@ pub struct TraceArgs {
     pub record: Option<PathBuf>,
     /// Which probes to attach, where the kernel offers several
     #[arg(long, value_name = "WAY", default_value = "auto")]
-    pub probes: Probes,
+    pub probes: Preference,
     /// BTF file made for the running kernel [default: /sys/kernel/btf/vmlinux]
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
@@ -126,36 +126,6 @@ pub struct OutputArgs {
 pub enum Format {
     /// JSON Lines, described in the README
     Jsonl,
-}
-
-/// Kinds of probes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Probes {
-    /// The best this kernel has: `vault-tracer doctor` tells which, and why
-    Auto,
-    /// On the kernel's own functions (fentry and fexit, or kprobes)
-    Function,
-    /// On the kernel's own functions, by kprobes
-    Kprobe,
-    /// On tracepoints only
-    Tracepoint,
-    /// On tracepoints; sends and receives at the socket layer (Linux 6.3)
-    Socket,
-    /// On tracepoints; sends and receives at the system calls: each one on this host gets slower
-    Syscall,
-}
-
-impl From<Probes> for Preference {
-    fn from(probes: Probes) -> Self {
-        match probes {
-            Probes::Auto => Self::Auto,
-            Probes::Function => Self::Function,
-            Probes::Kprobe => Self::Kprobe,
-            Probes::Tracepoint => Self::Tracepoint,
-            Probes::Socket => Self::Socket,
-            Probes::Syscall => Self::Syscall,
-        }
-    }
 }
 
 impl OutputArgs {

@@ -2,26 +2,28 @@
 
 use std::collections::BTreeSet;
 
+use clap::ValueEnum;
+
 use super::{
     host::{Answer, Host},
     specs::{Family, NEEDS, Need, Spec, Way, Without},
 };
 
-/// What the operator asked for (`--probes`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What the operator asked for (`--probes`), in the words of `--help`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Preference {
-    /// The best there is.
+    /// The best this kernel has: `vault-tracer doctor` tells which, and why
     #[default]
     Auto,
-    /// The kernel's functions, where they show something.
+    /// On the kernel's own functions (fentry and fexit, or kprobes)
     Function,
-    /// Of these ways, breakpoints.
+    /// On the kernel's own functions, by kprobes
     Kprobe,
-    /// Tracepoints only.
+    /// On tracepoints only
     Tracepoint,
-    /// Of these, sends and receives at the socket layer.
+    /// On tracepoints; sends and receives at the socket layer (Linux 6.3)
     Socket,
-    /// Of these, sends and receives at the system calls.
+    /// On tracepoints; sends and receives at the system calls: each one on this host gets slower
     Syscall,
 }
 

@@ -59,6 +59,8 @@ pub(super) struct Live {
 
 /// A server that is being traced.
 pub(super) struct Server {
+    /// Becomes readable when it ends.
+    pub(super) pidfd: OwnedFd,
     pub(super) session: Session,
     pub(super) attached: Attached,
     pub(super) ring: RingBuf<MapData>,
@@ -115,7 +117,7 @@ impl Live {
     /// attached any more. `again`: whether it is not the first one of this trace.
     pub(super) async fn follow(&mut self, server: Server, again: bool) -> Result<End> {
         let pid = server.session.pid;
-        let pidfd = readable(pidfd(pid)?).context("cannot watch the server")?;
+        let pidfd = readable(server.pidfd).context("cannot watch the server")?;
         let (answers, answered) = mpsc::channel(ANSWERS);
         let mut following = Following {
             pid,
@@ -389,14 +391,4 @@ impl Stops {
             }} => End::Limit,
         }
     }
-}
-
-/// A descriptor that becomes readable when the process ends (`pidfd_open(2)`, Linux 5.3).
-fn pidfd(pid: i32) -> Result<OwnedFd> {
-    use std::os::fd::FromRawFd;
-    // SAFETY: a system call without pointers.
-    let fd = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
-    nix::errno::Errno::result(fd).with_context(|| format!("the server (PID {pid}) has ended"))?;
-    // SAFETY: a descriptor that the kernel just made and nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

@@ -1,6 +1,6 @@
 //! What it takes to follow a server: which one, what is known of it, the probes.
 
-use std::{fs::File, sync::Arc};
+use std::{fs::File, os::fd::OwnedFd, sync::Arc};
 
 use anyhow::{Context, Result};
 use nix::sys::utsname;
@@ -29,6 +29,8 @@ use crate::{
 /// Attaches to this server.
 pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
     host::check_ring_buffer()?;
+    // First: from now on this process ID is this server's, or the descriptor says that it is gone.
+    let pidfd = pidfd(process.pid)?;
     let target = Target::inspect(process)?;
     for warning in &target.go.warnings {
         log::warn!("{warning}");
@@ -38,10 +40,11 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
     // Before anything is attached: it takes a while, in which nobody would drain the ring buffer.
     let goroutines = goroutines(&target);
     let mut host = Host::look(&kernel);
-    let preference = args.probes.into();
+    let preference = args.probes;
     let (attached, ring) = attach::attach(&facts, &mut host, preference)?;
     attach::warn_of(&attached.plan, preference);
     Ok(Server {
+        pidfd,
         session: session(args, &target, &attached, goroutines.is_some())?,
         attached,
         ring,
@@ -122,4 +125,14 @@ fn session(
         threshold: Nanos::try_from(args.threshold.as_nanos()).unwrap_or(Nanos::MAX),
         stacks,
     })
+}
+
+/// A descriptor that becomes readable when the process ends (`pidfd_open(2)`, Linux 5.3).
+fn pidfd(pid: i32) -> Result<OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: a system call without pointers.
+    let fd = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
+    nix::errno::Errno::result(fd).with_context(|| format!("the server (PID {pid}) has ended"))?;
+    // SAFETY: a descriptor that the kernel just made and nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
