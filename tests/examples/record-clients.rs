@@ -40,7 +40,7 @@ fn record(directory: &Path, protocol: &str, clients: usize, devices: u8) -> Resu
         .devices(lab::Devices::Tcp(devices))
         // A recording is to stay small: it grows with the time that it takes.
         .option("write_timeout", if clients > 4 { "100ms" } else { "250ms" })
-        .tls()
+        .server(lab::server::Builder::tls)
         .start()?;
     let paths = prepare(&lab, clients)?;
     let tracer = Tracer::attach(&agent_from_environment()?, lab.server.pid(), &[])?;

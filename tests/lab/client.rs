@@ -145,6 +145,13 @@ fn join(thread: JoinHandle<Result<Measured>>) -> Result<Measured> {
 }
 
 /// What drives one connection. It moves only while a request blocks on it.
+/// Makes a stream fit for a runtime of its own; returns its local port, and that.
+fn prepare(stream: &TcpStream) -> Result<(u16, Runtime)> {
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    Ok((stream.local_addr()?.port(), own_runtime()?))
+}
+
 fn own_runtime() -> Result<Runtime> {
     let mut builder = runtime::Builder::new_current_thread();
     builder.enable_all().build().map_err(Into::into)

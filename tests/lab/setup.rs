@@ -1,8 +1,7 @@
 //! What a lab is made of: the devices its server audits to, the log servers, and their hosts.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -37,25 +36,19 @@ pub enum Devices {
 /// What a lab is started with.
 #[derive(Debug, Clone)]
 pub struct Builder {
-    bao: PathBuf,
+    server: server::Builder,
     family: Family,
     devices: Devices,
     options: Vec<(String, String)>,
-    config: String,
-    storage_latency: Duration,
-    tls: bool,
 }
 
 impl Builder {
     pub(crate) fn new(bao: &Path) -> Self {
         Self {
-            bao: bao.to_owned(),
+            server: Server::builder(bao),
             family: Family::default(),
             devices: Devices::Tcp(1),
             options: Vec::new(),
-            config: String::new(),
-            storage_latency: Duration::ZERO,
-            tls: false,
         }
     }
 
@@ -80,24 +73,10 @@ impl Builder {
         self
     }
 
-    /// With more lines in the server's configuration.
+    /// With a server that is more than that: slow storage, TLS, further lines of configuration.
     #[must_use]
-    pub fn config(mut self, lines: &str) -> Self {
-        self.config.push_str(lines);
-        self
-    }
-
-    /// With a storage that takes so long for each access.
-    #[must_use]
-    pub fn storage_latency(mut self, latency: Duration) -> Self {
-        self.storage_latency = latency;
-        self
-    }
-
-    /// With a listener that speaks TLS and HTTP/2.
-    #[must_use]
-    pub fn tls(mut self) -> Self {
-        self.tls = true;
+    pub fn server(mut self, more: impl FnOnce(server::Builder) -> server::Builder) -> Self {
+        self.server = more(self.server);
         self
     }
 
@@ -113,7 +92,7 @@ impl Builder {
         let hosts = network.logs.iter().zip(&endpoints);
         let logs = hosts.map(|(host, at)| LogServer::start(&host.namespace, at.clone()));
         let mut logs = logs.collect::<Result<Vec<_>>>()?;
-        let server = self.server(&endpoints).start(&network.vault)?;
+        let server = self.with_devices(&endpoints).start(&network.vault)?;
         Ok(Lab {
             client: server.client(self.family),
             server,
@@ -141,15 +120,10 @@ impl Builder {
         }
     }
 
-    fn server(&self, endpoints: &[Endpoint]) -> server::Builder {
-        let mut server = Server::builder(&self.bao)
-            .config(&self.config)
-            .storage_latency(self.storage_latency);
+    fn with_devices(&self, endpoints: &[Endpoint]) -> server::Builder {
+        let mut server = self.server.clone();
         if self.devices != Devices::TcpAlone {
             server = server.audit_to_file();
-        }
-        if self.tls {
-            server = server.tls();
         }
         for (number, endpoint) in endpoints.iter().enumerate() {
             let mut at = endpoint.clone();

@@ -72,7 +72,7 @@ impl State {
             .family(self.family)
             .devices(self.devices)
             .option("write_timeout", &timeout)
-            .storage_latency(self.storage_latency)
+            .server(|server| server.storage_latency(self.storage_latency))
             .start()?;
         (self.prepare)(&mut lab)?;
         Ok(lab)

@@ -1,10 +1,6 @@
 //! Each mistake gives one line that names the thing and the way out, and harms nothing.
 
-use std::{
-    fs,
-    os::unix::{fs::PermissionsExt, process::CommandExt},
-    process::Command,
-};
+use std::{fs, process::Command};
 
 use anyhow::{Context, Result};
 use lab::{Lab, Process, Trace, Tracer, tracer::agent_from_environment};
@@ -98,17 +94,8 @@ fn thread_of(lab: &Lab) -> Result<String> {
 #[test]
 fn an_ordinary_user() -> Result<()> {
     let lab = lab()?;
-    let directory = tempfile::tempdir()?;
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
-    // Where the agent was built others may have no access.
-    let agent = directory.path().join("vault-tracer");
-    fs::copy(agent_from_environment()?, &agent)?;
-    let mut command = Command::new(agent);
-    command
-        .args(["trace", "--pid", &lab.server.pid().to_string()])
-        .uid(65534)
-        .gid(65534);
-    let trace = Tracer::spawn(command.current_dir("/"))?.finish()?;
+    let pid = lab.server.pid().to_string();
+    let trace = Tracer::run_unprivileged(&agent_from_environment()?, &["trace", "--pid", &pid])?;
     complains(
         &trace,
         FAILURE,

@@ -20,7 +20,7 @@ const PATH: &str = "secret/data/of-the-command-line";
 fn the_servers_own_command_line_is_told_as_any_client() -> Result<()> {
     let lab = Lab::builder(&bao_from_environment()?)
         .option("write_timeout", "500ms")
-        .tls()
+        .server(lab::server::Builder::tls)
         .start()?;
     let data = json!({ "data": { "of": "it" } });
     lab.client.put(&format!("/v1/{PATH}"), &data)?;

@@ -1,6 +1,6 @@
 //! What `doctor` says of this very host, and that it is what a trace then does.
 
-use std::{fs, os::unix::fs::PermissionsExt, os::unix::process::CommandExt, process::Command};
+use std::fs;
 
 use anyhow::Result;
 use lab::{Trace, Tracer, tracer::agent_from_environment};
@@ -97,17 +97,8 @@ fn the_doctor_names_the_way_and_fits_on_a_screen() -> Result<()> {
 
 #[test]
 fn the_doctor_tells_an_ordinary_user_that_permission_is_missing() -> Result<()> {
-    let directory = tempfile::tempdir()?;
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
-    // Where the agent was built others may have no access.
-    let agent = directory.path().join("vault-tracer");
-    fs::copy(agent_from_environment()?, &agent)?;
-    let mut command = Command::new(agent);
-    command
-        .args(["doctor", "--format", "json"])
-        .uid(65534)
-        .gid(65534);
-    let trace = Tracer::spawn(command.current_dir("/"))?.finish()?;
+    let agent = agent_from_environment()?;
+    let trace = Tracer::run_unprivileged(&agent, &["doctor", "--format", "json"])?;
     assert_eq!(trace.status.code(), Some(1), "{}", trace.stderr);
     assert_eq!(trace.stderr.lines().count(), 1, "{}", trace.stderr);
     assert!(trace.stderr.contains("CAP_BPF"), "{}", trace.stderr);

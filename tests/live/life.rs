@@ -62,7 +62,7 @@ fn a_client_that_gives_up_was_held_up_at_least_until_then() -> Result<()> {
 
 #[test]
 fn a_stream_that_is_reset_leaves_the_others_their_time() -> Result<()> {
-    let lab = lab_of(1)?.tls().start()?;
+    let lab = lab_of(1)?.server(lab::server::Builder::tls).start()?;
     let tracer = attach(&lab, &[])?;
     let (fault, first) = lab.cut_off()?;
     let mut connection = lab.server.secure_client()?.multiplex()?;
@@ -84,7 +84,7 @@ fn a_stream_that_is_reset_leaves_the_others_their_time() -> Result<()> {
 
 #[test]
 fn each_request_of_a_reused_connection_has_a_hang_of_its_own() -> Result<()> {
-    let lab = lab_of(1)?.tls().start()?;
+    let lab = lab_of(1)?.server(lab::server::Builder::tls).start()?;
     let tracer = attach(&lab, &[])?;
     let (fault, first) = lab.cut_off()?;
     let mut all = vec![first];
@@ -130,8 +130,9 @@ fn a_plugin_started_in_the_middle_of_a_hang_changes_nothing() -> Result<()> {
     std::fs::write(&plugin, "#!/bin/sh\nsleep 0.3\nexit 1\n")?;
     lab::process::run(std::process::Command::new("chmod").arg("755").arg(&plugin))?;
     let sum = lab::process::run(std::process::Command::new("sha256sum").arg(&plugin))?;
+    let plugins = format!("plugin_directory = {:?}\n", directory.path());
     let lab = lab_of(1)?
-        .config(&format!("plugin_directory = {:?}\n", directory.path()))
+        .server(|server| server.config(&plugins))
         .start()?;
     let entry = json!({ "sha256": sum[..64], "command": "no-plugin" });
     let registered = lab

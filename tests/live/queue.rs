@@ -41,7 +41,7 @@ fn queue(protocol: Protocol, clients: usize, devices: u8) -> Result<Queue> {
     let lab = Lab::builder(&bao_from_environment()?)
         .devices(lab::Devices::Tcp(devices))
         .option("write_timeout", WRITE_TIMEOUT)
-        .tls()
+        .server(lab::server::Builder::tls)
         .start()?;
     let paths = secrets(&lab, clients)?;
     let tracer = attach(&lab, &[])?;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Runtime;
 
-use super::{Client, Measured, measure, own_runtime};
+use super::{Client, Measured, measure, prepare};
 
 /// A keep-alive connection.
 #[derive(Debug)]
@@ -33,10 +33,7 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let local_port = stream.local_addr()?.port();
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        let runtime = own_runtime()?;
+        let (local_port, runtime) = prepare(&stream)?;
         let sender = runtime.block_on(async {
             let stream = wrap(tokio::net::TcpStream::from_std(stream)?).await?;
             let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;

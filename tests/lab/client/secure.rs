@@ -20,7 +20,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::{Client, Connection, Measured, join, measure, own_runtime};
+use super::{Client, Connection, Measured, join, measure, prepare};
 
 /// Sends requests over TLS: each on a connection of its own, or all on one.
 #[derive(Debug, Clone)]
@@ -95,10 +95,7 @@ pub struct Multiplexed {
 
 impl Multiplexed {
     fn over(stream: TcpStream, client: &SecureClient) -> Result<Self> {
-        let local_port = stream.local_addr()?.port();
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        let runtime = own_runtime()?;
+        let (local_port, runtime) = prepare(&stream)?;
         let sender = runtime.block_on(async {
             let stream = tokio::net::TcpStream::from_std(stream)?;
             let stream = client.handshake(stream, b"h2").await?;

@@ -347,11 +347,8 @@ fn a_send_to_a_dead_connection_does_not_bring_it_back() {
     assert_eq!(story.hangs()[0].cause(), Cause::Resolver);
 }
 
-#[test]
-fn a_request_that_waits_for_the_lock_is_queued_behind_the_stall() {
-    let mut story = Story::new();
-    known_device(&mut story);
-    story.requested(20).connects(2, 20).requested(21);
+/// The second request, behind the dial of the first; neither is named.
+fn queues_behind(story: &mut Story) {
     for _ in 0..3 {
         story.after(S / 2).happens(What::Parked {
             goroutines: vec![parked(21, Place::Lock, None, None)],
@@ -360,6 +357,14 @@ fn a_request_that_waits_for_the_lock_is_queued_behind_the_stall() {
     story.after(S / 2).gives_up_connecting(2, 20);
     story.logs(3, 21, EntryKind::Response).answered(21);
     story.nothing_is_found();
+}
+
+#[test]
+fn a_request_that_waits_for_the_lock_is_queued_behind_the_stall() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).connects(2, 20).requested(21);
+    queues_behind(&mut story);
     let hang = story.hangs()[0];
     assert_eq!(chain(hang), "lock 2.0 | ");
     assert_eq!(hang.request.tie, Some(Tie::Queued));

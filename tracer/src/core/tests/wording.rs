@@ -1,6 +1,6 @@
 //! What an operator reads: the right place to look, and no more than was seen.
 
-use super::{known_device, parked, story::*};
+use super::{known_device, queues_behind, story::*};
 use crate::{
     audit::entry::EntryKind,
     core::{
@@ -9,7 +9,6 @@ use crate::{
         explain,
         finding::{Finding, Stall},
         operation::{Op, Outcome, Phase},
-        parked::Place,
     },
     event::{Socket, Tcp, Transport, What},
 };
@@ -27,14 +26,7 @@ fn a_request_that_queues_behind_a_local_drop_is_told_the_hook() {
         reason: "NETFILTER_DROP".to_owned(),
         incoming: false,
     });
-    for _ in 0..3 {
-        story.after(S / 2).happens(What::Parked {
-            goroutines: vec![parked(21, Place::Lock, None, None)],
-        });
-    }
-    story.after(S / 2).gives_up_connecting(2, 20);
-    story.logs(3, 21, EntryKind::Response).answered(21);
-    story.nothing_is_found();
+    queues_behind(&mut story);
     let sentence = explain::hang(story.hangs()[0]);
     assert!(sentence.contains("waited behind"), "{sentence}");
     assert!(sentence.contains("OUTPUT rules"), "{sentence}");
