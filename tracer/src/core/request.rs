@@ -290,6 +290,9 @@ impl Request {
         self.waiting += other.waiting;
         self.hangs.extend(other.hangs);
         self.silences.extend(other.silences);
+        if !self.begun {
+            self.start = self.start.min(other.start);
+        }
         self.lives_until(other.end);
         self.alive = self.alive.max(other.alive);
         self.learnt = self.learnt.take().or(other.learnt);

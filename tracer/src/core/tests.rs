@@ -429,3 +429,41 @@ fn the_stack_says_for_which_entry_a_request_queues() {
         .answered(21);
     assert_eq!(chain(story.hangs()[0]), " | lock 1.0");
 }
+
+/// Found in a live run, of a request that another server of the cluster had forwarded: its connection had heard of another
+/// one after the dial had begun, and that was taken for its beginning.
+#[test]
+fn a_request_that_is_found_late_is_no_shorter_than_its_stall() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    // Goroutine 60 serves the connection, 61 the stream; 62, which it started, is in the device.
+    let dials = |new, old| What::State {
+        socket: log_socket(2),
+        by: Some(Actor {
+            parent: Some(61),
+            ..goroutine(62)
+        }),
+        old,
+        new,
+        errno: 0,
+        tcp: None,
+    };
+    story.requested(60).answered(60).after(MS);
+    story.happens(dials(TcpState::SynSent, TcpState::Close));
+    story.after(40 * MS).requested(60).after(20 * MS);
+    story.happens(What::Parked {
+        goroutines: vec![Parked {
+            ancestors: vec![61, 60],
+            request: Some(61),
+            ..parked(62, Place::Connect, None, None)
+        }],
+    });
+    story
+        .after(2 * S)
+        .happens(dials(TcpState::Close, TcpState::SynSent));
+    story.after(4 * S).happens(What::Tick).nothing_is_found();
+    let hang = story.hangs()[0];
+    assert_eq!(hang.request.tie, Some(Tie::Lineage));
+    assert_eq!(hang.request.start, hang.start);
+    assert!(hang.duration <= hang.request.duration, "{hang:?}");
+}
