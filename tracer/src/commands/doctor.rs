@@ -106,6 +106,8 @@ fn try_it(types: &KernelTypes, host: &mut Host) -> Result<Plan> {
             parent_goid: ABSENT,
         },
         listening: Vec::new(),
+        sockets: 0,
+        streams: false,
     };
     let (attached, _) = attach::attach(&facts, host, Preference::Auto)?;
     if attached.probes.is_empty() {

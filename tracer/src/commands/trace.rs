@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod clock;
+mod holding;
 mod live;
 mod server;
 

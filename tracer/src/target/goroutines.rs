@@ -176,6 +176,13 @@ impl GoroutineReader {
         parks.is_some_and(|parks| parks.contains(&goroutine.pc.wrapping_sub(1)))
     }
 
+    /// Whether entries are written by sinks, in goroutines of their own, rather than in the request's.
+    pub fn has_sinks(&self) -> bool {
+        let is_sink =
+            |role| matches!(role, method::Function::Device(code, _) if code.style == Style::Sink);
+        self.functions.any(is_sink)
+    }
+
     /// What is not exact about it, for the operator.
     pub fn doubts(&self) -> Option<String> {
         self.assumed.as_ref().map(|version| {

@@ -36,19 +36,23 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
         log::warn!("{warning}");
     }
     let kernel = KernelTypes::of_this_kernel(args.btf.as_deref())?;
-    let facts = facts(&target, &kernel)?;
     // Before anything is attached: it takes a while, in which nobody would drain the ring buffer.
     let goroutines = goroutines(&target);
+    let sinks = goroutines
+        .as_ref()
+        .map(|goroutines| goroutines.reader.has_sinks());
+    let facts = facts(&target, &kernel, sinks)?;
     let mut host = Host::look(&kernel);
     let preference = args.probes;
-    let (attached, ring) = attach::attach(&facts, &mut host, preference)?;
+    let (attached, sources) = attach::attach(&facts, &mut host, preference)?;
     attach::warn_of(&attached.plan, preference);
     Ok(Server {
         pidfd,
         session: session(args, &target, &attached, goroutines.is_some())?,
         attached,
-        ring,
+        sources,
         kernel: kernel.kernel,
+        tells_all: args.record.is_some(),
         goroutines,
     })
 }
@@ -86,12 +90,11 @@ fn read_goroutines(pid: i32) -> Result<Goroutines> {
     Ok(Goroutines { reader, memory })
 }
 
-fn facts(target: &Target, kernel: &KernelTypes) -> Result<Facts> {
-    let listening = sockets::open_sockets(target.pid)?
-        .into_iter()
-        .filter(|socket| socket.listening)
-        .map(|socket| socket.local.port())
-        .collect();
+/// `sinks`: whether the server writes entries in goroutines of their own, if that is known.
+fn facts(target: &Target, kernel: &KernelTypes, sinks: Option<bool>) -> Result<Facts> {
+    let sockets = sockets::open_sockets(target.pid)?;
+    let listening = sockets.iter().filter(|socket| socket.listening);
+    let listening = listening.map(|socket| socket.local.port()).collect();
     let go = target.go.layout;
     Ok(Facts {
         tgid: target.pid.unsigned_abs(),
@@ -102,6 +105,8 @@ fn facts(target: &Target, kernel: &KernelTypes) -> Result<Facts> {
             parent_goid: go.and_then(|go| go.parent_goid).unwrap_or(ABSENT),
         },
         listening,
+        sockets: sockets.len(),
+        streams: sinks == Some(false),
     })
 }
 

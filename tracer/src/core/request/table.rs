@@ -33,6 +33,8 @@ pub struct Requests {
     outlived: Recent,
     serials: Serial,
     seen: u64,
+    /// Since when routine is told; what has begun before is in its sum, where nobody sees answers.
+    told_since: Nanos,
 }
 
 /// Goroutines, as far as they are not too many.
@@ -59,6 +61,15 @@ impl Requests {
     /// Requests seen to be answered so far.
     pub fn seen(&self) -> u64 {
         self.seen
+    }
+
+    /// Requests go on with others; `more` were answered meanwhile.
+    pub fn go_on(&mut self, at: Nanos, more: u64) {
+        self.clients = Clients::default();
+        self.under_way.clear();
+        self.works.clear();
+        self.seen += more;
+        self.told_since = at;
     }
 
     /// Whether nothing is kept.
@@ -190,7 +201,9 @@ impl Requests {
         request.end = at;
         request.stage = stage;
         // Within TLS, the end of a handshake looks like a request; only real ones are audited.
-        self.seen += u64::from(request.status.is_some() || !request.operations.is_empty());
+        let is_counted = request.multiplexed && request.start < self.told_since;
+        let is_real = request.status.is_some() || !request.operations.is_empty();
+        self.seen += u64::from(is_real && !is_counted);
         (!request.waits() && request.silences.is_empty()).then(|| self.remove(serial))?
     }
 

@@ -1,0 +1,262 @@
+//! When routine is held back in the kernel, and what becomes of what was kept there.
+
+use std::{collections::VecDeque, mem, time::Duration};
+
+use anyhow::Result;
+use log::{debug, warn};
+
+use crate::{
+    decode::Kernel,
+    event::{Event, Nanos, Routine, What},
+    source::{
+        hold::Hold,
+        routine::{Roles, Sight, recall},
+    },
+};
+
+/// All has to be well for so long before routine is held back again, ns.
+const WELL: Nanos = 5_000_000_000;
+
+/// What the programs told between their last look at the switch and ours, ns.
+const BETWEEN: Nanos = 1_000_000;
+
+/// Told events that are kept while routine is held back.
+const KEPT: usize = 1024;
+
+/// Between two looks at the server's goroutines, while routine is held back: so that they take half a percent
+/// of a processor, but this at least and at most. As exact as a stall is found that no socket tells.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+const SHARE: u32 = 200;
+
+/// The same while clients send nothing.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What looks cost is doubled in that reckoning for each false alarm in a row, up to so many.
+const ALARMS: u32 = 5;
+
+/// Whether routine is held back, and what was told meanwhile.
+pub(super) struct Holding {
+    hold: Hold,
+    roles: Roles,
+    state: State,
+    /// What was told while routine was held back, and did not end it.
+    kept: VecDeque<Event>,
+    /// Of what there was no room for, the number, and that of entries.
+    dropped: (u64, u64),
+    looks: Looks,
+    is_warned: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// All is told for as long as the trace lasts.
+    Never,
+    /// All is told; when something did not go well last.
+    Told(Nanos),
+    /// Routine is held back since then.
+    Held(Nanos),
+}
+
+/// Looks while routine is held back.
+#[derive(Debug, Default)]
+struct Looks {
+    /// When the next one is due.
+    due: Nanos,
+    /// What the last one took.
+    took: Duration,
+    /// Receives from clients when it was asked for.
+    receives: u64,
+    /// Whether a look has ended the holding back, and nothing has come of it yet.
+    is_alarmed: bool,
+    /// How often that was all.
+    alarms: u32,
+}
+
+impl Holding {
+    /// `tells_all`: nothing is ever held back.
+    pub(super) fn new(hold: Hold, tells_all: bool, now: Nanos) -> Result<Self> {
+        let mut holding = Self {
+            hold,
+            roles: Roles::default(),
+            state: State::Never,
+            kept: VecDeque::new(),
+            dropped: (0, 0),
+            looks: Looks::default(),
+            is_warned: false,
+        };
+        if !tells_all {
+            holding.hold.switch(true)?;
+            holding.state = State::Held(now);
+        }
+        Ok(holding)
+    }
+
+    /// Whether routine is held back.
+    pub(super) fn is_on(&self) -> bool {
+        matches!(self.state, State::Held(_))
+    }
+
+    /// Takes an event that was told; gives it back if the core is to be told too, which it is not while
+    /// routine is held back. Says whether that is over by it.
+    pub(super) fn take(&mut self, event: Event) -> (Option<Event>, bool) {
+        let is_on = self.is_on();
+        let (sight, news) = self.roles.see(&event, is_on);
+        if let Some((socket, role)) = news {
+            self.hold.set_role(socket, role);
+        }
+        if let State::Told(trouble) = &mut self.state
+            && sight == Sight::Trouble
+        {
+            *trouble = event.at;
+        }
+        if !is_on {
+            return (Some(event), false);
+        }
+        if sight == Sight::Trouble {
+            debug!("no routine: {:?}", event.what);
+        }
+        if sight != Sight::Nothing {
+            self.keep(event);
+        }
+        (None, sight == Sight::Trouble)
+    }
+
+    fn keep(&mut self, event: Event) {
+        if self.kept.len() == KEPT {
+            let dropped = self.kept.pop_front();
+            self.dropped.0 += 1;
+            self.dropped.1 += u64::from(dropped.as_ref().is_some_and(is_entry));
+        }
+        self.kept.push_back(event);
+    }
+
+    /// From now on all is told.
+    pub(super) fn stop(&mut self, now: Nanos) -> Result<Option<Nanos>> {
+        let State::Held(since) = self.state else {
+            return Ok(None);
+        };
+        self.hold.switch(false)?;
+        self.state = State::Told(now);
+        Ok(Some(since))
+    }
+
+    /// What the core needs of all that was kept since then. `told`: what has been told since it was stopped.
+    pub(super) fn recall(
+        &mut self,
+        told: Vec<Event>,
+        kernel: &Kernel,
+        (since, now): (Nanos, Nanos),
+    ) -> Result<Vec<Event>> {
+        let mut routine = self.routine()?;
+        let mut entries = self.hold.entries(kernel)?;
+        // They are told singly.
+        routine.told -= self.kept.len() as u64;
+        entries.extend(self.kept.drain(..));
+        let connections = self.hold.connections(kernel);
+        debug!(
+            "routine is told again: {} connections and {} entries were kept",
+            connections.len(),
+            entries.len()
+        );
+        let mut recalled = recall(connections, entries, (since, now));
+        let singly = recalled.iter().filter(|event| is_entry(event)).count() as u64;
+        routine.audit_writes = routine.audit_writes.saturating_sub(singly);
+        recalled.extend(told);
+        recalled.sort_by_key(|event| event.at);
+        let what = What::Resumed(routine);
+        recalled.insert(0, Event { at: now, what });
+        Ok(recalled)
+    }
+
+    /// What has happened since it was last asked for, in numbers.
+    fn routine(&mut self) -> Result<Routine> {
+        let mut routine = self.hold.routine()?;
+        let (told, entries) = mem::take(&mut self.dropped);
+        routine.told = told + self.kept.len() as u64;
+        let kept = self.kept.iter().filter(|event| is_entry(event)).count() as u64;
+        routine.audit_writes += entries + kept;
+        Ok(routine)
+    }
+
+    /// Holds routine back again, if all has been well for long enough. The caller has to take what was told
+    /// until now, and call [`Self::start`].
+    pub(super) fn may_start(&self, is_calm: bool, now: Nanos) -> bool {
+        match self.state {
+            State::Told(trouble) => is_calm && now.saturating_sub(trouble) >= WELL,
+            State::Never | State::Held(_) => false,
+        }
+    }
+
+    /// First half of that: the programs are told.
+    pub(super) fn prepare(&mut self) -> Result<()> {
+        self.hold.switch(true)
+    }
+
+    /// Second half: what they told before has been taken.
+    pub(super) fn start(&mut self, now: Nanos) {
+        debug!("all is well: routine is held back");
+        self.state = State::Held(now + BETWEEN);
+        let looks = &mut self.looks;
+        looks.alarms = if looks.is_alarmed {
+            (looks.alarms + 1).min(ALARMS)
+        } else {
+            0
+        };
+        looks.is_alarmed = false;
+    }
+
+    /// The sum of what was held back, at the end of the trace.
+    pub(super) fn sum(&mut self, now: Nanos) -> Result<Option<Event>> {
+        if !self.is_on() {
+            return Ok(None);
+        }
+        let what = What::Resumed(self.routine()?);
+        Ok(Some(Event { at: now, what }))
+    }
+
+    /// Whether to look at the server's goroutines now.
+    pub(super) fn look(&mut self, now: Nanos) -> Result<bool> {
+        if !self.is_on() || now < self.looks.due {
+            return Ok(false);
+        }
+        let receives = self.hold.receives()?;
+        let is_idle = mem::replace(&mut self.looks.receives, receives) == receives;
+        let (least, most) = LOOKS;
+        let share = SHARE << self.looks.alarms;
+        let pause = (self.looks.took * share).clamp(least, most);
+        let pause = if is_idle { pause.max(IDLE) } else { pause };
+        self.looks.due = now + Nanos::try_from(pause.as_nanos())?;
+        self.warn_of_size()?;
+        Ok(true)
+    }
+
+    /// What a look took.
+    pub(super) fn looked(&mut self, took: Duration) {
+        self.looks.took = took;
+    }
+
+    /// A look ends the holding back.
+    pub(super) fn is_alarmed(&mut self) {
+        self.looks.is_alarmed = true;
+    }
+
+    /// Something has come of what was told.
+    pub(super) fn was_right(&mut self) {
+        self.looks.is_alarmed = false;
+    }
+
+    fn warn_of_size(&mut self) -> Result<()> {
+        let (known, room) = self.hold.sockets()?;
+        if known > room && !self.is_warned && i64::try_from(known).is_ok() {
+            self.is_warned = true;
+            warn!(
+                "the server has {known} connections, and there is room for {room}: who has been idle longest is forgotten; begin the trace anew for more room"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn is_entry(event: &Event) -> bool {
+    matches!(&event.what, What::Send { entry: Some(_), .. })
+}
