@@ -209,9 +209,8 @@ pub enum What {
     End,
 }
 
-/// What happened while routine was held back in the kernel, in numbers: of what is told singly as well,
-/// nothing is in them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What happened while routine was held back in the kernel, in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Routine {
     /// Requests seen to be answered, or, where nobody can see that, to be audited.
     pub requests: u64,
@@ -223,6 +222,9 @@ pub struct Routine {
     /// Records that were told all the same.
     #[serde(default)]
     pub told: u64,
+    /// Goroutines whose requests are in the number already, though what they did is told singly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counted: Vec<u64>,
 }
 
 /// What was known when the probes had been attached, and what the operator asked for.

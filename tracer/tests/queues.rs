@@ -41,6 +41,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             is_declared,
             lost: 0,
             swapped: 0,
+            holds: false,
         },
     )
 }
@@ -177,6 +178,22 @@ proptest! {
 
     #[test]
     fn with_no_loss_each_hang_is_what_its_request_waited_for(plan in plan()) {
+        let told = run(&plan);
+        let hangs = by_request(&plan, &told)?;
+        for served in &told.requests {
+            for number in 0..plan.devices.len() {
+                is_exact(served, number, hangs.get(&(served.number, number)).copied())?;
+            }
+        }
+        for ((_, number), hang) in hangs {
+            is_blocked_by_holders(&told, number, hang)?;
+        }
+        prop_assert_eq!(summary(&told).requests, told.requests.len() as u64);
+    }
+
+    #[test]
+    fn so_it_is_where_routine_is_held_back(plan in plan()) {
+        let plan = Plan { holds: true, ..plan };
         let told = run(&plan);
         let hangs = by_request(&plan, &told)?;
         for served in &told.requests {

@@ -14,7 +14,6 @@ use crate::{
 };
 
 mod clock;
-mod holding;
 mod live;
 mod server;
 

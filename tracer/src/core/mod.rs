@@ -121,7 +121,7 @@ impl Core {
             What::Tick => self.tick(event.at),
             What::EntryFound { asked, entry } => self.answered(asked, entry.as_ref()),
             What::Parked { goroutines } => self.parked(event.at, goroutines),
-            What::Resumed(routine) => self.resume(event.at, routine),
+            What::Resumed(routine) => self.resume(routine),
             What::Logged { .. } => self.logged(event),
             What::Lost { records, .. } => {
                 self.totals.events_lost += records;
@@ -199,8 +199,8 @@ impl Core {
     }
 
     /// Routine was held back since the last event. Whoever was at work then has ended since, or is told of anew.
-    fn resume(&mut self, at: Nanos, routine: &Routine) {
-        self.requests.go_on(at, routine.requests);
+    fn resume(&mut self, routine: &Routine) {
+        self.requests.go_on(routine);
         self.sockets.go_on();
         self.totals.audit_writes += routine.audit_writes;
         self.totals.events += routine.told;

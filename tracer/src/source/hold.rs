@@ -11,7 +11,10 @@ use aya::{
 use log::debug;
 use tracer_ebpf::abi::{self, Connection, Count, EntryRecord, HELD, Record};
 
-use super::routine::{Kept, Last, Role};
+use super::{
+    holding::KernelSide,
+    routine::{Kept, Last, Role},
+};
 use crate::{
     decode::{Kernel, decode},
     event::{Event, Routine, SocketId},
@@ -86,6 +89,8 @@ pub struct Hold {
     filled: PerCpuArray<MapData, u64>,
     counted: PerCpuArray<MapData, u64>,
     sizes: Sizes,
+    /// What records mean.
+    meaning: Kernel,
     /// Whether requests of HTTP/2 are counted by who writes their entries.
     streams: bool,
     /// How many entries of each processor have been taken or passed over.
@@ -105,6 +110,7 @@ impl Hold {
             filled: PerCpuArray::try_from(take(object, "FILLED")?)?,
             counted: PerCpuArray::try_from(take(object, "COUNTED")?)?,
             sizes,
+            meaning: Kernel::default(),
             streams,
             taken: Vec::new(),
             before: [0; abi::COUNTS as usize],
@@ -113,15 +119,31 @@ impl Hold {
         Ok(hold)
     }
 
-    /// Has routine held back, or told, from now on.
-    pub fn switch(&mut self, on: bool) -> Result<()> {
+    /// With what records mean on the running kernel.
+    #[must_use]
+    pub fn with(self, meaning: Kernel) -> Self {
+        Self { meaning, ..self }
+    }
+
+    fn total(&self, index: u32) -> Result<u64> {
+        let each = self.counted.get(&index, 0)?;
+        Ok(each.iter().copied().fold(0, u64::wrapping_add))
+    }
+
+    fn filled(&self) -> Result<Vec<u64>> {
+        Ok(self.filled.get(&0, 0)?.iter().copied().collect())
+    }
+}
+
+impl KernelSide for Hold {
+    fn switch(&mut self, on: bool) -> Result<()> {
         self.switch
             .set(0, u32::from(on), 0)
             .context("cannot tell the eBPF programs what to tell")
     }
 
-    /// Tells what a socket is for. That it is forgotten where sockets are too many costs records, no more.
-    pub fn set_role(&mut self, socket: SocketId, role: Role) {
+    /// That it is forgotten where sockets are too many costs records, no more.
+    fn set_role(&mut self, socket: SocketId, role: Role) {
         let key = Key(abi::SocketKey {
             born: socket.born,
             slot: u64::from(socket.slot),
@@ -135,8 +157,7 @@ impl Hold {
         }
     }
 
-    /// What was counted since the last call.
-    pub fn routine(&mut self) -> Result<Routine> {
+    fn routine(&mut self) -> Result<Routine> {
         let mut more = [0; abi::COUNTS as usize];
         for (index, more) in more.iter_mut().enumerate() {
             let total = self.total(index as u32)?;
@@ -148,41 +169,36 @@ impl Hold {
             requests: count(Count::Answers) + count(Count::Streams),
             at_least: count(Count::Frames) > 0 && !self.streams,
             audit_writes: count(Count::Entries),
-            told: 0,
+            ..Routine::default()
         })
     }
 
-    /// How often something has been received from clients, while routine was held back.
-    pub fn receives(&self) -> Result<u64> {
+    fn counts_streams(&self) -> bool {
+        self.streams
+    }
+
+    fn receives(&self) -> Result<u64> {
         self.total(Count::Receives as u32)
     }
 
-    /// How many sockets are known, and for how many there is room.
-    pub fn sockets(&self) -> Result<(u64, u64)> {
+    fn sockets(&self) -> Result<(u64, u64)> {
         let known = self.total(Count::Sockets as u32)?;
         Ok((known, u64::from(self.sizes.connections)))
     }
 
-    fn total(&self, index: u32) -> Result<u64> {
-        let each = self.counted.get(&index, 0)?;
-        Ok(each.iter().copied().fold(0, u64::wrapping_add))
-    }
-
-    /// What was last received from each client, and sent to it.
-    pub fn connections(&self, kernel: &Kernel) -> Vec<Last> {
+    fn connections(&self) -> Vec<Last> {
         let found = self.connections.iter().filter_map(|found| {
             let (_, Bytes(bytes)) = found.ok()?;
             let (received, sent) = bytes.split_at(size_of::<Record>());
             Some(Last {
-                received: kept(received, kernel),
-                sent: kept(sent, kernel),
+                received: kept(received, &self.meaning),
+                sent: kept(sent, &self.meaning),
             })
         });
         found.collect()
     }
 
-    /// The entries that were kept since the last call, in no order, as far as there was room for them.
-    pub fn entries(&mut self, kernel: &Kernel) -> Result<Vec<Event>> {
+    fn entries(&mut self) -> Result<Vec<Event>> {
         let mut entries = Vec::new();
         let filled = self.filled()?;
         for (processor, filled) in filled.iter().enumerate() {
@@ -191,21 +207,17 @@ impl Hold {
             for number in oldest..*filled {
                 let slot = processor as u64 * share + number % share;
                 let Bytes(bytes) = self.tank.get(&u32::try_from(slot)?, 0)?;
-                entries.extend(decode(&bytes, kernel).ok());
+                entries.extend(decode(&bytes, &self.meaning).ok());
             }
         }
         self.taken = filled;
         Ok(entries)
     }
-
-    fn filled(&self) -> Result<Vec<u64>> {
-        Ok(self.filled.get(&0, 0)?.iter().copied().collect())
-    }
 }
 
 /// Nothing where nothing was.
-fn kept(bytes: &[u8], kernel: &Kernel) -> Option<Kept> {
-    let event = decode(bytes, kernel).ok().filter(|event| event.at > 0)?;
+fn kept(bytes: &[u8], meaning: &Kernel) -> Option<Kept> {
+    let event = decode(bytes, meaning).ok().filter(|event| event.at > 0)?;
     let flags = u16::from_ne_bytes([bytes[FLAGS], bytes[FLAGS + 1]]);
     Some(Kept {
         event,

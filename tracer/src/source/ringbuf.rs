@@ -29,11 +29,6 @@ impl Events {
         })
     }
 
-    /// What records mean on the running kernel.
-    pub fn kernel(&self) -> &Kernel {
-        &self.kernel
-    }
-
     /// Waits until the programs wake the agent, which they do for stalls and not for routine.
     pub async fn wake_up(&self) -> io::Result<()> {
         self.ring.readable().await?.clear_ready();

@@ -175,7 +175,7 @@ impl Last {
     /// The goroutine that serves the connection, unless it carries several requests at once. In HTTP/1.1 that is
     /// who reads and answers, but a goroutine that it started may have read already (`net/http`,
     /// `connReader.backgroundRead`).
-    fn server(&self) -> Option<u64> {
+    pub fn server(&self) -> Option<u64> {
         let reader = self.received.as_ref()?.event.actor()?;
         let writer = self.writer();
         match writer {

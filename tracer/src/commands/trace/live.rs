@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at},
 };
 
-use super::{super::outputs::Outputs, clock, holding::Holding};
+use super::{super::outputs::Outputs, clock};
 use crate::{
     audit::entry::EntryHead,
     audit::file::{Query, find_entry as find_in_files},
@@ -24,7 +24,7 @@ use crate::{
     event::{Device, Event, SendQueue, Session, What},
     probe::attach::{Attached, Sources},
     sink::Worker,
-    source::{readable::readable, ringbuf::Events},
+    source::{hold::Hold, holding::Holding, readable::readable, ringbuf::Events},
     target::{
         goroutines::{GoroutineReader, ProcessMemory, Waiting},
         sockets,
@@ -102,7 +102,7 @@ struct Following {
     pid: i32,
     attached: Attached,
     events: Events,
-    holding: Holding,
+    holding: Holding<Hold>,
     goroutines: Option<Arc<Goroutines>>,
     answers: mpsc::Sender<Answer>,
     answered: mpsc::Receiver<Answer>,
@@ -137,8 +137,12 @@ impl Live {
         let mut following = Following {
             pid,
             attached: server.attached,
+            holding: Holding::new(
+                hold.with(server.kernel.clone()),
+                server.tells_all,
+                clock::monotonic(),
+            )?,
             events: Events::new(ring, server.kernel).context("cannot poll the ring buffer")?,
-            holding: Holding::new(hold, server.tells_all, clock::monotonic())?,
             goroutines: server.goroutines,
             answers,
             answered,
@@ -226,8 +230,7 @@ impl Live {
         };
         let told = server.events.by_ref().collect();
         let span = (since, clock::monotonic());
-        let kernel = server.events.kernel();
-        for event in server.holding.recall(told, kernel, span)? {
+        for event in server.holding.recall(told, span)? {
             self.feed(event, server);
         }
         Ok(())

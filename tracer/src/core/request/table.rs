@@ -16,7 +16,7 @@ use crate::{
         operation::{Op, Operation, Outcome},
         parked::{Ends, Look},
     },
-    event::{Actor, Device, Event, Nanos, Socket, SocketId, TcpState, What},
+    event::{Actor, Device, Event, Nanos, Routine, Socket, SocketId, TcpState, What},
 };
 
 /// Sinks that are remembered when their requests are over.
@@ -33,8 +33,8 @@ pub struct Requests {
     outlived: Recent,
     serials: Serial,
     seen: u64,
-    /// Since when routine is told; what has begun before is in its sum, where nobody sees answers.
-    told_since: Nanos,
+    /// Goroutines whose requests were counted while routine was held back.
+    counted: HashSet<u64>,
 }
 
 /// Goroutines, as far as they are not too many.
@@ -63,13 +63,13 @@ impl Requests {
         self.seen
     }
 
-    /// Requests go on with others; `more` were answered meanwhile.
-    pub fn go_on(&mut self, at: Nanos, more: u64) {
+    /// Requests go on with others than those under way.
+    pub fn go_on(&mut self, routine: &Routine) {
         self.clients = Clients::default();
         self.under_way.clear();
         self.works.clear();
-        self.seen += more;
-        self.told_since = at;
+        self.seen += routine.requests;
+        self.counted = routine.counted.iter().copied().collect();
     }
 
     /// Whether nothing is kept.
@@ -201,7 +201,7 @@ impl Requests {
         request.end = at;
         request.stage = stage;
         // Within TLS, the end of a handshake looks like a request; only real ones are audited.
-        let is_counted = request.multiplexed && request.start < self.told_since;
+        let is_counted = self.counted.remove(&goid);
         let is_real = request.status.is_some() || !request.operations.is_empty();
         self.seen += u64::from(is_real && !is_counted);
         (!request.waits() && request.silences.is_empty()).then(|| self.remove(serial))?

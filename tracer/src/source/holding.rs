@@ -1,18 +1,16 @@
 //! When routine is held back in the kernel, and what becomes of what was kept there.
 
-use std::{collections::VecDeque, mem, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet, VecDeque},
+    mem,
+    time::Duration,
+};
 
 use anyhow::Result;
 use log::{debug, warn};
 
-use crate::{
-    decode::Kernel,
-    event::{Event, Nanos, Routine, What},
-    source::{
-        hold::Hold,
-        routine::{Roles, Sight, recall},
-    },
-};
+use super::routine::{Last, Role, Roles, Sight, recall};
+use crate::event::{Event, Nanos, Routine, SocketId, What};
 
 /// All has to be well for so long before routine is held back again, ns.
 const WELL: Nanos = 5_000_000_000;
@@ -34,9 +32,29 @@ const IDLE: Duration = Duration::from_secs(1);
 /// What looks cost is doubled in that reckoning for each false alarm in a row, up to so many.
 const ALARMS: u32 = 5;
 
+/// The kernel side of it.
+pub trait KernelSide {
+    /// Has routine held back, or told, from now on.
+    fn switch(&mut self, on: bool) -> Result<()>;
+    /// Tells what a socket is for.
+    fn set_role(&mut self, socket: SocketId, role: Role);
+    /// What was counted since the last call.
+    fn routine(&mut self) -> Result<Routine>;
+    /// Whether each goroutine that writes entries and reads no connection is counted as a request.
+    fn counts_streams(&self) -> bool;
+    /// What was last received from each client, and sent to it.
+    fn connections(&self) -> Vec<Last>;
+    /// The entries that were kept since the last call, in no order, as far as there was room for them.
+    fn entries(&mut self) -> Result<Vec<Event>>;
+    /// How often something has been received from clients, while routine was held back.
+    fn receives(&self) -> Result<u64>;
+    /// How many sockets are known, and for how many there is room.
+    fn sockets(&self) -> Result<(u64, u64)>;
+}
+
 /// Whether routine is held back, and what was told meanwhile.
-pub(super) struct Holding {
-    hold: Hold,
+pub struct Holding<K> {
+    kernel: K,
     roles: Roles,
     state: State,
     /// What was told while routine was held back, and did not end it.
@@ -72,11 +90,11 @@ struct Looks {
     alarms: u32,
 }
 
-impl Holding {
+impl<K: KernelSide> Holding<K> {
     /// `tells_all`: nothing is ever held back.
-    pub(super) fn new(hold: Hold, tells_all: bool, now: Nanos) -> Result<Self> {
+    pub fn new(kernel: K, tells_all: bool, now: Nanos) -> Result<Self> {
         let mut holding = Self {
-            hold,
+            kernel,
             roles: Roles::default(),
             state: State::Never,
             kept: VecDeque::new(),
@@ -85,24 +103,29 @@ impl Holding {
             is_warned: false,
         };
         if !tells_all {
-            holding.hold.switch(true)?;
+            holding.kernel.switch(true)?;
             holding.state = State::Held(now);
         }
         Ok(holding)
     }
 
+    /// The kernel side.
+    pub fn kernel(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
     /// Whether routine is held back.
-    pub(super) fn is_on(&self) -> bool {
+    pub fn is_on(&self) -> bool {
         matches!(self.state, State::Held(_))
     }
 
     /// Takes an event that was told; gives it back if the core is to be told too, which it is not while
     /// routine is held back. Says whether that is over by it.
-    pub(super) fn take(&mut self, event: Event) -> (Option<Event>, bool) {
+    pub fn take(&mut self, event: Event) -> (Option<Event>, bool) {
         let is_on = self.is_on();
         let (sight, news) = self.roles.see(&event, is_on);
         if let Some((socket, role)) = news {
-            self.hold.set_role(socket, role);
+            self.kernel.set_role(socket, role);
         }
         if let State::Told(trouble) = &mut self.state
             && sight == Sight::Trouble
@@ -131,28 +154,20 @@ impl Holding {
     }
 
     /// From now on all is told.
-    pub(super) fn stop(&mut self, now: Nanos) -> Result<Option<Nanos>> {
+    pub fn stop(&mut self, now: Nanos) -> Result<Option<Nanos>> {
         let State::Held(since) = self.state else {
             return Ok(None);
         };
-        self.hold.switch(false)?;
+        self.kernel.switch(false)?;
         self.state = State::Told(now);
         Ok(Some(since))
     }
 
     /// What the core needs of all that was kept since then. `told`: what has been told since it was stopped.
-    pub(super) fn recall(
-        &mut self,
-        told: Vec<Event>,
-        kernel: &Kernel,
-        (since, now): (Nanos, Nanos),
-    ) -> Result<Vec<Event>> {
-        let mut routine = self.routine()?;
-        let mut entries = self.hold.entries(kernel)?;
+    pub fn recall(&mut self, told: Vec<Event>, (since, now): (Nanos, Nanos)) -> Result<Vec<Event>> {
+        let (mut routine, connections, entries) = self.kept()?;
         // They are told singly.
-        routine.told -= self.kept.len() as u64;
-        entries.extend(self.kept.drain(..));
-        let connections = self.hold.connections(kernel);
+        routine.told = 0;
         debug!(
             "routine is told again: {} connections and {} entries were kept",
             connections.len(),
@@ -168,19 +183,29 @@ impl Holding {
         Ok(recalled)
     }
 
-    /// What has happened since it was last asked for, in numbers.
-    fn routine(&mut self) -> Result<Routine> {
-        let mut routine = self.hold.routine()?;
-        let (told, entries) = mem::take(&mut self.dropped);
+    /// What has happened since it was last asked for: in numbers, and what was kept of it.
+    fn kept(&mut self) -> Result<(Routine, Vec<Last>, Vec<Event>)> {
+        let mut routine = self.kernel.routine()?;
+        let mut entries = self.kernel.entries()?;
+        let connections = self.kernel.connections();
+        let (told, dropped) = mem::take(&mut self.dropped);
         routine.told = told + self.kept.len() as u64;
-        let kept = self.kept.iter().filter(|event| is_entry(event)).count() as u64;
-        routine.audit_writes += entries + kept;
-        Ok(routine)
+        routine.audit_writes += dropped + self.kept.iter().filter(|e| is_entry(e)).count() as u64;
+        if self.kernel.counts_streams() {
+            let servers: HashSet<_> = connections.iter().filter_map(Last::server).collect();
+            let mut streams = writers(&entries, &servers);
+            let in_kernel = streams.len();
+            streams.extend(writers(&self.kept, &servers));
+            routine.requests += (streams.len() - in_kernel) as u64;
+            routine.counted = streams.into_iter().collect();
+        }
+        entries.extend(self.kept.drain(..));
+        Ok((routine, connections, entries))
     }
 
     /// Holds routine back again, if all has been well for long enough. The caller has to take what was told
     /// until now, and call [`Self::start`].
-    pub(super) fn may_start(&self, is_calm: bool, now: Nanos) -> bool {
+    pub fn may_start(&self, is_calm: bool, now: Nanos) -> bool {
         match self.state {
             State::Told(trouble) => is_calm && now.saturating_sub(trouble) >= WELL,
             State::Never | State::Held(_) => false,
@@ -188,12 +213,12 @@ impl Holding {
     }
 
     /// First half of that: the programs are told.
-    pub(super) fn prepare(&mut self) -> Result<()> {
-        self.hold.switch(true)
+    pub fn prepare(&mut self) -> Result<()> {
+        self.kernel.switch(true)
     }
 
     /// Second half: what they told before has been taken.
-    pub(super) fn start(&mut self, now: Nanos) {
+    pub fn start(&mut self, now: Nanos) {
         debug!("all is well: routine is held back");
         self.state = State::Held(now + BETWEEN);
         let looks = &mut self.looks;
@@ -206,20 +231,20 @@ impl Holding {
     }
 
     /// The sum of what was held back, at the end of the trace.
-    pub(super) fn sum(&mut self, now: Nanos) -> Result<Option<Event>> {
+    pub fn sum(&mut self, now: Nanos) -> Result<Option<Event>> {
         if !self.is_on() {
             return Ok(None);
         }
-        let what = What::Resumed(self.routine()?);
+        let what = What::Resumed(self.kept()?.0);
         Ok(Some(Event { at: now, what }))
     }
 
     /// Whether to look at the server's goroutines now.
-    pub(super) fn look(&mut self, now: Nanos) -> Result<bool> {
+    pub fn look(&mut self, now: Nanos) -> Result<bool> {
         if !self.is_on() || now < self.looks.due {
             return Ok(false);
         }
-        let receives = self.hold.receives()?;
+        let receives = self.kernel.receives()?;
         let is_idle = mem::replace(&mut self.looks.receives, receives) == receives;
         let (least, most) = LOOKS;
         let share = SHARE << self.looks.alarms;
@@ -231,22 +256,22 @@ impl Holding {
     }
 
     /// What a look took.
-    pub(super) fn looked(&mut self, took: Duration) {
+    pub fn looked(&mut self, took: Duration) {
         self.looks.took = took;
     }
 
     /// A look ends the holding back.
-    pub(super) fn is_alarmed(&mut self) {
+    pub fn is_alarmed(&mut self) {
         self.looks.is_alarmed = true;
     }
 
     /// Something has come of what was told.
-    pub(super) fn was_right(&mut self) {
+    pub fn was_right(&mut self) {
         self.looks.is_alarmed = false;
     }
 
     fn warn_of_size(&mut self) -> Result<()> {
-        let (known, room) = self.hold.sockets()?;
+        let (known, room) = self.kernel.sockets()?;
         if known > room && !self.is_warned && i64::try_from(known).is_ok() {
             self.is_warned = true;
             warn!(
@@ -257,6 +282,25 @@ impl Holding {
     }
 }
 
+/// Goroutines that wrote entries, and are none of these.
+fn writers<'a>(
+    events: impl IntoIterator<Item = &'a Event>,
+    servers: &HashSet<u64>,
+) -> BTreeSet<u64> {
+    let entries = events.into_iter().filter(|event| is_entry(event));
+    let writers = entries.filter_map(|event| event.actor()?.goid);
+    writers.filter(|goid| !servers.contains(goid)).collect()
+}
+
+/// An entry that was taken whole.
 fn is_entry(event: &Event) -> bool {
-    matches!(&event.what, What::Send { entry: Some(_), .. })
+    match &event.what {
+        What::Send {
+            result,
+            requested,
+            entry: Some(_),
+            ..
+        } => u64::try_from(*result).is_ok_and(|taken| requested.is_none_or(|all| taken >= all)),
+        _ => false,
+    }
 }
