@@ -11,6 +11,7 @@ mod offline;
 mod output;
 mod peers;
 mod plot;
+mod priority;
 mod rounds;
 mod subject;
 mod summary;
@@ -18,9 +19,9 @@ mod table;
 mod targets;
 mod tracefs;
 mod variants;
+mod ways;
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -30,10 +31,11 @@ use lab::wait;
 
 use self::{
     machine::Machine,
-    rounds::Rounds,
+    rounds::{Results, Rounds},
     subject::{REQUEST, Subject},
     summary::UNTRACED,
     variants::{How, Variant},
+    ways::Ways,
 };
 use crate::{
     setup::{cargo, workspace},
@@ -130,29 +132,40 @@ pub fn build_parts() -> Result<PathBuf> {
 pub fn run(agent: &Path, bao: &Path, parts: &Path, options: &Options) -> Result<()> {
     wait::catch_interrupts()?;
     let variants = options.variants()?;
-    let not_run = install_peers(&variants)?;
+    let mut results = Results::default();
+    install_peers(&variants, &mut results)?;
     let (rounds, clients) = (usize::from(options.rounds), usize::from(options.clients));
     let machine = Machine::look(bao, REQUEST, clients, rounds, options.seconds)?;
+    priority::raise();
     let subject = Subject::start(bao, parts, clients).context("the server did not start")?;
-    let measured = Duration::from_secs_f64(options.seconds);
-    let measuring = Rounds::new(&subject, agent, parts, measured, &variants)?;
-    let results = measuring.run(&variants, rounds, not_run)?;
-    let rows = summary::rows(&variants, &results.measurements, &results.not_run);
+    let ways = Ways::find(agent, subject.pid(), &variants)?;
+    for variant in &variants {
+        if let Some(obstacle) = ways.obstacle(variant) {
+            results.give_up(variant, obstacle);
+        }
+    }
+    let measuring = Rounds {
+        subject: &subject,
+        agent,
+        parts,
+        ways: &ways,
+        measured: Duration::from_secs_f64(options.seconds),
+    };
+    measuring.run(&variants, rounds, &mut results)?;
+    let rows = summary::rows(&variants, &results);
     let targets = targets::targets(&rows);
     let directory = workspace().join("target/bench");
     output::tell(&directory, &machine, &rows, &targets, &results.measurements)
 }
 
-fn install_peers(variants: &[Variant]) -> Result<BTreeMap<&'static str, String>> {
-    let mut missing = BTreeMap::new();
+fn install_peers(variants: &[Variant], results: &mut Results) -> Result<()> {
     for variant in variants {
         if let How::Peer(peer) = variant.how
             && let Err(reason) = peer.install()
         {
-            eprintln!("bench: {}: NOT RUN: {reason}", variant.name);
-            missing.insert(variant.name, reason);
+            results.give_up(variant, &reason);
         }
         wait::check_interrupt()?;
     }
-    Ok(missing)
+    Ok(())
 }

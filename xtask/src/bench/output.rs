@@ -48,10 +48,7 @@ pub fn tell(
     let markdown = format!("{}\n\n{}", machine.text(), markdown.join("\n"));
     let report = Report {
         machine,
-        variants: rows
-            .iter()
-            .filter_map(|row| row.outcome.as_ref().ok())
-            .collect(),
+        variants: rows.iter().filter_map(Row::summary).collect(),
         not_run: rows.iter().filter_map(not_run).collect(),
         targets,
         measurements,
@@ -77,7 +74,7 @@ pub fn tell(
 }
 
 fn not_run(row: &Row) -> Option<NotRun<'_>> {
-    let reason = row.outcome.as_ref().err()?;
+    let reason = row.trouble()?;
     Some(NotRun {
         variant: row.variant.name,
         reason,

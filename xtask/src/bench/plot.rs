@@ -77,14 +77,14 @@ fn middle(row: usize) -> f64 {
 }
 
 fn draw(picture: &mut Document, panel: &Panel, left: f64, rows: &[Row]) {
-    let ran = rows.iter().filter_map(|row| row.outcome.as_ref().ok());
+    let ran = rows.iter().filter_map(|row| row.summary());
     let longest = ran.map(|summary| (panel.figure)(summary).upper_quartile);
     let reach = longest.fold(panel.reach, f64::max);
     let x = |value: f64| left + PANEL * value / reach;
     picture.append(label(panel.title, left, TOP - 26.0));
     for (number, row) in rows.iter().enumerate() {
         let y = middle(number);
-        let Ok(summary) = &row.outcome else {
+        let Some(summary) = row.summary() else {
             picture.append(label("not run", left, y + 4.0).set("fill", "#c53030"));
             continue;
         };
@@ -127,21 +127,19 @@ fn label(text: &str, x: f64, y: f64) -> Text {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::{
-        super::{figures::samples::measurement, summary::rows, variants},
+        super::{figures::samples::measurement, rounds::Results, summary::rows, variants},
         *,
     };
 
     #[test]
     fn each_variant_is_in_the_picture() {
         let variants = variants::all();
-        let rows = rows(
-            &variants,
-            &[measurement("socket", 0, 990)],
-            &BTreeMap::new(),
-        );
+        let results = Results {
+            measurements: vec![measurement("socket", 0, 990)],
+            ..Results::default()
+        };
+        let rows = rows(&variants, &results);
         let picture = svg(&rows, "2 cores & more");
         for variant in &variants {
             assert!(picture.contains(variant.name));

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use lab::wait;
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     observer::Observer,
     subject::{Subject, WARM_UP},
     variants::{How, Variant, order},
+    ways::Ways,
 };
 
 /// Of the load during which the run time of BPF programs is counted: it is an average over thousands of runs.
@@ -23,8 +24,17 @@ const COUNTED_SHARE: f64 = 0.5;
 #[derive(Default)]
 pub struct Results {
     pub measurements: Vec<Measurement>,
-    /// Why a variant was given up.
-    pub not_run: BTreeMap<&'static str, String>,
+    /// Why a variant did not run, or not in all rounds.
+    pub given_up: BTreeMap<&'static str, String>,
+}
+
+impl Results {
+    /// A variant does not run from here on; said at once, since it may be an hour until the table.
+    pub fn give_up(&mut self, variant: &Variant, reason: &str) {
+        let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+        eprintln!("bench: {}: NOT RUN: {reason}", variant.name);
+        self.given_up.insert(variant.name, reason);
+    }
 }
 
 /// Measures.
@@ -32,10 +42,9 @@ pub struct Rounds<'a> {
     pub subject: &'a Subject<'a>,
     pub agent: &'a Path,
     pub parts: &'a Path,
+    pub ways: &'a Ways,
     /// Of each load.
     pub measured: Duration,
-    /// What `--probes WAY` hangs on here, as KIND:HOOK, or why it cannot be had.
-    pub hooks: BTreeMap<&'static str, Result<Vec<String>, String>>,
 }
 
 /// What was measured while a variant was attached.
@@ -47,78 +56,52 @@ struct Visit {
     records: Option<Records>,
 }
 
-impl<'a> Rounds<'a> {
-    /// Finds out what the agent's ways of probing hang on.
-    pub fn new(
-        subject: &'a Subject<'a>,
-        agent: &'a Path,
-        parts: &'a Path,
-        measured: Duration,
-        variants: &[Variant],
-    ) -> Result<Self> {
-        let ways = variants.iter().filter_map(|variant| match variant.how {
-            How::Agent { probes, .. } | How::Empty { probes } => Some(probes),
-            How::Nothing | How::Peer(_) => None,
-        });
-        let mut hooks = BTreeMap::new();
-        for way in ways {
-            if !hooks.contains_key(way) {
-                hooks.insert(way, hooks_of(agent, way, subject.pid()));
-                wait::check_interrupt()?;
-            }
-        }
-        Ok(Self {
-            subject,
-            agent,
-            parts,
-            measured,
-            hooks,
-        })
-    }
-
-    /// Runs them all. A variant that fails is given up, and the others go on.
-    pub fn run(
-        &self,
-        variants: &[Variant],
-        rounds: usize,
-        not_run: BTreeMap<&'static str, String>,
-    ) -> Result<Results> {
-        let mut results = Results {
-            not_run,
-            ..Results::default()
-        };
+impl Rounds<'_> {
+    /// Runs them all.
+    pub fn run(&self, variants: &[Variant], rounds: usize, results: &mut Results) -> Result<()> {
         let begun = Instant::now();
         for round in 0..rounds {
-            let mut before = self.untraced()?;
-            for place in order(variants.len(), round) {
-                let variant = &variants[place];
-                if results.not_run.contains_key(variant.name) {
-                    continue;
-                }
-                match self.visit(variant) {
-                    Ok(visit) => {
-                        let after = self.untraced()?;
-                        let measurement = visit.between(before, after.clone(), round, variant);
-                        results.measurements.push(measurement);
-                        before = after;
-                    }
-                    Err(error) => {
-                        // The end of the bench is not the variant's failure.
-                        wait::check_interrupt()?;
-                        let reason = one_line(&format!("{error:#}"));
-                        eprintln!("bench: {}: NOT RUN: {reason}", variant.name);
-                        results.not_run.insert(variant.name, reason);
-                        before = self.untraced()?;
-                    }
-                }
-            }
+            let order = order(variants.len(), round);
+            self.round(
+                round,
+                order.into_iter().map(|place| &variants[place]),
+                results,
+            )?;
             eprintln!(
                 "bench: round {} of {rounds} done after {:.0} s",
                 round + 1,
                 begun.elapsed().as_secs_f64()
             );
         }
-        Ok(results)
+        Ok(())
+    }
+
+    /// Each variant once. One that fails is given up, and the others go on.
+    fn round<'a>(
+        &self,
+        round: usize,
+        variants: impl Iterator<Item = &'a Variant>,
+        results: &mut Results,
+    ) -> Result<()> {
+        let mut before = self.untraced()?;
+        for variant in variants {
+            if results.given_up.contains_key(variant.name) {
+                continue;
+            }
+            let visit = self.visit(variant);
+            // Our own end is not the variant's failure.
+            wait::check_interrupt()?;
+            let after = self.untraced()?;
+            match visit {
+                Ok(visit) => {
+                    let measurement = visit.between(before, after.clone(), round, variant);
+                    results.measurements.push(measurement);
+                }
+                Err(error) => results.give_up(variant, &format!("{error:#}")),
+            }
+            before = after;
+        }
+        Ok(())
     }
 
     fn untraced(&self) -> Result<Load> {
@@ -126,15 +109,33 @@ impl<'a> Rounds<'a> {
     }
 
     fn visit(&self, variant: &Variant) -> Result<Visit> {
-        let Some(observer) = self.attach(variant)? else {
-            return Ok(Visit {
+        match self.attach(variant)? {
+            Some(observer) => self.watched_by(observer),
+            None => Ok(Visit {
                 traced: self.untraced()?,
                 others: self.subject.others()?,
                 resident: None,
                 counted: None,
                 records: None,
-            });
-        };
+            }),
+        }
+    }
+
+    fn attach(&self, variant: &Variant) -> Result<Option<Observer>> {
+        let pid = self.subject.pid();
+        Ok(Some(match variant.how {
+            How::Nothing => return Ok(None),
+            How::Agent { probes, record } => Observer::agent(self.agent, probes, record, pid)?,
+            How::Empty { probes } => {
+                let mut arguments = vec!["empty".to_owned()];
+                arguments.extend_from_slice(self.ways.hooks(probes));
+                Observer::part(self.parts, &arguments)?
+            }
+            How::Peer(peer) => Observer::peer(peer, pid)?,
+        }))
+    }
+
+    fn watched_by(&self, observer: Observer) -> Result<Visit> {
         let starting_bytes = observer.peak_resident()?;
         observer.forget_peak()?;
         let traced = self.subject.load(self.measured, Some(observer.pid()))?;
@@ -151,30 +152,6 @@ impl<'a> Rounds<'a> {
             counted,
             records: observer.end()?,
         })
-    }
-
-    fn attach(&self, variant: &Variant) -> Result<Option<Observer>> {
-        let pid = self.subject.pid();
-        Ok(Some(match variant.how {
-            How::Nothing => return Ok(None),
-            How::Agent { probes, record } => {
-                self.hooks(probes)?;
-                Observer::agent(self.agent, probes, record, pid)?
-            }
-            How::Empty { probes } => {
-                let mut arguments = vec!["empty".to_owned()];
-                arguments.extend_from_slice(self.hooks(probes)?);
-                Observer::part(self.parts, &arguments)?
-            }
-            How::Peer(peer) => Observer::peer(peer, pid)?,
-        }))
-    }
-
-    fn hooks(&self, probes: &str) -> Result<&[String]> {
-        match &self.hooks[probes] {
-            Ok(hooks) => Ok(hooks),
-            Err(reason) => Err(anyhow!("{reason}")),
-        }
     }
 
     /// What the observer's BPF programs take during a load of their own. Nobody counts otherwise: it costs time.
@@ -214,28 +191,4 @@ impl Visit {
             traced: self.traced,
         }
     }
-}
-
-/// By the trace of an agent that is attached so.
-fn hooks_of(agent: &Path, way: &str, pid: u32) -> Result<Vec<String>, String> {
-    let attached =
-        Observer::agent(agent, way, false, pid).map_err(|error| one_line(&format!("{error:#}")))?;
-    let trace = attached.trace();
-    let probes = trace
-        .first()
-        .and_then(|session| session["probes"].as_array());
-    let hook = |probe: &serde_json::Value| {
-        Some(format!(
-            "{}:{}",
-            probe["kind"].as_str()?,
-            probe["hook"].as_str()?
-        ))
-    };
-    let hooks: Option<Vec<_>> = probes.and_then(|probes| probes.iter().map(hook).collect());
-    hooks.ok_or_else(|| "the agent's trace does not say what it is attached to".to_owned())
-}
-
-/// For a table.
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

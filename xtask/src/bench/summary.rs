@@ -1,11 +1,10 @@
 //! All rounds of a variant as one.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use super::{
     figures::{Load, Measurement, Resident, Spread},
+    rounds::Results,
     variants::Variant,
 };
 
@@ -47,27 +46,48 @@ pub struct Summary {
 /// A variant and what became of it.
 pub struct Row {
     pub variant: Variant,
-    /// Or why it did not run.
-    pub outcome: Result<Summary, String>,
+    pub outcome: Outcome,
+}
+
+/// What became of a variant.
+pub enum Outcome {
+    Ran(Box<Summary>),
+    /// In some of the rounds; and why not in the others.
+    GivenUp(Box<Summary>, String),
+    NotRun(String),
+}
+
+impl Row {
+    /// What was measured, if anything.
+    pub fn summary(&self) -> Option<&Summary> {
+        match &self.outcome {
+            Outcome::Ran(summary) | Outcome::GivenUp(summary, _) => Some(summary),
+            Outcome::NotRun(_) => None,
+        }
+    }
+
+    /// Why it did not run, or not in all rounds.
+    pub fn trouble(&self) -> Option<&str> {
+        match &self.outcome {
+            Outcome::Ran(_) => None,
+            Outcome::GivenUp(_, reason) | Outcome::NotRun(reason) => Some(reason),
+        }
+    }
 }
 
 /// One row a variant.
-pub fn rows(
-    variants: &[Variant],
-    measurements: &[Measurement],
-    not_run: &BTreeMap<&'static str, String>,
-) -> Vec<Row> {
+pub fn rows(variants: &[Variant], results: &Results) -> Vec<Row> {
     let row = |variant: &Variant| {
-        let name = variant.name;
-        let reason = || {
-            not_run
-                .get(name)
-                .cloned()
-                .unwrap_or_else(|| "no round was finished".to_owned())
+        let summary = summarise(variant.name, &results.measurements).map(Box::new);
+        let outcome = match (summary, results.given_up.get(variant.name)) {
+            (Some(summary), None) => Outcome::Ran(summary),
+            (Some(summary), Some(reason)) => Outcome::GivenUp(summary, reason.clone()),
+            (None, Some(reason)) => Outcome::NotRun(reason.clone()),
+            (None, None) => Outcome::NotRun("no round was finished".to_owned()),
         };
         Row {
             variant: *variant,
-            outcome: summarise(name, measurements).ok_or_else(reason),
+            outcome,
         }
     };
     variants.iter().map(row).collect()
@@ -130,6 +150,8 @@ fn summarise(variant: &'static str, all: &[Measurement]) -> Option<Summary> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::{
         super::{figures::samples::measurement, variants::all},
         *,
@@ -137,24 +159,30 @@ mod tests {
 
     #[test]
     fn what_did_not_run_says_why_and_is_not_left_out() {
-        let variants: Vec<_> = all()
-            .into_iter()
-            .filter(|v| ["untraced", "socket", "strace"].contains(&v.name))
-            .collect();
-        let measurements = [
-            measurement("untraced", 0, 1000),
-            measurement("socket", 0, 900),
-            measurement("socket", 1, 990),
-            measurement("socket", 2, 1000),
-        ];
-        let not_run = BTreeMap::from([("strace", "no apt".to_owned())]);
-        let rows = rows(&variants, &measurements, &not_run);
-        let socket = rows[1].outcome.as_ref().unwrap();
-        assert_eq!(socket.rounds, 3);
+        let names = ["untraced", "socket", "strace", "bpftrace"];
+        let mut variants = all();
+        variants.retain(|variant| names.contains(&variant.name));
+        let results = Results {
+            measurements: vec![
+                measurement("untraced", 0, 1000),
+                measurement("socket", 0, 900),
+                measurement("socket", 1, 990),
+                measurement("socket", 2, 1000),
+                measurement("bpftrace", 0, 500),
+            ],
+            given_up: BTreeMap::from([
+                ("strace", "no apt".to_owned()),
+                ("bpftrace", "crashed".to_owned()),
+            ]),
+        };
+        let rows = rows(&variants, &results);
+        let socket = rows[1].summary().unwrap();
+        assert_eq!((socket.rounds, rows[1].trouble()), (3, None));
         assert!((socket.throughput_kept.median - 0.99).abs() < 1e-9);
         // One round only has an untraced one beside it.
         assert!((socket.getppid_ratio.unwrap().median - 1.0).abs() < 1e-9);
         assert_eq!(socket.records_lost, Some(0));
-        assert_eq!(rows[2].outcome.as_ref().unwrap_err(), "no apt");
+        assert!(rows[2].summary().is_none() && rows[2].trouble() == Some("no apt"));
+        assert!(rows[3].summary().is_some() && rows[3].trouble() == Some("crashed"));
     }
 }

@@ -115,26 +115,33 @@ fn of_columns(
     title: &'static str,
     columns: &[Column],
     rows: &[Row],
-    not_run: impl Fn(&str) -> String,
+    trouble: fn(&str) -> String,
 ) -> Table {
-    let line = |row: &Row| {
-        let name = row.variant.name.to_owned();
-        match &row.outcome {
-            Ok(summary) => {
-                let cells = columns.iter().map(|(_, cell)| cell(summary));
-                Line::Cells([name].into_iter().chain(cells).collect())
-            }
-            Err(reason) => Line::Instead(name, not_run(reason)),
-        }
-    };
+    let names = columns.iter().map(|(head, _)| *head);
     Table {
         title,
-        head: ["variant"]
-            .into_iter()
-            .chain(columns.iter().map(|(head, _)| *head))
+        head: ["variant"].into_iter().chain(names).collect(),
+        lines: rows
+            .iter()
+            .flat_map(|row| lines(row, columns, trouble))
             .collect(),
-        lines: rows.iter().map(line).collect(),
     }
+}
+
+/// What was measured of a variant, and what went wrong with it.
+fn lines(row: &Row, columns: &[Column], trouble: fn(&str) -> String) -> Vec<Line> {
+    let name = || row.variant.name.to_owned();
+    let measured = row.summary().map(|summary| {
+        let cells = columns.iter().map(|(_, cell)| cell(summary));
+        Line::Cells([name()].into_iter().chain(cells).collect())
+    });
+    let rest = row.summary().map_or_else(String::new, |summary| {
+        format!("GIVEN UP after {} rounds, ", summary.rounds)
+    });
+    let instead = row
+        .trouble()
+        .map(|reason| Line::Instead(name(), rest + &trouble(reason)));
+    measured.into_iter().chain(instead).collect()
 }
 
 impl Table {
@@ -230,7 +237,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::{
-        super::{figures::samples::measurement, summary::rows, variants},
+        super::{figures::samples::measurement, rounds::Results, summary::rows, variants},
         *,
     };
 
@@ -238,8 +245,11 @@ mod tests {
     fn what_did_not_run_stands_in_the_table() {
         let mut variants = variants::all();
         variants.retain(|variant| ["socket", "strace"].contains(&variant.name));
-        let not_run = BTreeMap::from([("strace", "no | apt".to_owned())]);
-        let rows = rows(&variants, &[measurement("socket", 0, 990)], &not_run);
+        let results = Results {
+            measurements: vec![measurement("socket", 0, 990)],
+            given_up: BTreeMap::from([("strace", "no | apt".to_owned())]),
+        };
+        let rows = rows(&variants, &results);
         let [server, host, _] = tables(&rows);
         let text = server.text();
         assert!(text.contains("NOT RUN: no | apt\n"), "{text}");

@@ -57,10 +57,7 @@ impl Verdict {
 /// All targets, for the best way of probing that ran.
 pub fn targets(rows: &[Row]) -> Vec<Target> {
     let is_agent = |row: &&Row| matches!(row.variant.how, How::Agent { record: false, .. });
-    let best = rows
-        .iter()
-        .filter(is_agent)
-        .find_map(|row| row.outcome.as_ref().ok());
+    let best = rows.iter().filter(is_agent).find_map(Row::summary);
     let Some(best) = best else {
         return vec![Target {
             what: "what the agent costs".to_owned(),
@@ -99,13 +96,13 @@ fn ahead(best: &Summary, peer: &Row) -> Target {
         "{}: throughput ahead of {}",
         best.variant, peer.variant.name
     );
-    match &peer.outcome {
-        Err(_) => Target {
+    match peer.summary() {
+        None => Target {
             what,
             found: format!("{} did not run", peer.variant.name),
             verdict: Verdict::NotMeasured,
         },
-        Ok(peer) => {
+        Some(peer) => {
             let (own, other) = (best.throughput_kept, peer.throughput_kept);
             let doubt = if own.overlaps(&other) {
                 "; their middle halves overlap"
@@ -168,7 +165,7 @@ fn records(best: &Summary) -> Target {
 
 fn others(rows: &[Row]) -> Target {
     let mut ran = rows.iter().filter(|row| row.variant.name == FREE);
-    let free = ran.find_map(|row| row.outcome.as_ref().ok());
+    let free = ran.find_map(Row::summary);
     let ratios = free.and_then(|free| Some((free.getppid_ratio?, free.write_ratio?)));
     Target {
         what: format!(
@@ -206,7 +203,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::{
-        super::{figures::samples::measurement, summary::rows, variants},
+        super::{figures::samples::measurement, rounds::Results, summary::rows, variants},
         *,
     };
 
@@ -215,12 +212,15 @@ mod tests {
         let names = ["untraced", "socket", "strace", "bpftrace"];
         let mut variants = variants::all();
         variants.retain(|variant| names.contains(&variant.name));
-        let measurements = [
-            measurement("untraced", 0, 1000),
-            measurement("socket", 0, own),
-            measurement("strace", 0, peer),
-        ];
-        let rows = rows(&variants, &measurements, &BTreeMap::new());
+        let results = Results {
+            measurements: vec![
+                measurement("untraced", 0, 1000),
+                measurement("socket", 0, own),
+                measurement("strace", 0, peer),
+            ],
+            ..Results::default()
+        };
+        let rows = rows(&variants, &results);
         let targets = targets(&rows);
         targets
             .into_iter()
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn nothing_measured_is_nothing_met() {
         let variants = variants::all();
-        let targets = targets(&rows(&variants, &[], &BTreeMap::new()));
+        let targets = targets(&rows(&variants, &Results::default()));
         assert!(
             targets
                 .iter()
