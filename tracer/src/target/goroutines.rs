@@ -69,6 +69,11 @@ pub struct Waiting {
     pub request: Option<u64>,
     /// For what it waits.
     pub at: Place,
+    /// Whether it has not run since the previous look, which found it at this very place: it is stuck there,
+    /// rather than often there. False where that is unknown: at a first look, in a system call, and in
+    /// versions of Go that do not count how often a goroutine stops (`trackingSeq`, since Go 1.17). The
+    /// count is modulo 256.
+    pub still: bool,
     /// In whose code.
     pub code: DeviceCode,
     /// Which of the request's two entries it has to write, where the code tells.
@@ -195,8 +200,13 @@ impl GoroutineReader {
         }
         each_stack(memory, &fresh, |goroutine, stack| {
             let frames = stack.frames(goroutine);
+            let sight = last.sight(goroutine);
             let waiting = self.look(memory, goroutine, stack, &frames, &parents);
-            let said = match last.sight(goroutine) {
+            let waiting = waiting.map(|waiting| Waiting {
+                still: sight.is_some(),
+                ..waiting
+            });
+            let said = match sight {
                 Some(sight) => sight.said.clone(),
                 None => self.requests.read(memory, stack, &frames),
             };
@@ -245,6 +255,7 @@ impl GoroutineReader {
             ancestors: ancestors(goroutine, parents),
             request: found.code.request(goroutine, parents),
             at: found.at,
+            still: false,
             code: found.code,
             phase: found.phase,
             device: self.devices.read(memory, found.code, stack, receivers),
