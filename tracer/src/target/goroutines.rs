@@ -24,14 +24,12 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    fs::File,
     io, iter, mem,
     ops::Range,
     sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context, Result, ensure};
-use object::{Object, ReadCache, ReadRef};
 
 pub use self::{
     device::Configured,
@@ -42,11 +40,15 @@ use self::{
     device::Devices,
     functions::Functions,
     goroutine::{Goroutine, Layout},
+    method::Method,
     requests::{AllSaid, Requests, Said, Ties},
     seen::{Seen, Sight},
     stack::{Frame, Stack},
 };
-use super::go::{buildinfo, dwarf, table};
+use super::{
+    executable::Executable,
+    go::{buildinfo, dwarf, table},
+};
 use crate::{
     audit::entry::EntryHead,
     core::{operation::Phase, parked::Place},
@@ -86,6 +88,11 @@ pub struct Waiting {
     pub entry: Option<EntryHead>,
 }
 
+/// Whether functions of this package are looked up in the debugging information.
+pub fn needs(package: &str) -> bool {
+    Method::has_arguments(package)
+}
+
 /// What has to be known of the executable to read its goroutines.
 #[derive(Debug)]
 pub struct GoroutineReader {
@@ -121,33 +128,30 @@ struct Round {
 }
 
 impl GoroutineReader {
-    /// Reads the executable of a running process; an error says why its goroutines cannot be read.
-    pub fn new(pid: i32, executable: &File) -> Result<Self> {
-        let cache = ReadCache::new(executable);
-        let file = object::File::parse(&cache).context("its executable is no ELF file")?;
-        let moved = memory::entry(pid)?.wrapping_sub(file.entry());
-        Self::of(&file, moved)
-    }
-
-    /// `moved`: by how much it lies elsewhere than it says, if it is position-independent.
-    fn of<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, moved: u64) -> Result<Self> {
-        let symbols = symbols::read(file, moved)?;
+    /// Of a running process with this executable and its debugging information, if it has any that can
+    /// be read; an error says why its goroutines cannot be read.
+    pub fn new(
+        pid: i32,
+        executable: &Executable<'_>,
+        debug: Option<&dwarf::Sections>,
+    ) -> Result<Self> {
+        // By how much it lies elsewhere than it says, if it is position-independent.
+        let moved = memory::entry(pid)?.wrapping_sub(executable.entry());
+        let symbols = symbols::read(executable, moved)?;
         let devices = symbols.device_types.keys().map(String::as_str);
         let devices = devices.chain(device::STRUCTURES);
         let names: Vec<_> = goroutine::STRUCTURES.into_iter().chain(devices).collect();
-        // What is wrong with it was said when the offsets of goroutine IDs were read.
-        let debug = dwarf::Sections::read(file).ok().flatten();
-        let described = debug.as_ref().and_then(|d| d.structures(&names).ok());
+        let described = debug.and_then(|debug| debug.structures(&names).ok());
         let (structures, assumed) = match described {
             Some(structures) => (structures, None),
-            None => assume(file).map(|(structures, version)| (structures, Some(version)))?,
+            None => assume(executable).map(|(structures, version)| (structures, Some(version)))?,
         };
-        let requests = debug.map(|debug| Requests::new(file, &debug, moved));
+        let requests = debug.map(|debug| Requests::new(executable, debug, moved));
         Ok(Self {
             list: symbols.list,
             layout: Layout::new(&structures)?,
             functions: symbols.functions,
-            devices: Devices::new(file.architecture(), &structures, &symbols.device_types),
+            devices: Devices::new(executable.machine(), &structures, &symbols.device_types),
             requests: requests.unwrap_or_default(),
             known: Mutex::default(),
             parks: symbols.parks,
@@ -318,8 +322,8 @@ impl Waiting {
 }
 
 /// What a program that says nothing of its runtime is believed to be like, by its version of Go.
-fn assume<'a, R: ReadRef<'a>>(file: &object::File<'a, R>) -> Result<(dwarf::Structures, String)> {
-    let version = buildinfo::read(file).and_then(|build| build.version);
+fn assume(executable: &Executable<'_>) -> Result<(dwarf::Structures, String)> {
+    let version = buildinfo::read(executable).and_then(|build| build.version);
     let version = version.unwrap_or_else(|| "an unknown version of Go".to_owned());
     let structures = table::structures(&version).with_context(|| {
         format!("the server was stripped of its debugging information, and this version of vault-tracer does not know the goroutines of {version}: an executable that was not stripped (built without -ldflags=-w) would tell")

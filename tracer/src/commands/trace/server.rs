@@ -1,6 +1,6 @@
 //! What it takes to follow a server: which one, what is known of it, the probes.
 
-use std::{fs::File, os::fd::OwnedFd, sync::Arc};
+use std::{os::fd::OwnedFd, sync::Arc};
 
 use anyhow::{Context, Result};
 use nix::sys::utsname;
@@ -31,13 +31,13 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
     host::check_ring_buffer()?;
     // First: from now on this process ID is this server's, or the descriptor says that it is gone.
     let pidfd = pidfd(process.pid)?;
-    let target = Target::inspect(process)?;
+    let (target, reader) = Target::inspect(process)?;
     for warning in &target.go.warnings {
         log::warn!("{warning}");
     }
     let kernel = KernelTypes::of_this_kernel(args.btf.as_deref())?;
     // Before anything is attached: it takes a while, in which nobody would drain the ring buffer.
-    let goroutines = goroutines(&target);
+    let goroutines = goroutines(target.pid, reader);
     let sinks = goroutines
         .as_ref()
         .map(|goroutines| goroutines.reader.has_sinks());
@@ -69,8 +69,8 @@ pub(super) fn successor(args: &TraceArgs, of: &Process) -> Option<Process> {
 }
 
 /// Without them, waits that make no system call stay unseen.
-fn goroutines(target: &Target) -> Option<Arc<Goroutines>> {
-    let goroutines = read_goroutines(target.pid);
+fn goroutines(pid: i32, reader: Result<GoroutineReader>) -> Option<Arc<Goroutines>> {
+    let goroutines = read_goroutines(pid, reader);
     if let Err(error) = &goroutines {
         log::warn!(
             "requests that queue behind a stalled one, or wait for a name, cannot be told: {error:#}"
@@ -79,10 +79,9 @@ fn goroutines(target: &Target) -> Option<Arc<Goroutines>> {
     goroutines.ok().map(Arc::new)
 }
 
-fn read_goroutines(pid: i32) -> Result<Goroutines> {
-    let exe = File::open(format!("/proc/{pid}/exe")).context("its executable is unreadable")?;
+fn read_goroutines(pid: i32, reader: Result<GoroutineReader>) -> Result<Goroutines> {
     let memory = ProcessMemory::open(pid)?;
-    let reader = GoroutineReader::new(pid, &exe)?;
+    let reader = reader?;
     reader.verify(&memory)?;
     if let Some(doubts) = reader.doubts() {
         log::warn!("{doubts}");
