@@ -280,3 +280,27 @@ fn what_is_kept_does_not_grow_with_the_requests() {
     println!("{few} kept of 10,000 requests, {many} of 100,000");
     assert!(many <= KEPT, "{many} things kept");
 }
+
+/// Found by chance: the beginning of a wait was lost, and two looks found it. When it began was said to be exact.
+#[test]
+fn who_was_found_without_having_been_seen_is_not_exact() {
+    let plan = Plan {
+        seed: 16_377_736_478_183_005_771,
+        devices: vec![State::Slow],
+        timeout: S / 2,
+        clients: 4,
+        each: 1,
+        http2: true,
+        stacks: true,
+        is_declared: false,
+        lost: 200,
+        swapped: 0,
+        holds: false,
+    };
+    let told = run(&plan);
+    let hang = hangs(&told).find(|hang| hang.request.id.as_deref() == Some("id-1"));
+    let hang = hang.expect("it hung");
+    let served = request_of(&plan, &told, hang).expect("known");
+    assert!(uncertainty(hang) > LOOK, "{hang:#?}");
+    assert!(hang.duration <= lasted(served) + 2 * MS + by_looks(hang));
+}

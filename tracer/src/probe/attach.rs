@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     event::Probe,
-    source::hold::{Hold, Sizes},
+    source::{
+        hold::{Hold, Sizes},
+        holding::KernelSide,
+    },
 };
 
 /// The eBPF object, where this build has one (see `build.rs`).
@@ -45,6 +48,8 @@ pub struct Facts {
     pub sockets: usize,
     /// Whether it writes entries in the goroutines that work on requests.
     pub streams: bool,
+    /// Whether routine is held back from the beginning.
+    pub holds: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -84,13 +89,14 @@ pub fn attach(
     let sizes = Sizes::of(facts.sockets)?;
     let mut object = load(facts, host.task_pt_regs, &sizes)?;
     listening(&mut object, &facts.listening)?;
+    let mut hold = Hold::new(&mut object, sizes, facts.streams)?;
+    hold.switch(facts.holds)?;
     let mut hooks = Hooks::new(object);
     let plan = hooks.attach_best(host, preference)?;
     let probes = hooks.probes();
     let mut object = hooks.into_object();
     let ring = RingBuf::try_from(take(&mut object, "EVENTS")?)?;
     let lost = PerCpuArray::try_from(take(&mut object, "LOST")?)?;
-    let hold = Hold::new(&mut object, sizes, facts.streams)?;
     let attached = Attached {
         probes,
         plan,

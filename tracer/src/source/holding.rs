@@ -13,7 +13,7 @@ use super::routine::{Last, Role, Roles, Sight, recall};
 use crate::event::{Event, Nanos, Routine, SocketId, What};
 
 /// All has to be well for so long before routine is held back again, ns.
-const WELL: Nanos = 5_000_000_000;
+const WELL: Nanos = 2_000_000_000;
 
 /// What the programs told between their last look at the switch and ours, ns.
 const BETWEEN: Nanos = 1_000_000;
@@ -62,6 +62,8 @@ pub struct Holding<K> {
     /// Of what there was no room for, the number, and that of entries.
     dropped: (u64, u64),
     looks: Looks,
+    /// Whether the reason why it ends has been given.
+    is_over: bool,
     is_warned: bool,
 }
 
@@ -100,6 +102,7 @@ impl<K: KernelSide> Holding<K> {
             kept: VecDeque::new(),
             dropped: (0, 0),
             looks: Looks::default(),
+            is_over: false,
             is_warned: false,
         };
         if !tells_all {
@@ -121,9 +124,9 @@ impl<K: KernelSide> Holding<K> {
 
     /// Takes an event that was told; gives it back if the core is to be told too, which it is not while
     /// routine is held back. Says whether that is over by it.
-    pub fn take(&mut self, event: Event) -> (Option<Event>, bool) {
+    pub fn take(&mut self, event: Event, now: Nanos) -> (Option<Event>, bool) {
         let is_on = self.is_on();
-        let (sight, news) = self.roles.see(&event, is_on);
+        let (sight, news) = self.roles.see(&event, is_on, now + BETWEEN);
         if let Some((socket, role)) = news {
             self.kernel.set_role(socket, role);
         }
@@ -135,7 +138,7 @@ impl<K: KernelSide> Holding<K> {
         if !is_on {
             return (Some(event), false);
         }
-        if sight == Sight::Trouble {
+        if sight == Sight::Trouble && !mem::replace(&mut self.is_over, true) {
             debug!("no routine: {:?}", event.what);
         }
         if sight != Sight::Nothing {
@@ -159,6 +162,7 @@ impl<K: KernelSide> Holding<K> {
             return Ok(None);
         };
         self.kernel.switch(false)?;
+        self.is_over = false;
         self.state = State::Told(now);
         Ok(Some(since))
     }

@@ -40,7 +40,8 @@ pub enum Sight {
 /// What is known of the server's own sockets.
 #[derive(Debug, Default)]
 pub struct Roles {
-    known: HashMap<SocketId, Role>,
+    /// And since when the kernel side knows it too.
+    known: HashMap<SocketId, (Role, Nanos)>,
     strange: HashMap<SocketId, u32>,
     /// Where sockets lead that are no audit sockets, and where those do that are.
     others: HashSet<Device>,
@@ -49,8 +50,14 @@ pub struct Roles {
 
 impl Roles {
     /// Takes an event that was told; also says what its socket has turned out to be, where that is news.
-    /// `holding`: whether routine is held back, so that this was told for a reason.
-    pub fn see(&mut self, event: &Event, holding: bool) -> (Sight, Option<(SocketId, Role)>) {
+    /// `holding`: whether routine is held back, so that this was told for a reason. `now`: when what it has turned out to
+    /// be is passed on.
+    pub fn see(
+        &mut self,
+        event: &Event,
+        holding: bool,
+        now: Nanos,
+    ) -> (Sight, Option<(SocketId, Role)>) {
         match &event.what {
             What::Send {
                 socket,
@@ -59,13 +66,14 @@ impl Roles {
                 entry,
                 ..
             } if !socket.accepted => {
-                let is_known = holding && self.known.get(&socket.id) == Some(&Role::Audit);
-                let news = self.learn(socket.id, Device::of(socket), entry.is_some());
+                let before = self.known.get(&socket.id).copied();
+                let is_known = matches!(before, Some((Role::Audit, since)) if event.at > since);
+                let news = self.learn(socket.id, Device::of(socket), entry.is_some(), now);
                 let whole = u64::try_from(*result)
                     .is_ok_and(|taken| requested.is_none_or(|wanted| taken >= wanted));
-                let is_other = self.known.get(&socket.id) == Some(&Role::Other);
+                let is_other = self.is_other(socket.id);
                 // What goes well with an audit socket is told only where its peer is silent.
-                let sight = if is_other || (whole && !is_known) {
+                let sight = if is_other || (whole && !(holding && is_known)) {
                     Sight::Fine
                 } else {
                     Sight::Trouble
@@ -81,7 +89,7 @@ impl Roles {
                 let device = Device::of(socket);
                 let is_other = device.is_some_and(|device| self.others.contains(&device));
                 let news = (is_other && !self.known.contains_key(&socket.id))
-                    .then(|| self.becomes(socket.id, Role::Other));
+                    .then(|| self.becomes(socket.id, Role::Other, now));
                 (self.of_socket(event), news.flatten())
             }
             What::Send { .. } | What::Receive { .. } | What::State { .. } => (Sight::Nothing, None),
@@ -95,8 +103,8 @@ impl Roles {
             return Sight::Nothing;
         };
         let device = Device::of(socket);
-        let is_other = self.known.get(&socket.id) == Some(&Role::Other)
-            || device.is_some_and(|device| self.others.contains(&device));
+        let is_other =
+            self.is_other(socket.id) || device.is_some_and(|device| self.others.contains(&device));
         if socket.accepted || is_other {
             Sight::Nothing
         } else {
@@ -109,6 +117,7 @@ impl Roles {
         id: SocketId,
         device: Option<Device>,
         is_entry: bool,
+        now: Nanos,
     ) -> Option<(SocketId, Role)> {
         if is_entry {
             if let Some(device) = device {
@@ -117,7 +126,7 @@ impl Roles {
                     self.devices.insert(device);
                 }
             }
-            return self.becomes(id, Role::Audit);
+            return self.becomes(id, Role::Audit, now);
         }
         if self.known.contains_key(&id) {
             return None;
@@ -134,15 +143,23 @@ impl Roles {
         if self.others.len() < MOST {
             self.others.extend(device);
         }
-        self.becomes(id, Role::Other)
+        self.becomes(id, Role::Other, now)
     }
 
-    fn becomes(&mut self, id: SocketId, role: Role) -> Option<(SocketId, Role)> {
+    fn is_other(&self, id: SocketId) -> bool {
+        matches!(self.known.get(&id), Some((Role::Other, _)))
+    }
+
+    fn becomes(&mut self, id: SocketId, role: Role, now: Nanos) -> Option<(SocketId, Role)> {
+        if matches!(self.known.get(&id), Some((known, _)) if *known == role) {
+            return None;
+        }
         if self.known.len() >= MOST {
             self.known.clear();
         }
         self.strange.remove(&id);
-        (self.known.insert(id, role) != Some(role)).then_some((id, role))
+        self.known.insert(id, (role, now));
+        Some((id, role))
     }
 }
 

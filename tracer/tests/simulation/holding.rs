@@ -274,7 +274,7 @@ impl Between {
             return Vec::new();
         }
         let at = event.at;
-        let (given, is_over) = self.holding.take(event);
+        let (given, is_over) = self.holding.take(event, at);
         let mut given: Vec<_> = given.into_iter().collect();
         if is_over {
             given.extend(self.resume(at));

@@ -240,7 +240,7 @@ impl Live {
     fn fetch(&mut self, server: &mut Following) -> Result<()> {
         let mut is_over = false;
         while let Some(event) = server.events.next() {
-            let (event, ends) = server.holding.take(event);
+            let (event, ends) = server.holding.take(event, clock::monotonic());
             is_over |= ends;
             if let Some(event) = event {
                 self.feed(event, server);

@@ -41,7 +41,10 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
     let sinks = goroutines
         .as_ref()
         .map(|goroutines| goroutines.reader.has_sinks());
-    let facts = facts(&target, &kernel, sinks)?;
+    let facts = Facts {
+        holds: args.record.is_none(),
+        ..facts(&target, &kernel, sinks)?
+    };
     let mut host = Host::look(&kernel);
     let preference = args.probes;
     let (attached, sources) = attach::attach(&facts, &mut host, preference)?;
@@ -106,6 +109,7 @@ fn facts(target: &Target, kernel: &KernelTypes, sinks: Option<bool>) -> Result<F
         listening,
         sockets: sockets.len(),
         streams: sinks == Some(false),
+        holds: true,
     })
 }
 
