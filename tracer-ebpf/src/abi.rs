@@ -94,6 +94,12 @@ pub const AUDIT: u32 = 1;
 /// A socket of the server's other business: nothing is told of it while routine is held back.
 pub const OTHER: u32 = 2;
 
+/// A goroutine that reads a client's connection.
+pub const READS: u32 = 1;
+
+/// One that does not, and writes entries.
+pub const WRITES: u32 = 2;
+
 /// The last of what went over a client's connection, kept while routine is held back and before. Zeros where
 /// there was nothing yet.
 #[derive(Clone, Copy, Debug)]

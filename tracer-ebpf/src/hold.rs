@@ -3,7 +3,7 @@
 //! does not go well, that is told; the agent then fetches what was kept, and has everything told.
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
-use tracer_ebpf::abi::{Connection, Count, HELD, OTHER, SocketKey, slot};
+use tracer_ebpf::abi::{Connection, Count, HELD, OTHER, READS, SocketKey, WRITES, slot};
 
 use crate::{
     emit::{self, Report},
@@ -91,7 +91,7 @@ pub(crate) fn received(sk: Sock, report: &Report) {
         (*received).flags |= held();
         if (*received).goid != before {
             // It reads: what it writes is counted by its answers.
-            let _ = GOROUTINES.insert((*received).goid, 1, 0);
+            let _ = GOROUTINES.insert((*received).goid, READS, 0);
         }
     }
 }
@@ -149,7 +149,7 @@ pub(crate) fn entry(sk: Sock, known: Known, report: &Report, bytes: (u64, u64)) 
         (*slot).record.goid
     };
     if COUNT_STREAMS.load() != 0 && GOROUTINES.get_ptr(goid).is_none() {
-        let _ = GOROUTINES.insert(goid, 2, 0);
+        let _ = GOROUTINES.insert(goid, WRITES, 0);
         count(Count::Streams, 1);
     }
 }

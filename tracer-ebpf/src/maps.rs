@@ -78,7 +78,7 @@ pub(crate) static FILLED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0)
 #[map]
 pub(crate) static COUNTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTS, 0);
 
-/// Goroutines that read connections or wrote entries while routine was held back, to count each once.
+/// Goroutines that read connections or wrote entries, to count each once: `abi::READS`, `abi::WRITES`.
 #[map]
 pub(crate) static GOROUTINES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(1 << 13, 0);
 
@@ -93,7 +93,9 @@ pub(crate) struct Known {
     /// `CLOCK_MONOTONIC` ns at which it was first seen.
     pub(crate) born: u64,
     /// 1 if a client opened it. Kept here, since a socket that closes forgets its port.
-    pub(crate) accepted: u64,
+    pub(crate) accepted: u32,
+    /// Of an audit socket: 1 if it did not take all of what was written to it last.
+    pub(crate) short: u32,
     /// Of an audit socket: the last byte that was found acknowledged, u32.
     pub(crate) acknowledged: u64,
     /// Since when no more was, ns; as of the last entry.

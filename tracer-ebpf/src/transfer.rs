@@ -57,7 +57,7 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
         report.wake = Wake::Now;
         match hold::role(sk, known) {
             OTHER => return,
-            AUDIT if buffer != 0 && !fell_short && !sockets::is_silent(sk, result) => {
+            AUDIT if sockets::works(sk, result, fell_short) && buffer != 0 => {
                 return hold::entry(sk, known, &report, (buffer, requested));
             }
             _ => {}

@@ -180,8 +180,8 @@ pub enum What {
         /// How many.
         records: u64,
     },
-    /// An entry that went well, of a request that is over, as its connection alone sees it: kept in the
-    /// kernel while all was routine.
+    /// A write to an audit socket, of a request that is over, as its connection alone sees it: kept while
+    /// all was routine.
     Logged {
         /// The socket.
         socket: Socket,
@@ -190,8 +190,9 @@ pub enum What {
         /// Bytes asked for, where known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         requested: Option<u64>,
-        /// What it says.
-        entry: EntryHead,
+        /// The entry that begins in it, if one does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entry: Option<EntryHead>,
         /// The connection after it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tcp: Option<Tcp>,

@@ -208,7 +208,14 @@ impl Core {
     }
 
     fn logged(&mut self, event: &Event) {
-        self.devices.extend(event.socket().and_then(Device::of));
+        if let What::Logged {
+            socket,
+            entry: Some(_),
+            ..
+        } = &event.what
+        {
+            self.devices.extend(Device::of(socket));
+        }
         self.sockets.logged(event);
     }
 

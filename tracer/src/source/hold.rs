@@ -84,6 +84,7 @@ impl Sizes {
 pub struct Hold {
     switch: Array<MapData, u32>,
     roles: HashMap<MapData, Key, u32>,
+    goroutines: HashMap<MapData, u64, u32>,
     connections: HashMap<MapData, u64, Bytes<[u8; size_of::<Connection>()]>>,
     tank: Array<MapData, Bytes<[u8; size_of::<EntryRecord>()]>>,
     filled: PerCpuArray<MapData, u64>,
@@ -105,6 +106,7 @@ impl Hold {
         let mut hold = Self {
             switch: Array::try_from(take(object, "HOLD")?)?,
             roles: HashMap::try_from(take(object, "ROLES")?)?,
+            goroutines: HashMap::try_from(take(object, "GOROUTINES")?)?,
             connections: HashMap::try_from(take(object, "CONNECTIONS")?)?,
             tank: Array::try_from(take(object, "TANK")?)?,
             filled: PerCpuArray::try_from(take(object, "FILLED")?)?,
@@ -184,6 +186,12 @@ impl KernelSide for Hold {
     fn sockets(&self) -> Result<(u64, u64)> {
         let known = self.total(Count::Sockets as u32)?;
         Ok((known, u64::from(self.sizes.connections)))
+    }
+
+    fn reads(&self, goid: u64) -> bool {
+        self.goroutines
+            .get(&goid, 0)
+            .is_ok_and(|role| role == abi::READS)
     }
 
     fn connections(&self) -> Vec<Last> {

@@ -1,7 +1,7 @@
 //! When routine is held back in the kernel, and what becomes of what was kept there.
 
 use std::{
-    collections::{BTreeSet, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     mem,
     time::Duration,
 };
@@ -14,6 +14,10 @@ use crate::event::{Event, Nanos, Routine, SocketId, What};
 
 /// All has to be well for so long before routine is held back again, ns.
 const WELL: Nanos = 2_000_000_000;
+
+/// A write that falls short, or a connection that is not there at once, is routine for so long, ns: the log server
+/// is a little slow. Longer is not: in good time before the usual threshold of 100 ms.
+const PATIENCE: Nanos = 30_000_000;
 
 /// What the programs told between their last look at the switch and ours, ns.
 const BETWEEN: Nanos = 1_000_000;
@@ -42,6 +46,8 @@ pub trait KernelSide {
     fn routine(&mut self) -> Result<Routine>;
     /// Whether each goroutine that writes entries and reads no connection is counted as a request.
     fn counts_streams(&self) -> bool;
+    /// Whether this goroutine was seen to read a connection.
+    fn reads(&self, goid: u64) -> bool;
     /// What was last received from each client, and sent to it.
     fn connections(&self) -> Vec<Last>;
     /// The entries that were kept since the last call, in no order, as far as there was room for them.
@@ -61,6 +67,12 @@ pub struct Holding<K> {
     kept: VecDeque<Event>,
     /// Of what there was no room for, the number, and that of entries.
     dropped: (u64, u64),
+    /// Who waits for a socket, and since when.
+    waits: HashMap<SocketId, Nanos>,
+    /// Whoever waits for longer does not do so as a matter of routine, ns.
+    patience: Nanos,
+    /// Entries that were written in the end.
+    late: u64,
     looks: Looks,
     /// Whether the reason why it ends has been given.
     is_over: bool,
@@ -93,14 +105,17 @@ struct Looks {
 }
 
 impl<K: KernelSide> Holding<K> {
-    /// `tells_all`: nothing is ever held back.
-    pub fn new(kernel: K, tells_all: bool, now: Nanos) -> Result<Self> {
+    /// `tells_all`: nothing is ever held back. `threshold`: what is to be told has lasted for so long, ns.
+    pub fn new(kernel: K, tells_all: bool, threshold: Nanos, now: Nanos) -> Result<Self> {
         let mut holding = Self {
             kernel,
             roles: Roles::default(),
             state: State::Never,
             kept: VecDeque::new(),
             dropped: (0, 0),
+            waits: HashMap::new(),
+            patience: PATIENCE.min(threshold / 4),
+            late: 0,
             looks: Looks::default(),
             is_over: false,
             is_warned: false,
@@ -131,20 +146,38 @@ impl<K: KernelSide> Holding<K> {
             self.kernel.set_role(socket, role);
         }
         if let State::Told(trouble) = &mut self.state
-            && sight == Sight::Trouble
+            && !matches!(sight, Sight::Nothing | Sight::Works(_))
         {
             *trouble = event.at;
         }
         if !is_on {
             return (Some(event), false);
         }
-        if sight == Sight::Trouble && !mem::replace(&mut self.is_over, true) {
-            debug!("no routine: {:?}", event.what);
+        match sight {
+            Sight::Nothing => return (None, false),
+            Sight::Works(socket) => {
+                let waited = self.waits.remove(&socket).is_some();
+                // The entry that fell short has been written.
+                self.late += u64::from(waited && !is_entry(&event) && is_write(&event));
+            }
+            Sight::Waits(socket) => {
+                self.waits.entry(socket).or_insert(event.at);
+            }
+            Sight::Odd => {}
+            Sight::Trouble => {
+                if !mem::replace(&mut self.is_over, true) {
+                    debug!("no routine: {:?}", event.what);
+                }
+            }
         }
-        if sight != Sight::Nothing {
-            self.keep(event);
-        }
+        self.keep(event);
         (None, sight == Sight::Trouble)
+    }
+
+    /// Whether somebody has waited for a socket for too long for that to be routine.
+    pub fn is_overdue(&self, now: Nanos) -> bool {
+        let mut waits = self.waits.values();
+        self.is_on() && waits.any(|since| now.saturating_sub(*since) >= self.patience)
     }
 
     fn keep(&mut self, event: Event) {
@@ -163,6 +196,7 @@ impl<K: KernelSide> Holding<K> {
         };
         self.kernel.switch(false)?;
         self.is_over = false;
+        self.waits.clear();
         self.state = State::Told(now);
         Ok(Some(since))
     }
@@ -195,16 +229,24 @@ impl<K: KernelSide> Holding<K> {
         let (told, dropped) = mem::take(&mut self.dropped);
         routine.told = told + self.kept.len() as u64;
         routine.audit_writes += dropped + self.kept.iter().filter(|e| is_entry(e)).count() as u64;
+        routine.audit_writes += mem::take(&mut self.late);
         if self.kernel.counts_streams() {
-            let servers: HashSet<_> = connections.iter().filter_map(Last::server).collect();
-            let mut streams = writers(&entries, &servers);
+            let mut streams = self.streams(&entries);
             let in_kernel = streams.len();
-            streams.extend(writers(&self.kept, &servers));
+            streams.extend(self.streams(&self.kept));
             routine.requests += (streams.len() - in_kernel) as u64;
             routine.counted = streams.into_iter().collect();
         }
         entries.extend(self.kept.drain(..));
         Ok((routine, connections, entries))
+    }
+
+    /// Goroutines that wrote entries and read no connection.
+    fn streams<'a>(&self, events: impl IntoIterator<Item = &'a Event>) -> BTreeSet<u64> {
+        let entries = events.into_iter().filter(|event| is_entry(event));
+        let writers: BTreeSet<_> = entries.filter_map(|event| event.actor()?.goid).collect();
+        let is_stream = |goid: &u64| !self.kernel.reads(*goid);
+        writers.into_iter().filter(is_stream).collect()
     }
 
     /// Holds routine back again, if all has been well for long enough. The caller has to take what was told
@@ -286,24 +328,16 @@ impl<K: KernelSide> Holding<K> {
     }
 }
 
-/// Goroutines that wrote entries, and are none of these.
-fn writers<'a>(
-    events: impl IntoIterator<Item = &'a Event>,
-    servers: &HashSet<u64>,
-) -> BTreeSet<u64> {
-    let entries = events.into_iter().filter(|event| is_entry(event));
-    let writers = entries.filter_map(|event| event.actor()?.goid);
-    writers.filter(|goid| !servers.contains(goid)).collect()
-}
-
 /// An entry that was taken whole.
 fn is_entry(event: &Event) -> bool {
+    is_write(event) && matches!(&event.what, What::Send { entry: Some(_), .. })
+}
+
+/// A send that took all it was given.
+fn is_write(event: &Event) -> bool {
     match &event.what {
         What::Send {
-            result,
-            requested,
-            entry: Some(_),
-            ..
+            result, requested, ..
         } => u64::try_from(*result).is_ok_and(|taken| requested.is_none_or(|all| taken >= all)),
         _ => false,
     }

@@ -6,7 +6,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::event::{Device, Event, Nanos, SocketId, TcpState, What};
+use crate::event::{Device, Event, Nanos, Socket, SocketId, TcpState, What};
+
+/// `-EAGAIN` (`include/uapi/asm-generic/errno-base.h`).
+const EAGAIN: i64 = -11;
 
 /// Sends without an entry until a socket is the server's other business.
 const STRANGE: u32 = 8;
@@ -31,8 +34,12 @@ pub enum Role {
 pub enum Sight {
     /// It has been kept in the kernel too, or matters to nobody.
     Nothing,
-    /// All is well, as far as it tells.
-    Fine,
+    /// This audit socket takes what is written to it, or is connected.
+    Works(SocketId),
+    /// It does not yet.
+    Waits(SocketId),
+    /// Nobody waits by it, but all is not well while such things happen.
+    Odd,
     /// Something does not go well.
     Trouble,
 }
@@ -43,6 +50,8 @@ pub struct Roles {
     /// And since when the kernel side knows it too.
     known: HashMap<SocketId, (Role, Nanos)>,
     strange: HashMap<SocketId, u32>,
+    /// Sockets that did not take all of what was written last.
+    short: HashSet<SocketId>,
     /// Where sockets lead that are no audit sockets, and where those do that are.
     others: HashSet<Device>,
     devices: HashSet<Device>,
@@ -71,44 +80,69 @@ impl Roles {
                 let news = self.learn(socket.id, Device::of(socket), entry.is_some(), now);
                 let whole = u64::try_from(*result)
                     .is_ok_and(|taken| requested.is_none_or(|wanted| taken >= wanted));
-                let is_other = self.is_other(socket.id);
-                // What goes well with an audit socket is told only where its peer is silent.
-                let sight = if is_other || (whole && !(holding && is_known)) {
-                    Sight::Fine
-                } else {
-                    Sight::Trouble
+                let fell_short = (0..).contains(result) || *result == EAGAIN;
+                let sight = match (whole, fell_short) {
+                    _ if self.is_other(socket.id) => Sight::Nothing,
+                    (true, _) if holding && is_known && !self.is_expected(socket.id) => {
+                        // What goes well with an audit socket is told only where its peer is silent.
+                        Sight::Trouble
+                    }
+                    (true, _) => Sight::Works(socket.id),
+                    (false, true) => Sight::Waits(socket.id),
+                    (false, false) => Sight::Trouble,
                 };
+                self.expect(sight);
                 (sight, news)
             }
-            What::State { socket, new, .. } if !socket.accepted => {
+            What::State {
+                socket, old, new, ..
+            } if !socket.accepted => {
+                let is_other = self.leads_elsewhere(socket);
+                let news = (is_other && !self.known.contains_key(&socket.id))
+                    .then(|| self.becomes(socket.id, Role::Other, now));
                 if *new == TcpState::Close {
                     self.known.remove(&socket.id);
                     self.strange.remove(&socket.id);
-                    return (self.of_socket(event), None);
                 }
-                let device = Device::of(socket);
-                let is_other = device.is_some_and(|device| self.others.contains(&device));
-                let news = (is_other && !self.known.contains_key(&socket.id))
-                    .then(|| self.becomes(socket.id, Role::Other, now));
-                (self.of_socket(event), news.flatten())
+                let sight = match (old, new) {
+                    _ if is_other => Sight::Nothing,
+                    (_, TcpState::SynSent) => Sight::Waits(socket.id),
+                    (TcpState::SynSent, TcpState::Established) => Sight::Works(socket.id),
+                    _ => Sight::Trouble,
+                };
+                (sight, news.flatten())
+            }
+            What::ConnectFailed { socket, .. } if !self.leads_elsewhere(socket) => {
+                (Sight::Trouble, None)
             }
             What::Send { .. } | What::Receive { .. } | What::State { .. } => (Sight::Nothing, None),
-            _ => (self.of_socket(event), None),
+            _ => {
+                let own = event.socket().filter(|socket| !socket.accepted);
+                let odd = own.is_some_and(|socket| !self.leads_elsewhere(socket));
+                (if odd { Sight::Odd } else { Sight::Nothing }, None)
+            }
         }
     }
 
-    /// Anything but a send on a socket that is not of other business is trouble.
-    fn of_socket(&self, event: &Event) -> Sight {
-        let Some(socket) = event.socket() else {
-            return Sight::Nothing;
-        };
+    fn leads_elsewhere(&self, socket: &Socket) -> bool {
         let device = Device::of(socket);
-        let is_other =
-            self.is_other(socket.id) || device.is_some_and(|device| self.others.contains(&device));
-        if socket.accepted || is_other {
-            Sight::Nothing
-        } else {
-            Sight::Trouble
+        self.is_other(socket.id) || device.is_some_and(|device| self.others.contains(&device))
+    }
+
+    /// What follows a write that fell short is told.
+    fn is_expected(&self, id: SocketId) -> bool {
+        self.short.contains(&id)
+    }
+
+    fn expect(&mut self, sight: Sight) {
+        match sight {
+            Sight::Works(id) => {
+                self.short.remove(&id);
+            }
+            Sight::Waits(id) if self.short.len() < MOST => {
+                self.short.insert(id);
+            }
+            _ => {}
         }
     }
 
@@ -288,7 +322,7 @@ fn logged(event: Event) -> Event {
             socket,
             result,
             requested,
-            entry: Some(entry),
+            entry,
             tcp,
             ..
         } => What::Logged {

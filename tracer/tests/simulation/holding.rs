@@ -27,7 +27,9 @@ pub(crate) struct Kernel {
     connections: BTreeMap<SocketId, Last>,
     tank: Vec<Event>,
     silence: HashMap<SocketId, (u32, Nanos)>,
-    goroutines: HashSet<u64>,
+    readers: HashSet<u64>,
+    writers: HashSet<u64>,
+    short: HashSet<SocketId>,
     routine: Routine,
     receives: u64,
 }
@@ -48,6 +50,10 @@ impl KernelSide for Kernel {
 
     fn counts_streams(&self) -> bool {
         true
+    }
+
+    fn reads(&self, goid: u64) -> bool {
+        self.readers.contains(&goid)
     }
 
     fn connections(&self) -> Vec<Last> {
@@ -119,11 +125,11 @@ impl Kernel {
         socket.accepted || self.roles.get(&socket.id) == Some(&Role::Other)
     }
 
-    fn kept(&self, event: &Event) -> Option<Kept> {
-        Some(Kept {
+    fn kept(&self, event: &Event) -> Kept {
+        Kept {
             event: event.clone(),
             is_told: !self.is_on,
-        })
+        }
     }
 
     fn received(&mut self, event: &Event, socket: &Socket, (by, _): (Actor, bool)) {
@@ -135,8 +141,8 @@ impl Kernel {
         if waits && !is_handshake(last) {
             return;
         }
-        last.received = kept;
-        self.goroutines.insert(goid(by));
+        last.received = Some(kept);
+        self.readers.insert(goid(by));
     }
 
     fn sent(&mut self, event: &Event, socket: &Socket, by: Actor) {
@@ -150,7 +156,7 @@ impl Kernel {
         if self.is_on && serves && asked && !is_handshake(last) {
             self.routine.requests += 1;
         }
-        last.sent = kept;
+        last.sent = Some(kept);
     }
 
     fn writes(&mut self, event: &Event) -> bool {
@@ -171,7 +177,15 @@ impl Kernel {
         }
         match self.roles.get(&socket.id) {
             Some(Role::Other) => return false,
-            Some(Role::Audit) if whole && requested.is_some() => {}
+            Some(Role::Audit) if requested.is_some() => {
+                let was_short = !self.short.insert(socket.id);
+                if whole {
+                    self.short.remove(&socket.id);
+                }
+                if was_short || !whole {
+                    return true;
+                }
+            }
             _ => return true,
         }
         if let Some(tcp) = tcp {
@@ -185,7 +199,7 @@ impl Kernel {
             }
         }
         self.routine.audit_writes += 1;
-        if self.goroutines.insert(goid(*by)) {
+        if !self.readers.contains(&goid(*by)) && self.writers.insert(goid(*by)) {
             self.routine.requests += 1;
         }
         if self.tank.len() == TANK {
@@ -216,7 +230,7 @@ pub(crate) struct Between {
 impl Between {
     pub(crate) fn new(now: Nanos) -> Self {
         Self {
-            holding: Holding::new(Kernel::default(), false, now).expect("a model"),
+            holding: Holding::new(Kernel::default(), false, 100_000_000, now).expect("a model"),
             found: Vec::new(),
         }
     }
@@ -233,12 +247,16 @@ impl Between {
     /// What the core is to be given of what happens; `core` as it is before.
     pub(crate) fn pass(&mut self, event: Event, core: &Core) -> Vec<Event> {
         match &event.what {
-            What::Session(_) | What::Lost { .. } => vec![event],
             What::End | What::SendQueues { .. } => {
                 let sum = self.holding.sum(event.at).expect("a model");
                 sum.into_iter().chain([event]).collect()
             }
-            What::Tick if self.is_on() => Vec::new(),
+            What::Tick if self.holding.is_overdue(event.at) => {
+                let mut given = self.resume(event.at);
+                given.push(event);
+                given
+            }
+            What::Tick | What::EntryFound { .. } if self.is_on() => Vec::new(),
             What::Tick => {
                 if self.holding.may_start(core.is_calm(), event.at) {
                     self.holding.prepare().expect("a model");
@@ -263,13 +281,18 @@ impl Between {
                 given.push(event);
                 given
             }
-            What::EntryFound { .. } if self.is_on() => Vec::new(),
-            What::EntryFound { .. } => vec![event],
+            What::Session(_) | What::Lost { .. } | What::EntryFound { .. } => vec![event],
             _ => self.happens(event),
         }
     }
 
     fn happens(&mut self, event: Event) -> Vec<Event> {
+        // The agent looks often enough.
+        if self.holding.is_overdue(event.at) {
+            let mut given = self.resume(event.at);
+            given.extend(self.happens(event));
+            return given;
+        }
         if !self.holding.kernel().happens(&event) {
             return Vec::new();
         }

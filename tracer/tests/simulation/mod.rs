@@ -43,6 +43,7 @@ pub(crate) enum State {
 }
 
 /// What is to happen.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,

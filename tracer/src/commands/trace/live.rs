@@ -140,6 +140,7 @@ impl Live {
             holding: Holding::new(
                 hold.with(server.kernel.clone()),
                 server.tells_all,
+                server.session.threshold,
                 clock::monotonic(),
             )?,
             events: Events::new(ring, server.kernel).context("cannot poll the ring buffer")?,
@@ -199,6 +200,10 @@ impl Live {
     /// While routine is held back nothing goes on that the core would have to be told the time for.
     fn tick(&mut self, server: &mut Following) -> Result<()> {
         let now = now(What::Tick);
+        if server.holding.is_overdue(now.at) {
+            debug!("no routine: somebody waits for an audit socket");
+            self.resume(server)?;
+        }
         if server.holding.is_on() {
             if server.goroutines.is_some() && server.open == 0 && server.holding.look(now.at)? {
                 server.look_up(Question::Goroutines);

@@ -68,7 +68,7 @@ impl<'a> Sent<'a> {
                 by: Actor::default(),
                 result: i64::try_from(*bytes).unwrap_or(i64::MAX),
                 requested: *requested,
-                entry: Some(entry),
+                entry: entry.as_ref(),
                 tcp: tcp.as_ref(),
             }),
             _ => None,
