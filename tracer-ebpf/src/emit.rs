@@ -187,7 +187,7 @@ pub(crate) unsafe fn describe_entry(
     report: &Report,
     (buffer, len): (u64, u64),
 ) {
-    let len = len.min(ENTRY_BYTES as u64) as u32;
+    let within = |len: u64| len.min(ENTRY_BYTES as u64) as u32;
     // SAFETY: by the caller's word; the helper writes at most `ENTRY_BYTES` bytes into its `bytes`, and
     // checks the user address itself.
     unsafe {
@@ -197,8 +197,14 @@ pub(crate) unsafe fn describe_entry(
         if sk.family() == AF_UNIX {
             sk.unix_path(&mut (*entry).path);
         }
-        let failed = read_user_raw((&raw mut (*entry).bytes).cast(), len, buffer as *const _) != 0;
-        (&raw mut (*entry).len).write(if failed { 0 } else { len });
+        // Bounded once more where it is used: verifiers before Linux 5.13 forget the bounds of what is put aside
+        // on the stack.
+        (&raw mut (*entry).len).write_volatile(within(len));
+        let len = within(u64::from((&raw const (*entry).len).read_volatile()));
+        let bytes = (&raw mut (*entry).bytes).cast();
+        if read_user_raw(bytes, len, buffer as *const _) != 0 {
+            (&raw mut (*entry).len).write(0);
+        }
         (&raw mut (*entry).reserved).write(0);
     }
 }
