@@ -73,21 +73,6 @@ pub const ACCEPTED: u16 = 2;
 /// [`Record::flags`]: kept in the kernel rather than sent, since it was routine.
 pub const HELD: u16 = 4;
 
-/// Which of the server's own sockets a role is about, as the agent knows it: not by its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct SocketKey {
-    /// As in [`Record::born`].
-    pub born: u64,
-    /// [`slot`] of its address.
-    pub slot: u64,
-}
-
-/// What tells sockets apart that were first seen in the same nanosecond, of the address of a `struct sock`.
-pub const fn slot(sock: u64) -> u16 {
-    (sock >> 6) as u16
-}
-
 /// A socket that entries are written to: what goes well there is held back while routine is.
 pub const AUDIT: u32 = 1;
 

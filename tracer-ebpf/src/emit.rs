@@ -99,7 +99,7 @@ pub(crate) fn about(sk: Sock, report: &Report) {
 #[inline(always)]
 pub(crate) fn about_known(sk: Sock, report: &Report) {
     if let Some(known) = sockets::known(sk)
-        && !hold::silences(sk, known)
+        && !hold::silences(known)
     {
         send(sk, known, report);
     }
@@ -143,7 +143,7 @@ pub(crate) fn state(sk: Sock, report: &Report) {
     let Some(known) = sockets::known(sk) else {
         return;
     };
-    if hold::silences(sk, known) {
+    if hold::silences(known) {
         return;
     }
     let Some(mut slot) = EVENTS.reserve::<StateRecord>(0) else {

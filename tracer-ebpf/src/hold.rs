@@ -3,7 +3,7 @@
 //! does not go well, that is told; the agent then fetches what was kept, and has everything told.
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
-use tracer_ebpf::abi::{Connection, Count, HELD, OTHER, READS, SocketKey, WRITES, slot};
+use tracer_ebpf::abi::{Connection, Count, HELD, OTHER, READS, WRITES};
 
 use crate::{
     emit::{self, Report},
@@ -25,20 +25,16 @@ pub(crate) fn is_on() -> bool {
 
 /// What this socket is to the agent; 0 where it has not said yet.
 #[inline(always)]
-pub(crate) fn role(sk: Sock, known: Known) -> u32 {
-    let key = SocketKey {
-        born: known.born,
-        slot: u64::from(slot(sk.0)),
-    };
+pub(crate) fn role(known: Known) -> u32 {
     // SAFETY: plain data, copied at once.
-    ROLES.get_ptr(key).map_or(0, |role| unsafe { *role })
+    ROLES.get_ptr(known.born).map_or(0, |role| unsafe { *role })
 }
 
 /// Whether what happens to this socket is routine, whatever it is: clients come and go, and what becomes of
 /// the server's other business holds up no audit entry.
 #[inline(always)]
-pub(crate) fn silences(sk: Sock, known: Known) -> bool {
-    is_on() && (known.accepted != 0 || role(sk, known) == OTHER)
+pub(crate) fn silences(known: Known) -> bool {
+    is_on() && (known.accepted != 0 || role(known) == OTHER)
 }
 
 #[inline(always)]

@@ -5,9 +5,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use tracer_ebpf::abi::{
-    ABSENT, COUNTS, Connection, EntryRecord, GoLayout, KINDS, KernelLayout, SocketKey,
-};
+use tracer_ebpf::abi::{ABSENT, COUNTS, Connection, EntryRecord, GoLayout, KINDS, KernelLayout};
 
 /// Thread group id of the traced server, in the initial PID namespace.
 #[unsafe(no_mangle)]
@@ -50,10 +48,10 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 #[map]
 pub(crate) static HOLD: Array<u32> = Array::with_max_entries(1, 0);
 
-/// What the server's own sockets are to the agent: `abi::AUDIT`, `abi::OTHER`, or not known yet. Written by the
-/// agent alone.
+/// What the server's own sockets are to the agent, by `Known::born`: `abi::AUDIT`, `abi::OTHER`, or not known yet.
+/// Written by the agent alone, which does not know their addresses.
 #[map]
-pub(crate) static ROLES: LruHashMap<SocketKey, u32> = LruHashMap::with_max_entries(1 << 12, 0);
+pub(crate) static ROLES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(1 << 12, 0);
 
 /// The last of what went over each client's connection. LRU, as [`SOCKETS`]. The agent sets its size.
 #[map]

@@ -55,7 +55,7 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     }
     if hold::is_on() {
         report.wake = Wake::Now;
-        match hold::role(sk, known) {
+        match hold::role(known) {
             OTHER => return,
             AUDIT if sockets::works(sk, result, fell_short) && buffer != 0 => {
                 return hold::entry(sk, known, &report, (buffer, requested));

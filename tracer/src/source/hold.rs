@@ -36,11 +36,6 @@ struct Bytes<T>(T);
 unsafe impl Pod for Bytes<[u8; size_of::<Connection>()]> {}
 // SAFETY: as above.
 unsafe impl Pod for Bytes<[u8; size_of::<EntryRecord>()]> {}
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Key(abi::SocketKey);
-// SAFETY: two numbers, no padding.
-unsafe impl Pod for Key {}
 
 /// How large the tables are.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +78,7 @@ impl Sizes {
 /// The maps of it.
 pub struct Hold {
     switch: Array<MapData, u32>,
-    roles: HashMap<MapData, Key, u32>,
+    roles: HashMap<MapData, u64, u32>,
     goroutines: HashMap<MapData, u64, u32>,
     connections: HashMap<MapData, u64, Bytes<[u8; size_of::<Connection>()]>>,
     tank: Array<MapData, Bytes<[u8; size_of::<EntryRecord>()]>>,
@@ -146,15 +141,11 @@ impl KernelSide for Hold {
 
     /// That it is forgotten where sockets are too many costs records, no more.
     fn set_role(&mut self, socket: SocketId, role: Role) {
-        let key = Key(abi::SocketKey {
-            born: socket.born,
-            slot: u64::from(socket.slot),
-        });
         let role = match role {
             Role::Audit => abi::AUDIT,
             Role::Other => abi::OTHER,
         };
-        if let Err(error) = self.roles.insert(key, role, 0) {
+        if let Err(error) = self.roles.insert(socket.born, role, 0) {
             debug!("the role of a socket was not set: {error}");
         }
     }
