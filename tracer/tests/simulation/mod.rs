@@ -61,6 +61,8 @@ pub(crate) struct Plan {
 
 /// A trace that has ended, and what really happened.
 pub(crate) struct Told {
+    /// What the core was told, from the session to the end.
+    pub(crate) events: Vec<Event>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) requests: Vec<Served>,
     /// Requests of which the end of a wait was lost.
@@ -73,6 +75,7 @@ struct Tracing {
     core: Core,
     server: Server,
     chance: Random,
+    events: Vec<Event>,
     findings: Vec<Finding>,
     held: Option<Event>,
     /// Events lost since that was told last.
@@ -87,6 +90,7 @@ pub(crate) fn run(plan: &Plan) -> Told {
         core: Core::new(),
         server: Server::new(plan.clone()),
         chance: Random(!plan.seed),
+        events: Vec::new(),
         findings: Vec::new(),
         held: None,
         lost: 0,
@@ -111,6 +115,7 @@ pub(crate) fn run(plan: &Plan) -> Told {
             .filter(loses)
             .map(|served| served.number)
             .collect(),
+        events: tracing.events,
         findings: tracing.findings,
         requests: tracing.server.requests,
         was_idle,
@@ -195,7 +200,9 @@ impl Tracing {
     }
 
     fn tell(&mut self, at: Nanos, what: What) {
-        let step = self.core.on(&Event { at, what });
+        let event = Event { at, what };
+        let step = self.core.on(&event);
+        self.events.push(event);
         self.findings.extend(step.findings);
         for question in step.questions {
             match question {
