@@ -95,6 +95,8 @@ impl Requests {
         }
         if let Some(request) = self.under_way.get_mut(&elder) {
             request.absorb(orphan);
+            let stream = request.stream();
+            self.clients.stir(stream);
         }
         true
     }
@@ -114,14 +116,13 @@ impl Requests {
         let Some(port) = entry.remote_port else {
             return;
         };
-        let is_meant = |request: &&Request| {
-            request.is_of_port(port) && request.serial != serial && !request.multiplexed
-        };
-        let mut meant = self.under_way.values().filter(is_meant);
+        let of_port = self.ports.range((port, 0)..=(port, Serial::MAX));
+        let mut meant = of_port
+            .map(|(_, elder)| *elder)
+            .filter(|elder| *elder != serial);
         let (Some(elder), None) = (meant.next(), meant.next()) else {
             return;
         };
-        let elder = elder.serial;
         if self.absorb(serial, elder, Tie::Payload)
             && let Some(parent) = by.parent.filter(|parent| !self.works.contains_key(parent))
         {
