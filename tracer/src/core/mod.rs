@@ -21,11 +21,9 @@ mod stalled;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    mem,
-    net::SocketAddr,
-};
+use std::{collections::BTreeSet, mem, net::SocketAddr};
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use self::names::EntryQuestion;
 use self::{
@@ -81,6 +79,9 @@ struct Failure {
 }
 
 /// All that is known of the trace so far.
+///
+/// Its tables are hashed without a secret: whom the server serves cannot choose the keys, which are
+/// goroutines' ids, the times at which sockets were seen, and audit devices.
 #[derive(Debug, Default)]
 pub struct Core {
     session: Session,
@@ -90,10 +91,10 @@ pub struct Core {
     held: Held,
     looks: Looks,
     names: Names,
-    devices: HashSet<Device>,
-    warned: HashSet<Device>,
+    devices: FxHashSet<Device>,
+    warned: FxHashSet<Device>,
     /// How each device failed last.
-    failures: HashMap<Device, Failure>,
+    failures: FxHashMap<Device, Failure>,
     /// How many hangs have been told of.
     hangs: u64,
     ticked: Nanos,
@@ -220,7 +221,9 @@ impl Core {
     fn did(&mut self, operation: Operation, waited: bool) {
         if operation.entry.is_some() {
             self.totals.audit_writes += u64::from(!operation.failed());
-            self.devices.insert(operation.device.clone());
+            if !self.devices.contains(&operation.device) {
+                self.devices.insert(operation.device.clone());
+            }
         }
         if !waited {
             self.infer(operation.start, operation.by, &operation.device);
