@@ -99,6 +99,8 @@ pub struct Core {
     hangs: u64,
     ticked: Nanos,
     totals: Summary,
+    /// Empty between two events: kept for its memory.
+    changes: Vec<Change>,
     step: Step,
 }
 
@@ -185,20 +187,27 @@ impl Core {
 
     fn observe(&mut self, event: &Event) {
         self.totals.events += 1;
-        for change in self.sockets.on(event) {
-            match change {
-                Change::Began(by, device) => self.waits(event.at, by, &device),
-                Change::Ended(operation) => {
-                    self.held.ended(&operation.device, operation.end);
-                    self.did(*operation, true);
-                }
-                Change::Done(operation) => self.did(*operation, false),
-                Change::Lost(loss) => self.lost(loss),
-                Change::Filling(filling) => self.find(Finding::Filling(filling)),
-            }
+        let mut changes = mem::take(&mut self.changes);
+        self.sockets.on(event, &mut changes);
+        for change in changes.drain(..) {
+            self.change(event.at, change);
         }
+        self.changes = changes;
         for request in self.requests.on(event) {
             self.finish(request);
+        }
+    }
+
+    fn change(&mut self, at: Nanos, change: Change) {
+        match change {
+            Change::Began(by, device) => self.waits(at, by, &device),
+            Change::Ended(operation) => {
+                self.held.ended(&operation.device, operation.end);
+                self.did(*operation, true);
+            }
+            Change::Done(operation) => self.did(*operation, false),
+            Change::Lost(loss) => self.lost(loss),
+            Change::Filling(filling) => self.find(Finding::Filling(filling)),
         }
     }
 

@@ -58,9 +58,9 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Takes what happened; says what became of operations by it.
-    pub fn on(&mut self, event: &Event) -> Vec<Change> {
-        let mut changes: Vec<_> = self.acted(event).map(Change::Ended).into_iter().collect();
+    /// Takes what happened; adds what became of operations by it.
+    pub fn on(&mut self, event: &Event, changes: &mut Vec<Change>) {
+        changes.extend(self.acted(event).map(Change::Ended));
         if let Some(sent) = Sent::of(event) {
             self.shows_tcp |= sent.tcp.is_some();
             changes.extend(self.passed_on(&sent).map(Change::Ended));
@@ -75,7 +75,6 @@ impl Sockets {
         } else {
             self.packet(event);
         }
-        changes
     }
 
     /// Remembers what happened to a packet.

@@ -31,7 +31,8 @@ const RECENT: usize = 1 << 12;
 #[derive(Debug, Default)]
 pub struct Requests {
     clients: Clients,
-    under_way: BTreeMap<Serial, Request>,
+    /// Each in a place of its own: they are large, and the map moves what it holds.
+    under_way: BTreeMap<Serial, Box<Request>>,
     /// What a goroutine works on. Goroutine 0 collects what no goroutine is known for.
     works: FxHashMap<u64, Serial>,
     /// By their clients' ports, those that are alone on their connections.
@@ -75,24 +76,25 @@ impl Requests {
 
     /// How many things are kept.
     pub fn kept(&self) -> usize {
-        let requests: usize = self.under_way.values().map(Request::kept).sum();
+        let requests: usize = self.under_way.values().map(|request| request.kept()).sum();
         let indexed = self.works.len() + self.ports.len();
         self.clients.kept() + requests + indexed + self.outlived.order.len()
     }
 
     /// All there are, eldest first.
     pub fn all(&self) -> impl Iterator<Item = &Request> {
-        self.under_way.values()
+        self.under_way.values().map(|request| &**request)
     }
 
     /// One of them.
     pub fn get(&self, serial: Serial) -> Option<&Request> {
-        self.under_way.get(&serial)
+        self.under_way.get(&serial).map(|request| &**request)
     }
 
     /// The same, to be changed.
     pub fn get_mut(&mut self, serial: Serial) -> Option<&mut Request> {
-        self.under_way.get_mut(&serial)
+        let request = self.under_way.get_mut(&serial);
+        request.map(|request| &mut **request)
     }
 
     /// Takes what happens on client connections; returns requests of which nothing more is to come.
@@ -158,7 +160,7 @@ impl Requests {
         self.works.insert(goid, serial);
         self.under_way
             .entry(serial)
-            .or_insert(Request::new(serial, at, goid))
+            .or_insert_with(|| Box::new(Request::new(serial, at, goid)))
     }
 
     fn sent(
@@ -219,7 +221,7 @@ impl Requests {
         stirred.retain(|goid| {
             let serial = self.works.get(goid);
             let request = serial.and_then(|serial| self.under_way.get(serial));
-            request.is_some_and(hang::is_done)
+            request.is_some_and(|request| hang::is_done(request))
         });
         stirred
             .into_iter()
@@ -428,7 +430,7 @@ impl Requests {
         for request in all.values_mut() {
             request.ends(Ends::Cut(at));
         }
-        all.into_values().collect()
+        all.into_values().map(|request| *request).collect()
     }
 
     fn forget(&mut self, goid: u64) -> Option<Request> {
@@ -455,6 +457,6 @@ impl Requests {
             sinks.for_each(|goid| self.outlived.add(*goid));
         }
         request.ends(Ends::Fades);
-        Some(request)
+        Some(*request)
     }
 }

@@ -44,7 +44,7 @@ impl Requests {
 
     /// That a goroutine descends from the request's says more than what its entry does.
     fn is_descended(&mut self, serial: Serial, ancestors: &[u64]) {
-        let request = self.under_way.get_mut(&serial);
+        let request = self.get_mut(serial);
         let descends =
             |request: &&mut Request| request.goid.is_some_and(|of| ancestors.contains(&of));
         if let Some(request) = request.filter(descends) {
@@ -84,7 +84,7 @@ impl Requests {
 
     /// Makes a request of nobody part of another one.
     fn absorb(&mut self, orphan: Serial, elder: Serial, tie: Tie) -> bool {
-        if !self.under_way.get(&orphan).is_some_and(Request::is_orphan) {
+        if !self.get(orphan).is_some_and(Request::is_orphan) {
             return false;
         }
         let Some(orphan) = self.under_way.remove(&orphan) else {
@@ -94,7 +94,7 @@ impl Requests {
             self.is_kin(*goid, elder, tie);
         }
         if let Some(request) = self.under_way.get_mut(&elder) {
-            request.absorb(orphan);
+            request.absorb(*orphan);
             let stream = request.stream();
             self.clients.stir(stream);
         }
