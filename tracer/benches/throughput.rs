@@ -16,6 +16,7 @@ use tracer::{
     audit::entry::parse_head,
     core::{Core, finding::Finding},
     decode::{Kernel, decode},
+    event::{Event, What},
     sink::{Sink, jsonl::Jsonl, line_file::LineFile, recording::Recording, terminal::Terminal},
 };
 
@@ -63,7 +64,8 @@ fn core(criterion: &mut Criterion) {
     }
     for (name, http2) in [("hangs HTTP/1.1", false), ("hangs HTTP/2", true)] {
         let events = simulation::run(&hanging(http2)).events;
-        group.throughput(Throughput::Elements(events.len() as u64));
+        // What a look found of each goroutine is as much as an event.
+        group.throughput(Throughput::Elements(events.iter().map(elements).sum()));
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let mut core = Core::new();
@@ -73,6 +75,13 @@ fn core(criterion: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+fn elements(event: &Event) -> u64 {
+    match &event.what {
+        What::Parked { goroutines } => 1 + goroutines.len() as u64,
+        _ => 1,
+    }
 }
 
 /// A server of which one device answers no dial, and another takes entries late.
@@ -129,9 +138,10 @@ fn write<T, S: Sink<T>>(bencher: &mut criterion::Bencher<'_>, items: &[T], sink:
 criterion_group! {
     name = benches;
     config = Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1));
+        .sample_size(10)
+        .nresamples(1000)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(700));
     targets = decoding, parsing, core, sinks
 }
 criterion_main!(benches);

@@ -503,3 +503,25 @@ impl TcpState {
         Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_address_is_spelt_as_the_standard_library_does(address in any::<SocketAddr>()) {
+            prop_assert_eq!(spelled(address), address.to_string());
+        }
+    }
+
+    #[test]
+    fn zeros_are_spelt() {
+        for address in ["0.0.0.0:0", "10.0.100.9:10", "255.255.255.255:65535"] {
+            let parsed = address.parse().expect("an address");
+            assert_eq!(spelled(parsed), address);
+        }
+    }
+}

@@ -109,11 +109,15 @@ impl Core {
     pub(super) fn parked(&mut self, at: Nanos, goroutines: &[Parked]) {
         self.looks.asked = None;
         let before = std::mem::replace(&mut self.looks.at, at);
-        let configured = goroutines
+        for device in goroutines
             .iter()
-            .filter_map(|parked| parked.device.as_ref());
-        self.devices
-            .extend(configured.filter(|d| d.is_address()).cloned());
+            .filter_map(|parked| parked.device.as_ref())
+        {
+            // Most are known, which is told sooner than whether a text is an address.
+            if !self.devices.contains(device) && device.is_address() {
+                self.devices.insert(device.clone());
+            }
+        }
         for operation in self.sockets.missed(goroutines) {
             self.held.ended(&operation.device, operation.end);
             self.did(operation, true);
