@@ -6,8 +6,10 @@ use std::{env, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use lab::{
-    Lab, State, Tracer, scenario::BIG_REQUEST, server::bao_from_environment,
-    tracer::agent_from_environment,
+    Lab, State, Tracer,
+    scenario::BIG_REQUEST,
+    server::bao_from_environment,
+    tracer::{RECORD, agent_from_environment},
 };
 use serde_json::json;
 
@@ -29,7 +31,7 @@ fn main() -> Result<()> {
 fn record(state: &State) -> Result<()> {
     let mut lab = state.lab(&bao_from_environment()?)?;
     enlarge(&lab)?;
-    let tracer = Tracer::attach(&agent_from_environment()?, lab.server.pid(), &[])?;
+    let tracer = Tracer::attach(&agent_from_environment()?, lab.server.pid(), &[RECORD])?;
     lab.client.get(BIG_REQUEST)?;
     (state.happen)(&mut lab)?;
     let trace = tracer.stop()?;

@@ -10,7 +10,7 @@ use lab::{
     account::{Account, waited},
     scenario::BIG_REQUEST,
     server::bao_from_environment,
-    tracer::agent_from_environment,
+    tracer::{RECORD, agent_from_environment},
 };
 use serde_json::json;
 
@@ -43,7 +43,7 @@ fn record(directory: &Path, protocol: &str, clients: usize, devices: u8) -> Resu
         .server(lab::server::Builder::tls)
         .start()?;
     let paths = prepare(&lab, clients)?;
-    let tracer = Tracer::attach(&agent_from_environment()?, lab.server.pid(), &[])?;
+    let tracer = Tracer::attach(&agent_from_environment()?, lab.server.pid(), &[RECORD])?;
     let mut all = vec![lab.client.get(BIG_REQUEST)?];
     let (fault, first) = lab.cut_off()?;
     all.extend(ask(&lab, protocol, &paths)?);

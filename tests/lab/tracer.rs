@@ -27,6 +27,9 @@ const PROBES: &str = "VAULT_TRACER_PROBES";
 
 const TRACE: &str = "trace.jsonl";
 const RECORDING: &str = "recording.jsonl";
+/// Among its arguments: all events are told, and recorded, rather than routine held back in the kernel.
+pub const RECORD: &str = "--record";
+
 const STDOUT: &str = "stdout";
 const STDERR: &str = "stderr";
 
@@ -62,10 +65,13 @@ impl Tracer {
             .arg("trace")
             .args(server)
             .arg("--output")
-            .arg(directory.path().join(TRACE))
-            .arg("--record")
-            .arg(directory.path().join(RECORDING))
-            .args(arguments);
+            .arg(directory.path().join(TRACE));
+        for argument in arguments {
+            command.arg(argument);
+            if *argument == RECORD {
+                command.arg(directory.path().join(RECORDING));
+            }
+        }
         if let Some(probes) = env::var_os(PROBES).filter(|_| !arguments.contains(&"--probes")) {
             command.arg("--probes").arg(probes);
         }
@@ -170,7 +176,7 @@ impl Tracer {
         records(&self.read(TRACE))
     }
 
-    /// The events recorded so far.
+    /// The events recorded so far, with [`RECORD`].
     pub fn events(&self) -> Result<Vec<Value>> {
         records(&self.read(RECORDING))
     }
@@ -253,7 +259,7 @@ pub struct Trace {
     pub terminal: String,
     /// Its complaints.
     pub stderr: String,
-    /// The recording of its events.
+    /// The recording of its events, with [`RECORD`].
     pub recording: String,
 }
 

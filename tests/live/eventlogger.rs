@@ -17,7 +17,7 @@ use lab::{
     log_server::Options,
     scenario::{self, BIG_REQUEST, PORT},
     sockets,
-    tracer::agent_from_environment,
+    tracer::{RECORD, agent_from_environment},
     wait,
 };
 use procfs::net::TcpState;
@@ -70,7 +70,9 @@ fn usual() -> Builder {
 }
 
 fn attach(server: &Eventlogger) -> Result<Tracer> {
-    Tracer::attach(&agent_from_environment()?, server.pid(), &[])
+    let keeps = env::var_os("VAULT_TRACER_KEEP").is_some();
+    let arguments: &[&str] = if keeps { &[RECORD] } else { &[] };
+    Tracer::attach(&agent_from_environment()?, server.pid(), arguments)
 }
 
 /// The request that met the full buffer, and one that found no connection.
@@ -142,6 +144,7 @@ fn keep(trace: &Trace, requests: &[&Measured]) -> Result<()> {
             id.unwrap_or("-")
         )?;
     }
+    // All is told then.
     write("recording.jsonl", &trace.recording)?;
     write("trace.jsonl", &trace.text)?;
     write("report.txt", &format!("{}{}", trace.terminal, trace.stderr))?;

@@ -1,7 +1,7 @@
 //! The negative twin of every hang: a server that works.
 
-use anyhow::Result;
-use lab::{Family, scenario};
+use anyhow::{Context, Result};
+use lab::{Family, Lab, scenario, tracer::RECORD};
 
 use crate::story::{SHORT_TIMEOUT, attach, lab_with};
 
@@ -16,6 +16,27 @@ fn a_healthy_server_under_load_shows_no_hang_and_every_request() -> Result<()> {
 #[test]
 fn over_ipv6_too() -> Result<()> {
     is_healthy_under_load(Family::V6)
+}
+
+/// What its requests are worth in records, and that they are held back otherwise.
+#[test]
+fn recorded_a_healthy_server_is_told_whole() -> Result<()> {
+    let lab = lab_with(Family::V4, SHORT_TIMEOUT)?;
+    let told = events_of_load(&lab, &[RECORD])?;
+    let held = events_of_load(&lab, &[])?;
+    assert!(told >= 4 * CLIENTS * REQUESTS, "{told}");
+    assert!(held < CLIENTS * REQUESTS / 10, "{held} of {told}");
+    Ok(())
+}
+
+fn events_of_load(lab: &Lab, arguments: &[&str]) -> Result<usize> {
+    let tracer = attach(lab, arguments)?;
+    scenario::load(&lab.client, CLIENTS, REQUESTS)?;
+    let summary = tracer.stop()?.summary()?.clone();
+    assert_eq!(summary["requests"], CLIENTS * REQUESTS, "{summary}");
+    assert_eq!(summary["audit_writes"], 2 * CLIENTS * REQUESTS, "{summary}");
+    let events = summary["events"].as_u64().context("no events")?;
+    Ok(usize::try_from(events)?)
 }
 
 fn is_healthy_under_load(family: Family) -> Result<()> {

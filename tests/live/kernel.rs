@@ -10,7 +10,7 @@ use lab::{
     guest::{Probe, Report},
     scenario::{BIG_REQUEST, PORT},
     server::bao_from_environment,
-    tracer::agent_from_environment,
+    tracer::{RECORD, agent_from_environment},
     wait,
 };
 use serde_json::Value;
@@ -216,7 +216,7 @@ impl Host {
     /// Makes everything happen that probes are for, and leaves the host as it was.
     fn tour(&self, way: &str) -> Result<Report> {
         let agent = agent_from_environment()?;
-        let tracer = match Tracer::attach(&agent, self.server.pid(), &["--probes", way]) {
+        let tracer = match Tracer::attach(&agent, self.server.pid(), &["--probes", way, RECORD]) {
             Ok(tracer) => tracer,
             Err(error) => {
                 let (way, error) = (way.to_owned(), format!("{error:#}"));

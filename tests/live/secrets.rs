@@ -1,7 +1,7 @@
 //! What audit devices with `log_raw` carry in clear stays with them.
 
 use anyhow::Result;
-use lab::{Client, Family, Lab, LogServer, server::bao_from_environment};
+use lab::{Client, Family, Lab, LogServer, server::bao_from_environment, tracer::RECORD};
 use serde_json::json;
 
 use crate::story::attach;
@@ -12,8 +12,17 @@ const OPTIONS: [(&str, &str); 2] = [("write_timeout", "500ms"), ("log_raw", "tru
 
 #[test]
 fn raw_secrets_reach_no_file_and_no_terminal_of_ours() -> Result<()> {
+    secrets_stay(&["--verbose"])
+}
+
+#[test]
+fn nor_a_recording() -> Result<()> {
+    secrets_stay(&["--verbose", RECORD])
+}
+
+fn secrets_stay(arguments: &[&str]) -> Result<()> {
     let lab = Lab::start_with(&bao_from_environment()?, Family::V4, &OPTIONS)?;
-    let tracer = attach(&lab, &["--verbose"])?;
+    let tracer = attach(&lab, arguments)?;
     lab.client.put(
         "/v1/auth/token/create",
         &json!({ "id": TOKEN, "policies": ["root"] }),
@@ -38,13 +47,14 @@ fn raw_secrets_reach_no_file_and_no_terminal_of_ours() -> Result<()> {
     fault.lift()?;
     let trace = tracer.stop()?;
     assert!(trace.hangs().len() >= 2, "{}", trace.text);
+    assert!(!trace.terminal.is_empty() && !trace.stderr.is_empty());
+    assert_eq!(trace.recording.is_empty(), !arguments.contains(&RECORD));
     for kept in [
         &trace.text,
         &trace.recording,
         &trace.terminal,
         &trace.stderr,
     ] {
-        assert!(!kept.is_empty());
         assert!(!kept.contains("s3cret"), "{kept}");
     }
     Ok(())

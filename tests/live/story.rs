@@ -6,8 +6,10 @@ pub(crate) use lab::states::SHORT_TIMEOUT;
 
 use anyhow::{Context, Result, ensure};
 use lab::{
-    Family, Lab, Measured, Trace, Tracer, scenario::BIG_REQUEST, server::bao_from_environment,
-    tracer::agent_from_environment,
+    Family, Lab, Measured, Trace, Tracer,
+    scenario::BIG_REQUEST,
+    server::bao_from_environment,
+    tracer::{RECORD, agent_from_environment},
 };
 
 /// The server's own.
@@ -92,6 +94,6 @@ pub(crate) fn tell_in(
 /// The short story over IPv4, told once for all tests that only look at what it left.
 pub(crate) fn told() -> Result<&'static Story> {
     static STORY: OnceLock<Result<Story>> = OnceLock::new();
-    let story = STORY.get_or_init(|| tell(Family::V4, SHORT_TIMEOUT, &[]));
+    let story = STORY.get_or_init(|| tell(Family::V4, SHORT_TIMEOUT, &[RECORD]));
     story.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))
 }

@@ -70,6 +70,68 @@ pub const IN_PROCESS: u16 = 1;
 /// [`Record::flags`]: the socket was accepted by the traced server from a client.
 pub const ACCEPTED: u16 = 2;
 
+/// [`Record::flags`]: kept in the kernel rather than sent, since it was routine.
+pub const HELD: u16 = 4;
+
+/// Which of the server's own sockets a role is about, as the agent knows it: not by its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct SocketKey {
+    /// As in [`Record::born`].
+    pub born: u64,
+    /// [`slot`] of its address.
+    pub slot: u64,
+}
+
+/// What tells sockets apart that were first seen in the same nanosecond, of the address of a `struct sock`.
+pub const fn slot(sock: u64) -> u16 {
+    (sock >> 6) as u16
+}
+
+/// A socket that entries are written to: what goes well there is held back while routine is.
+pub const AUDIT: u32 = 1;
+
+/// A socket of the server's other business: nothing is told of it while routine is held back.
+pub const OTHER: u32 = 2;
+
+/// A goroutine that reads a client's connection.
+pub const READS: u32 = 1;
+
+/// One that does not, and writes entries.
+pub const WRITES: u32 = 2;
+
+/// The last of what went over a client's connection, kept while routine is held back and before. Zeros where
+/// there was nothing yet.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Connection {
+    /// What was received: of the request under way, or the last one.
+    pub received: Record,
+    /// What was sent.
+    pub sent: Record,
+}
+
+/// What is counted while routine is held back: the index in its array of counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Count {
+    /// Answers by the goroutine that read the request.
+    Answers = 0,
+    /// Sends to clients by other goroutines than those that read: HTTP/2, whose answers nobody can count.
+    Frames = 1,
+    /// Whole entries taken by audit sockets.
+    Entries = 2,
+    /// Goroutines that wrote entries and read no connection: of HTTP/2, one for each request.
+    Streams = 3,
+    /// Sockets in the table, less those that were forgotten.
+    Sockets = 4,
+    /// Receives from clients.
+    Receives = 5,
+}
+
+/// How many values [`Count`] has.
+pub const COUNTS: u32 = 6;
+
 /// One observation. Everything about the socket travels with each record, so that a lost record
 /// costs one observation and not the meaning of those that follow.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +153,7 @@ pub struct Record {
     pub extra: u64,
     /// A [`Kind`].
     pub kind: u16,
-    /// [`IN_PROCESS`] | [`ACCEPTED`].
+    /// [`IN_PROCESS`] | [`ACCEPTED`] | [`HELD`].
     pub flags: u16,
     /// Thread id, 0 outside the traced process.
     pub tid: u32,
@@ -182,6 +244,7 @@ pub struct EntryRecord {
 }
 
 const _: () = assert!(size_of::<Record>() == 112);
+const _: () = assert!(size_of::<Connection>() == 224);
 const _: () = assert!(size_of::<Tcp>() == 56);
 const _: () = assert!(size_of::<StateRecord>() == 112 + 56);
 const _: () = assert!(size_of::<EntryRecord>() == 112 + 56 + UNIX_PATH + 8 + ENTRY_BYTES);

@@ -6,7 +6,7 @@ use tracer_ebpf::abi::{
 };
 
 use crate::{
-    go,
+    go, hold,
     kernel::{AF_UNIX, Sock, destination, tid},
     maps::{EVENTS, Known, LOST},
     regs::Regs,
@@ -51,7 +51,7 @@ pub(crate) struct Report {
 ///
 /// `to` must be valid for writes.
 #[inline(always)]
-unsafe fn describe(to: *mut Record, sk: Sock, known: Known, report: &Report) {
+pub(crate) unsafe fn describe(to: *mut Record, sk: Sock, known: Known, report: &Report) {
     let (goid, parent_goid) = report.regs.map_or((0, 0), go::goroutine);
     let in_process = report.regs.is_some();
     // SAFETY: by the caller's word; no arguments for the clock.
@@ -95,10 +95,12 @@ pub(crate) fn about(sk: Sock, report: &Report) {
     send(sk, sockets::known_or_new(sk), report);
 }
 
-/// Sends a record about a socket if it is known as the server's.
+/// Sends a record about a socket if it is known as the server's, and not while that is held back.
 #[inline(always)]
 pub(crate) fn about_known(sk: Sock, report: &Report) {
-    if let Some(known) = sockets::known(sk) {
+    if let Some(known) = sockets::known(sk)
+        && !hold::silences(sk, known)
+    {
         send(sk, known, report);
     }
 }
@@ -141,6 +143,9 @@ pub(crate) fn state(sk: Sock, report: &Report) {
     let Some(known) = sockets::known(sk) else {
         return;
     };
+    if hold::silences(sk, known) {
+        return;
+    }
     let Some(mut slot) = EVENTS.reserve::<StateRecord>(0) else {
         return count_loss(report.kind);
     };
@@ -160,15 +165,31 @@ pub(crate) fn state(sk: Sock, report: &Report) {
 
 /// Sends a record with the first bytes of the user buffer at `buffer`.
 #[inline(always)]
-pub(crate) fn with_bytes(sk: Sock, report: &Report, buffer: u64, len: u64) {
-    let known = sockets::known_or_new(sk);
+pub(crate) fn with_bytes(sk: Sock, known: Known, report: &Report, buffer: u64, len: u64) {
     let Some(mut slot) = EVENTS.reserve::<EntryRecord>(0) else {
         return count_loss(report.kind);
     };
-    let len = len.min(ENTRY_BYTES as u64) as u32;
-    let entry = slot.as_mut_ptr();
-    // SAFETY: `entry` points to a reserved slot of this type; the helper writes at most
-    // `ENTRY_BYTES` bytes into its `bytes`, and checks the user address itself.
+    // SAFETY: it points to a reserved slot of this type.
+    unsafe { describe_entry(slot.as_mut_ptr(), sk, known, report, (buffer, len)) };
+    slot.submit(report.wake.flags());
+}
+
+/// Fills a record with the first bytes of the user buffer at `buffer`.
+///
+/// # Safety
+///
+/// `entry` must be valid for writes.
+#[inline(always)]
+pub(crate) unsafe fn describe_entry(
+    entry: *mut EntryRecord,
+    sk: Sock,
+    known: Known,
+    report: &Report,
+    (buffer, len): (u64, u64),
+) {
+    let within = |len: u64| len.min(ENTRY_BYTES as u64) as u32;
+    // SAFETY: by the caller's word; the helper writes at most `ENTRY_BYTES` bytes into its `bytes`, and
+    // checks the user address itself.
     unsafe {
         describe(&raw mut (*entry).record, sk, known, report);
         (&raw mut (*entry).tcp).write(sk.tcp());
@@ -176,9 +197,14 @@ pub(crate) fn with_bytes(sk: Sock, report: &Report, buffer: u64, len: u64) {
         if sk.family() == AF_UNIX {
             sk.unix_path(&mut (*entry).path);
         }
-        let failed = read_user_raw((&raw mut (*entry).bytes).cast(), len, buffer as *const _) != 0;
-        (&raw mut (*entry).len).write(if failed { 0 } else { len });
+        // Bounded once more where it is used: verifiers before Linux 5.13 forget the bounds of what is put aside
+        // on the stack.
+        (&raw mut (*entry).len).write_volatile(within(len));
+        let len = within(u64::from((&raw const (*entry).len).read_volatile()));
+        let bytes = (&raw mut (*entry).bytes).cast();
+        if read_user_raw(bytes, len, buffer as *const _) != 0 {
+            (&raw mut (*entry).len).write(0);
+        }
         (&raw mut (*entry).reserved).write(0);
     }
-    slot.submit(report.wake.flags());
 }

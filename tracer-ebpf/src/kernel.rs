@@ -192,6 +192,17 @@ impl Sock {
         field(self.0, offset!(err_soft))
     }
 
+    /// Of a TCP connection, the sequence numbers of the first byte that is not acknowledged and behind the last one
+    /// that was written.
+    #[inline(always)]
+    pub(crate) fn outstanding(self) -> Option<(u32, u32)> {
+        if self.protocol() != IPPROTO_TCP || offset!(snd_una) == ABSENT {
+            return None;
+        }
+        let (una, end) = (offset!(snd_una), offset!(write_seq));
+        Some((field(self.0, una), field(self.0, end)))
+    }
+
     /// The connection as TCP sees it.
     #[inline(always)]
     pub(crate) fn tcp(self) -> Tcp {

@@ -3,9 +3,11 @@
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use tracer_ebpf::abi::{ABSENT, GoLayout, KINDS, KernelLayout};
+use tracer_ebpf::abi::{
+    ABSENT, COUNTS, Connection, EntryRecord, GoLayout, KINDS, KernelLayout, SocketKey,
+};
 
 /// Thread group id of the traced server, in the initial PID namespace.
 #[unsafe(no_mangle)]
@@ -30,10 +32,55 @@ pub(crate) static GO: Global<GoLayout> = Global::new(GoLayout {
 #[unsafe(no_mangle)]
 pub(crate) static TASK_PT_REGS: Global<u32> = Global::new(0);
 
-/// To the agent. 16 MiB hold about 7,000 audit entries or 130,000 other records: several seconds
-/// of a loaded server, where the agent drains it many times a second.
+/// Slots of [`TANK`] for each processor, a power of two.
+#[unsafe(no_mangle)]
+pub(crate) static TANK_SHARE: Global<u32> = Global::new(1);
+
+/// Whether requests that goroutines other than their connection's work on can be told by those that
+/// write entries: 1, or 0 where sinks write them in goroutines of their own.
+#[unsafe(no_mangle)]
+pub(crate) static COUNT_STREAMS: Global<u32> = Global::new(0);
+
+/// To the agent. 4 MiB hold about 1,800 audit entries or 32,000 other records: half a second of a loaded
+/// server, all of which is told only while something stalls; the agent drains it many times a second.
 #[map]
-pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// Whether routine is held back: 1, or 0. Set by the agent.
+#[map]
+pub(crate) static HOLD: Array<u32> = Array::with_max_entries(1, 0);
+
+/// What the server's own sockets are to the agent: `abi::AUDIT`, `abi::OTHER`, or not known yet. Written by the
+/// agent alone.
+#[map]
+pub(crate) static ROLES: LruHashMap<SocketKey, u32> = LruHashMap::with_max_entries(1 << 12, 0);
+
+/// The last of what went over each client's connection. LRU, as [`SOCKETS`]. The agent sets its size.
+#[map]
+pub(crate) static CONNECTIONS: LruHashMap<u64, Connection> =
+    LruHashMap::with_max_entries(1 << 14, 0);
+
+/// A connection of which nothing is known: what a new one begins as. Too large for the stack.
+#[map]
+pub(crate) static BLANK: Array<Connection> = Array::with_max_entries(1, 0);
+
+/// The last entries that audit sockets took while routine was held back. Each processor writes to slots of
+/// its own in turn, so that none needs what older kernels lack, an atomic counter that tells its value.
+/// The agent sets its size.
+#[map]
+pub(crate) static TANK: Array<EntryRecord> = Array::with_max_entries(1, 0);
+
+/// How many entries each processor has put into [`TANK`].
+#[map]
+pub(crate) static FILLED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// By `abi::Count`.
+#[map]
+pub(crate) static COUNTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTS, 0);
+
+/// Goroutines that read connections or wrote entries, to count each once: `abi::READS`, `abi::WRITES`.
+#[map]
+pub(crate) static GOROUTINES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(1 << 13, 0);
 
 /// Records that found the ring buffer full, by kind.
 #[map]
@@ -46,7 +93,13 @@ pub(crate) struct Known {
     /// `CLOCK_MONOTONIC` ns at which it was first seen.
     pub(crate) born: u64,
     /// 1 if a client opened it. Kept here, since a socket that closes forgets its port.
-    pub(crate) accepted: u64,
+    pub(crate) accepted: u32,
+    /// Of an audit socket: 1 if it did not take all of what was written to it last.
+    pub(crate) short: u32,
+    /// Of an audit socket: the last byte that was found acknowledged, u32.
+    pub(crate) acknowledged: u64,
+    /// Since when no more was, ns; as of the last entry.
+    pub(crate) silent_since: u64,
 }
 
 /// Sockets of the traced server, by kernel address. Packets are handled outside of the process, so

@@ -1,10 +1,11 @@
 //! What a send, a receive or a connect that returned tells, whichever probe saw it.
 
 use aya_ebpf::helpers::bpf_probe_read_user;
-use tracer_ebpf::abi::{Kind, UNKNOWN};
+use tracer_ebpf::abi::{AUDIT, Kind, OTHER, UNKNOWN};
 
 use crate::{
     emit::{self, Report, Wake},
+    hold,
     kernel::Sock,
     regs::{Call, Regs},
     sockets,
@@ -42,13 +43,31 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     // Answers to clients can be no audit entries; of them only the status is our business.
     if sockets::listening(sk.local_port()) {
         report.status = status(buffer);
-        return emit::about(sk, &report);
+        hold::sent(sk, &report);
+        if !hold::is_on() {
+            emit::about(sk, &report);
+        }
+        return;
+    }
+    let known = sockets::known_or_new(sk);
+    if buffer != 0 {
+        report.kind = Kind::Entry;
+    }
+    if hold::is_on() {
+        report.wake = Wake::Now;
+        match hold::role(sk, known) {
+            OTHER => return,
+            AUDIT if sockets::works(sk, result, fell_short) && buffer != 0 => {
+                return hold::entry(sk, known, &report, (buffer, requested));
+            }
+            _ => {}
+        }
     }
     if buffer == 0 {
-        return emit::about(sk, &report);
+        emit::about(sk, &report);
+    } else {
+        emit::with_bytes(sk, known, &report, buffer, requested);
     }
-    report.kind = Kind::Entry;
-    emit::with_bytes(sk, &report, buffer, requested);
 }
 
 /// The status of the HTTP/1 answer that begins at `buffer`: `HTTP/1.1 200 OK`. 0 if none does.
@@ -71,17 +90,18 @@ pub(crate) fn received(sk: Sock, regs: Regs, result: i64) {
     if result < 0 || !sockets::listening(sk.local_port()) {
         return;
     }
-    emit::about(
-        sk,
-        &Report {
-            kind: Kind::Receive,
-            value: result,
-            extra: first_byte(regs, result),
-            status: 0,
-            regs: Some(regs),
-            wake: Wake::Later,
-        },
-    );
+    let report = Report {
+        kind: Kind::Receive,
+        value: result,
+        extra: first_byte(regs, result),
+        status: 0,
+        regs: Some(regs),
+        wake: Wake::Later,
+    };
+    hold::received(sk, &report);
+    if !hold::is_on() {
+        emit::about(sk, &report);
+    }
 }
 
 /// The first byte that was received: it tells a TLS handshake from a request.

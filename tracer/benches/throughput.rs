@@ -97,6 +97,7 @@ fn hanging(http2: bool) -> Plan {
         is_declared: true,
         lost: 0,
         swapped: 0,
+        holds: false,
     }
 }
 

@@ -270,7 +270,7 @@ fn socket(record: &Record) -> Result<Socket, Malformed> {
     Ok(Socket {
         id: SocketId {
             born: record.born,
-            slot: (record.sock >> 6) as u16,
+            slot: abi::slot(record.sock),
         },
         // A state may change in the middle of a system call on another descriptor.
         fd: (record.fd >= 0 && record.kind != Kind::State as u16).then_some(record.fd),

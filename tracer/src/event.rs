@@ -28,6 +28,36 @@ pub struct Event {
     pub what: What,
 }
 
+impl Event {
+    /// The socket that it is about, if it is about one.
+    pub fn socket(&self) -> Option<&Socket> {
+        match &self.what {
+            What::Send { socket, .. }
+            | What::Receive { socket, .. }
+            | What::State { socket, .. }
+            | What::Retransmit { socket }
+            | What::WindowProbe { socket }
+            | What::Reset { socket }
+            | What::Drop { socket, .. }
+            | What::SocketError { socket, .. }
+            | What::ConnectFailed { socket, .. }
+            | What::Logged { socket, .. } => Some(socket),
+            _ => None,
+        }
+    }
+
+    /// Who made the system call in which it happened, if one did.
+    pub fn actor(&self) -> Option<Actor> {
+        match &self.what {
+            What::Send { by, .. } | What::Receive { by, .. } | What::ConnectFailed { by, .. } => {
+                Some(*by)
+            }
+            What::State { by, .. } => *by,
+            _ => None,
+        }
+    }
+}
+
 /// Everything that can happen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -150,6 +180,25 @@ pub enum What {
         /// How many.
         records: u64,
     },
+    /// A write to an audit socket, of a request that is over, as its connection alone sees it: kept while
+    /// all was routine.
+    Logged {
+        /// The socket.
+        socket: Socket,
+        /// How much of it was taken.
+        bytes: u64,
+        /// Bytes asked for, where known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        requested: Option<u64>,
+        /// The entry that begins in it, if one does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entry: Option<EntryHead>,
+        /// The connection after it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tcp: Option<Tcp>,
+    },
+    /// Routine was held back until now, and here is its sum. What belongs to requests under way follows.
+    Resumed(Routine),
     /// What the send queues of connections that the server has closed held when the trace ended.
     SendQueues {
         /// Those that there were.
@@ -159,6 +208,24 @@ pub enum What {
     Tick,
     /// The trace ends. Last of every stream.
     End,
+}
+
+/// What happened while routine was held back in the kernel, in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routine {
+    /// Requests seen to be answered, or, where nobody can see that, to be audited.
+    pub requests: u64,
+    /// Whether there may have been more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
+    /// Entries written to audit sockets.
+    pub audit_writes: u64,
+    /// Records that were told all the same.
+    #[serde(default)]
+    pub told: u64,
+    /// Goroutines whose requests are in the number already, though what they did is told singly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counted: Vec<u64>,
 }
 
 /// What was known when the probes had been attached, and what the operator asked for.

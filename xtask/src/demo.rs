@@ -2,7 +2,6 @@
 //! what the client measured.
 
 use std::{
-    env,
     ffi::OsString,
     fs,
     path::Path,
@@ -21,6 +20,8 @@ use nix::sys::signal::Signal;
 mod compare;
 
 use compare::Trace;
+
+use crate::run::give_to_user;
 
 /// In the current directory, so that the user finds it.
 const TRACE: &str = "vault-tracer-demo.jsonl";
@@ -145,14 +146,4 @@ fn attached(pid: u32) -> bool {
         .split_once('\n')
         .and_then(|(line, _)| serde_json::from_str::<serde_json::Value>(line).ok());
     first.is_some_and(|record| record["type"] == "session" && record["pid"] == pid)
-}
-
-/// Under sudo, the file belongs to root and nobody else may read it.
-fn give_to_user(path: &Path) -> Result<()> {
-    let id = |name| env::var(name).ok().and_then(|id| id.parse().ok());
-    let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else {
-        return Ok(());
-    };
-    std::os::unix::fs::chown(path, Some(user), Some(group))
-        .with_context(|| format!("cannot give {} to you", path.display()))
 }

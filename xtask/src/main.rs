@@ -4,6 +4,7 @@
     reason = "a binary has no outside: `pub` means for its other files"
 )]
 
+mod bench;
 mod build;
 mod demo;
 mod eventlogger;
@@ -48,6 +49,8 @@ enum Task {
         #[arg(long)]
         allow_skip: bool,
     },
+    /// What tracing costs a real server, side by side with what a user would take instead (root, or sudo)
+    Bench(bench::Options),
     /// The live tests inside stock Debian kernels, under QEMU's software emulation
     Vm(vm::Options),
     /// Build the tests' own server, which audits as Vault 1.15 and later does: target/eventlogger
@@ -69,6 +72,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             tracer_args,
         } => run::demo(cli.prepared, &tracer_args),
         Task::Test { allow_skip } => test::run(allow_skip),
+        Task::Bench(options) => run::bench(cli.prepared, &options),
         Task::Vm(options) => vm::run(&options),
         Task::Eventlogger => eventlogger::run(),
         Task::Lab(command) => run::lab(cli.prepared, command),

@@ -106,6 +106,9 @@ fn try_it(types: &KernelTypes, host: &mut Host) -> Result<Plan> {
             parent_goid: ABSENT,
         },
         listening: Vec::new(),
+        sockets: 0,
+        streams: false,
+        holds: true,
     };
     let (attached, _) = attach::attach(&facts, host, Preference::Auto)?;
     if attached.probes.is_empty() {

@@ -222,6 +222,8 @@ pub struct Summary {
     pub end: Nanos,
     /// Client requests seen to be answered.
     pub requests: u64,
+    /// Whether there may have been more: of HTTP/2, while routine was held back.
+    pub requests_at_least: bool,
     /// Entries written to audit sockets.
     pub audit_writes: u64,
     /// Hangs found.

@@ -50,6 +50,11 @@ impl Incidents {
         self.over.is_empty()
     }
 
+    /// Whether there are none under way, nor any to be told.
+    pub fn are_over(&self) -> bool {
+        self.open.is_empty() && self.over.is_empty()
+    }
+
     /// How many things are kept.
     pub fn kept(&self) -> usize {
         let by_device = self.told.len() + self.unnoticed.len() + self.sending.len();

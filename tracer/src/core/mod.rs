@@ -42,7 +42,7 @@ use self::{
 };
 use crate::{
     audit::entry::EntryHead,
-    event::{Actor, Device, Event, Nanos, Session, What},
+    event::{Actor, Device, Event, Nanos, Routine, Session, What},
 };
 
 /// Questions about requests that were merely refused, under way at once: their number has no bound
@@ -124,6 +124,8 @@ impl Core {
             What::Tick => self.tick(event.at),
             What::EntryFound { asked, entry } => self.answered(asked, entry.as_ref()),
             What::Parked { goroutines } => self.parked(event.at, goroutines),
+            What::Resumed(routine) => self.resume(routine),
+            What::Logged { .. } => self.logged(event),
             What::Lost { records, .. } => {
                 self.totals.events_lost += records;
                 self.sockets.doubt();
@@ -146,6 +148,20 @@ impl Core {
             Some(self.ticked + TICK),
         ];
         dues.into_iter().flatten().min().unwrap_or(0)
+    }
+
+    /// Whether nothing goes on but routine: no device stalls or fails, no connection is silent, nobody is
+    /// held up, no verdict waits.
+    pub fn is_calm(&self) -> bool {
+        let threshold = self.session.threshold;
+        let is_well = |request: &Request| {
+            let failed = request.operations.iter().any(Operation::failed);
+            !failed && !hang::is_held_up(request, threshold)
+        };
+        self.sockets.are_calm()
+            && self.incidents.are_over()
+            && self.names.waiting() == 0
+            && self.requests.all().all(is_well)
     }
 
     /// Whether nothing is kept of what is over: no request, no socket, no verdict that waits. For tests.
@@ -183,6 +199,27 @@ impl Core {
             ..session.clone()
         };
         self.find(Finding::Attached(self.session.clone()));
+    }
+
+    /// Routine was held back since the last event. Whoever was at work then has ended since, or is told of anew.
+    fn resume(&mut self, routine: &Routine) {
+        self.requests.go_on(routine);
+        self.sockets.go_on();
+        self.totals.audit_writes += routine.audit_writes;
+        self.totals.events += routine.told;
+        self.totals.requests_at_least |= routine.at_least;
+    }
+
+    fn logged(&mut self, event: &Event) {
+        if let What::Logged {
+            socket,
+            entry: Some(_),
+            ..
+        } = &event.what
+        {
+            self.devices.extend(Device::of(socket));
+        }
+        self.sockets.logged(event);
     }
 
     fn observe(&mut self, event: &Event) {

@@ -117,6 +117,8 @@ pub struct Behind {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Silence {
     start: Nanos,
+    /// Whether it was seen to do something then.
+    is_seen: bool,
     runs: Vec<Run>,
 }
 
@@ -170,10 +172,11 @@ impl OpenWait<'_> {
 }
 
 impl Silence {
-    /// Silent since then.
-    pub fn since(start: Nanos) -> Self {
+    /// Silent since it did something then; `is_seen`: rather than since a look did not find it.
+    pub fn since(start: Nanos, is_seen: bool) -> Self {
         Self {
             start,
+            is_seen,
             runs: Vec::new(),
         }
     }
@@ -246,7 +249,7 @@ impl Silence {
             // Met there by chance: nothing says that it had waited.
             return (run.first, 0);
         }
-        if before.is_none() && gap <= SURE {
+        if before.is_none() && self.is_seen && gap <= SURE {
             return (earliest, 0);
         }
         (run.first - gap / 2, gap / 2)

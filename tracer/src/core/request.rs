@@ -233,10 +233,11 @@ impl Request {
         if look.is_some() {
             self.alive = at;
         }
+        let is_seen = self.acted >= since;
         let since = self.acted.max(since);
         let silence = self.silences.entry(goid);
         silence
-            .or_insert_with(|| Silence::since(since))
+            .or_insert_with(|| Silence::since(since, is_seen))
             .look(at, look);
     }
 

@@ -48,6 +48,8 @@ struct Current {
     /// What was acknowledged last.
     una: u32,
     since: Nanos,
+    /// When that was seen last.
+    seen: Nanos,
     /// The queue then, bytes.
     queued: u32,
     told: u64,
@@ -57,16 +59,15 @@ impl Silence {
     /// The connection after a write.
     pub fn observe(&mut self, at: Nanos, tcp: &Tcp) {
         let outstanding = tcp.end != tcp.una;
-        let goes_on = self
-            .current
-            .as_ref()
-            .is_some_and(|current| current.una == tcp.una);
         if !outstanding {
             self.current = None;
-        } else if !goes_on {
+        } else if let Some(current) = self.current.as_mut().filter(|c| c.una == tcp.una) {
+            current.seen = at;
+        } else {
             self.current = Some(Current {
                 una: tcp.una,
                 since: at,
+                seen: at,
                 queued: tcp.queued.unwrap_or(0),
                 told: 0,
             });
@@ -76,6 +77,12 @@ impl Silence {
     /// Since when nothing more was acknowledged of what is outstanding.
     pub fn since(&self) -> Option<Nanos> {
         Some(self.current.as_ref()?.since)
+    }
+
+    /// Whether it has lasted for longer than acknowledgements take.
+    pub fn is_long(&self) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|current| current.seen - current.since >= SILENT / 4)
     }
 
     /// A warning, if one is due: at first, and when the buffer is nearly full.

@@ -77,6 +77,14 @@ impl Sockets {
         }
     }
 
+    /// Takes an entry that its request has done with.
+    pub fn logged(&mut self, event: &Event) {
+        if let Some(sent) = Sent::logged(event) {
+            self.shows_tcp |= sent.tcp.is_some();
+            self.note(&sent);
+        }
+    }
+
     /// Remembers what happened to a packet.
     fn packet(&mut self, event: &Event) {
         match &event.what {

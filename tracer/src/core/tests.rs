@@ -467,3 +467,31 @@ fn a_request_that_is_found_late_is_no_shorter_than_its_stall() {
     assert_eq!(hang.request.start, hang.start);
     assert!(hang.duration <= hang.request.duration, "{hang:?}");
 }
+
+/// Found under load: of clients that ask again at once, the goroutine that looks whether they go reads the next request.
+#[test]
+fn a_connection_whose_next_request_others_read_is_still_one_at_a_time() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).answered(20);
+    for reader in 900..910 {
+        // Within TLS all of it, so that its own goroutine reads nothing.
+        story.after(MS).happens(What::Receive {
+            socket: client_socket(20),
+            by: Actor {
+                parent: Some(20),
+                ..goroutine(reader)
+            },
+            bytes: 300,
+            handshake: false,
+        });
+        story.logs(1, 20, EntryKind::Request);
+        story.logs(1, 20, EntryKind::Response).answered(20);
+    }
+    story.after(MS).requested(20);
+    story.dials_twice(2, 20).dials_twice(4, 20).answered(20);
+    story.nothing_is_found();
+    let hang = story.hangs()[0];
+    assert_eq!(hang.request.http_version, Some("1.1"));
+    assert_eq!(hang.request.tie, Some(Tie::Goroutine));
+}

@@ -15,7 +15,13 @@ use super::{
     plan::{Plan, Preference},
     specs::Without,
 };
-use crate::event::Probe;
+use crate::{
+    event::Probe,
+    source::{
+        hold::{Hold, Sizes},
+        holding::KernelSide,
+    },
+};
 
 /// The eBPF object, where this build has one (see `build.rs`).
 #[cfg(ebpf_object)]
@@ -38,6 +44,12 @@ pub struct Facts {
     pub go: GoLayout,
     /// TCP ports the server listens on.
     pub listening: Vec<u16>,
+    /// How many sockets it has open.
+    pub sockets: usize,
+    /// Whether it writes entries in the goroutines that work on requests.
+    pub streams: bool,
+    /// Whether routine is held back from the beginning.
+    pub holds: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -60,19 +72,30 @@ pub struct Attached {
     counted: [u64; Kind::ALL.len()],
 }
 
+/// Where what the programs see comes out.
+pub struct Sources {
+    /// What they tell.
+    pub ring: RingBuf<MapData>,
+    /// What they keep.
+    pub hold: Hold,
+}
+
 /// Loads the programs and attaches the best that this host has. What it refuses is added to `host`.
 pub fn attach(
     facts: &Facts,
     host: &mut Host,
     preference: Preference,
-) -> Result<(Attached, RingBuf<MapData>)> {
-    let mut object = load(facts, host.task_pt_regs)?;
+) -> Result<(Attached, Sources)> {
+    let sizes = Sizes::of(facts.sockets)?;
+    let mut object = load(facts, host.task_pt_regs, &sizes)?;
     listening(&mut object, &facts.listening)?;
+    let mut hold = Hold::new(&mut object, sizes, facts.streams)?;
+    hold.switch(facts.holds)?;
     let mut hooks = Hooks::new(object);
     let plan = hooks.attach_best(host, preference)?;
     let probes = hooks.probes();
     let mut object = hooks.into_object();
-    let events = RingBuf::try_from(take(&mut object, "EVENTS")?)?;
+    let ring = RingBuf::try_from(take(&mut object, "EVENTS")?)?;
     let lost = PerCpuArray::try_from(take(&mut object, "LOST")?)?;
     let attached = Attached {
         probes,
@@ -81,7 +104,7 @@ pub fn attach(
         lost,
         counted: [0; Kind::ALL.len()],
     };
-    Ok((attached, events))
+    Ok((attached, Sources { ring, hold }))
 }
 
 /// Tells the operator what a plan leaves out and what it costs others, as far as it matters.
@@ -103,18 +126,22 @@ pub fn warn_of(plan: &Plan, preference: Preference) {
     }
 }
 
-fn load(facts: &Facts, task_pt_regs: bool) -> Result<Ebpf> {
+fn load(facts: &Facts, task_pt_regs: bool, sizes: &Sizes) -> Result<Ebpf> {
     let Some(object) = OBJECT else {
         bail!(
             "this vault-tracer was built without its eBPF programs: build it with `cargo xtask build`"
         );
     };
-    EbpfLoader::new()
+    let (task_pt_regs, streams) = (u32::from(task_pt_regs), u32::from(facts.streams));
+    let mut loader = EbpfLoader::new();
+    sizes.set(&mut loader);
+    loader
         .override_global("TGID", &facts.tgid, true)
         .override_global("NETNS", &facts.netns, true)
         .override_global("KERNEL", &AsPod(facts.kernel), true)
         .override_global("GO", &AsPod(facts.go), true)
-        .override_global("TASK_PT_REGS", &u32::from(task_pt_regs), true)
+        .override_global("TASK_PT_REGS", &task_pt_regs, true)
+        .override_global("COUNT_STREAMS", &streams, true)
         .load(object)
         .map_err(|error| chain(&error).context("the kernel does not take the eBPF maps"))
 }

@@ -9,17 +9,18 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use btf_rs::{Btf, BtfType, Type};
+use btf_rs::Type;
 use log::warn;
 use nix::time::{ClockId, clock_getres};
 use tracer_ebpf::abi::{ABSENT, KernelLayout};
 
 use super::missing::{Missing, missing};
-use super::{host::hooks, specs::Hook};
+use super::{
+    host::hooks,
+    specs::Hook,
+    types::{Types, VMLINUX},
+};
 use crate::{decode::Kernel, event::Nanos};
-
-/// Where a kernel built with `CONFIG_DEBUG_INFO_BTF` describes itself.
-pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 const DROP_REASON: &str = "SKB_DROP_REASON_";
 
@@ -44,7 +45,7 @@ impl KernelTypes {
             "this kernel does not describe its types ({VMLINUX} is missing), without which its structures cannot be read: give a BTF file made for it with --btf, or use a kernel built with CONFIG_DEBUG_INFO_BTF"
         );
         let path = btf.unwrap_or(Path::new(VMLINUX));
-        let types = Btf::from_file(path)
+        let types = Types::read(path)
             .with_context(|| format!("cannot read the kernel's types from {}", path.display()))?;
         let types = Self::of(&types);
         types.check(path)?;
@@ -73,7 +74,7 @@ impl KernelTypes {
     }
 
     /// As this BTF says. Fields it does not know are [`ABSENT`].
-    pub fn of(btf: &Btf) -> Self {
+    fn of(btf: &Types) -> Self {
         let drop_reasons = drop_reasons(btf);
         Self {
             layout: layout(btf),
@@ -89,16 +90,14 @@ impl KernelTypes {
 }
 
 /// Each has a type `void (*btf_trace_NAME)(void *, arguments...)` (`include/trace/bpf_probe.h`, Linux 5.5).
-fn tracepoints(btf: &Btf) -> BTreeMap<String, usize> {
+fn tracepoints(btf: &Types) -> BTreeMap<String, usize> {
     let arguments = |name: &str| {
-        let types = btf
-            .resolve_types_by_name(&format!("btf_trace_{name}"))
-            .ok()?;
-        let pointer = types.iter().find_map(|ty| match ty {
-            Type::Typedef(typedef) => btf.resolve_chained_type(typedef).ok(),
+        let declared = format!("btf_trace_{name}");
+        let pointer = btf.named(&declared).find_map(|ty| match ty {
+            Type::Typedef(typedef) => btf.chained(&typedef),
             _ => None,
         })?;
-        let prototype = btf.resolve_chained_type(pointer.as_btf_type()?).ok()?;
+        let prototype = btf.chained(pointer.as_btf_type()?)?;
         let count = parameters(&prototype)?;
         Some((name.to_owned(), count.saturating_sub(1)))
     };
@@ -106,7 +105,7 @@ fn tracepoints(btf: &Btf) -> BTreeMap<String, usize> {
     raw.filter_map(|hook| arguments(hook.name())).collect()
 }
 
-fn functions(btf: &Btf) -> BTreeSet<String> {
+fn functions(btf: &Types) -> BTreeSet<String> {
     let described = |name: &&str| function(btf, name).is_some();
     let named =
         hooks().filter(|hook| !matches!(hook, Hook::RawTracepoint { .. } | Hook::SyscallExit(_)));
@@ -118,10 +117,9 @@ fn functions(btf: &Btf) -> BTreeSet<String> {
 }
 
 /// The prototype of a function of this name.
-fn function(btf: &Btf, name: &str) -> Option<Type> {
-    let types = btf.resolve_types_by_name(name).ok()?;
-    types.iter().find_map(|ty| match ty {
-        Type::Func(function) => btf.resolve_chained_type(function).ok(),
+fn function(btf: &Types, name: &str) -> Option<Type> {
+    btf.named(name).find_map(|ty| match ty {
+        Type::Func(function) => btf.chained(&function),
         _ => None,
     })
 }
@@ -151,7 +149,7 @@ fn addresses(symbols: &str, name: &str) -> Option<Range<u64>> {
     Some(start..higher.min()?)
 }
 
-fn layout(btf: &Btf) -> KernelLayout {
+fn layout(btf: &Types) -> KernelLayout {
     let at = |structure, field| offset(btf, structure, field).unwrap_or(ABSENT);
     KernelLayout {
         family: at("sock_common", "skc_family"),
@@ -200,15 +198,14 @@ fn layout(btf: &Btf) -> KernelLayout {
     }
 }
 
-fn size(btf: &Btf, structure: &str) -> Option<u32> {
-    let types = btf.resolve_types_by_name(structure).ok()?;
-    types.iter().find_map(|ty| match ty {
+fn size(btf: &Types, structure: &str) -> Option<u32> {
+    btf.named(structure).find_map(|ty| match ty {
         Type::Struct(members) => Some(members.size() as u32),
         _ => None,
     })
 }
 
-fn nested(btf: &Btf, outer: &str, field: &str, inner: &str, inner_field: &str) -> u32 {
+fn nested(btf: &Types, outer: &str, field: &str, inner: &str, inner_field: &str) -> u32 {
     match (offset(btf, outer, field), offset(btf, inner, inner_field)) {
         (Some(outer), Some(inner)) => outer + inner,
         _ => ABSENT,
@@ -216,22 +213,22 @@ fn nested(btf: &Btf, outer: &str, field: &str, inner: &str, inner_field: &str) -
 }
 
 /// Byte offset of a field in a structure, looking into its unnamed members too.
-fn offset(btf: &Btf, structure: &str, field: &str) -> Option<u32> {
-    let types = btf.resolve_types_by_name(structure).ok()?;
-    let bits = types.iter().find_map(|ty| bit_offset(btf, ty, field))?;
+fn offset(btf: &Types, structure: &str, field: &str) -> Option<u32> {
+    let mut types = btf.named(structure);
+    let bits = types.find_map(|ty| bit_offset(btf, &ty, field))?;
     Some(bits / 8)
 }
 
-fn bit_offset(btf: &Btf, ty: &Type, field: &str) -> Option<u32> {
+fn bit_offset(btf: &Types, ty: &Type, field: &str) -> Option<u32> {
     let (Type::Struct(members) | Type::Union(members)) = ty else {
         return None;
     };
     members
         .members
         .iter()
-        .find_map(|member| match btf.resolve_name(member).ok()?.as_str() {
+        .find_map(|member| match btf.name(member).as_str() {
             "" => {
-                let inner = btf.resolve_chained_type(member).ok()?;
+                let inner = btf.chained(member)?;
                 Some(member.bit_offset() + bit_offset(btf, &inner, field)?)
             }
             name => (name == field).then(|| member.bit_offset()),
@@ -243,13 +240,12 @@ fn jiffy() -> Nanos {
     clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |time| time.tv_nsec().unsigned_abs())
 }
 
-fn drop_reasons(btf: &Btf) -> BTreeMap<u32, String> {
-    let types = btf.resolve_types_by_name("skb_drop_reason");
+fn drop_reasons(btf: &Types) -> BTreeMap<u32, String> {
     let mut reasons = BTreeMap::new();
-    for ty in types.into_iter().flatten() {
+    for ty in btf.named("skb_drop_reason") {
         let Type::Enum(values) = ty else { continue };
         for value in &values.members {
-            let name = btf.resolve_name(value as &dyn BtfType).unwrap_or_default();
+            let name = btf.name(value);
             let name = name.strip_prefix(DROP_REASON).unwrap_or(&name);
             reasons.insert(value.val(), name.to_owned());
         }

@@ -10,3 +10,4 @@ pub mod plan;
 pub mod privilege;
 pub mod specs;
 pub mod tracefs;
+pub mod types;

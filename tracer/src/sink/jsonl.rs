@@ -273,6 +273,8 @@ struct SnapshotRecord {
 struct SummaryRecord {
     end: String,
     requests: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    requests_is_lower_bound: bool,
     audit_writes: u64,
     hangs: u64,
     refusals: u64,
@@ -464,6 +466,7 @@ fn summary_record(summary: &Summary, clock: WallClock) -> SummaryRecord {
     SummaryRecord {
         end: clock.rfc3339(summary.end),
         requests: summary.requests,
+        requests_is_lower_bound: summary.requests_at_least,
         audit_writes: summary.audit_writes,
         hangs: summary.hangs,
         refusals: summary.refusals,

@@ -186,9 +186,14 @@ impl<W: Write + Send + 'static> Terminal<W> {
 
     fn summary(&self, summary: &Summary) -> String {
         let mut text = format!(
-            "\n{} hangs, {} refusals in {} requests with {} writes to audit sockets; {} events, {} lost.\n",
+            "\n{} hangs, {} refusals in {}{} requests with {} writes to audit sockets; {} events, {} lost.\n",
             summary.hangs,
             summary.refusals,
+            if summary.requests_at_least {
+                "at least "
+            } else {
+                ""
+            },
             summary.requests,
             summary.audit_writes,
             summary.events,

@@ -5,12 +5,11 @@ pub mod buildinfo;
 pub mod dwarf;
 pub mod table;
 
-use std::fs::File;
+use anyhow::{Result, anyhow, bail};
+use object::Architecture;
 
-use anyhow::{Context, Result, bail};
-use object::{Architecture, Object, ReadCache, ReadRef};
-
-use self::buildinfo::BuildInfo;
+use self::{buildinfo::BuildInfo, dwarf::Sections};
+use super::executable::Executable;
 
 /// What is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,22 +44,25 @@ pub struct GoLayout {
     pub parent_goid: Option<u32>,
 }
 
-/// Reads the executable; fails if it is no Go program for a supported machine.
-pub fn facts(executable: &File) -> Result<GoFacts> {
-    let cache = ReadCache::new(executable);
-    let file = object::File::parse(&cache).context("its executable is no ELF file")?;
-    of(&file)
-}
-
-fn of<'a, R: ReadRef<'a>>(file: &object::File<'a, R>) -> Result<GoFacts> {
-    let Some(build) = buildinfo::read(file) else {
+/// Which build it is; fails if it is no Go program for a supported machine.
+pub fn build(executable: &Executable<'_>) -> Result<BuildInfo> {
+    let Some(build) = buildinfo::read(executable) else {
         bail!("it is not a Go program: give the PID of a Vault or OpenBao server");
     };
-    let machine = file.architecture();
+    let machine = executable.machine();
     if !matches!(machine, Architecture::X86_64 | Architecture::Aarch64) {
         bail!("programs for {machine:?} are not supported, only x86-64 and arm64");
     }
-    Ok(decide(build, dwarf::layout(file)))
+    Ok(build)
+}
+
+/// Of this build, with its debugging information, if it has any that can be read.
+pub fn facts(build: BuildInfo, debug: &Result<Option<Sections>>) -> GoFacts {
+    let layout = match debug {
+        Ok(debug) => debug.as_ref().map(dwarf::layout).transpose(),
+        Err(error) => Err(anyhow!("{error:#}")),
+    };
+    decide(build, layout)
 }
 
 /// The binary's own debugging information knows best; then the table; then nothing, said aloud.
@@ -103,9 +105,11 @@ fn doubts(version: Option<&str>, own: Option<GoLayout>, known: Option<GoLayout>)
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
-    fn build(version: &str) -> BuildInfo {
+    fn built_with(version: &str) -> BuildInfo {
         BuildInfo {
             version: Some(version.to_owned()),
             module: None,
@@ -119,9 +123,9 @@ mod tests {
 
     #[test]
     fn dwarf_knows_better_than_the_table() {
-        let facts = decide(build("go1.99.0"), Ok(Some(OWN)));
+        let facts = decide(built_with("go1.99.0"), Ok(Some(OWN)));
         assert_eq!((facts.layout, facts.warnings.len()), (Some(OWN), 0));
-        let facts = decide(build("go1.27.3"), Ok(Some(OWN)));
+        let facts = decide(built_with("go1.27.3"), Ok(Some(OWN)));
         assert_eq!(
             (facts.layout, facts.layout_source),
             (Some(OWN), Some(LayoutSource::Dwarf))
@@ -135,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_table_knows_better_than_nothing() {
-        let facts = decide(build("go1.27.3"), Ok(None));
+        let facts = decide(built_with("go1.27.3"), Ok(None));
         assert_eq!(facts.layout, table::layout("go1.27.3"));
         assert_eq!(
             (facts.layout_source, facts.warnings.len()),
@@ -145,7 +149,10 @@ mod tests {
 
     #[test]
     fn useless_debugging_information_is_a_warning() {
-        let facts = decide(build("go1.27.3"), Err(anyhow::anyhow!("it is damaged")));
+        let facts = decide(
+            built_with("go1.27.3"),
+            Err(anyhow::anyhow!("it is damaged")),
+        );
         assert_eq!(facts.layout_source, Some(LayoutSource::Table));
         assert!(
             facts.warnings[0].contains("damaged"),
@@ -156,7 +163,7 @@ mod tests {
 
     #[test]
     fn an_unknown_version_without_dwarf_is_a_warning_and_no_guess() {
-        let facts = decide(build("go1.99.0"), Ok(None));
+        let facts = decide(built_with("go1.99.0"), Ok(None));
         assert_eq!((facts.layout, facts.layout_source), (None, None));
         assert!(
             facts.warnings[0].contains("go1.99.0"),
@@ -172,8 +179,9 @@ mod tests {
             include_bytes!("testdata/go1.27.3-arm64.elf"),
         ];
         for bytes in excerpts {
-            let file = object::File::parse(bytes).expect("an ELF file");
-            let facts = of(&file).expect("a Go program");
+            let executable = Executable::of(&bytes).expect("an ELF file");
+            let debug = Sections::read(&executable, |_| false);
+            let facts = facts(build(&executable).expect("a Go program"), &debug);
             assert_eq!(facts.version.as_deref(), Some("go1.27.3"));
             assert_eq!(facts.module.as_deref(), Some("example.com/hello"));
             assert_eq!(facts.layout_source, Some(LayoutSource::Dwarf));
@@ -190,15 +198,17 @@ mod tests {
     fn other_machines_are_an_error() {
         let mut bytes = include_bytes!("testdata/go1.27.3-amd64.elf").to_vec();
         bytes[18] = 243; // e_machine: EM_RISCV
-        let file = object::File::parse(bytes.as_slice()).expect("an ELF file");
-        let error = of(&file).expect_err("not supported").to_string();
+        let bytes = bytes.as_slice();
+        let executable = Executable::of(&bytes).expect("an ELF file");
+        let error = build(&executable).expect_err("not supported").to_string();
         assert!(error.contains("Riscv64"), "{error}");
     }
 
     #[test]
     fn this_test_is_no_go_program() {
         let file = File::open("/proc/self/exe").expect("opened");
-        let error = facts(&file).expect_err("not Go").to_string();
+        let executable = Executable::open(&file).expect("an ELF file");
+        let error = build(&executable).expect_err("not Go").to_string();
         assert!(error.contains("not a Go program"), "{error}");
     }
 }

@@ -24,14 +24,12 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    fs::File,
     io, iter, mem,
     ops::Range,
     sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context, Result, ensure};
-use object::{Object, ReadCache, ReadRef};
 
 pub use self::{
     device::Configured,
@@ -42,11 +40,15 @@ use self::{
     device::Devices,
     functions::Functions,
     goroutine::{Goroutine, Layout},
+    method::Method,
     requests::{AllSaid, Requests, Said, Ties},
     seen::{Seen, Sight},
     stack::{Frame, Stack},
 };
-use super::go::{buildinfo, dwarf, table};
+use super::{
+    executable::Executable,
+    go::{buildinfo, dwarf, table},
+};
 use crate::{
     audit::entry::EntryHead,
     core::{operation::Phase, parked::Place},
@@ -69,6 +71,11 @@ pub struct Waiting {
     pub request: Option<u64>,
     /// For what it waits.
     pub at: Place,
+    /// Whether it has not run since the previous look, which found it at this very place: it is stuck there,
+    /// rather than often there. False where that is unknown: at a first look, in a system call, and in
+    /// versions of Go that do not count how often a goroutine stops (`trackingSeq`, since Go 1.17). The
+    /// count is modulo 256.
+    pub still: bool,
     /// In whose code.
     pub code: DeviceCode,
     /// Which of the request's two entries it has to write, where the code tells.
@@ -79,6 +86,11 @@ pub struct Waiting {
     pub frames: Vec<String>,
     /// What the server's own arguments say of the request: ID, operation, path.
     pub entry: Option<EntryHead>,
+}
+
+/// Whether functions of this package are looked up in the debugging information.
+pub fn needs(package: &str) -> bool {
+    Method::has_arguments(package)
 }
 
 /// What has to be known of the executable to read its goroutines.
@@ -116,33 +128,30 @@ struct Round {
 }
 
 impl GoroutineReader {
-    /// Reads the executable of a running process; an error says why its goroutines cannot be read.
-    pub fn new(pid: i32, executable: &File) -> Result<Self> {
-        let cache = ReadCache::new(executable);
-        let file = object::File::parse(&cache).context("its executable is no ELF file")?;
-        let moved = memory::entry(pid)?.wrapping_sub(file.entry());
-        Self::of(&file, moved)
-    }
-
-    /// `moved`: by how much it lies elsewhere than it says, if it is position-independent.
-    fn of<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, moved: u64) -> Result<Self> {
-        let symbols = symbols::read(file, moved)?;
+    /// Of a running process with this executable and its debugging information, if it has any that can
+    /// be read; an error says why its goroutines cannot be read.
+    pub fn new(
+        pid: i32,
+        executable: &Executable<'_>,
+        debug: Option<&dwarf::Sections>,
+    ) -> Result<Self> {
+        // By how much it lies elsewhere than it says, if it is position-independent.
+        let moved = memory::entry(pid)?.wrapping_sub(executable.entry());
+        let symbols = symbols::read(executable, moved)?;
         let devices = symbols.device_types.keys().map(String::as_str);
         let devices = devices.chain(device::STRUCTURES);
         let names: Vec<_> = goroutine::STRUCTURES.into_iter().chain(devices).collect();
-        // What is wrong with it was said when the offsets of goroutine IDs were read.
-        let debug = dwarf::Sections::read(file).ok().flatten();
-        let described = debug.as_ref().and_then(|d| d.structures(&names).ok());
+        let described = debug.and_then(|debug| debug.structures(&names).ok());
         let (structures, assumed) = match described {
             Some(structures) => (structures, None),
-            None => assume(file).map(|(structures, version)| (structures, Some(version)))?,
+            None => assume(executable).map(|(structures, version)| (structures, Some(version)))?,
         };
-        let requests = debug.map(|debug| Requests::new(file, &debug, moved));
+        let requests = debug.map(|debug| Requests::new(executable, debug, moved));
         Ok(Self {
             list: symbols.list,
             layout: Layout::new(&structures)?,
             functions: symbols.functions,
-            devices: Devices::new(file.architecture(), &structures, &symbols.device_types),
+            devices: Devices::new(executable.machine(), &structures, &symbols.device_types),
             requests: requests.unwrap_or_default(),
             known: Mutex::default(),
             parks: symbols.parks,
@@ -171,6 +180,13 @@ impl GoroutineReader {
         parks.is_some_and(|parks| parks.contains(&goroutine.pc.wrapping_sub(1)))
     }
 
+    /// Whether entries are written by sinks, in goroutines of their own, rather than in the request's.
+    pub fn has_sinks(&self) -> bool {
+        let is_sink =
+            |role| matches!(role, method::Function::Device(code, _) if code.style == Style::Sink);
+        self.functions.any(is_sink)
+    }
+
     /// What is not exact about it, for the operator.
     pub fn doubts(&self) -> Option<String> {
         self.assumed.as_ref().map(|version| {
@@ -195,8 +211,13 @@ impl GoroutineReader {
         }
         each_stack(memory, &fresh, |goroutine, stack| {
             let frames = stack.frames(goroutine);
+            let sight = last.sight(goroutine);
             let waiting = self.look(memory, goroutine, stack, &frames, &parents);
-            let said = match last.sight(goroutine) {
+            let waiting = waiting.map(|waiting| Waiting {
+                still: sight.is_some(),
+                ..waiting
+            });
+            let said = match sight {
                 Some(sight) => sight.said.clone(),
                 None => self.requests.read(memory, stack, &frames),
             };
@@ -245,6 +266,7 @@ impl GoroutineReader {
             ancestors: ancestors(goroutine, parents),
             request: found.code.request(goroutine, parents),
             at: found.at,
+            still: false,
             code: found.code,
             phase: found.phase,
             device: self.devices.read(memory, found.code, stack, receivers),
@@ -300,8 +322,8 @@ impl Waiting {
 }
 
 /// What a program that says nothing of its runtime is believed to be like, by its version of Go.
-fn assume<'a, R: ReadRef<'a>>(file: &object::File<'a, R>) -> Result<(dwarf::Structures, String)> {
-    let version = buildinfo::read(file).and_then(|build| build.version);
+fn assume(executable: &Executable<'_>) -> Result<(dwarf::Structures, String)> {
+    let version = buildinfo::read(executable).and_then(|build| build.version);
     let version = version.unwrap_or_else(|| "an unknown version of Go".to_owned());
     let structures = table::structures(&version).with_context(|| {
         format!("the server was stripped of its debugging information, and this version of vault-tracer does not know the goroutines of {version}: an executable that was not stripped (built without -ldflags=-w) would tell")

@@ -1,6 +1,7 @@
 //! A simulated server with the tracer's core beside it, and between them a channel that may lose or swap
 //! what it carries.
 
+pub(crate) mod holding;
 mod random;
 mod server;
 pub(crate) mod traffic;
@@ -13,7 +14,7 @@ use tracer::{
     event::{Event, Nanos, What},
 };
 
-use self::{random::Random, server::BEGAN};
+use self::{holding::Between, random::Random, server::BEGAN};
 pub(crate) use self::{
     server::{Served, Server},
     wire::{client, device, name},
@@ -23,6 +24,9 @@ pub(crate) const US: Nanos = 1_000;
 pub(crate) const MS: Nanos = 1_000 * US;
 pub(crate) const S: Nanos = 1_000 * MS;
 pub(crate) const THRESHOLD: Nanos = 100 * MS;
+
+/// Between two looks while all is routine, ns.
+const LOOK: Nanos = 100 * MS;
 
 /// Longer than the core keeps anything.
 const QUIET: Nanos = 320 * S;
@@ -39,6 +43,7 @@ pub(crate) enum State {
 }
 
 /// What is to happen.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
@@ -57,6 +62,8 @@ pub(crate) struct Plan {
     /// processors.
     pub(crate) lost: u64,
     pub(crate) swapped: u64,
+    /// Whether routine is held back.
+    pub(crate) holds: bool,
 }
 
 /// A trace that has ended, and what really happened.
@@ -73,6 +80,7 @@ pub(crate) struct Told {
 
 struct Tracing {
     core: Core,
+    between: Option<Between>,
     server: Server,
     chance: Random,
     events: Vec<Event>,
@@ -88,6 +96,7 @@ struct Tracing {
 pub(crate) fn run(plan: &Plan) -> Told {
     let mut tracing = Tracing {
         core: Core::new(),
+        between: plan.holds.then(|| Between::new(BEGAN)),
         server: Server::new(plan.clone()),
         chance: Random(!plan.seed),
         events: Vec::new(),
@@ -133,12 +142,20 @@ impl Tracing {
     /// Lets time pass, with what the core asks for meanwhile.
     fn pass(&mut self, until: Nanos) {
         loop {
-            let due = self.core.due().max(self.ticked + MS);
+            let due = self.due().max(self.ticked + MS);
             match self.server.next().filter(|next| *next < due.min(until)) {
                 Some(_) => self.act(),
                 None if due >= until => return,
                 None => self.tick(due),
             }
+        }
+    }
+
+    /// While routine is held back, when a look may be due.
+    fn due(&self) -> Nanos {
+        match &self.between {
+            Some(between) if between.is_on() => self.ticked + LOOK,
+            _ => self.core.due(),
         }
     }
 
@@ -157,6 +174,13 @@ impl Tracing {
             self.tell(at, What::Lost { kind, records });
         }
         self.tell(at, What::Tick);
+        let stacks = self.server.plan.stacks;
+        if let Some(between) = &mut self.between
+            && stacks
+            && between.looks(at)
+        {
+            self.server.look(at);
+        }
     }
 
     fn see(&mut self, at: Nanos, seen: Vec<What>) {
@@ -201,8 +225,18 @@ impl Tracing {
 
     fn tell(&mut self, at: Nanos, what: What) {
         let event = Event { at, what };
-        let step = self.core.on(&event);
-        self.events.push(event);
+        let Some(between) = &mut self.between else {
+            return self.give(&event);
+        };
+        for given in between.pass(event, &self.core) {
+            self.give(&given);
+        }
+    }
+
+    fn give(&mut self, event: &Event) {
+        let at = event.at;
+        let step = self.core.on(event);
+        self.events.push(event.clone());
         self.findings.extend(step.findings);
         for question in step.questions {
             match question {

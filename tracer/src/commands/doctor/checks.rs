@@ -9,10 +9,10 @@ use tracer_ebpf::abi::KernelLayout;
 use super::report::Check;
 use crate::probe::{
     host::{Answer, Host},
-    layout::VMLINUX,
     missing::missing,
     privilege::{self, NEEDED},
     tracefs::Tracefs,
+    types::VMLINUX,
 };
 
 const SEE_BELOW: &str = "whether that matters is told below";

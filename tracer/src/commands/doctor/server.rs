@@ -1,6 +1,6 @@
 //! The server, as far as a trace of it depends on how it was built.
 
-use std::{fs::File, io};
+use std::io;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -47,8 +47,8 @@ pub(super) fn find(selector: &Selector) -> Found {
 }
 
 fn inspect(selector: &Selector) -> Result<Server> {
-    let target = Target::inspect(&find::find(selector)?)?;
-    let stacks = read_stacks(target.pid);
+    let (target, reader) = Target::inspect(&find::find(selector)?)?;
+    let stacks = read_stacks(target.pid, reader);
     let mut warnings = target.go.warnings;
     warnings.extend(stacks.as_ref().err().map(|error| {
         format!("requests that queue behind a stalled one, or wait for a name, cannot be told: {error:#}")
@@ -68,9 +68,8 @@ fn inspect(selector: &Selector) -> Result<Server> {
 }
 
 /// Looks at all of them once, as a trace does when something hangs.
-fn read_stacks(pid: i32) -> Result<()> {
-    let exe = File::open(format!("/proc/{pid}/exe"))?;
-    let reader = GoroutineReader::new(pid, &exe)?;
+fn read_stacks(pid: i32, reader: Result<GoroutineReader>) -> Result<()> {
+    let reader = reader?;
     let memory = ProcessMemory::open(pid)?;
     reader.waiting(&memory).map(drop).map_err(|error| {
         if error.kind() == io::ErrorKind::PermissionDenied {

@@ -4,7 +4,6 @@
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use jiff::Timestamp;
 use log::{debug, warn};
@@ -20,12 +19,12 @@ use super::{super::outputs::Outputs, clock};
 use crate::{
     audit::entry::EntryHead,
     audit::file::{Query, find_entry as find_in_files},
-    core::{Core, EntryQuestion, Question, parked::Parked},
+    core::{Core, EntryQuestion, Question, finding::Finding, parked::Parked},
     decode::Kernel,
     event::{Device, Event, SendQueue, Session, What},
-    probe::attach::Attached,
+    probe::attach::{Attached, Sources},
     sink::Worker,
-    source::{readable::readable, ringbuf::Events},
+    source::{hold::Hold, holding::Holding, readable::readable, ringbuf::Events},
     target::{
         goroutines::{GoroutineReader, ProcessMemory, Waiting},
         sockets,
@@ -45,8 +44,20 @@ const ANSWERS: usize = 64;
 /// How often it is looked whether a server has been started again.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// An answer to a question of the core; `None` where there is none.
-type Answer = Option<Event>;
+/// An answer to a question.
+struct Answer {
+    /// `None` where there is none.
+    event: Option<Event>,
+    /// Of a look at the server's goroutines.
+    look: Option<Look>,
+}
+
+/// What else a look tells.
+struct Look {
+    took: Duration,
+    /// Whether somebody in a device's code has not moved since the look before.
+    is_stuck: bool,
+}
 
 /// A trace under way.
 pub(super) struct Live {
@@ -63,8 +74,10 @@ pub(super) struct Server {
     pub(super) pidfd: OwnedFd,
     pub(super) session: Session,
     pub(super) attached: Attached,
-    pub(super) ring: RingBuf<MapData>,
+    pub(super) sources: Sources,
     pub(super) kernel: Kernel,
+    /// Whether all that happens is told, routine too.
+    pub(super) tells_all: bool,
     /// Where goroutines wait, if the server's executable lets that be told.
     pub(super) goroutines: Option<Arc<Goroutines>>,
 }
@@ -89,6 +102,7 @@ struct Following {
     pid: i32,
     attached: Attached,
     events: Events,
+    holding: Holding<Hold>,
     goroutines: Option<Arc<Goroutines>>,
     answers: mpsc::Sender<Answer>,
     answered: mpsc::Receiver<Answer>,
@@ -119,11 +133,17 @@ impl Live {
         let pid = server.session.pid;
         let pidfd = readable(server.pidfd).context("cannot watch the server")?;
         let (answers, answered) = mpsc::channel(ANSWERS);
+        let Sources { ring, hold } = server.sources;
         let mut following = Following {
             pid,
             attached: server.attached,
-            events: Events::new(server.ring, server.kernel)
-                .context("cannot poll the ring buffer")?,
+            holding: Holding::new(
+                hold.with(server.kernel.clone()),
+                server.tells_all,
+                server.session.threshold,
+                clock::monotonic(),
+            )?,
+            events: Events::new(ring, server.kernel).context("cannot poll the ring buffer")?,
             goroutines: server.goroutines,
             answers,
             answered,
@@ -143,7 +163,10 @@ impl Live {
         // First, so that what has left them since is told by the events.
         let queues = send_queues(pid);
         self.fetch(&mut following)?;
-        self.hold(queues, &mut following);
+        if let Some(sum) = following.holding.sum(clock::monotonic())? {
+            self.feed(sum, &mut following);
+        }
+        self.keep(queues, &mut following);
         self.last_answers(&mut following).await;
         Ok(end)
     }
@@ -165,26 +188,71 @@ impl Live {
             self.fetch(server)?;
             if let Some(answer) = answer {
                 // Behind what happened before it was given.
-                self.take(answer, server);
+                self.take(answer, server)?;
             }
-            self.tick(server);
+            self.tick(server)?;
             if self.outputs.are_over() {
                 return Ok(End::NobodyReads);
             }
         }
     }
 
-    fn tick(&mut self, server: &mut Following) {
+    /// While routine is held back nothing goes on that the core would have to be told the time for.
+    fn tick(&mut self, server: &mut Following) -> Result<()> {
         let now = now(What::Tick);
+        if server.holding.is_overdue(now.at) {
+            debug!("no routine: somebody waits for an audit socket");
+            self.resume(server)?;
+        }
+        if server.holding.is_on() {
+            if server.goroutines.is_some() && server.open == 0 && server.holding.look(now.at)? {
+                server.look_up(Question::Goroutines);
+            }
+            return Ok(());
+        }
         if now.at >= self.core.due() {
             self.feed(now, server);
         }
+        self.hold_back(server)
+    }
+
+    /// Has routine held back if all is well.
+    fn hold_back(&mut self, server: &mut Following) -> Result<()> {
+        let now = clock::monotonic();
+        if server.open > 0 || !server.holding.may_start(self.core.is_calm(), now) {
+            return Ok(());
+        }
+        server.holding.prepare()?;
+        self.fetch(server)?;
+        server.holding.start(clock::monotonic());
+        Ok(())
+    }
+
+    /// Has all told, and gives the core what was kept meanwhile.
+    fn resume(&mut self, server: &mut Following) -> Result<()> {
+        let Some(since) = server.holding.stop(clock::monotonic())? else {
+            return Ok(());
+        };
+        let told = server.events.by_ref().collect();
+        let span = (since, clock::monotonic());
+        for event in server.holding.recall(told, span)? {
+            self.feed(event, server);
+        }
+        Ok(())
     }
 
     /// Takes what the ring buffer holds.
     fn fetch(&mut self, server: &mut Following) -> Result<()> {
+        let mut is_over = false;
         while let Some(event) = server.events.next() {
-            self.feed(event, server);
+            let (event, ends) = server.holding.take(event, clock::monotonic());
+            is_over |= ends;
+            if let Some(event) = event {
+                self.feed(event, server);
+            }
+        }
+        if is_over {
+            self.resume(server)?;
         }
         for (kind, records) in server.attached.lost()? {
             let kind = format!("{kind:?}").to_lowercase();
@@ -199,6 +267,9 @@ impl Live {
         let step = self.core.on(&event);
         self.record(event);
         for finding in step.findings {
+            if matches!(finding, Finding::Stalled(_) | Finding::Hang(_)) {
+                server.holding.was_right();
+            }
             self.outputs.write(finding);
         }
         for question in step.questions {
@@ -213,17 +284,27 @@ impl Live {
     }
 
     /// What connections that the server has closed still hold.
-    fn hold(&mut self, mut queues: Vec<SendQueue>, server: &mut Following) {
+    fn keep(&mut self, mut queues: Vec<SendQueue>, server: &mut Following) {
         let closing = self.core.closing();
         queues.retain(|queue| closing.contains(&(queue.local, queue.remote)));
         self.feed(now(What::SendQueues { queues }), server);
     }
 
-    fn take(&mut self, answer: Answer, server: &mut Following) {
+    fn take(&mut self, answer: Answer, server: &mut Following) -> Result<()> {
         server.open -= 1;
-        if let Some(event) = answer {
+        if let Some(look) = &answer.look {
+            server.holding.looked(look.took);
+            if look.is_stuck && server.holding.is_on() {
+                debug!("no routine: a goroutine is stuck in a device's code");
+                server.holding.is_alarmed();
+                self.resume(server)?;
+            }
+        }
+        // What was found while all is well is routine too.
+        if let Some(event) = answer.event.filter(|_| !server.holding.is_on()) {
             self.feed(event, server);
         }
+        Ok(())
     }
 
     async fn last_answers(&mut self, server: &mut Following) {
@@ -232,7 +313,9 @@ impl Live {
             let Ok(Some(answer)) = timeout_at(deadline, server.answered.recv()).await else {
                 return;
             };
-            self.take(answer, server);
+            if let Err(error) = self.take(answer, server) {
+                warn!("{error:#}");
+            }
         }
     }
 
@@ -270,11 +353,14 @@ impl Following {
         let (pid, goroutines, answers) = (self.pid, self.goroutines.clone(), self.answers.clone());
         task::spawn_blocking(move || {
             let answer = match question {
-                Question::Entry(asked) => Some(now(What::EntryFound {
-                    entry: find_entry(pid, &asked),
-                    asked,
-                })),
-                Question::Goroutines => goroutines.and_then(|goroutines| parked(&goroutines)),
+                Question::Entry(asked) => Answer {
+                    event: Some(now(What::EntryFound {
+                        entry: find_entry(pid, &asked),
+                        asked,
+                    })),
+                    look: None,
+                },
+                Question::Goroutines => goroutines.map_or_else(Answer::none, |g| look(&g)),
             };
             // Nobody listens any more once the trace has ended.
             let _ = answers.blocking_send(answer);
@@ -290,18 +376,34 @@ fn now(what: What) -> Event {
 }
 
 /// As of when the look began: what goroutines did since then is newer.
-fn parked(goroutines: &Goroutines) -> Option<Event> {
-    let at = clock::monotonic();
-    match goroutines.reader.waiting(&goroutines.memory) {
-        Ok(waiting) => Some(Event {
+fn look(goroutines: &Goroutines) -> Answer {
+    let (at, began) = (clock::monotonic(), Instant::now());
+    let waiting = match goroutines.reader.waiting(&goroutines.memory) {
+        Ok(waiting) => waiting,
+        Err(error) => {
+            debug!("the server's goroutines could not be read this time: {error}");
+            return Answer::none();
+        }
+    };
+    Answer {
+        event: Some(Event {
             at,
             what: What::Parked {
                 goroutines: waiting.iter().map(of_request).collect(),
             },
         }),
-        Err(error) => {
-            debug!("the server's goroutines could not be read this time: {error}");
-            None
+        look: Some(Look {
+            took: began.elapsed(),
+            is_stuck: waiting.iter().any(|waiting| waiting.still),
+        }),
+    }
+}
+
+impl Answer {
+    fn none() -> Self {
+        Self {
+            event: None,
+            look: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What it takes to follow a server: which one, what is known of it, the probes.
 
-use std::{fs::File, os::fd::OwnedFd, sync::Arc};
+use std::{os::fd::OwnedFd, sync::Arc};
 
 use anyhow::{Context, Result};
 use nix::sys::utsname;
@@ -31,24 +31,31 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
     host::check_ring_buffer()?;
     // First: from now on this process ID is this server's, or the descriptor says that it is gone.
     let pidfd = pidfd(process.pid)?;
-    let target = Target::inspect(process)?;
+    let (target, reader) = Target::inspect(process)?;
     for warning in &target.go.warnings {
         log::warn!("{warning}");
     }
     let kernel = KernelTypes::of_this_kernel(args.btf.as_deref())?;
-    let facts = facts(&target, &kernel)?;
     // Before anything is attached: it takes a while, in which nobody would drain the ring buffer.
-    let goroutines = goroutines(&target);
+    let goroutines = goroutines(target.pid, reader);
+    let sinks = goroutines
+        .as_ref()
+        .map(|goroutines| goroutines.reader.has_sinks());
+    let facts = Facts {
+        holds: args.record.is_none(),
+        ..facts(&target, &kernel, sinks)?
+    };
     let mut host = Host::look(&kernel);
     let preference = args.probes;
-    let (attached, ring) = attach::attach(&facts, &mut host, preference)?;
+    let (attached, sources) = attach::attach(&facts, &mut host, preference)?;
     attach::warn_of(&attached.plan, preference);
     Ok(Server {
         pidfd,
         session: session(args, &target, &attached, goroutines.is_some())?,
         attached,
-        ring,
+        sources,
         kernel: kernel.kernel,
+        tells_all: args.record.is_some(),
         goroutines,
     })
 }
@@ -65,8 +72,8 @@ pub(super) fn successor(args: &TraceArgs, of: &Process) -> Option<Process> {
 }
 
 /// Without them, waits that make no system call stay unseen.
-fn goroutines(target: &Target) -> Option<Arc<Goroutines>> {
-    let goroutines = read_goroutines(target.pid);
+fn goroutines(pid: i32, reader: Result<GoroutineReader>) -> Option<Arc<Goroutines>> {
+    let goroutines = read_goroutines(pid, reader);
     if let Err(error) = &goroutines {
         log::warn!(
             "requests that queue behind a stalled one, or wait for a name, cannot be told: {error:#}"
@@ -75,10 +82,9 @@ fn goroutines(target: &Target) -> Option<Arc<Goroutines>> {
     goroutines.ok().map(Arc::new)
 }
 
-fn read_goroutines(pid: i32) -> Result<Goroutines> {
-    let exe = File::open(format!("/proc/{pid}/exe")).context("its executable is unreadable")?;
+fn read_goroutines(pid: i32, reader: Result<GoroutineReader>) -> Result<Goroutines> {
     let memory = ProcessMemory::open(pid)?;
-    let reader = GoroutineReader::new(pid, &exe)?;
+    let reader = reader?;
     reader.verify(&memory)?;
     if let Some(doubts) = reader.doubts() {
         log::warn!("{doubts}");
@@ -86,12 +92,11 @@ fn read_goroutines(pid: i32) -> Result<Goroutines> {
     Ok(Goroutines { reader, memory })
 }
 
-fn facts(target: &Target, kernel: &KernelTypes) -> Result<Facts> {
-    let listening = sockets::open_sockets(target.pid)?
-        .into_iter()
-        .filter(|socket| socket.listening)
-        .map(|socket| socket.local.port())
-        .collect();
+/// `sinks`: whether the server writes entries in goroutines of their own, if that is known.
+fn facts(target: &Target, kernel: &KernelTypes, sinks: Option<bool>) -> Result<Facts> {
+    let sockets = sockets::open_sockets(target.pid)?;
+    let listening = sockets.iter().filter(|socket| socket.listening);
+    let listening = listening.map(|socket| socket.local.port()).collect();
     let go = target.go.layout;
     Ok(Facts {
         tgid: target.pid.unsigned_abs(),
@@ -102,6 +107,9 @@ fn facts(target: &Target, kernel: &KernelTypes) -> Result<Facts> {
             parent_goid: go.and_then(|go| go.parent_goid).unwrap_or(ABSENT),
         },
         listening,
+        sockets: sockets.len(),
+        streams: sinks == Some(false),
+        holds: true,
     })
 }
 

@@ -18,7 +18,8 @@ pub(super) struct Client {
     server: Option<u64>,
     /// Who started that one.
     parent: Option<u64>,
-    /// Reads by goroutines that its server started, and whether one of those wrote.
+    /// The goroutine that its server started which read last, and how often in a row; and whether one of those wrote.
+    read_by: Option<u64>,
     read_by_others: u32,
     written_by_others: bool,
     pub(super) multiplexed: bool,
@@ -131,7 +132,7 @@ impl Clients {
         }
         if bytes > 1 && client.server.is_some() && by.parent == client.server {
             return client
-                .read_by_another()
+                .read_by_another(by)
                 .map_or(Received::Nothing, Received::Multiplexed);
         }
         Received::Nothing
@@ -213,13 +214,15 @@ impl Client {
         self.parent.is_some() && (by.parent == self.parent || by.goid == self.parent)
     }
 
-    fn read_by_another(&mut self) -> Option<u64> {
-        self.read_by_others += 1;
+    fn read_by_another(&mut self, by: Actor) -> Option<u64> {
+        let goes_on = std::mem::replace(&mut self.read_by, by.goid) == by.goid;
+        self.read_by_others = if goes_on { self.read_by_others + 1 } else { 1 };
         self.is_learnt()
     }
 
-    /// In HTTP/1.1 others than the connection's goroutine read only to see a client go: one byte,
-    /// or one TLS record; and none of them writes. Who does more reads or writes frames of HTTP/2.
+    /// In HTTP/1.1 others than the connection's goroutine read only to see a client go (`net/http`,
+    /// `connReader.backgroundRead`): one byte, or one TLS record, which may be the next request, each in a
+    /// goroutine of its own; and none of them writes. Who does more reads or writes frames of HTTP/2.
     /// Returns the server when that is learnt: what seemed to be its request was the connection's
     /// preface.
     fn is_learnt(&mut self) -> Option<u64> {

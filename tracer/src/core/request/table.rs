@@ -21,7 +21,7 @@ use crate::{
         operation::{Op, Operation, Outcome},
         parked::{Ends, Look},
     },
-    event::{Actor, Device, Event, Nanos, Socket, SocketId, TcpState, What},
+    event::{Actor, Device, Event, Nanos, Routine, Socket, SocketId, TcpState, What},
 };
 
 /// Sinks that are remembered when their requests are over.
@@ -41,6 +41,8 @@ pub struct Requests {
     outlived: Recent,
     serials: Serial,
     seen: u64,
+    /// Goroutines whose requests were counted while routine was held back.
+    counted: FxHashSet<u64>,
 }
 
 /// Goroutines, as far as they are not too many.
@@ -67,6 +69,16 @@ impl Requests {
     /// Requests seen to be answered so far.
     pub fn seen(&self) -> u64 {
         self.seen
+    }
+
+    /// Requests go on with others than those under way.
+    pub fn go_on(&mut self, routine: &Routine) {
+        self.clients = Clients::default();
+        self.under_way.clear();
+        self.works.clear();
+        self.ports.clear();
+        self.seen += routine.requests;
+        self.counted = routine.counted.iter().copied().collect();
     }
 
     /// Whether nothing is kept.
@@ -207,7 +219,9 @@ impl Requests {
         request.end = at;
         request.stage = stage;
         // Within TLS, the end of a handshake looks like a request; only real ones are audited.
-        self.seen += u64::from(request.status.is_some() || !request.operations.is_empty());
+        let is_counted = self.counted.remove(&goid);
+        let is_real = request.status.is_some() || !request.operations.is_empty();
+        self.seen += u64::from(is_real && !is_counted);
         (!request.waits() && request.silences.is_empty()).then(|| self.remove(serial))?
     }
 

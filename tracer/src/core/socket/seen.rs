@@ -53,6 +53,28 @@ impl<'a> Sent<'a> {
         }
     }
 
+    /// Of what was kept in the kernel; whoever did it has done with it.
+    pub(super) fn logged(event: &'a Event) -> Option<Self> {
+        match &event.what {
+            What::Logged {
+                socket,
+                bytes,
+                requested,
+                entry,
+                tcp,
+            } => Some(Self {
+                at: event.at,
+                socket,
+                by: Actor::default(),
+                result: i64::try_from(*bytes).unwrap_or(i64::MAX),
+                requested: *requested,
+                entry: entry.as_ref(),
+                tcp: tcp.as_ref(),
+            }),
+            _ => None,
+        }
+    }
+
     pub(super) fn failure(&self) -> Option<i32> {
         let errno = self.result.checked_neg()?;
         i32::try_from(errno).ok().filter(|errno| *errno > 0)

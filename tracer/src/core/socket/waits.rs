@@ -41,6 +41,20 @@ impl Sockets {
         untold.map(|waiting| (waiting.start, &waiting.device))
     }
 
+    /// Whether nobody waits, and all connections deliver what is written to them.
+    pub fn are_calm(&self) -> bool {
+        let is_calm = |c: &Connection| c.waiting.is_none() && c.is_open() && !c.silence.is_long();
+        self.open.values().all(is_calm)
+    }
+
+    /// All that went on is over; what connections still hold is told anew.
+    pub fn go_on(&mut self) {
+        *self = Self {
+            shows_tcp: self.shows_tcp,
+            ..Self::default()
+        };
+    }
+
     /// Whether nothing is kept.
     pub fn is_empty(&self) -> bool {
         self.kept() == 0

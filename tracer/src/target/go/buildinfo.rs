@@ -1,7 +1,8 @@
 //! What the Go linker wrote about the build (`debug/buildinfo`, `cmd/link/internal/ld/data.go`).
 
 use bytes::Buf;
-use object::{Object, ObjectSection, ReadRef};
+
+use crate::target::executable::Executable;
 
 const SECTION: &str = ".go.buildinfo";
 const MAGIC: &[u8] = b"\xff Go buildinf:";
@@ -21,9 +22,9 @@ pub struct BuildInfo {
 }
 
 /// `None` if this is no Go program.
-pub fn read<'a, R: ReadRef<'a>>(file: &object::File<'a, R>) -> Option<BuildInfo> {
-    let section = file.section_by_name(SECTION)?;
-    parse(section.data().ok()?)
+pub fn read(executable: &Executable<'_>) -> Option<BuildInfo> {
+    let section = executable.section(SECTION).ok()??;
+    parse(&section)
 }
 
 fn parse(data: &[u8]) -> Option<BuildInfo> {

@@ -53,7 +53,7 @@ pub fn layout(version: &str) -> Option<GoLayout> {
     })
 }
 
-/// The same as [`super::dwarf::structures`] says of the runtime's, as far as it is needed.
+/// The same as [`super::dwarf::Sections::structures`] says of the runtime's, as far as it is needed.
 pub fn structures(version: &str) -> Option<Structures> {
     find(version).map(Row::structures)
 }
@@ -109,7 +109,8 @@ fn minor(version: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::dwarf::Sections, *};
+    use crate::target::executable::Executable;
 
     #[test]
     fn knows_versions_in_all_spellings() {
@@ -143,9 +144,10 @@ mod tests {
         ];
         let table = structures("go1.27.3").expect("known");
         for bytes in excerpts {
-            let file = object::File::parse(bytes).expect("an ELF file");
-            let dwarf = super::super::dwarf::structures(&file, &["runtime.g"]);
-            let dwarf = dwarf.expect("readable").expect("described");
+            let executable = Executable::of(&bytes).expect("an ELF file");
+            let debug = Sections::read(&executable, |_| false);
+            let debug = debug.expect("readable").expect("described");
+            let dwarf = debug.structures(&["runtime.g"]).expect("readable");
             for (member, at) in &table["runtime.g"] {
                 assert_eq!(dwarf["runtime.g"].get(member), Some(at), "{member}");
             }

@@ -34,6 +34,11 @@ impl Functions {
         Self(functions)
     }
 
+    /// Whether there is one that does this.
+    pub(super) fn any(&self, role: impl Fn(Function) -> bool) -> bool {
+        self.0.iter().filter_map(|(_, known)| known.role).any(role)
+    }
+
     /// Whose call returns here. The last thing that a function does may be a call: what comes next is
     /// another function then.
     pub(super) fn at(&self, return_address: u64) -> Option<&Known> {

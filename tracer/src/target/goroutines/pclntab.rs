@@ -3,15 +3,14 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result, ensure};
-use object::{Object, ObjectSection, ReadRef};
+use anyhow::{Context, Result};
+
+use crate::target::executable::Executable;
 
 /// Position-independent programs have it where it can be relocated.
 const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 /// Since Go 1.20 (`internal/abi/symtab.go`).
 const MAGIC: u32 = 0xffff_fff1;
-/// Bytes beyond which it is not believed. Twenty times a server's.
-const MAX_SIZE: u64 = 1 << 30;
 /// Bytes of an entry: where the function begins, where its description is, both relative.
 const ENTRY: usize = 8;
 
@@ -24,15 +23,16 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn read<R: ReadRef<'a>>(file: &object::File<'a, R>) -> Result<Self> {
-        let section = SECTIONS
-            .iter()
-            .find_map(|name| file.section_by_name(name))
+    /// Of this executable, into this buffer.
+    pub(super) fn read(executable: &Executable<'_>, into: &'a mut Vec<u8>) -> Result<Self> {
+        let has = |name: &&str| executable.address(name).is_some();
+        let name = SECTIONS
+            .into_iter()
+            .find(has)
             .context("it has no .gopclntab")?;
-        ensure!(section.size() <= MAX_SIZE, "its .gopclntab is too large");
-        let text = file.section_by_name(".text").context("it has no .text")?;
-        let bytes = section.data().context("its .gopclntab cannot be read")?;
-        Self::of(bytes, text.address()).context("its .gopclntab is of an unknown version of Go")
+        let text = executable.address(".text").context("it has no .text")?;
+        *into = executable.section(name)?.unwrap_or_default();
+        Self::of(into, text).context("its .gopclntab is of an unknown version of Go")
     }
 
     /// `text`: where the code begins, if the table does not say it: not since Go 1.26, and before it is

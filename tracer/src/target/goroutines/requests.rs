@@ -6,7 +6,7 @@
 use std::{collections::HashMap, str};
 
 use anyhow::Result;
-use object::{Architecture, Object, ReadRef};
+use object::Architecture;
 
 use super::{
     memory::{Memory, Piece, word},
@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     audit::entry::{EntryHead, EntryKind},
-    target::go::dwarf::{Sections, parameters::Parameter},
+    target::{
+        executable::Executable,
+        go::dwarf::{Sections, parameters::Parameter},
+    },
 };
 
 /// `sdk/logical/request.go`, `Operation`; `scan` is `OpenBao`'s.
@@ -73,24 +76,16 @@ pub(super) enum Said {
 impl Requests {
     /// Knows nothing where the debugging information cannot be read. `moved`: by how much the program
     /// lies elsewhere than it says.
-    pub(super) fn new<'a, R: ReadRef<'a>>(
-        file: &object::File<'a, R>,
-        debug: &Sections<'_>,
-        moved: u64,
-    ) -> Self {
-        Self::read_from(file, debug, moved).unwrap_or_else(|error| {
+    pub(super) fn new(executable: &Executable<'_>, debug: &Sections, moved: u64) -> Self {
+        Self::read_from(executable, debug, moved).unwrap_or_else(|error| {
             log::warn!("which request a goroutine works on cannot be read: {error:#}");
             Self::default()
         })
     }
 
-    fn read_from<'a, R: ReadRef<'a>>(
-        file: &object::File<'a, R>,
-        debug: &Sections<'_>,
-        moved: u64,
-    ) -> Result<Self> {
+    fn read_from(executable: &Executable<'_>, debug: &Sections, moved: u64) -> Result<Self> {
         let argument = |name: &str| Method::parse(name.as_bytes())?.argument();
-        let found = debug.parameters(file, Method::has_arguments, |name| {
+        let found = debug.parameters(executable, Method::has_arguments, |name| {
             argument(name).map(Argument::name)
         })?;
         let functions = found
@@ -103,7 +98,7 @@ impl Requests {
                 .flatten()
         });
         Ok(Self {
-            by_caller: file.architecture() == Architecture::Aarch64,
+            by_caller: executable.machine() == Architecture::Aarch64,
             functions,
             fields,
         })
@@ -201,7 +196,7 @@ impl Requests {
 
 impl Fields {
     /// Of what this parameter points to.
-    fn of(debug: &Sections<'_>, parameter: &Parameter) -> Option<Self> {
+    fn of(debug: &Sections, parameter: &Parameter) -> Option<Self> {
         let input = debug.structure(parameter.of()?)?;
         let (request, of) = *input.members.get("Request")?;
         let structure = debug.structure(of?)?;
@@ -331,9 +326,10 @@ mod tests {
     use super::*;
 
     fn requests(bytes: &[u8]) -> Requests {
-        let file = object::File::parse(bytes).expect("an ELF file");
-        let debug = Sections::read(&file).expect("readable").expect("there");
-        Requests::read_from(&file, &debug, 0x1000).expect("readable")
+        let executable = Executable::of(&bytes).expect("an ELF file");
+        let debug = Sections::read(&executable, Method::has_arguments);
+        let debug = debug.expect("readable").expect("there");
+        Requests::read_from(&executable, &debug, 0x1000).expect("readable")
     }
 
     #[test]

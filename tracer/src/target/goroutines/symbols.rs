@@ -3,17 +3,18 @@
 //! of them tells where the list is. A real server has 178,000 symbols with 12 MB of names: only what is
 //! needed is kept.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, io::Read, ops::Range};
 
 use anyhow::{Context, Result, ensure};
-use object::{Object, ObjectSection, ReadRef};
 
 use super::{
     code,
     functions::{Functions, Known},
+    memory::word,
     method::{DeviceCode, Function, Method},
     pclntab,
 };
+use crate::target::executable::Executable;
 
 const LIST: &[u8] = b"runtime.allgs";
 /// The function that adds to it (`runtime/proc.go`).
@@ -21,8 +22,6 @@ const ADDS: &[u8] = b"runtime.allgadd";
 /// The function that goroutines wait in, nearly all of them (`runtime/proc.go`).
 const PARKS: &[u8] = b"runtime.gopark";
 
-/// Bytes beyond which a section is not believed. Eighty times a server's.
-const MAX_SECTION: u64 = 1 << 30;
 /// Bytes beyond which a function is not believed to be a small one of the runtime.
 const MAX_FUNCTION: u64 = 1 << 14;
 
@@ -39,42 +38,37 @@ pub(super) struct Symbols {
 
 /// Fails where none of it can be told, or the program has no audit device. `moved`: by how much it lies
 /// elsewhere than it says.
-pub(super) fn read<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, moved: u64) -> Result<Symbols> {
-    match (section(file, ".symtab")?, section(file, ".strtab")?) {
-        (Some(table), Some(names)) => from_symbols(table, names)?.moved(moved),
-        _ => from_runtime(file)?.moved(moved),
+pub(super) fn read(executable: &Executable<'_>, moved: u64) -> Result<Symbols> {
+    let names = executable.section(".strtab")?;
+    match (executable.stream(".symtab")?, names) {
+        (Some((len, table)), Some(names)) => from_symbols(table, len, &names)?.moved(moved),
+        _ => from_runtime(executable)?.moved(moved),
     }
 }
 
-/// `None` if it has none of that name.
-fn section<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, name: &str) -> Result<Option<&'a [u8]>> {
-    let Some(section) = file.section_by_name(name) else {
-        return Ok(None);
-    };
-    let believed = section.size() <= MAX_SECTION;
-    ensure!(believed, "the server's {name} is too large");
-    let data = section.data();
-    data.with_context(|| format!("the server's {name} cannot be read"))
-        .map(Some)
-}
-
-fn from_symbols(table: &[u8], names: &[u8]) -> Result<Collected> {
-    let mut collected = Collected::default();
-    for symbol in table.chunks_exact(Symbol::SIZE).filter_map(Symbol::parse) {
+/// From a table of so many bytes.
+fn from_symbols(mut table: impl Read, len: u64, names: &[u8]) -> Result<Collected> {
+    let (mut collected, mut symbol) = (Collected::default(), [0; Symbol::SIZE]);
+    for _ in 0..len / Symbol::SIZE as u64 {
+        let read = table.read_exact(&mut symbol);
+        read.context("its .symtab cannot be read")?;
+        let symbol = Symbol::parse(&symbol);
         collected.take(symbol.name(names), symbol.range());
     }
     ensure!(collected.list.is_some(), "the server has no runtime.allgs");
     Ok(collected)
 }
 
-fn from_runtime<'a, R: ReadRef<'a>>(file: &object::File<'a, R>) -> Result<Collected> {
-    let table = pclntab::Table::read(file).context("the server was stripped of its symbols")?;
+fn from_runtime(executable: &Executable<'_>) -> Result<Collected> {
+    let mut bytes = Vec::new();
+    let table = pclntab::Table::read(executable, &mut bytes)
+        .context("the server was stripped of its symbols")?;
     let mut collected = Collected::default();
     for (name, at) in table.functions() {
         collected.take(name, at);
     }
     let adds = collected.adds.clone();
-    collected.list = adds.and_then(|adds| list(file, adds));
+    collected.list = adds.and_then(|adds| list(executable, adds));
     ensure!(
         collected.list.is_some(),
         "the server was stripped of its symbols, and where its list of goroutines is does not show in its code"
@@ -83,12 +77,11 @@ fn from_runtime<'a, R: ReadRef<'a>>(file: &object::File<'a, R>) -> Result<Collec
 }
 
 /// From the code of the function that adds to it.
-fn list<'a, R: ReadRef<'a>>(file: &object::File<'a, R>, adds: Range<u64>) -> Option<u64> {
+fn list(executable: &Executable<'_>, adds: Range<u64>) -> Option<u64> {
     let len = adds.end.checked_sub(adds.start);
     let len = len.filter(|len| *len <= MAX_FUNCTION)?;
-    let text = file.section_by_name(".text")?;
-    let code = text.data_range(adds.start, len).ok().flatten()?;
-    code::slice(file.architecture(), code, adds.start)
+    let code = executable.code(adds.start, len)?;
+    code::slice(executable.machine(), &code, adds.start)
 }
 
 /// What is of interest of all functions and variables, at the addresses that the file says.
@@ -150,12 +143,12 @@ struct Symbol {
 impl Symbol {
     const SIZE: usize = 24;
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        Some(Self {
-            name: u32::from_le_bytes(*bytes.first_chunk()?),
-            at: u64::from_le_bytes(*bytes.get(8..)?.first_chunk()?),
-            size: u64::from_le_bytes(*bytes.get(16..)?.first_chunk()?),
-        })
+    fn parse(bytes: &[u8; Self::SIZE]) -> Self {
+        Self {
+            name: word(bytes) as u32,
+            at: word(&bytes[8..]),
+            size: word(&bytes[16..]),
+        }
     }
 
     fn name<'a>(&self, names: &'a [u8]) -> &'a [u8] {
@@ -200,7 +193,7 @@ mod tests {
             (BACKEND, 0x80, 16),
             ("runtime.gopark", 0x90, 16),
         ]);
-        let collected = from_symbols(&table, &names).expect("readable");
+        let collected = from_symbols(&table[..], table.len() as u64, &names).expect("readable");
         let symbols = collected.moved(0x1000).expect("a device");
         assert_eq!(symbols.parks, Some(0x1090..0x10a0));
         assert_eq!(symbols.list, 0x1050);
@@ -223,7 +216,8 @@ mod tests {
     fn what_is_missing_is_said() {
         let error = |symbols: &[(&str, u64, u64)]| {
             let (table, names) = table(symbols);
-            let symbols = from_symbols(&table, &names).and_then(|collected| collected.moved(0));
+            let symbols = from_symbols(&table[..], table.len() as u64, &names)
+                .and_then(|collected| collected.moved(0));
             symbols.expect_err("missing").to_string()
         };
         assert!(error(&[(BACKEND, 0x80, 16)]).contains("runtime.allgs"));
@@ -232,9 +226,9 @@ mod tests {
 
     #[test]
     fn without_any_table_of_functions_is_an_error() {
-        let bytes = include_bytes!("../testdata/go1.27.3-amd64-stripped.elf");
-        let file = object::File::parse(&bytes[..]).expect("an ELF file");
-        let error = read(&file, 0).expect_err("stripped").to_string();
+        let bytes = &include_bytes!("../testdata/go1.27.3-amd64-stripped.elf")[..];
+        let executable = Executable::of(&bytes).expect("an ELF file");
+        let error = read(&executable, 0).expect_err("stripped").to_string();
         assert!(error.contains("symbols"), "{error}");
     }
 
@@ -269,7 +263,7 @@ mod tests {
                 *hit = byte;
             }
             names.truncate(cut);
-            let _ = from_symbols(&table, &names)
+            let _ = from_symbols(&table[..], table.len() as u64, &names)
                 .and_then(|collected| collected.moved(u64::from(byte) << 56));
         }
     }

@@ -321,6 +321,48 @@ fn who_has_not_moved_is_not_looked_at_again() {
 }
 
 #[test]
+fn says_who_has_not_run_since_the_previous_look() {
+    let reader = reader();
+    let still = |made: &Made, reader: &GoroutineReader| {
+        let waiting = reader.waiting(made).expect("a list");
+        waiting.iter().map(|w| w.still).collect::<Vec<_>>()
+    };
+    let mut made = Made::default().goroutine(5, 1, &[LOCK, REQUEST]);
+    assert_eq!(still(&made, &reader), [false], "the first look");
+    assert_eq!(still(&made, &reader), [true]);
+    made = made.goroutine(6, 1, &[LOCK, REQUEST]);
+    assert_eq!(still(&made, &reader), [true, false], "who has come");
+    assert_eq!(still(&made, &reader), [true, true]);
+    // It ran, and came back to the same place; then its structure became another goroutine's.
+    for (member, word) in [(STOPS, 1), (152, 8)] {
+        made = made.member(member, word);
+        let moved = still(&made, &reader);
+        assert_eq!(moved.iter().filter(|still| **still).count(), 1, "{member}");
+        assert_eq!(still(&made, &reader), [true, true], "{member}");
+    }
+    // One that was elsewhere at the look between.
+    let away = made.member(144, 2);
+    assert_eq!(still(&away, &reader), [true]);
+    let back = away.member(144, 4);
+    assert_eq!(still(&back, &reader), [true, false]);
+}
+
+#[test]
+fn nobody_is_known_to_stand_still_where_go_does_not_count() {
+    let mut structures = structures();
+    let g = structures.get_mut("runtime.g").expect("described");
+    g.remove("trackingSeq");
+    let reader = GoroutineReader {
+        layout: Layout::new(&structures).expect("described"),
+        ..reader()
+    };
+    let counted = Made::default().goroutine(5, 1, &[LOCK, REQUEST]);
+    for _ in 0..2 {
+        assert!(!reader.waiting(&counted).expect("a list")[0].still);
+    }
+}
+
+#[test]
 fn says_which_device_if_it_is_certain() {
     let with = |network, address| {
         let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST]);

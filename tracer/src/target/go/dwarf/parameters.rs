@@ -8,13 +8,13 @@ use std::{borrow::Cow, collections::HashMap, ops::Range};
 
 use anyhow::{Context, Result};
 use gimli::{
-    Abbreviations, Attribute, AttributeValue, DebugAbbrev, DebugAddr, DebugAddrBase, DebugInfo,
-    DebugInfoOffset, DebugLoc, DebugLocLists, DebugLocListsBase, DwTag, Encoding, EntriesRaw,
-    Expression, LittleEndian, LocationLists, Operation, UnitHeader,
+    Attribute, AttributeValue, DebugAddr, DebugAddrBase, DebugInfoOffset, DebugLoc, DebugLocLists,
+    DebugLocListsBase, DwTag, Encoding, EntriesRaw, Expression, LittleEndian, LocationLists,
+    Operation, UnitHeader, UnitOffset,
 };
-use object::ReadRef;
 
-use super::{Sections, Slice, section};
+use super::{Sections, Slice};
+use crate::target::executable::Executable;
 
 #[cfg(test)]
 mod tests;
@@ -122,17 +122,17 @@ impl Parameter {
     }
 }
 
-impl Sections<'_> {
+impl Sections {
     /// Of the functions of these packages, those that are wanted, with the parameter that `wanted`
     /// names.
-    pub fn parameters<'a, R: ReadRef<'a>>(
+    pub fn parameters(
         &self,
-        file: &object::File<'a, R>,
+        executable: &Executable<'_>,
         is_package: impl Fn(&str) -> bool,
         wanted: impl Fn(&str) -> Option<&'static str>,
     ) -> Result<Vec<Parameter>> {
         let all = [".debug_loc", ".debug_loclists", ".debug_addr"];
-        let [old, lists, addresses] = all.map(|name| section(file, name));
+        let [old, lists, addresses] = all.map(|name| executable.section(name));
         let (old, lists, addresses) = (or_empty(old)?, or_empty(lists)?, or_empty(addresses)?);
         let places = Places {
             lists: LocationLists::new(
@@ -152,7 +152,7 @@ impl Sections<'_> {
         wanted: impl Fn(&str) -> Option<&'static str>,
     ) -> gimli::Result<Vec<Parameter>> {
         let mut found = Vec::new();
-        self.each_unit(|header, abbreviations| {
+        self.each_unit(|_, header, abbreviations| {
             let mut entries = header.entries_raw(abbreviations, None)?;
             let root = Entry::read(&mut entries)?.unwrap_or_default();
             if is_package(&root.name()) {
@@ -177,11 +177,12 @@ impl Sections<'_> {
     }
 
     fn step(&self, at: Type) -> gimli::Result<Option<Step>> {
-        self.each_unit(|header, abbreviations| {
-            let Some(offset) = at.0.to_unit_offset(&header) else {
+        self.each_unit(|begin, header, abbreviations| {
+            let inside = |offset: &usize| *offset < header.length_including_self();
+            let Some(offset) = at.0.0.checked_sub(begin).filter(inside) else {
                 return Ok(None);
             };
-            let mut entries = header.entries_raw(abbreviations, Some(offset))?;
+            let mut entries = header.entries_raw(abbreviations, Some(UnitOffset(offset)))?;
             let entry = Entry::read(&mut entries)?.unwrap_or_default();
             Ok(match entry.tag {
                 Some(gimli::DW_TAG_pointer_type | gimli::DW_TAG_typedef) => entry.of.map(Step::To),
@@ -193,27 +194,6 @@ impl Sections<'_> {
             })
         })
     }
-
-    /// Until one of them is it.
-    fn each_unit<'s, T>(
-        &'s self,
-        mut take: impl FnMut(UnitHeader<Slice<'s>>, &Abbreviations) -> gimli::Result<Option<T>>,
-    ) -> gimli::Result<Option<T>> {
-        let abbrev = DebugAbbrev::new(&self.abbrev, LittleEndian);
-        let mut units = DebugInfo::new(&self.info, LittleEndian).units();
-        let mut last = None;
-        while let Some(header) = units.next()? {
-            let offset = header.debug_abbrev_offset();
-            let (_, abbreviations) = match last.take().filter(|(of, _)| *of == offset) {
-                Some(same) => last.insert(same),
-                None => last.insert((offset, header.abbreviations(&abbrev)?)),
-            };
-            if let Some(found) = take(header, abbreviations)? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
-    }
 }
 
 /// What a type is.
@@ -223,7 +203,7 @@ enum Step {
     At(Structure),
 }
 
-fn or_empty(section: Result<Option<Cow<'_, [u8]>>>) -> Result<Cow<'_, [u8]>> {
+fn or_empty(section: Result<Option<Vec<u8>>>) -> Result<Vec<u8>> {
     section.map(Option::unwrap_or_default)
 }
 

@@ -1,9 +1,8 @@
 //! On expressions as the compiler writes them, and on an excerpt of a program, whole and damaged.
 
-use object::{Object, ObjectSection};
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::Kept, *};
 
 const LEN: Option<u64> = Some(8);
 
@@ -101,17 +100,16 @@ fn reads_the_expressions_that_the_compiler_writes() {
 }
 
 fn uncompressed(name: &str) -> Vec<u8> {
-    let bytes = include_bytes!("../../../testdata/go1.27.3-amd64-parameters.elf");
-    let file = object::File::parse(&bytes[..]).expect("an ELF file");
-    let section = file.section_by_name(name).expect("in the sample");
-    let data = section.uncompressed_data().expect("readable");
-    data.into_owned()
+    let bytes = &include_bytes!("../../../testdata/go1.27.3-amd64-parameters.elf")[..];
+    let executable = Executable::of(&bytes).expect("an ELF file");
+    let section = executable.section(name).expect("readable");
+    section.expect("in the sample")
 }
 
 /// What is found of the sample, damaged or not.
 fn found(info: &[u8], abbrev: &[u8], lists: &[u8]) -> Option<(Vec<Parameter>, Option<Structure>)> {
     let sections = Sections {
-        info: info.into(),
+        units: Kept::those(info, info.len() as u64, abbrev, |_| true).ok()?,
         abbrev: abbrev.into(),
     };
     let addresses = uncompressed(".debug_addr");

@@ -1,0 +1,171 @@
+//! Routine is not told. While nothing stalls, what goes well is kept here: of each client's connection the
+//! last request and answer, of audit sockets the last entries, of all of it the number. When something
+//! does not go well, that is told; the agent then fetches what was kept, and has everything told.
+
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use tracer_ebpf::abi::{Connection, Count, HELD, OTHER, READS, SocketKey, WRITES, slot};
+
+use crate::{
+    emit::{self, Report},
+    kernel::Sock,
+    maps::{
+        BLANK, CONNECTIONS, COUNT_STREAMS, COUNTED, FILLED, GOROUTINES, HOLD, Known, ROLES, TANK,
+        TANK_SHARE,
+    },
+    sockets,
+};
+
+/// Whether routine is held back.
+#[inline(always)]
+pub(crate) fn is_on() -> bool {
+    // SAFETY: plain data that the agent changes at any time.
+    HOLD.get_ptr(0)
+        .is_some_and(|hold| unsafe { hold.read_volatile() } != 0)
+}
+
+/// What this socket is to the agent; 0 where it has not said yet.
+#[inline(always)]
+pub(crate) fn role(sk: Sock, known: Known) -> u32 {
+    let key = SocketKey {
+        born: known.born,
+        slot: u64::from(slot(sk.0)),
+    };
+    // SAFETY: plain data, copied at once.
+    ROLES.get_ptr(key).map_or(0, |role| unsafe { *role })
+}
+
+/// Whether what happens to this socket is routine, whatever it is: clients come and go, and what becomes of
+/// the server's other business holds up no audit entry.
+#[inline(always)]
+pub(crate) fn silences(sk: Sock, known: Known) -> bool {
+    is_on() && (known.accepted != 0 || role(sk, known) == OTHER)
+}
+
+#[inline(always)]
+pub(crate) fn count(what: Count, by: i64) {
+    if let Some(counted) = COUNTED.get_ptr_mut(what as u32) {
+        // SAFETY: a valid slot of this processor's array. An increment that is lost where programs
+        // interrupt each other miscounts by one.
+        unsafe { *counted = (*counted).wrapping_add(by as u64) };
+    }
+}
+
+/// A client's connection; a new one is blank.
+#[inline(always)]
+fn connection(sk: Sock) -> Option<*mut Connection> {
+    if let Some(known) = CONNECTIONS.get_ptr_mut(sk.0) {
+        return Some(known);
+    }
+    let blank = BLANK.get(0)?;
+    let _ = CONNECTIONS.insert(sk.0, blank, 0);
+    CONNECTIONS.get_ptr_mut(sk.0)
+}
+
+#[inline(always)]
+fn held() -> u16 {
+    if is_on() { HELD } else { 0 }
+}
+
+/// Keeps what was received from a client: the beginning of a request rather than the rest.
+#[inline(always)]
+pub(crate) fn received(sk: Sock, report: &Report) {
+    if report.value == 0 {
+        return;
+    }
+    if is_on() {
+        count(Count::Receives, 1);
+    }
+    let known = sockets::known_or_new(sk);
+    let Some(connection) = connection(sk) else {
+        return;
+    };
+    // SAFETY: a valid value of the table, whose connection is served by one goroutine at a time.
+    unsafe {
+        let received = &raw mut (*connection).received;
+        let waits = (*received).time > (*connection).sent.time;
+        if waits && !is_handshake((*received).extra) {
+            return;
+        }
+        let before = (*received).goid;
+        emit::describe(received, sk, known, report);
+        (*received).flags |= held();
+        if (*received).goid != before {
+            // It reads: what it writes is counted by its answers.
+            let _ = GOROUTINES.insert((*received).goid, READS, 0);
+        }
+    }
+}
+
+/// Keeps what was sent to a client.
+#[inline(always)]
+pub(crate) fn sent(sk: Sock, report: &Report) {
+    // `100 Continue` asks for the rest of the request.
+    if report.status != 0 && report.status < 200 {
+        return;
+    }
+    let known = sockets::known_or_new(sk);
+    let Some(connection) = connection(sk) else {
+        return;
+    };
+    // SAFETY: as above.
+    unsafe {
+        let asked = (*connection).received.time > (*connection).sent.time;
+        let sent = &raw mut (*connection).sent;
+        emit::describe(sent, sk, known, report);
+        (*sent).flags |= held();
+        if is_on() {
+            let received = &raw const (*connection).received;
+            // The goroutine that serves the connection, or one that it has start to read (`net/http`,
+            // `connReader.backgroundRead`).
+            let serves =
+                (*sent).goid == (*received).goid || (*sent).goid == (*received).parent_goid;
+            if !serves {
+                count(Count::Frames, 1);
+            } else if asked && !is_handshake((*received).extra) {
+                count(Count::Answers, 1);
+            }
+        }
+    }
+}
+
+/// TLS record types (RFC 8446, 5.1) that carry no request: `change_cipher_spec`, `alert`, `handshake`.
+#[inline(always)]
+fn is_handshake(first_byte: u64) -> bool {
+    matches!(first_byte, 0x14..=0x16)
+}
+
+/// Keeps an entry that an audit socket took whole.
+#[inline(always)]
+pub(crate) fn entry(sk: Sock, known: Known, report: &Report, bytes: (u64, u64)) {
+    count(Count::Entries, 1);
+    let Some(slot) = next_slot().and_then(|slot| TANK.get_ptr_mut(slot)) else {
+        return;
+    };
+    // SAFETY: a valid slot, this processor's alone. A thread that is moved away while it fills one may find
+    // another one at it: the agent takes what it reads there for what it is.
+    let goid = unsafe {
+        emit::describe_entry(slot, sk, known, report, bytes);
+        (*slot).record.flags |= HELD;
+        (*slot).record.goid
+    };
+    if COUNT_STREAMS.load() != 0 && GOROUTINES.get_ptr(goid).is_none() {
+        let _ = GOROUTINES.insert(goid, WRITES, 0);
+        count(Count::Streams, 1);
+    }
+}
+
+/// The index of this processor's next slot.
+#[inline(always)]
+fn next_slot() -> Option<u32> {
+    let filled = FILLED.get_ptr_mut(0)?;
+    // SAFETY: a valid slot of this processor's array.
+    let number = unsafe {
+        let number = *filled;
+        *filled = number + 1;
+        number
+    };
+    let share = TANK_SHARE.load();
+    // SAFETY: no arguments.
+    let processor = unsafe { bpf_get_smp_processor_id() };
+    Some(processor * share + (number as u32 & (share - 1)))
+}

@@ -1,0 +1,315 @@
+//! The kernel side that holds routine back, as a model of `tracer-ebpf/src/hold.rs`, and the agent's side of it
+//! between that and the core.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use anyhow::Result;
+use tracer::{
+    core::{Core, parked::Place},
+    event::{Actor, Device, Event, Nanos, Routine, Socket, SocketId, TcpState, What},
+    source::{
+        holding::{Holding, KernelSide},
+        routine::{Kept, Last, Role},
+    },
+};
+
+/// A peer that acknowledges nothing for so long, ns, is told.
+const SILENT: Nanos = 500_000_000;
+
+/// Slots for entries.
+const TANK: usize = 4096;
+
+/// What the programs keep.
+#[derive(Debug, Default)]
+pub(crate) struct Kernel {
+    is_on: bool,
+    roles: HashMap<SocketId, Role>,
+    connections: BTreeMap<SocketId, Last>,
+    tank: Vec<Event>,
+    silence: HashMap<SocketId, (u32, Nanos)>,
+    readers: HashSet<u64>,
+    writers: HashSet<u64>,
+    short: HashSet<SocketId>,
+    routine: Routine,
+    receives: u64,
+}
+
+impl KernelSide for Kernel {
+    fn switch(&mut self, on: bool) -> Result<()> {
+        self.is_on = on;
+        Ok(())
+    }
+
+    fn set_role(&mut self, socket: SocketId, role: Role) {
+        self.roles.insert(socket, role);
+    }
+
+    fn routine(&mut self) -> Result<Routine> {
+        Ok(std::mem::take(&mut self.routine))
+    }
+
+    fn counts_streams(&self) -> bool {
+        true
+    }
+
+    fn reads(&self, goid: u64) -> bool {
+        self.readers.contains(&goid)
+    }
+
+    fn connections(&self) -> Vec<Last> {
+        self.connections.values().cloned().collect()
+    }
+
+    fn entries(&mut self) -> Result<Vec<Event>> {
+        Ok(std::mem::take(&mut self.tank))
+    }
+
+    fn receives(&self) -> Result<u64> {
+        Ok(self.receives)
+    }
+
+    fn sockets(&self) -> Result<(u64, u64)> {
+        Ok((0, 0))
+    }
+}
+
+fn goid(by: Actor) -> u64 {
+    by.goid.unwrap_or(0)
+}
+
+impl Kernel {
+    /// Whether this is told.
+    fn happens(&mut self, event: &Event) -> bool {
+        match &event.what {
+            What::Receive {
+                socket,
+                by,
+                bytes,
+                handshake,
+            } => {
+                if *bytes > 0 {
+                    self.received(event, socket, (*by, *handshake));
+                }
+                !self.is_on
+            }
+            What::Send {
+                socket, by, status, ..
+            } if socket.accepted => {
+                if status.is_none_or(|status| status >= 200) {
+                    self.sent(event, socket, *by);
+                }
+                !self.is_on
+            }
+            What::Send { .. } => self.writes(event),
+            _ => {
+                let is_close = matches!(
+                    &event.what,
+                    What::State {
+                        new: TcpState::Close,
+                        ..
+                    }
+                );
+                let socket = event.socket().filter(|socket| socket.accepted);
+                if let Some(socket) = socket.filter(|_| is_close) {
+                    self.connections.remove(&socket.id);
+                }
+                !self.is_on
+                    || !event
+                        .socket()
+                        .is_some_and(|socket| self.is_silenced(socket))
+            }
+        }
+    }
+
+    fn is_silenced(&self, socket: &Socket) -> bool {
+        socket.accepted || self.roles.get(&socket.id) == Some(&Role::Other)
+    }
+
+    fn kept(&self, event: &Event) -> Kept {
+        Kept {
+            event: event.clone(),
+            is_told: !self.is_on,
+        }
+    }
+
+    fn received(&mut self, event: &Event, socket: &Socket, (by, _): (Actor, bool)) {
+        self.receives += u64::from(self.is_on);
+        let kept = self.kept(event);
+        let last = self.connections.entry(socket.id).or_default();
+        let at = |kept: &Option<Kept>| kept.as_ref().map_or(0, |kept| kept.event.at);
+        let waits = at(&last.received) > at(&last.sent);
+        if waits && !is_handshake(last) {
+            return;
+        }
+        last.received = Some(kept);
+        self.readers.insert(goid(by));
+    }
+
+    fn sent(&mut self, event: &Event, socket: &Socket, by: Actor) {
+        let kept = self.kept(event);
+        let last = self.connections.entry(socket.id).or_default();
+        let at = |kept: &Option<Kept>| kept.as_ref().map_or(0, |kept| kept.event.at);
+        let asked = at(&last.received) > at(&last.sent);
+        let reader = last.received.as_ref().and_then(|kept| kept.event.actor());
+        let serves =
+            reader.is_some_and(|reader| reader.goid == by.goid || reader.parent == by.goid);
+        if self.is_on && serves && asked && !is_handshake(last) {
+            self.routine.requests += 1;
+        }
+        last.sent = Some(kept);
+    }
+
+    fn writes(&mut self, event: &Event) -> bool {
+        let What::Send {
+            socket,
+            by,
+            result,
+            requested,
+            tcp,
+            ..
+        } = &event.what
+        else {
+            return true;
+        };
+        let whole = u64::try_from(*result).is_ok_and(|n| requested.is_none_or(|all| n >= all));
+        if !self.is_on {
+            return true;
+        }
+        match self.roles.get(&socket.id) {
+            Some(Role::Other) => return false,
+            Some(Role::Audit) if requested.is_some() => {
+                let was_short = !self.short.insert(socket.id);
+                if whole {
+                    self.short.remove(&socket.id);
+                }
+                if was_short || !whole {
+                    return true;
+                }
+            }
+            _ => return true,
+        }
+        if let Some(tcp) = tcp {
+            let before = tcp.end.wrapping_sub(*result as u32);
+            let silence = self.silence.entry(socket.id).or_insert((tcp.una, event.at));
+            if before == tcp.una || silence.0 != tcp.una {
+                *silence = (tcp.una, event.at);
+            }
+            if event.at - silence.1 > SILENT {
+                return true;
+            }
+        }
+        self.routine.audit_writes += 1;
+        if !self.readers.contains(&goid(*by)) && self.writers.insert(goid(*by)) {
+            self.routine.requests += 1;
+        }
+        if self.tank.len() == TANK {
+            self.tank.remove(0);
+        }
+        self.tank.push(event.clone());
+        false
+    }
+}
+
+fn is_handshake(last: &Last) -> bool {
+    let received = last.received.as_ref().map(|kept| &kept.event.what);
+    matches!(
+        received,
+        Some(What::Receive {
+            handshake: true,
+            ..
+        })
+    )
+}
+
+/// The agent between its kernel side and the core, as `commands/trace/live.rs` has it.
+pub(crate) struct Between {
+    holding: Holding<Kernel>,
+    found: Vec<(u64, Place, Option<Device>)>,
+}
+
+impl Between {
+    pub(crate) fn new(now: Nanos) -> Self {
+        Self {
+            holding: Holding::new(Kernel::default(), false, 100_000_000, now).expect("a model"),
+            found: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.holding.is_on()
+    }
+
+    /// Whether to look at the server's goroutines.
+    pub(crate) fn looks(&mut self, now: Nanos) -> bool {
+        self.holding.look(now).expect("a model")
+    }
+
+    /// What the core is to be given of what happens; `core` as it is before.
+    pub(crate) fn pass(&mut self, event: Event, core: &Core) -> Vec<Event> {
+        match &event.what {
+            What::End | What::SendQueues { .. } => {
+                let sum = self.holding.sum(event.at).expect("a model");
+                sum.into_iter().chain([event]).collect()
+            }
+            What::Tick if self.holding.is_overdue(event.at) => {
+                let mut given = self.resume(event.at);
+                given.push(event);
+                given
+            }
+            What::Tick | What::EntryFound { .. } if self.is_on() => Vec::new(),
+            What::Tick => {
+                if self.holding.may_start(core.is_calm(), event.at) {
+                    self.holding.prepare().expect("a model");
+                    self.holding.start(event.at);
+                }
+                vec![event]
+            }
+            What::Parked { goroutines } => {
+                let found = goroutines
+                    .iter()
+                    .map(|parked| (parked.goid, parked.place, parked.device.clone()));
+                let before = std::mem::replace(&mut self.found, found.collect());
+                let is_stuck = self.found.iter().any(|found| before.contains(found));
+                if !self.is_on() {
+                    return vec![event];
+                }
+                if !is_stuck {
+                    return Vec::new();
+                }
+                self.holding.is_alarmed();
+                let mut given = self.resume(event.at);
+                given.push(event);
+                given
+            }
+            What::Session(_) | What::Lost { .. } | What::EntryFound { .. } => vec![event],
+            _ => self.happens(event),
+        }
+    }
+
+    fn happens(&mut self, event: Event) -> Vec<Event> {
+        // The agent looks often enough.
+        if self.holding.is_overdue(event.at) {
+            let mut given = self.resume(event.at);
+            given.extend(self.happens(event));
+            return given;
+        }
+        if !self.holding.kernel().happens(&event) {
+            return Vec::new();
+        }
+        let at = event.at;
+        let (given, is_over) = self.holding.take(event, at);
+        let mut given: Vec<_> = given.into_iter().collect();
+        if is_over {
+            given.extend(self.resume(at));
+        }
+        given
+    }
+
+    fn resume(&mut self, now: Nanos) -> Vec<Event> {
+        let since = self.holding.stop(now).expect("a model");
+        since.map_or_else(Vec::new, |since| {
+            let recalled = self.holding.recall(Vec::new(), (since, now));
+            recalled.expect("a model")
+        })
+    }
+}
