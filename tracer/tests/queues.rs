@@ -9,6 +9,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use simulation::{MS, Plan, S, Served, State, THRESHOLD, Told, client, device, name, run};
 use tracer::{
     core::{
+        Core,
         finding::{Finding, Hang, Summary},
         operation::Op,
     },
@@ -189,6 +190,14 @@ proptest! {
             is_blocked_by_holders(&told, number, hang)?;
         }
         prop_assert_eq!(summary(&told).requests, told.requests.len() as u64);
+    }
+
+    #[test]
+    fn what_was_recorded_replays_to_the_same_report(plan in plan(), lost in select(vec![0_u64, 20])) {
+        let told = run(&Plan { lost, ..plan });
+        let mut core = Core::new();
+        let again: Vec<_> = told.events.iter().flat_map(|event| core.on(event).findings).collect();
+        prop_assert_eq!(again, told.findings);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! From what a finished request did on audit devices to hangs and refusals.
 
+use rustc_hash::{FxHashMap, FxHashSet};
+
 use super::{
     cause::Cause,
     finding::{Hang, INSTANT, Refusal, RequestInfo, Stall},
@@ -52,20 +54,20 @@ impl Verdict {
 
 /// Judges each device that the request used.
 pub fn judge(request: &Request, threshold: Nanos) -> Vec<Verdict> {
+    if !request.operations.iter().any(is_stall) {
+        // As most: what follows looks at each operation for each device.
+        return Vec::new();
+    }
     devices(request)
-        .into_iter()
-        .filter_map(|device| judge_device(request, &device, threshold))
+        .filter_map(|device| judge_device(request, device, threshold))
         .collect()
 }
 
-fn devices(request: &Request) -> Vec<Device> {
-    let mut devices: Vec<Device> = Vec::new();
-    for operation in &request.operations {
-        if !devices.contains(&operation.device) {
-            devices.push(operation.device.clone());
-        }
-    }
-    devices
+/// Each once, in the order in which the request used them.
+fn devices(request: &Request) -> impl Iterator<Item = &Device> {
+    let mut seen = FxHashSet::default();
+    let devices = request.operations.iter().map(|operation| &operation.device);
+    devices.filter(move |device| seen.insert(*device))
 }
 
 fn judge_device(request: &Request, device: &Device, threshold: Nanos) -> Option<Verdict> {
@@ -117,6 +119,9 @@ pub fn is_held_up(request: &Request, threshold: Nanos) -> bool {
 /// known to a look; and a sink that it has ceased to wait for may queue on beside that of the next
 /// entry. So queueing gives way to what was seen to the nanosecond, and to queueing that began later.
 pub fn queue_once(operations: &mut [Operation]) {
+    if operations.iter().all(|operation| operation.op != Op::Lock) {
+        return;
+    }
     let spans: Vec<_> = operations.iter().map(Span::of).collect();
     for lock in operations.iter_mut().filter(|o| o.op == Op::Lock) {
         let own = Span::of(lock);
@@ -164,15 +169,15 @@ fn own_gives_way(lock: &mut Operation, other: &Span) {
 
 /// Whether a request has both its entries behind it, on every device it used.
 pub fn is_done(request: &Request) -> bool {
-    let entries = |device: &Device| {
-        let mut progress = Progress::default();
-        for operation in request.operations.iter().filter(|o| o.device == *device) {
-            progress.phase_of(operation, false);
-        }
-        progress.entries
-    };
-    let is_under_way = request.waits() || request.open_waits().next().is_some();
-    !is_under_way && devices(request).iter().all(|device| entries(device) >= 2)
+    if request.waits() || request.open_waits().next().is_some() {
+        return false;
+    }
+    let mut devices: FxHashMap<&Device, Progress> = FxHashMap::default();
+    for operation in &request.operations {
+        let progress = devices.entry(&operation.device).or_default();
+        progress.phase_of(operation, false);
+    }
+    devices.values().all(|progress| progress.entries >= 2)
 }
 
 /// The waits of this request on this device, each with the entry it was for.
@@ -184,13 +189,18 @@ fn stalls(request: &Request, device: &Device) -> Vec<Stall> {
     for operation in &request.operations {
         if operation.device == *device {
             let phase = progress.phase_of(operation, answering);
-            if operation.failed() || operation.duration() >= INSTANT {
+            if is_stall(operation) {
                 stalls.push(stall(operation, phase));
             }
         }
         answering |= is_about_the_answer(operation);
     }
     stalls
+}
+
+/// Whether it held anybody up, or failed.
+fn is_stall(operation: &Operation) -> bool {
+    operation.failed() || operation.duration() >= INSTANT
 }
 
 fn stall(operation: &Operation, phase: Phase) -> Stall {

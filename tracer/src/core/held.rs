@@ -2,7 +2,7 @@
 //! device, so nobody can have queued for it before, and who comes out of the queue does so when the
 //! one before has given up.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::request::Serial;
 use crate::event::{Device, Nanos};
@@ -26,7 +26,7 @@ pub struct Span {
 
 /// All devices that are stalled, or were lately.
 #[derive(Debug, Default)]
-pub struct Held(HashMap<Device, Span>);
+pub struct Held(FxHashMap<Device, Span>);
 
 impl Held {
     /// A request begins to wait in the device.

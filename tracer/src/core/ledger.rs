@@ -1,7 +1,7 @@
 //! The entries that a socket has accepted and its peer has not acknowledged: what is lost if the
 //! connection dies over them. Vault takes an entry for logged once the socket has accepted it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use crate::{
     audit::entry::EntryHead,
@@ -161,13 +161,9 @@ impl Ledger {
 
 /// Each once: a request has two entries.
 fn ids<'a>(entries: impl Iterator<Item = &'a Written>) -> Vec<String> {
-    let mut ids: Vec<String> = Vec::new();
-    for id in entries.filter_map(|entry| entry.id.as_ref()) {
-        if !ids.contains(id) {
-            ids.push(id.clone());
-        }
-    }
-    ids
+    let mut seen = HashSet::new();
+    let ids = entries.filter_map(|entry| entry.id.as_ref());
+    ids.filter(|id| seen.insert(*id)).cloned().collect()
 }
 
 #[cfg(test)]

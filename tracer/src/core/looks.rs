@@ -1,6 +1,8 @@
 //! When the server's goroutines are to be looked at, and what a look means.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::FxHashSet;
 
 use super::{
     Core, Question,
@@ -107,11 +109,15 @@ impl Core {
     pub(super) fn parked(&mut self, at: Nanos, goroutines: &[Parked]) {
         self.looks.asked = None;
         let before = std::mem::replace(&mut self.looks.at, at);
-        let configured = goroutines
+        for device in goroutines
             .iter()
-            .filter_map(|parked| parked.device.as_ref());
-        self.devices
-            .extend(configured.filter(|d| d.is_address()).cloned());
+            .filter_map(|parked| parked.device.as_ref())
+        {
+            // Most are known, which is told sooner than whether a text is an address.
+            if !self.devices.contains(device) && device.is_address() {
+                self.devices.insert(device.clone());
+            }
+        }
         for operation in self.sockets.missed(goroutines) {
             self.held.ended(&operation.device, operation.end);
             self.did(operation, true);
@@ -138,11 +144,12 @@ impl Core {
             let ahead = found.device.as_ref().and_then(|device| ahead.get(device));
             self.take_look(at, found, ahead);
         }
-        let goids: HashSet<_> = goroutines.iter().map(|parked| parked.goid).collect();
+        let goids: FxHashSet<_> = goroutines.iter().map(|parked| parked.goid).collect();
         self.requests.not_found(at, &goids);
     }
 
     fn found<'a>(&mut self, at: Nanos, goroutines: &'a [Parked], before: Nanos) -> Vec<Found<'a>> {
+        let mut meant = BTreeMap::new();
         let found = goroutines.iter().filter_map(|parked| {
             let is_new = !self.requests.is_known(parked.goid);
             let request = self.requests.whose(parked, self.session.began)?;
@@ -153,7 +160,7 @@ impl Core {
             Some(Found {
                 parked,
                 request,
-                device: self.device_of(parked, goroutines),
+                device: self.device_of(parked, goroutines, &mut meant),
                 since: if is_new { before } else { 0 },
             })
         });
@@ -240,12 +247,23 @@ impl Core {
         by_look.map(|wait| wait.start).chain(by_socket).min()
     }
 
-    fn device_of(&self, parked: &Parked, all: &[Parked]) -> Option<Device> {
+    /// `meant`: what [`Self::meant`] said in this look of each place so far.
+    fn device_of(
+        &self,
+        parked: &Parked,
+        all: &[Parked],
+        meant: &mut BTreeMap<Place, Option<Device>>,
+    ) -> Option<Device> {
         let known = parked.device.as_ref().filter(|device| device.is_address());
         known
             .or_else(|| self.sockets.waits_for(parked.goid))
             .cloned()
-            .or_else(|| self.meant(parked.place, all))
+            .or_else(|| {
+                let meant = meant.entry(parked.place);
+                meant
+                    .or_insert_with(|| self.meant(parked.place, all))
+                    .clone()
+            })
             .or_else(|| parked.device.clone())
     }
 

@@ -21,11 +21,9 @@ mod stalled;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    mem,
-    net::SocketAddr,
-};
+use std::{collections::BTreeSet, mem, net::SocketAddr};
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use self::names::EntryQuestion;
 use self::{
@@ -81,6 +79,9 @@ struct Failure {
 }
 
 /// All that is known of the trace so far.
+///
+/// Its tables are hashed without a secret: whom the server serves cannot choose the keys, which are
+/// goroutines' ids, the times at which sockets were seen, and audit devices.
 #[derive(Debug, Default)]
 pub struct Core {
     session: Session,
@@ -90,14 +91,16 @@ pub struct Core {
     held: Held,
     looks: Looks,
     names: Names,
-    devices: HashSet<Device>,
-    warned: HashSet<Device>,
+    devices: FxHashSet<Device>,
+    warned: FxHashSet<Device>,
     /// How each device failed last.
-    failures: HashMap<Device, Failure>,
+    failures: FxHashMap<Device, Failure>,
     /// How many hangs have been told of.
     hangs: u64,
     ticked: Nanos,
     totals: Summary,
+    /// Empty between two events: kept for its memory.
+    changes: Vec<Change>,
     step: Step,
 }
 
@@ -221,20 +224,27 @@ impl Core {
 
     fn observe(&mut self, event: &Event) {
         self.totals.events += 1;
-        for change in self.sockets.on(event) {
-            match change {
-                Change::Began(by, device) => self.waits(event.at, by, &device),
-                Change::Ended(operation) => {
-                    self.held.ended(&operation.device, operation.end);
-                    self.did(*operation, true);
-                }
-                Change::Done(operation) => self.did(*operation, false),
-                Change::Lost(loss) => self.lost(loss),
-                Change::Filling(filling) => self.find(Finding::Filling(filling)),
-            }
+        let mut changes = mem::take(&mut self.changes);
+        self.sockets.on(event, &mut changes);
+        for change in changes.drain(..) {
+            self.change(event.at, change);
         }
+        self.changes = changes;
         for request in self.requests.on(event) {
             self.finish(request);
+        }
+    }
+
+    fn change(&mut self, at: Nanos, change: Change) {
+        match change {
+            Change::Began(by, device) => self.waits(at, by, &device),
+            Change::Ended(operation) => {
+                self.held.ended(&operation.device, operation.end);
+                self.did(*operation, true);
+            }
+            Change::Done(operation) => self.did(*operation, false),
+            Change::Lost(loss) => self.lost(loss),
+            Change::Filling(filling) => self.find(Finding::Filling(filling)),
         }
     }
 
@@ -257,7 +267,9 @@ impl Core {
     fn did(&mut self, operation: Operation, waited: bool) {
         if operation.entry.is_some() {
             self.totals.audit_writes += u64::from(!operation.failed());
-            self.devices.insert(operation.device.clone());
+            if !self.devices.contains(&operation.device) {
+                self.devices.insert(operation.device.clone());
+            }
         }
         if !waited {
             self.infer(operation.start, operation.by, &operation.device);

@@ -13,6 +13,7 @@ mod table;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
+use self::client::Stream;
 pub use self::table::Requests;
 use super::{
     operation::{Op, Operation},
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     audit::entry::EntryHead,
-    event::{Actor, Device, Nanos},
+    event::{Actor, Device, Nanos, SocketId},
 };
 
 /// A request whose end cannot be seen is over when nothing was seen of it for so long, ns. Longer
@@ -88,6 +89,8 @@ pub struct Request {
     pub end: Nanos,
     /// Whether it came over a connection that carries several requests at once.
     pub multiplexed: bool,
+    /// The connection, then.
+    connection: Option<SocketId>,
     /// Its goroutine.
     pub goid: Option<u64>,
     /// HTTP status of its answer, where it could be read.
@@ -123,6 +126,7 @@ impl Request {
             start: at,
             end: at,
             multiplexed: false,
+            connection: None,
             goid: (goid != 0).then_some(goid),
             status: None,
             hangs: BTreeMap::new(),
@@ -142,14 +146,14 @@ impl Request {
         1 + self.operations.len() + self.goroutines.len() + self.silences.len()
     }
 
+    /// Of which connection it is a part, if that carries several.
+    fn stream(&self) -> Option<Stream> {
+        Some((self.connection?, *self.goroutines.first()?))
+    }
+
     /// Whether it may be part of another one: a goroutine's of which no more is known yet.
     fn is_orphan(&self) -> bool {
         self.goid.is_some() && self.client.is_none() && self.stage == Stage::UnderWay
-    }
-
-    /// Whether its client's port is this one.
-    fn is_of_port(&self, port: u16) -> bool {
-        self.client.is_some_and(|client| client.port() == port)
     }
 
     /// What its own entries said of it, most knowing first.

@@ -8,7 +8,7 @@ mod connection;
 mod seen;
 mod waits;
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use self::{
     connection::{Connection, End, Waiting},
@@ -50,17 +50,17 @@ pub enum Change {
 /// Sockets that the server opened, as far as something is going on with them.
 #[derive(Debug, Default)]
 pub struct Sockets {
-    open: HashMap<SocketId, Connection>,
+    open: FxHashMap<SocketId, Connection>,
     /// Who waits for which.
-    waiting: HashMap<u64, SocketId>,
+    waiting: FxHashMap<u64, SocketId>,
     /// Whether this kernel shows TCP's view of a connection: without, no loss can be told.
     shows_tcp: bool,
 }
 
 impl Sockets {
-    /// Takes what happened; says what became of operations by it.
-    pub fn on(&mut self, event: &Event) -> Vec<Change> {
-        let mut changes: Vec<_> = self.acted(event).map(Change::Ended).into_iter().collect();
+    /// Takes what happened; adds what became of operations by it.
+    pub fn on(&mut self, event: &Event, changes: &mut Vec<Change>) {
+        changes.extend(self.acted(event).map(Change::Ended));
         if let Some(sent) = Sent::of(event) {
             self.shows_tcp |= sent.tcp.is_some();
             changes.extend(self.passed_on(&sent).map(Change::Ended));
@@ -75,7 +75,6 @@ impl Sockets {
         } else {
             self.packet(event);
         }
-        changes
     }
 
     /// Takes an entry that its request has done with.
@@ -284,11 +283,15 @@ impl Sockets {
     fn note(&mut self, sent: &Sent<'_>) -> Option<Change> {
         // A failed send is the last of its socket: nothing more is to be kept of it.
         let tcp = sent.tcp.filter(|_| !sent.is_last())?;
-        let device = Device::of(sent.socket)?;
+        if sent.socket.remote.is_none() && sent.socket.path.is_none() {
+            return None;
+        }
         let connection = match sent.entry {
             Some(_) => self.connection(sent.socket),
             None => self.open.get_mut(&sent.socket.id)?,
         };
+        connection.leads_to(sent.socket);
+        let device = connection.device.as_ref()?;
         let accepted = u64::try_from(sent.result).unwrap_or(0);
         connection.ledger.wrote(
             accepted,
@@ -297,10 +300,9 @@ impl Sockets {
             tcp,
         );
         connection.silence.observe(sent.at, tcp);
-        connection.device = Some(device.clone());
         let warning = sent
             .is_whole()
-            .then(|| connection.silence.warn(sent.at, &device, tcp));
+            .then(|| connection.silence.warn(sent.at, device, tcp));
         warning.flatten().map(Change::Filling)
     }
 

@@ -68,6 +68,8 @@ pub(crate) struct Plan {
 
 /// A trace that has ended, and what really happened.
 pub(crate) struct Told {
+    /// What the core was told, from the session to the end.
+    pub(crate) events: Vec<Event>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) requests: Vec<Served>,
     /// Requests of which the end of a wait was lost.
@@ -81,6 +83,7 @@ struct Tracing {
     between: Option<Between>,
     server: Server,
     chance: Random,
+    events: Vec<Event>,
     findings: Vec<Finding>,
     held: Option<Event>,
     /// Events lost since that was told last.
@@ -96,6 +99,7 @@ pub(crate) fn run(plan: &Plan) -> Told {
         between: plan.holds.then(|| Between::new(BEGAN)),
         server: Server::new(plan.clone()),
         chance: Random(!plan.seed),
+        events: Vec::new(),
         findings: Vec::new(),
         held: None,
         lost: 0,
@@ -120,6 +124,7 @@ pub(crate) fn run(plan: &Plan) -> Told {
             .filter(loses)
             .map(|served| served.number)
             .collect(),
+        events: tracing.events,
         findings: tracing.findings,
         requests: tracing.server.requests,
         was_idle,
@@ -231,6 +236,7 @@ impl Tracing {
     fn give(&mut self, event: &Event) {
         let at = event.at;
         let step = self.core.on(event);
+        self.events.push(event.clone());
         self.findings.extend(step.findings);
         for question in step.questions {
             match question {

@@ -4,10 +4,9 @@
 //! HTTP/2 it starts one that reads frames, one for each frame to be written, and one for each request
 //! (`http2serverConn`: `readFrames`, `writeFrameAsync`, `runHandler`).
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::SocketAddr,
-};
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use rustc_hash::FxHashMap;
 
 use crate::event::{Actor, Nanos, Socket, SocketId};
 
@@ -26,9 +25,13 @@ pub(super) struct Client {
     pub(super) multiplexed: bool,
     /// When data came last.
     pub(super) received: Nanos,
-    /// Goroutines at work on its requests, if it is multiplexed.
-    pub(super) streams: HashSet<u64>,
+    /// Goroutines at work on its requests, if it is multiplexed: those of which something was seen since
+    /// the last frame was sent. Of the others, that frame was no answer, and the next one is none.
+    pub(super) stirred: BTreeSet<u64>,
 }
+
+/// A request on a connection that carries several: that, and the request's goroutine.
+pub(super) type Stream = (SocketId, u64);
 
 /// What data from a client means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +57,9 @@ pub(super) enum Sent {
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Clients {
-    connections: HashMap<SocketId, Client>,
+    connections: FxHashMap<SocketId, Client>,
     /// Which connection a goroutine serves.
-    serves: HashMap<u64, SocketId>,
+    serves: FxHashMap<u64, SocketId>,
 }
 
 impl Clients {
@@ -65,8 +68,29 @@ impl Clients {
     }
 
     pub(super) fn kept(&self) -> usize {
-        let streams = self.connections.values().map(|client| client.streams.len());
-        self.connections.len() + self.serves.len() + streams.sum::<usize>()
+        let stirred = self.connections.values().map(|client| client.stirred.len());
+        self.connections.len() + self.serves.len() + stirred.sum::<usize>()
+    }
+
+    /// Something was seen of a request.
+    pub(super) fn stir(&mut self, stream: Option<Stream>) {
+        let Some((id, goid)) = stream else { return };
+        if let Some(client) = self.connections.get_mut(&id) {
+            client.stirred.insert(goid);
+        }
+    }
+
+    /// It is over.
+    pub(super) fn settles(&mut self, stream: Option<Stream>) {
+        let Some((id, goid)) = stream else { return };
+        if let Some(client) = self.connections.get_mut(&id) {
+            client.stirred.remove(&goid);
+        }
+    }
+
+    /// Which connection this goroutine serves.
+    pub(super) fn of_server(&self, goid: u64) -> Option<SocketId> {
+        self.serves.get(&goid).copied()
     }
 
     /// The connection that this goroutine serves.

@@ -2,7 +2,12 @@
 
 mod kin;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+};
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     Request, Serial, Stage, Tie,
@@ -26,21 +31,24 @@ const RECENT: usize = 1 << 12;
 #[derive(Debug, Default)]
 pub struct Requests {
     clients: Clients,
-    under_way: BTreeMap<Serial, Request>,
+    /// Each in a place of its own: they are large, and the map moves what it holds.
+    under_way: BTreeMap<Serial, Box<Request>>,
     /// What a goroutine works on. Goroutine 0 collects what no goroutine is known for.
-    works: HashMap<u64, Serial>,
+    works: FxHashMap<u64, Serial>,
+    /// By their clients' ports, those that are alone on their connections.
+    ports: BTreeSet<(u16, Serial)>,
     /// Sinks of requests of which all has been told.
     outlived: Recent,
     serials: Serial,
     seen: u64,
     /// Goroutines whose requests were counted while routine was held back.
-    counted: HashSet<u64>,
+    counted: FxHashSet<u64>,
 }
 
 /// Goroutines, as far as they are not too many.
 #[derive(Debug, Default)]
 struct Recent {
-    all: HashSet<u64>,
+    all: FxHashSet<u64>,
     order: VecDeque<u64>,
 }
 
@@ -68,6 +76,7 @@ impl Requests {
         self.clients = Clients::default();
         self.under_way.clear();
         self.works.clear();
+        self.ports.clear();
         self.seen += routine.requests;
         self.counted = routine.counted.iter().copied().collect();
     }
@@ -79,23 +88,25 @@ impl Requests {
 
     /// How many things are kept.
     pub fn kept(&self) -> usize {
-        let requests: usize = self.under_way.values().map(Request::kept).sum();
-        self.clients.kept() + requests + self.works.len() + self.outlived.order.len()
+        let requests: usize = self.under_way.values().map(|request| request.kept()).sum();
+        let indexed = self.works.len() + self.ports.len();
+        self.clients.kept() + requests + indexed + self.outlived.order.len()
     }
 
     /// All there are, eldest first.
     pub fn all(&self) -> impl Iterator<Item = &Request> {
-        self.under_way.values()
+        self.under_way.values().map(|request| &**request)
     }
 
     /// One of them.
     pub fn get(&self, serial: Serial) -> Option<&Request> {
-        self.under_way.get(&serial)
+        self.under_way.get(&serial).map(|request| &**request)
     }
 
     /// The same, to be changed.
     pub fn get_mut(&mut self, serial: Serial) -> Option<&mut Request> {
-        self.under_way.get_mut(&serial)
+        let request = self.under_way.get_mut(&serial);
+        request.map(|request| &mut **request)
     }
 
     /// Takes what happens on client connections; returns requests of which nothing more is to come.
@@ -136,9 +147,23 @@ impl Requests {
         if !self.works.contains_key(&goid) {
             self.add(at, goid).begun = true;
         }
-        let request = self.of_goroutine(goid).expect("just looked up");
-        request.client = socket.remote;
+        self.is_served(goid, socket.remote);
+    }
+
+    /// The goroutine serves this client's connection, and works on a request of it.
+    fn is_served(&mut self, goid: u64, client: Option<SocketAddr>) -> Option<&mut Request> {
+        let request = self.under_way.get_mut(self.works.get(&goid)?)?;
         request.tie = Some(Tie::Goroutine);
+        if request.client != client {
+            let port = |client: SocketAddr| (client.port(), request.serial);
+            if let Some(before) = request.client.map(port) {
+                self.ports.remove(&before);
+            }
+            self.ports
+                .extend(client.map(port).filter(|_| !request.multiplexed));
+            request.client = client;
+        }
+        Some(request)
     }
 
     fn add(&mut self, at: Nanos, goid: u64) -> &mut Request {
@@ -147,11 +172,7 @@ impl Requests {
         self.works.insert(goid, serial);
         self.under_way
             .entry(serial)
-            .or_insert(Request::new(serial, at, goid))
-    }
-
-    fn of_goroutine(&mut self, goid: u64) -> Option<&mut Request> {
-        self.under_way.get_mut(self.works.get(&goid)?)
+            .or_insert_with(|| Box::new(Request::new(serial, at, goid)))
     }
 
     fn sent(
@@ -185,10 +206,7 @@ impl Requests {
         socket: &Socket,
         status: Option<u16>,
     ) -> Option<Request> {
-        let request = self.of_goroutine(goid)?;
-        request.client = socket.remote;
-        request.tie = Some(Tie::Goroutine);
-        request.status = status;
+        self.is_served(goid, socket.remote)?.status = status;
         self.over(at, goid, Stage::Answered)
     }
 
@@ -213,15 +231,14 @@ impl Requests {
         let Some(client) = self.clients.get_mut(id) else {
             return Vec::new();
         };
-        client.streams.retain(|goid| self.works.contains_key(goid));
-        let mut done: Vec<_> = client.streams.iter().copied().collect();
-        done.retain(|goid| {
-            self.under_way
-                .get(&self.works[goid])
-                .is_some_and(hang::is_done)
+        let mut stirred = std::mem::take(&mut client.stirred);
+        stirred.retain(|goid| {
+            let serial = self.works.get(goid);
+            let request = serial.and_then(|serial| self.under_way.get(serial));
+            request.is_some_and(|request| hang::is_done(request))
         });
-        done.sort_unstable();
-        done.into_iter()
+        stirred
+            .into_iter()
             .filter_map(|goid| self.over(at, goid, Stage::Answered))
             .collect()
     }
@@ -282,8 +299,10 @@ impl Requests {
             request.tie = Some(Tie::Payload);
         }
         request.operations.push(operation);
-        let serial = request.serial;
-        (request.stage != Stage::UnderWay && !request.waits()).then(|| self.remove(serial))?
+        let (serial, stream) = (request.serial, request.stream());
+        let is_over = request.stage != Stage::UnderWay && !request.waits();
+        self.clients.stir(stream);
+        is_over.then(|| self.remove(serial))?
     }
 
     /// A goroutine that was silent while others were stalled in the device now uses it itself: without
@@ -336,9 +355,10 @@ impl Requests {
             request.stage = Stage::Outlived;
             return request;
         }
-        let client = parent.and_then(|parent| self.clients.served_by(parent));
+        let connection = parent.and_then(|parent| self.clients.of_server(parent));
+        let client = connection.and_then(|id| self.clients.get_mut(id));
         let address = client.map(|client| {
-            client.streams.insert(goid);
+            client.stirred.insert(goid);
             client.address
         });
         let request = self.add(at, goid);
@@ -346,6 +366,7 @@ impl Requests {
             request.client = address;
             request.tie = Some(Tie::Lineage);
             request.multiplexed = true;
+            request.connection = connection;
         }
         request
     }
@@ -358,15 +379,15 @@ impl Requests {
             client.map_or((0, None), |client| (client.received, client.address));
         let request = self.add(received, goid);
         request.begun = received > 0;
-        request.client = address;
-        request.tie = Some(Tie::Goroutine);
-        request
+        self.is_served(goid, address).expect("just added")
     }
 
     /// Takes where a goroutine of a request was found.
     pub fn found(&mut self, at: Nanos, (serial, goid): (Serial, u64), since: Nanos, look: Look) {
         if let Some(request) = self.under_way.get_mut(&serial) {
             request.found(at, goid, since, Some(look));
+            let stream = request.stream();
+            self.clients.stir(stream);
         }
     }
 
@@ -376,7 +397,7 @@ impl Requests {
     }
 
     /// Takes that no others were found anywhere.
-    pub fn not_found(&mut self, at: Nanos, found: &HashSet<u64>) {
+    pub fn not_found(&mut self, at: Nanos, found: &FxHashSet<u64>) {
         for request in self
             .under_way
             .values_mut()
@@ -388,6 +409,7 @@ impl Requests {
             lost.dedup();
             for goid in lost {
                 request.found(at, goid, 0, None);
+                self.clients.stir(request.stream());
             }
         }
     }
@@ -417,11 +439,12 @@ impl Requests {
     pub fn end(&mut self, at: Nanos) -> Vec<Request> {
         self.clients = Clients::default();
         self.works.clear();
+        self.ports.clear();
         let mut all = std::mem::take(&mut self.under_way);
         for request in all.values_mut() {
             request.ends(Ends::Cut(at));
         }
-        all.into_values().collect()
+        all.into_values().map(|request| *request).collect()
     }
 
     fn forget(&mut self, goid: u64) -> Option<Request> {
@@ -431,6 +454,10 @@ impl Requests {
     /// Takes it out of all tables.
     fn remove(&mut self, serial: Serial) -> Option<Request> {
         let mut request = self.under_way.remove(&serial)?;
+        self.clients.settles(request.stream());
+        if let Some(client) = request.client {
+            self.ports.remove(&(client.port(), serial));
+        }
         for goid in &request.goroutines {
             if self.works.get(goid) == Some(&serial) {
                 self.works.remove(goid);
@@ -444,6 +471,6 @@ impl Requests {
             sinks.for_each(|goid| self.outlived.add(*goid));
         }
         request.ends(Ends::Fades);
-        Some(request)
+        Some(*request)
     }
 }

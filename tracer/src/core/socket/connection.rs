@@ -10,12 +10,14 @@ use crate::{
         operation::{Op, Operation, Outcome, Phase},
         silence::Silence,
     },
-    event::{Actor, Device, Nanos, SocketId, Tcp},
+    event::{Actor, Device, Nanos, Socket, SocketId, Tcp},
 };
 
 #[derive(Debug, Default)]
 pub(super) struct Connection {
     pub(super) device: Option<Device>,
+    /// The address of which `device` is the spelling.
+    remote: Option<SocketAddr>,
     /// Local and remote end, from when the server closed it on.
     pub(super) ends: Option<(SocketAddr, SocketAddr)>,
     pub(super) waiting: Option<Waiting>,
@@ -69,6 +71,16 @@ impl End<'_> {
 }
 
 impl Connection {
+    /// Takes where its socket leads.
+    pub(super) fn leads_to(&mut self, socket: &Socket) {
+        let transport = self.device.as_ref().map(|device| device.transport);
+        let is_known = transport == Some(socket.transport) && self.remote == socket.remote;
+        if !is_known || self.remote.is_none() {
+            self.device = Device::of(socket);
+            self.remote = socket.remote;
+        }
+    }
+
     pub(super) fn retransmitted(&self) -> Mark {
         match self.waiting {
             Some(Waiting {

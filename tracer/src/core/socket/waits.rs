@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use rustc_hash::FxHashSet;
+
 use super::{End, Sockets, connection::Connection};
 use crate::{
     core::{operation::Operation, parked::Parked},
@@ -104,11 +106,12 @@ impl Sockets {
 
     /// Ends the waits that are in doubt and that looks did not find any more, when they were last seen.
     pub fn missed(&mut self, found: &[Parked]) -> Vec<Operation> {
-        let is_found = |goid: &u64| found.iter().any(|parked| parked.goid == *goid);
-        let mut missed: Vec<_> = self
-            .in_doubt()
-            .filter(|(goid, _)| !is_found(goid))
-            .collect();
+        let mut missed: Vec<_> = self.in_doubt().collect();
+        if missed.is_empty() {
+            return Vec::new();
+        }
+        let found: FxHashSet<_> = found.iter().map(|parked| parked.goid).collect();
+        missed.retain(|(goid, _)| !found.contains(goid));
         missed.retain(|(_, id)| self.is_missed(*id));
         missed.sort_unstable();
         let ended = missed

@@ -44,7 +44,7 @@ impl Requests {
 
     /// That a goroutine descends from the request's says more than what its entry does.
     fn is_descended(&mut self, serial: Serial, ancestors: &[u64]) {
-        let request = self.under_way.get_mut(&serial);
+        let request = self.get_mut(serial);
         let descends =
             |request: &&mut Request| request.goid.is_some_and(|of| ancestors.contains(&of));
         if let Some(request) = request.filter(descends) {
@@ -84,7 +84,7 @@ impl Requests {
 
     /// Makes a request of nobody part of another one.
     fn absorb(&mut self, orphan: Serial, elder: Serial, tie: Tie) -> bool {
-        if !self.under_way.get(&orphan).is_some_and(Request::is_orphan) {
+        if !self.get(orphan).is_some_and(Request::is_orphan) {
             return false;
         }
         let Some(orphan) = self.under_way.remove(&orphan) else {
@@ -94,7 +94,9 @@ impl Requests {
             self.is_kin(*goid, elder, tie);
         }
         if let Some(request) = self.under_way.get_mut(&elder) {
-            request.absorb(orphan);
+            request.absorb(*orphan);
+            let stream = request.stream();
+            self.clients.stir(stream);
         }
         true
     }
@@ -114,14 +116,13 @@ impl Requests {
         let Some(port) = entry.remote_port else {
             return;
         };
-        let is_meant = |request: &&Request| {
-            request.is_of_port(port) && request.serial != serial && !request.multiplexed
-        };
-        let mut meant = self.under_way.values().filter(is_meant);
+        let of_port = self.ports.range((port, 0)..=(port, Serial::MAX));
+        let mut meant = of_port
+            .map(|(_, elder)| *elder)
+            .filter(|elder| *elder != serial);
         let (Some(elder), None) = (meant.next(), meant.next()) else {
             return;
         };
-        let elder = elder.serial;
         if self.absorb(serial, elder, Tie::Payload)
             && let Some(parent) = by.parent.filter(|parent| !self.works.contains_key(parent))
         {
