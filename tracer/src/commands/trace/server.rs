@@ -49,6 +49,7 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
     let preference = args.probes;
     let (attached, sources) = attach::attach(&facts, &mut host, preference)?;
     attach::warn_of(&attached.plan, preference);
+    give_back();
     Ok(Server {
         pidfd,
         session: session(args, &target, &attached, goroutines.is_some())?,
@@ -58,6 +59,16 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
         tells_all: args.record.is_some(),
         goroutines,
     })
+}
+
+/// What reading the executable and the kernel's types took is not needed any more: the allocator would
+/// keep it, 20 MB, for as long as the trace lasts.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointers, and may be called at any time.
+    unsafe {
+        nix::libc::malloc_trim(0);
+    }
 }
 
 /// The server that the operator means.
