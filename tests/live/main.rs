@@ -23,6 +23,7 @@ mod losses;
 mod output;
 mod queue;
 mod restart;
+mod scale;
 mod secrets;
 mod stalled;
 mod states;
