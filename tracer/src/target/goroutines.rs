@@ -6,6 +6,7 @@
 //! lead to (`runtime/tracestack.go`, `fpTracebackPCs`). The server is not stopped for it: what is read
 //! may be torn, so all of it is doubted, and who was found is looked at again before being believed.
 
+mod all;
 mod code;
 mod device;
 mod functions;
@@ -23,7 +24,6 @@ mod symbols;
 mod tests;
 
 use std::{
-    collections::HashMap,
     io, iter, mem,
     ops::Range,
     sync::{Mutex, PoisonError},
@@ -31,19 +31,20 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-pub use self::{
-    device::Configured,
-    memory::{Memory, Piece, ProcessMemory},
-    method::{DeviceCode, Kind, Style},
-};
 use self::{
+    all::{List, MAX_ANCESTORS, Parents},
     device::Devices,
     functions::Functions,
     goroutine::{Goroutine, Layout},
     method::Method,
     requests::{AllSaid, Requests, Said, Ties},
-    seen::{Seen, Sight},
+    seen::{Seen, Sight, Sighting},
     stack::{Frame, Stack},
+};
+pub use self::{
+    device::Configured,
+    memory::{Memory, Piece, ProcessMemory},
+    method::{DeviceCode, Kind, Style},
 };
 use super::{
     executable::Executable,
@@ -53,11 +54,6 @@ use crate::{
     audit::entry::EntryHead,
     core::{operation::Phase, parked::Place},
 };
-
-/// Goroutines beyond which no further ones are looked at. Go never shortens the list.
-const MAX_GOROUTINES: u64 = 100_000;
-/// Generations told of one goroutine: a sink's request is two up, its connection three.
-const MAX_ANCESTORS: usize = 6;
 
 /// A goroutine that waits in the code of an audit device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,22 +105,23 @@ pub struct GoroutineReader {
     assumed: Option<String>,
 }
 
-/// Of each goroutine that lives, which one started it.
-type Parents = HashMap<u64, Option<u64>>;
-
 /// What earlier looks found.
 #[derive(Debug, Default)]
 struct Known {
+    list: List,
     seen: Seen,
     ties: Ties,
 }
+
+/// A goroutine that is to be looked at, with what was found of it if it has not moved since.
+type Fresh<'a> = (&'a Goroutine, Option<&'a Sight>);
 
 /// One look at all goroutines.
 #[derive(Default)]
 struct Round {
     found: Vec<Waiting>,
     said: AllSaid,
-    seen: Seen,
+    seen: Vec<Sighting>,
 }
 
 impl GoroutineReader {
@@ -165,7 +162,7 @@ impl GoroutineReader {
         let Some(version) = &self.assumed else {
             return Ok(());
         };
-        let all = self.goroutines(memory)?;
+        let all = self.goroutines(memory, &mut List::default())?;
         let parked = all.iter().filter(|g| g.is_parked());
         let (parked, strange): (Vec<_>, Vec<_>) = parked.partition(|g| self.is_in_park(g));
         ensure!(
@@ -198,20 +195,20 @@ impl GoroutineReader {
 
     /// Who waits now. Fails if the server is gone; goroutines that cannot be read are left out.
     pub fn waiting(&self, memory: &impl Memory) -> io::Result<Vec<Waiting>> {
-        let all = self.goroutines(memory)?;
-        let parents: Parents = all.iter().map(|g| (g.goid, g.parent)).collect();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.goroutines(memory, &mut known.list)?;
+        let parents = Parents::new(&all);
         let last = mem::take(&mut known.seen);
-        let still = all.iter().filter(|g| g.stands_still());
-        let (dull, fresh): (Vec<_>, Vec<_>) = still.partition(|g| last.is_dull(g));
-        let mut round = Round::default();
-        for goroutine in dull {
-            let said = last.sight(goroutine).and_then(|sight| sight.said.clone());
-            round.take(goroutine, None, said);
+        let (mut round, mut fresh) = (Round::default(), Vec::new());
+        let mut sights = last.in_order();
+        for goroutine in all.iter().filter(|g| g.stands_still()) {
+            match sights.of(goroutine) {
+                Some(sight) if sight.dull => round.take(goroutine, None, sight.said.clone()),
+                sight => fresh.push((goroutine, sight)),
+            }
         }
-        each_stack(memory, &fresh, |goroutine, stack| {
+        each_stack(memory, &fresh, |(goroutine, sight), stack| {
             let frames = stack.frames(goroutine);
-            let sight = last.sight(goroutine);
             let waiting = self.look(memory, goroutine, stack, &frames, &parents);
             let waiting = waiting.map(|waiting| Waiting {
                 still: sight.is_some(),
@@ -227,24 +224,18 @@ impl GoroutineReader {
             }
         });
         let found = round.found(&parents, &mut known.ties);
-        known.seen = round.seen;
+        known.seen = Seen::of(round.seen);
         Ok(found)
     }
 
     /// All that live.
-    fn goroutines(&self, memory: &impl Memory) -> io::Result<Vec<Goroutine>> {
-        let (list, len) = (
-            memory.word(self.list)?,
-            memory.word(self.list.wrapping_add(8))?,
-        );
-        let mut pointers = vec![0; len.min(MAX_GOROUTINES) as usize * 8];
-        memory.read(list, &mut pointers)?;
-        let addresses = pointers.chunks_exact(8).map(memory::word).collect();
-        let mut found = Vec::new();
+    fn goroutines(&self, memory: &impl Memory, list: &mut List) -> io::Result<Vec<Goroutine>> {
+        let addresses = list.read(memory, self.list)?;
+        let mut found = Vec::with_capacity(addresses.len());
         memory::each(memory, addresses, self.layout.size(), |address, bytes| {
-            found.push(self.layout.read(address, bytes));
+            let goroutine = self.layout.read(address, bytes);
+            found.extend(Some(goroutine).filter(Goroutine::lives));
         });
-        found.retain(Goroutine::lives);
         Ok(found)
     }
 
@@ -255,7 +246,7 @@ impl GoroutineReader {
         goroutine: &Goroutine,
         stack: Stack<'_>,
         frames: &[Frame],
-        parents: &Parents,
+        parents: &Parents<'_>,
     ) -> Option<Waiting> {
         let functions: Vec<_> = frames.iter().map(|f| self.functions.at(f.pc)).collect();
         let found = place::find(&functions)?;
@@ -263,7 +254,7 @@ impl GoroutineReader {
         let receivers = [frames[entry].record, frames[inner].record];
         Some(Waiting {
             goid: goroutine.goid,
-            ancestors: ancestors(goroutine, parents),
+            ancestors: parents.line(goroutine.parent).collect(),
             request: found.code.request(goroutine, parents),
             at: found.at,
             still: false,
@@ -290,11 +281,12 @@ impl Round {
         if let Some(said) = &said {
             self.said.add(goroutine.goid, said.clone());
         }
-        self.seen.add(goroutine, Sight { dull, said });
+        self.seen
+            .extend(Sighting::of(goroutine, Sight { dull, said }));
     }
 
-    fn found(&mut self, parents: &Parents, ties: &mut Ties) -> Vec<Waiting> {
-        ties.learn(&self.said, |goid| parents.contains_key(&goid));
+    fn found(&mut self, parents: &Parents<'_>, ties: &mut Ties) -> Vec<Waiting> {
+        ties.learn(&self.said, |goid| parents.lives(goid));
         let mut found = mem::take(&mut self.found);
         for waiting in &mut found {
             let line = iter::once(waiting.goid).chain(waiting.ancestors.iter().copied());
@@ -309,10 +301,10 @@ impl Round {
 
 impl Waiting {
     /// The request's goroutine is above it, even if one between them lives no more.
-    fn is_of(&mut self, request: u64, entry: EntryHead, parents: &Parents) {
+    fn is_of(&mut self, request: u64, entry: EntryHead, parents: &Parents<'_>) {
         let is_above = |goid: &u64| *goid == request;
         if request != self.goid && !self.ancestors.iter().any(is_above) {
-            let further = line(Some(request), parents);
+            let further = parents.line(Some(request));
             self.ancestors.extend(further);
             self.ancestors.truncate(MAX_ANCESTORS);
         }
@@ -334,10 +326,10 @@ fn assume(executable: &Executable<'_>) -> Result<(dwarf::Structures, String)> {
 /// Those stacks that can be read.
 fn each_stack(
     memory: &impl Memory,
-    goroutines: &[&Goroutine],
-    mut take: impl FnMut(&Goroutine, Stack<'_>),
+    goroutines: &[Fresh<'_>],
+    mut take: impl FnMut(Fresh<'_>, Stack<'_>),
 ) {
-    let pieces = goroutines.iter().map(|g| Some((*g, Stack::piece(g)?)));
+    let pieces = goroutines.iter().map(|g| Some((*g, Stack::piece(g.0)?)));
     let (goroutines, pieces): (Vec<_>, Vec<_>) = pieces.flatten().unzip();
     memory::in_batches(memory, &pieces, |i, bytes| {
         if let Some(bytes) = bytes {
@@ -346,26 +338,14 @@ fn each_stack(
     });
 }
 
-/// Those that live.
-fn ancestors(goroutine: &Goroutine, parents: &Parents) -> Vec<u64> {
-    line(goroutine.parent, parents).collect()
-}
-
-/// From one on upwards. Nobody is his own ancestor, but what is read may be torn.
-fn line(from: Option<u64>, parents: &Parents) -> impl Iterator<Item = u64> {
-    let parent = |goid: &u64| parents.get(goid).copied().flatten();
-    let line = iter::successors(from, parent);
-    line.take_while(|goid| *goid != 0).take(MAX_ANCESTORS)
-}
-
 impl DeviceCode {
     /// A backend runs in the request's goroutine. A sink runs in one of its own, which a goroutine
     /// started that waits for all sinks of the entry, which the request's goroutine started
     /// (`hashicorp/eventlogger`, `graph.go`, `process`).
-    fn request(self, goroutine: &Goroutine, parents: &Parents) -> Option<u64> {
+    fn request(self, goroutine: &Goroutine, parents: &Parents<'_>) -> Option<u64> {
         match self.style {
             Style::Backend => Some(goroutine.goid),
-            Style::Sink => *parents.get(&goroutine.parent?)?,
+            Style::Sink => parents.of(goroutine.parent?),
         }
     }
 }

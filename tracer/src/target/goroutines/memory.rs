@@ -23,8 +23,8 @@ const GAP: u64 = 2048;
 const AT_ONCE: usize = 64;
 /// Pieces that the kernel takes in one system call (`include/uapi/linux/uio.h`, `UIO_MAXIOV`).
 const MAX_PIECES: usize = 1024;
-/// Bytes read in one system call.
-const MAX_BYTES: usize = 4 << 20;
+/// Bytes read in one system call: no more than stays in a processor's cache until it is looked at.
+const MAX_BYTES: usize = 256 << 10;
 /// `include/uapi/linux/auxvec.h`.
 const AT_ENTRY: u64 = 9;
 
@@ -159,15 +159,14 @@ pub(super) fn word(bytes: &[u8]) -> u64 {
         .map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-/// Reads so many bytes at each address, neighbours together; leaves out what cannot be read.
+/// Reads so many bytes at each of these addresses, which are in order, neighbours together; leaves out
+/// what cannot be read.
 pub(super) fn each(
     memory: &impl Memory,
-    mut addresses: Vec<u64>,
+    addresses: &[u64],
     size: usize,
     mut take: impl FnMut(u64, &[u8]),
 ) {
-    addresses.sort_unstable();
-    addresses.dedup();
     let near = addresses.chunk_by(|a, b| b - a <= GAP);
     let blocks: Vec<_> = near.flat_map(|near| near.chunks(AT_ONCE)).collect();
     let pieces: Vec<_> = blocks.iter().map(|block| around(block, size)).collect();
@@ -205,9 +204,11 @@ pub(super) fn in_batches(
     while !pieces.is_empty() {
         let batch = batch(pieces);
         let len = batch.iter().map(|piece| piece.len).sum();
-        buffer.resize(len, 0);
-        let read = memory.read_pieces(batch, &mut buffer);
-        let mut bytes = &buffer[..];
+        if buffer.len() < len {
+            buffer.resize(len, 0);
+        }
+        let read = memory.read_pieces(batch, &mut buffer[..len]);
+        let mut bytes = &buffer[..len];
         for (piece, is_read) in batch.iter().zip(read) {
             let (own, rest) = bytes.split_at(piece.len);
             take(done, is_read.then_some(own));
@@ -311,13 +312,13 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_left_out() {
         let mut read = Vec::new();
-        let addresses = vec![u64::MAX, 0x300, 0x100, 0x100, 0x9000, 0x200];
-        each(&Until(0x308), addresses, 8, |at, bytes| {
+        let addresses = [0x100, 0x200, 0x300, 0x9000, u64::MAX];
+        each(&Until(0x308), &addresses, 8, |at, bytes| {
             read.push((at, bytes.len()));
         });
         assert_eq!(read, [(0x100, 8), (0x200, 8), (0x300, 8)]);
         read.clear();
-        each(&Until(0x208), vec![0x300, 0x100, 0x200], 8, |at, bytes| {
+        each(&Until(0x208), &[0x100, 0x200, 0x300], 8, |at, bytes| {
             read.push((at, bytes.len()));
         });
         assert_eq!(read, [(0x100, 8), (0x200, 8)]);

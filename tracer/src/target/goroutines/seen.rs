@@ -1,13 +1,19 @@
 //! What goroutines were found to be, so that they need not be looked at again until they have moved:
 //! most of a server's are of no interest and wait for their clients.
 
-use std::collections::HashMap;
-
 use super::{goroutine::Goroutine, requests::Said};
 
-/// By the address of the goroutine. As many as there were goroutines at the last look.
+/// In the order of their addresses. As many as there were goroutines at the last look.
 #[derive(Debug, Default)]
-pub(super) struct Seen(HashMap<u64, (Mark, Sight)>);
+pub(super) struct Seen(Vec<Sighting>);
+
+/// A goroutine that was seen, and where it stood.
+#[derive(Debug)]
+pub(super) struct Sighting {
+    address: u64,
+    mark: Mark,
+    sight: Sight,
+}
 
 /// What was found of one.
 #[derive(Clone, Debug)]
@@ -40,22 +46,42 @@ impl Mark {
     }
 }
 
+impl Sighting {
+    /// `None` of one that would not be known again.
+    pub(super) fn of(goroutine: &Goroutine, sight: Sight) -> Option<Self> {
+        Some(Self {
+            address: goroutine.address,
+            mark: Mark::of(goroutine)?,
+            sight,
+        })
+    }
+}
+
 impl Seen {
-    /// Whether this one is of no interest, and stands where it stood then.
-    pub(super) fn is_dull(&self, goroutine: &Goroutine) -> bool {
-        self.sight(goroutine).is_some_and(|sight| sight.dull)
+    pub(super) fn of(mut all: Vec<Sighting>) -> Self {
+        // Not the unstable way: it is a few runs that are in order, one behind the other.
+        all.sort_by_key(|sighting| sighting.address);
+        Self(all)
     }
 
+    /// For goroutines that are asked about in the order of their addresses.
+    pub(super) fn in_order(&self) -> InOrder<'_> {
+        InOrder(&self.0)
+    }
+}
+
+/// Those that have not been passed.
+pub(super) struct InOrder<'a>(&'a [Sighting]);
+
+impl<'a> InOrder<'a> {
     /// What was found of this one, if it stands where it stood then.
-    pub(super) fn sight(&self, goroutine: &Goroutine) -> Option<&Sight> {
-        let mark = Mark::of(goroutine)?;
-        let (of, sight) = self.0.get(&goroutine.address)?;
-        (*of == mark).then_some(sight)
-    }
-
-    pub(super) fn add(&mut self, goroutine: &Goroutine, sight: Sight) {
-        let mark = Mark::of(goroutine).map(|mark| (goroutine.address, (mark, sight)));
-        self.0.extend(mark);
+    pub(super) fn of(&mut self, goroutine: &Goroutine) -> Option<&'a Sight> {
+        let is_passed = |sighting: &Sighting| sighting.address < goroutine.address;
+        while let Some((_, rest)) = self.0.split_first().filter(|(first, _)| is_passed(first)) {
+            self.0 = rest;
+        }
+        let first = self.0.first().filter(|s| s.address == goroutine.address)?;
+        (Some(first.mark) == Mark::of(goroutine)).then_some(&first.sight)
     }
 }
 
@@ -83,52 +109,64 @@ mod tests {
         }
     }
 
-    #[test]
-    fn who_has_not_moved_is_known_again() {
-        let mut seen = Seen::default();
-        assert!(!seen.is_dull(&goroutine()));
-        seen.add(&goroutine(), DULL);
-        assert!(seen.is_dull(&goroutine()));
+    fn seen(goroutine: &Goroutine, sight: Sight) -> Seen {
+        Seen::of(Sighting::of(goroutine, sight).into_iter().collect())
+    }
+
+    fn is_known(seen: &Seen, goroutine: &Goroutine) -> bool {
+        seen.in_order().of(goroutine).is_some()
     }
 
     #[test]
-    fn who_waits_is_known_again_but_of_interest() {
-        let mut seen = Seen::default();
+    fn who_has_not_moved_is_known_again() {
+        assert!(!is_known(&Seen::default(), &goroutine()));
         let said = Some(Said::Context(1));
-        let sight = Sight { dull: false, said };
-        seen.add(&goroutine(), sight);
-        assert!(!seen.is_dull(&goroutine()));
-        let sight = seen.sight(&goroutine()).expect("known");
-        assert_eq!(sight.said, Some(Said::Context(1)));
+        let seen = seen(&goroutine(), Sight { dull: false, said });
+        let sight = seen.in_order().of(&goroutine()).expect("known");
+        assert_eq!((sight.dull, &sight.said), (false, &Some(Said::Context(1))));
     }
 
     #[test]
     fn who_has_moved_is_looked_at_again() {
-        let mut seen = Seen::default();
-        seen.add(&goroutine(), DULL);
-        let moved: [fn(&mut Goroutine); 6] = [
+        let seen = seen(&goroutine(), DULL);
+        assert!(is_known(&seen, &goroutine()));
+        let moved: [fn(&mut Goroutine); 7] = [
             |g| g.stops = Some(0),
             |g| g.goid = 8,
             |g| g.sp = 0,
             |g| g.pc = 0,
             |g| g.address = 0x2000,
+            |g| g.address = 0x800,
             |g| g.status = 3,
         ];
         for change in moved {
             let mut other = goroutine();
             change(&mut other);
-            assert!(!seen.is_dull(&other), "{other:?}");
+            assert!(!is_known(&seen, &other), "{other:?}");
         }
     }
 
     #[test]
+    fn many_are_known_again_in_the_order_of_their_addresses() {
+        let at = |address| Goroutine {
+            address,
+            ..goroutine()
+        };
+        let addresses = [0x5000, 0x1000, 0x3000];
+        let all = addresses.map(|address| Sighting::of(&at(address), DULL));
+        let seen = Seen::of(all.into_iter().flatten().collect());
+        let mut sights = seen.in_order();
+        let known = [0x800, 0x1000, 0x2000, 0x3000, 0x4000, 0x5000, 0x6000];
+        let known = known.map(|address| sights.of(&at(address)).is_some());
+        assert_eq!(known, [false, true, false, true, false, true, false]);
+    }
+
+    #[test]
     fn where_go_does_not_count_nobody_is_known_again() {
-        let mut seen = Seen::default();
         let uncounted = Goroutine {
             stops: None,
             ..goroutine()
         };
-        seen.add(&uncounted, DULL);
-        assert!(!seen.is_dull(&uncounted));
+        assert!(!is_known(&seen(&uncounted, DULL), &uncounted));
     }
 }
