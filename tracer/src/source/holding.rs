@@ -96,8 +96,8 @@ struct Looks {
     due: Nanos,
     /// What the last one took.
     took: Duration,
-    /// Receives from clients when it was asked for.
-    receives: u64,
+    /// Receives from clients when it was asked for; of a stall that was there before the trace, two looks are soon taken.
+    receives: Option<u64>,
     /// Whether a look has ended the holding back, and nothing has come of it yet.
     is_alarmed: bool,
     /// How often that was all.
@@ -291,7 +291,7 @@ impl<K: KernelSide> Holding<K> {
             return Ok(false);
         }
         let receives = self.kernel.receives()?;
-        let is_idle = mem::replace(&mut self.looks.receives, receives) == receives;
+        let is_idle = self.looks.receives.replace(receives) == Some(receives);
         let (least, most) = LOOKS;
         let share = SHARE << self.looks.alarms;
         let pause = (self.looks.took * share).clamp(least, most);
