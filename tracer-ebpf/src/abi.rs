@@ -73,6 +73,15 @@ pub const ACCEPTED: u16 = 2;
 /// [`Record::flags`]: kept in the kernel rather than sent, since it was routine.
 pub const HELD: u16 = 4;
 
+/// Everything is told.
+pub const TELL: u32 = 0;
+
+/// Routine is held back.
+pub const HOLD: u32 = 1;
+
+/// Something has failed: everything is told, and what was kept stays as it is until the agent has fetched it.
+pub const FETCH: u32 = 2;
+
 /// A socket that entries are written to: what goes well there is held back while routine is.
 pub const AUDIT: u32 = 1;
 

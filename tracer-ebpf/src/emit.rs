@@ -7,7 +7,7 @@ use tracer_ebpf::abi::{
 
 use crate::{
     go, hold,
-    kernel::{AF_UNIX, Sock, destination, tid},
+    kernel::{AF_UNIX, Sock, TCP_ESTABLISHED, TCP_SYN_SENT, destination, tid},
     maps::{EVENTS, Known, LOST},
     regs::Regs,
     sockets,
@@ -146,6 +146,9 @@ pub(crate) fn state(sk: Sock, report: &Report) {
     if hold::silences(known) {
         return;
     }
+    if known.accepted == 0 && !opens(report.value) {
+        hold::ends();
+    }
     let Some(mut slot) = EVENTS.reserve::<StateRecord>(0) else {
         return count_loss(report.kind);
     };
@@ -161,6 +164,13 @@ pub(crate) fn state(sk: Sock, report: &Report) {
         });
     }
     slot.submit(report.wake.flags());
+}
+
+/// Whether this change of state is one of a connection that comes about.
+#[inline(always)]
+fn opens(change: i64) -> bool {
+    let (old, new) = ((change >> 8) as i32, (change & 0xff) as i32);
+    new == TCP_SYN_SENT || (old == TCP_SYN_SENT && new == TCP_ESTABLISHED)
 }
 
 /// Sends a record with the first bytes of the user buffer at `buffer`.

@@ -3,7 +3,7 @@
 //! does not go well, that is told; the agent then fetches what was kept, and has everything told.
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
-use tracer_ebpf::abi::{Connection, Count, HELD, OTHER, READS, WRITES};
+use tracer_ebpf::abi::{self, Connection, Count, HELD, OTHER, READS, WRITES};
 
 use crate::{
     emit::{self, Report},
@@ -15,12 +15,34 @@ use crate::{
     sockets,
 };
 
+#[inline(always)]
+fn mode() -> u32 {
+    // SAFETY: plain data that the agent changes at any time.
+    HOLD.get_ptr(0)
+        .map_or(abi::TELL, |hold| unsafe { hold.read_volatile() })
+}
+
 /// Whether routine is held back.
 #[inline(always)]
 pub(crate) fn is_on() -> bool {
-    // SAFETY: plain data that the agent changes at any time.
-    HOLD.get_ptr(0)
-        .is_some_and(|hold| unsafe { hold.read_volatile() } != 0)
+    mode() == abi::HOLD
+}
+
+/// Something has failed, which ends routine: the agent is to find all as it is now.
+#[inline(always)]
+pub(crate) fn ends() {
+    if is_on()
+        && let Some(hold) = HOLD.get_ptr_mut(0)
+    {
+        // SAFETY: as above.
+        unsafe { hold.write_volatile(abi::FETCH) };
+    }
+}
+
+/// Whether what is kept may change.
+#[inline(always)]
+pub(crate) fn keeps() -> bool {
+    mode() != abi::FETCH
 }
 
 /// What this socket is to the agent; 0 where it has not said yet.
@@ -65,7 +87,7 @@ fn held() -> u16 {
 /// Keeps what was received from a client: the beginning of a request rather than the rest.
 #[inline(always)]
 pub(crate) fn received(sk: Sock, report: &Report) {
-    if report.value == 0 {
+    if report.value == 0 || !keeps() {
         return;
     }
     if is_on() {
@@ -96,7 +118,7 @@ pub(crate) fn received(sk: Sock, report: &Report) {
 #[inline(always)]
 pub(crate) fn sent(sk: Sock, report: &Report) {
     // `100 Continue` asks for the rest of the request.
-    if report.status != 0 && report.status < 200 {
+    if !keeps() || (report.status != 0 && report.status < 200) {
         return;
     }
     let known = sockets::known_or_new(sk);

@@ -44,7 +44,7 @@ pub(crate) static COUNT_STREAMS: Global<u32> = Global::new(0);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// Whether routine is held back: 1, or 0. Set by the agent.
+/// `abi::TELL` or `HOLD`, as the agent says; `FETCH`, until it does.
 #[map]
 pub(crate) static HOLD: Array<u32> = Array::with_max_entries(1, 0);
 

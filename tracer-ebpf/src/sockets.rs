@@ -59,7 +59,9 @@ pub(crate) fn forget(sk: Sock) {
     if SOCKETS.remove(sk.0).is_ok() {
         hold::count(Count::Sockets, -1);
     }
-    let _ = CONNECTIONS.remove(sk.0);
+    if hold::keeps() {
+        let _ = CONNECTIONS.remove(sk.0);
+    }
 }
 
 /// Whether this audit socket, which has just taken `taken` bytes of a write, or `-errno`, works as it should:

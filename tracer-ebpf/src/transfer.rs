@@ -11,6 +11,7 @@ use crate::{
     sockets,
 };
 
+const EAGAIN: i64 = -11;
 const EINPROGRESS: i64 = -115;
 
 /// A send on one of the server's sockets returned `result`. How much was asked for is known of simple
@@ -60,6 +61,7 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
             AUDIT if sockets::works(sk, result, fell_short) && buffer != 0 => {
                 return hold::entry(sk, known, &report, (buffer, requested));
             }
+            _ if result < 0 && result != EAGAIN => hold::ends(),
             _ => {}
         }
     }
@@ -128,5 +130,6 @@ pub(crate) fn connect_returned(sk: Sock, regs: Regs, result: i64) {
         regs: Some(regs),
         wake: Wake::Now,
     };
+    hold::ends();
     emit::connect(sk, &report, regs.arg(1));
 }

@@ -135,7 +135,7 @@ impl Hold {
 impl KernelSide for Hold {
     fn switch(&mut self, on: bool) -> Result<()> {
         self.switch
-            .set(0, u32::from(on), 0)
+            .set(0, if on { abi::HOLD } else { abi::TELL }, 0)
             .context("cannot tell the eBPF programs what to tell")
     }
 

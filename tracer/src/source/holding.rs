@@ -23,7 +23,7 @@ const PATIENCE: Nanos = 30_000_000;
 const BETWEEN: Nanos = 1_000_000;
 
 /// Told events that are kept while routine is held back.
-const KEPT: usize = 1024;
+const KEPT: usize = 4096;
 
 /// Between two looks at the server's goroutines, while routine is held back: so that they take half a percent
 /// of a processor, but this at least and at most. As exact as a stall is found that no socket tells.
@@ -74,7 +74,7 @@ pub struct Holding<K> {
     /// Entries that were written in the end.
     late: u64,
     looks: Looks,
-    /// Whether the reason why it ends has been given.
+    /// Whether what was told ends it.
     is_over: bool,
     is_warned: bool,
 }
@@ -153,6 +153,11 @@ impl<K: KernelSide> Holding<K> {
         if !is_on {
             return (Some(event), false);
         }
+        if self.is_over {
+            // What follows a failure is told.
+            self.keep(event);
+            return (None, true);
+        }
         match sight {
             Sight::Nothing => return (None, false),
             Sight::Works(socket) => {
@@ -165,13 +170,21 @@ impl<K: KernelSide> Holding<K> {
             }
             Sight::Odd => {}
             Sight::Trouble => {
-                if !mem::replace(&mut self.is_over, true) {
-                    debug!("no routine: {:?}", event.what);
-                }
+                debug!("no routine: {:?}", event.what);
+                self.is_over = true;
             }
         }
         self.keep(event);
         (None, sight == Sight::Trouble)
+    }
+
+    /// What was told while routine was held back has been taken, and was no reason to end it, as the kernel side may
+    /// have thought.
+    pub fn go_on(&mut self) -> Result<()> {
+        if self.is_on() && !self.is_over {
+            self.kernel.switch(true)?;
+        }
+        Ok(())
     }
 
     /// Whether somebody has waited for a socket for too long for that to be routine.

@@ -16,6 +16,9 @@ use tracer::{
 /// A peer that acknowledges nothing for so long, ns, is told.
 const SILENT: Nanos = 500_000_000;
 
+/// `-EAGAIN`.
+const EAGAIN: i64 = -11;
+
 /// Slots for entries.
 const TANK: usize = 4096;
 
@@ -23,6 +26,8 @@ const TANK: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Kernel {
     is_on: bool,
+    /// Something has failed: all is told, and what is kept stays as it is.
+    is_over: bool,
     roles: HashMap<SocketId, Role>,
     connections: BTreeMap<SocketId, Last>,
     tank: Vec<Event>,
@@ -37,6 +42,7 @@ pub(crate) struct Kernel {
 impl KernelSide for Kernel {
     fn switch(&mut self, on: bool) -> Result<()> {
         self.is_on = on;
+        self.is_over = false;
         Ok(())
     }
 
@@ -80,6 +86,15 @@ fn goid(by: Actor) -> u64 {
 impl Kernel {
     /// Whether this is told.
     fn happens(&mut self, event: &Event) -> bool {
+        let is_told = self.is_over || self.keeps(event);
+        let own = event.socket().filter(|socket| !self.is_silenced(socket));
+        if self.is_on && own.is_some() && fails(&event.what) {
+            self.is_over = true;
+        }
+        is_told
+    }
+
+    fn keeps(&mut self, event: &Event) -> bool {
         match &event.what {
             What::Receive {
                 socket,
@@ -210,6 +225,19 @@ impl Kernel {
     }
 }
 
+/// Whether a write or a connection has failed, or is given up.
+fn fails(what: &What) -> bool {
+    match what {
+        What::Send { result, .. } => *result < 0 && *result != EAGAIN,
+        What::State { old, new, .. } => {
+            let opens = *old == TcpState::SynSent && *new == TcpState::Established;
+            *new != TcpState::SynSent && !opens
+        }
+        What::ConnectFailed { .. } => true,
+        _ => false,
+    }
+}
+
 fn is_handshake(last: &Last) -> bool {
     let received = last.received.as_ref().map(|kept| &kept.event.what);
     matches!(
@@ -301,6 +329,8 @@ impl Between {
         let mut given: Vec<_> = given.into_iter().collect();
         if is_over {
             given.extend(self.resume(at));
+        } else {
+            self.holding.go_on().expect("a model");
         }
         given
     }

@@ -243,8 +243,9 @@ impl Live {
 
     /// Takes what the ring buffer holds.
     fn fetch(&mut self, server: &mut Following) -> Result<()> {
-        let mut is_over = false;
+        let (mut is_over, mut is_told) = (false, false);
         while let Some(event) = server.events.next() {
+            is_told = true;
             let (event, ends) = server.holding.take(event, clock::monotonic());
             is_over |= ends;
             if let Some(event) = event {
@@ -253,6 +254,8 @@ impl Live {
         }
         if is_over {
             self.resume(server)?;
+        } else if is_told {
+            server.holding.go_on()?;
         }
         for (kind, records) in server.attached.lost()? {
             let kind = format!("{kind:?}").to_lowercase();
