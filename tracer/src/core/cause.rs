@@ -104,7 +104,9 @@ impl Cause {
             (_, transport) if !transport.is_socket() => Cause::Unknown,
             (_, Transport::Unix) => Cause::PeerFull,
             // The probes see every SYN that comes to an end: this one did not.
-            (Op::Connect, _) => Cause::SynUnanswered,
+            (Op::Connect, _) if operation.socket.is_some() => Cause::SynUnanswered,
+            // Under way before they were there: a look has found it.
+            (Op::Connect, _) => Cause::Unknown,
             _ if is_unacknowledged(evidence) => Cause::NoAck,
             _ if evidence.snapshots().any(Tcp::window_closed) => Cause::ZeroWindow,
             _ => Cause::Unknown,

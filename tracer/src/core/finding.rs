@@ -62,10 +62,13 @@ pub struct Hang {
 
 impl Hang {
     /// The stall that made the others: the first one in which time was lost. A connection that is
-    /// reset costs none; the silence that follows does.
+    /// reset costs none; the silence that follows does. Where the trace came late, what was under way then may
+    /// show no cause: then what came next does.
     pub fn first_stall(&self) -> Option<&Stall> {
-        let lost_time = self.stalls.iter().find(|stall| stall.duration >= INSTANT);
-        lost_time.or(self.stalls.first())
+        let lost_time = || self.stalls.iter().filter(|stall| stall.duration >= INSTANT);
+        let shown = lost_time().find(|stall| stall.cause != Cause::Unknown);
+        let shown = shown.filter(|_| self.request.lower_bound);
+        shown.or(lost_time().next()).or(self.stalls.first())
     }
 
     /// Why: the cause of that stall, since what follows is its consequence.
