@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use jiff::SignedDuration;
 
 use crate::{
@@ -28,11 +29,52 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Attach to a running server and report every hang as it ends
+    #[command(after_help = examples::TRACE)]
     Trace(TraceArgs),
     /// Report from a recording, offline and without root
+    #[command(after_help = examples::REPLAY)]
     Replay(ReplayArgs),
     /// Tell whether this host can be traced, with which probes, and what would mend it
+    #[command(after_help = examples::DOCTOR)]
     Doctor(DoctorArgs),
+    /// Write what a shell needs to complete this command line to standard output
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Write the manual pages into a directory
+    #[command(after_help = examples::MAN)]
+    Man {
+        /// Where to; it must exist
+        directory: PathBuf,
+    },
+}
+
+/// What is typed most often, at the end of `--help`.
+mod examples {
+    pub(super) const TRACE: &str = "\
+Examples:
+  vault-tracer trace                                   the server that runs on this host, until Ctrl-C
+  vault-tracer trace --pid 4711 -o trace.jsonl         this one; keep the trace
+  vault-tracer trace --process bao -q -o trace.jsonl   through its restarts, without a report
+  vault-tracer trace --duration 10m --record events    for ten minutes; events for `replay`, or for a bug report";
+    pub(super) const REPLAY: &str = "\
+Examples:
+  vault-tracer replay events                           the report of a recorded trace
+  vault-tracer replay events -q -o trace.jsonl         its trace";
+    pub(super) const DOCTOR: &str = "\
+Examples:
+  vault-tracer doctor                                  one screen; belongs into a bug report
+  vault-tracer doctor --format json | jq .obstacle     what is in the way, if anything is";
+    pub(super) const COMPLETIONS: &str = "\
+Examples:
+  vault-tracer completions bash > /etc/bash_completion.d/vault-tracer
+  vault-tracer completions zsh > /usr/local/share/zsh/site-functions/_vault-tracer
+  vault-tracer completions fish > ~/.config/fish/completions/vault-tracer.fish";
+    pub(super) const MAN: &str = "\
+Examples:
+  vault-tracer man /usr/local/share/man/man1           then: man vault-tracer-trace";
 }
 
 /// `vault-tracer trace`

@@ -1,6 +1,8 @@
 //! What the agent can do, one file a command.
 
+mod completions;
 mod doctor;
+mod man;
 mod outputs;
 mod replay;
 mod trace;
@@ -15,5 +17,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Trace(args) => trace::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Completions { shell } => completions::run(*shell),
+        Command::Man { directory } => man::run(directory),
     }
 }
