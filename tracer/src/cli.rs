@@ -155,7 +155,7 @@ pub struct OutputArgs {
     /// Write the trace to this file; `-` is standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Format of the trace [default: by the extension of the file, else jsonl]
+    /// Format of the trace [default: otlp for .otlp.json, else jsonl]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
     /// No report on the terminal
@@ -168,6 +168,8 @@ pub struct OutputArgs {
 pub enum Format {
     /// JSON Lines, described in the README
     Jsonl,
+    /// OpenTelemetry spans, as the collector's file exporter writes them: OTLP in JSON, a request a line
+    Otlp,
 }
 
 impl OutputArgs {
@@ -177,15 +179,26 @@ impl OutputArgs {
             return Ok(());
         };
         let name = path.to_string_lossy();
-        let promised = [".otlp.json", ".perfetto-trace", ".pftrace"]
+        let promised = [".perfetto-trace", ".pftrace"]
             .into_iter()
             .find(|extension| name.ends_with(extension));
         if let Some(extension) = promised {
             bail!(
-                "{name}: this version does not write {extension} traces: name the file .jsonl or say --format jsonl"
+                "{name}: this version does not write {extension} traces: name the file .jsonl or .otlp.json, or say --format"
             );
         }
         Ok(())
+    }
+
+    /// As asked for, else by the file's name.
+    pub fn trace_format(&self) -> Format {
+        let name = self.output.as_deref().map(Path::to_string_lossy);
+        let by_name = if name.is_some_and(|name| name.ends_with(".otlp.json")) {
+            Format::Otlp
+        } else {
+            Format::Jsonl
+        };
+        self.format.unwrap_or(by_name)
     }
 
     /// Whether the trace takes standard output.
@@ -259,7 +272,24 @@ mod tests {
             quiet: false,
         };
         assert!(output("trace.jsonl").check().is_ok());
-        assert!(output("trace.otlp.json").check().is_err());
+        assert!(output("trace.otlp.json").check().is_ok());
         assert!(output("trace.pftrace").check().is_err());
+    }
+
+    #[test]
+    fn the_name_chooses_the_format_unless_it_is_given() {
+        let format = |name: &str, format| {
+            let output = OutputArgs {
+                output: Some(name.into()),
+                format,
+                quiet: false,
+            };
+            output.trace_format()
+        };
+        assert_eq!(format("trace.otlp.json", None), Format::Otlp);
+        assert_eq!(format("trace.json", None), Format::Jsonl);
+        assert_eq!(format("-", None), Format::Jsonl);
+        assert_eq!(format("-", Some(Format::Otlp)), Format::Otlp);
+        assert_eq!(format("a.otlp.json", Some(Format::Jsonl)), Format::Jsonl);
     }
 }

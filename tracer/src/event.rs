@@ -239,6 +239,9 @@ pub struct Session {
     pub exe: String,
     /// `uname -r`.
     pub kernel: String,
+    /// `uname -n`; `None` in recordings of before it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// Its Go version, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub go_version: Option<String>,

@@ -131,11 +131,13 @@ fn session(
     stacks: bool,
 ) -> Result<Session> {
     let kernel = utsname::uname().context("cannot ask for the kernel's version")?;
+    let host = kernel.nodename().to_string_lossy().into_owned();
     Ok(Session {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: target.pid,
         exe: target.exe.display().to_string(),
         kernel: kernel.release().to_string_lossy().into_owned(),
+        host: Some(host).filter(|host| !host.is_empty()),
         go_version: target.go.version.clone(),
         began: clock::monotonic(),
         wall_offset: clock::wall_offset(),

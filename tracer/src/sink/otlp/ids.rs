@@ -1,0 +1,132 @@
+//! Ids of traces and spans, made from what is known of them and from nothing else: whoever replays a
+//! recording again, or traces the same request on another node, gets the same trace.
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    core::finding::RequestInfo,
+    event::{Nanos, Session},
+};
+
+/// Of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TraceId(pub(super) [u8; 16]);
+
+/// Of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SpanId(pub(super) [u8; 8]);
+
+/// What tells one tracing of one process from all others: two nodes have spans of their own in the
+/// trace of one request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Origin(String);
+
+impl Origin {
+    pub(super) fn of(session: &Session) -> Self {
+        let wall = i128::from(session.wall_offset) + i128::from(session.began);
+        let host = session.host.as_deref().unwrap_or_default();
+        Self(format!("{host}/{}/{wall}", session.pid))
+    }
+
+    /// Of something that is no request's.
+    pub(super) fn trace(&self, what: &str, which: &str) -> TraceId {
+        TraceId(digest(&[&self.0, what, which]))
+    }
+
+    /// Of a request: its id's own 16 bytes if it is a UUID, as Vault's are, so that the id with the
+    /// dashes left out finds the trace.
+    pub(super) fn request(&self, request: &RequestInfo) -> TraceId {
+        match &request.id {
+            Some(id) => of_request_id(id),
+            None => self.trace("request", &unnamed(request.client, request.start)),
+        }
+    }
+
+    pub(super) fn span(&self, trace: TraceId, what: &str, which: &str) -> SpanId {
+        let trace = u128::from_be_bytes(trace.0).to_string();
+        SpanId(digest(&[&self.0, &trace, what, which]))
+    }
+
+    /// Of the span that stands for a whole request.
+    pub(super) fn request_span(&self, trace: TraceId) -> SpanId {
+        self.span(trace, "request", "")
+    }
+}
+
+pub(super) fn of_request_id(id: &str) -> TraceId {
+    // All zeros are no valid id of a trace.
+    let own = uuid(id).filter(|bytes| *bytes != [0; 16]);
+    TraceId(own.unwrap_or_else(|| digest(&["request id", id])))
+}
+
+fn unnamed(client: Option<std::net::SocketAddr>, start: Nanos) -> String {
+    let client = client.map(|client| client.to_string());
+    format!("{}/{start}", client.unwrap_or_default())
+}
+
+/// The bytes of `71073279-56e7-1b76-63fa-3a2470d66bb4`.
+fn uuid(text: &str) -> Option<[u8; 16]> {
+    let groups: Vec<_> = text.split('-').collect();
+    if !groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) {
+        return None;
+    }
+    let digits = groups.concat();
+    // `from_str_radix` would take a sign.
+    let all_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = all_hex.then(|| u128::from_str_radix(&digits, 16).ok())??;
+    Some(number.to_be_bytes())
+}
+
+/// The first bytes of a hash over the parts, each with its length: `a`, `bc` is not `ab`, `c`.
+fn digest<const N: usize>(parts: &[&str]) -> [u8; N] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let mut id = [0; N];
+    id.copy_from_slice(&hash.finalize()[..N]);
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_is_the_trace_id() {
+        let id = of_request_id("71073279-56e7-1b76-63fa-3a2470d66bb4");
+        assert_eq!(
+            u128::from_be_bytes(id.0),
+            0x7107_3279_56e7_1b76_63fa_3a24_70d6_6bb4
+        );
+    }
+
+    #[test]
+    fn what_is_no_uuid_has_a_trace_id_too() {
+        let ids = [
+            "",
+            "x",
+            "00000000-0000-0000-0000-000000000000",
+            "+1073279-56e7-1b76-63fa-3a2470d66bb4",
+        ]
+        .map(of_request_id);
+        for (place, id) in ids.iter().enumerate() {
+            assert_ne!(id.0, [0; 16]);
+            assert!(!ids[..place].contains(id));
+        }
+    }
+
+    #[test]
+    fn two_nodes_share_the_trace_and_not_its_spans() {
+        let (one, other) = (Origin("a/1/0".into()), Origin("b/1/0".into()));
+        let request = RequestInfo {
+            id: Some("71073279-56e7-1b76-63fa-3a2470d66bb4".into()),
+            ..RequestInfo::default()
+        };
+        let trace = one.request(&request);
+        assert_eq!(trace, other.request(&request));
+        assert_ne!(one.request_span(trace), other.request_span(trace));
+        assert_eq!(one.request_span(trace), one.request_span(trace));
+    }
+}
