@@ -113,7 +113,7 @@ pub struct OutputArgs {
     /// Write the trace to this file; `-` is standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Format of the trace [default: by the extension of the file, else jsonl]
+    /// Format of the trace [default: perfetto for .perfetto-trace and .pftrace, else jsonl]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
     /// No report on the terminal
@@ -126,6 +126,8 @@ pub struct OutputArgs {
 pub enum Format {
     /// JSON Lines, described in the README
     Jsonl,
+    /// Perfetto's protobuf, for <https://ui.perfetto.dev>
+    Perfetto,
 }
 
 impl OutputArgs {
@@ -135,15 +137,27 @@ impl OutputArgs {
             return Ok(());
         };
         let name = path.to_string_lossy();
-        let promised = [".otlp.json", ".perfetto-trace", ".pftrace"]
+        let promised = [".otlp.json"]
             .into_iter()
             .find(|extension| name.ends_with(extension));
         if let Some(extension) = promised {
             bail!(
-                "{name}: this version does not write {extension} traces: name the file .jsonl or say --format jsonl"
+                "{name}: this version does not write {extension} traces: name the file .jsonl or .pftrace, or say --format"
             );
         }
         Ok(())
+    }
+
+    /// As asked for, else by the file's name.
+    pub fn trace_format(&self) -> Format {
+        let name = self.output.as_deref().map(Path::to_string_lossy);
+        let is = |extension| name.as_ref().is_some_and(|name| name.ends_with(extension));
+        let by_name = if is(".perfetto-trace") || is(".pftrace") {
+            Format::Perfetto
+        } else {
+            Format::Jsonl
+        };
+        self.format.unwrap_or(by_name)
     }
 
     /// Whether the trace takes standard output.
@@ -218,6 +232,23 @@ mod tests {
         };
         assert!(output("trace.jsonl").check().is_ok());
         assert!(output("trace.otlp.json").check().is_err());
-        assert!(output("trace.pftrace").check().is_err());
+        assert!(output("trace.pftrace").check().is_ok());
+    }
+
+    #[test]
+    fn perfetto_is_chosen_by_name_unless_the_format_is_given() {
+        let format = |name: &str, format| {
+            let output = OutputArgs {
+                output: Some(name.into()),
+                format,
+                quiet: false,
+            };
+            output.trace_format()
+        };
+        assert_eq!(format("a.perfetto-trace", None), Format::Perfetto);
+        assert_eq!(format("a.pftrace", None), Format::Perfetto);
+        assert_eq!(format("a.pftrace", Some(Format::Jsonl)), Format::Jsonl);
+        assert_eq!(format("-", None), Format::Jsonl);
+        assert_eq!(format("-", Some(Format::Perfetto)), Format::Perfetto);
     }
 }

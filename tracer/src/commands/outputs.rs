@@ -8,9 +8,9 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    cli::OutputArgs,
+    cli::{Format, OutputArgs},
     core::finding::Finding,
-    sink::{Worker, jsonl::Jsonl, line_file::LineFile, terminal::Terminal},
+    sink::{Worker, jsonl::Jsonl, line_file::LineFile, perfetto::Perfetto, terminal::Terminal},
 };
 
 /// Where findings go.
@@ -32,7 +32,10 @@ impl Outputs {
                     path.display()
                 );
             }
-            workers.push(Worker::spawn(Jsonl::new(file)));
+            workers.push(match args.trace_format() {
+                Format::Jsonl => Worker::spawn(Jsonl::new(file)),
+                Format::Perfetto => Worker::spawn(Perfetto::new(file)),
+            });
         }
         if !args.quiet {
             workers.push(Worker::spawn(Terminal::new(args.takes_stdout())));

@@ -5,6 +5,7 @@
 pub mod errno;
 pub mod jsonl;
 pub mod line_file;
+pub mod perfetto;
 pub mod recording;
 pub mod terminal;
 pub mod wall;
