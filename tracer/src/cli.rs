@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jiff::SignedDuration;
@@ -155,7 +155,7 @@ pub struct OutputArgs {
     /// Write the trace to this file; `-` is standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Format of the trace [default: otlp for .otlp.json, else jsonl]
+    /// Format of the trace [default: otlp for .otlp.json, perfetto for .perfetto-trace and .pftrace, else jsonl]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
     /// No report on the terminal
@@ -170,31 +170,19 @@ pub enum Format {
     Jsonl,
     /// OpenTelemetry spans, as the collector's file exporter writes them: OTLP in JSON, a request a line
     Otlp,
+    /// Perfetto's protobuf, for <https://ui.perfetto.dev>
+    Perfetto,
 }
 
 impl OutputArgs {
-    /// Stops at a file name that promises a format this version does not write.
-    pub fn check(&self) -> Result<()> {
-        let Some(path) = self.output.as_deref().filter(|_| self.format.is_none()) else {
-            return Ok(());
-        };
-        let name = path.to_string_lossy();
-        let promised = [".perfetto-trace", ".pftrace"]
-            .into_iter()
-            .find(|extension| name.ends_with(extension));
-        if let Some(extension) = promised {
-            bail!(
-                "{name}: this version does not write {extension} traces: name the file .jsonl or .otlp.json, or say --format"
-            );
-        }
-        Ok(())
-    }
-
     /// As asked for, else by the file's name.
     pub fn trace_format(&self) -> Format {
         let name = self.output.as_deref().map(Path::to_string_lossy);
-        let by_name = if name.is_some_and(|name| name.ends_with(".otlp.json")) {
+        let is = |extension| name.as_ref().is_some_and(|name| name.ends_with(extension));
+        let by_name = if is(".otlp.json") {
             Format::Otlp
+        } else if is(".perfetto-trace") || is(".pftrace") {
+            Format::Perfetto
         } else {
             Format::Jsonl
         };
@@ -265,18 +253,6 @@ mod tests {
     }
 
     #[test]
-    fn refuses_formats_it_does_not_write() {
-        let output = |name: &str| OutputArgs {
-            output: Some(name.into()),
-            format: None,
-            quiet: false,
-        };
-        assert!(output("trace.jsonl").check().is_ok());
-        assert!(output("trace.otlp.json").check().is_ok());
-        assert!(output("trace.pftrace").check().is_err());
-    }
-
-    #[test]
     fn the_name_chooses_the_format_unless_it_is_given() {
         let format = |name: &str, format| {
             let output = OutputArgs {
@@ -287,6 +263,9 @@ mod tests {
             output.trace_format()
         };
         assert_eq!(format("trace.otlp.json", None), Format::Otlp);
+        assert_eq!(format("a.perfetto-trace", None), Format::Perfetto);
+        assert_eq!(format("a.pftrace", None), Format::Perfetto);
+        assert_eq!(format("a.pftrace", Some(Format::Jsonl)), Format::Jsonl);
         assert_eq!(format("trace.json", None), Format::Jsonl);
         assert_eq!(format("-", None), Format::Jsonl);
         assert_eq!(format("-", Some(Format::Otlp)), Format::Otlp);

@@ -10,7 +10,10 @@ use anyhow::{Result, bail};
 use crate::{
     cli::{Format, OutputArgs},
     core::finding::Finding,
-    sink::{Worker, jsonl::Jsonl, line_file::LineFile, otlp::Otlp, terminal::Terminal},
+    sink::{
+        Worker, jsonl::Jsonl, line_file::LineFile, otlp::Otlp, perfetto::Perfetto,
+        terminal::Terminal,
+    },
 };
 
 /// Where findings go.
@@ -35,6 +38,7 @@ impl Outputs {
             workers.push(match args.trace_format() {
                 Format::Jsonl => Worker::spawn(Jsonl::new(file)),
                 Format::Otlp => Worker::spawn(Otlp::new(file)),
+                Format::Perfetto => Worker::spawn(Perfetto::new(file)),
             });
         }
         if !args.quiet {

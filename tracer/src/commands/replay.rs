@@ -6,7 +6,6 @@ use super::outputs::Outputs;
 use crate::{cli::ReplayArgs, core::Core, source::recording};
 
 pub(super) fn run(args: &ReplayArgs) -> Result<()> {
-    args.output.check()?;
     let events = recording::read(&args.recording)?;
     let mut outputs = Outputs::open(&args.output, Some(&args.recording))?;
     let mut core = Core::new();

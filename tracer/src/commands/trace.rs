@@ -19,7 +19,6 @@ mod server;
 
 pub(super) fn run(args: &TraceArgs) -> Result<()> {
     log_to_stderr(args);
-    args.output.check()?;
     privilege::check()?;
     let process = server::find(args)?;
     // The recording first: what is to be compared must be there.

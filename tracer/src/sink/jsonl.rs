@@ -4,6 +4,7 @@
 use std::io;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Sink, errno, line_file::LineFile, wall::WallClock};
 use crate::{
@@ -53,7 +54,17 @@ impl Sink<Finding> for Jsonl {
 
 /// The line of a finding, for those that have one.
 pub fn line(finding: &Finding, clock: WallClock) -> serde_json::Result<Option<String>> {
-    let record = match finding {
+    let record = record(finding, clock);
+    record.as_ref().map(serde_json::to_string).transpose()
+}
+
+/// The same as an object, for sinks that show its fields in another way.
+pub(super) fn object(finding: &Finding, clock: WallClock) -> serde_json::Result<Option<Value>> {
+    record(finding, clock).map(serde_json::to_value).transpose()
+}
+
+fn record(finding: &Finding, clock: WallClock) -> Option<Record<'_>> {
+    Some(match finding {
         Finding::Session(session) => Record::Session(session_record(session, clock)),
         Finding::Attached(session) => Record::Attached(session_record(session, clock)),
         Finding::Stalled(stalled) => Record::Stalled(Box::new(stalled_record(stalled, clock))),
@@ -63,9 +74,8 @@ pub fn line(finding: &Finding, clock: WallClock) -> serde_json::Result<Option<St
         Finding::Filling(filling) => Record::Filling(filling_record(filling, clock)),
         Finding::Incident(incident) => Record::Incident(incident_record(incident, clock)),
         Finding::Summary(summary) => Record::Summary(summary_record(summary, clock)),
-        Finding::Warning(_) => return Ok(None),
-    };
-    serde_json::to_string(&record).map(Some)
+        Finding::Warning(_) => return None,
+    })
 }
 
 #[derive(Serialize)]

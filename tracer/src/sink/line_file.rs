@@ -77,10 +77,14 @@ impl LineFile {
 
     /// Writes a line, and takes back the part of it that was written if the rest could not be.
     pub fn write_line(&mut self, line: &str) -> io::Result<()> {
-        let line = format!("{line}\n");
+        self.write_whole(format!("{line}\n").as_bytes())
+    }
+
+    /// The same of something that is no line.
+    pub fn write_whole(&mut self, line: &[u8]) -> io::Result<()> {
         match &mut self.out {
             Out::Stdout(stdout) => {
-                stdout.write_all(line.as_bytes())?;
+                stdout.write_all(line)?;
                 stdout.flush()
             }
             Out::File {
@@ -93,7 +97,7 @@ impl LineFile {
                 if *tight {
                     reserve(file, before, line.len() as u64)?;
                 }
-                if let Err(error) = file.write_all(line.as_bytes()) {
+                if let Err(error) = file.write_all(line) {
                     *tight = true;
                     // Best effort: what is no regular file has no length to take back.
                     let _ = cut(file, before);

@@ -6,6 +6,7 @@ pub mod errno;
 pub mod jsonl;
 pub mod line_file;
 pub mod otlp;
+pub mod perfetto;
 pub mod recording;
 pub mod terminal;
 pub mod wall;

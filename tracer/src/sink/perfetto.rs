@@ -1,0 +1,68 @@
+//! The trace in Perfetto's protobuf, for its timeline. What is shown where is in [`packets`], which
+//! tracks there are in `tracks`.
+//!
+//! A trace is a `perfetto.protos.Trace`, which is packets and nothing else: those of one finding are
+//! appended to those before, so a trace that is cut short is one too.
+
+mod annotations;
+mod batch;
+mod flows;
+pub mod packets;
+pub mod proto;
+mod recent;
+mod tracks;
+
+use std::io;
+
+use prost::Message;
+
+use self::{packets::Packets, proto::Trace};
+use super::{Sink, line_file::LineFile};
+use crate::core::finding::Finding;
+
+/// Writes findings as packets.
+pub struct Perfetto {
+    file: LineFile,
+    packets: Packets,
+    /// What could not be written yet: mapping a finding again would find its tracks already told.
+    unwritten: Option<Vec<u8>>,
+}
+
+impl Perfetto {
+    /// Into this file.
+    pub fn new(file: LineFile) -> Self {
+        Self {
+            file,
+            packets: Packets::default(),
+            unwritten: None,
+        }
+    }
+}
+
+impl Sink<Finding> for Perfetto {
+    fn write(&mut self, finding: &Finding) -> io::Result<()> {
+        // A finding that failed is handed over once more: see `Worker`.
+        let bytes = match self.unwritten.take() {
+            Some(bytes) => bytes,
+            None => encode(&mut self.packets, finding)?,
+        };
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let result = self.file.write_whole(&bytes);
+        if result.is_err() {
+            self.unwritten = Some(bytes);
+        }
+        result
+    }
+
+    fn name(&self) -> String {
+        self.file.name()
+    }
+}
+
+/// What a finding adds to the trace.
+pub fn encode(packets: &mut Packets, finding: &Finding) -> serde_json::Result<Vec<u8>> {
+    let packet = packets.on(finding)?;
+    Ok(Trace { packet }.encode_to_vec())
+}
