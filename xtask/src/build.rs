@@ -24,30 +24,44 @@ pub fn run() -> Result<()> {
 
 /// Builds the agent with its eBPF programs, and returns its path.
 pub fn agent() -> Result<PathBuf> {
+    release(
+        "building the agent",
+        &["--package", "vault-tracer"],
+        "vault-tracer",
+    )
+}
+
+/// Builds the programs that take part in the bench, and returns the path of the one that has them all.
+pub fn bench_parts() -> Result<PathBuf> {
+    release(
+        "building the parts of the bench",
+        &["--package", "vault-tracer-tests", "--example", "bench"],
+        "examples/bench",
+    )
+}
+
+/// Builds `what` with optimisations, and with the eBPF object: without, the agent's library would be built anew
+/// each time that one follows the other.
+fn release(doing: &str, what: &[&str], place: &str) -> Result<PathBuf> {
     let object = ebpf_object(consts::ARCH)?;
     let target = workspace().join("target");
     let mut build = cargo();
     build
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "vault-tracer",
-            "--target-dir",
-        ])
+        .args(["build", "--release", "--locked"])
+        .args(what)
+        .arg("--target-dir")
         .arg(&target)
         .env("VAULT_TRACER_EBPF_OBJECT", object);
     // The agent's place is part of the contract, whatever the user's own builds do.
     without_target_settings(&mut build);
-    Step::visible("building the agent", &mut build, LIMIT)?;
-    let agent = target.join("release/vault-tracer");
+    Step::visible(doing, &mut build, LIMIT)?;
+    let program = target.join("release").join(place);
     ensure!(
-        agent.exists(),
-        "the agent was built, but it is not at {}",
-        agent.display()
+        program.exists(),
+        "it was program, but it is not at {}",
+        program.display()
     );
-    Ok(agent)
+    Ok(program)
 }
 
 /// Builds the eBPF programs for the machines that this one is not: nothing can run them here, but

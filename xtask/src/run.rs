@@ -74,7 +74,7 @@ pub fn bench(prepared: Prepared, options: &bench::Options) -> Result<()> {
         if !options.needs_server() {
             return Ok(());
         }
-        let (agent, parts, bao) = (build::agent()?, bench::build_parts()?, setup::bao()?);
+        let (agent, parts, bao) = (build::agent()?, build::bench_parts()?, setup::bao()?);
         let prepared = [(AGENT, agent.as_path()), (BAO, &bao), (PARTS, &parts)];
         return as_root(&prepared, || bench_as_root(&agent, &bao, &parts, options));
     };

@@ -45,7 +45,7 @@ impl Machine {
             cores: std::thread::available_parallelism()?.get(),
             processor: model.map_or("unknown", |(_, model)| model).to_owned(),
             kernel: file("/proc/sys/kernel/osrelease").trim().to_owned(),
-            server: server.trim().to_owned(),
+            server: short_version(&server).to_owned(),
             request,
             clients,
             rounds,
@@ -76,5 +76,22 @@ impl Machine {
             self.seconds_per_measurement,
             self.seconds_per_measurement,
         )
+    }
+}
+
+/// `OpenBao v2.7.2 (9e0a0d3...), committed ...`, without what is in brackets and after.
+fn short_version(text: &str) -> &str {
+    text.split(" (").next().unwrap_or(text).trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_short() {
+        let text = "OpenBao v2.7.2 (9e0a0d3c3504), committed 2026-10-26T20:32:27Z\n";
+        assert_eq!(short_version(text), "OpenBao v2.7.2");
+        assert_eq!(short_version("Vault v1.15.0\n"), "Vault v1.15.0");
     }
 }

@@ -21,10 +21,7 @@ mod tracefs;
 mod variants;
 mod ways;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use lab::wait;
@@ -37,12 +34,7 @@ use self::{
     variants::{How, Variant},
     ways::Ways,
 };
-use crate::{
-    setup::{cargo, workspace},
-    ui::Step,
-};
-
-const BUILD_LIMIT: Duration = Duration::from_mins(30);
+use crate::setup::workspace;
 
 /// Options of the task.
 #[derive(clap::Args)]
@@ -102,30 +94,6 @@ impl Options {
         });
         Ok(variants)
     }
-}
-
-/// Builds the programs that take part, and returns the path of the one that has them all.
-pub fn build_parts() -> Result<PathBuf> {
-    let target = workspace().join("target");
-    let mut build = cargo();
-    build
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "vault-tracer-tests",
-        ])
-        .args(["--example", "bench", "--target-dir"])
-        .arg(&target);
-    Step::visible("building the parts of the bench", &mut build, BUILD_LIMIT)?;
-    let parts = target.join("release/examples/bench");
-    ensure!(
-        parts.exists(),
-        "the bench was built, but it is not at {}",
-        parts.display()
-    );
-    Ok(parts)
 }
 
 /// The part that needs root.

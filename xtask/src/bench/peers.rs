@@ -7,6 +7,7 @@ use crate::{
 };
 
 /// A program of others.
+#[derive(PartialEq, Eq)]
 pub struct Peer {
     /// Its name in the table.
     pub name: &'static str,
@@ -23,7 +24,7 @@ pub struct Peer {
 }
 
 /// How it can be seen that a program is at work.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Ready {
     /// It is the tracer of each of the server's threads.
     Ptrace,

@@ -6,6 +6,7 @@ use super::{
     figures::Spread,
     summary::{Row, Summary},
     targets::Target,
+    variants::How,
 };
 
 /// What is in a row.
@@ -65,7 +66,7 @@ const HOST: [Column; 10] = [
 ];
 
 /// The tables of the variants.
-pub fn tables(rows: &[Row]) -> [Table; 3] {
+pub fn tables(rows: &[Row]) -> [Table; 4] {
     [
         of_columns(
             "What the server's clients notice",
@@ -79,6 +80,7 @@ pub fn tables(rows: &[Row]) -> [Table; 3] {
             rows,
             |_| "NOT RUN: see above".to_owned(),
         ),
+        of_floor(rows),
         Table {
             title: "What each tells",
             head: vec!["variant", "tells"],
@@ -93,6 +95,44 @@ pub fn tables(rows: &[Row]) -> [Table; 3] {
                 .collect(),
         },
     ]
+}
+
+/// How far each way of probing is above programs that do nothing on the same hooks.
+fn of_floor(rows: &[Row]) -> Table {
+    let summary = |wanted: How| {
+        let row = rows.iter().find(|row| row.variant.how == wanted)?;
+        row.summary()
+    };
+    let line = |row: &Row| {
+        let How::Empty { probes } = row.variant.how else {
+            return None;
+        };
+        let agent = How::Agent {
+            probes,
+            record: false,
+        };
+        let (empty, agent) = (row.summary()?, summary(agent)?);
+        let programs =
+            |summary: &Summary| some(summary.program_ns_per_request, |ns| microseconds(&ns));
+        Some(Line::Cells(vec![
+            agent.variant.to_owned(),
+            ratio(&agent.throughput_kept),
+            ratio(&empty.throughput_kept),
+            programs(agent),
+            programs(empty),
+        ]))
+    };
+    Table {
+        title: "Above the floor: programs that do nothing on the same hooks",
+        head: vec![
+            "variant",
+            "throughput kept",
+            "by empty ones",
+            "BPF us/req",
+            "of empty ones",
+        ],
+        lines: rows.iter().filter_map(line).collect(),
+    }
 }
 
 /// The table of the targets.
@@ -250,7 +290,7 @@ mod tests {
             given_up: BTreeMap::from([("strace", "no | apt".to_owned())]),
         };
         let rows = rows(&variants, &results);
-        let [server, host, _] = tables(&rows);
+        let [server, host, _, _] = tables(&rows);
         let text = server.text();
         assert!(text.contains("NOT RUN: no | apt\n"), "{text}");
         assert!(text.contains("0.990 (0.99-0.99)"), "{text}");

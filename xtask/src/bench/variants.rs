@@ -14,7 +14,7 @@ pub struct Variant {
 }
 
 /// How a variant is begun.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum How {
     /// Not at all: what differs from the untraced server beside it is the noise of the method.
     Nothing,
