@@ -58,7 +58,7 @@ fn release(doing: &str, what: &[&str], place: &str) -> Result<PathBuf> {
     let program = target.join("release").join(place);
     ensure!(
         program.exists(),
-        "it was program, but it is not at {}",
+        "it was built, but it is not at {}",
         program.display()
     );
     Ok(program)
