@@ -55,13 +55,13 @@ fn release(doing: &str, what: &[&str], place: &str) -> Result<PathBuf> {
     // The agent's place is part of the contract, whatever the user's own builds do.
     without_target_settings(&mut build);
     Step::visible(doing, &mut build, LIMIT)?;
-    let binary = target.join("release").join(place);
+    let program = target.join("release").join(place);
     ensure!(
-        binary.exists(),
+        program.exists(),
         "it was built, but it is not at {}",
-        binary.display()
+        program.display()
     );
-    Ok(binary)
+    Ok(program)
 }
 
 /// Builds the eBPF programs for the machines that this one is not: nothing can run them here, but
