@@ -20,7 +20,7 @@ use tracer::{
         finding::{Finding, Stall},
         operation::Op,
     },
-    event::Nanos,
+    event::{Event, Nanos},
     sink::{
         Sink,
         line_file::LineFile,
@@ -64,11 +64,18 @@ fn all() -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn findings(name: &str) -> Result<Vec<Finding>> {
-    let events = recording::read(&replays().join(name).join("recording.jsonl"))?;
+fn events(name: &str) -> Result<Vec<Event>> {
+    recording::read(&replays().join(name).join("recording.jsonl"))
+}
+
+fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Finding> {
     let mut core = Core::new();
-    let findings = events.iter().flat_map(|event| core.on(event).findings);
-    Ok(findings.collect())
+    let findings = events.into_iter().flat_map(|event| core.on(event).findings);
+    findings.collect()
+}
+
+fn findings(name: &str) -> Result<Vec<Finding>> {
+    Ok(replay(&events(name)?))
 }
 
 fn bytes(findings: &[Finding]) -> Result<Vec<u8>> {
@@ -285,6 +292,24 @@ fn slices_are_those_of_the_findings() -> Result<()> {
         let findings = findings(&name)?;
         let slices = slices(&packets(&findings)?).with_context(|| name.clone())?;
         assert_eq!(slices, promised(&findings), "{name}");
+    }
+    Ok(())
+}
+
+/// What is found then may overlap as nothing on a server does.
+#[test]
+fn slices_are_those_of_the_findings_whichever_event_is_lost() -> Result<()> {
+    for name in all()? {
+        let events = events(&name)?;
+        // The last one is the end, the first the session.
+        for lost in 1..events.len() - 1 {
+            let kept = events.iter().enumerate();
+            let kept = kept.filter(|(index, _)| *index != lost);
+            let findings = replay(kept.map(|(_, event)| event));
+            let case = format!("{name} without event {lost}");
+            let slices = slices(&packets(&findings)?).with_context(|| case.clone())?;
+            assert_eq!(slices, promised(&findings), "{case}");
+        }
     }
     Ok(())
 }
