@@ -172,7 +172,8 @@ fn event_in_words(event: &TrackEvent, flows: &mut HashMap<u64, usize>) -> String
     for (flow, mark) in ends.chain(leads) {
         let next = flows.len() + 1;
         let number = flows.entry(*flow).or_insert(next);
-        text.push_str(&format!(" {mark}{number}"));
+        // Writing to a String cannot fail.
+        let _ = write!(text, " {mark}{number}");
     }
     if !event.debug_annotations.is_empty() {
         text.push(' ');
