@@ -2,16 +2,16 @@
 //! overlap has lanes: tracks of one name, which are shown as one.
 //!
 //! ```text
-//!     bao 1234                         process
-//!         audit devices
-//!             tcp 10.0.0.2:1515        stalls; instants
-//!                 incidents
-//!                 requests waiting     counter
-//!                 send queue           counter, bytes
-//!                 send buffer          counter, bytes: the limit of the former
-//!         blocked requests
-//!             client 10.0.0.9:50222    requests, in them hangs, in them stalls
-//!                 at the same time     what does not lie within its request, or overlaps
+//! bao 1234                         process
+//!     audit devices
+//!         tcp 10.0.0.2:1515        stalls; instants
+//!             incidents
+//!             requests waiting     counter
+//!             send queue           counter, bytes
+//!             send buffer          counter, bytes: the limit of the former
+//!     blocked requests
+//!         client 10.0.0.9:50222    requests, in them hangs, in them stalls
+//!             at the same time     what does not lie within its request, or overlaps
 //! ```
 
 use std::{
