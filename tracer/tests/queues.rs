@@ -174,22 +174,28 @@ fn is_blocked_by_holders(told: &Told, number: usize, hang: &Hang) -> Result<(), 
     Ok(())
 }
 
+/// Each request's hangs are what it waited for, who is named was in the device, and every request is counted.
+fn everybody_is_told(plan: &Plan) -> Result<(), TestCaseError> {
+    let told = run(plan);
+    let hangs = by_request(plan, &told)?;
+    for served in &told.requests {
+        for number in 0..plan.devices.len() {
+            is_exact(served, number, hangs.get(&(served.number, number)).copied())?;
+        }
+    }
+    for ((_, number), hang) in hangs {
+        is_blocked_by_holders(&told, number, hang)?;
+    }
+    prop_assert_eq!(summary(&told).requests, told.requests.len() as u64);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn with_no_loss_each_hang_is_what_its_request_waited_for(plan in plan()) {
-        let told = run(&plan);
-        let hangs = by_request(&plan, &told)?;
-        for served in &told.requests {
-            for number in 0..plan.devices.len() {
-                is_exact(served, number, hangs.get(&(served.number, number)).copied())?;
-            }
-        }
-        for ((_, number), hang) in hangs {
-            is_blocked_by_holders(&told, number, hang)?;
-        }
-        prop_assert_eq!(summary(&told).requests, told.requests.len() as u64);
+        everybody_is_told(&plan)?;
     }
 
     #[test]
@@ -202,18 +208,7 @@ proptest! {
 
     #[test]
     fn so_it_is_where_routine_is_held_back(plan in plan()) {
-        let plan = Plan { holds: true, ..plan };
-        let told = run(&plan);
-        let hangs = by_request(&plan, &told)?;
-        for served in &told.requests {
-            for number in 0..plan.devices.len() {
-                is_exact(served, number, hangs.get(&(served.number, number)).copied())?;
-            }
-        }
-        for ((_, number), hang) in hangs {
-            is_blocked_by_holders(&told, number, hang)?;
-        }
-        prop_assert_eq!(summary(&told).requests, told.requests.len() as u64);
+        everybody_is_told(&Plan { holds: true, ..plan })?;
     }
 
     #[test]
