@@ -525,6 +525,11 @@ fn push_number(text: &mut String, number: u16) {
     text.push(char::from(b'0' + (number % 10) as u8));
 }
 
+/// Whether a send with this result took all that it was given, as far as that is known.
+pub fn took_all(result: i64, requested: Option<u64>) -> bool {
+    u64::try_from(result).is_ok_and(|taken| requested.is_none_or(|wanted| taken >= wanted))
+}
+
 /// IPv4 where an IPv6 socket carries IPv4.
 pub fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()

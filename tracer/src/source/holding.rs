@@ -10,7 +10,7 @@ use anyhow::Result;
 use log::{debug, warn};
 
 use super::routine::{Last, Role, Roles, Sight, recall};
-use crate::event::{Event, Nanos, Routine, SocketId, What};
+use crate::event::{Event, Nanos, Routine, SocketId, What, took_all};
 
 /// All has to be well for so long before routine is held back again, ns.
 const WELL: Nanos = 2_000_000_000;
@@ -351,7 +351,7 @@ fn is_write(event: &Event) -> bool {
     match &event.what {
         What::Send {
             result, requested, ..
-        } => u64::try_from(*result).is_ok_and(|taken| requested.is_none_or(|all| taken >= all)),
+        } => took_all(*result, *requested),
         _ => false,
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::event::{Device, Event, Nanos, Socket, SocketId, TcpState, What};
+use crate::event::{Device, Event, Nanos, Socket, SocketId, TcpState, What, took_all};
 
 /// `-EAGAIN` (`include/uapi/asm-generic/errno-base.h`).
 const EAGAIN: i64 = -11;
@@ -78,8 +78,7 @@ impl Roles {
                 let before = self.known.get(&socket.id).copied();
                 let is_known = matches!(before, Some((Role::Audit, since)) if event.at > since);
                 let news = self.learn(socket.id, Device::of(socket), entry.is_some(), now);
-                let whole = u64::try_from(*result)
-                    .is_ok_and(|taken| requested.is_none_or(|wanted| taken >= wanted));
+                let whole = took_all(*result, *requested);
                 let fell_short = (0..).contains(result) || *result == EAGAIN;
                 let sight = match (whole, fell_short) {
                     _ if self.is_other(socket.id) => Sight::Nothing,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use anyhow::Result;
 use tracer::{
     core::{Core, parked::Place},
-    event::{Actor, Device, Event, Nanos, Routine, Socket, SocketId, TcpState, What},
+    event::{Actor, Device, Event, Nanos, Routine, Socket, SocketId, TcpState, What, took_all},
     source::{
         holding::{Holding, KernelSide},
         routine::{Kept, Last, Role},
@@ -186,7 +186,7 @@ impl Kernel {
         else {
             return true;
         };
-        let whole = u64::try_from(*result).is_ok_and(|n| requested.is_none_or(|all| n >= all));
+        let whole = took_all(*result, *requested);
         if !self.is_on {
             return true;
         }

@@ -3,7 +3,7 @@
 use super::errno;
 use crate::{
     audit::entry::EntryHead,
-    event::{Actor, Event, Nanos, Socket, Tcp, TcpState, What},
+    event::{Actor, Event, Nanos, Socket, Tcp, TcpState, What, took_all},
 };
 
 /// A send that returned.
@@ -87,8 +87,7 @@ impl<'a> Sent<'a> {
     }
 
     pub(super) fn is_whole(&self) -> bool {
-        let taken = u64::try_from(self.result).ok();
-        taken.is_some_and(|taken| self.requested.is_none_or(|wanted| taken >= wanted))
+        took_all(self.result, self.requested)
     }
 }
 
