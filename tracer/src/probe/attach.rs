@@ -18,7 +18,7 @@ use super::{
 use crate::{
     event::Probe,
     source::{
-        hold::{Hold, Sizes},
+        hold::{Hold, Sizes, take},
         holding::KernelSide,
     },
 };
@@ -144,12 +144,6 @@ fn load(facts: &Facts, task_pt_regs: bool, sizes: &Sizes) -> Result<Ebpf> {
         .override_global("COUNT_STREAMS", &streams, true)
         .load(object)
         .map_err(|error| chain(&error).context("the kernel does not take the eBPF maps"))
-}
-
-fn take(object: &mut Ebpf, map: &str) -> Result<aya::maps::Map> {
-    object
-        .take_map(map)
-        .with_context(|| format!("the eBPF object has no map {map}"))
 }
 
 fn listening(object: &mut Ebpf, ports: &[u16]) -> Result<()> {

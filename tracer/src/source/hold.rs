@@ -224,7 +224,8 @@ fn kept(bytes: &[u8], meaning: &Kernel) -> Option<Kept> {
     })
 }
 
-fn take(object: &mut Ebpf, map: &str) -> Result<Map> {
+/// A map of the loaded object.
+pub fn take(object: &mut Ebpf, map: &str) -> Result<Map> {
     object
         .take_map(map)
         .with_context(|| format!("the eBPF object has no map {map}"))

@@ -105,12 +105,17 @@ struct Looks {
 }
 
 impl<K: KernelSide> Holding<K> {
-    /// `tells_all`: nothing is ever held back. `threshold`: what is to be told has lasted for so long, ns.
-    pub fn new(kernel: K, tells_all: bool, threshold: Nanos, now: Nanos) -> Result<Self> {
-        let mut holding = Self {
+    /// `holds`: whether the kernel side holds routine back, or nothing is ever held back. `threshold`: what is to be
+    /// told has lasted for so long, ns.
+    pub fn new(kernel: K, holds: bool, threshold: Nanos, now: Nanos) -> Self {
+        Self {
             kernel,
             roles: Roles::default(),
-            state: State::Never,
+            state: if holds {
+                State::Held(now)
+            } else {
+                State::Never
+            },
             kept: VecDeque::new(),
             dropped: (0, 0),
             waits: HashMap::new(),
@@ -119,12 +124,7 @@ impl<K: KernelSide> Holding<K> {
             looks: Looks::default(),
             is_over: false,
             is_warned: false,
-        };
-        if !tells_all {
-            holding.kernel.switch(true)?;
-            holding.state = State::Held(now);
         }
-        Ok(holding)
     }
 
     /// The kernel side.

@@ -39,6 +39,16 @@ pub(crate) struct Kernel {
     receives: u64,
 }
 
+impl Kernel {
+    /// As it is when the probes have been attached.
+    fn holding() -> Self {
+        Self {
+            is_on: true,
+            ..Self::default()
+        }
+    }
+}
+
 impl KernelSide for Kernel {
     fn switch(&mut self, on: bool) -> Result<()> {
         self.is_on = on;
@@ -258,7 +268,7 @@ pub(crate) struct Between {
 impl Between {
     pub(crate) fn new(now: Nanos) -> Self {
         Self {
-            holding: Holding::new(Kernel::default(), false, 100_000_000, now).expect("a model"),
+            holding: Holding::new(Kernel::holding(), true, 100_000_000, now),
             found: Vec::new(),
         }
     }

@@ -76,8 +76,8 @@ pub(super) struct Server {
     pub(super) attached: Attached,
     pub(super) sources: Sources,
     pub(super) kernel: Kernel,
-    /// Whether all that happens is told, routine too.
-    pub(super) tells_all: bool,
+    /// Whether routine is held back, rather than all told.
+    pub(super) holds: bool,
     /// Where goroutines wait, if the server's executable lets that be told.
     pub(super) goroutines: Option<Arc<Goroutines>>,
 }
@@ -139,10 +139,10 @@ impl Live {
             attached: server.attached,
             holding: Holding::new(
                 hold.with(server.kernel.clone()),
-                server.tells_all,
+                server.holds,
                 server.session.threshold,
                 clock::monotonic(),
-            )?,
+            ),
             events: Events::new(ring, server.kernel).context("cannot poll the ring buffer")?,
             goroutines: server.goroutines,
             answers,

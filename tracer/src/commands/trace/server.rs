@@ -41,10 +41,9 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
     let sinks = goroutines
         .as_ref()
         .map(|goroutines| goroutines.reader.has_sinks());
-    let facts = Facts {
-        holds: args.record.is_none(),
-        ..facts(&target, &kernel, sinks)?
-    };
+    // A recording is to be whole.
+    let holds = args.record.is_none();
+    let facts = facts(&target, &kernel, sinks, holds)?;
     let mut host = Host::look(&kernel);
     let preference = args.probes;
     let (attached, sources) = attach::attach(&facts, &mut host, preference)?;
@@ -56,7 +55,7 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
         attached,
         sources,
         kernel: kernel.kernel,
-        tells_all: args.record.is_some(),
+        holds,
         goroutines,
     })
 }
@@ -104,7 +103,7 @@ fn read_goroutines(pid: i32, reader: Result<GoroutineReader>) -> Result<Goroutin
 }
 
 /// `sinks`: whether the server writes entries in goroutines of their own, if that is known.
-fn facts(target: &Target, kernel: &KernelTypes, sinks: Option<bool>) -> Result<Facts> {
+fn facts(target: &Target, kernel: &KernelTypes, sinks: Option<bool>, holds: bool) -> Result<Facts> {
     let sockets = sockets::open_sockets(target.pid)?;
     let listening = sockets.iter().filter(|socket| socket.listening);
     let listening = listening.map(|socket| socket.local.port()).collect();
@@ -120,7 +119,7 @@ fn facts(target: &Target, kernel: &KernelTypes, sinks: Option<bool>) -> Result<F
         listening,
         sockets: sockets.len(),
         streams: sinks == Some(false),
-        holds: true,
+        holds,
     })
 }
 
