@@ -64,6 +64,12 @@ impl Kind {
 /// [`Record::extra`] where the number is not known.
 pub const UNKNOWN: u64 = u64::MAX;
 
+/// Whether what was received begins with one of the TLS record types (RFC 8446, 5.1) that carry no request: `change_cipher_spec`, `alert`, `handshake`.
+#[inline(always)]
+pub const fn is_handshake(first_byte: u64) -> bool {
+    matches!(first_byte, 0x14..=0x16)
+}
+
 /// [`Record::flags`]: recorded in a thread of the traced process, in one of its system calls.
 pub const IN_PROCESS: u16 = 1;
 

@@ -3,7 +3,7 @@
 //! does not go well, that is told; the agent then fetches what was kept, and has everything told.
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
-use tracer_ebpf::abi::{self, Connection, Count, HELD, OTHER, READS, WRITES};
+use tracer_ebpf::abi::{self, Connection, Count, HELD, OTHER, READS, WRITES, is_handshake};
 
 use crate::{
     emit::{self, Report},
@@ -144,12 +144,6 @@ pub(crate) fn sent(sk: Sock, report: &Report) {
             }
         }
     }
-}
-
-/// TLS record types (RFC 8446, 5.1) that carry no request: `change_cipher_spec`, `alert`, `handshake`.
-#[inline(always)]
-fn is_handshake(first_byte: u64) -> bool {
-    matches!(first_byte, 0x14..=0x16)
 }
 
 /// Keeps an entry that an audit socket took whole.

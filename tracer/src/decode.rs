@@ -9,7 +9,9 @@ use std::{
 };
 
 use bytes::Buf;
-use tracer_ebpf::abi::{self, ACCEPTED, IN_PROCESS, Kind, Record, UNIX_PATH, UNKNOWN};
+use tracer_ebpf::abi::{
+    self, ACCEPTED, IN_PROCESS, Kind, Record, UNIX_PATH, UNKNOWN, is_handshake,
+};
 
 use crate::{
     audit::entry::parse_head,
@@ -213,11 +215,6 @@ fn entry(record: &Record, mut socket: Socket, by: Actor, sent: Sent<'_>) -> What
         *tcp = sent.tcp;
     }
     what
-}
-
-/// TLS record types (RFC 8446, 5.1) that carry no request: `change_cipher_spec`, `alert`, `handshake`.
-fn is_handshake(first_byte: u64) -> bool {
-    matches!(first_byte, 0x14..=0x16)
 }
 
 fn state(
