@@ -64,7 +64,12 @@ impl Kind {
 /// [`Record::extra`] where the number is not known.
 pub const UNKNOWN: u64 = u64::MAX;
 
-/// Whether what was received begins with one of the TLS record types (RFC 8446, 5.1) that carry no request: `change_cipher_spec`, `alert`, `handshake`.
+/// Whether what was received begins with one of the TLS record types (RFC 8446, 5.1) that carry no request:
+/// `change_cipher_spec`, `alert`, `handshake`.
+#[expect(
+    clippy::inline_always,
+    reason = "a call within a program costs it stack"
+)]
 #[inline(always)]
 pub const fn is_handshake(first_byte: u64) -> bool {
     matches!(first_byte, 0x14..=0x16)
