@@ -140,6 +140,9 @@ impl<K: KernelSide> Holding<K> {
     /// Takes an event that was told; gives it back if the core is to be told too, which it is not while
     /// routine is held back. Says whether that is over by it.
     pub fn take(&mut self, event: Event, now: Nanos) -> (Option<Event>, bool) {
+        if self.state == State::Never {
+            return (Some(event), false);
+        }
         let is_on = self.is_on();
         let (sight, news) = self.roles.see(&event, is_on, now + BETWEEN);
         if let Some((socket, role)) = news {
@@ -262,16 +265,17 @@ impl<K: KernelSide> Holding<K> {
         writers.into_iter().filter(is_stream).collect()
     }
 
-    /// Holds routine back again, if all has been well for long enough. The caller has to take what was told
-    /// until now, and call [`Self::start`].
-    pub fn may_start(&self, is_calm: bool, now: Nanos) -> bool {
+    /// Whether nothing has been told for long enough that does not go well. If the core is calm too, routine
+    /// may be held back again.
+    pub fn is_well(&self, now: Nanos) -> bool {
         match self.state {
-            State::Told(trouble) => is_calm && now.saturating_sub(trouble) >= WELL,
+            State::Told(trouble) => now.saturating_sub(trouble) >= WELL,
             State::Never | State::Held(_) => false,
         }
     }
 
-    /// First half of that: the programs are told.
+    /// First half of that: the programs are told. Then the caller has to take what they told until now, and
+    /// call [`Self::start`].
     pub fn prepare(&mut self) -> Result<()> {
         self.kernel.switch(true)
     }

@@ -77,7 +77,7 @@ impl Roles {
             } if !socket.accepted => {
                 let before = self.known.get(&socket.id).copied();
                 let is_known = matches!(before, Some((Role::Audit, since)) if event.at > since);
-                let news = self.learn(socket.id, Device::of(socket), entry.is_some(), now);
+                let news = self.learn(socket, entry.is_some(), now);
                 let whole = took_all(*result, *requested);
                 let fell_short = (0..).contains(result) || *result == EAGAIN;
                 let sight = match (whole, fell_short) {
@@ -145,13 +145,13 @@ impl Roles {
         }
     }
 
-    fn learn(
-        &mut self,
-        id: SocketId,
-        device: Option<Device>,
-        is_entry: bool,
-        now: Nanos,
-    ) -> Option<(SocketId, Role)> {
+    fn learn(&mut self, socket: &Socket, is_entry: bool, now: Nanos) -> Option<(SocketId, Role)> {
+        let (id, known) = (socket.id, self.known.get(&socket.id));
+        // Of most, that is known: it costs no more.
+        if known.is_some_and(|(role, _)| *role == Role::Audit || !is_entry) {
+            return None;
+        }
+        let device = Device::of(socket);
         if is_entry {
             if let Some(device) = device {
                 self.others.remove(&device);
@@ -160,9 +160,6 @@ impl Roles {
                 }
             }
             return self.becomes(id, Role::Audit, now);
-        }
-        if self.known.contains_key(&id) {
-            return None;
         }
         if self.strange.len() >= MOST {
             self.strange.clear();

@@ -296,7 +296,7 @@ impl Between {
             }
             What::Tick | What::EntryFound { .. } if self.is_on() => Vec::new(),
             What::Tick => {
-                if self.holding.may_start(core.is_calm(), event.at) {
+                if self.holding.is_well(event.at) && core.is_calm() {
                     self.holding.prepare().expect("a model");
                     self.holding.start(event.at);
                 }

@@ -218,8 +218,8 @@ impl Live {
 
     /// Has routine held back if all is well.
     fn hold_back(&mut self, server: &mut Following) -> Result<()> {
-        let now = clock::monotonic();
-        if server.open > 0 || !server.holding.may_start(self.core.is_calm(), now) {
+        let is_well = server.open == 0 && server.holding.is_well(clock::monotonic());
+        if !is_well || !self.core.is_calm() {
             return Ok(());
         }
         server.holding.prepare()?;
