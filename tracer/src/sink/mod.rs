@@ -5,6 +5,7 @@
 pub mod errno;
 pub mod jsonl;
 pub mod line_file;
+mod made;
 pub mod otlp;
 pub mod perfetto;
 pub mod recording;

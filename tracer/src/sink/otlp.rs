@@ -8,41 +8,32 @@ pub mod spans;
 use std::io;
 
 use self::spans::Spans;
-use super::{Sink, line_file::LineFile};
+use super::{Sink, line_file::LineFile, made::Made};
 use crate::core::finding::Finding;
 
 /// Writes findings as spans.
 pub struct Otlp {
-    file: LineFile,
+    file: Made,
     spans: Spans,
-    /// What could not be written yet: mapping a finding again would find its request already told.
-    unwritten: Option<String>,
 }
 
 impl Otlp {
     /// Into this file.
     pub fn new(file: LineFile) -> Self {
         Self {
-            file,
+            file: Made::new(file),
             spans: Spans::default(),
-            unwritten: None,
         }
     }
 }
 
 impl Sink<Finding> for Otlp {
     fn write(&mut self, finding: &Finding) -> io::Result<()> {
-        // A finding that failed is handed over once more: see `Worker`.
-        let line = match self.unwritten.take() {
-            Some(line) => Some(line),
-            None => line(&mut self.spans, finding)?,
-        };
-        let Some(line) = line else { return Ok(()) };
-        let result = self.file.write_line(&line);
-        if result.is_err() {
-            self.unwritten = Some(line);
-        }
-        result
+        let spans = &mut self.spans;
+        self.file.write(|| {
+            let line = line(spans, finding)?;
+            Ok(line.map_or_else(Vec::new, |line| (line + "\n").into_bytes()))
+        })
     }
 
     fn name(&self) -> String {

@@ -17,43 +17,29 @@ use std::io;
 use prost::Message;
 
 use self::{packets::Packets, proto::Trace};
-use super::{Sink, line_file::LineFile};
+use super::{Sink, line_file::LineFile, made::Made};
 use crate::core::finding::Finding;
 
 /// Writes findings as packets.
 pub struct Perfetto {
-    file: LineFile,
+    file: Made,
     packets: Packets,
-    /// What could not be written yet: mapping a finding again would find its tracks already told.
-    unwritten: Option<Vec<u8>>,
 }
 
 impl Perfetto {
     /// Into this file.
     pub fn new(file: LineFile) -> Self {
         Self {
-            file,
+            file: Made::new(file),
             packets: Packets::default(),
-            unwritten: None,
         }
     }
 }
 
 impl Sink<Finding> for Perfetto {
     fn write(&mut self, finding: &Finding) -> io::Result<()> {
-        // A finding that failed is handed over once more: see `Worker`.
-        let bytes = match self.unwritten.take() {
-            Some(bytes) => bytes,
-            None => encode(&mut self.packets, finding)?,
-        };
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let result = self.file.write_whole(&bytes);
-        if result.is_err() {
-            self.unwritten = Some(bytes);
-        }
-        result
+        let packets = &mut self.packets;
+        self.file.write(|| Ok(encode(packets, finding)?))
     }
 
     fn name(&self) -> String {
