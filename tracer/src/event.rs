@@ -3,13 +3,15 @@
 //!
 //! Times are `CLOCK_MONOTONIC` nanoseconds, as the kernel took them.
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-};
+mod device;
+mod socket;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    device::{Device, Transport, canonical},
+    socket::{SendQueue, Socket, SocketId, Tcp, TcpState},
+};
 use crate::{
     audit::entry::EntryHead,
     core::{EntryQuestion, parked::Parked},
@@ -210,6 +212,19 @@ pub enum What {
     End,
 }
 
+/// Who made a system call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// Thread id. Correlates nothing in Go: goroutines move between threads.
+    pub tid: u32,
+    /// `runtime.g.goid`, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goid: Option<u64>,
+    /// `runtime.g.parentGoid`: the goroutine that started this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u64>,
+}
+
 /// What happened while routine was held back in the kernel, in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Routine {
@@ -276,327 +291,7 @@ pub struct Probe {
     pub kind: String,
 }
 
-/// A socket, as each event carries it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Socket {
-    /// Which one.
-    pub id: SocketId,
-    /// The descriptor it was used through, where known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fd: Option<i32>,
-    /// Whether the server accepted it from a client.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub accepted: bool,
-    /// Its transport.
-    pub transport: Transport,
-    /// This end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub local: Option<SocketAddr>,
-    /// The other end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remote: Option<SocketAddr>,
-    /// The other end of a Unix socket.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-}
-
-/// Identity of a socket for the length of a trace. The kernel's address of it is reused and is
-/// nobody's business outside of the kernel; the moment it was first seen is neither.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct SocketId {
-    /// When it was first seen, ns.
-    pub born: Nanos,
-    /// Tells apart sockets first seen in the same nanosecond.
-    pub slot: u16,
-}
-
-/// TCP's own view of a connection at one moment. What this kernel does not tell is absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tcp {
-    /// Sequence number of the first byte that is not acknowledged.
-    pub una: u32,
-    /// Sequence number of the next byte to be sent.
-    pub nxt: u32,
-    /// Sequence number behind the last byte that was written.
-    pub end: u32,
-    /// The peer's window, bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub window: Option<u32>,
-    /// Largest segment, bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mss: Option<u32>,
-    /// Memory of the send queue, bytes. More than the data in it: each piece has its overhead.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub queued: Option<u32>,
-    /// Limit of that, the send buffer's size, bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u32>,
-    /// Smoothed round-trip time, ns.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub srtt: Option<Nanos>,
-    /// Retransmission time-out, ns.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rto: Option<Nanos>,
-    /// Since the last ACK arrived, ns.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ack_age: Option<Nanos>,
-    /// Time-outs in a row without an ACK.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeouts: Option<u32>,
-    /// Window probes in a row without an answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub probes: Option<u32>,
-    /// An ICMP error that TCP has not given up for, 0 if none.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub soft_error: i32,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
-fn is_zero(number: &i32) -> bool {
-    *number == 0
-}
-
-impl Tcp {
-    /// Bytes sent and not acknowledged.
-    pub fn unacked(&self) -> u32 {
-        self.nxt.wrapping_sub(self.una)
-    }
-
-    /// Bytes written and not sent.
-    pub fn unsent(&self) -> u32 {
-        self.end.wrapping_sub(self.nxt)
-    }
-
-    /// Whether data waits that the peer's window has no room for: less than a segment is left of it.
-    pub fn window_closed(&self) -> bool {
-        let segment = self.mss.unwrap_or(1).max(1);
-        let left = |window: u32| window.saturating_sub(self.unacked());
-        self.unsent() > 0 && self.window.is_some_and(|window| left(window) < segment)
-    }
-}
-
-/// What a connection's send queue holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SendQueue {
-    /// This end.
-    pub local: SocketAddr,
-    /// The other end.
-    pub remote: SocketAddr,
-    /// From the first byte that is not acknowledged on, the FIN included.
-    pub bytes: u32,
-}
-
-/// Who made a system call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Actor {
-    /// Thread id. Correlates nothing in Go: goroutines move between threads.
-    pub tid: u32,
-    /// `runtime.g.goid`, where known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub goid: Option<u64>,
-    /// `runtime.g.parentGoid`: the goroutine that started this one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<u64>,
-}
-
-/// Transport of a socket or an audit device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// TCP over IPv4 or IPv6.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// Unix stream or datagram.
-    Unix,
-    /// A file, a FIFO, or standard output: an audit device without a socket.
-    File,
-    /// HTTP: an audit device whose sockets are not its own.
-    Http,
-    /// Syslog, where its socket is not known.
-    Syslog,
-}
-
-impl Transport {
-    /// Whether it is a socket, which the probes see, rather than a kind of device that only the code
-    /// that waits for it tells.
-    pub fn is_socket(self) -> bool {
-        matches!(self, Self::Tcp | Self::Udp | Self::Unix)
-    }
-
-    /// As the trace and the terminal spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Transport::Tcp => "tcp",
-            Transport::Udp => "udp",
-            Transport::Unix => "unix",
-            Transport::File => "file",
-            Transport::Http => "http",
-            Transport::Syslog => "syslog",
-        }
-    }
-}
-
-/// An audit device, or what may turn out to be one: where a socket leads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Device {
-    /// How.
-    pub transport: Transport,
-    /// `10.0.0.2:1515`, `[fd00::2]:1515`, a path, `stdout`, or `https://log:8080`; empty if it is
-    /// not known.
-    pub address: String,
-}
-
-impl Device {
-    /// Where this socket leads, if it leads anywhere yet.
-    pub fn of(socket: &Socket) -> Option<Self> {
-        let remote = socket.remote.map(spelled);
-        Some(Self {
-            transport: socket.transport,
-            address: remote.or_else(|| socket.path.clone())?,
-        })
-    }
-
-    /// A device as it is configured (`net.Dial`'s network and address, or
-    /// [`crate::target::goroutines::Configured`]).
-    pub fn configured(network: &str, address: &str) -> Self {
-        let transport = match network {
-            _ if network.starts_with("udp") => Transport::Udp,
-            _ if network.starts_with("unix") => Transport::Unix,
-            "file" => Transport::File,
-            "http" => Transport::Http,
-            "syslog" => Transport::Syslog,
-            _ => Transport::Tcp,
-        };
-        let parsed = address.parse().map(|address| Self::tcp(address).address);
-        Self {
-            transport,
-            address: parsed.unwrap_or_else(|_| address.to_owned()),
-        }
-    }
-
-    /// Whether it says where it is, rather than a name to be looked up.
-    pub fn is_address(&self) -> bool {
-        match self.transport {
-            Transport::Tcp | Transport::Udp => self.address.parse::<SocketAddr>().is_ok(),
-            Transport::Unix | Transport::File | Transport::Http | Transport::Syslog => true,
-        }
-    }
-
-    /// A TCP device.
-    pub fn tcp(address: SocketAddr) -> Self {
-        Self {
-            transport: Transport::Tcp,
-            address: SocketAddr::new(canonical(address.ip()), address.port()).to_string(),
-        }
-    }
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.address {
-            "" => f.write_str(self.transport.name()),
-            address => write!(f, "{} {address}", self.transport.name()),
-        }
-    }
-}
-
-/// As `SocketAddr` spells itself, which takes several times as long for IPv4: most of what there is.
-fn spelled(address: SocketAddr) -> String {
-    let SocketAddr::V4(v4) = address else {
-        return address.to_string();
-    };
-    let mut spelled = String::with_capacity("255.255.255.255:65535".len());
-    for (place, octet) in v4.ip().octets().into_iter().enumerate() {
-        if place > 0 {
-            spelled.push('.');
-        }
-        push_number(&mut spelled, octet.into());
-    }
-    spelled.push(':');
-    push_number(&mut spelled, v4.port());
-    spelled
-}
-
-fn push_number(text: &mut String, number: u16) {
-    if number >= 10 {
-        push_number(text, number / 10);
-    }
-    text.push(char::from(b'0' + (number % 10) as u8));
-}
-
 /// Whether a send with this result took all that it was given, as far as that is known.
 pub fn took_all(result: i64, requested: Option<u64>) -> bool {
     u64::try_from(result).is_ok_and(|taken| requested.is_none_or(|wanted| taken >= wanted))
-}
-
-/// IPv4 where an IPv6 socket carries IPv4.
-pub fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
-}
-
-/// `include/net/tcp_states.h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[repr(u8)]
-#[expect(missing_docs, reason = "RFC 9293 names")]
-pub enum TcpState {
-    Established = 1,
-    SynSent,
-    SynRecv,
-    FinWait1,
-    FinWait2,
-    TimeWait,
-    Close,
-    CloseWait,
-    LastAck,
-    Listen,
-    Closing,
-    NewSynRecv,
-    BoundInactive,
-}
-
-impl TcpState {
-    const ALL: [Self; 13] = [
-        Self::Established,
-        Self::SynSent,
-        Self::SynRecv,
-        Self::FinWait1,
-        Self::FinWait2,
-        Self::TimeWait,
-        Self::Close,
-        Self::CloseWait,
-        Self::LastAck,
-        Self::Listen,
-        Self::Closing,
-        Self::NewSynRecv,
-        Self::BoundInactive,
-    ];
-
-    /// The state with the kernel's number, if this program knows it.
-    pub fn from_kernel(number: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn an_address_is_spelt_as_the_standard_library_does(address in any::<SocketAddr>()) {
-            prop_assert_eq!(spelled(address), address.to_string());
-        }
-    }
-
-    #[test]
-    fn zeros_are_spelt() {
-        for address in ["0.0.0.0:0", "10.0.100.9:10", "255.255.255.255:65535"] {
-            let parsed = address.parse().expect("an address");
-            assert_eq!(spelled(parsed), address);
-        }
-    }
 }

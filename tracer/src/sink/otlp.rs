@@ -2,6 +2,7 @@
 //! `ExportTraceServiceRequest` a line, in the JSON of OTLP. What is said in which span is in [`spans`].
 
 mod attributes;
+mod describe;
 mod ids;
 pub mod spans;
 
