@@ -235,11 +235,13 @@ impl Last {
         self.sent.as_ref()?.event.actor()?.goid
     }
 
-    fn asked_at(&self) -> Nanos {
+    /// When the last request was received, ns; 0 before the first.
+    pub fn asked_at(&self) -> Nanos {
         self.received.as_ref().map_or(0, |kept| kept.event.at)
     }
 
-    fn answered_at(&self) -> Nanos {
+    /// When something was last sent, ns; 0 before.
+    pub fn answered_at(&self) -> Nanos {
         self.sent.as_ref().map_or(0, |kept| kept.event.at)
     }
 
@@ -251,7 +253,7 @@ impl Last {
     }
 
     /// A request may come together with the end of the handshake, and is not answered by what that is.
-    fn is_handshake(&self) -> bool {
+    pub fn is_handshake(&self) -> bool {
         let received = self.received.as_ref().map(|kept| &kept.event.what);
         matches!(
             received,

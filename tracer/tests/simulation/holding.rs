@@ -107,13 +107,10 @@ impl Kernel {
     fn keeps(&mut self, event: &Event) -> bool {
         match &event.what {
             What::Receive {
-                socket,
-                by,
-                bytes,
-                handshake,
+                socket, by, bytes, ..
             } => {
                 if *bytes > 0 {
-                    self.received(event, socket, (*by, *handshake));
+                    self.received(event, socket, *by);
                 }
                 !self.is_on
             }
@@ -157,13 +154,12 @@ impl Kernel {
         }
     }
 
-    fn received(&mut self, event: &Event, socket: &Socket, (by, _): (Actor, bool)) {
+    fn received(&mut self, event: &Event, socket: &Socket, by: Actor) {
         self.receives += u64::from(self.is_on);
         let kept = self.kept(event);
         let last = self.connections.entry(socket.id).or_default();
-        let at = |kept: &Option<Kept>| kept.as_ref().map_or(0, |kept| kept.event.at);
-        let waits = at(&last.received) > at(&last.sent);
-        if waits && !is_handshake(last) {
+        let waits = last.asked_at() > last.answered_at();
+        if waits && !last.is_handshake() {
             return;
         }
         last.received = Some(kept);
@@ -173,12 +169,11 @@ impl Kernel {
     fn sent(&mut self, event: &Event, socket: &Socket, by: Actor) {
         let kept = self.kept(event);
         let last = self.connections.entry(socket.id).or_default();
-        let at = |kept: &Option<Kept>| kept.as_ref().map_or(0, |kept| kept.event.at);
-        let asked = at(&last.received) > at(&last.sent);
+        let asked = last.asked_at() > last.answered_at();
         let reader = last.received.as_ref().and_then(|kept| kept.event.actor());
         let serves =
             reader.is_some_and(|reader| reader.goid == by.goid || reader.parent == by.goid);
-        if self.is_on && serves && asked && !is_handshake(last) {
+        if self.is_on && serves && asked && !last.is_handshake() {
             self.routine.requests += 1;
         }
         last.sent = Some(kept);
@@ -246,17 +241,6 @@ fn fails(what: &What) -> bool {
         What::ConnectFailed { .. } => true,
         _ => false,
     }
-}
-
-fn is_handshake(last: &Last) -> bool {
-    let received = last.received.as_ref().map(|kept| &kept.event.what);
-    matches!(
-        received,
-        Some(What::Receive {
-            handshake: true,
-            ..
-        })
-    )
 }
 
 /// The agent between its kernel side and the core, as `commands/trace/live.rs` has it.
