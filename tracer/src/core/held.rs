@@ -60,6 +60,12 @@ impl Held {
         }
     }
 
+    /// Since when the device has been stalled without a break that is so longest of all, ns.
+    pub fn longest(&self) -> Option<Nanos> {
+        let open = self.0.values().filter(|span| span.open > 0);
+        open.map(|span| span.since).min()
+    }
+
     /// The stalls that go on now, or ended just before.
     pub fn at(&self, device: &Device, now: Nanos) -> Option<Span> {
         self.0.get(device).filter(|span| span.goes_on(now)).copied()

@@ -83,6 +83,8 @@ impl Core {
             .asked
             .map_or(self.looks.at, |asked| asked + UNANSWERED);
         let stalled = self.sockets.waits_since().map(|start| {
+            // One short stall after the other is a long one to who queues.
+            let start = self.held.longest().map_or(start, |since| since.min(start));
             let patience = STALLED.min(self.session.threshold / 2);
             (start + patience).max(last + WHILE_STALLED)
         });
