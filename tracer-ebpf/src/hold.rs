@@ -84,7 +84,23 @@ fn held() -> u16 {
     if is_on() { HELD } else { 0 }
 }
 
-/// Keeps what was received from a client: the beginning of a request rather than the rest.
+/// Whether who sent last on this connection serves it, or has it read by a goroutine that it started (`net/http`,
+/// `connReader.backgroundRead`). In HTTP/2 others write frames than read them.
+///
+/// # Safety
+///
+/// `connection` must be valid.
+#[inline(always)]
+unsafe fn is_served(connection: *const Connection) -> bool {
+    // SAFETY: by the caller's word.
+    unsafe {
+        let writer = (*connection).sent.goid;
+        writer == (*connection).received.goid || writer == (*connection).received.parent_goid
+    }
+}
+
+/// Keeps what was received from a client: the beginning of a request rather than the rest, or, where several
+/// are under way at once, the last of all.
 #[inline(always)]
 pub(crate) fn received(sk: Sock, report: &Report) {
     if report.value == 0 || !keeps() {
@@ -100,8 +116,9 @@ pub(crate) fn received(sk: Sock, report: &Report) {
     // SAFETY: a valid value of the table, whose connection is served by one goroutine at a time.
     unsafe {
         let received = &raw mut (*connection).received;
-        let waits = (*received).time > (*connection).sent.time;
-        if waits && !is_handshake((*received).extra) {
+        let (before, sent) = ((*received).time, (*connection).sent.time);
+        let is_shared = sent != 0 && !is_served(connection);
+        if before > sent && !is_shared && !is_handshake((*received).extra) {
             return;
         }
         let before = (*received).goid;
@@ -132,14 +149,9 @@ pub(crate) fn sent(sk: Sock, report: &Report) {
         emit::describe(sent, sk, known, report);
         (*sent).flags |= held();
         if is_on() {
-            let received = &raw const (*connection).received;
-            // The goroutine that serves the connection, or one that it has start to read (`net/http`,
-            // `connReader.backgroundRead`).
-            let serves =
-                (*sent).goid == (*received).goid || (*sent).goid == (*received).parent_goid;
-            if !serves {
+            if !is_served(connection) {
                 count(Count::Frames, 1);
-            } else if asked && !is_handshake((*received).extra) {
+            } else if asked && !is_handshake((*connection).received.extra) {
                 count(Count::Answers, 1);
             }
         }

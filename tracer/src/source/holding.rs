@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use log::{debug, warn};
 
-use super::routine::{Last, Role, Roles, Sight, recall};
+use super::routine::{Last, Recalled, Role, Roles, Sight, recall};
 use crate::event::{Event, Nanos, Routine, SocketId, What, took_all};
 
 /// All has to be well for so long before routine is held back again, ns.
@@ -227,13 +227,14 @@ impl<K: KernelSide> Holding<K> {
             connections.len(),
             entries.len()
         );
-        let mut recalled = recall(connections, entries, (since, now));
-        let singly = recalled.iter().filter(|event| is_entry(event)).count() as u64;
+        let Recalled { shared, mut events } = recall(connections, entries, (since, now));
+        let singly = events.iter().filter(|event| is_entry(event)).count() as u64;
         routine.audit_writes = routine.audit_writes.saturating_sub(singly);
-        recalled.extend(told);
-        recalled.sort_by_key(|event| event.at);
+        events.extend(told);
+        events.sort_by_key(|event| event.at);
         let what = What::Resumed(routine);
-        recalled.insert(0, Event { at: now, what });
+        let mut recalled = vec![Event { at: now, what }];
+        recalled.extend(shared.into_iter().chain(events));
         Ok(recalled)
     }
 

@@ -265,7 +265,17 @@ impl Last {
     }
 }
 
-/// What the core has to be given of what was kept from `since` on, in order: of the connections of clients that wait
+/// What the core has to be given of what was kept.
+#[derive(Debug, Default)]
+pub struct Recalled {
+    /// First: which connections carry several requests, and who serves them. Without, it would not know whose their
+    /// requests are. Of each, the last that was sent and received: that may be newer than what comes next.
+    pub shared: Vec<Event>,
+    /// What happened, in no order.
+    pub events: Vec<Event>,
+}
+
+/// What the core has to be given of what was kept from `since` on: of the connections of clients that wait
 /// for an answer, or of which more must be known, what was last received and sent, and of the `entries` those of
 /// requests that may be under way. Of the others, it is given what their connections owe. What was told
 /// itself, and not before `since`, is left out. `now`: when it was fetched.
@@ -273,7 +283,7 @@ pub fn recall(
     connections: Vec<Last>,
     entries: Vec<Event>,
     (since, now): (Nanos, Nanos),
-) -> Vec<Event> {
+) -> Recalled {
     let over = |last: &Last| Some((last.server()?, last.answered_at().max(last.asked_at())));
     let answered: HashMap<u64, Nanos> = connections.iter().filter_map(over).collect();
     let entries = entries.into_iter().map(|entry| {
@@ -284,19 +294,25 @@ pub fn recall(
         };
         if is_over { logged(entry) } else { entry }
     });
-    let mut recalled: Vec<_> = entries.collect();
+    let mut recalled = Recalled {
+        events: entries.collect(),
+        ..Recalled::default()
+    };
     for last in connections {
         let waits = last.asked_at() > last.answered_at();
         let tells_more = last.is_shared() || last.is_handshake();
+        let is_served = last.server().is_some();
         let received = last.received.filter(|_| waits || tells_more);
         let sent = last.sent.filter(|_| tells_more);
-        let news = received
-            .into_iter()
-            .chain(sent)
-            .filter(|kept| kept.is_news(since));
-        recalled.extend(news.map(|kept| kept.event));
+        let news = [sent, received].into_iter().flatten();
+        let news = news.filter(|kept| kept.is_news(since));
+        let news = news.map(|kept| kept.event);
+        if tells_more && !is_served {
+            recalled.shared.extend(news);
+        } else {
+            recalled.events.extend(news);
+        }
     }
-    recalled.sort_by_key(|event| event.at);
     recalled
 }
 

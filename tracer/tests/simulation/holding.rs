@@ -118,7 +118,7 @@ impl Kernel {
                 socket, by, status, ..
             } if socket.accepted => {
                 if status.is_none_or(|status| status >= 200) {
-                    self.sent(event, socket, *by);
+                    self.sent(event, socket);
                 }
                 !self.is_on
             }
@@ -159,24 +159,22 @@ impl Kernel {
         let kept = self.kept(event);
         let last = self.connections.entry(socket.id).or_default();
         let waits = last.asked_at() > last.answered_at();
-        if waits && !last.is_handshake() {
+        let is_shared = last.sent.is_some() && last.server().is_none();
+        if waits && !is_shared && !last.is_handshake() {
             return;
         }
         last.received = Some(kept);
         self.readers.insert(goid(by));
     }
 
-    fn sent(&mut self, event: &Event, socket: &Socket, by: Actor) {
+    fn sent(&mut self, event: &Event, socket: &Socket) {
         let kept = self.kept(event);
         let last = self.connections.entry(socket.id).or_default();
         let asked = last.asked_at() > last.answered_at();
-        let reader = last.received.as_ref().and_then(|kept| kept.event.actor());
-        let serves =
-            reader.is_some_and(|reader| reader.goid == by.goid || reader.parent == by.goid);
-        if self.is_on && serves && asked && !last.is_handshake() {
+        last.sent = Some(kept);
+        if self.is_on && last.server().is_some() && asked && !last.is_handshake() {
             self.routine.requests += 1;
         }
-        last.sent = Some(kept);
     }
 
     fn writes(&mut self, event: &Event) -> bool {
