@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use prost::Message;
 use tracer::{
     core::{
-        Core,
+        self,
         finding::{Finding, Stall},
         operation::Op,
     },
@@ -69,9 +69,7 @@ fn events(name: &str) -> Result<Vec<Event>> {
 }
 
 fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Finding> {
-    let mut core = Core::new();
-    let findings = events.into_iter().flat_map(|event| core.on(event).findings);
-    findings.collect()
+    core::replay(events).collect()
 }
 
 fn findings(name: &str) -> Result<Vec<Finding>> {

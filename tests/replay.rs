@@ -14,7 +14,7 @@ use lab::{account::Account, schema};
 use serde_json::Value;
 use tracer::{
     core::{
-        Core,
+        self,
         finding::{Finding, Hang},
     },
     event::{Event, Nanos, What},
@@ -78,11 +78,7 @@ impl Case {
 }
 
 fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Finding> {
-    let mut core = Core::new();
-    events
-        .into_iter()
-        .flat_map(|event| core.on(event).findings)
-        .collect()
+    core::replay(events).collect()
 }
 
 fn to_lines(findings: &[Finding]) -> Result<String> {

@@ -5,8 +5,8 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Value, json};
 use tracer::{
     core::{
-        Core,
         finding::{Finding, Hang, Summary},
+        replay,
     },
     event::{Event, Nanos},
 };
@@ -199,11 +199,7 @@ fn at(at: Nanos, mut event: Value) -> Event {
 }
 
 fn findings(story: &[Event]) -> Vec<Finding> {
-    let mut core = Core::new();
-    story
-        .iter()
-        .flat_map(|event| core.on(event).findings)
-        .collect()
+    replay(story).collect()
 }
 
 fn hangs(findings: &[Finding]) -> impl Iterator<Item = &Hang> {

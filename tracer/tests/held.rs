@@ -10,7 +10,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tracer::{
-    core::{Core, finding::Finding},
+    core::{Core, finding::Finding, replay},
     event::{Event, What},
     sink::{jsonl, wall::WallClock},
     source::recording,
@@ -58,11 +58,7 @@ fn told(findings: &[Finding], session: &Event) -> Result<Vec<Value>> {
 }
 
 fn full(events: &[Event]) -> Vec<Finding> {
-    let mut core = Core::new();
-    events
-        .iter()
-        .flat_map(|event| core.on(event).findings)
-        .collect()
+    replay(events).collect()
 }
 
 /// How many events the core was given, beside.

@@ -9,9 +9,9 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use simulation::{MS, Plan, S, Served, State, THRESHOLD, Told, client, device, name, run};
 use tracer::{
     core::{
-        Core,
         finding::{Finding, Hang, Summary},
         operation::Op,
+        replay,
     },
     event::Nanos,
 };
@@ -201,8 +201,7 @@ proptest! {
     #[test]
     fn what_was_recorded_replays_to_the_same_report(plan in plan(), lost in select(vec![0_u64, 20])) {
         let told = run(&Plan { lost, ..plan });
-        let mut core = Core::new();
-        let again: Vec<_> = told.events.iter().flat_map(|event| core.on(event).findings).collect();
+        let again: Vec<_> = replay(&told.events).collect();
         prop_assert_eq!(again, told.findings);
     }
 

@@ -97,6 +97,14 @@ pub struct Core {
     step: Step,
 }
 
+/// What the core says of these events, to the last. Nobody answers its questions: the answers are among the
+/// events, if these were recorded.
+pub fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> impl Iterator<Item = Finding> {
+    let mut core = Core::new();
+    let events = events.into_iter();
+    events.flat_map(move |event| core.on(event).findings)
+}
+
 impl Core {
     /// Knows nothing; the first event is to be the session.
     pub fn new() -> Self {
