@@ -2,7 +2,11 @@
 //! and must be told with the right arguments. `cargo xtask vm` compares what it finds with what each kernel
 //! is known to have.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use lab::{
@@ -171,6 +175,10 @@ struct Tour {
 
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// After which there is a further request, so that there is more to send: in emulated guests one in about twenty
+/// waits for a retransmit was in vain otherwise.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 impl Host {
     fn start() -> Result<Self> {
         let network = Network::create(1)?;
@@ -249,10 +257,16 @@ impl Host {
     fn go_round(&self, tracer: &Tracer) -> Result<()> {
         let (near, far) = (&self.network.vault, &self.network.logs[0].namespace);
         let seen = |what: &str| {
+            let mut asked = Instant::now();
             wait::until(what, LIMIT, || {
                 let happened = tracer.events()?.into_iter().any(|e| e["event"] == what);
+                if !happened && asked.elapsed() > PATIENCE {
+                    self.ask()?;
+                    asked = Instant::now();
+                }
                 Ok(happened.then_some(()))
             })
+            .with_context(|| format!("told so far: {}", told(tracer)))
         };
         let dropped = Fault::drop_output(PORT).apply(near)?;
         self.ask()?;
@@ -271,6 +285,21 @@ impl Host {
         gone.lift()?;
         self.ask().map(drop)
     }
+}
+
+/// What a failure shows of a recording: time, kind and destination of each event.
+fn told(tracer: &Tracer) -> String {
+    let events = match tracer.events() {
+        Ok(events) => events,
+        Err(error) => return format!("{error:#}"),
+    };
+    let one = |event: Value| {
+        format!(
+            "\n{} {} {} {}",
+            event["time"], event["event"], event["socket"]["remote"], event["result"]
+        )
+    };
+    events.into_iter().map(one).collect()
 }
 
 /// The probes of a session, with what came of each.
