@@ -164,6 +164,18 @@ pub struct Record {
     pub tid: u32,
     /// File descriptor given to the system call; -1 where unknown.
     pub fd: i32,
+    /// Status of an HTTP/1 answer that begins in this send to a client; 0 where none was seen.
+    pub status: u16,
+    /// Explicit padding, zero.
+    pub reserved: u16,
+    /// The socket.
+    pub name: Name,
+}
+
+/// What a socket is called: what kind it is of, and what it connects.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Name {
     /// `AF_INET`, `AF_INET6`, `AF_UNIX`.
     pub family: u16,
     /// `IPPROTO_TCP`, `IPPROTO_UDP`; 0 for Unix sockets.
@@ -172,14 +184,22 @@ pub struct Record {
     pub local_port: u16,
     /// Remote port, 0 where there is none (yet).
     pub remote_port: u16,
-    /// Status of an HTTP/1 answer that begins in this send to a client; 0 where none was seen.
-    pub status: u16,
-    /// Explicit padding, zero.
-    pub reserved: u16,
     /// IPv4 in the first four bytes, or IPv6.
     pub local_addr: [u8; 16],
     /// IPv4 in the first four bytes, or IPv6.
     pub remote_addr: [u8; 16],
+}
+
+impl Name {
+    /// Nothing known.
+    pub const NONE: Self = Self {
+        family: 0,
+        protocol: 0,
+        local_port: 0,
+        remote_port: 0,
+        local_addr: [0; 16],
+        remote_addr: [0; 16],
+    };
 }
 
 /// TCP's view of a connection at one moment (`include/linux/tcp.h`, `include/net/inet_connection_sock.h`).
@@ -248,6 +268,7 @@ pub struct EntryRecord {
     pub bytes: [u8; ENTRY_BYTES],
 }
 
+const _: () = assert!(size_of::<Name>() == 40);
 const _: () = assert!(size_of::<Record>() == 112);
 const _: () = assert!(size_of::<Connection>() == 224);
 const _: () = assert!(size_of::<Tcp>() == 56);

@@ -8,9 +8,9 @@ use tracer_ebpf::abi::{
 use crate::{
     go, hold,
     kernel::{AF_UNIX, Sock, TCP_ESTABLISHED, TCP_SYN_SENT, destination, tid},
-    maps::{EVENTS, Known, LOST},
+    maps::{EVENTS, LOST},
     regs::Regs,
-    sockets,
+    sockets::Socket,
 };
 
 /// Whether the agent is woken for a record at once. Routine records wait for the agent's next
@@ -51,14 +51,14 @@ pub(crate) struct Report {
 ///
 /// `to` must be valid for writes.
 #[inline(always)]
-pub(crate) unsafe fn describe(to: *mut Record, sk: Sock, known: Known, report: &Report) {
+pub(crate) unsafe fn describe(to: *mut Record, socket: Socket, report: &Report) {
     let (goid, parent_goid) = report.regs.map_or((0, 0), go::goroutine);
     let in_process = report.regs.is_some();
     // SAFETY: by the caller's word; no arguments for the clock.
     unsafe {
         (&raw mut (*to).time).write(bpf_ktime_get_ns());
-        (&raw mut (*to).sock).write(sk.0);
-        (&raw mut (*to).born).write(known.born);
+        (&raw mut (*to).sock).write(socket.sk.0);
+        (&raw mut (*to).born).write(socket.born());
         (&raw mut (*to).goid).write(goid);
         (&raw mut (*to).parent_goid).write(parent_goid);
         (&raw mut (*to).value).write(report.value);
@@ -66,17 +66,13 @@ pub(crate) unsafe fn describe(to: *mut Record, sk: Sock, known: Known, report: &
         (&raw mut (*to).kind).write(report.kind as u16);
         (&raw mut (*to).flags).write(
             if in_process { IN_PROCESS } else { 0 }
-                | if known.accepted != 0 { ACCEPTED } else { 0 },
+                | if socket.is_clients() { ACCEPTED } else { 0 },
         );
         (&raw mut (*to).tid).write(if in_process { tid() } else { 0 });
         (&raw mut (*to).fd).write(report.regs.map_or(-1, |r| r.arg(0) as i32));
-        (&raw mut (*to).family).write(sk.family());
-        (&raw mut (*to).protocol).write(sk.protocol());
-        (&raw mut (*to).local_port).write(sk.local_port());
-        (&raw mut (*to).remote_port).write(sk.remote_port());
         (&raw mut (*to).status).write(report.status);
         (&raw mut (*to).reserved).write(0);
-        sk.addresses(&raw mut (*to).local_addr, &raw mut (*to).remote_addr);
+        socket.name(&raw mut (*to).name);
     }
 }
 
@@ -89,50 +85,39 @@ fn count_loss(kind: Kind) {
     }
 }
 
-/// Sends a record about a socket that is the server's for sure: unknown ones become known.
-#[inline(always)]
-pub(crate) fn about(sk: Sock, report: &Report) {
-    send(sk, sockets::known_or_new(sk), report);
-}
-
 /// Sends a record about a socket if it is known as the server's, and not while that is held back.
 #[inline(always)]
 pub(crate) fn about_known(sk: Sock, report: &Report) {
-    if let Some(known) = sockets::known(sk)
-        && !hold::silences(known)
+    if let Some(socket) = Socket::find(sk)
+        && !hold::silences(socket)
     {
-        send(sk, known, report);
+        about(socket, report);
     }
 }
 
+/// Sends a record about a socket.
 #[inline(always)]
-fn send(sk: Sock, known: Known, report: &Report) {
+pub(crate) fn about(socket: Socket, report: &Report) {
     let Some(mut slot) = EVENTS.reserve::<Record>(0) else {
         return count_loss(report.kind);
     };
     // SAFETY: it points to a reserved slot of this type.
-    unsafe { describe(slot.as_mut_ptr(), sk, known, report) };
+    unsafe { describe(slot.as_mut_ptr(), socket, report) };
     slot.submit(report.wake.flags());
 }
 
 /// Sends a record about a connect that failed, to the `struct sockaddr *` that the process gave: the
 /// socket itself does not know yet where it was to lead.
 #[inline(always)]
-pub(crate) fn connect(sk: Sock, report: &Report, sockaddr: u64) {
-    let known = sockets::known_or_new(sk);
+pub(crate) fn connect(socket: Socket, report: &Report, sockaddr: u64) {
     let Some(mut slot) = EVENTS.reserve::<Record>(0) else {
         return count_loss(report.kind);
     };
     let record = slot.as_mut_ptr();
     // SAFETY: `record` points to a reserved slot of this type.
     unsafe {
-        describe(record, sk, known, report);
-        destination(
-            sockaddr,
-            sk.family(),
-            &raw mut (*record).remote_port,
-            &raw mut (*record).remote_addr,
-        );
+        describe(record, socket, report);
+        destination(sockaddr, &raw mut (*record).name);
     }
     slot.submit(report.wake.flags());
 }
@@ -140,13 +125,13 @@ pub(crate) fn connect(sk: Sock, report: &Report, sockaddr: u64) {
 /// Sends a change of state, with the connection at that moment where the server opened it.
 #[inline(always)]
 pub(crate) fn state(sk: Sock, report: &Report) {
-    let Some(known) = sockets::known(sk) else {
+    let Some(socket) = Socket::find(sk) else {
         return;
     };
-    if hold::silences(known) {
+    if hold::silences(socket) {
         return;
     }
-    if known.accepted == 0 && !opens(report.value) {
+    if !socket.is_clients() && !opens(report.value) {
         hold::ends();
     }
     let Some(mut slot) = EVENTS.reserve::<StateRecord>(0) else {
@@ -156,11 +141,11 @@ pub(crate) fn state(sk: Sock, report: &Report) {
     // SAFETY: `entry` points to a reserved slot of this type. In two pieces: the 512 bytes of stack
     // are for a program and what it calls together.
     unsafe {
-        describe(&raw mut (*entry).record, sk, known, report);
-        (&raw mut (*entry).tcp).write(if known.accepted == 0 {
-            sk.tcp()
-        } else {
+        describe(&raw mut (*entry).record, socket, report);
+        (&raw mut (*entry).tcp).write(if socket.is_clients() {
             Tcp::default()
+        } else {
+            sk.tcp()
         });
     }
     slot.submit(report.wake.flags());
@@ -173,14 +158,14 @@ fn opens(change: i64) -> bool {
     new == TCP_SYN_SENT || (old == TCP_SYN_SENT && new == TCP_ESTABLISHED)
 }
 
-/// Sends a record with the first bytes of the user buffer at `buffer`.
+/// Sends a record with the first of so many bytes of the user buffer at an address.
 #[inline(always)]
-pub(crate) fn with_bytes(sk: Sock, known: Known, report: &Report, buffer: u64, len: u64) {
+pub(crate) fn with_bytes(socket: Socket, report: &Report, bytes: (u64, u64)) {
     let Some(mut slot) = EVENTS.reserve::<EntryRecord>(0) else {
         return count_loss(report.kind);
     };
     // SAFETY: it points to a reserved slot of this type.
-    unsafe { describe_entry(slot.as_mut_ptr(), sk, known, report, (buffer, len)) };
+    unsafe { describe_entry(slot.as_mut_ptr(), socket, report, bytes) };
     slot.submit(report.wake.flags());
 }
 
@@ -192,8 +177,7 @@ pub(crate) fn with_bytes(sk: Sock, known: Known, report: &Report, buffer: u64, l
 #[inline(always)]
 pub(crate) unsafe fn describe_entry(
     entry: *mut EntryRecord,
-    sk: Sock,
-    known: Known,
+    socket: Socket,
     report: &Report,
     (buffer, len): (u64, u64),
 ) {
@@ -201,11 +185,11 @@ pub(crate) unsafe fn describe_entry(
     // SAFETY: by the caller's word; the helper writes at most `ENTRY_BYTES` bytes into its `bytes`, and
     // checks the user address itself.
     unsafe {
-        describe(&raw mut (*entry).record, sk, known, report);
-        (&raw mut (*entry).tcp).write(sk.tcp());
+        describe(&raw mut (*entry).record, socket, report);
+        (&raw mut (*entry).tcp).write(socket.sk.tcp());
         (&raw mut (*entry).path).write([0; UNIX_PATH]);
-        if sk.family() == AF_UNIX {
-            sk.unix_path(&mut (*entry).path);
+        if (*entry).record.name.family == AF_UNIX {
+            socket.sk.unix_path(&mut (*entry).path);
         }
         // Bounded once more where it is used: verifiers before Linux 5.13 forget the bounds of what is put aside
         // on the stack.

@@ -9,10 +9,10 @@ use crate::{
     emit::{self, Report},
     kernel::Sock,
     maps::{
-        BLANK, CONNECTIONS, COUNT_STREAMS, COUNTED, FILLED, GOROUTINES, HOLD, Known, ROLES, TANK,
+        BLANK, CONNECTIONS, COUNT_STREAMS, COUNTED, FILLED, GOROUTINES, HOLD, ROLES, TANK,
         TANK_SHARE,
     },
-    sockets,
+    sockets::Socket,
 };
 
 #[inline(always)]
@@ -47,16 +47,18 @@ pub(crate) fn keeps() -> bool {
 
 /// What this socket is to the agent; 0 where it has not said yet.
 #[inline(always)]
-pub(crate) fn role(known: Known) -> u32 {
+pub(crate) fn role(socket: Socket) -> u32 {
     // SAFETY: plain data, copied at once.
-    ROLES.get_ptr(known.born).map_or(0, |role| unsafe { *role })
+    ROLES
+        .get_ptr(socket.born())
+        .map_or(0, |role| unsafe { *role })
 }
 
 /// Whether what happens to this socket is routine, whatever it is: clients come and go, and what becomes of
 /// the server's other business holds up no audit entry.
 #[inline(always)]
-pub(crate) fn silences(known: Known) -> bool {
-    is_on() && (known.accepted != 0 || role(known) == OTHER)
+pub(crate) fn silences(socket: Socket) -> bool {
+    is_on() && (socket.is_clients() || role(socket) == OTHER)
 }
 
 #[inline(always)]
@@ -102,15 +104,14 @@ unsafe fn is_served(connection: *const Connection) -> bool {
 /// Keeps what was received from a client: the beginning of a request rather than the rest, or, where several
 /// are under way at once, the last of all.
 #[inline(always)]
-pub(crate) fn received(sk: Sock, report: &Report) {
+pub(crate) fn received(socket: Socket, report: &Report) {
     if report.value == 0 || !keeps() {
         return;
     }
     if is_on() {
         count(Count::Receives, 1);
     }
-    let known = sockets::known_or_new(sk);
-    let Some(connection) = connection(sk) else {
+    let Some(connection) = connection(socket.sk) else {
         return;
     };
     // SAFETY: a valid value of the table, whose connection is served by one goroutine at a time.
@@ -122,7 +123,7 @@ pub(crate) fn received(sk: Sock, report: &Report) {
             return;
         }
         let before = (*received).goid;
-        emit::describe(received, sk, known, report);
+        emit::describe(received, socket, report);
         (*received).flags |= held();
         if (*received).goid != before {
             // It reads: what it writes is counted by its answers.
@@ -133,20 +134,19 @@ pub(crate) fn received(sk: Sock, report: &Report) {
 
 /// Keeps what was sent to a client.
 #[inline(always)]
-pub(crate) fn sent(sk: Sock, report: &Report) {
+pub(crate) fn sent(socket: Socket, report: &Report) {
     // `100 Continue` asks for the rest of the request.
     if !keeps() || (report.status != 0 && report.status < 200) {
         return;
     }
-    let known = sockets::known_or_new(sk);
-    let Some(connection) = connection(sk) else {
+    let Some(connection) = connection(socket.sk) else {
         return;
     };
     // SAFETY: as above.
     unsafe {
         let asked = (*connection).received.time > (*connection).sent.time;
         let sent = &raw mut (*connection).sent;
-        emit::describe(sent, sk, known, report);
+        emit::describe(sent, socket, report);
         (*sent).flags |= held();
         if is_on() {
             if !is_served(connection) {
@@ -160,7 +160,7 @@ pub(crate) fn sent(sk: Sock, report: &Report) {
 
 /// Keeps an entry that an audit socket took whole.
 #[inline(always)]
-pub(crate) fn entry(sk: Sock, known: Known, report: &Report, bytes: (u64, u64)) {
+pub(crate) fn entry(socket: Socket, report: &Report, bytes: (u64, u64)) {
     count(Count::Entries, 1);
     let Some(slot) = next_slot().and_then(|slot| TANK.get_ptr_mut(slot)) else {
         return;
@@ -168,7 +168,7 @@ pub(crate) fn entry(sk: Sock, known: Known, report: &Report, bytes: (u64, u64)) 
     // SAFETY: a valid slot, this processor's alone. A thread that is moved away while it fills one may find
     // another one at it: the agent takes what it reads there for what it is.
     let goid = unsafe {
-        emit::describe_entry(slot, sk, known, report, bytes);
+        emit::describe_entry(slot, socket, report, bytes);
         (*slot).record.flags |= HELD;
         (*slot).record.goid
     };

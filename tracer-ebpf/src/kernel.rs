@@ -6,7 +6,7 @@ use aya_ebpf::helpers::{
     generated::{bpf_get_current_task, bpf_jiffies64},
 };
 
-use tracer_ebpf::abi::{ABSENT, KernelLayout, Tcp, UNIX_PATH};
+use tracer_ebpf::abi::{ABSENT, KernelLayout, Name, Tcp, UNIX_PATH};
 
 use crate::{
     maps::{KERNEL, TGID},
@@ -130,8 +130,13 @@ impl Sock {
     }
 
     #[inline(always)]
-    pub(crate) fn protocol(self) -> u16 {
+    fn protocol(self) -> u16 {
         field(self.0, offset!(protocol))
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_tcp(self) -> bool {
+        self.protocol() == IPPROTO_TCP
     }
 
     #[inline(always)]
@@ -144,24 +149,27 @@ impl Sock {
         field(self.0, offset!(num))
     }
 
-    #[inline(always)]
-    pub(crate) fn remote_port(self) -> u16 {
-        u16::from_be(field(self.0, offset!(dport)))
-    }
-
-    /// Writes the local and the remote address; IPv4 in the first four bytes.
+    /// Writes what it is called.
     ///
     /// # Safety
     ///
-    /// Both must be valid for writes.
+    /// `to` must be valid for writes.
     #[inline(always)]
-    pub(crate) unsafe fn addresses(self, local: *mut [u8; 16], remote: *mut [u8; 16]) {
+    pub(crate) unsafe fn name(self, to: *mut Name) {
+        let family = self.family();
+        let name = Name {
+            family,
+            protocol: self.protocol(),
+            local_port: self.local_port(),
+            remote_port: u16::from_be(field(self.0, offset!(dport))),
+            ..Name::NONE
+        };
         // SAFETY: by the caller's word, as below.
-        unsafe {
-            local.write([0; 16]);
-            remote.write([0; 16]);
-        }
-        match self.family() {
+        let (local, remote) = unsafe {
+            to.write(name);
+            (&raw mut (*to).local_addr, &raw mut (*to).remote_addr)
+        };
+        match family {
             AF_INET => {
                 let (here, there) = (offset!(rcv_saddr), offset!(daddr));
                 // SAFETY: four of sixteen bytes.
@@ -196,7 +204,7 @@ impl Sock {
     /// that was written.
     #[inline(always)]
     pub(crate) fn outstanding(self) -> Option<(u32, u32)> {
-        if self.protocol() != IPPROTO_TCP || offset!(snd_una) == ABSENT {
+        if !self.is_tcp() || offset!(snd_una) == ABSENT {
             return None;
         }
         let (una, end) = (offset!(snd_una), offset!(write_seq));
@@ -206,7 +214,7 @@ impl Sock {
     /// The connection as TCP sees it.
     #[inline(always)]
     pub(crate) fn tcp(self) -> Tcp {
-        if self.protocol() != IPPROTO_TCP || offset!(snd_una) == ABSENT {
+        if !self.is_tcp() || offset!(snd_una) == ABSENT {
             return Tcp::default();
         }
         Tcp {
@@ -264,26 +272,23 @@ impl Sock {
 ///
 /// # Safety
 ///
-/// Both pointers must be valid for writes.
+/// `name` must be valid for reads and writes.
 #[inline(always)]
-pub(crate) unsafe fn destination(
-    sockaddr: u64,
-    family: u16,
-    port: *mut u16,
-    address: *mut [u8; 16],
-) {
-    if read::user::<u16>(sockaddr) != family {
-        return;
-    }
+pub(crate) unsafe fn destination(sockaddr: u64, name: *mut Name) {
     // SAFETY: by the caller's word.
     unsafe {
+        let family = (*name).family;
+        if read::user::<u16>(sockaddr) != family {
+            return;
+        }
+        let address = &raw mut (*name).remote_addr;
         match family {
             AF_INET => {
-                port.write(u16::from_be(read::user(sockaddr + 2)));
+                (*name).remote_port = u16::from_be(read::user(sockaddr + 2));
                 address.cast::<[u8; 4]>().write(read::user(sockaddr + 4));
             }
             AF_INET6 => {
-                port.write(u16::from_be(read::user(sockaddr + 2)));
+                (*name).remote_port = u16::from_be(read::user(sockaddr + 2));
                 address.write(read::user(sockaddr + 8));
             }
             _ => {}

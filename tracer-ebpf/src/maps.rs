@@ -5,7 +5,9 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use tracer_ebpf::abi::{ABSENT, COUNTS, Connection, EntryRecord, GoLayout, KINDS, KernelLayout};
+use tracer_ebpf::abi::{
+    ABSENT, COUNTS, Connection, EntryRecord, GoLayout, KINDS, KernelLayout, Name,
+};
 
 /// Thread group id of the traced server, in the initial PID namespace.
 #[unsafe(no_mangle)]
@@ -84,20 +86,22 @@ pub(crate) static GOROUTINES: LruHashMap<u64, u32> = LruHashMap::with_max_entrie
 #[map]
 pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(KINDS, 0);
 
-/// One of the traced server's sockets.
+/// What is kept of one of the traced server's sockets.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Known {
     /// `CLOCK_MONOTONIC` ns at which it was first seen.
     pub(crate) born: u64,
-    /// 1 if a client opened it. Kept here, since a socket that closes forgets its port.
-    pub(crate) accepted: u32,
-    /// Of an audit socket: 1 if it did not take all of what was written to it last.
-    pub(crate) short: u32,
     /// Of an audit socket: the last byte that was found acknowledged, u32.
     pub(crate) acknowledged: u64,
     /// Since when no more was, ns; as of the last entry.
     pub(crate) silent_since: u64,
+    /// 1 if a client opened it. Kept here, since a socket that closes forgets its port.
+    pub(crate) accepted: u32,
+    /// Of an audit socket: 1 if it did not take all of what was written to it last.
+    pub(crate) short: u32,
+    /// Of a TCP connection, once it has been used: it keeps its name. Else zeros.
+    pub(crate) name: Name,
 }
 
 /// Sockets of the traced server, by kernel address. Packets are handled outside of the process, so

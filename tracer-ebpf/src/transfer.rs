@@ -8,7 +8,7 @@ use crate::{
     hold,
     kernel::Sock,
     regs::{Call, Regs},
-    sockets,
+    sockets::Socket,
 };
 
 const EAGAIN: i64 = -11;
@@ -41,34 +41,36 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
         regs: Some(regs),
         wake: if fell_short { Wake::Now } else { Wake::Later },
     };
+    let Some(socket) = Socket::find_or_register(sk) else {
+        return;
+    };
     // Answers to clients can be no audit entries; of them only the status is our business.
-    if sockets::listening(sk.local_port()) {
+    if socket.is_clients() {
         report.status = status(buffer);
-        hold::sent(sk, &report);
+        hold::sent(socket, &report);
         if !hold::is_on() {
-            emit::about(sk, &report);
+            emit::about(socket, &report);
         }
         return;
     }
-    let known = sockets::known_or_new(sk);
     if buffer != 0 {
         report.kind = Kind::Entry;
     }
     if hold::is_on() {
         report.wake = Wake::Now;
-        match hold::role(known) {
+        match hold::role(socket) {
             OTHER => return,
-            AUDIT if sockets::works(sk, result, fell_short) && buffer != 0 => {
-                return hold::entry(sk, known, &report, (buffer, requested));
+            AUDIT if socket.works(result, fell_short) && buffer != 0 => {
+                return hold::entry(socket, &report, (buffer, requested));
             }
             _ if result < 0 && result != EAGAIN => hold::ends(),
             _ => {}
         }
     }
     if buffer == 0 {
-        emit::about(sk, &report);
+        emit::about(socket, &report);
     } else {
-        emit::with_bytes(sk, known, &report, buffer, requested);
+        emit::with_bytes(socket, &report, (buffer, requested));
     }
 }
 
@@ -89,9 +91,12 @@ fn status(buffer: u64) -> u16 {
 /// A receive returned. Only client connections matter, and of them what arrived (or their end).
 #[inline(always)]
 pub(crate) fn received(sk: Sock, regs: Regs, result: i64) {
-    if result < 0 || !sockets::listening(sk.local_port()) {
+    if result < 0 {
         return;
     }
+    let Some(socket) = Socket::of_client(sk) else {
+        return;
+    };
     let report = Report {
         kind: Kind::Receive,
         value: result,
@@ -100,9 +105,9 @@ pub(crate) fn received(sk: Sock, regs: Regs, result: i64) {
         regs: Some(regs),
         wake: Wake::Later,
     };
-    hold::received(sk, &report);
+    hold::received(socket, &report);
     if !hold::is_on() {
-        emit::about(sk, &report);
+        emit::about(socket, &report);
     }
 }
 
@@ -131,5 +136,7 @@ pub(crate) fn connect_returned(sk: Sock, regs: Regs, result: i64) {
         wake: Wake::Now,
     };
     hold::ends();
-    emit::connect(sk, &report, regs.arg(1));
+    if let Some(socket) = Socket::find_or_register(sk) {
+        emit::connect(socket, &report, regs.arg(1));
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Buf;
 use tracer_ebpf::abi::{
-    self, ACCEPTED, IN_PROCESS, Kind, Record, UNIX_PATH, UNKNOWN, is_handshake,
+    self, ACCEPTED, IN_PROCESS, Kind, Name, Record, UNIX_PATH, UNKNOWN, is_handshake,
 };
 
 use crate::{
@@ -87,14 +87,16 @@ fn record(bytes: &mut &[u8]) -> Result<Record, Malformed> {
         flags: bytes.get_u16_ne(),
         tid: bytes.get_u32_ne(),
         fd: bytes.get_i32_ne(),
-        family: bytes.get_u16_ne(),
-        protocol: bytes.get_u16_ne(),
-        local_port: bytes.get_u16_ne(),
-        remote_port: bytes.get_u16_ne(),
         status: bytes.get_u16_ne(),
         reserved: bytes.get_u16_ne(),
-        local_addr: array(bytes),
-        remote_addr: array(bytes),
+        name: Name {
+            family: bytes.get_u16_ne(),
+            protocol: bytes.get_u16_ne(),
+            local_port: bytes.get_u16_ne(),
+            remote_port: bytes.get_u16_ne(),
+            local_addr: array(bytes),
+            remote_addr: array(bytes),
+        },
     })
 }
 
@@ -264,6 +266,7 @@ fn actor(record: &Record) -> Actor {
 }
 
 fn socket(record: &Record) -> Result<Socket, Malformed> {
+    let name = &record.name;
     Ok(Socket {
         id: SocketId {
             born: record.born,
@@ -272,13 +275,13 @@ fn socket(record: &Record) -> Result<Socket, Malformed> {
         // A state may change in the middle of a system call on another descriptor.
         fd: (record.fd >= 0 && record.kind != Kind::State as u16).then_some(record.fd),
         accepted: record.flags & ACCEPTED != 0,
-        transport: match (record.family, record.protocol) {
+        transport: match (name.family, name.protocol) {
             (AF_UNIX, _) => Transport::Unix,
             (_, IPPROTO_UDP) => Transport::Udp,
             _ => Transport::Tcp,
         },
-        local: address(record.family, record.local_addr, record.local_port)?,
-        remote: address(record.family, record.remote_addr, record.remote_port)?,
+        local: address(name.family, name.local_addr, name.local_port)?,
+        remote: address(name.family, name.remote_addr, name.remote_port)?,
         path: None,
     })
 }

@@ -30,7 +30,7 @@ proptest! {
         family in prop::sample::select(vec![1_u16, 2, 10, 99]),
     ) {
         set(&mut bytes, std::mem::offset_of!(Record, kind), kind as u16);
-        set(&mut bytes, std::mem::offset_of!(Record, family), family);
+        set(&mut bytes, std::mem::offset_of!(Record, name.family), family);
         if let Ok(event) = decode(&bytes, &Kernel::default()) {
             let text = serde_json::to_string(&event).expect("every event can be recorded");
             let back = serde_json::from_str(&text).expect("every recorded event can be read");
