@@ -18,7 +18,7 @@ use crate::{
 
 /// Tells why Vault or OpenBao hangs on its audit devices.
 #[derive(Debug, Parser)]
-#[command(name = "vault-tracer", version, about)]
+#[command(name = "vault-tracer", version, about, after_help = examples::ALL)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -53,16 +53,24 @@ pub enum Command {
 
 /// What is typed most often, at the end of `--help`.
 mod examples {
+    pub(super) const ALL: &str = "\
+Examples:
+  vault-tracer doctor                                  whether this host can be traced
+  vault-tracer trace                                   the server that runs here, until Ctrl-C
+  vault-tracer trace -o trace.jsonl                    and keep the trace
+  vault-tracer trace -h                                what else can be asked for";
     pub(super) const TRACE: &str = "\
 Examples:
   vault-tracer trace                                   the server that runs on this host, until Ctrl-C
   vault-tracer trace --pid 4711 -o trace.jsonl         this one; keep the trace
   vault-tracer trace --process bao -q -o trace.jsonl   through its restarts, without a report
-  vault-tracer trace --duration 10m --record events    for ten minutes; events for `replay`, or for a bug report";
+  vault-tracer trace --duration 10m --record events    ten minutes; events for `replay` or a bug report";
     pub(super) const REPLAY: &str = "\
 Examples:
   vault-tracer replay events                           the report of a recorded trace
-  vault-tracer replay events -q -o trace.jsonl         its trace";
+  vault-tracer replay events -q -o trace.jsonl         its trace
+  vault-tracer replay events -q -o trace.pftrace       its trace as a timeline, for ui.perfetto.dev
+  vault-tracer replay events -q -o trace.otlp.json     its trace as OpenTelemetry spans";
     pub(super) const DOCTOR: &str = "\
 Examples:
   vault-tracer doctor                                  one screen; belongs into a bug report

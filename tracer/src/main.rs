@@ -37,7 +37,9 @@ fn usage(error: &clap::Error) -> ExitCode {
     let what = text.split("\n\nUsage").next().unwrap_or(&text);
     let what = what.split("\n\nFor more").next().unwrap_or(what);
     let what = what.strip_prefix("error: ").unwrap_or(what);
-    eprintln!("vault-tracer: {} (see --help)", one_line(what));
+    // What is meant, perhaps, is the second half of the sentence.
+    let what = what.replace("\n\n  tip: ", "; ");
+    eprintln!("vault-tracer: {} (see --help)", one_line(&what));
     ExitCode::from(2)
 }
 
