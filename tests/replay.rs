@@ -7,6 +7,7 @@ use std::{
     io::{self, Seek, Write},
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -19,8 +20,10 @@ use tracer::{
     },
     event::{Event, Nanos, What},
     sink::{
-        jsonl,
+        Worker, jsonl,
+        line_file::LineFile,
         otlp::{self, spans::Spans},
+        recording::Recording,
         wall::WallClock,
     },
     source::recording,
@@ -328,6 +331,53 @@ fn stalls(hang: &Value) -> impl Iterator<Item = &Value> {
 fn list<'a>(values: impl Iterator<Item = &'a Value>) -> String {
     let words: Vec<_> = values.filter_map(Value::as_str).collect();
     words.join(",")
+}
+
+/// All recordings as one, written as `--record` does.
+fn packed(events: &[Event], path: &Path) -> Result<Vec<u8>> {
+    let mut sink = Worker::spawn(Recording::new(LineFile::create(path)?));
+    for event in events {
+        sink.send(&Arc::new(event.clone()));
+    }
+    sink.finish()?;
+    Ok(fs::read(path)?)
+}
+
+#[test]
+fn a_compressed_recording_is_the_same_and_readable_up_to_where_it_was_cut() -> Result<()> {
+    let events: Vec<_> = Case::all()?
+        .into_iter()
+        .flat_map(|case| case.events)
+        .collect();
+    let directory = tempfile::tempdir()?;
+    let [plain, path] = ["events.jsonl", "events.jsonl.gz"].map(|name| directory.path().join(name));
+    let bytes = packed(&events, &path)?;
+    let size = packed(&events, &plain)?.len();
+    assert!(bytes.len() * 5 < size, "{} of {size} bytes", bytes.len());
+    assert!(recording::read(&path)? == events, "not what was written");
+
+    let mut known = 0;
+    for tenths in 1..10 {
+        fs::write(&path, &bytes[..bytes.len() * tenths / 10])?;
+        let read = recording::read(&path).with_context(|| format!("cut at {tenths}/10"))?;
+        assert!(
+            events.starts_with(&read),
+            "cut at {tenths}/10: other events"
+        );
+        assert!(read.len() > known, "cut at {tenths}/10: {known} as before");
+        known = read.len();
+    }
+
+    let mut torn = bytes;
+    let middle = torn.len() / 2;
+    torn[middle..middle + 64].fill(0xff);
+    fs::write(&path, torn)?;
+    let error = recording::read(&path).expect_err("what is no gzip was read");
+    assert!(
+        format!("{error:#}").starts_with("cannot read the recording"),
+        "{error:#}"
+    );
+    Ok(())
 }
 
 /// The longest time in which nothing happened on a client's connection between two transfers, ns.

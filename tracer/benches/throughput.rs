@@ -118,7 +118,7 @@ fn sinks(criterion: &mut Criterion) {
     let events = server.events(1000);
     group.throughput(Throughput::Elements(events.len() as u64));
     group.bench_function("recording, events", |bencher| {
-        write(bencher, &events, || Recording(file()));
+        write(bencher, &events, || Recording::new(file()));
     });
     group.finish();
     assert!(told.findings.iter().any(|f| matches!(f, Finding::Hang(_))));

@@ -64,7 +64,7 @@ Examples:
   vault-tracer trace                                   the server that runs on this host, until Ctrl-C
   vault-tracer trace --pid 4711 -o trace.jsonl         this one; keep the trace
   vault-tracer trace --process bao -q -o trace.jsonl   through its restarts, without a report
-  vault-tracer trace --duration 10m --record events    ten minutes; events for `replay` or a bug report";
+  vault-tracer trace --duration 10m --record events.gz ten minutes; events for `replay` or a bug report";
     pub(super) const REPLAY: &str = "\
 Examples:
   vault-tracer replay events                           the report of a recorded trace
@@ -104,7 +104,7 @@ pub struct TraceArgs {
     /// End after this time [default: at Ctrl-C]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
-    /// Write every event to this file too, for `vault-tracer replay`
+    /// Write every event to this file too, for `vault-tracer replay`; compressed if it is named `.gz`
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// Which probes to attach, where the kernel offers several

@@ -24,7 +24,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     // The recording first: what is to be compared must be there.
     let recording = args.record.as_deref().map(LineFile::create).transpose()?;
     let outputs = Outputs::open(&args.output, args.record.as_deref())?;
-    let recording = recording.map(|file| Worker::spawn(Recording(file)));
+    let recording = recording.map(|file| Worker::spawn(Recording::new(file)));
     let server = server::attach(args, &process)?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()

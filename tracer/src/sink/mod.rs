@@ -38,6 +38,16 @@ pub trait Sink<T>: Send + 'static {
     /// Writes one item whole, or nothing of it.
     fn write(&mut self, item: &T) -> io::Result<()>;
 
+    /// Writes what it has collected: nothing more comes for now, or at all.
+    fn settle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// How many items it has collected and not written.
+    fn unsettled(&self) -> u64 {
+        0
+    }
+
     /// What it writes to, for error messages.
     fn name(&self) -> String;
 }
@@ -122,12 +132,17 @@ fn work<T>(mut sink: impl Sink<T>, items: &Receiver<Arc<T>>) -> Result<(), Failu
     let mut told = false;
     let mut lost = 0;
     loop {
-        match items.recv_timeout(RETRY) {
-            Ok(item) => waiting.push(item),
-            Err(RecvTimeoutError::Timeout) => {}
+        let written = match items.recv_timeout(RETRY) {
+            Ok(item) => {
+                waiting.push(item);
+                flush(&mut sink, &mut waiting)
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                flush(&mut sink, &mut waiting).and_then(|()| sink.settle())
+            }
             Err(RecvTimeoutError::Disconnected) => return last_try(&mut sink, waiting, lost),
-        }
-        match flush(&mut sink, &mut waiting) {
+        };
+        match written {
             Ok(()) => told = false,
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => {
@@ -161,7 +176,7 @@ fn last_try<T>(
     mut waiting: Vec<Arc<T>>,
     lost: u64,
 ) -> Result<(), Failure> {
-    let error = match flush(sink, &mut waiting) {
+    let error = match flush(sink, &mut waiting).and_then(|()| sink.settle()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
         Err(error) => error,
         Ok(()) if lost == 0 => return Ok(()),
@@ -169,6 +184,6 @@ fn last_try<T>(
     };
     Err(Failure {
         error,
-        unwritten: lost + waiting.len() as u64,
+        unwritten: lost + waiting.len() as u64 + sink.unsettled(),
     })
 }

@@ -1,23 +1,25 @@
-//! The stored source: a recording made with `--record`, one event a line.
+//! The stored source: a recording made with `--record`, one event a line, perhaps compressed.
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader},
     path::Path,
 };
 
 use anyhow::{Context, Result, ensure};
+use flate2::bufread::MultiGzDecoder;
 
 use crate::event::{Event, What};
 
-/// Reads a recording. The first event must be the session; a last line that was cut short by a
-/// crash is passed over.
+/// How every gzip member begins (RFC 1952, 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// Reads a recording. The first event must be the session; a last line, or a last part of a compressed one, that was
+/// cut short by a crash is passed over.
 pub fn read(path: &Path) -> Result<Vec<Event>> {
     let file = File::open(path)
         .with_context(|| format!("cannot open the recording {}", path.display()))?;
-    let lines: Vec<String> = BufReader::new(file)
-        .lines()
-        .collect::<Result<_, _>>()
+    let lines = lines(BufReader::new(file))
         .with_context(|| format!("cannot read the recording {}", path.display()))?;
     let mut events = Vec::with_capacity(lines.len());
     for (index, line) in lines.iter().enumerate() {
@@ -35,6 +37,20 @@ pub fn read(path: &Path) -> Result<Vec<Event>> {
         not_a_recording(path, 1)
     );
     Ok(events)
+}
+
+fn lines(mut file: BufReader<File>) -> io::Result<Vec<String>> {
+    if !file.fill_buf()?.starts_with(&GZIP) {
+        return file.lines().collect();
+    }
+    let mut lines = Vec::new();
+    for line in BufReader::new(MultiGzDecoder::new(file)).lines() {
+        match line {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            line => lines.push(line?),
+        }
+    }
+    Ok(lines)
 }
 
 fn not_a_recording(path: &Path, line: usize) -> String {
