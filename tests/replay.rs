@@ -333,8 +333,8 @@ fn list<'a>(values: impl Iterator<Item = &'a Value>) -> String {
     words.join(",")
 }
 
-/// All recordings as one, written as `--record` does.
-fn packed(events: &[Event], path: &Path) -> Result<Vec<u8>> {
+/// Events written to a file as `--record` does, and what it then holds.
+fn recorded(events: &[Event], path: &Path) -> Result<Vec<u8>> {
     let mut sink = Worker::spawn(Recording::new(LineFile::create(path)?));
     for event in events {
         sink.send(&Arc::new(event.clone()));
@@ -351,8 +351,8 @@ fn a_compressed_recording_is_the_same_and_readable_up_to_where_it_was_cut() -> R
         .collect();
     let directory = tempfile::tempdir()?;
     let [plain, path] = ["events.jsonl", "events.jsonl.gz"].map(|name| directory.path().join(name));
-    let bytes = packed(&events, &path)?;
-    let size = packed(&events, &plain)?.len();
+    let bytes = recorded(&events, &path)?;
+    let size = recorded(&events, &plain)?.len();
     assert!(bytes.len() * 5 < size, "{} of {size} bytes", bytes.len());
     assert!(recording::read(&path)? == events, "not what was written");
 

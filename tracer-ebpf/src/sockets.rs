@@ -125,7 +125,7 @@ impl Socket {
 }
 
 /// A new socket, whatever was at this address before. An LRU table makes room by itself; if it fails all the
-/// same, the socket is new again at its next call, which the agent can tell by `born`.
+/// same, this call is not told, and the socket is new at its next one.
 #[inline(always)]
 pub(crate) fn register(sk: Sock) {
     let known = Known {
