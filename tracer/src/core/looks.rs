@@ -217,6 +217,7 @@ impl Core {
             op,
             device: device.clone(),
             phase: parked.phase(),
+            since: parked.since,
             frames: parked.frames.clone(),
             behind: holder.filter(|holder| holder.request != *request),
             stalled_since: ahead.and_then(|ahead| ahead.stalled_since),

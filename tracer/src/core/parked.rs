@@ -56,6 +56,9 @@ pub struct Parked {
     pub request: Option<u64>,
     /// What is waited for.
     pub place: Place,
+    /// Since when, as the server itself says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Nanos>,
     /// For which of the request's entries, where the code tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
@@ -96,6 +99,8 @@ pub struct Look {
     pub device: Device,
     /// For which entry.
     pub phase: Option<Phase>,
+    /// Since when it waits there, as the server itself says.
+    pub since: Option<Nanos>,
     /// Functions on its stack.
     pub frames: Vec<String>,
     /// Of a wait for the lock: who is in the device, if that is known.
@@ -243,6 +248,11 @@ impl Silence {
         let before = index.checked_sub(1).map(|before| self.runs[before].last);
         let earliest = before.unwrap_or(self.start);
         let stalled = run.look.as_ref().and_then(|look| look.stalled_since);
+        let told = run.look.as_ref().and_then(|look| look.since);
+        if let Some(told) = told.filter(|told| *told <= run.first) {
+            let earliest = before.max(stalled).unwrap_or(0).min(run.first);
+            return (told.max(earliest), 0);
+        }
         let earliest = earliest.max(stalled.unwrap_or(0)).min(run.first);
         let gap = run.first - earliest;
         if stalled.is_none() && run.first == run.last {
@@ -269,7 +279,7 @@ impl Silence {
 }
 
 fn is_same(one: Option<&Look>, other: Option<&Look>) -> bool {
-    let key = |look: &Look| (look.op, look.device.clone(), look.phase);
+    let key = |look: &Look| (look.op, look.device.clone(), look.phase, look.since);
     one.map(key) == other.map(key)
 }
 

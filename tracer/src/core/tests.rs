@@ -78,6 +78,7 @@ fn parked(goid: u64, place: Place, phase: Option<Phase>, device: Option<Device>)
         ancestors: Vec::new(),
         request: None,
         place,
+        since: None,
         phase,
         device,
         frames: Vec::new(),

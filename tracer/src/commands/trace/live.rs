@@ -418,6 +418,7 @@ fn of_request(waiting: &Waiting) -> Parked {
         ancestors: waiting.ancestors.clone(),
         request: waiting.request.filter(|request| *request != waiting.goid),
         place: waiting.at,
+        since: waiting.since,
         phase: waiting.phase,
         device: configured.map(|device| Device::configured(&device.network, &device.address)),
         frames: waiting.frames.clone(),
