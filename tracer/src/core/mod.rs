@@ -231,9 +231,8 @@ impl Core {
             self.change(event.at, change);
         }
         self.changes = changes;
-        for request in self.requests.on(event) {
-            self.finish(request);
-        }
+        let over = self.requests.on(event);
+        self.finish_all(over);
     }
 
     fn change(&mut self, at: Nanos, change: Change) {
@@ -313,9 +312,8 @@ impl Core {
         self.ticked = now;
         self.look(now);
         self.tell_stalled(now);
-        for request in self.requests.expire(now) {
-            self.finish(request);
-        }
+        let over = self.requests.expire(now);
+        self.finish_all(over);
         self.settle();
         let in_use = |device: &Device| {
             let mut held = self.names.held();

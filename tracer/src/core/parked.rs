@@ -23,6 +23,9 @@ const RUNS: usize = 512;
 /// looks begin 200 ms after the last sign at the latest, and are half a second apart at most.
 const SURE: Nanos = 700_000_000;
 
+/// Who was met once on the way out of a wait, and acts within this time, ns, was only waiting for a processor.
+const LEAVING: Nanos = 50_000_000;
+
 /// What a parked goroutine of the server waits for, in the code of an audit device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -160,6 +163,13 @@ pub struct OpenWait<'a> {
 }
 
 impl Run {
+    /// Whether nothing says that it had waited when it was met.
+    fn is_chance(&self) -> bool {
+        let look = self.look.as_ref();
+        let says = |look: &Look| look.stalled_since.is_some() || look.since.is_some();
+        self.first == self.last && !look.is_some_and(says)
+    }
+
     /// Between two who held the lock, a look may find nobody there.
     fn knows_better(&mut self, look: Option<Look>) {
         if let (Some(known), Some(look)) = (&mut self.look, look) {
@@ -228,6 +238,9 @@ impl Silence {
                 let look = run.look.as_ref()?;
                 let (start, early) = self.begin(index);
                 let (end, late) = self.finish(index, ends);
+                if run.is_chance() && end.saturating_sub(start) < LEAVING {
+                    return None;
+                }
                 let is_last = index + 1 == self.runs.len();
                 Some(Operation {
                     uncertainty: early.max(late),
@@ -255,8 +268,7 @@ impl Silence {
         }
         let earliest = earliest.max(stalled.unwrap_or(0)).min(run.first);
         let gap = run.first - earliest;
-        if stalled.is_none() && run.first == run.last {
-            // Met there by chance: nothing says that it had waited.
+        if run.is_chance() {
             return (run.first, 0);
         }
         if before.is_none() && self.is_seen && gap <= SURE {

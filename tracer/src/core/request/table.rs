@@ -41,6 +41,9 @@ pub struct Requests {
     outlived: Recent,
     serials: Serial,
     seen: u64,
+    /// While a look is under way: goroutines whose requests have ended since it was asked for, and when they
+    /// acted last.
+    leavers: Option<FxHashMap<u64, Nanos>>,
     /// Goroutines whose requests were counted while routine was held back.
     counted: FxHashSet<u64>,
 }
@@ -391,6 +394,24 @@ impl Requests {
         }
     }
 
+    /// A look at the goroutines has been asked for.
+    pub fn are_looked_at(&mut self) {
+        self.leavers = Some(FxHashMap::default());
+    }
+
+    /// The look has been taken.
+    pub fn were_looked_at(&mut self) {
+        self.leavers = None;
+    }
+
+    /// Whether a look that began then found this goroutine at a request that has ended since.
+    pub fn has_left(&self, goid: u64, at: Nanos) -> bool {
+        let leavers = self.leavers.as_ref();
+        leavers
+            .and_then(|leavers| leavers.get(&goid))
+            .is_some_and(|acted| at <= *acted)
+    }
+
     /// Whether it is known whose request this goroutine works on.
     pub fn is_known(&self, goid: u64) -> bool {
         self.works.contains_key(&goid)
@@ -461,6 +482,9 @@ impl Requests {
         for goid in &request.goroutines {
             if self.works.get(goid) == Some(&serial) {
                 self.works.remove(goid);
+            }
+            if let Some(leavers) = &mut self.leavers {
+                leavers.insert(*goid, request.acted);
             }
         }
         if request.kin.is_some() {
