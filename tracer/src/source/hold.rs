@@ -5,7 +5,7 @@ use std::mem;
 use anyhow::{Context, Result};
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
     util::nr_cpus,
 };
 use log::debug;
@@ -79,6 +79,7 @@ impl Sizes {
 pub struct Hold {
     switch: Array<MapData, u32>,
     roles: HashMap<MapData, u64, u32>,
+    said: Array<MapData, u32>,
     goroutines: HashMap<MapData, u64, u32>,
     connections: HashMap<MapData, u64, Bytes<[u8; size_of::<Connection>()]>>,
     tank: Array<MapData, Bytes<[u8; size_of::<EntryRecord>()]>>,
@@ -101,6 +102,7 @@ impl Hold {
         let mut hold = Self {
             switch: Array::try_from(take(object, "HOLD")?)?,
             roles: HashMap::try_from(take(object, "ROLES")?)?,
+            said: Array::try_from(take(object, "SAID")?)?,
             goroutines: HashMap::try_from(take(object, "GOROUTINES")?)?,
             connections: HashMap::try_from(take(object, "CONNECTIONS")?)?,
             tank: Array::try_from(take(object, "TANK")?)?,
@@ -120,6 +122,12 @@ impl Hold {
     #[must_use]
     pub fn with(self, meaning: Kernel) -> Self {
         Self { meaning, ..self }
+    }
+
+    /// Has the programs look up what sockets are anew. Only the agent writes the number.
+    fn say(&mut self) -> Result<(), MapError> {
+        let said = self.said.get(&0, 0)?;
+        self.said.set(0, said.wrapping_add(1), 0)
     }
 
     fn total(&self, index: u32) -> Result<u64> {
@@ -145,7 +153,8 @@ impl KernelSide for Hold {
             Role::Audit => abi::AUDIT,
             Role::Other => abi::OTHER,
         };
-        if let Err(error) = self.roles.insert(socket.born, role, 0) {
+        let set = self.roles.insert(socket.born, role, 0);
+        if let Err(error) = set.and_then(|()| self.say()) {
             debug!("the role of a socket was not set: {error}");
         }
     }

@@ -130,11 +130,11 @@ fn a_holder_that_was_thought_to_be_another_is_named() {
         }),
     );
     story.answered(20).answered(21).nothing_is_found();
-    let queued = story
+    let waited = story
         .hangs()
         .into_iter()
         .find(|hang| hang.request.tie == Some(Tie::Queued));
-    let stall = &queued.expect("it queued").stalls[0];
+    let stall = &waited.expect("it queued").stalls[0];
     assert_eq!(stall.blocked_by, entry(EntryKind::Request).id);
 }
 
