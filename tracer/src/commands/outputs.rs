@@ -9,16 +9,18 @@ use anyhow::{Result, bail};
 
 use crate::{
     cli::{Format, OutputArgs},
-    core::finding::Finding,
+    core::{finding::Finding, state::State},
     sink::{
         Worker, jsonl::Jsonl, line_file::LineFile, otlp::Otlp, perfetto::Perfetto,
         terminal::Terminal,
     },
 };
 
-/// Where findings go.
+/// Where findings go, and how things stand.
 pub(super) struct Outputs {
     workers: Vec<Worker<Finding>>,
+    /// Those of them that show how things stand too.
+    watchers: Vec<Worker<Finding>>,
     /// The trace file, if it is one.
     file: Option<PathBuf>,
 }
@@ -45,25 +47,49 @@ impl Outputs {
             workers.push(Worker::spawn(Terminal::new(args.takes_stdout())));
         }
         let file = args.output.clone().filter(|_| !args.takes_stdout());
-        Ok(Self { workers, file })
+        let watchers = Vec::new();
+        Ok(Self {
+            workers,
+            watchers,
+            file,
+        })
     }
 
     pub(super) fn write(&mut self, finding: Finding) {
         let finding = Arc::new(finding);
-        for worker in &mut self.workers {
+        for worker in self.workers.iter_mut().chain(&mut self.watchers) {
             worker.send(&finding);
+        }
+    }
+
+    /// Whether anybody shows how things stand.
+    pub(super) fn are_watched(&self) -> bool {
+        !self.watchers.is_empty()
+    }
+
+    /// Shows how things stand.
+    pub(super) fn show(&mut self, state: State) {
+        let state = Arc::new(Finding::State(Box::new(state)));
+        for watcher in &mut self.watchers {
+            watcher.send(&state);
         }
     }
 
     /// Whether nobody reads any of them any more.
     pub(super) fn are_over(&mut self) -> bool {
-        !self.workers.is_empty() && self.workers.iter_mut().all(Worker::is_over)
+        let mut all = self.workers.iter_mut().chain(&mut self.watchers).peekable();
+        all.peek().is_some() && all.all(Worker::is_over)
     }
 
     /// Writes what is left; fails if something could not be written.
     pub(super) fn finish(self, quiet: bool) -> Result<()> {
         // Each is given the chance to end before the first failure is told.
-        let ends: Vec<_> = self.workers.into_iter().map(Worker::finish).collect();
+        let ends: Vec<_> = self
+            .workers
+            .into_iter()
+            .chain(self.watchers)
+            .map(Worker::finish)
+            .collect();
         ends.into_iter().collect::<Result<()>>()?;
         if let Some(file) = self.file.filter(|_| !quiet) {
             eprintln!("trace written to {}", file.display());

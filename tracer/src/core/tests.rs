@@ -1,6 +1,7 @@
 //! The core on made-up stories: each hang beside its negative twin, the same delay for another reason.
 
 mod losses;
+mod state;
 mod story;
 mod wording;
 

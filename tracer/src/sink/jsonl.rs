@@ -74,7 +74,7 @@ fn record(finding: &Finding, clock: WallClock) -> Option<Record<'_>> {
         Finding::Filling(filling) => Record::Filling(filling_record(filling, clock)),
         Finding::Incident(incident) => Record::Incident(incident_record(incident, clock)),
         Finding::Summary(summary) => Record::Summary(summary_record(summary, clock)),
-        Finding::Warning(_) => return None,
+        Finding::State(_) | Finding::Warning(_) => return None,
     })
 }
 
