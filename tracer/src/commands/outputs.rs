@@ -1,17 +1,25 @@
 //! The sinks that the operator asked for, as one.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::{Result, bail};
+use log::warn;
 
 use crate::{
     cli::{Format, OutputArgs},
     core::{finding::Finding, state::State},
+    event::Event,
     sink::{
-        Worker, jsonl::Jsonl, line_file::LineFile, otlp::Otlp, perfetto::Perfetto,
+        Worker,
+        jsonl::Jsonl,
+        line_file::LineFile,
+        metrics::{self, Metrics},
+        otlp::Otlp,
+        perfetto::Perfetto,
         terminal::Terminal,
     },
 };
@@ -53,6 +61,31 @@ impl Outputs {
             watchers,
             file,
         })
+    }
+
+    /// Serves metrics too; fails before anything is attached.
+    pub(super) fn serve(
+        &mut self,
+        address: SocketAddr,
+        recording: Option<&Worker<Event>>,
+    ) -> Result<()> {
+        let (metrics, address) = Metrics::serve(address)?;
+        if !address.ip().is_loopback() {
+            warn!(
+                "whoever can reach {address} can read the metrics: which audit devices there are, by address or path, and how they fail"
+            );
+        }
+        // In any case: the port may be chosen by the system.
+        eprintln!("metrics at http://{address}{}", metrics::PATH);
+        let exposition = metrics.exposition();
+        self.watchers.push(Worker::spawn(metrics));
+        for worker in self.workers.iter().chain(&self.watchers) {
+            exposition.watch(worker.kind(), worker.missed());
+        }
+        if let Some(recording) = recording {
+            exposition.watch(recording.kind(), recording.missed());
+        }
+        Ok(())
     }
 
     pub(super) fn write(&mut self, finding: Finding) {

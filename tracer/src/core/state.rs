@@ -48,6 +48,15 @@ pub enum Condition {
 }
 
 impl Condition {
+    /// All there are.
+    pub const ALL: [Self; 5] = [
+        Self::Works,
+        Self::Stalled,
+        Self::Failing,
+        Self::Filling,
+        Self::Closed,
+    ];
+
     /// In one word.
     pub fn name(self) -> &'static str {
         match self {

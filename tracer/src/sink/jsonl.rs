@@ -50,6 +50,10 @@ impl Sink<Finding> for Jsonl {
     fn name(&self) -> String {
         self.file.name()
     }
+
+    fn kind(&self) -> &'static str {
+        "trace"
+    }
 }
 
 /// The line of a finding, for those that have one.

@@ -291,4 +291,8 @@ impl<W: Write + Send + 'static> Sink<Finding> for Terminal<W> {
     fn name(&self) -> String {
         "the terminal".to_owned()
     }
+
+    fn kind(&self) -> &'static str {
+        "terminal"
+    }
 }
