@@ -2,14 +2,15 @@
 //! that it counts what the trace tells, and that the README lists it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env, fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, ensure};
 use tracer::{
-    core::{self, finding::Finding},
+    core::{Core, finding::Finding},
+    event::What,
     sink::{
         Sink,
         metrics::{Format, Metrics},
@@ -40,9 +41,18 @@ fn all() -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Of a recording, with how things stand after each event.
 fn findings(name: &str) -> Result<Vec<Finding>> {
     let events = recording::read(&replays().join(name).join("recording.jsonl"))?;
-    Ok(core::replay(&events).collect())
+    let mut core = Core::new();
+    let findings = events.iter().flat_map(|event| {
+        let mut findings = core.on(event).findings;
+        if event.what != What::End {
+            findings.push(Finding::State(Box::new(core.state(event.at))));
+        }
+        findings
+    });
+    Ok(findings.collect())
 }
 
 fn exposition(findings: &[Finding], format: Format) -> Result<String> {
@@ -147,6 +157,14 @@ fn of_every_recording_they_count_what_the_trace_tells() -> Result<()> {
         });
         let told = counted(|f| matches!(f, Finding::Stalled(_)).then_some(1.0));
         let refusals = counted(|f| matches!(f, Finding::Refusal(_)).then_some(1.0));
+        let requests = counted(|finding| match finding {
+            Finding::Summary(summary) => Some(summary.requests as f64),
+            _ => None,
+        });
+        let writes = counted(|finding| match finding {
+            Finding::Summary(summary) => Some(summary.audit_writes as f64),
+            _ => None,
+        });
         for (series, expected) in [
             ("hangs_total", hangs),
             ("hang_duration_seconds_count", hangs),
@@ -155,6 +173,8 @@ fn of_every_recording_they_count_what_the_trace_tells() -> Result<()> {
             ("stalls_total", told),
             ("refusals_total", refusals),
             ("lost_bytes_total", bytes),
+            ("requests_total", requests),
+            ("audit_writes_total", writes),
         ] {
             let exported = sum(&text, &format!("vault_tracer_{series}"))?;
             assert!(
@@ -171,6 +191,49 @@ fn of_every_recording_they_count_what_the_trace_tells() -> Result<()> {
             .collect();
         let blocked = sum(&text, "vault_tracer_requests_blocked_total")?;
         assert_eq!(blocked as usize, of_requests.len(), "{name}");
+    }
+    Ok(())
+}
+
+/// A hang shows while it lasts, in all its gauges, and is over when the device works again.
+#[test]
+fn what_goes_on_shows_while_it_does() -> Result<()> {
+    let findings = findings("convoy")?;
+    let mut metrics = Metrics::new();
+    let mut most = BTreeMap::new();
+    let mut text = String::new();
+    for finding in &findings {
+        metrics.write(finding)?;
+        text = metrics.exposition().encode(Format::Text)?;
+        for name in [
+            "stalls_open",
+            "requests_waiting",
+            "requests_held_up",
+            "stall_age_seconds",
+        ] {
+            let now = sum(&text, &format!("vault_tracer_{name}"))?;
+            let most = most.entry(name).or_insert(now);
+            *most = most.max(now);
+        }
+    }
+    let hangs = findings.iter().filter_map(|finding| match finding {
+        Finding::Hang(hang) => Some(hang),
+        _ => None,
+    });
+    let start = hangs.clone().map(|hang| hang.start).min();
+    let end = hangs.clone().map(|hang| hang.end).max();
+    let longest = hangs.map(|hang| hang.duration).max();
+    let (start, end) = start.zip(end).context("no hang")?;
+    let longest = longest.unwrap_or_default() as f64 / 1e9;
+    let all = (end - start) as f64 / 1e9;
+    // Four clients at once, as the case says: one in the device, three behind it.
+    assert_eq!(most["stalls_open"], 1.0);
+    assert_eq!(most["requests_waiting"], 3.0);
+    assert_eq!(most["requests_held_up"], 4.0);
+    let age = most["stall_age_seconds"];
+    assert!(longest <= age && age <= all, "{longest} {age} {all}");
+    for name in ["stalls_open", "requests_waiting", "stall_age_seconds"] {
+        assert_eq!(sum(&text, &format!("vault_tracer_{name}"))?, 0.0, "{name}");
     }
     Ok(())
 }

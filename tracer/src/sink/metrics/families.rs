@@ -84,8 +84,8 @@ type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All that is exported.
 pub(super) struct Families {
-    pub(super) hangs_open: Family<OfDevice, Gauge>,
-    pub(super) hang_age: Family<OfDevice, Seconds>,
+    pub(super) stalls_open: Family<OfDevice, Gauge>,
+    pub(super) stall_age: Family<OfDevice, Seconds>,
     pub(super) waiting: Family<OfDevice, Gauge>,
     pub(super) held_up: Gauge,
     pub(super) under_way: Family<NoLabels, Gauge>,
@@ -124,15 +124,15 @@ impl Families {
         let missed = Arc::<Missed>::default();
         of.register_collector(Box::new(Arc::clone(&missed)));
         let families = Self {
-            hangs_open: new(
+            stalls_open: new(
                 of,
-                "hangs_open",
-                "Requests that a device has held up for longer than the threshold and still does, those that queue included",
+                "stalls_open",
+                "Requests that are in a device now which has held them up for longer than the threshold; those that queue behind them are in requests_waiting",
             ),
-            hang_age: with_unit(
+            stall_age: with_unit(
                 of,
-                "hang_age",
-                "How long a device has held up the one of these that it has held up longest; 0 if there is none",
+                "stall_age",
+                "How long a device that is stalled now has been so without a break, whoever it held up; 0 if it is not",
                 Unit::Seconds,
             ),
             waiting: new(
@@ -196,7 +196,7 @@ impl Families {
             incidents: new(
                 of,
                 "incidents",
-                "Times a device failed until it worked again; told when it does",
+                "Times a device failed until it worked again or the server ended; told then",
             ),
             lost_entries: new(
                 of,

@@ -231,10 +231,10 @@ impl Metrics {
 
 impl Families {
     fn appears(&self, device: &OfDevice) {
-        for family in [&self.hangs_open, &self.waiting] {
+        for family in [&self.stalls_open, &self.waiting] {
             drop(family.get_or_create(device));
         }
-        drop(self.hang_age.get_or_create(device));
+        drop(self.stall_age.get_or_create(device));
         for family in [
             &self.stalls,
             &self.incidents,

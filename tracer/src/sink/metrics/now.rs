@@ -1,9 +1,6 @@
 //! How things stand now, as gauges.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::atomic::Ordering,
-};
+use std::{collections::HashMap, sync::atomic::Ordering};
 
 use prometheus_client::metrics::counter::Counter;
 
@@ -15,7 +12,7 @@ use super::{
 use crate::{
     core::{
         finding::Summary,
-        state::{Condition, DeviceState, OpenStall, SendBuffer, State},
+        state::{Condition, DeviceState, SendBuffer, State},
     },
     event::Nanos,
 };
@@ -26,11 +23,9 @@ struct Standing {
     conditions: Vec<Condition>,
     waiting: u64,
     buffer: Option<SendBuffer>,
-    /// Hangs under way that have a name.
-    named: HashSet<u64>,
-    /// Those that have none yet.
-    unnamed: u64,
-    longest: Nanos,
+    stalls: u64,
+    /// Of the device that is stalled for longest.
+    stalled: Nanos,
 }
 
 impl Metrics {
@@ -38,11 +33,11 @@ impl Metrics {
         let mut standing: HashMap<OfDevice, Standing> = HashMap::new();
         for device in &state.devices {
             let labels = self.device(&device.device);
-            standing.entry(labels).or_default().device(device);
+            standing.entry(labels).or_default().device(device, state.at);
         }
         for stall in &state.stalls {
             let labels = self.device(&stall.device);
-            standing.entry(labels).or_default().stall(stall);
+            standing.entry(labels).or_default().stalls += 1;
         }
         let families = &self.exported.families;
         for (device, standing) in &standing {
@@ -61,30 +56,25 @@ impl Metrics {
 }
 
 impl Standing {
-    fn device(&mut self, state: &DeviceState) {
+    fn device(&mut self, state: &DeviceState, now: Nanos) {
         self.conditions.extend(state.condition);
+        if state.condition == Some(Condition::Stalled) {
+            let stalled = state.since.map_or(0, |since| now.saturating_sub(since));
+            self.stalled = self.stalled.max(stalled);
+        }
         self.waiting += state.waiting;
         self.buffer = state.buffer;
-    }
-
-    fn stall(&mut self, stall: &OpenStall) {
-        match stall.hang {
-            Some(hang) => {
-                self.named.insert(hang);
-            }
-            None => self.unnamed += 1,
-        }
-        self.longest = self.longest.max(stall.blocked);
     }
 }
 
 impl Families {
     fn stand(&self, device: &OfDevice, standing: &Standing) {
-        let open = standing.named.len() as u64 + standing.unnamed;
-        self.hangs_open.get_or_create(device).set(signed(open));
-        self.hang_age
+        self.stalls_open
             .get_or_create(device)
-            .set(seconds(standing.longest));
+            .set(signed(standing.stalls));
+        self.stall_age
+            .get_or_create(device)
+            .set(seconds(standing.stalled));
         self.waiting
             .get_or_create(device)
             .set(signed(standing.waiting));
