@@ -12,7 +12,7 @@ use std::{
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{
         MetricType,
         counter::{ConstCounter, Counter},
@@ -23,6 +23,9 @@ use prometheus_client::{
     },
     registry::{Metric, Registry, Unit},
 };
+
+use super::labels::{ByCause, ByCondition, ByOp, OfDevice, OfSession};
+use crate::core::cause::Cause;
 
 /// Bounds of the buckets of durations, s.
 ///
@@ -35,46 +38,6 @@ const SECONDS: [f64; 17] = [
     0.01, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 4.0, 5.0, 6.0, 8.0, 10.0, 16.0, 32.0, 64.0, 128.0, 300.0,
 ];
 
-/// One device.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfDevice {
-    pub(super) device: String,
-    pub(super) transport: &'static str,
-}
-
-/// One device, by why it failed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ByCause {
-    pub(super) device: String,
-    pub(super) transport: &'static str,
-    pub(super) cause: &'static str,
-}
-
-/// One device, by what was waited for and why.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ByOp {
-    pub(super) device: String,
-    pub(super) transport: &'static str,
-    pub(super) op: &'static str,
-    pub(super) cause: &'static str,
-}
-
-/// One device, and one of the conditions that it may be in.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ByCondition {
-    pub(super) device: String,
-    pub(super) transport: &'static str,
-    pub(super) condition: &'static str,
-}
-
-/// Which server is traced.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfSession {
-    pub(super) pid: i32,
-    pub(super) kernel: String,
-    pub(super) go_version: String,
-}
-
 /// Of a gauge that may be absent.
 pub(super) type NoLabels = [(&'static str, &'static str); 0];
 
@@ -84,6 +47,26 @@ type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All that is exported.
 pub(super) struct Families {
+    pub(super) now: Now,
+    pub(super) found: Found,
+    pub(super) own: Own,
+}
+
+impl Families {
+    /// All at zero, of no device yet; and what encodes them.
+    pub(super) fn new() -> (Self, Registry) {
+        let mut registry = Registry::with_prefix("vault_tracer");
+        let families = Self {
+            now: Now::new(&mut registry),
+            found: Found::new(&mut registry),
+            own: Own::new(&mut registry),
+        };
+        (families, registry)
+    }
+}
+
+/// How things stand.
+pub(super) struct Now {
     pub(super) stalls_open: Family<OfDevice, Gauge>,
     pub(super) stall_age: Family<OfDevice, Seconds>,
     pub(super) waiting: Family<OfDevice, Gauge>,
@@ -92,38 +75,11 @@ pub(super) struct Families {
     pub(super) condition: Family<ByCondition, Gauge>,
     pub(super) send_buffer: Family<OfDevice, Gauge>,
     pub(super) send_buffer_limit: Family<OfDevice, Gauge>,
-    pub(super) hang_duration: Durations<ByCause>,
-    pub(super) stall_duration: Durations<ByOp>,
-    pub(super) hangs: Family<ByCause, Counter>,
-    pub(super) requests_blocked: Counter,
-    pub(super) stalls: Family<OfDevice, Counter>,
-    pub(super) refusals: Family<ByCause, Counter>,
-    pub(super) incidents: Family<OfDevice, Counter>,
-    pub(super) lost_entries: Family<OfDevice, Counter>,
-    pub(super) lost_bytes: Family<OfDevice, Counter>,
-    pub(super) fillings: Family<OfDevice, Counter>,
-    pub(super) requests: Counter,
-    pub(super) audit_writes: Counter,
-    pub(super) events: Counter,
-    pub(super) events_lost: Counter,
-    pub(super) state_timestamp: Seconds,
-    pub(super) session: Family<OfSession, Gauge>,
-    pub(super) session_start: Seconds,
-    pub(super) threshold: Seconds,
-    pub(super) restarts: Counter,
-    pub(super) missed: Arc<Missed>,
 }
 
-impl Families {
-    /// All at zero, of no device yet; and what encodes them.
-    pub(super) fn new() -> (Self, Registry) {
-        let mut registry = Registry::with_prefix("vault_tracer");
-        let of = &mut registry;
-        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        of.register("build", "Version of vault-tracer", version);
-        let missed = Arc::<Missed>::default();
-        of.register_collector(Box::new(Arc::clone(&missed)));
-        let families = Self {
+impl Now {
+    fn new(of: &mut Registry) -> Self {
+        Self {
             stalls_open: new(
                 of,
                 "stalls_open",
@@ -167,6 +123,29 @@ impl Families {
                 "Limit of that: once it is reached the server hangs",
                 Unit::Bytes,
             ),
+        }
+    }
+}
+
+/// What was found.
+pub(super) struct Found {
+    pub(super) hang_duration: Durations<ByCause>,
+    pub(super) stall_duration: Durations<ByOp>,
+    pub(super) hangs: Family<ByCause, Counter>,
+    pub(super) requests_blocked: Counter,
+    pub(super) stalls: Family<OfDevice, Counter>,
+    pub(super) refusals: Family<ByCause, Counter>,
+    pub(super) incidents: Family<OfDevice, Counter>,
+    pub(super) lost_entries: Family<OfDevice, Counter>,
+    pub(super) lost_bytes: Family<OfDevice, Counter>,
+    pub(super) fillings: Family<OfDevice, Counter>,
+    pub(super) requests: Counter,
+    pub(super) audit_writes: Counter,
+}
+
+impl Found {
+    fn new(of: &mut Registry) -> Self {
+        Self {
             hang_duration: durations(
                 of,
                 "hang_duration",
@@ -220,6 +199,29 @@ impl Families {
                 "Requests of clients that were seen to be answered; a lower bound with HTTP/2",
             ),
             audit_writes: new(of, "audit_writes", "Entries written to audit sockets"),
+        }
+    }
+}
+
+/// Of the tracer itself.
+pub(super) struct Own {
+    pub(super) events: Counter,
+    pub(super) events_lost: Counter,
+    pub(super) state_timestamp: Seconds,
+    pub(super) session: Family<OfSession, Gauge>,
+    pub(super) session_start: Seconds,
+    pub(super) threshold: Seconds,
+    pub(super) restarts: Counter,
+    pub(super) missed: Arc<Missed>,
+}
+
+impl Own {
+    fn new(of: &mut Registry) -> Self {
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        of.register("build", "Version of vault-tracer", version);
+        let missed = Arc::<Missed>::default();
+        of.register_collector(Box::new(Arc::clone(&missed)));
+        Self {
             events: new(of, "events", "Events seen by the tracer"),
             events_lost: new(
                 of,
@@ -251,8 +253,33 @@ impl Families {
                 "Times the server was started again and attached to",
             ),
             missed,
-        };
-        (families, registry)
+        }
+    }
+}
+
+impl Families {
+    /// Has everything of this device exported, as 0 until there is something: what first appears as 1 has not grown, by
+    /// Prometheus's reckoning.
+    pub(super) fn appears(&self, device: &OfDevice) {
+        let (now, found) = (&self.now, &self.found);
+        drop(now.stall_age.get_or_create(device));
+        for gauge in [&now.stalls_open, &now.waiting] {
+            drop(gauge.get_or_create(device));
+        }
+        for counter in [
+            &found.stalls,
+            &found.incidents,
+            &found.lost_entries,
+            &found.lost_bytes,
+            &found.fillings,
+        ] {
+            drop(counter.get_or_create(device));
+        }
+        for device in Cause::ALL.map(|cause| device.by(cause)) {
+            drop(found.hangs.get_or_create(&device));
+            drop(found.hang_duration.get_or_create(&device));
+            drop(found.refusals.get_or_create(&device));
+        }
     }
 }
 

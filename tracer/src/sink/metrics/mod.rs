@@ -4,11 +4,11 @@
 //! here each would be a time series of its own, and readable by everybody who may scrape.
 
 mod families;
+mod labels;
 mod now;
 mod server;
 
 use std::{
-    collections::HashMap,
     fmt, io,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicU64},
@@ -22,32 +22,23 @@ use prometheus_client::{
 
 pub use self::server::PATH;
 use self::{
-    families::{ByCause, ByOp, Families, OfDevice, OfSession},
+    families::Families,
+    labels::{ByOp, Devices, OfDevice, OfSession, UNKNOWN},
     server::Server,
 };
 use super::{Sink, recent::Recent, wall::WallClock};
 use crate::{
     core::{
-        cause::Cause,
         finding::{Finding, Hang, Refusal, RequestInfo, Stalled},
         ledger::Loss,
     },
     event::{Device, Nanos, Session},
 };
 
-/// Devices that have series of their own. A server has a handful; what else is found is counted as one.
-const DEVICES: usize = 64;
-
-/// The label of all devices beyond.
-const OTHER: &str = "other";
-
-/// The label of a device whose address is not known: an empty one would be none.
-const UNKNOWN: &str = "unknown";
-
 /// Counts findings.
 pub struct Metrics {
     exported: Arc<Exported>,
-    devices: HashMap<Device, OfDevice>,
+    devices: Devices,
     clock: Option<WallClock>,
     /// Requests of which a hang was counted.
     blocked: Recent<(Option<SocketAddr>, Nanos), ()>,
@@ -85,7 +76,7 @@ impl Metrics {
         let (families, registry) = Families::new();
         Self {
             exported: Arc::new(Exported { families, registry }),
-            devices: HashMap::new(),
+            devices: Devices::default(),
             clock: None,
             blocked: Recent::default(),
             server: None,
@@ -109,7 +100,7 @@ impl Metrics {
         match finding {
             Finding::Session(session) => self.session(session),
             Finding::Attached(session) => {
-                self.exported.families.restarts.inc();
+                self.exported.families.own.restarts.inc();
                 self.session(session);
             }
             Finding::Stalled(stalled) => self.stalled(stalled),
@@ -118,18 +109,24 @@ impl Metrics {
             Finding::Lost(loss) => self.lost(loss),
             Finding::Filling(filling) => {
                 let device = self.device(&filling.device);
-                self.exported.families.fillings.get_or_create(&device).inc();
+                self.exported
+                    .families
+                    .found
+                    .fillings
+                    .get_or_create(&device)
+                    .inc();
             }
             Finding::Incident(incident) => {
                 let device = self.device(&incident.device);
                 self.exported
                     .families
+                    .found
                     .incidents
                     .get_or_create(&device)
                     .inc();
             }
             Finding::State(state) => self.state(state),
-            Finding::Summary(summary) => self.exported.families.totals(summary),
+            Finding::Summary(summary) => self.totals(summary),
             Finding::Warning(_) => {}
         }
     }
@@ -146,10 +143,10 @@ impl Metrics {
         // Taken once, as all that is written of a trace.
         self.clock = self.clock.or(Some(WallClock::of(session)));
         let families = &self.exported.families;
-        families.session.clear();
-        families.session.get_or_create(&labels).set(1);
-        families.threshold.set(seconds(session.threshold));
-        families.session_start.set(self.epoch(session.began));
+        families.own.session.clear();
+        families.own.session.get_or_create(&labels).set(1);
+        families.own.threshold.set(seconds(session.threshold));
+        families.own.session_start.set(self.epoch(session.began));
         for device in &session.declared {
             self.device(device);
         }
@@ -163,15 +160,20 @@ impl Metrics {
 
     fn stalled(&mut self, stalled: &Stalled) {
         let device = self.device(&stalled.device);
-        self.exported.families.stalls.get_or_create(&device).inc();
+        self.exported
+            .families
+            .found
+            .stalls
+            .get_or_create(&device)
+            .inc();
     }
 
     fn hang(&mut self, hang: &Hang) {
         let device = self.device(&hang.device);
         let families = &self.exported.families;
         let labels = device.by(hang.cause());
-        families.hangs.get_or_create(&labels).inc();
-        let duration = families.hang_duration.get_or_create(&labels);
+        families.found.hangs.get_or_create(&labels).inc();
+        let duration = families.found.hang_duration.get_or_create(&labels);
         duration.observe(seconds(hang.duration));
         drop(duration);
         for stall in &hang.stalls {
@@ -181,7 +183,7 @@ impl Metrics {
                 op: stall.op.name(),
                 cause: stall.cause.name(),
             };
-            let duration = families.stall_duration.get_or_create(&labels);
+            let duration = families.found.stall_duration.get_or_create(&labels);
             duration.observe(seconds(stall.duration));
         }
         self.blocked(&hang.request);
@@ -189,7 +191,7 @@ impl Metrics {
 
     /// Once, however many devices held it up.
     fn blocked(&mut self, request: &RequestInfo) {
-        let counter = &self.exported.families.requests_blocked;
+        let counter = &self.exported.families.found.requests_blocked;
         self.blocked.entry(&(request.client, request.start), || {
             counter.inc();
         });
@@ -197,91 +199,30 @@ impl Metrics {
 
     fn refusal(&mut self, refusal: &Refusal) {
         let labels = self.device(&refusal.device).by(refusal.cause);
-        self.exported.families.refusals.get_or_create(&labels).inc();
+        self.exported
+            .families
+            .found
+            .refusals
+            .get_or_create(&labels)
+            .inc();
     }
 
     fn lost(&mut self, loss: &Loss) {
         let device = self.device(&loss.device);
         let families = &self.exported.families;
-        let entries = families.lost_entries.get_or_create(&device);
+        let entries = families.found.lost_entries.get_or_create(&device);
         entries.inc_by(loss.entries);
-        let bytes = families.lost_bytes.get_or_create(&device);
+        let bytes = families.found.lost_bytes.get_or_create(&device);
         bytes.inc_by(loss.bytes);
     }
 
-    /// Its labels. Of a device that was not known yet everything is exported as 0 from now on: what first appears as 1
-    /// has not grown, by Prometheus's reckoning.
+    /// Its labels.
     fn device(&mut self, device: &Device) -> OfDevice {
-        if let Some(labels) = self.devices.get(device) {
-            return labels.clone();
-        }
-        let is_own = self.devices.len() < DEVICES;
-        let labels = if is_own {
-            OfDevice::of(device)
-        } else {
-            OfDevice::other()
-        };
-        self.exported.families.appears(&labels);
-        if is_own {
-            self.devices.insert(device.clone(), labels.clone());
+        let (labels, is_new) = self.devices.labels(device);
+        if is_new {
+            self.exported.families.appears(&labels);
         }
         labels
-    }
-}
-
-impl Families {
-    fn appears(&self, device: &OfDevice) {
-        for family in [&self.stalls_open, &self.waiting] {
-            drop(family.get_or_create(device));
-        }
-        drop(self.stall_age.get_or_create(device));
-        for family in [
-            &self.stalls,
-            &self.incidents,
-            &self.lost_entries,
-            &self.lost_bytes,
-            &self.fillings,
-        ] {
-            drop(family.get_or_create(device));
-        }
-        for device in Cause::ALL.map(|cause| device.by(cause)) {
-            drop(self.hangs.get_or_create(&device));
-            drop(self.hang_duration.get_or_create(&device));
-            drop(self.refusals.get_or_create(&device));
-        }
-    }
-}
-
-impl OfDevice {
-    fn of(device: &Device) -> Self {
-        let address = match &*device.address {
-            "" => UNKNOWN,
-            address => address,
-        };
-        Self {
-            device: address.to_owned(),
-            transport: device.transport.name(),
-        }
-    }
-
-    fn other() -> Self {
-        Self {
-            device: OTHER.to_owned(),
-            transport: OTHER,
-        }
-    }
-
-    /// Whether it is not all others together.
-    fn is_one(&self) -> bool {
-        self.transport != OTHER
-    }
-
-    fn by(&self, cause: Cause) -> ByCause {
-        ByCause {
-            device: self.device.clone(),
-            transport: self.transport,
-            cause: cause.name(),
-        }
     }
 }
 
@@ -298,7 +239,7 @@ impl Exposition {
 
     /// Has what this sink was too slow for exported too.
     pub fn watch(&self, sink: &'static str, missed: Arc<AtomicU64>) {
-        self.0.families.missed.watch(sink, missed);
+        self.0.families.own.missed.watch(sink, missed);
     }
 }
 

@@ -5,8 +5,9 @@ use std::{collections::HashMap, sync::atomic::Ordering};
 use prometheus_client::metrics::counter::Counter;
 
 use super::{
-    Families, Metrics,
-    families::{ByCondition, OfDevice},
+    Metrics,
+    families::{Families, Now},
+    labels::{ByCondition, OfDevice},
     seconds,
 };
 use crate::{
@@ -39,19 +40,28 @@ impl Metrics {
             let labels = self.device(&stall.device);
             standing.entry(labels).or_default().stalls += 1;
         }
-        let families = &self.exported.families;
+        let now = &self.exported.families.now;
         for (device, standing) in &standing {
-            families.stand(device, standing);
+            now.stand(device, standing);
         }
-        families.held_up.set(signed(state.held_up));
+        now.held_up.set(signed(state.held_up));
         match state.under_way {
             Some(count) => {
-                families.under_way.get_or_create(&[]).set(signed(count));
+                now.under_way.get_or_create(&[]).set(signed(count));
             }
-            None => families.under_way.clear(),
+            None => now.under_way.clear(),
         }
-        families.totals(&state.totals);
-        families.state_timestamp.set(self.epoch(state.at));
+        self.totals(&state.totals);
+        let own = &self.exported.families.own;
+        own.state_timestamp.set(self.epoch(state.at));
+    }
+
+    pub(super) fn totals(&self, totals: &Summary) {
+        let Families { found, own, .. } = &self.exported.families;
+        raise(&found.requests, totals.requests);
+        raise(&found.audit_writes, totals.audit_writes);
+        raise(&own.events, totals.events);
+        raise(&own.events_lost, totals.events_lost);
     }
 }
 
@@ -67,7 +77,7 @@ impl Standing {
     }
 }
 
-impl Families {
+impl Now {
     fn stand(&self, device: &OfDevice, standing: &Standing) {
         self.stalls_open
             .get_or_create(device)
@@ -87,27 +97,18 @@ impl Families {
             let is = standing.conditions.contains(&condition);
             self.condition.get_or_create(&labels).set(is.into());
         }
-        match standing.buffer.filter(|_| device.is_one()) {
-            Some(buffer) => {
-                self.send_buffer
-                    .get_or_create(device)
-                    .set(signed(buffer.queued));
-                self.send_buffer_limit
-                    .get_or_create(device)
-                    .set(signed(buffer.limit));
-            }
-            None => {
-                self.send_buffer.remove(device);
-                self.send_buffer_limit.remove(device);
-            }
-        }
+        self.fill(device, standing.buffer.filter(|_| device.is_one()));
     }
 
-    pub(super) fn totals(&self, totals: &Summary) {
-        raise(&self.requests, totals.requests);
-        raise(&self.audit_writes, totals.audit_writes);
-        raise(&self.events, totals.events);
-        raise(&self.events_lost, totals.events_lost);
+    fn fill(&self, device: &OfDevice, buffer: Option<SendBuffer>) {
+        let (filled, limit) = (&self.send_buffer, &self.send_buffer_limit);
+        if let Some(buffer) = buffer {
+            filled.get_or_create(device).set(signed(buffer.queued));
+            limit.get_or_create(device).set(signed(buffer.limit));
+        } else {
+            filled.remove(device);
+            limit.remove(device);
+        }
     }
 }
 
