@@ -1,0 +1,230 @@
+//! What is exported, scraped by a real Prometheus, and what is shipped for it, checked by its `promtool`. Where they are not,
+//! that is said.
+
+use std::{
+    fs,
+    io::{self, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use lab::{
+    prometheus::{NEEDED, Programs},
+    wait,
+};
+use serde_json::Value;
+use tracer::{
+    core::{Core, finding::Finding},
+    event::{Event, What},
+    sink::{
+        Sink, Worker,
+        metrics::{Format, Metrics},
+    },
+    source::recording,
+};
+
+/// Scrapes come every second; the machine may be busy.
+const SOON: Duration = Duration::from_secs(30);
+
+fn here() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn shipped(name: &str) -> PathBuf {
+    here().join("../contrib").join(name)
+}
+
+/// `None`, having said so, where they are missing. Not by `eprintln!`, which a test that passes keeps to itself.
+fn programs(test: &str) -> Result<Option<Programs>> {
+    let programs = Programs::find();
+    if programs.is_none() {
+        writeln!(io::stderr(), "\nNOT RUN: {test} {NEEDED}\n")?;
+    }
+    Ok(programs)
+}
+
+fn recording(case: &str) -> Result<Vec<Event>> {
+    recording::read(&here().join("replays").join(case).join("recording.jsonl"))
+}
+
+fn cases() -> Result<Vec<String>> {
+    let entries = fs::read_dir(here().join("replays"))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.path().is_dir() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    ensure!(!names.is_empty(), "no recordings");
+    Ok(names)
+}
+
+#[test]
+fn promtool_finds_nothing_wrong_with_what_is_exported() -> Result<()> {
+    let Some(programs) = programs("promtool_finds_nothing_wrong_with_what_is_exported")? else {
+        return Ok(());
+    };
+    for case in cases()? {
+        let mut metrics = Metrics::new();
+        let mut core = Core::new();
+        for event in &recording(&case)? {
+            for finding in core.on(event).findings {
+                metrics.write(&finding)?;
+            }
+            if event.what != What::End {
+                metrics.write(&Finding::State(Box::new(core.state(event.at))))?;
+            }
+        }
+        let text = metrics.exposition().encode(Format::Text)?;
+        let said = programs.promtool(&["check", "metrics"], &text)?;
+        assert_eq!(said, "", "{case}");
+    }
+    Ok(())
+}
+
+#[test]
+fn each_alert_is_shown_to_fire_and_not_to() -> Result<()> {
+    let Some(programs) = programs("each_alert_is_shown_to_fire_and_not_to")? else {
+        return Ok(());
+    };
+    let path = |name: &str| shipped(name).to_string_lossy().into_owned();
+    programs.promtool(&["check", "rules", &path("prometheus/alerts.yml")], "")?;
+    programs.promtool(&["test", "rules", &path("prometheus/alerts.test.yml")], "")?;
+    Ok(())
+}
+
+/// As `promtool` sees it: each panel's expression as a rule of its own.
+#[test]
+fn every_expression_of_the_dashboard_is_one() -> Result<()> {
+    let Some(programs) = programs("every_expression_of_the_dashboard_is_one")? else {
+        return Ok(());
+    };
+    let text = fs::read_to_string(shipped("grafana/dashboard.json"))?;
+    let dashboard: Value = serde_json::from_str(&text)?;
+    let panels = dashboard["panels"].as_array().context("no panels")?;
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array());
+    let expressions = targets
+        .flatten()
+        .filter_map(|target| target["expr"].as_str());
+    let mut rules = Vec::new();
+    for (number, expression) in expressions.enumerate() {
+        // Grafana puts its variables in before it asks.
+        let asked = expression
+            .replace("$__rate_interval", "1m")
+            .replace("$instance", ".*")
+            .replace("$device", ".*");
+        ensure!(!asked.contains('$'), "an unknown variable: {expression}");
+        rules.push(serde_json::json!({"record": format!("panel:{number}"), "expr": asked}));
+    }
+    ensure!(rules.len() > 10, "{} expressions", rules.len());
+    let directory = tempfile::tempdir()?;
+    // JSON is YAML too.
+    let file = directory.path().join("rules.yml");
+    let groups = serde_json::json!({"groups": [{"name": "dashboard", "rules": rules}]});
+    fs::write(&file, groups.to_string())?;
+    let file = file.to_string_lossy().into_owned();
+    programs.promtool(&["check", "rules", &file], "")?;
+    Ok(())
+}
+
+/// A recording, told as it happened up to a point, and from there to its end.
+struct Told {
+    core: Core,
+    events: std::vec::IntoIter<Event>,
+    worker: Worker<Finding>,
+}
+
+impl Told {
+    /// Until `wanted` of what was found.
+    fn until(&mut self, wanted: impl Fn(&Finding) -> bool) -> Result<()> {
+        for event in self.events.by_ref() {
+            let mut findings = self.core.on(&event).findings;
+            let is_it = findings.iter().any(&wanted);
+            findings.push(Finding::State(Box::new(self.core.state(event.at))));
+            for finding in findings {
+                self.worker.send(&Arc::new(finding));
+            }
+            if is_it {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("not in the recording")
+    }
+}
+
+/// The last findings before a summary are told without a state: the trace has ended.
+fn tell(case: &str) -> Result<(Told, SocketAddr)> {
+    let (metrics, address) = Metrics::serve(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let told = Told {
+        core: Core::new(),
+        events: recording(case)?.into_iter(),
+        worker: Worker::spawn(metrics),
+    };
+    Ok((told, address))
+}
+
+#[test]
+fn a_real_prometheus_sees_a_hang_while_it_lasts_and_what_it_was_afterwards() -> Result<()> {
+    let name = "a_real_prometheus_sees_a_hang_while_it_lasts_and_what_it_was_afterwards";
+    let Some(programs) = programs(name)? else {
+        return Ok(());
+    };
+    // Recorded long ago: the shipped rules would not believe that it is now.
+    let directory = tempfile::tempdir()?;
+    let rules = directory.path().join("alerts.yml");
+    let text = fs::read_to_string(shipped("prometheus/alerts.yml"))?;
+    let fresh = "and on (job, instance) time() - vault_tracer_state_timestamp_seconds < 30";
+    ensure!(text.contains(fresh), "the rules are others now");
+    fs::write(&rules, text.replace(fresh, ""))?;
+
+    let (mut told, address) = tell("convoy")?;
+    told.until(|finding| matches!(finding, Finding::Session(_)))?;
+    let prometheus = programs.scrape(address, &rules)?;
+    let sum = |expression: &str, expected: f64| {
+        let what = format!("{expression} to be {expected}");
+        wait::until(&what, SOON, || {
+            Ok(prometheus
+                .sum(expression)?
+                .filter(|sum| (sum - expected).abs() < 1e-6))
+        })
+    };
+    sum("up{job=\"vault-tracer\"}", 1.0)?;
+    sum("vault_tracer_build_info", 1.0)?;
+    sum("vault_tracer_session_info", 1.0)?;
+    assert!(prometheus.firing("VaultAuditDeviceHangs")?.is_empty());
+
+    // Three queue behind one that has been stalled in the device, which others were before it.
+    told.until(|finding| matches!(finding, Finding::Stalled(s) if s.waiting == 3 && s.blocked > 4_000_000_000))?;
+    sum("vault_tracer_stalls_open", 1.0)?;
+    sum("vault_tracer_requests_waiting", 3.0)?;
+    let fires = wait::until("the alert to fire", SOON, || {
+        Ok(prometheus.firing("VaultAuditDeviceHangs")?.pop())
+    })?;
+    assert_eq!(fires["labels"]["device"], "10.77.0.2:1515", "{fires}");
+    assert_eq!(fires["labels"]["severity"], "critical", "{fires}");
+
+    told.until(|finding| matches!(finding, Finding::Summary(_)))?;
+    let hangs = "vault_tracer_hangs_total{cause=\"local_drop\"}";
+    sum(hangs, 5.0)?;
+    sum("vault_tracer_requests_blocked_total", 5.0)?;
+    sum("vault_tracer_hang_duration_seconds_count", 5.0)?;
+    sum("vault_tracer_stalls_open", 0.0)?;
+    // Since it was there as 0 before, it has grown by all of them; by more, as Prometheus extrapolates.
+    let grown = prometheus.sum(&format!("increase({hangs}[10m])"))?;
+    ensure!(grown.is_some_and(|grown| grown >= 4.0), "{grown:?}");
+    wait::until("the alert to end", SOON, || {
+        Ok(prometheus
+            .firing("VaultAuditDeviceHangs")?
+            .is_empty()
+            .then_some(()))
+    })?;
+    ensure!(
+        !prometheus.firing("VaultAuditDeviceHung")?.is_empty(),
+        "nothing told of what was"
+    );
+    told.worker.finish()
+}
