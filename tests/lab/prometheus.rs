@@ -176,11 +176,11 @@ pub fn get(address: SocketAddr, path: &str, headers: &[&str]) -> Result<String> 
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ANSWER_LIMIT))?;
     // 1.0: it is closed behind the answer, which then comes in one piece.
-    let mut request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n");
-    for header in headers {
-        request += &format!("{header}\r\n");
-    }
-    stream.write_all((request + "\r\n").as_bytes())?;
+    let first = format!("GET {path} HTTP/1.0");
+    let host = format!("Host: {address}");
+    let mut lines = vec![first.as_str(), &host];
+    lines.extend(headers);
+    stream.write_all((lines.join("\r\n") + "\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").context("no head")?;
