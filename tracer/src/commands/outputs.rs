@@ -70,10 +70,8 @@ impl Outputs {
         recording: Option<&Worker<Event>>,
     ) -> Result<()> {
         let (metrics, address) = Metrics::serve(address)?;
-        if !address.ip().is_loopback() {
-            warn!(
-                "whoever can reach {address} can read the metrics: which audit devices there are, by address or path, and how they fail"
-            );
+        if let Some(warning) = exposure(address) {
+            warn!("{warning}");
         }
         // In any case: the port may be chosen by the system.
         eprintln!("metrics at http://{address}{}", metrics::PATH);
@@ -128,5 +126,35 @@ impl Outputs {
             eprintln!("trace written to {}", file.display());
         }
         Ok(())
+    }
+}
+
+/// What is to be said of metrics that are served to others than this host.
+fn exposure(address: SocketAddr) -> Option<String> {
+    (!address.ip().to_canonical().is_loopback()).then(|| {
+        format!(
+            "whoever can reach {address} can read the metrics: which audit devices there are, by address or path, and how they fail"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_for_others_are_warned_of() {
+        let warned = |address: &str| exposure(address.parse().expect("an address")).is_some();
+        for own in [
+            "127.0.0.1:1",
+            "127.0.0.53:1",
+            "[::1]:1",
+            "[::ffff:127.0.0.1]:1",
+        ] {
+            assert!(!warned(own), "{own}");
+        }
+        for open in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[fd00::2]:1"] {
+            assert!(warned(open), "{open}");
+        }
     }
 }

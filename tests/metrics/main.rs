@@ -1,6 +1,8 @@
 //! Recordings of real servers as metrics: what is exported of them (`expected.metrics.txt`; `UPDATE_REPLAYS=1` writes it),
 //! that it counts what the trace tells, and that the README lists it.
 
+mod shipped;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
@@ -8,7 +10,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 use tracer::{
     core::{Core, finding::Finding},
     event::What,
@@ -259,108 +260,5 @@ fn nothing_of_a_request_is_exported() -> Result<()> {
             }
         }
     }
-    Ok(())
-}
-
-/// All that is exported of any recording, and of an agent that has outputs: names and types.
-fn families() -> Result<BTreeMap<String, String>> {
-    let mut families = BTreeMap::new();
-    for name in all()? {
-        let text = exposition(&findings(&name)?, Format::Text)?;
-        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-        for family in types {
-            let (name, kind) = family.split_once(' ').context("no type")?;
-            families.insert(name.to_owned(), kind.to_owned());
-        }
-    }
-    Ok(families)
-}
-
-/// Names of our metrics in a text, without what a histogram's series have at their end.
-fn named<'a>(text: &'a str, families: &BTreeMap<String, String>) -> BTreeSet<&'a str> {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let starts = text.match_indices("vault_tracer_").map(|(at, _)| at);
-    let names = starts.map(|at| {
-        let rest = &text[at..];
-        &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())]
-    });
-    let of_family = |name: &'a str| {
-        let mut ends = ["_bucket", "_count", "_sum"].into_iter();
-        let stem = ends.find_map(|end| name.strip_suffix(end));
-        let stem = stem.filter(|stem| families.get(*stem).is_some_and(|kind| kind == "histogram"));
-        stem.unwrap_or(name)
-    };
-    names.map(of_family).collect()
-}
-
-fn shipped(name: &str) -> Result<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
-    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-#[test]
-fn alerts_and_dashboard_name_what_is_exported() -> Result<()> {
-    let families = families()?;
-    for file in [
-        "contrib/prometheus/alerts.yml",
-        "contrib/prometheus/alerts.test.yml",
-        "contrib/grafana/dashboard.json",
-    ] {
-        let text = shipped(file)?;
-        let named = named(&text, &families);
-        assert!(named.len() > 5, "{file}: {named:?}");
-        for name in named {
-            assert!(families.contains_key(name), "{file}: no {name}");
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn each_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not() -> Result<()> {
-    let rules = shipped("contrib/prometheus/alerts.yml")?;
-    let tests = shipped("contrib/prometheus/alerts.test.yml")?;
-    let alerts: Vec<_> = rules
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("- alert: "))
-        .collect();
-    assert!(alerts.len() > 5, "{alerts:?}");
-    for alert in alerts {
-        let fires = format!("alertname: {alert}\n        exp_alerts:\n");
-        let not = format!("alertname: {alert} }}\n");
-        assert!(tests.contains(&fires), "{alert} never fires");
-        assert!(tests.contains(&not), "{alert} always fires");
-    }
-    Ok(())
-}
-
-#[test]
-fn the_dashboard_is_one() -> Result<()> {
-    let dashboard: Value = serde_json::from_str(&shipped("contrib/grafana/dashboard.json")?)?;
-    let panels = dashboard["panels"].as_array().context("no panels")?;
-    let ids: BTreeSet<_> = panels.iter().filter_map(|p| p["id"].as_u64()).collect();
-    assert_eq!(ids.len(), panels.len(), "an id twice, or none");
-    let mut taken = BTreeSet::new();
-    for panel in panels {
-        let title = panel["title"].as_str().context("no title")?;
-        let of = |key: &str| panel["gridPos"][key].as_u64().context("no place");
-        let (x, y, w, h) = (of("x")?, of("y")?, of("w")?, of("h")?);
-        assert!(x + w <= 24, "{title} is too wide");
-        for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
-            assert!(taken.insert(cell), "{title} lies on another panel");
-        }
-        if panel["type"] == "row" {
-            continue;
-        }
-        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{title}");
-        let targets = panel["targets"].as_array().context("no targets")?;
-        let references: BTreeSet<_> = targets.iter().map(|t| t["refId"].to_string()).collect();
-        assert!(!targets.is_empty(), "{title}");
-        assert_eq!(references.len(), targets.len(), "{title}");
-    }
-    let variables = dashboard["templating"]["list"].as_array();
-    let variables = variables.context("no variables")?.iter();
-    let names: Vec<_> = variables.filter_map(|v| v["name"].as_str()).collect();
-    assert_eq!(names, ["datasource", "instance", "device"]);
     Ok(())
 }
