@@ -17,12 +17,9 @@ use lab::{
 };
 use serde_json::Value;
 use tracer::{
-    core::{Core, finding::Finding},
+    core::{self, Core, finding::Finding},
     event::{Event, What},
-    sink::{
-        Sink, Worker,
-        metrics::{Format, Metrics},
-    },
+    sink::{Sink, Worker, metrics::Metrics},
     source::recording,
 };
 
@@ -79,7 +76,7 @@ fn promtool_finds_nothing_wrong_with_what_is_exported() -> Result<()> {
                 metrics.write(&Finding::State(Box::new(core.state(event.at))))?;
             }
         }
-        let text = metrics.exposition().encode(Format::Text)?;
+        let text = metrics.exposition().text()?;
         let said = programs.promtool(&["check", "metrics"], &text)?;
         assert_eq!(said, "", "{case}");
     }
@@ -185,7 +182,7 @@ fn a_real_prometheus_sees_a_hang_while_it_lasts_and_what_it_was_afterwards() -> 
 
     let (mut told, address) = tell("convoy")?;
     told.until(|finding| matches!(finding, Finding::Session(_)))?;
-    let prometheus = programs.scrape(address, &rules)?;
+    let prometheus = programs.scrape(address, &rules, &[])?;
     let sum = |expression: &str, expected: f64| {
         let what = format!("{expression} to be {expected}");
         wait::until(&what, SOON, || {
@@ -227,6 +224,42 @@ fn a_real_prometheus_sees_a_hang_while_it_lasts_and_what_it_was_afterwards() -> 
     ensure!(
         !prometheus.firing("VaultAuditDeviceHung")?.is_empty(),
         "nothing told of what was"
+    );
+    told.worker.finish()
+}
+
+/// Without the bounds that we chose: Prometheus asks for them in protobuf once it is told to.
+#[test]
+fn durations_are_native_histograms_too_for_whoever_wants_them() -> Result<()> {
+    let name = "durations_are_native_histograms_too_for_whoever_wants_them";
+    let Some(programs) = programs(name)? else {
+        return Ok(());
+    };
+    let (mut told, address) = tell("convoy")?;
+    told.until(|finding| matches!(finding, Finding::Summary(_)))?;
+    let native = ["--enable-feature=native-histograms"];
+    let rules = shipped("prometheus/alerts.yml");
+    let prometheus = programs.scrape(address, &rules, &native)?;
+    let hangs = "sum(vault_tracer_hang_duration_seconds)";
+    let count = format!("histogram_count({hangs})");
+    wait::until("five hangs in one histogram", SOON, || {
+        Ok(prometheus
+            .sum(&count)?
+            .filter(|count| (count - 5.0).abs() < 1e-6))
+    })?;
+    let longest = prometheus.sum(&format!("histogram_quantile(1, {hangs})"))?;
+    let longest = longest.context("no quantile")?;
+    let findings = core::replay(&recording("convoy")?)
+        .filter_map(|finding| match finding {
+            Finding::Hang(hang) => Some(hang.duration),
+            _ => None,
+        })
+        .max();
+    let known = findings.context("no hang")? as f64 / 1e9;
+    // By no more than from one bound to the next.
+    ensure!(
+        known <= longest && longest <= known * 1.1,
+        "{longest} for {known}"
     );
     told.worker.finish()
 }

@@ -13,10 +13,7 @@ use anyhow::{Context, Result, ensure};
 use tracer::{
     core::{Core, finding::Finding},
     event::What,
-    sink::{
-        Sink,
-        metrics::{Format, Metrics},
-    },
+    sink::{Sink, metrics::Metrics},
     source::recording,
 };
 
@@ -57,12 +54,12 @@ fn findings(name: &str) -> Result<Vec<Finding>> {
     Ok(findings.collect())
 }
 
-fn exposition(findings: &[Finding], format: Format) -> Result<String> {
+fn exposition(findings: &[Finding]) -> Result<String> {
     let mut metrics = Metrics::new();
     for finding in findings {
         metrics.write(finding)?;
     }
-    Ok(metrics.exposition().encode(format)?)
+    metrics.exposition().text()
 }
 
 /// Series of a family come in no order: here in that of their labels, buckets by their bounds. Of a histogram that nothing
@@ -107,7 +104,7 @@ fn key(line: &str) -> (String, String, u64) {
 #[test]
 fn recordings_replay_to_the_metrics_that_are_expected() -> Result<()> {
     for name in EXPECTED {
-        let text = exposition(&findings(name)?, Format::Text)?;
+        let text = exposition(&findings(name)?)?;
         // Of whatever version.
         let actual = sorted(&text).replace(env!("CARGO_PKG_VERSION"), "VERSION");
         let path = replays().join(name).join("expected.metrics.txt");
@@ -142,7 +139,7 @@ fn sum(text: &str, name: &str) -> Result<f64> {
 fn of_every_recording_they_count_what_the_trace_tells() -> Result<()> {
     for name in all()? {
         let findings = findings(&name)?;
-        let text = exposition(&findings, Format::Text)?;
+        let text = exposition(&findings)?;
         let counted = |of: fn(&Finding) -> Option<f64>| findings.iter().filter_map(of).sum::<f64>();
         let hangs = counted(|f| matches!(f, Finding::Hang(_)).then_some(1.0));
         let seconds = counted(|finding| match finding {
@@ -206,7 +203,7 @@ fn what_goes_on_shows_while_it_does() -> Result<()> {
     let mut text = String::new();
     for finding in &findings {
         metrics.write(finding)?;
-        text = metrics.exposition().encode(Format::Text)?;
+        text = metrics.exposition().text()?;
         for name in [
             "stalls_open",
             "requests_waiting",
@@ -245,7 +242,7 @@ fn what_goes_on_shows_while_it_does() -> Result<()> {
 fn nothing_of_a_request_is_exported() -> Result<()> {
     for name in all()? {
         let findings = findings(&name)?;
-        let text = exposition(&findings, Format::OpenMetrics)?;
+        let text = exposition(&findings)?;
         for finding in &findings {
             let Finding::Hang(hang) = finding else {
                 continue;

@@ -9,10 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use tracer::sink::{
-    Sink,
-    metrics::{Format, Metrics},
-};
+use tracer::sink::{Sink, metrics::Metrics};
 
 use super::{all, findings};
 
@@ -40,7 +37,7 @@ fn families() -> Result<BTreeMap<String, Exported>> {
         for finding in findings(&name)? {
             metrics.write(&finding)?;
         }
-        read(&exposition.encode(Format::Text)?, &mut families)?;
+        read(&exposition.text()?, &mut families)?;
     }
     Ok(families)
 }

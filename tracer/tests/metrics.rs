@@ -34,8 +34,9 @@ fn ask(address: SocketAddr, lines: &[&str]) -> (u16, String, String) {
     stream.set_read_timeout(Some(LIMIT)).expect("a limit");
     let request = lines.join("\r\n") + "\r\nHost: localhost\r\n\r\n";
     stream.write_all(request.as_bytes()).expect("it reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("it answers");
+    let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     let status = head.split(' ').nth(1).expect("a status");
     let status = status.parse().expect("a number");
@@ -96,6 +97,15 @@ fn the_client_chooses_the_format() {
             "text/plain",
         ),
         ("application/openmetrics-text;q=0", "text/plain"),
+        // As Prometheus asks where native histograms are on.
+        (
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,application/openmetrics-text;version=1.0.0;q=0.8,*/*;q=0.1",
+            "application/vnd.google.protobuf; proto=io.prometheus.client.metricfamily; encoding=delimited",
+        ),
+        (
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text,*/*;q=0.1",
+            "text/plain",
+        ),
     ] {
         let accept_line = format!("Accept: {accept}");
         let (status, head, body) = ask(address, &["GET /metrics HTTP/1.1", &accept_line]);

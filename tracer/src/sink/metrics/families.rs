@@ -18,7 +18,7 @@ use prometheus_client::{
         counter::{ConstCounter, Counter},
         family::Family,
         gauge::Gauge,
-        histogram::Histogram,
+        histogram::{Histogram, NativeHistogramConfig},
         info::Info,
     },
     registry::{Metric, Registry, Unit},
@@ -37,6 +37,12 @@ use crate::core::cause::Cause;
 const SECONDS: [f64; 17] = [
     0.01, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 4.0, 5.0, 6.0, 8.0, 10.0, 16.0, 32.0, 64.0, 128.0, 300.0,
 ];
+
+/// From one bound of a native histogram to the next, at most: what the Prometheus documentation begins with.
+const FACTOR: f64 = 1.1;
+
+/// Of one native histogram, beyond which its bounds get wider: from 1 ms to an hour by that factor there are fewer.
+const MOST_BUCKETS: usize = 200;
 
 /// Of a gauge that may be absent.
 pub(super) type NoLabels = [(&'static str, &'static str); 0];
@@ -305,7 +311,10 @@ where
     L: Clone + Hash + Eq,
     Durations<L>: Metric,
 {
-    let family: Durations<L> = Family::new_with_constructor(|| Histogram::new(SECONDS));
+    let family: Durations<L> = Family::new_with_constructor(|| {
+        let native = NativeHistogramConfig::with_bucket_factor(FACTOR).max_buckets(MOST_BUCKETS);
+        Histogram::new_classic_and_native(SECONDS, native)
+    });
     registry.register_with_unit(name, help, Unit::Seconds, family.clone());
     family
 }

@@ -9,20 +9,20 @@ mod now;
 mod server;
 
 use std::{
-    fmt, io,
+    io,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicU64},
 };
 
 use anyhow::Result;
 use prometheus_client::{
-    encoding::{prometheus_text, text},
+    encoding::{prometheus_protobuf, prometheus_text, text},
     registry::Registry,
 };
 
 pub use self::server::PATH;
 use self::{
-    families::Families,
+    families::{Families, Found},
     labels::{ByOp, Devices, OfDevice, OfSession, UNKNOWN},
     server::Server,
 };
@@ -62,6 +62,8 @@ pub enum Format {
     Text,
     /// The text format of OpenMetrics, 1.0.0.
     OpenMetrics,
+    /// Prometheus's own messages, each with its length before it: the only format with native histograms.
+    Protobuf,
 }
 
 impl Default for Metrics {
@@ -96,6 +98,10 @@ impl Metrics {
         Exposition(Arc::clone(&self.exported))
     }
 
+    fn found(&self) -> &Found {
+        &self.exported.families.found
+    }
+
     fn on(&mut self, finding: &Finding) {
         match finding {
             Finding::Session(session) => self.session(session),
@@ -109,21 +115,11 @@ impl Metrics {
             Finding::Lost(loss) => self.lost(loss),
             Finding::Filling(filling) => {
                 let device = self.device(&filling.device);
-                self.exported
-                    .families
-                    .found
-                    .fillings
-                    .get_or_create(&device)
-                    .inc();
+                self.found().fillings.get_or_create(&device).inc();
             }
             Finding::Incident(incident) => {
                 let device = self.device(&incident.device);
-                self.exported
-                    .families
-                    .found
-                    .incidents
-                    .get_or_create(&device)
-                    .inc();
+                self.found().incidents.get_or_create(&device).inc();
             }
             Finding::State(state) => self.state(state),
             Finding::Summary(summary) => self.totals(summary),
@@ -160,22 +156,16 @@ impl Metrics {
 
     fn stalled(&mut self, stalled: &Stalled) {
         let device = self.device(&stalled.device);
-        self.exported
-            .families
-            .found
-            .stalls
-            .get_or_create(&device)
-            .inc();
+        self.found().stalls.get_or_create(&device).inc();
     }
 
     fn hang(&mut self, hang: &Hang) {
         let device = self.device(&hang.device);
-        let families = &self.exported.families;
+        let found = self.found();
         let labels = device.by(hang.cause());
-        families.found.hangs.get_or_create(&labels).inc();
-        let duration = families.found.hang_duration.get_or_create(&labels);
-        duration.observe(seconds(hang.duration));
-        drop(duration);
+        found.hangs.get_or_create(&labels).inc();
+        let held_up = seconds(hang.duration);
+        found.hang_duration.get_or_create(&labels).observe(held_up);
         for stall in &hang.stalls {
             let labels = ByOp {
                 device: device.device.clone(),
@@ -183,8 +173,8 @@ impl Metrics {
                 op: stall.op.name(),
                 cause: stall.cause.name(),
             };
-            let duration = families.found.stall_duration.get_or_create(&labels);
-            duration.observe(seconds(stall.duration));
+            let waited = seconds(stall.duration);
+            found.stall_duration.get_or_create(&labels).observe(waited);
         }
         self.blocked(&hang.request);
     }
@@ -199,21 +189,15 @@ impl Metrics {
 
     fn refusal(&mut self, refusal: &Refusal) {
         let labels = self.device(&refusal.device).by(refusal.cause);
-        self.exported
-            .families
-            .found
-            .refusals
-            .get_or_create(&labels)
-            .inc();
+        self.found().refusals.get_or_create(&labels).inc();
     }
 
     fn lost(&mut self, loss: &Loss) {
         let device = self.device(&loss.device);
-        let families = &self.exported.families;
-        let entries = families.found.lost_entries.get_or_create(&device);
-        entries.inc_by(loss.entries);
-        let bytes = families.found.lost_bytes.get_or_create(&device);
-        bytes.inc_by(loss.bytes);
+        let found = self.found();
+        let (entries, bytes) = (&found.lost_entries, &found.lost_bytes);
+        entries.get_or_create(&device).inc_by(loss.entries);
+        bytes.get_or_create(&device).inc_by(loss.bytes);
     }
 
     /// Its labels.
@@ -227,14 +211,21 @@ impl Metrics {
 }
 
 impl Exposition {
-    /// As text.
-    pub fn encode(&self, format: Format) -> Result<String, fmt::Error> {
+    /// In this format.
+    pub fn encode(&self, format: Format) -> Result<Vec<u8>> {
+        let registry = &self.0.registry;
         let mut text = String::new();
         match format {
-            Format::Text => prometheus_text::encode(&mut text, &self.0.registry)?,
-            Format::OpenMetrics => text::encode(&mut text, &self.0.registry)?,
+            Format::Text => prometheus_text::encode(&mut text, registry)?,
+            Format::OpenMetrics => text::encode(&mut text, registry)?,
+            Format::Protobuf => return Ok(prometheus_protobuf::encode_to_vec(registry)?),
         }
-        Ok(text)
+        Ok(text.into_bytes())
+    }
+
+    /// In Prometheus's own text format.
+    pub fn text(&self) -> Result<String> {
+        Ok(String::from_utf8(self.encode(Format::Text)?)?)
     }
 
     /// Has what this sink was too slow for exported too.

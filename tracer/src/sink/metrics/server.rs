@@ -45,6 +45,13 @@ const HEAD: usize = 8 << 10;
 /// Where the metrics are.
 pub const PATH: &str = "/metrics";
 
+/// The media type of protobuf, and what else it has to say (`expfmt` of `prometheus/common`).
+const MESSAGES: &str = "application/vnd.google.protobuf";
+const MESSAGE: [(&str, &str); 2] = [
+    ("proto", "io.prometheus.client.MetricFamily"),
+    ("encoding", "delimited"),
+];
+
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Serves until it is dropped.
@@ -143,7 +150,7 @@ fn respond(request: &Request<Incoming>, exposition: &Exposition) -> Response<Ful
 
 fn metrics(format: Format, exposition: &Exposition) -> Response<Full<Bytes>> {
     match exposition.encode(format) {
-        Ok(text) => response(StatusCode::OK, format.content_type(), text.into()),
+        Ok(encoded) => response(StatusCode::OK, format.content_type(), encoded.into()),
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot be encoded\n"),
     }
 }
@@ -176,13 +183,24 @@ impl Format {
     /// Format and weight of one element of `Accept`; `None` of what there is not.
     fn range(text: &str) -> Option<(Self, f32)> {
         let mut words = text.split(';').map(str::trim);
-        let format = match words.next()? {
+        let kind = words.next()?;
+        let parameter = |name: &str| {
+            let mut values = words.clone().filter_map(|word| word.split_once('='));
+            values.find_map(|(key, value)| (key == name).then_some(value))
+        };
+        let format = match kind {
+            MESSAGES
+                if MESSAGE
+                    .iter()
+                    .all(|(key, value)| parameter(key) == Some(value)) =>
+            {
+                Self::Protobuf
+            }
             "application/openmetrics-text" => Self::OpenMetrics,
             "text/plain" | "text/*" | "*/*" => Self::Text,
             _ => return None,
         };
-        let weight = words.find_map(|word| word.strip_prefix("q="));
-        let weight = weight.map_or(Some(1.0), |weight| weight.parse().ok())?;
+        let weight = parameter("q").map_or(Some(1.0), |weight| weight.parse().ok())?;
         (weight > 0.0).then_some((format, weight))
     }
 
@@ -191,6 +209,9 @@ impl Format {
         match self {
             Self::Text => prometheus_text::CONTENT_TYPE,
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
         }
     }
 }
