@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use lab::{
-    prometheus::{NEEDED, Programs},
+    prometheus::{NEEDED, Programs, Prometheus},
     wait,
 };
 use serde_json::Value;
@@ -94,32 +94,41 @@ fn each_alert_is_shown_to_fire_and_not_to() -> Result<()> {
     Ok(())
 }
 
-/// As `promtool` sees it: each panel's expression as a rule of its own.
-#[test]
-fn every_expression_of_the_dashboard_is_one() -> Result<()> {
-    let Some(programs) = programs("every_expression_of_the_dashboard_is_one")? else {
-        return Ok(());
-    };
+/// All that the dashboard asks, with Grafana's variables put in as it does.
+fn expressions() -> Result<Vec<String>> {
     let text = fs::read_to_string(shipped("grafana/dashboard.json"))?;
     let dashboard: Value = serde_json::from_str(&text)?;
     let panels = dashboard["panels"].as_array().context("no panels")?;
     let targets = panels
         .iter()
         .filter_map(|panel| panel["targets"].as_array());
-    let expressions = targets
-        .flatten()
-        .filter_map(|target| target["expr"].as_str());
-    let mut rules = Vec::new();
-    for (number, expression) in expressions.enumerate() {
-        // Grafana puts its variables in before it asks.
-        let asked = expression
-            .replace("$__rate_interval", "1m")
-            .replace("$instance", ".*")
-            .replace("$device", ".*");
-        ensure!(!asked.contains('$'), "an unknown variable: {expression}");
-        rules.push(serde_json::json!({"record": format!("panel:{number}"), "expr": asked}));
-    }
-    ensure!(rules.len() > 10, "{} expressions", rules.len());
+    let asked = targets.flatten().filter_map(|t| t["expr"].as_str());
+    let asked: Vec<_> = asked
+        .map(|expression| {
+            expression
+                .replace("$__rate_interval", "1m")
+                .replace("$instance", ".*")
+                .replace("$device", ".*")
+        })
+        .collect();
+    ensure!(asked.len() > 10, "{asked:?}");
+    let unknown = asked.iter().find(|expression| expression.contains('$'));
+    ensure!(unknown.is_none(), "an unknown variable: {unknown:?}");
+    Ok(asked)
+}
+
+/// As `promtool` sees it: each panel's expression as a rule of its own.
+#[test]
+fn every_expression_of_the_dashboard_is_one() -> Result<()> {
+    let Some(programs) = programs("every_expression_of_the_dashboard_is_one")? else {
+        return Ok(());
+    };
+    let numbered = expressions()?.into_iter().enumerate();
+    let rule = |(number, expression)| {
+        let name = format!("panel:{number}");
+        serde_json::json!({"record": name, "expr": expression})
+    };
+    let rules: Vec<_> = numbered.map(rule).collect();
     let directory = tempfile::tempdir()?;
     // JSON is YAML too.
     let file = directory.path().join("rules.yml");
@@ -225,7 +234,25 @@ fn a_real_prometheus_sees_a_hang_while_it_lasts_and_what_it_was_afterwards() -> 
         !prometheus.firing("VaultAuditDeviceHung")?.is_empty(),
         "nothing told of what was"
     );
+    shows(&prometheus)?;
     told.worker.finish()
+}
+
+/// Every panel has something to show of it, but those of what it had none of.
+fn shows(prometheus: &Prometheus) -> Result<()> {
+    for expression in expressions()? {
+        let samples = prometheus.query(&expression)?;
+        let none = [
+            "refusals",
+            "filling_warnings",
+            "sink_missed",
+            // Of a connection, and there was none any more.
+            "send_buffer",
+        ];
+        let is_of_none = none.iter().any(|name| expression.contains(name));
+        assert_eq!(samples.is_empty(), is_of_none, "{expression}");
+    }
+    Ok(())
 }
 
 /// Without the bounds that we chose: Prometheus asks for them in protobuf once it is told to.

@@ -237,6 +237,27 @@ fn what_goes_on_shows_while_it_does() -> Result<()> {
     Ok(())
 }
 
+/// Before it hangs: the buffer of a device that acknowledges nothing.
+#[test]
+fn a_send_buffer_shows_as_it_fills() -> Result<()> {
+    let mut metrics = Metrics::new();
+    let (mut fullest, mut is_told) = (0.0_f64, false);
+    for finding in findings("filling-warning")? {
+        metrics.write(&finding)?;
+        let text = metrics.exposition().text()?;
+        let limit = sum(&text, "vault_tracer_send_buffer_limit_bytes")?;
+        if limit > 0.0 {
+            let filled = sum(&text, "vault_tracer_send_buffer_bytes")?;
+            fullest = fullest.max(filled / limit);
+        }
+        is_told |= text.contains("condition=\"filling\"} 1\n");
+    }
+    // The second warning comes at 80 %.
+    assert!(fullest > 0.8, "{fullest}");
+    assert!(is_told, "never said to fill");
+    Ok(())
+}
+
 /// What may be scraped by anybody says nothing of requests.
 #[test]
 fn nothing_of_a_request_is_exported() -> Result<()> {
