@@ -214,6 +214,8 @@ fn a_real_prometheus_sees_a_hang_while_it_lasts_and_what_it_was_afterwards() -> 
     })?;
     assert_eq!(fires["labels"]["device"], "10.77.0.2:1515", "{fires}");
     assert_eq!(fires["labels"]["severity"], "critical", "{fires}");
+    let says = fires["annotations"]["description"].to_string();
+    ensure!(says.contains("(local_drop)"), "not why: {fires}");
 
     told.until(|finding| matches!(finding, Finding::Summary(_)))?;
     let hangs = "vault_tracer_hangs_total{cause=\"local_drop\"}";

@@ -73,7 +73,7 @@ impl Families {
 
 /// How things stand.
 pub(super) struct Now {
-    pub(super) stalls_open: Family<OfDevice, Gauge>,
+    pub(super) stalls_open: Family<ByCause, Gauge>,
     pub(super) stall_age: Family<OfDevice, Seconds>,
     pub(super) waiting: Family<OfDevice, Gauge>,
     pub(super) held_up: Gauge,
@@ -89,7 +89,7 @@ impl Now {
             stalls_open: new(
                 of,
                 "stalls_open",
-                "Requests that are in a device now which has held them up for longer than the threshold; those that queue behind them are in requests_waiting",
+                "Requests that are in a device now which has held them up for longer than the threshold, by why as far as known; those that queue behind them are in requests_waiting",
             ),
             stall_age: with_unit(
                 of,
@@ -269,9 +269,7 @@ impl Families {
     pub(super) fn appears(&self, device: &OfDevice) {
         let (now, found) = (&self.now, &self.found);
         drop(now.stall_age.get_or_create(device));
-        for gauge in [&now.stalls_open, &now.waiting] {
-            drop(gauge.get_or_create(device));
-        }
+        drop(now.waiting.get_or_create(device));
         for counter in [
             &found.stalls,
             &found.incidents,
@@ -282,6 +280,7 @@ impl Families {
             drop(counter.get_or_create(device));
         }
         for device in Cause::ALL.map(|cause| device.by(cause)) {
+            drop(now.stalls_open.get_or_create(&device));
             drop(found.hangs.get_or_create(&device));
             drop(found.hang_duration.get_or_create(&device));
             drop(found.refusals.get_or_create(&device));

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     core::{
+        cause::Cause,
         finding::Summary,
         state::{Condition, DeviceState, SendBuffer, State},
     },
@@ -24,7 +25,8 @@ struct Standing {
     conditions: Vec<Condition>,
     waiting: u64,
     buffer: Option<SendBuffer>,
-    stalls: u64,
+    /// Why, once for each request that is in the device.
+    stalls: Vec<Cause>,
     /// Of the device that is stalled for longest.
     stalled: Nanos,
 }
@@ -38,7 +40,7 @@ impl Metrics {
         }
         for stall in &state.stalls {
             let labels = self.device(&stall.device);
-            standing.entry(labels).or_default().stalls += 1;
+            standing.entry(labels).or_default().stalls.push(stall.cause);
         }
         let now = &self.exported.families.now;
         for (device, standing) in &standing {
@@ -79,9 +81,11 @@ impl Standing {
 
 impl Now {
     fn stand(&self, device: &OfDevice, standing: &Standing) {
-        self.stalls_open
-            .get_or_create(device)
-            .set(signed(standing.stalls));
+        for cause in Cause::ALL {
+            let its = standing.stalls.iter().filter(|of| **of == cause);
+            let open = self.stalls_open.get_or_create(&device.by(cause));
+            open.set(signed(its.count() as u64));
+        }
         self.stall_age
             .get_or_create(device)
             .set(seconds(standing.stalled));
