@@ -136,7 +136,8 @@ impl Written {
         }
         let Some(tcp) = tcp.filter(|_| socket.transport == Transport::Tcp) else {
             if let Some(device) = Device::of(socket) {
-                self.of(&device).bytes += bytes;
+                let taken = self.of(&device);
+                taken.bytes = taken.bytes.saturating_add(bytes);
             }
             return;
         };
@@ -155,7 +156,7 @@ impl Written {
             },
         };
         let taken = self.of(&device);
-        taken.bytes += more;
+        taken.bytes = taken.bytes.saturating_add(more);
         taken.in_sequence = true;
         taken.closed = None;
         taken.buffer = SendBuffer::of(at, tcp).or(taken.buffer);
