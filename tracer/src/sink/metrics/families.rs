@@ -100,7 +100,7 @@ impl Now {
             waiting: new(
                 of,
                 "requests_waiting",
-                "Requests that queue for a device now, behind the one that it holds up",
+                "Requests that queue for a device now, behind the one that it holds up; all that are under way, where the server's stacks cannot be read",
             ),
             held_up: new(
                 of,

@@ -252,3 +252,6 @@ impl Sink<Finding> for Metrics {
 fn seconds(duration: Nanos) -> f64 {
     duration as f64 / 1e9
 }
+
+#[cfg(test)]
+mod tests;
