@@ -248,7 +248,7 @@ impl Core {
     }
 
     /// Since when the device has been stalled without a break, as sockets tell or looks did.
-    fn stalled_since(&self, device: &Device, at: Nanos) -> Option<Nanos> {
+    pub(super) fn stalled_since(&self, device: &Device, at: Nanos) -> Option<Nanos> {
         let by_socket = self.held.at(device, at).map(|span| span.since);
         let stalls = self.requests.all().flat_map(Request::open_stalls);
         let by_look = stalls.filter(|stall| stall.look.device == *device);

@@ -18,9 +18,11 @@ pub mod request;
 pub mod silence;
 pub mod socket;
 mod stalled;
+pub mod state;
 #[cfg(test)]
 mod tests;
 mod verdicts;
+mod written;
 
 use std::{collections::BTreeSet, mem, net::SocketAddr};
 
@@ -39,6 +41,7 @@ use self::{
     operation::Operation,
     request::{Request, Requests},
     socket::{Change, Sockets},
+    written::Written,
 };
 use crate::event::{Actor, Device, Event, Nanos, Routine, Session, What};
 
@@ -85,6 +88,7 @@ pub struct Core {
     looks: Looks,
     names: Names,
     devices: FxHashSet<Device>,
+    written: Written,
     warned: FxHashSet<Device>,
     /// How each device failed last.
     failures: FxHashMap<Device, Failure>,
@@ -182,6 +186,7 @@ impl Core {
             + self.names.kept()
             + self.incidents.kept()
             + self.held.kept()
+            + self.written.kept()
             + by_device
     }
 
@@ -207,6 +212,7 @@ impl Core {
         self.requests.go_on(routine);
         self.sockets.go_on();
         self.totals.audit_writes += routine.audit_writes;
+        self.written.entries(routine.audit_writes);
         self.totals.events += routine.told;
         self.totals.requests_at_least |= routine.at_least;
     }
@@ -220,11 +226,13 @@ impl Core {
         {
             self.devices.extend(Device::of(socket));
         }
+        self.written.on(event);
         self.sockets.logged(event);
     }
 
     fn observe(&mut self, event: &Event) {
         self.totals.events += 1;
+        self.written.on(event);
         let mut changes = mem::take(&mut self.changes);
         self.sockets.on(event, &mut changes);
         for change in changes.drain(..) {
@@ -266,7 +274,10 @@ impl Core {
 
     fn did(&mut self, operation: Operation, waited: bool) {
         if operation.entry.is_some() {
-            self.totals.audit_writes += u64::from(!operation.failed());
+            if !operation.failed() {
+                self.totals.audit_writes += 1;
+                self.written.entry(&operation.device);
+            }
             if !self.devices.contains(&operation.device) {
                 self.devices.insert(operation.device.clone());
             }
@@ -353,6 +364,7 @@ impl Core {
             self.incident(incident);
         }
         self.sockets = Sockets::default();
+        self.written.end(at);
     }
 
     fn end(&mut self, at: Nanos) {

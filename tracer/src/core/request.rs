@@ -199,6 +199,11 @@ impl Request {
         self.waiting > 0
     }
 
+    /// Whether a client waits for its answer.
+    pub fn is_of_a_client(&self) -> bool {
+        self.client.is_some() && self.stage == Stage::UnderWay
+    }
+
     /// Whether it is a client's and makes no sign, as far as sockets tell.
     pub fn is_silent(&self) -> bool {
         self.client.is_some() && !self.waits() && self.stage == Stage::UnderWay

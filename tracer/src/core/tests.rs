@@ -2,6 +2,7 @@
 
 mod looks;
 mod losses;
+mod state;
 mod story;
 mod wording;
 

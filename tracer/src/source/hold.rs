@@ -26,6 +26,12 @@ const ENTRIES: u32 = 1 << 12;
 /// The least room there is for connections, of clients or of all kinds, and the most.
 const CONNECTIONS: (u32, u32) = (1 << 14, 1 << 18);
 
+/// Entries of each processor that are looked at to see how audit sockets do: a server writes each to all its devices.
+const NEWEST: u64 = 4;
+
+/// Totals, by [`Count`].
+type Counts = [u64; abi::COUNTS as usize];
+
 /// `record.flags`.
 const FLAGS: usize = mem::offset_of!(Record, flags);
 
@@ -93,7 +99,7 @@ pub struct Hold {
     /// How many entries of each processor have been taken or passed over.
     taken: Vec<u64>,
     /// The counters when they were last taken.
-    before: [u64; abi::COUNTS as usize],
+    before: Counts,
 }
 
 impl Hold {
@@ -112,7 +118,7 @@ impl Hold {
             meaning: Kernel::default(),
             streams,
             taken: Vec::new(),
-            before: [0; abi::COUNTS as usize],
+            before: Counts::default(),
         };
         hold.taken = vec![0; hold.filled()?.len()];
         Ok(hold)
@@ -133,6 +139,35 @@ impl Hold {
     fn total(&self, index: u32) -> Result<u64> {
         let each = self.counted.get(&index, 0)?;
         Ok(each.iter().copied().fold(0, u64::wrapping_add))
+    }
+
+    fn totals(&self) -> Result<Counts> {
+        let mut totals = Counts::default();
+        for (index, total) in totals.iter_mut().enumerate() {
+            *total = self.total(index as u32)?;
+        }
+        Ok(totals)
+    }
+
+    fn since_before(&self, totals: &Counts) -> Routine {
+        let count = |count: Count| {
+            let index = count as usize;
+            totals[index].wrapping_sub(self.before[index])
+        };
+        Routine {
+            requests: count(Count::Answers) + count(Count::Streams),
+            at_least: count(Count::Frames) > 0 && !self.streams,
+            audit_writes: count(Count::Entries),
+            ..Routine::default()
+        }
+    }
+
+    /// The entry with this number, of those that this processor has kept.
+    fn entry(&self, processor: usize, number: u64) -> Result<Option<Event>> {
+        let share = u64::from(self.sizes.share);
+        let slot = processor as u64 * share + number % share;
+        let Bytes(bytes) = self.tank.get(&u32::try_from(slot)?, 0)?;
+        Ok(decode(&bytes, &self.meaning).ok())
     }
 
     fn filled(&self) -> Result<Vec<u64>> {
@@ -160,19 +195,25 @@ impl KernelSide for Hold {
     }
 
     fn routine(&mut self) -> Result<Routine> {
-        let mut more = [0; abi::COUNTS as usize];
-        for (index, more) in more.iter_mut().enumerate() {
-            let total = self.total(index as u32)?;
-            *more = total.wrapping_sub(self.before[index]);
-            self.before[index] = total;
+        let totals = self.totals()?;
+        let routine = self.since_before(&totals);
+        self.before = totals;
+        Ok(routine)
+    }
+
+    fn so_far(&self) -> Result<Routine> {
+        Ok(self.since_before(&self.totals()?))
+    }
+
+    fn newest(&self) -> Result<Vec<Event>> {
+        let mut entries = Vec::new();
+        for (processor, filled) in self.filled()?.into_iter().enumerate() {
+            let oldest = filled.saturating_sub(NEWEST.min(self.sizes.share.into()));
+            for number in oldest..filled {
+                entries.extend(self.entry(processor, number)?);
+            }
         }
-        let count = |count: Count| more[count as usize];
-        Ok(Routine {
-            requests: count(Count::Answers) + count(Count::Streams),
-            at_least: count(Count::Frames) > 0 && !self.streams,
-            audit_writes: count(Count::Entries),
-            ..Routine::default()
-        })
+        Ok(entries)
     }
 
     fn counts_streams(&self) -> bool {
@@ -213,9 +254,7 @@ impl KernelSide for Hold {
             let share = u64::from(self.sizes.share);
             let oldest = filled.saturating_sub(share).max(self.taken[processor]);
             for number in oldest..*filled {
-                let slot = processor as u64 * share + number % share;
-                let Bytes(bytes) = self.tank.get(&u32::try_from(slot)?, 0)?;
-                entries.extend(decode(&bytes, &self.meaning).ok());
+                entries.extend(self.entry(processor, number)?);
             }
         }
         self.taken = filled;

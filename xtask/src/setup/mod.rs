@@ -10,6 +10,7 @@ mod golang;
 mod linker;
 mod openbao;
 mod programs;
+mod prometheus;
 mod toolchain;
 mod wheel;
 
@@ -20,4 +21,5 @@ pub use programs::{
     ensure as lab_programs, ensure_for_tests as test_programs, ensure_for_vm as vm_programs,
     extend_path, find as find_program,
 };
+pub use prometheus::prometheus;
 pub use toolchain::{cargo, ebpf_toolchain, workspace};

@@ -344,6 +344,13 @@ impl Requests {
         }
     }
 
+    /// The same, if there is one already.
+    pub fn whose_wait(&self, by: Actor) -> Option<Serial> {
+        let parent = || by.parent.filter(|parent| *parent != 0);
+        let own = self.works.get(&by.goid.unwrap_or(0));
+        own.or_else(|| self.works.get(&parent()?)).copied()
+    }
+
     /// A request of the connection that it or its parent serves, else of nobody knows whom.
     fn add_of(&mut self, at: Nanos, goid: u64, parent: Option<u64>) -> &mut Request {
         if self
