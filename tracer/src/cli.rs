@@ -172,7 +172,7 @@ pub struct OutputArgs {
     #[arg(short, long)]
     pub quiet: bool,
     /// Show how things stand on the whole terminal, with keys to look closer: `auto` is for a trace on an interactive
-    /// terminal of which no other output was asked; lines where there is no such terminal
+    /// terminal of which no other output was asked; lines where there is no such terminal; nothing with --quiet
     #[arg(long, value_name = "WHEN", default_value = "auto", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
     pub live: When,
 }
