@@ -61,7 +61,7 @@ Examples:
   vault-tracer trace -h                                what else can be asked for";
     pub(super) const TRACE: &str = "\
 Examples:
-  vault-tracer trace                                   the server that runs on this host, until Ctrl-C or q
+  vault-tracer trace                                   the server that runs here, until Ctrl-C or q
   vault-tracer trace --pid 4711 -o trace.jsonl         this one; keep the trace
   vault-tracer trace --live -o trace.jsonl             watch it, and keep the trace
   vault-tracer trace --process bao -q -o trace.jsonl   through its restarts, without a report
@@ -69,7 +69,7 @@ Examples:
     pub(super) const REPLAY: &str = "\
 Examples:
   vault-tracer replay events                           the report of a recorded trace
-  vault-tracer replay events --live                    how things stood at its end, and its hangs, to look through
+  vault-tracer replay events --live                    how things stood at its end, and its hangs
   vault-tracer replay events -q -o trace.jsonl         its trace
   vault-tracer replay events -q -o trace.pftrace       its trace as a timeline, for ui.perfetto.dev
   vault-tracer replay events -q -o trace.otlp.json     its trace as OpenTelemetry spans";

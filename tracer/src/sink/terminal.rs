@@ -316,3 +316,62 @@ impl<W: Write + Send + 'static> Sink<Finding> for Terminal<W> {
         "the terminal".to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        core::{cause::Cause, evidence::Evidence},
+        event::Transport,
+    };
+
+    /// A client may ask for a path that a terminal would obey, and a device may be a path.
+    #[test]
+    fn what_others_wrote_is_not_obeyed() {
+        let evil = "x\u{1b}[2J\u{9b}31m\r\n\u{202e}y";
+        let device = Device {
+            transport: Transport::Unix,
+            address: evil.to_owned(),
+        };
+        let request = RequestInfo {
+            id: Some(evil.to_owned()),
+            operation: Some("read".to_owned()),
+            path: Some(evil.to_owned()),
+            ..RequestInfo::default()
+        };
+        let findings = [
+            Finding::Session(Session {
+                exe: evil.to_owned(),
+                declared: vec![device.clone()],
+                ..Session::default()
+            }),
+            Finding::Refusal(Box::new(Refusal {
+                device: device.clone(),
+                request: request.clone(),
+                start: 0,
+                duration: 0,
+                cause: Cause::Refused,
+                errno: None,
+                evidence: Evidence::default(),
+            })),
+            Finding::Hang(Box::new(Hang {
+                id: None,
+                start: 0,
+                end: 1,
+                duration: 1,
+                device,
+                request,
+                stalls: Vec::new(),
+            })),
+            Finding::Warning(evil.to_owned()),
+            Finding::Summary(Summary::default()),
+        ];
+        let mut terminal = Terminal::to(io::sink(), false);
+        for finding in &findings {
+            let text = terminal.text(finding).expect("a text");
+            let obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!text.contains(obeyed), "{text:?}");
+            assert!(text.contains(r"x\u{1b}[2J\u{9b}31m\u{d}\u{a}"), "{text:?}");
+        }
+    }
+}
