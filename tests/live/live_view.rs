@@ -28,20 +28,14 @@ fn a_stall_shows_while_it_lasts_and_its_report_stays() -> Result<()> {
     let lab = lab()?;
     let mut on = watch(&lab)?;
     let device = format!("tcp {}", lab.log_address());
+    let screen = on.until("the healthy device", |screen| {
+        let asked = lab.client.get(BIG_REQUEST);
+        let mut lines = screen.lines();
+        let works = lines.any(|line| line.starts_with(&device) && line.contains(" ok "));
+        asked.is_ok() && works && screen.contains(" audit writes/s, 0 held up")
+    })?;
+    ensure!(screen.contains("OK  no audit device stalls"), "{screen}");
     thread::scope(|scope| {
-        let load = scope.spawn(|| -> Result<()> {
-            while !on.screen().contains("audit writes/s, 0 held up") {
-                lab.client.get(BIG_REQUEST)?;
-            }
-            Ok(())
-        });
-        on.shows("OK  no audit device stalls")?;
-        let screen = on.until("the healthy device", |screen| {
-            let mut lines = screen.lines();
-            lines.any(|line| line.starts_with(&device) && line.contains(" ok "))
-        })?;
-        load.join().expect("no panic")?;
-        ensure!(!screen.contains("STALLED"), "{screen}");
         let fault = lab.drop_output()?;
         let fills = scope.spawn(|| lab.fill());
         let screen = on.shows(&format!("STALLED  {device} for "))?;
