@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     mem,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -13,12 +13,15 @@ const KEPT: usize = 200;
 
 static KEEPER: Mutex<Keeper> = Mutex::new(Keeper {
     holds: false,
+    last: None,
     lines: VecDeque::new(),
     dropped: 0,
 });
 
 struct Keeper {
     holds: bool,
+    /// While it holds: what was said last.
+    last: Option<String>,
     lines: VecDeque<String>,
     dropped: u64,
 }
@@ -32,6 +35,10 @@ fn keeper() -> MutexGuard<'static, Keeper> {
 pub(crate) fn say(line: &str) {
     let mut keeper = keeper();
     if keeper.holds {
+        keeper.last = Some(line.to_owned());
+    }
+    // Where it goes to a file, it tears no screen.
+    if keeper.holds && io::stderr().is_terminal() {
         keeper.keep(line);
     } else {
         // Nobody is left to be told that it failed.
@@ -44,15 +51,16 @@ pub(crate) fn hold() {
     keeper().holds = true;
 }
 
-/// What was said last, if it is kept.
+/// What was said last while lines are kept.
 pub(crate) fn last() -> Option<String> {
-    keeper().lines.back().cloned()
+    keeper().last.clone()
 }
 
 /// Says what was kept. From now on, lines go to standard error again.
 pub(crate) fn release() {
     let mut keeper = keeper();
     keeper.holds = false;
+    keeper.last = None;
     let dropped = mem::take(&mut keeper.dropped);
     let mut text = String::new();
     if dropped > 0 {

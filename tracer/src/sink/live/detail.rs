@@ -21,7 +21,7 @@ use crate::{
         seconds,
     },
     event::Tcp,
-    sink::clean::clean,
+    sink::{clean::clean, errno},
 };
 
 /// The chosen hang.
@@ -150,15 +150,13 @@ fn evidence(stall: &Stall) -> Vec<String> {
     let evidence = &stall.evidence;
     let mut seen = Vec::new();
     let counts = [
-        (evidence.syn_retransmits, "SYNs sent again"),
-        (evidence.retransmits, "segments sent again"),
+        (evidence.syn_retransmits, "SYN"),
+        (evidence.retransmits, "segment"),
     ];
-    seen.extend(
-        counts
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}")),
-    );
+    for (count, what) in counts.iter().filter(|(count, _)| *count > 0) {
+        let several = if *count > 1 { "s" } else { "" };
+        seen.push(format!("{count} {what}{several} sent again"));
+    }
     for (dropped, count) in &evidence.drops {
         let way = if dropped.incoming { "in" } else { "out" };
         seen.push(format!(
@@ -170,7 +168,7 @@ fn evidence(stall: &Stall) -> Vec<String> {
         seen.push("RST".to_owned());
     }
     if let Some(errno) = stall.errno {
-        seen.push(format!("errno {errno}"));
+        seen.push(errno::name(errno));
     }
     if let Some(tcp) = evidence.end.as_ref().or(evidence.begin.as_ref()) {
         seen.extend(tcp_numbers(stall.op, tcp));
