@@ -6,7 +6,7 @@ mod pty;
 use std::{
     env,
     ffi::OsStr,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process,
     sync::Arc,
@@ -170,21 +170,32 @@ fn a_pipe_gets_lines() -> Result<()> {
 }
 
 /// The variable that makes one of the tests below the program on the terminal: the file for which it waits before it
-/// panics.
-const ROLE: &str = "VAULT_TRACER_TEST_PANICS";
+/// goes on.
+const ROLE: &str = "VAULT_TRACER_TEST_GOES_ON";
 
-/// This very test program, as the program on the terminal.
+/// This very test program, as the program on the terminal, with the view on its screen. It goes on when the file is there.
+fn itself(test: &str, sign: &Path) -> Result<OnTerminal> {
+    let command = Command::new(env::current_exe()?)
+        .args(["--exact", test, "--nocapture"])
+        .env(ROLE, sign)
+        .env("TERM", "xterm-256color")
+        .env("RUST_BACKTRACE", "0");
+    let on = OnTerminal::start(command, SIZE)?;
+    on.shows("No audit device has been seen yet")?;
+    on.is_taken()?;
+    Ok(on)
+}
+
+fn waits_for(sign: &OsStr) {
+    while !Path::new(sign).exists() {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn is_restored_after(test: &str) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let sign = directory.path().join("panic");
-    let command = Command::new(env::current_exe()?)
-        .args(["--exact", test, "--nocapture"])
-        .env(ROLE, &sign)
-        .env("TERM", "xterm-256color")
-        .env("RUST_BACKTRACE", "0");
-    let mut on = OnTerminal::start(command, SIZE)?;
-    on.shows("No audit device has been seen yet")?;
-    on.is_taken()?;
+    let mut on = itself(test, &sign)?;
     fs::write(&sign, "")?;
     let status = on.ends()?;
     ensure!(!status.success(), "{}", on.raw());
@@ -195,10 +206,58 @@ fn is_restored_after(test: &str) -> Result<()> {
 }
 
 fn panics_when_told(sign: &OsStr) {
-    while !Path::new(sign).exists() {
+    waits_for(sign);
+    panic!("it is broken");
+}
+
+/// An output to which nothing can be written.
+struct Broken;
+
+impl Sink<Finding> for Broken {
+    fn write(&mut self, _: &Finding) -> io::Result<()> {
+        Err(io::Error::other("it is broken"))
+    }
+
+    fn name(&self) -> String {
+        "this".to_owned()
+    }
+}
+
+/// What goes to standard error while there is a screen is seen in it, and said when it is left.
+#[test]
+fn what_is_said_beside_does_not_tear_the_screen() -> Result<()> {
+    const SAID: &str = "vault-tracer: cannot write to this: it is broken; trying on";
+    let Some(sign) = env::var_os(ROLE) else {
+        let directory = tempfile::tempdir()?;
+        let sign = directory.path().join("write");
+        let mut on = itself("what_is_said_beside_does_not_tear_the_screen", &sign)?;
+        fs::write(&sign, "")?;
+        let screen = on.shows(&format!("! {SAID}"))?;
+        let second = screen.lines().nth(1).unwrap_or_default();
+        ensure!(second.starts_with("No audit device"), "{screen}");
+        ensure!(screen.matches(SAID).count() == 1, "{screen}");
+        on.types("q")?;
+        ensure!(on.ends()?.success(), "{}", on.raw());
+        on.is_restored()?;
+        let screen = on.screen();
+        ensure!(screen.contains(&format!("\n{SAID}")), "{screen}");
+        return Ok(());
+    };
+    let left = Left::default();
+    let mut view = Worker::spawn(Live::new(left.clone()));
+    let mut broken = Worker::spawn(Broken);
+    for finding in shown() {
+        view.send(&Arc::new(finding));
+    }
+    waits_for(&sign);
+    let [session, _] = shown();
+    broken.send(&Arc::new(session));
+    while !left.is_set() {
         thread::sleep(Duration::from_millis(5));
     }
-    panic!("it is broken");
+    view.finish()?;
+    ensure!(broken.finish().is_err());
+    Ok(())
 }
 
 fn shown() -> [Finding; 2] {

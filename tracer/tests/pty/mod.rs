@@ -103,6 +103,7 @@ impl OnTerminal {
         Ok(())
     }
 
+    #[allow(dead_code, reason = "not every test does")]
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?;
         Ok(())
