@@ -9,9 +9,10 @@ use ratatui::{
 
 use super::{
     answer::time,
-    draw::{Palette, aside, request},
+    draw::{Palette, aside},
     keys::HELP,
     model::{Model, Past, Picture},
+    tables::request,
 };
 use crate::{
     core::{

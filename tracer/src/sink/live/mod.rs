@@ -11,6 +11,7 @@ mod keys;
 pub mod model;
 mod report;
 mod screen;
+mod tables;
 #[cfg(test)]
 mod tests;
 

@@ -21,6 +21,7 @@ use crate::{
     core::{
         Core,
         finding::{Finding, Hang},
+        state::Condition,
     },
     event::{Event, Nanos, What},
     source::recording,
@@ -276,4 +277,27 @@ fn colours_are_used_only_where_they_may_be() {
     };
     assert!(is_coloured(true));
     assert!(!is_coloured(false));
+}
+
+/// Where there is no room for all devices.
+#[test]
+fn the_device_that_stalls_is_never_the_one_that_is_left_out() {
+    let watch = Watch::until("convoy", |f| matches!(f, Finding::Stalled(_)));
+    let mut state = watch
+        .core
+        .state(watch.model.picture().state.clone().expect("a state").at);
+    let stalled = state.devices[0].clone();
+    for number in 0..9 {
+        let mut other = stalled.clone();
+        other.device.address = format!("10.0.0.{number}:1515");
+        other.condition = Some(Condition::Works);
+        state.devices.insert(0, other);
+    }
+    let mut model = watch.model;
+    model.take(&Finding::State(Box::new(state)));
+    let text = screen(&model, (80, 24));
+    let row = text.lines().find(|line| line.contains(" stalled "));
+    let row = row.expect("a stalled device");
+    assert!(row.starts_with(&stalled.device.to_string()), "{text}");
+    assert!(text.contains("DEVICE (+"), "{text}");
 }
