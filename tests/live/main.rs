@@ -19,6 +19,7 @@ mod healthy;
 mod kernel;
 mod late;
 mod life;
+mod live_view;
 mod losses;
 mod metrics;
 mod output;

@@ -61,14 +61,16 @@ Examples:
   vault-tracer trace -h                                what else can be asked for";
     pub(super) const TRACE: &str = "\
 Examples:
-  vault-tracer trace                                   the server that runs on this host, until Ctrl-C
+  vault-tracer trace                                   the server that runs here, until Ctrl-C or q
   vault-tracer trace --pid 4711 -o trace.jsonl         this one; keep the trace
+  vault-tracer trace --live -o trace.jsonl             watch it, and keep the trace
   vault-tracer trace --process bao -q -o trace.jsonl   through its restarts, without a report
   vault-tracer trace --duration 10m --record events.gz ten minutes; events for `replay` or a bug report
   vault-tracer trace --process vault -q --metrics 9464 as a service; metrics for Prometheus";
     pub(super) const REPLAY: &str = "\
 Examples:
   vault-tracer replay events                           the report of a recorded trace
+  vault-tracer replay events --live                    how things stood at its end, and its hangs
   vault-tracer replay events -q -o trace.jsonl         its trace
   vault-tracer replay events -q -o trace.pftrace       its trace as a timeline, for ui.perfetto.dev
   vault-tracer replay events -q -o trace.otlp.json     its trace as OpenTelemetry spans";
@@ -173,6 +175,22 @@ pub struct OutputArgs {
     /// No report on the terminal
     #[arg(short, long)]
     pub quiet: bool,
+    /// Show how things stand on the whole terminal, with keys to look closer: `auto` is for a trace on an interactive
+    /// terminal of which no other output was asked; lines where there is no such terminal; nothing with --quiet
+    #[arg(long, value_name = "WHEN", default_value = "auto", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
+    pub live: When,
+}
+
+/// When to do something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// Where it is of use
+    #[default]
+    Auto,
+    /// Wherever it is possible
+    Always,
+    /// Never
+    Never,
 }
 
 /// Formats of the trace file.
@@ -296,6 +314,7 @@ mod tests {
                 output: Some(name.into()),
                 format,
                 quiet: false,
+                live: When::Auto,
             };
             output.trace_format()
         };

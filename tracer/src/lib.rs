@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod cli;
 pub mod commands;
+mod console;
 pub mod core;
 pub mod decode;
 pub mod event;
@@ -13,3 +14,5 @@ pub mod probe;
 pub mod sink;
 pub mod source;
 pub mod target;
+
+pub use sink::live::restore_at_end;

@@ -3,14 +3,17 @@
 use std::process::ExitCode;
 
 use clap::{Parser, error::ErrorKind};
-use tracer::{cli::Cli, commands};
+use tracer::{cli::Cli, commands, restore_at_end};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    match commands::run(&cli) {
+    let done = commands::run(&cli);
+    // What failed is to be read.
+    restore_at_end();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vault-tracer: {}", one_line(&format!("{error:#}")));

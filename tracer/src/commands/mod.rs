@@ -5,6 +5,7 @@ mod doctor;
 mod man;
 mod outputs;
 mod replay;
+mod stops;
 mod trace;
 
 use anyhow::Result;

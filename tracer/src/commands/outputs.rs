@@ -10,13 +10,14 @@ use anyhow::{Result, bail};
 use log::warn;
 
 use crate::{
-    cli::{Format, OutputArgs},
+    cli::{Format, OutputArgs, When},
     core::{finding::Finding, state::State},
     event::Event,
     sink::{
         Worker,
         jsonl::Jsonl,
         line_file::LineFile,
+        live::{self, Left, Live},
         metrics::{self, Metrics},
         otlp::Otlp,
         perfetto::Perfetto,
@@ -29,13 +30,27 @@ pub(super) struct Outputs {
     workers: Vec<Worker<Finding>>,
     /// Those of them that show how things stand too.
     watchers: Vec<Worker<Finding>>,
+    /// Whether the operator has left the live view, if there is one.
+    left: Option<Left>,
     /// The trace file, if it is one.
     file: Option<PathBuf>,
 }
 
+/// Whether the report is to be a live view: where there is a terminal for it, and it was asked for, or, if `by_itself`, no
+/// other output was.
+pub(super) fn are_to_be_live(args: &OutputArgs, by_itself: bool) -> bool {
+    let is_wanted = match args.live {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => by_itself && args.output.is_none(),
+    };
+    is_wanted && !args.quiet && !args.takes_stdout() && live::is_possible()
+}
+
 impl Outputs {
-    /// Opens them; fails before anything is attached, and if the trace would overwrite `other`.
-    pub(super) fn open(args: &OutputArgs, other: Option<&Path>) -> Result<Self> {
+    /// Opens them; fails before anything is attached, and if the trace would overwrite `other`. `live`: whether the report
+    /// is a live view.
+    pub(super) fn open(args: &OutputArgs, other: Option<&Path>, live: bool) -> Result<Self> {
         let mut workers = Vec::new();
         if let Some(path) = &args.output {
             let file = LineFile::create(path)?;
@@ -51,14 +66,18 @@ impl Outputs {
                 Format::Perfetto => Worker::spawn(Perfetto::new(file)),
             });
         }
-        if !args.quiet {
+        let mut watchers = Vec::new();
+        let left = live.then(Left::default);
+        if let Some(left) = &left {
+            watchers.push(Worker::spawn(Live::new(left.clone())));
+        } else if !args.quiet {
             workers.push(Worker::spawn(Terminal::new(args.takes_stdout())));
         }
         let file = args.output.clone().filter(|_| !args.takes_stdout());
-        let watchers = Vec::new();
         Ok(Self {
             workers,
             watchers,
+            left,
             file,
         })
     }
@@ -96,6 +115,16 @@ impl Outputs {
     /// Whether anybody shows how things stand.
     pub(super) fn are_watched(&self) -> bool {
         !self.watchers.is_empty()
+    }
+
+    /// Whether one of them is a live view.
+    pub(super) fn are_live(&self) -> bool {
+        self.left.is_some()
+    }
+
+    /// Whether the operator has left the live view, and so wants the end.
+    pub(super) fn are_left(&self) -> bool {
+        self.left.as_ref().is_some_and(Left::is_set)
     }
 
     /// Shows how things stand.

@@ -1,15 +1,62 @@
 //! `vault-tracer replay`: the report of a recorded trace.
 
-use anyhow::Result;
+use std::time::Duration;
 
-use super::outputs::Outputs;
-use crate::{cli::ReplayArgs, core, source::recording};
+use anyhow::{Context, Result};
+use tokio::{runtime, time::interval};
+
+use super::{
+    outputs::{Outputs, are_to_be_live},
+    stops::Stops,
+};
+use crate::{
+    cli::ReplayArgs,
+    core::Core,
+    event::{Event, What},
+    source::recording,
+};
+
+/// How soon it is noticed that the operator has left the view.
+const NOTICED: Duration = Duration::from_millis(50);
 
 pub(super) fn run(args: &ReplayArgs) -> Result<()> {
     let events = recording::read(&args.recording)?;
-    let mut outputs = Outputs::open(&args.output, Some(&args.recording))?;
-    for finding in core::replay(&events) {
-        outputs.write(finding);
+    let live = are_to_be_live(&args.output, false);
+    let mut outputs = Outputs::open(&args.output, Some(&args.recording), live)?;
+    if !outputs.are_live() {
+        tell(&events, &mut outputs);
+        return outputs.finish(args.output.quiet);
     }
-    outputs.finish(args.output.quiet)
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    runtime.block_on(async {
+        // Before the terminal is taken.
+        let mut stops = Stops::new(None)?;
+        tell(&events, &mut outputs);
+        let mut look = interval(NOTICED);
+        while !outputs.are_left() && !outputs.are_over() {
+            tokio::select! {
+                _ = stops.wait() => break,
+                _ = look.tick() => {}
+            }
+        }
+        outputs.finish(args.output.quiet)
+    })
+}
+
+/// All that was recorded; and, if somebody shows that, how things stood before the trace ended.
+fn tell(events: &[Event], outputs: &mut Outputs) {
+    let mut core = Core::new();
+    let mut is_shown = !outputs.are_watched();
+    for event in events {
+        if !is_shown && matches!(event.what, What::SendQueues { .. } | What::End) {
+            outputs.show(core.state(event.at));
+            is_shown = true;
+        }
+        for finding in core.on(event).findings {
+            outputs.write(finding);
+        }
+    }
 }

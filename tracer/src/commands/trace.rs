@@ -1,13 +1,15 @@
 //! `vault-tracer trace`: attaches to a server and reports until told to stop.
 
 use anyhow::{Context, Result};
+use env_logger::Target;
 use log::LevelFilter;
 use tokio::runtime;
 
 use self::live::{End, Live, Server};
-use super::outputs::Outputs;
+use super::outputs::{Outputs, are_to_be_live};
 use crate::{
     cli::TraceArgs,
+    console,
     probe::privilege,
     sink::{Worker, line_file::LineFile, recording::Recording},
     target::find::Process,
@@ -23,7 +25,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let process = server::find(args)?;
     // The recording first: what is to be compared must be there.
     let recording = args.record.as_deref().map(LineFile::create).transpose()?;
-    let mut outputs = Outputs::open(&args.output, args.record.as_deref())?;
+    let mut outputs = Outputs::open(&args.output, args.record.as_deref(), is_live(args))?;
     let recording = recording.map(|file| Worker::spawn(Recording::new(file)));
     if let Some(address) = args.metrics {
         outputs.serve(address, recording.as_ref())?;
@@ -64,6 +66,11 @@ async fn follow(
     live.finish()
 }
 
+/// Who asks for a recording, or for more on standard error, has something else in mind.
+fn is_live(args: &TraceArgs) -> bool {
+    are_to_be_live(&args.output, args.record.is_none() && !args.verbose)
+}
+
 fn log_to_stderr(args: &TraceArgs) {
     let level = match (args.verbose, args.output.quiet) {
         (true, _) => LevelFilter::Debug,
@@ -75,6 +82,7 @@ fn log_to_stderr(args: &TraceArgs) {
         .filter_module("tracer", level)
         // What the programs in the kernel say comes under their own crate's name.
         .filter_module("tracer_ebpf", level)
+        .target(Target::Pipe(Box::new(console::Lines)))
         .format(|out, record| {
             use std::io::Write;
             let level = record.level().as_str().to_lowercase();

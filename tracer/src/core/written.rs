@@ -87,7 +87,7 @@ impl Written {
 
     /// So many were, of whichever devices.
     pub(super) fn entries(&mut self, together: u64) {
-        self.together += together;
+        self.together = self.together.saturating_add(together);
     }
 
     /// Takes what happened on a socket.
@@ -130,7 +130,7 @@ impl Written {
         (bytes, is_entry): (u64, bool),
         tcp: Option<&Tcp>,
     ) {
-        let known = self.open.get_mut(&socket.id);
+        let known = self.open.get(&socket.id).map(|open| open.end);
         if !is_entry && known.is_none() {
             return;
         }
@@ -141,38 +141,37 @@ impl Written {
             }
             return;
         };
-        let (device, more) = match known {
-            Some(open) => {
-                let more = tcp.end.wrapping_sub(open.end);
-                if more > u32::MAX / 2 {
-                    return; // Older than what is known.
-                }
-                open.end = tcp.end;
-                (open.device.clone(), more.into())
-            }
-            None => match self.opens(socket, tcp) {
-                Some(device) => (device, bytes),
-                None => return,
-            },
+        let more = match known {
+            Some(end) => u64::from(tcp.end.wrapping_sub(end)),
+            None if self.opens(socket, tcp) => bytes,
+            None => return,
         };
-        let taken = self.of(&device);
+        let is_older = known.is_some() && more > u64::from(u32::MAX / 2);
+        let Some(open) = self.open.get_mut(&socket.id).filter(|_| !is_older) else {
+            return;
+        };
+        open.end = tcp.end;
+        let Some(taken) = self.devices.get_mut(&open.device) else {
+            return;
+        };
         taken.bytes = taken.bytes.saturating_add(more);
         taken.in_sequence = true;
         taken.closed = None;
         taken.buffer = SendBuffer::of(at, tcp).or(taken.buffer);
     }
 
-    fn opens(&mut self, socket: &Socket, tcp: &Tcp) -> Option<Device> {
+    /// Whether it leads anywhere.
+    fn opens(&mut self, socket: &Socket, tcp: &Tcp) -> bool {
         if self.open.len() >= MOST {
             self.open.clear();
         }
-        let device = Device::of(socket)?;
-        let open = Open {
-            device: device.clone(),
-            end: tcp.end,
+        let Some(device) = Device::of(socket) else {
+            return false;
         };
-        self.open.insert(socket.id, open);
-        Some(device)
+        self.of(&device);
+        let end = tcp.end;
+        self.open.insert(socket.id, Open { device, end });
+        true
     }
 
     fn closes(&mut self, at: Nanos, device: &Device) {

@@ -2,9 +2,11 @@
 //! that was stopped with Ctrl-S or a slow disk holds up nothing but itself, and what it misses is
 //! counted and said.
 
+mod clean;
 pub mod errno;
 pub mod jsonl;
 pub mod line_file;
+pub mod live;
 mod made;
 pub mod metrics;
 pub mod otlp;
@@ -26,6 +28,8 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+
+use crate::console;
 
 /// Items a sink may be behind. A hang takes seconds to happen; recorded events come in thousands.
 const QUEUE: usize = 1 << 16;
@@ -166,10 +170,10 @@ fn work<T>(mut sink: impl Sink<T>, items: &Receiver<Arc<T>>) -> Result<(), Failu
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => {
                 if !told {
-                    eprintln!(
+                    console::say(&format!(
                         "vault-tracer: cannot write to {}: {error}; trying on",
                         sink.name()
-                    );
+                    ));
                 }
                 told = true;
                 lost += waiting.len().saturating_sub(QUEUE) as u64;

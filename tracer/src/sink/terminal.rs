@@ -6,7 +6,7 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
-use super::{Sink, wall::WallClock};
+use super::{Sink, clean::clean, wall::WallClock};
 use crate::{
     core::{
         explain,
@@ -41,9 +41,13 @@ impl Terminal<Box<dyn Write + Send>> {
         } else {
             (Box::new(io::stdout()), io::stdout().is_terminal())
         };
-        let color = terminal && std::env::var_os("NO_COLOR").is_none();
-        Self::to(out, color)
+        Self::to(out, terminal && is_coloured())
     }
+}
+
+/// Whether a terminal may be given colours.
+pub(super) fn is_coloured() -> bool {
+    std::env::var_os("NO_COLOR").is_none()
 }
 
 impl<W: Write + Send + 'static> Terminal<W> {
@@ -57,18 +61,29 @@ impl<W: Write + Send + 'static> Terminal<W> {
         }
     }
 
-    fn text(&mut self, finding: &Finding) -> Option<String> {
+    /// What is to be read of it.
+    pub(super) fn text(&mut self, finding: &Finding) -> Option<String> {
         Some(match finding {
             Finding::Session(session) | Finding::Attached(session) => self.session(session),
             Finding::Stalled(stalled) => self.stalled(stalled),
             Finding::Hang(hang) => self.hang(hang),
             Finding::Refusal(refusal) => self.refusal(refusal)?,
-            Finding::Lost(loss) => self.line(loss.at, "31", "UNACKNOWLEDGED", &explain::loss(loss)),
-            Finding::Filling(filling) => {
-                self.line(filling.at, "33", "WARNING", &explain::filling(filling))
-            }
+            Finding::Lost(loss) => self.line(
+                loss.at,
+                "31",
+                "UNACKNOWLEDGED",
+                &clean(&explain::loss(loss)),
+            ),
+            Finding::Filling(filling) => self.line(
+                filling.at,
+                "33",
+                "WARNING",
+                &clean(&explain::filling(filling)),
+            ),
             Finding::Incident(incident) => self.incident(incident),
-            Finding::Warning(warning) => format!("{} {warning}\n", self.paint("33", "warning:")),
+            Finding::Warning(warning) => {
+                format!("{} {}\n", self.paint("33", "warning:"), clean(warning))
+            }
             Finding::State(_) => return None,
             Finding::Summary(summary) => self.summary(summary),
         })
@@ -76,8 +91,8 @@ impl<W: Write + Send + 'static> Terminal<W> {
 
     fn session(&mut self, session: &Session) -> String {
         self.clock = WallClock::of(session);
-        let go = session.go_version.as_deref().unwrap_or("unknown Go");
-        let devices: Vec<_> = session.declared.iter().map(Device::to_string).collect();
+        let go = clean(session.go_version.as_deref().unwrap_or("unknown Go"));
+        let devices: Vec<_> = session.declared.iter().map(shown).collect();
         let devices = if devices.is_empty() {
             "audit sockets are recognised by what is written to them".to_owned()
         } else {
@@ -86,7 +101,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
         format!(
             "tracing PID {} ({}, {go}) with {} probes on Linux {}; {devices}. Ctrl-C ends it.\n",
             session.pid,
-            session.exe,
+            clean(&session.exe),
             session.probes.len(),
             session.kernel,
         )
@@ -108,7 +123,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
             "{}  {}  {} has been holding up {} for {:.2} s so far ({}, {}{behind}{at_most})\n",
             self.moment(stalled.at),
             self.paint("33", "stalled"),
-            stalled.device,
+            shown(&stalled.device),
             request(&stalled.request),
             seconds(stalled.blocked),
             stalled.op.name(),
@@ -126,11 +141,11 @@ impl<W: Write + Send + 'static> Terminal<W> {
             "\n{}  {}  {} held up {}\n    {}  (request entry | response entry)\n    {}: {}\n",
             self.moment(hang.start),
             self.paint("1;31", &mark),
-            hang.device,
+            shown(&hang.device),
             request(&hang.request),
             chain(&hang.stalls),
             hang.cause().name(),
-            explain::hang(hang),
+            clean(&explain::hang(hang)),
         )
     }
 
@@ -142,10 +157,10 @@ impl<W: Write + Send + 'static> Terminal<W> {
             format!(
                 "\n{}  refusal  {} failed at once for {}; the server goes on with its other devices. Further ones are counted.\n    {}: {}\n",
                 self.moment(refusal.start),
-                refusal.device,
+                shown(&refusal.device),
                 request(&refusal.request),
                 refusal.cause.name(),
-                explain::refusal(refusal),
+                clean(&explain::refusal(refusal)),
             )
         })
     }
@@ -162,12 +177,12 @@ impl<W: Write + Send + 'static> Terminal<W> {
         let text = match incident.end {
             Some(end) => format!(
                 "{} works again after {:.2} s",
-                incident.device,
+                shown(&incident.device),
                 seconds(end.saturating_sub(incident.start))
             ),
             None => format!(
                 "{} did not work again before the trace ended",
-                incident.device
+                shown(&incident.device)
             ),
         };
         let text = format!(
@@ -204,7 +219,8 @@ impl<W: Write + Send + 'static> Terminal<W> {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "  {device}: {} hangs, {:.2} s in all, longest {:.2} s; {} refusals",
+                "  {}: {} hangs, {:.2} s in all, longest {:.2} s; {} refusals",
+                shown(device),
                 tally.hangs,
                 seconds(tally.blocked),
                 seconds(tally.longest),
@@ -230,6 +246,11 @@ impl<W: Write + Send + 'static> Terminal<W> {
     }
 }
 
+/// A device may be a path.
+fn shown(device: &Device) -> String {
+    clean(&device.to_string()).into_owned()
+}
+
 /// `read sys/mounts of client 127.0.0.1:50222 (request 1f3a...)`, as far as known.
 fn request(request: &RequestInfo) -> String {
     let what = match (&request.operation, &request.path) {
@@ -239,10 +260,13 @@ fn request(request: &RequestInfo) -> String {
     };
     let client = request.client.map(|client| format!(" of client {client}"));
     let id = request.id.as_ref().map(|id| format!(" (request {id})"));
+    let id = id.unwrap_or_default();
+    // What the client asked for may hold anything.
     format!(
-        "{what}{}{}",
+        "{}{}{}",
+        clean(&what),
         client.unwrap_or_default(),
-        id.unwrap_or_default()
+        clean(&id)
     )
 }
 
@@ -294,5 +318,64 @@ impl<W: Write + Send + 'static> Sink<Finding> for Terminal<W> {
 
     fn kind(&self) -> &'static str {
         "terminal"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        core::{cause::Cause, evidence::Evidence},
+        event::Transport,
+    };
+
+    /// A client may ask for a path that a terminal would obey, and a device may be a path.
+    #[test]
+    fn what_others_wrote_is_not_obeyed() {
+        let evil = "x\u{1b}[2J\u{9b}31m\r\n\u{202e}y";
+        let device = Device {
+            transport: Transport::Unix,
+            address: evil.to_owned(),
+        };
+        let request = RequestInfo {
+            id: Some(evil.to_owned()),
+            operation: Some("read".to_owned()),
+            path: Some(evil.to_owned()),
+            ..RequestInfo::default()
+        };
+        let findings = [
+            Finding::Session(Session {
+                exe: evil.to_owned(),
+                declared: vec![device.clone()],
+                ..Session::default()
+            }),
+            Finding::Refusal(Box::new(Refusal {
+                device: device.clone(),
+                request: request.clone(),
+                start: 0,
+                duration: 0,
+                cause: Cause::Refused,
+                errno: None,
+                evidence: Evidence::default(),
+            })),
+            Finding::Hang(Box::new(Hang {
+                id: None,
+                start: 0,
+                end: 1,
+                duration: 1,
+                device,
+                request,
+                stalls: Vec::new(),
+            })),
+            Finding::Warning(evil.to_owned()),
+            Finding::Summary(Summary::default()),
+        ];
+        let mut terminal = Terminal::to(io::sink(), false);
+        for finding in &findings {
+            let text = terminal.text(finding).expect("a text");
+            let obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!text.contains(obeyed), "{text:?}");
+            assert!(text.contains(r"x\u{1b}[2J\u{9b}31m\u{d}\u{a}"), "{text:?}");
+        }
     }
 }

@@ -9,13 +9,18 @@ use jiff::Timestamp;
 use log::{debug, warn};
 use tokio::{
     io::unix::AsyncFd,
-    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     task,
-    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
 };
 
-use super::{super::outputs::Outputs, clock};
+use super::{
+    super::{
+        outputs::Outputs,
+        stops::{Stop, Stops},
+    },
+    clock,
+};
 use crate::{
     audit::entry::EntryHead,
     audit::file::{Query, find_entry as find_in_files},
@@ -104,6 +109,15 @@ pub(super) enum End {
     NobodyReads,
 }
 
+impl From<Stop> for End {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Signal => Self::Asked,
+            Stop::Limit => Self::Limit,
+        }
+    }
+}
+
 /// A server while it is followed.
 struct Following {
     pid: i32,
@@ -186,7 +200,7 @@ impl Live {
         loop {
             let mut answer = None;
             tokio::select! {
-                end = self.stops.wait() => return Ok(end),
+                stop = self.stops.wait() => return Ok(stop.into()),
                 _ = pidfd.readable() => return Ok(End::ServerGone),
                 woken = server.events.wake_up() => woken.context("cannot poll the ring buffer")?,
                 _ = fetch.tick() => {}
@@ -200,6 +214,9 @@ impl Live {
             }
             self.tick(server)?;
             self.show(server)?;
+            if self.outputs.are_left() {
+                return Ok(End::Asked);
+            }
             if self.outputs.are_over() {
                 return Ok(End::NobodyReads);
             }
@@ -359,6 +376,9 @@ impl Live {
             if let Some(found) = found() {
                 return Some(found);
             }
+            if self.outputs.are_left() {
+                return None;
+            }
         }
     }
 
@@ -490,37 +510,4 @@ fn send_queues(pid: i32) -> Vec<SendQueue> {
         debug!("{error:#}");
         Vec::new()
     })
-}
-
-/// What ends a trace, whatever becomes of the server.
-struct Stops {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    limit: Option<Instant>,
-}
-
-impl Stops {
-    fn new(limit: Option<Duration>) -> Result<Self> {
-        let on = |kind| signal(kind).context("cannot watch for signals");
-        Ok(Self {
-            interrupt: on(SignalKind::interrupt())?,
-            terminate: on(SignalKind::terminate())?,
-            hangup: on(SignalKind::hangup())?,
-            limit: limit.map(|limit| Instant::now() + limit),
-        })
-    }
-
-    async fn wait(&mut self) -> End {
-        let limit = self.limit;
-        tokio::select! {
-            _ = self.interrupt.recv() => End::Asked,
-            _ = self.terminate.recv() => End::Asked,
-            _ = self.hangup.recv() => End::Asked,
-            () = async { match limit {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }} => End::Limit,
-        }
-    }
 }

@@ -1,0 +1,85 @@
+//! The live view beside a real server, on a terminal: what the operator of a server sees while its audit device stalls.
+
+#[path = "../../tracer/tests/pty/mod.rs"]
+mod pty;
+
+use std::thread;
+
+use anyhow::{Result, ensure};
+use lab::{Lab, scenario::BIG_REQUEST, tracer::agent_from_environment};
+use pty_process::blocking::Command;
+
+use self::pty::OnTerminal;
+use crate::story::lab;
+
+fn watch(lab: &Lab) -> Result<OnTerminal> {
+    let command = Command::new(agent_from_environment()?)
+        .args(["trace", "--pid", &lab.server.pid().to_string()])
+        .env("TERM", "xterm-256color");
+    let on = OnTerminal::start(command, (24, 80))?;
+    on.shows("vault-tracer  bao (PID")?;
+    on.is_taken()?;
+    Ok(on)
+}
+
+/// By itself, since nothing else was asked for; while all is well, too, of which the agent is told in numbers only.
+#[test]
+fn a_stall_shows_while_it_lasts_and_its_report_stays() -> Result<()> {
+    let lab = lab()?;
+    let mut on = watch(&lab)?;
+    let device = format!("tcp {}", lab.log_address());
+    on.until("the healthy device", |screen| {
+        let asked = lab.client.get(BIG_REQUEST);
+        let mut lines = screen.lines();
+        let works = lines.any(|line| line.starts_with(&device) && line.contains(" ok "));
+        let numbers = [" audit writes/s, 0 held up", "OK  no audit device stalls"];
+        asked.is_ok() && works && numbers.iter().all(|text| screen.contains(text))
+    })?;
+    thread::scope(|scope| {
+        let fault = lab.drop_output()?;
+        let fills = scope.spawn(|| lab.fill());
+        // All at once, since a screen is drawn piece by piece.
+        let answer = [
+            format!("STALLED  {device} for "),
+            "1 request is held up".to_owned(),
+            "local_drop: this host itself".to_owned(),
+        ];
+        on.until("the answer", |screen| {
+            answer.iter().all(|line| screen.contains(line))
+        })?;
+        on.until("the request that is held up", |screen| {
+            let mut lines = screen.lines();
+            lines.any(|line| line.contains("read sys/mounts") && line.contains("connect"))
+        })?;
+        fills.join().expect("no panic")?;
+        on.shows("LAST HANGS")?;
+        fault.lift()?;
+        lab.client.get(BIG_REQUEST)?;
+        on.shows("OK  no audit device stalls; 1 hang before")
+    })?;
+    on.types("q")?;
+    let status = on.ends()?;
+    ensure!(status.success(), "{}", on.raw());
+    on.is_restored()?;
+    let screen = on.screen();
+    ensure!(screen.contains("HANG "), "{screen}");
+    ensure!(screen.contains("1 hangs, 0 refusals in"), "{screen}");
+    Ok(())
+}
+
+/// What is said on standard error meanwhile does not tear the screen, and is not lost.
+#[test]
+fn that_the_server_has_ended_is_said_when_the_screen_is_left() -> Result<()> {
+    let lab = lab()?;
+    let pid = lab.server.pid();
+    let mut on = watch(&lab)?;
+    drop(lab);
+    let status = on.ends()?;
+    ensure!(status.success(), "{}", on.raw());
+    on.is_restored()?;
+    let said = format!("vault-tracer: warn: the server (PID {pid}) has ended");
+    let screen = on.screen();
+    ensure!(screen.contains(&said), "{screen}");
+    ensure!(screen.contains("0 hangs, 0 refusals in"), "{screen}");
+    Ok(())
+}

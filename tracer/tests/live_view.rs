@@ -1,0 +1,295 @@
+//! The live view on a real terminal: what is seen, what keys do, and that the terminal is given back as it was. Of a
+//! recording, so without root.
+
+mod pty;
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+    process,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
+use pty_process::blocking::Command;
+use tracer::{
+    core::finding::Finding,
+    event::Session,
+    sink::{
+        Sink, Worker,
+        live::{Left, Live},
+    },
+};
+
+use pty::OnTerminal;
+
+const SIZE: (u16, u16) = (24, 80);
+
+fn recording(case: &str) -> PathBuf {
+    let replays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/replays");
+    replays.join(case).join("recording.jsonl")
+}
+
+fn replay(case: &str, options: &[&str]) -> Command {
+    Command::new(env!("CARGO_BIN_EXE_vault-tracer"))
+        .arg("replay")
+        .arg(recording(case))
+        .args(options)
+        .env("TERM", "xterm-256color")
+        .env_remove("NO_COLOR")
+}
+
+fn live(case: &str) -> Result<OnTerminal> {
+    let on = OnTerminal::start(replay(case, &["--live"]), SIZE)?;
+    on.shows("LAST HANGS")?;
+    on.is_taken()?;
+    Ok(on)
+}
+
+/// After the end: the terminal as before, and on it the report.
+fn leaves_its_report(mut on: OnTerminal) -> Result<()> {
+    let status = on.ends()?;
+    ensure!(status.success(), "{status}: {}", on.screen());
+    on.is_restored()?;
+    let screen = on.screen();
+    ensure!(screen.contains("HANG 2.02 s"), "{screen}");
+    ensure!(screen.contains("2 hangs, 0 refusals in"), "{screen}");
+    ensure!(!screen.contains("LAST HANGS"), "{screen}");
+    Ok(())
+}
+
+#[test]
+fn keys_look_closer_and_q_leaves_the_report() -> Result<()> {
+    let on = live("drop-on-vault-host")?;
+    ensure!(on.screen().contains("ENDED"), "{}", on.screen());
+    on.types("\r")?;
+    on.shows("tied by goroutine")?;
+    on.types("\u{1b}")?;
+    on.shows("LAST HANGS")?;
+    on.types("s")?;
+    on.shows("s sort: duration")?;
+    on.types("?")?;
+    on.shows("Keys")?;
+    on.types("\u{1b}")?;
+    on.types("\u{1b}[B")?;
+    on.shows(">")?;
+    on.types("p")?;
+    on.shows("p go on")?;
+    on.types("q")?;
+    leaves_its_report(on)
+}
+
+#[test]
+fn control_c_is_a_key_that_ends_it_too() -> Result<()> {
+    let on = live("drop-on-vault-host")?;
+    on.types("\u{3}")?;
+    leaves_its_report(on)
+}
+
+#[test]
+fn signals_give_the_terminal_back() -> Result<()> {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let on = live("drop-on-vault-host")?;
+        on.signal(signal)?;
+        leaves_its_report(on)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn another_size_is_drawn_anew() -> Result<()> {
+    let on = live("drop-on-vault-host")?;
+    on.resize((12, 40))?;
+    on.until("the narrow screen", |screen| {
+        screen.contains("p s:time Enter ? q") && !screen.contains("CAUSE")
+    })?;
+    on.resize((30, 120))?;
+    on.shows("up/down Enter inspect")?;
+    on.types("q")?;
+    leaves_its_report(on)
+}
+
+#[test]
+fn where_no_colours_are_wanted_there_are_none() -> Result<()> {
+    // Foreground and background, of 8 and of 256 colours.
+    let colour = |raw: &str| {
+        let mut sequences = raw.split("\u{1b}[").skip(1);
+        sequences.any(|s| s.starts_with("38;") || s.starts_with("48;") || s.starts_with("31m"))
+    };
+    for no_color in [false, true] {
+        let mut command = replay("drop-on-vault-host", &["--live"]);
+        if no_color {
+            command = command.env("NO_COLOR", "1");
+        }
+        let mut on = OnTerminal::start(command, SIZE)?;
+        on.shows("LAST HANGS")?;
+        on.types("q")?;
+        on.ends()?;
+        ensure!(colour(&on.raw()) != no_color, "{:?}", on.raw());
+    }
+    Ok(())
+}
+
+#[test]
+fn there_are_lines_where_no_screen_can_be_or_is_wanted() -> Result<()> {
+    let dumb = replay("drop-on-vault-host", &["--live"]).env("TERM", "dumb");
+    let never = replay("drop-on-vault-host", &["--live=never"]);
+    let by_itself = replay("drop-on-vault-host", &[]);
+    let quiet = replay("drop-on-vault-host", &["--live", "-o", "-"]);
+    for command in [dumb, never, by_itself, quiet] {
+        let mut on = OnTerminal::start(command, SIZE)?;
+        let status = on.ends()?;
+        ensure!(status.success(), "{}", on.raw());
+        ensure!(!on.raw().contains("\u{1b}[?1049h"), "{:?}", on.raw());
+        ensure!(on.raw().contains("HANG 1.0"), "{:?}", on.raw());
+        on.is_restored()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pipe_gets_lines() -> Result<()> {
+    let output = process::Command::new(env!("CARGO_BIN_EXE_vault-tracer"))
+        .arg("replay")
+        .arg(recording("drop-on-vault-host"))
+        .arg("--live")
+        .env("TERM", "xterm")
+        .output()?;
+    ensure!(output.status.success() && output.stderr.is_empty());
+    let report = String::from_utf8(output.stdout)?;
+    ensure!(
+        report.contains("HANG 1.0") && !report.contains('\u{1b}'),
+        "{report}"
+    );
+    Ok(())
+}
+
+/// The variable that makes one of the tests below the program on the terminal: the file for which it waits before it
+/// goes on.
+const ROLE: &str = "VAULT_TRACER_TEST_GOES_ON";
+
+/// This very test program, as the program on the terminal, with the view on its screen. It goes on when the file is there.
+fn itself(test: &str, sign: &Path) -> Result<OnTerminal> {
+    let command = Command::new(env::current_exe()?)
+        .args(["--exact", test, "--nocapture"])
+        .env(ROLE, sign)
+        .env("TERM", "xterm-256color")
+        .env("RUST_BACKTRACE", "0");
+    let on = OnTerminal::start(command, SIZE)?;
+    on.shows("No audit device has been seen yet")?;
+    on.is_taken()?;
+    Ok(on)
+}
+
+fn waits_for(sign: &OsStr) {
+    while !Path::new(sign).exists() {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn is_restored_after(test: &str) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let sign = directory.path().join("panic");
+    let mut on = itself(test, &sign)?;
+    fs::write(&sign, "")?;
+    let status = on.ends()?;
+    ensure!(!status.success(), "{}", on.raw());
+    on.is_restored()?;
+    let screen = on.screen();
+    ensure!(screen.contains("it is broken"), "{screen}");
+    Ok(())
+}
+
+fn panics_when_told(sign: &OsStr) {
+    waits_for(sign);
+    panic!("it is broken");
+}
+
+/// An output to which nothing can be written.
+struct Broken;
+
+impl Sink<Finding> for Broken {
+    fn write(&mut self, _: &Finding) -> io::Result<()> {
+        Err(io::Error::other("it is broken"))
+    }
+
+    fn name(&self) -> String {
+        "this".to_owned()
+    }
+}
+
+/// What goes to standard error while there is a screen is seen in it, and said when it is left.
+#[test]
+fn what_is_said_beside_does_not_tear_the_screen() -> Result<()> {
+    const SAID: &str = "vault-tracer: cannot write to this: it is broken; trying on";
+    let Some(sign) = env::var_os(ROLE) else {
+        let directory = tempfile::tempdir()?;
+        let sign = directory.path().join("write");
+        let mut on = itself("what_is_said_beside_does_not_tear_the_screen", &sign)?;
+        fs::write(&sign, "")?;
+        let screen = on.shows(&format!("! {SAID}"))?;
+        let second = screen.lines().nth(1).unwrap_or_default();
+        ensure!(second.starts_with("No audit device"), "{screen}");
+        ensure!(screen.matches(SAID).count() == 1, "{screen}");
+        on.types("q")?;
+        ensure!(on.ends()?.success(), "{}", on.raw());
+        on.is_restored()?;
+        let screen = on.screen();
+        ensure!(screen.contains(&format!("\n{SAID}")), "{screen}");
+        return Ok(());
+    };
+    let left = Left::default();
+    let mut view = Worker::spawn(Live::new(left.clone()));
+    let mut broken = Worker::spawn(Broken);
+    for finding in shown() {
+        view.send(&Arc::new(finding));
+    }
+    waits_for(&sign);
+    let [session, _] = shown();
+    broken.send(&Arc::new(session));
+    while !left.is_set() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    view.finish()?;
+    ensure!(broken.finish().is_err());
+    Ok(())
+}
+
+fn shown() -> [Finding; 2] {
+    [
+        Finding::Session(Session::default()),
+        Finding::State(Box::default()),
+    ]
+}
+
+#[test]
+fn a_panic_elsewhere_gives_the_terminal_back() -> Result<()> {
+    let Some(sign) = env::var_os(ROLE) else {
+        return is_restored_after("a_panic_elsewhere_gives_the_terminal_back");
+    };
+    let mut worker = Worker::spawn(Live::new(Left::default()));
+    for finding in shown() {
+        worker.send(&Arc::new(finding));
+    }
+    panics_when_told(&sign);
+    worker.finish()
+}
+
+#[test]
+fn a_panic_of_the_view_gives_the_terminal_back() -> Result<()> {
+    let Some(sign) = env::var_os(ROLE) else {
+        return is_restored_after("a_panic_of_the_view_gives_the_terminal_back");
+    };
+    let mut live = Live::new(Left::default());
+    for finding in shown() {
+        live.write(&finding)?;
+    }
+    live.settle()?;
+    panics_when_told(&sign);
+    Ok(())
+}
