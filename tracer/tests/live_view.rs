@@ -221,6 +221,10 @@ impl Sink<Finding> for Broken {
     fn name(&self) -> String {
         "this".to_owned()
     }
+
+    fn kind(&self) -> &'static str {
+        "broken"
+    }
 }
 
 /// What goes to standard error while there is a screen is seen in it, and said when it is left.
