@@ -12,7 +12,7 @@ use flate2::bufread::MultiGzDecoder;
 use crate::event::{Event, What};
 
 /// How every gzip member begins (RFC 1952, 2.3.1).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
+pub(crate) const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Reads a recording. The first event must be the session; a last line, or a last part of a compressed one, that was
 /// cut short by a crash is passed over.
