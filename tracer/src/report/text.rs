@@ -2,6 +2,8 @@
 
 mod tables;
 
+pub(super) use tables::{about_file, missing};
+
 use std::fmt::Write as _;
 
 use textwrap::Options;

@@ -19,7 +19,7 @@ pub(super) fn times(out: &mut String, report: &Report) {
     };
     title(out, "time lost");
     let line = format!(
-        "a hang: half below {}, 90 % below {}, 99 % below {}, 99.9 % below {}, longest {} (to {} %)",
+        "a hang: half took at most {}, 90 % {}, 99 % {}, 99.9 % {}; the longest {} (to {} %)",
         duration(times.p50_ns),
         duration(times.p90_ns),
         duration(times.p99_ns),
@@ -145,38 +145,44 @@ pub(super) fn files(out: &mut String, report: &Report) {
 
 fn of_file(out: &mut String, file: &OfFile, with_totals: bool) {
     let _ = writeln!(out, "  {}", plain(&file.file));
-    if let Some(session) = file.sessions.last() {
-        let words = [
-            session.pid.map(|pid| format!("PID {pid}")),
-            session.exe.clone(),
-            session.go_version.clone(),
-            session
-                .kernel
-                .as_ref()
-                .map(|kernel| format!("Linux {kernel}")),
-            session
-                .version
-                .as_ref()
-                .map(|version| format!("vault-tracer {version}")),
-        ];
-        let words: Vec<_> = words.iter().flatten().map(|word| plain(word)).collect();
-        paragraph(out, "    ", &words.join(", "));
-        let more = file.sessions.len() as u64 + file.sessions_left_out - 1;
-        if more > 0 {
-            let text = format!("the last of {}", count(more + 1, "session"));
-            paragraph(out, "    ", &text);
-        }
+    let mut about = about_file(file);
+    if !with_totals {
+        // They are the report's own.
+        about.pop();
     }
-    if with_totals {
-        paragraph(out, "    ", &totals(file));
-    }
-    for line in missing(&file.trace) {
+    for line in about.into_iter().chain(missing(&file.trace)) {
         paragraph(out, "    ", &line);
     }
 }
 
+/// Who was traced, by what, and what the file tells: the last of these lines.
+pub(in crate::report) fn about_file(file: &OfFile) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(session) = file.sessions.last() {
+        let kernel = session.kernel.as_ref();
+        let words = [
+            session.pid.map(|pid| format!("PID {pid}")),
+            session.exe.clone(),
+            session.go_version.clone(),
+            kernel.map(|kernel| format!("Linux {kernel}")),
+            (session.version.as_ref()).map(|version| format!("vault-tracer {version}")),
+        ];
+        let words: Vec<_> = words.iter().flatten().map(|word| plain(word)).collect();
+        lines.push(words.join(", "));
+    }
+    let sessions = file.sessions.len() as u64 + file.sessions_left_out;
+    if sessions > 1 {
+        lines.push(format!(
+            "that was the last of {}",
+            count(sessions, "session")
+        ));
+    }
+    lines.push(totals(file));
+    lines
+}
+
 /// What a file tells, in a line.
-pub(in crate::report) fn totals(file: &OfFile) -> String {
+fn totals(file: &OfFile) -> String {
     let mut facts = vec![count(file.total.hangs, "hang")];
     if file.total.hangs > 0 {
         facts.push(format!("{} in all", duration(file.total.blocked_ns)));
