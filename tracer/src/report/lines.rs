@@ -10,6 +10,7 @@ pub struct Lines<R> {
     input: R,
     buffer: Vec<u8>,
     number: u64,
+    is_over: bool,
 }
 
 /// What was read.
@@ -32,6 +33,7 @@ impl<R: BufRead> Lines<R> {
             input,
             buffer: Vec::new(),
             number: 0,
+            is_over: false,
         }
     }
 
@@ -42,6 +44,9 @@ impl<R: BufRead> Lines<R> {
 
     /// The next one.
     pub fn read(&mut self) -> io::Result<Option<Line<'_>>> {
+        if self.is_over {
+            return Ok(None);
+        }
         self.buffer.clear();
         let limit = LONGEST as u64 + 1;
         let read = (&mut self.input)
@@ -52,6 +57,8 @@ impl<R: BufRead> Lines<R> {
             Ok(_) => self.number += 1,
             // Of a compressed file: what comes before is whole.
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                // It would say so for ever.
+                self.is_over = true;
                 return Ok(Some(Line::CutShort));
             }
             Err(error) => return Err(error),
@@ -98,5 +105,22 @@ mod tests {
         assert_eq!(lines.read().unwrap(), Some(Line::Whole(b"next")));
         assert_eq!(lines.number(), 2);
         assert!(lines.buffer.capacity() <= 2 * LONGEST + 2);
+    }
+
+    /// As a decoder of compressed data that ends in the middle.
+    struct Cut;
+
+    impl Read for Cut {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(ErrorKind::UnexpectedEof.into())
+        }
+    }
+
+    #[test]
+    fn compressed_data_that_ends_in_the_middle_ends() {
+        let mut lines = Lines::of(io::BufReader::new(b"one\ntw".chain(Cut)));
+        assert_eq!(lines.read().unwrap(), Some(Line::Whole(b"one")));
+        assert_eq!(lines.read().unwrap(), Some(Line::CutShort));
+        assert_eq!(lines.read().unwrap(), None);
     }
 }

@@ -256,7 +256,8 @@ fn strip(report: &Report, device: &OfDevice, axis: &Axis) -> Markup {
         @for incident in &report.incidents {
             @if incident.record.device == device.device {
                 @let start = nanos(incident.record.start);
-                @let end = incident.record.end.map_or(axis.end, nanos);
+                @let over = incident.record.end.or(report.files[incident.file].end);
+                @let end = over.map_or(axis.end, nanos);
                 rect.incident x=(axis.x(start)) width=(axis.width(start, end)) y="13" height="4" {
                     title { "incident from " (moment(incident.record.start)) ": " (plain(&incident.record.cause)) }
                 }
