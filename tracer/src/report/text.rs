@@ -79,7 +79,7 @@ fn headline(out: &mut String, report: &Report) {
         seen.push(format!("{least}{} seen", count(requests, "request")));
     }
     if let Some(writes) = sum(|file| file.audit_writes) {
-        seen.push(format!("{} to audit sockets", count(writes, "write")));
+        seen.push(format!("{} written", count(writes, "entry")));
     }
     match &*report.files {
         [one] => seen.push(plain(&one.file)),

@@ -84,10 +84,12 @@ impl Axis {
         format!("{:.3}%", self.percent(end) - self.percent(start))
     }
 
-    /// At most four: their labels stand side by side on a phone.
+    /// As many as have labels that stand side by side on a phone.
     fn ticks(&self) -> (Vec<i64>, i64) {
         let span = self.end - self.start;
-        let step = STEPS.into_iter().find(|step| span / step <= 3);
+        let is_short = |step| step >= S && span < 86_400 * S;
+        let fits = |step: &i64| span / step <= if is_short(*step) { 4 } else { 3 };
+        let step = STEPS.into_iter().find(fits);
         let step = step.unwrap_or(span / 3);
         let first = self.start.div_euclid(step) + 1;
         let last = self.end.div_euclid(step);
