@@ -34,7 +34,7 @@ const FLAGS: [&str; 11] = [
 ];
 
 /// An answer that takes longer is none.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// The browser with one page.
 pub(crate) struct Browser {
@@ -55,13 +55,13 @@ pub(crate) fn program() -> Option<PathBuf> {
     }
     let path = env::var_os("PATH")?;
     let places: Vec<_> = env::split_paths(&path).collect();
-    let named = |name: &&str| {
+    let named = |name: &str| {
         places
             .iter()
             .map(|place| place.join(name))
             .find(|file| file.is_file())
     };
-    NAMES.iter().find_map(|name| named(&name))
+    NAMES.iter().find_map(|name| named(name))
 }
 
 impl Browser {

@@ -310,7 +310,7 @@ fn curve_of(report: &Report, device: &OfDevice, axis: &Axis) -> Markup {
                 }
             }
         }
-        text.most x="0" y=(STRIP + 8) { "up to " (format!("{most:.1}")) " at a time" }
+        text.most x="4" y=(STRIP + 8) { "up to " (format!("{most:.1}")) " at a time" }
     }
 }
 
