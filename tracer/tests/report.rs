@@ -88,6 +88,7 @@ fn what_is_no_trace_is_said_in_one_line_with_what_to_do() {
     fs::write(path.join("blank"), "\n\n").expect("written");
     fs::write(path.join("words"), "hello\nworld\n").expect("written");
     fs::write(path.join("perfetto"), b"\x0a\x20\x00\x00binary").expect("written");
+    fs::write(path.join("hollow"), "{\"type\":\"hang\"}\n").expect("written");
     fs::write(path.join("object"), "{\"a\":1}\n").expect("written");
     for (file, words) in [
         ("missing", &["missing", "cannot open"][..]),
@@ -95,6 +96,7 @@ fn what_is_no_trace_is_said_in_one_line_with_what_to_do() {
         ("empty", &["empty is empty"]),
         ("blank", &["blank is no trace", "--output"]),
         ("words", &["words is no trace", "no JSON", "--output"]),
+        ("hollow", &["hollow is no trace", "line 1: missing field"]),
         ("object", &["object is no trace", "no record"]),
         ("events", &["recording", "vault-tracer replay"]),
         ("spans", &["OpenTelemetry", "--format jsonl"]),
@@ -272,6 +274,37 @@ fn the_page_is_for_its_owner_alone_and_overwrites_no_trace() {
     let error = failure(&["missing", "--html", "other.html"], path);
     assert!(error.contains("cannot open missing"), "{error}");
     assert!(!path.join("other.html").exists());
+}
+
+/// `script` (Debian's bsdutils) makes the terminal.
+#[test]
+fn how_far_it_is_is_shown_on_a_terminal_and_nowhere_else() {
+    let directory = directory();
+    let path = directory.path().join("trace.jsonl");
+    let mut file = fs::File::create(&path).expect("created");
+    std::io::copy(&mut Trace::of(8000), &mut file).expect("written");
+    let command = format!(
+        "{} report {} >/dev/null",
+        env!("CARGO_BIN_EXE_vault-tracer"),
+        path.display()
+    );
+    let shown = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .output();
+    match shown {
+        Ok(output) => {
+            assert!(output.status.success());
+            let shown = said(&output.stdout);
+            assert!(shown.contains("reading"), "{shown}");
+        }
+        Err(error) => {
+            let line =
+                format!("\nNOT RUN: how_far_it_is_is_shown_on_a_terminal: script: {error}\n");
+            let _ = std::io::stderr().write_all(line.as_bytes());
+        }
+    }
+    let output = run(&["trace.jsonl"], directory.path(), b"");
+    assert_eq!(said(&output.stderr), "");
 }
 
 /// A client's path is what the client likes.

@@ -7,6 +7,7 @@ pub mod html;
 pub mod input;
 pub mod lines;
 pub mod record;
+pub mod requests;
 pub mod summary;
 pub mod tally;
 pub mod text;
@@ -41,6 +42,10 @@ pub fn read(totals: &mut Totals, name: &str, input: impl BufRead) -> Result<()> 
         found |= take(totals, number, &line);
     }
     if !found {
+        if let Some(damage) = &totals.file().trace.first_damaged {
+            let (line, why) = (damage.line, &damage.why);
+            bail!("{name} is no trace: no line of it is a whole record; line {line}: {why}");
+        }
         bail!(
             "{name} is no trace: it holds no record; give a file made with `vault-tracer trace --output FILE`"
         );

@@ -1,7 +1,5 @@
 //! From records to a report: what is counted, and the few that are kept.
 
-use std::collections::{HashSet, VecDeque};
-
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
 
@@ -9,9 +7,10 @@ use super::devices::Devices;
 use super::{
     file::File,
     record::{
-        self, DeviceRef, Filling, Hang, HangHead, Incident, Loss, Nanos, Refusal, RequestHead,
-        Session, Stalled, Summary,
+        self, DeviceRef, Filling, Hang, HangHead, Incident, Loss, Nanos, Refusal, Session, Stalled,
+        Summary,
     },
+    requests::Requests,
     summary::{Affected, In, Lost, OfDevice, Percentiles, Ranking, Report, Wait},
     tally::{Largest, Tally, Top},
     timeline::{self, Timeline},
@@ -26,8 +25,6 @@ pub const OTHERS: usize = 50;
 pub const NAMES: usize = 1000;
 /// Of which so many are told.
 pub const TOP: usize = 10;
-/// Requests that are remembered, so that one that several devices held up is counted once: its hangs stand close together.
-const RECENT: usize = 1 << 14;
 /// Stalls, frames and requests' ids of a record that are kept.
 const PARTS: usize = 64;
 /// Percentiles are so exact: three digits.
@@ -43,7 +40,7 @@ pub struct Totals {
     total: Tally,
     longest: Nanos,
     refusals: u64,
-    requests: Recent,
+    requests: Requests,
     durations: Histogram<u64>,
     waits: Vec<Wait>,
     devices: Devices,
@@ -68,7 +65,7 @@ impl Default for Totals {
             total: Tally::default(),
             longest: 0,
             refusals: 0,
-            requests: Recent::default(),
+            requests: Requests::default(),
             durations,
             waits: Vec::new(),
             devices: Devices::default(),
@@ -91,10 +88,7 @@ impl Totals {
     /// What follows is of this file.
     pub fn begin(&mut self, name: String) {
         self.files.push(File::new(name));
-        self.requests = Recent {
-            counted: self.requests.counted,
-            ..Recent::default()
-        };
+        self.requests.forget();
     }
 
     /// That file is over.
@@ -280,7 +274,7 @@ impl Totals {
             + self.losses.len()
             + self.fillings.len()
             + self.under_way.len()
-            + self.requests.order.len()
+            + self.requests.kept()
             + self.timeline.kept()
             + self.paths.len()
             + self.operations.len()
@@ -306,7 +300,7 @@ impl Totals {
         Report {
             start: files.iter().filter_map(|file| file.start).min(),
             end: files.iter().filter_map(|file| file.end).max(),
-            requests_held_up: self.requests.counted,
+            requests_held_up: self.requests.counted(),
             total: self.total,
             longest_ns: self.longest,
             refusals: self.refusals,
@@ -391,39 +385,4 @@ fn percentiles(durations: &Histogram<u64>, longest: Nanos) -> Option<Percentiles
         p99_ns: at(0.99),
         p999_ns: at(0.999),
     })
-}
-
-/// Requests that were held up lately.
-#[derive(Default)]
-struct Recent {
-    counted: u64,
-    known: HashSet<u64>,
-    order: VecDeque<u64>,
-    hasher: std::hash::RandomState,
-}
-
-impl Recent {
-    fn see(&mut self, request: &RequestHead<'_>) {
-        use std::hash::BuildHasher;
-        if request.id.is_empty() && request.start.is_empty() {
-            self.counted += 1;
-            return;
-        }
-        let key = if request.id.is_empty() {
-            let whose = (&request.client_address, request.client_port);
-            self.hasher.hash_one((whose, &request.start))
-        } else {
-            self.hasher.hash_one(&request.id)
-        };
-        if !self.known.insert(key) {
-            return;
-        }
-        self.counted += 1;
-        self.order.push_back(key);
-        if self.order.len() > RECENT
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-    }
 }
