@@ -2,6 +2,9 @@
 //! bar is clicked. `VAULT_TRACER_KEEP` names a directory for its pictures: the README's is one of them.
 
 mod browser;
+#[allow(dead_code, reason = "the tests of the command use the rest")]
+#[path = "../../tracer/tests/traces/mod.rs"]
+mod traces;
 
 use std::{
     env, fs,
@@ -102,6 +105,51 @@ fn it_shows_every_hang_on_every_screen_and_asks_for_nothing() -> Result<()> {
             assert_eq!(browser.complaints(&page)?, [""; 0], "{case}");
         }
     }
+    Ok(())
+}
+
+/// Of more hangs than can be drawn: how many there were at a time, the longest, and how many those are.
+#[test]
+fn of_a_long_trace_it_draws_all_in_bins_and_the_longest_one_by_one() -> Result<()> {
+    let test = "of_a_long_trace_it_draws_all_in_bins_and_the_longest_one_by_one";
+    let Some(mut browser) = browser(test)? else {
+        return Ok(());
+    };
+    let trace = io::read_to_string(traces::Trace::of(2000))?;
+    let (_directory, page) = page(&[("trace.jsonl", &trace)])?;
+    browser.screen(360, false)?;
+    browser.open(&page)?;
+    let count = |selector: &str| format!("document.querySelectorAll({selector:?}).length");
+    for (selector, there) in [
+        ("svg.lane", 3),
+        ("svg.lane .bar", 200),
+        ("details.hang", 200),
+    ] {
+        assert_eq!(browser.evaluate(&count(selector))?, there, "{selector}");
+    }
+    // Each lane's columns, to scale, reach neither over nor under it.
+    let columns = "[...document.querySelectorAll('svg.lane')].map(lane => [...lane.querySelectorAll('.column')].filter(column => {
+        const [inner, outer] = [column, lane].map(e => e.getBoundingClientRect());
+        return inner.height > 0 && inner.top >= outer.top && inner.bottom <= outer.bottom }).length)";
+    let columns = browser.evaluate(columns)?;
+    for lane in columns.as_array().into_iter().flatten() {
+        assert!(
+            lane.as_u64().is_some_and(|columns| columns > 50),
+            "{columns}"
+        );
+    }
+    let words = browser.evaluate("document.querySelector('.timeline').innerText + document.querySelector('#hangs').innerText")?;
+    for said in [
+        "the 200 longest of 2,000 hangs",
+        "200 are the longest of 2,000",
+    ] {
+        assert!(
+            words.as_str().is_some_and(|words| words.contains(said)),
+            "no {said}"
+        );
+    }
+    fits(&mut browser, 360)?;
+    assert_eq!(browser.complaints(&page)?, [""; 0]);
     Ok(())
 }
 
