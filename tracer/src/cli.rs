@@ -34,6 +34,9 @@ pub enum Command {
     /// Report from a recording, offline and without root
     #[command(after_help = examples::REPLAY)]
     Replay(ReplayArgs),
+    /// Tell what traces say, in short: as text, as JSON, or as a page to look into
+    #[command(after_help = examples::REPORT)]
+    Report(ReportArgs),
     /// Tell whether this host can be traced, with which probes, and what would mend it
     #[command(after_help = examples::DOCTOR)]
     Doctor(DoctorArgs),
@@ -58,6 +61,7 @@ Examples:
   vault-tracer doctor                                  whether this host can be traced
   vault-tracer trace                                   the server that runs here, until Ctrl-C
   vault-tracer trace -o trace.jsonl                    and keep the trace
+  vault-tracer report trace.jsonl                      what it says, for a ticket
   vault-tracer trace -h                                what else can be asked for";
     pub(super) const TRACE: &str = "\
 Examples:
@@ -74,6 +78,12 @@ Examples:
   vault-tracer replay events -q -o trace.jsonl         its trace
   vault-tracer replay events -q -o trace.pftrace       its trace as a timeline, for ui.perfetto.dev
   vault-tracer replay events -q -o trace.otlp.json     its trace as OpenTelemetry spans";
+    pub(super) const REPORT: &str = "\
+Examples:
+  vault-tracer report trace.jsonl                      for a ticket: which device, why, how bad
+  vault-tracer report trace.jsonl --html report.html   a page with the timeline and each hang's evidence
+  vault-tracer report node1.jsonl node2.jsonl.gz       several nodes together
+  vault-tracer report trace.jsonl --format json | jq .devices   for scripts";
     pub(super) const DOCTOR: &str = "\
 Examples:
   vault-tracer doctor                                  one screen; belongs into a bug report
@@ -135,6 +145,20 @@ pub struct ReplayArgs {
     /// Where findings go.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// `vault-tracer report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// JSON Lines traces, perhaps compressed (gzip); `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write a page to this file too, for a browser; `-` is standard output, and the report then goes to standard error
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Format of the report
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: ReportFormat,
 }
 
 /// `vault-tracer doctor`

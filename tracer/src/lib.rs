@@ -11,6 +11,7 @@ pub mod core;
 pub mod decode;
 pub mod event;
 pub mod probe;
+pub mod report;
 pub mod sink;
 pub mod source;
 pub mod target;

@@ -34,7 +34,15 @@ fn what_was_meant_is_suggested_in_the_line_that_says_what_is_wrong() {
 
 #[test]
 fn every_help_ends_with_examples_that_can_be_typed() {
-    for command in ["", "trace", "replay", "doctor", "completions", "man"] {
+    for command in [
+        "",
+        "trace",
+        "replay",
+        "report",
+        "doctor",
+        "completions",
+        "man",
+    ] {
         let words: Vec<_> = [command, "--help"]
             .into_iter()
             .filter(|w| !w.is_empty())

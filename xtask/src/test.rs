@@ -79,6 +79,7 @@ impl Suite {
             })
         })?;
         let prometheus = prometheus.as_deref();
+        self.step("a browser for the report's page", || Ok(browser()))?;
         self.step("cargo test", || {
             let mut test = cargo();
             if let Some(prometheus) = prometheus {
@@ -169,6 +170,14 @@ fn deny() -> Result<Outcome> {
         ));
     }
     quiet(cargo().args(["deny", "--workspace", "check"]))
+}
+
+/// Without one, the tests of the page say that they did not run.
+fn browser() -> Outcome {
+    match setup::browser() {
+        Ok(()) => Outcome::Passed,
+        Err(error) => Outcome::NotRun(format!("{error:#}")),
+    }
 }
 
 /// Tests on the real kernel and a real server: compiled as the user, run as root.

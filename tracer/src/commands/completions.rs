@@ -37,6 +37,8 @@ mod tests {
             for word in [
                 "trace",
                 "replay",
+                "report",
+                "html",
                 "doctor",
                 "completions",
                 "threshold",

@@ -29,6 +29,7 @@ mod tests {
             ("vault-tracer.1", "doctor"),
             ("vault-tracer-trace.1", "threshold"),
             ("vault-tracer-replay.1", "recording"),
+            ("vault-tracer-report.1", "html"),
             ("vault-tracer-doctor.1", "btf"),
         ] {
             let text = fs::read_to_string(directory.path().join(page)).expect(page);

@@ -4,7 +4,9 @@ mod completions;
 mod doctor;
 mod man;
 mod outputs;
+mod progress;
 mod replay;
+mod report;
 mod stops;
 mod trace;
 
@@ -17,6 +19,7 @@ pub fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Trace(args) => trace::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Report(args) => report::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions { shell } => completions::run(*shell),
         Command::Man { directory } => man::run(directory),

@@ -1,12 +1,13 @@
 //! `vault-tracer replay`: the report of a recorded trace.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context, Result};
 use tokio::{runtime, time::interval};
 
 use super::{
     outputs::{Outputs, are_to_be_live},
+    progress::Progress,
     stops::Stops,
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
 const NOTICED: Duration = Duration::from_millis(50);
 
 pub(super) fn run(args: &ReplayArgs) -> Result<()> {
-    let events = recording::read(&args.recording)?;
+    let events = read(args)?;
     let live = are_to_be_live(&args.output, false);
     let mut outputs = Outputs::open(&args.output, Some(&args.recording), live)?;
     if !outputs.are_live() {
@@ -44,6 +45,12 @@ pub(super) fn run(args: &ReplayArgs) -> Result<()> {
         }
         outputs.finish(args.output.quiet)
     })
+}
+
+fn read(args: &ReplayArgs) -> Result<Vec<Event>> {
+    let size = fs::metadata(&args.recording).map(|data| data.len());
+    let progress = Progress::over("reading", size.ok());
+    recording::read_through(&args.recording, |file| progress.through(file))
 }
 
 /// All that was recorded; and, if somebody shows that, how things stood before the trace ended.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read},
     path::Path,
 };
 
@@ -12,22 +12,31 @@ use flate2::bufread::MultiGzDecoder;
 use crate::event::{Event, What};
 
 /// How every gzip member begins (RFC 1952, 2.3.1).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
+pub(crate) const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Reads a recording. The first event must be the session; a last line, or a last part of a compressed one, that was
 /// cut short by a crash is passed over.
 pub fn read(path: &Path) -> Result<Vec<Event>> {
-    let file = File::open(path)
-        .with_context(|| format!("cannot open the recording {}", path.display()))?;
-    let lines = lines(BufReader::new(file))
-        .with_context(|| format!("cannot read the recording {}", path.display()))?;
-    let mut events = Vec::with_capacity(lines.len());
-    for (index, line) in lines.iter().enumerate() {
-        match serde_json::from_str::<Event>(line) {
+    read_through(path, |file| file)
+}
+
+/// The same through a reader that, say, counts what is read.
+pub fn read_through<R: Read>(path: &Path, through: impl FnOnce(File) -> R) -> Result<Vec<Event>> {
+    let name = path.display();
+    let file = File::open(path).with_context(|| format!("cannot open the recording {name}"))?;
+    let lines = lines(BufReader::new(through(file)));
+    let mut lines = lines.with_context(|| format!("cannot read the recording {name}"))?;
+    let mut events = Vec::new();
+    let mut next = || {
+        let line = lines.next().transpose();
+        line.with_context(|| format!("cannot read the recording {name}"))
+    };
+    while let Some(line) = next()? {
+        match serde_json::from_str::<Event>(&line) {
             Ok(event) => events.push(event),
-            Err(_) if index > 0 && index + 1 == lines.len() => break,
+            Err(_) if !events.is_empty() && next()?.is_none() => break,
             Err(error) => {
-                return Err(error).with_context(|| not_a_recording(path, index + 1));
+                return Err(error).with_context(|| not_a_recording(path, events.len() + 1));
             }
         }
     }
@@ -39,18 +48,15 @@ pub fn read(path: &Path) -> Result<Vec<Event>> {
     Ok(events)
 }
 
-fn lines(mut file: BufReader<File>) -> io::Result<Vec<String>> {
+type BoxedLines<'a> = Box<dyn Iterator<Item = io::Result<String>> + 'a>;
+
+fn lines<'a>(mut file: BufReader<impl Read + 'a>) -> io::Result<BoxedLines<'a>> {
     if !file.fill_buf()?.starts_with(&GZIP) {
-        return file.lines().collect();
+        return Ok(Box::new(file.lines()));
     }
-    let mut lines = Vec::new();
-    for line in BufReader::new(MultiGzDecoder::new(file)).lines() {
-        match line {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
-            line => lines.push(line?),
-        }
-    }
-    Ok(lines)
+    let lines = BufReader::new(MultiGzDecoder::new(file)).lines();
+    let is_whole = |line: &io::Result<String>| !matches!(line, Err(error) if error.kind() == io::ErrorKind::UnexpectedEof);
+    Ok(Box::new(lines.take_while(is_whole)))
 }
 
 fn not_a_recording(path: &Path, line: usize) -> String {

@@ -18,8 +18,8 @@ pub use canary::is_bpf_object;
 pub use golang::go;
 pub use openbao::bao;
 pub use programs::{
-    ensure as lab_programs, ensure_for_tests as test_programs, ensure_for_vm as vm_programs,
-    extend_path, find as find_program,
+    ensure as lab_programs, ensure_browser as browser, ensure_for_tests as test_programs,
+    ensure_for_vm as vm_programs, extend_path, find as find_program,
 };
 pub use prometheus::prometheus;
 pub use toolchain::{cargo, ebpf_toolchain, workspace};

@@ -17,6 +17,9 @@ const LAB: [(&str, &str); 2] = [("ip", "iproute2"), ("nft", "nftables")];
 /// What the live tests call besides.
 const TESTS: [(&str, &str); 1] = [("iptables", "iptables")];
 
+/// What looks at the report's page in a real browser.
+const BROWSER: [(&str, &str); 1] = [("chromium", "chromium")];
+
 /// What runs other kernels, besides the lab's programs, which run in them.
 const VM: [(&str, &str); 2] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
@@ -65,6 +68,14 @@ pub fn ensure_for_tests() -> Result<()> {
     ensure_all(&[LAB.as_slice(), &TESTS].concat())
 }
 
+/// Sees that there is a browser: under this name, or the one that the tests are told of.
+pub fn ensure_browser() -> Result<()> {
+    if env::var_os("VAULT_TRACER_CHROMIUM").is_some() {
+        return Ok(());
+    }
+    ensure_all(&BROWSER)
+}
+
 /// The same with QEMU.
 pub fn ensure_for_vm() -> Result<()> {
     ensure_all(&[LAB.as_slice(), &VM].concat())
@@ -80,7 +91,7 @@ fn ensure_all(needed: &[(&'static str, &'static str)]) -> Result<()> {
         return Ok(());
     }
     let step = Step::new("setup", "system programs");
-    let what = "setup: system programs for the lab";
+    let what = "setup: system programs";
     let remedy = format!(
         "install them as root: apt-get install {}",
         packages.join(" ")

@@ -1,0 +1,219 @@
+//! Reports on the traces of the recordings: those that are expected, as text and as JSON (`UPDATE_REPLAYS=1` writes
+//! them); and of every trace the numbers that a count over its JSON gives, which knows nothing of the reader.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tracer::report::{self, html, summary::Report, text, totals::Totals};
+
+/// Recordings whose reports are expected: many that queue, two devices, entries that are lost.
+const TOLD: [&str; 4] = ["convoy", "filling-warning", "lost-entries", "two-devices"];
+
+fn traces() -> Result<Vec<PathBuf>> {
+    let replays = Path::new(env!("CARGO_MANIFEST_DIR")).join("replays");
+    let mut traces: Vec<_> = fs::read_dir(&replays)?
+        .map(|entry| Ok(entry?.path().join("expected.jsonl")))
+        .collect::<Result<_>>()?;
+    traces.retain(|trace| trace.is_file());
+    traces.sort();
+    ensure!(!traces.is_empty(), "no traces in {}", replays.display());
+    Ok(traces)
+}
+
+fn report_on(trace: &str) -> Result<Report> {
+    let mut totals = Totals::default();
+    report::read(&mut totals, "trace.jsonl", trace.as_bytes())?;
+    Ok(totals.finish())
+}
+
+#[test]
+fn reports_are_those_that_are_expected() -> Result<()> {
+    for case in TOLD {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("replays")
+            .join(case);
+        let report = report_on(&fs::read_to_string(directory.join("expected.jsonl"))?)?;
+        for (name, actual) in [
+            ("expected.report.txt", text::text(&report)),
+            ("expected.report.json", report::json(&report)?),
+        ] {
+            let path = directory.join(name);
+            if env::var_os("UPDATE_REPLAYS").is_some() {
+                fs::write(&path, &actual)?;
+            }
+            let expected = fs::read_to_string(&path);
+            let expected = expected.with_context(|| format!("cannot read {}", path.display()))?;
+            assert_eq!(actual, expected, "{case}: {name}");
+        }
+    }
+    Ok(())
+}
+
+/// For a ticket: no line wider than a terminal but where a word is, and nothing that a terminal obeys.
+#[test]
+fn reports_are_plain_and_narrow() -> Result<()> {
+    for trace in traces()? {
+        let text = text::text(&report_on(&fs::read_to_string(&trace)?)?);
+        for line in text.lines() {
+            assert!(line.chars().count() <= 80, "{}: {line}", trace.display());
+            assert!(
+                !line.chars().any(char::is_control),
+                "{}: {line}",
+                trace.display()
+            );
+        }
+        // The answer, then what is wrong with which device.
+        assert!(text.lines().next().is_some_and(|line| !line.is_empty()));
+    }
+    Ok(())
+}
+
+/// What writes the format and what reads it agree.
+#[test]
+fn every_trace_is_read_to_the_numbers_that_it_holds() -> Result<()> {
+    for trace in traces()? {
+        let content = fs::read_to_string(&trace)?;
+        let records: Vec<Value> = content
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        let report = report_on(&content)?;
+        agrees(&report, &records).with_context(|| trace.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn agrees(report: &Report, records: &[Value]) -> Result<()> {
+    let of = |kind: &'static str| records.iter().filter(move |record| record["type"] == kind);
+    let number = |record: &Value, name: &str| record[name].as_u64().unwrap_or(0);
+    let sum = |kind, name| of(kind).map(|record| number(record, name)).sum::<u64>();
+    let told: Value = serde_json::from_str(&report::json(report)?)?;
+    let file = &told["files"][0];
+    let same = |name: &str, told: &Value, counted: u64| {
+        ensure!(
+            told.as_u64() == Some(counted),
+            "{name}: {told}, not {counted}"
+        );
+        Ok(())
+    };
+    same("records", &file["records"], records.len() as u64)?;
+    same("damaged", &file["damaged_lines"], 0)?;
+    same("unknown", &file["unknown_records"], 0)?;
+    ensure!(
+        file["complete"] == true && file["has_beginning"] == true,
+        "not whole"
+    );
+    same("hangs", &told["hangs"], of("hang").count() as u64)?;
+    same("time lost", &told["blocked_ns"], sum("hang", "duration_ns"))?;
+    let longest = of("hang").map(|hang| number(hang, "duration_ns")).max();
+    same("longest", &told["longest_ns"], longest.unwrap_or(0))?;
+    same("refusals", &told["refusals"], of("refusal").count() as u64)?;
+    let requests: BTreeSet<_> = of("hang").map(|hang| whose(&hang["request"])).collect();
+    same("requests", &told["requests_held_up"], requests.len() as u64)?;
+    for name in ["requests", "audit_writes", "events", "events_lost"] {
+        same(name, &file[name], sum("summary", name))?;
+    }
+    same("missing hangs", &file["hangs_missing"], 0)?;
+    same(
+        "lost entries",
+        &file["lost"]["entries"],
+        sum("lost_entries", "entries"),
+    )?;
+    same(
+        "lost bytes",
+        &file["lost"]["bytes"],
+        sum("lost_entries", "bytes"),
+    )?;
+    let waits = of("hang")
+        .filter_map(|hang| hang["stalls"].as_array())
+        .flatten();
+    let mut by_op = BTreeMap::<String, u64>::new();
+    for stall in waits {
+        let op = stall["op"].as_str().unwrap_or_default();
+        *by_op.entry(op.to_owned()).or_default() += number(stall, "duration_ns");
+    }
+    let told_by_op = report
+        .waits
+        .iter()
+        .map(|wait| (wait.op.clone(), wait.duration_ns));
+    ensure!(told_by_op.collect::<BTreeMap<_, _>>() == by_op, "waits");
+    in_full(&told["worst_hangs"], of("hang"))?;
+    in_full(&told["incidents"], of("incident"))?;
+    in_full(&told["lost"], of("lost_entries"))?;
+    in_full(&told["fillings"], of("filling"))?;
+    shown(report, records)
+}
+
+/// The id, or what else there is to know it by.
+fn whose(request: &Value) -> String {
+    match request["id"].as_str() {
+        Some(id) => id.to_owned(),
+        None => format!(
+            "{} {} {}",
+            request["client_address"], request["client_port"], request["start"]
+        ),
+    }
+}
+
+/// Each record is told with all the fields that the report has of it, as the trace has them.
+fn in_full<'a>(told: &Value, records: impl Iterator<Item = &'a Value>) -> Result<()> {
+    let told = told.as_array().context("no list")?;
+    let records: Vec<_> = records.collect();
+    ensure!(
+        told.len() == records.len(),
+        "{} of {}",
+        told.len(),
+        records.len()
+    );
+    let is_part = |told: &Value, record: &Value| {
+        let mut fields = told.as_object().into_iter().flatten();
+        fields.all(|(name, value)| name == "file" || same(value, &record[name]))
+    };
+    for one in told {
+        let found = records.iter().any(|record| is_part(one, record));
+        ensure!(found, "no such record: {one}");
+    }
+    Ok(())
+}
+
+/// Times are the same, however many digits they are written with.
+fn same(told: &Value, recorded: &Value) -> bool {
+    match (told, recorded) {
+        (Value::Object(told), Value::Object(recorded)) => {
+            told.len() <= recorded.len()
+                && told
+                    .iter()
+                    .all(|(name, value)| recorded.get(name).is_some_and(|other| same(value, other)))
+        }
+        (Value::Array(told), Value::Array(recorded)) => {
+            told.len() == recorded.len() && told.iter().zip(recorded).all(|(a, b)| same(a, b))
+        }
+        (Value::String(told), Value::String(recorded)) => {
+            let time = |text: &String| text.parse::<jiff::Timestamp>().ok();
+            told == recorded || (time(told).is_some() && time(told) == time(recorded))
+        }
+        _ => told == recorded,
+    }
+}
+
+/// On the page there is a bar and an entry for each hang, and a lane for each device.
+fn shown(report: &Report, records: &[Value]) -> Result<()> {
+    let page = html::page(report);
+    let hangs = records
+        .iter()
+        .filter(|record| record["type"] == "hang")
+        .count();
+    let count = |text: &str| page.matches(text).count();
+    ensure!(count("<rect class=\"bar ") == hangs, "bars");
+    ensure!(count("<details class=\"hang ") == hangs, "entries");
+    ensure!(
+        count("<svg class=\"lane\"") == report.devices.len(),
+        "lanes"
+    );
+    Ok(())
+}

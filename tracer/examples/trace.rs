@@ -1,0 +1,18 @@
+//! A trace of any length, to try `vault-tracer report` on.
+//!
+//! `cargo run -p vault-tracer --example trace -- 100000 > trace.jsonl`
+
+#[allow(dead_code, reason = "the tests use the rest")]
+#[path = "../tests/traces/mod.rs"]
+mod traces;
+
+use std::{env, io};
+
+use anyhow::Context;
+
+fn main() -> anyhow::Result<()> {
+    let hangs = env::args().nth(1).context("say how many hangs")?;
+    let hangs = hangs.parse().context("a number of hangs")?;
+    io::copy(&mut traces::Trace::of(hangs), &mut io::stdout().lock())?;
+    Ok(())
+}

@@ -1,0 +1,239 @@
+//! The report as a page: one file, which loads nothing, for screens of any size, for paper, by day and by night. Whatever
+//! comes from a trace is text (`maud` escapes it), and the page's own policy forbids any script and style but its own.
+
+mod hangs;
+mod tables;
+mod timeline;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest, Sha256};
+
+use super::{
+    summary::{OfDevice, Report},
+    text,
+    words::{self, bytes, count, digits, duration, plain},
+};
+
+const STYLE: &str = include_str!("html/assets/page.css");
+const SCRIPT: &str = include_str!("html/assets/page.js");
+
+/// The page.
+pub fn page(report: &Report) -> String {
+    let headline = text::headline_of(report);
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy());
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="referrer" content="no-referrer";
+                title { "vault-tracer report: " (headline) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                (header(report, &headline))
+                main {
+                    (figures(report))
+                    (devices(report))
+                    (timeline::section(report))
+                    (hangs::under_way(report))
+                    (hangs::section(report))
+                    (tables::times(report))
+                    (tables::affected(report))
+                    (tables::incidents(report))
+                    (tables::losses(report))
+                    (tables::files(report))
+                }
+                footer {
+                    "Made by vault-tracer " (env!("CARGO_PKG_VERSION"))
+                    ". Times are UTC. This page loads nothing and sends nothing."
+                }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    page.into_string()
+}
+
+/// Nothing from anywhere, and of what is in the page only what was put there.
+fn policy() -> String {
+    let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
+    format!(
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
+        hash(STYLE),
+        hash(SCRIPT)
+    )
+}
+
+fn header(report: &Report, headline: &str) -> Markup {
+    let is_whole = report.files.iter().all(|file| file.trace.is_whole());
+    html! {
+        header {
+            p.what { "vault-tracer report" }
+            h1 { (headline) }
+            @if let (Some(start), Some(end)) = (report.start, report.end) {
+                p { (words::span(start, end)) " (" (duration(words::between(start, end))) "), "
+                    @match &*report.files {
+                        [one] => { (plain(&one.file)) }
+                        several => { (several.len()) " files" }
+                    }
+                }
+            }
+            @if !is_whole {
+                p.warning { "The trace is not whole: what is counted here are lower bounds. "
+                    a href="#files" { "What is missing" } }
+            }
+        }
+    }
+}
+
+fn figures(report: &Report) -> Markup {
+    let lost: u64 = report
+        .devices
+        .iter()
+        .map(|device| device.lost.entries)
+        .sum();
+    let pending: u64 = report
+        .devices
+        .iter()
+        .map(|device| device.pending.entries)
+        .sum();
+    let mut figures = vec![
+        ("requests held up", digits(report.requests_held_up)),
+        ("time lost", duration(report.total.blocked_ns)),
+        ("longest hang", duration(report.longest_ns)),
+    ];
+    if let Some(times) = &report.percentiles {
+        figures.push(("median hang", duration(times.p50_ns)));
+    }
+    if report.refusals > 0 {
+        figures.push(("refusals", digits(report.refusals)));
+    }
+    figures.push(("entries lost", digits(lost)));
+    if pending > 0 {
+        figures.push(("entries still unacknowledged", digits(pending)));
+    }
+    html! {
+        dl.figures {
+            @for (name, figure) in figures {
+                div { dt { (name) } dd { (figure) } }
+            }
+        }
+    }
+}
+
+fn devices(report: &Report) -> Markup {
+    html! {
+        @if !report.devices.is_empty() {
+            section {
+                h2 { "What happened, and why" }
+                @for device in &report.devices { (of_device(report, device)) }
+                @if let Some(others) = report.other_devices {
+                    p { "Further devices: " (count(others.hangs, "hang")) ", " (duration(others.blocked_ns)) " in all." }
+                }
+            }
+        }
+    }
+}
+
+fn of_device(report: &Report, device: &OfDevice) -> Markup {
+    let mut facts = Vec::new();
+    if device.total.hangs > 0 {
+        facts.push(count(device.total.hangs, "hang"));
+        facts.push(format!("{} in all", duration(device.total.blocked_ns)));
+        facts.push(format!("longest {}", duration(device.longest_ns)));
+    }
+    if device.refusals > 0 {
+        facts.push(count(device.refusals, "refusal"));
+    }
+    if device.most_waiting > 0 {
+        facts.push(format!("up to {} queued", digits(device.most_waiting)));
+    }
+    let warning = (report.fillings.iter()).find(|f| f.record.device == device.device);
+    html! {
+        article.device {
+            h3 { (plain(&device.device.to_string())) }
+            p.facts { (facts.join(", ")) }
+            @for cause in &device.causes {
+                div class=(format!("cause {}", class(&cause.cause))) {
+                    p { (chip(&cause.cause)) " "
+                        @if cause.total.hangs > 0 {
+                            (count(cause.total.hangs, "hang")) ", " (duration(cause.total.blocked_ns)) ". "
+                        }
+                        @if cause.refusals > 0 { (count(cause.refusals, "refusal")) ". " }
+                        @if let Some(words) = words::cause(&cause.cause) { "Seen: " (words) "." }
+                    }
+                    p.explanation { (plain(&cause.explanation)) }
+                }
+            }
+            @for line in text::losses(device) { p.loss { (line) "." } }
+            @if let Some(warning) = warning {
+                p { "Warned at " (words::moment(warning.record.at)) ": " (plain(&warning.record.explanation)) }
+            }
+        }
+    }
+}
+
+/// The class that colours this cause.
+fn class(cause: &str) -> String {
+    match words::cause(cause) {
+        Some(_) => format!("c-{cause}"),
+        None => "c-other".to_owned(),
+    }
+}
+
+fn chip(cause: &str) -> Markup {
+    html! {
+        span class=(format!("chip {}", class(cause))) { (plain(cause)) }
+    }
+}
+
+/// Of a figure in evidence, by the unit in its name: `103.0 kB`, `0.50 s`, or as it is.
+fn figure(name: &str, value: &serde_json::Value) -> String {
+    match value.as_u64() {
+        Some(number) if name.ends_with("_bytes") => bytes(number),
+        Some(number) if name.ends_with("_ns") => duration(number),
+        Some(number) => digits(number),
+        None => value
+            .as_str()
+            .map_or_else(|| plain(&value.to_string()), plain),
+    }
+}
+
+/// `send queue` of `send_queue_bytes`.
+fn label(name: &str) -> String {
+    let name = name.strip_suffix("_bytes").unwrap_or(name);
+    let name = name.strip_suffix("_ns").unwrap_or(name);
+    plain(&name.replace('_', " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_evidence_are_told_in_their_unit() {
+        let told = |name, value: serde_json::Value| (label(name), figure(name, &value));
+        assert_eq!(
+            told("send_queue_bytes", 103_000.into()),
+            ("send queue".into(), "103.0 kB".into())
+        );
+        assert_eq!(
+            told("rto_ns", 204_000_000.into()),
+            ("rto".into(), "0.20 s".into())
+        );
+        assert_eq!(
+            told("drop_reason", "NETFILTER_DROP".into()),
+            ("drop reason".into(), "NETFILTER_DROP".into())
+        );
+    }
+
+    #[test]
+    fn what_the_page_brings_along_cannot_end_its_own_element() {
+        assert!(!STYLE.contains("</") && !SCRIPT.contains("</"));
+        assert!(!STYLE.contains("url(") && !SCRIPT.contains("http"));
+    }
+}

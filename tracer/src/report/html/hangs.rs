@@ -1,0 +1,273 @@
+//! The hangs, one by one: closed, what was held up and for how long; open, by what, and what shows it.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use maud::{Markup, html};
+use serde_json::{Map, Value};
+
+use super::{chip, class, figure, label};
+use crate::report::{
+    record::{Hang, Request, Stall},
+    summary::{In, Report},
+    timeline::nanos,
+    words::{self, clock, count, digits, duration, moment, plain},
+};
+
+/// Ranks of the hangs, by the ids of their requests: to lead from who queued to who was in the device.
+type Ranks<'a> = HashMap<&'a str, usize>;
+
+pub(super) fn section(report: &Report) -> Markup {
+    if report.worst_hangs.is_empty() {
+        return html! {};
+    }
+    let ids = report.worst_hangs.iter().enumerate().rev();
+    let ranks: Ranks<'_> = ids
+        .filter_map(|(rank, hang)| Some((hang.record.request.id.as_deref()?, rank)))
+        .collect();
+    html! {
+        section #hangs {
+            h2 { "Hangs, the longest first" }
+            @if report.hangs_left_out > 0 {
+                p.hint { "These " (report.worst_hangs.len()) " are the longest of "
+                    (digits(report.total.hangs)) "; all are counted above." }
+            }
+            p.tools hidden {
+                label { "Show only " input type="search" id="filter" placeholder="path, client, cause, request id"; }
+                button type="button" id="all" { "Open all" }
+            }
+            @for (rank, hang) in report.worst_hangs.iter().enumerate() {
+                (one(report, rank, hang, &ranks))
+            }
+        }
+    }
+}
+
+fn one(report: &Report, rank: usize, hang: &In<Hang>, ranks: &Ranks<'_>) -> Markup {
+    let record = &hang.record;
+    html! {
+        details class=(format!("hang {}", class(&record.cause))) {
+            summary {
+                span.time { (duration(record.duration_ns)) } " "
+                (chip(&record.cause)) " "
+                span.asked { (words::asked(&record.request))
+                    @if let Some(client) = words::client(&record.request) { " " span.of { "of " (client) } } } " "
+                span.when { (clock(record.start)) }
+            }
+            div id=(format!("h{rank}")) {
+                p.explanation { (plain(&record.explanation)) }
+                (facts(report, hang))
+                (chain(record))
+                div.scroll { (stalls(record, ranks)) }
+                @for (place, stall) in record.stalls.iter().enumerate() {
+                    (evidence(place, stall))
+                }
+            }
+        }
+    }
+}
+
+fn facts(report: &Report, hang: &In<Hang>) -> Markup {
+    let record = &hang.record;
+    let request = &record.request;
+    let mut facts: Vec<(&str, String)> = vec![("device", plain(&record.device.to_string()))];
+    facts.extend(request.id.as_ref().map(|id| ("request id", plain(id))));
+    facts.extend(words::client(request).map(|client| ("client", client)));
+    facts.push(("held up", held_up(record)));
+    facts.extend(took(request).map(|took| ("request took", took)));
+    facts.extend(
+        request
+            .status
+            .map(|status| ("answered", format!("HTTP {status}"))),
+    );
+    facts.extend(request.tie.as_ref().map(|tie| ("tied by", plain(tie))));
+    if report.files.len() > 1 {
+        facts.push(("in", plain(&report.files[hang.file].file)));
+    }
+    html! {
+        dl.facts {
+            @for (name, fact) in facts { div { dt { (name) } dd { (fact) } } }
+        }
+    }
+}
+
+fn held_up(hang: &Hang) -> String {
+    match hang.end {
+        Some(end) => words::span(hang.start, end),
+        None => format!("from {}", moment(hang.start)),
+    }
+}
+
+fn took(request: &Request) -> Option<String> {
+    let took = duration(request.duration_ns?);
+    let least = if request.duration_is_lower_bound {
+        "at least "
+    } else {
+        ""
+    };
+    Some(format!("{least}{took}"))
+}
+
+/// Its stalls, to scale.
+fn chain(hang: &Hang) -> Markup {
+    let start = nanos(hang.start);
+    let starts = |stall: &Stall| stall.start.map(nanos);
+    let end = (hang.stalls.iter())
+        .filter_map(|stall| Some(starts(stall)?.saturating_add_unsigned(stall.duration_ns)))
+        .max();
+    let Some(end) = end.filter(|end| *end > start) else {
+        return html! {};
+    };
+    let percent = |time: i64| time as f64 / (end - start) as f64 * 100.0;
+    html! {
+        svg.chain width="100%" height="34" role="img" aria-label=(words::chain(&hang.stalls)) {
+            @for stall in &hang.stalls {
+                @if let Some(from) = starts(stall) {
+                    @let (x, width) = (percent(from - start), percent(stall.duration_ns.min(i64::MAX.unsigned_abs()) as i64));
+                    svg x=(format!("{x:.3}%")) width=(format!("{width:.3}%")) y="0" height="34" {
+                        rect class=(format!("stall {} {}", op_class(stall), class(&stall.cause))) x="0.5" y="2" width="100%" height="14" {
+                            title { (plain(&stall.op)) " " (duration(stall.duration_ns)) }
+                        }
+                        @if width > 15.0 { text x="2" y="29" { (plain(&stall.op)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// By what was waited for: who queues is drawn paler.
+pub(super) fn op_class(stall: &Stall) -> &'static str {
+    match &*stall.op {
+        "lock" => "op-lock",
+        "write" => "op-write",
+        _ => "op-connect",
+    }
+}
+
+fn stalls(hang: &Hang, ranks: &Ranks<'_>) -> Markup {
+    html! {
+        table.stalls {
+            thead { tr { th {} th { "waited to" } th { "entry" } th { "after" } th { "for" } th { "ended" } th { "cause" } } }
+            tbody {
+                @for (place, stall) in hang.stalls.iter().enumerate() {
+                    tr {
+                        td { (place + 1) }
+                        td { (plain(&stall.op)) (behind(stall, ranks)) }
+                        td { (stall.phase.as_deref().map(plain).unwrap_or_default()) }
+                        td { @if let Some(start) = stall.start { (duration(words::between(hang.start, start))) } }
+                        td { @if stall.uncertainty_ns.is_some() { "about " } (duration(stall.duration_ns)) }
+                        td { (ended(stall)) }
+                        td { (plain(&stall.cause)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn ended(stall: &Stall) -> String {
+    let outcome = stall.outcome.as_deref().map_or("and on".to_owned(), plain);
+    let errno = stall
+        .errno
+        .as_deref()
+        .map(|errno| format!(" ({})", plain(errno)));
+    outcome + &errno.unwrap_or_default()
+}
+
+/// Of a wait for the lock: who was in the device.
+fn behind(stall: &Stall, ranks: &Ranks<'_>) -> Markup {
+    let Some(id) = &stall.blocked_by else {
+        return html! { @if stall.inferred { " (inferred)" } };
+    };
+    html! {
+        " behind "
+        @match ranks.get(&**id) {
+            Some(rank) => { a href=(format!("#h{rank}")) { (shortened(id)) } }
+            None => { (shortened(id)) }
+        }
+        @if stall.inferred { " (inferred)" }
+    }
+}
+
+/// The first eight characters of a UUID tell it from the others of a page.
+fn shortened(id: &str) -> String {
+    plain(id).chars().take(8).collect()
+}
+
+fn evidence(place: usize, stall: &Stall) -> Markup {
+    let figures = figures(&stall.evidence);
+    let frames = stall.evidence.get("frames").and_then(Value::as_array);
+    let frames: Vec<_> = frames
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if figures.is_empty() && frames.is_empty() {
+        return html! {};
+    }
+    html! {
+        h4 { "What shows it: " (place + 1) ". " (plain(&stall.op)) }
+        dl.evidence {
+            @for (name, told) in figures { div { dt { (name) } dd { (told) } } }
+        }
+        @if !frames.is_empty() {
+            p.frames { "stack, innermost first: "
+                @for frame in frames { code { (plain(frame)) } " " } }
+        }
+    }
+}
+
+/// Each once: as it was when the stall began, and what had become of it when it ended.
+fn figures(evidence: &Map<String, Value>) -> Vec<(String, String)> {
+    let no = Map::new();
+    let at_end = evidence
+        .get("at_end")
+        .and_then(Value::as_object)
+        .unwrap_or(&no);
+    let known = evidence
+        .iter()
+        .filter(|(name, _)| !["at_end", "frames"].contains(&&***name));
+    let both = known.map(|(name, begin)| {
+        let begin = shown(name, begin);
+        let end = at_end.get(name).map(|end| shown(name, end));
+        let told = match end {
+            Some(end) if end != begin => format!("{begin} \u{2192} {end}"),
+            _ => begin,
+        };
+        (label(name), told)
+    });
+    let only_then = at_end
+        .iter()
+        .filter(|(name, _)| !evidence.contains_key(*name));
+    let only_then =
+        only_then.map(|(name, end)| (label(name), format!("{} at its end", shown(name, end))));
+    both.chain(only_then).collect()
+}
+
+fn shown(name: &str, value: &Value) -> String {
+    let moment = value
+        .as_str()
+        .and_then(|text| text.parse::<Timestamp>().ok());
+    moment.map_or_else(|| figure(name, value), clock)
+}
+
+pub(super) fn under_way(report: &Report) -> Markup {
+    if report.under_way.is_empty() {
+        return html! {};
+    }
+    html! {
+        section {
+            h2 { "Held up when the trace was cut" }
+            ul {
+                @for In { record, .. } in &report.under_way {
+                    li { (duration(record.blocked_ns)) " and on, since " (moment(record.start)) ": "
+                        (words::asked(&record.request)) " by " (plain(&record.device.to_string()))
+                        " (" (plain(&record.op)) ", " (plain(&record.cause)) ")"
+                        @if record.waiting > 0 { "; " (count(record.waiting, "request")) " behind it" } }
+                }
+                @if report.under_way_left_out > 0 { li { "and " (report.under_way_left_out) " more" } }
+            }
+        }
+    }
+}

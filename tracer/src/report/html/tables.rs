@@ -1,0 +1,172 @@
+//! The tables of the page: how long, who, when, what was lost, from which files.
+
+use maud::{Markup, html};
+
+use super::chip;
+use crate::report::{
+    summary::{In, Ranking, Report},
+    text,
+    words::{self, bytes, count, digits, duration, moment, plain},
+};
+
+pub(super) fn times(report: &Report) -> Markup {
+    let Some(times) = &report.percentiles else {
+        return html! {};
+    };
+    let rows = [
+        ("half", times.p50_ns),
+        ("90 %", times.p90_ns),
+        ("99 %", times.p99_ns),
+        ("99.9 %", times.p999_ns),
+        ("all", report.longest_ns),
+    ];
+    let longest = report.waits.iter().map(|wait| wait.duration_ns).max();
+    html! {
+        section.columns {
+            div {
+                h2 { "How long hangs were" }
+                table {
+                    thead { tr { th { "of all hangs" } th { "took at most" } th {} } }
+                    tbody { @for (part, time) in rows {
+                        tr { td { (part) } td.number { (duration(time)) } td.meter { (meter(time, report.longest_ns)) } }
+                    } }
+                }
+                p.hint { "To " (times.precision * 100.0) " %." }
+            }
+            div {
+                h2 { "What they waited for" }
+                table {
+                    thead { tr { th { "operation" } th { "waits" } th { "time" } th {} } }
+                    tbody { @for wait in &report.waits {
+                        tr { td { (plain(&wait.op)) } td.number { (digits(wait.count)) }
+                            td.number { (duration(wait.duration_ns)) }
+                            td.meter { (meter(wait.duration_ns, longest.unwrap_or(0))) } }
+                    } }
+                }
+                p.hint { "lock: queueing for the device behind another request." }
+            }
+        }
+    }
+}
+
+/// How much of the most.
+fn meter(part: u64, most: u64) -> Markup {
+    let percent = part as f64 / most.max(1) as f64 * 100.0;
+    html! {
+        svg width="100%" height="10" aria-hidden="true" {
+            rect.meter width=(format!("{percent:.1}%")) height="10" rx="2" {}
+        }
+    }
+}
+
+pub(super) fn affected(report: &Report) -> Markup {
+    let affected = &report.affected;
+    let tables = [
+        ("Paths most affected", &affected.paths),
+        ("Clients", &affected.clients),
+        ("Operations", &affected.operations),
+    ];
+    html! {
+        @if tables.iter().any(|(_, ranking)| !ranking.top.is_empty()) {
+            section.columns {
+                @for (what, ranking) in tables {
+                    @if !ranking.top.is_empty() { div { h2 { (what) } (of_ranking(ranking)) } }
+                }
+            }
+        }
+    }
+}
+
+fn of_ranking(ranking: &Ranking) -> Markup {
+    let most = ranking
+        .top
+        .first()
+        .map_or(0, |named| named.tally.blocked_ns);
+    let others = &ranking.others;
+    html! {
+        table {
+            thead { tr { th { "name" } th { "hangs" } th { "time lost" } th {} } }
+            tbody {
+                @for named in &ranking.top {
+                    tr { td.name { (plain(&named.name)) } td.number { (digits(named.tally.hangs)) }
+                        td.number { (duration(named.tally.blocked_ns))
+                            @if named.at_most_more_ns > 0 { " or up to " (duration(named.at_most_more_ns)) " more" } }
+                        td.meter { (meter(named.tally.blocked_ns, most)) } }
+                }
+                @if others.tally.hangs > 0 {
+                    tr { td.name { @if others.names_is_lower_bound { "more than " } (digits(others.names)) " others" }
+                        td.number { (digits(others.tally.hangs)) }
+                        td.number { (duration(others.tally.blocked_ns)) } td {} }
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn incidents(report: &Report) -> Markup {
+    if report.incidents.is_empty() {
+        return html! {};
+    }
+    html! {
+        section {
+            h2 { "Incidents" }
+            p.hint { "From a device's first failure to its first success." }
+            div.scroll { table {
+                thead { tr { th { "began" } th { "device" } th { "cause" } th { "lasted" } th { "requests" } th { "time lost" } th { "entries lost" } } }
+                tbody { @for In { record, .. } in &report.incidents {
+                    tr { td { (moment(record.start)) } td { (plain(&record.device.to_string())) } td { (chip(&record.cause)) }
+                        td { @match record.end {
+                            Some(end) => { (duration(words::between(record.start, end))) }
+                            None => { "to the end of the trace" }
+                        } }
+                        td.number { (digits(record.requests)) } td.number { (duration(record.blocked_ns)) }
+                        td.number { (record.lost_entries.map(digits).unwrap_or_default()) } }
+                } }
+            } }
+            @if report.incidents_left_out > 0 { p { "And " (digits(report.incidents_left_out)) " that cost less." } }
+        }
+    }
+}
+
+pub(super) fn losses(report: &Report) -> Markup {
+    if report.lost.is_empty() && report.fillings.is_empty() {
+        return html! {};
+    }
+    html! {
+        section {
+            h2 { "Entries not acknowledged, and warnings" }
+            ul {
+                @for In { record, .. } in &report.fillings {
+                    li { (moment(record.at)) ": " (plain(&record.explanation)) }
+                }
+                @for In { record, .. } in &report.lost {
+                    li { (moment(record.at)) ": " (plain(&record.explanation))
+                        @if !record.requests.is_empty() {
+                            details { summary { (count(record.requests.len() as u64, "request")) " (" (bytes(record.bytes)) ")" }
+                                p.ids { @for id in &record.requests { code { (plain(id)) } " " } } }
+                        }
+                    }
+                }
+            }
+            @let more = report.lost_left_out + report.fillings_left_out;
+            @if more > 0 { p { "And " (digits(more)) " more." } }
+        }
+    }
+}
+
+pub(super) fn files(report: &Report) -> Markup {
+    html! {
+        section #files {
+            h2 { "The trace itself" }
+            @for file in &report.files {
+                article {
+                    h3 { (plain(&file.file)) }
+                    @for line in text::about_file(file) { p { (line) } }
+                    @for line in text::missing(&file.trace) {
+                        p.warning[!file.trace.is_whole()] { (line) }
+                    }
+                }
+            }
+        }
+    }
+}

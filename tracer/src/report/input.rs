@@ -1,0 +1,56 @@
+//! Whether a file is a trace, or another file given by mistake: then which, and what to do with it.
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+/// Looks at a first line.
+pub fn check(line: &[u8]) -> Result<()> {
+    if line.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    // Perfetto's: field 1 of the message, with a length.
+    if line[0] == 0x0a || line.contains(&0) {
+        bail!("it is binary; of a Perfetto trace there is no report, open it at ui.perfetto.dev");
+    }
+    let Ok(value) = serde_json::from_slice::<Value>(line) else {
+        bail!(
+            "its first line is no JSON; give a file made with `vault-tracer trace --output FILE`"
+        );
+    };
+    if value.get("type").is_some_and(Value::is_string) {
+        return Ok(());
+    }
+    if value.get("event").is_some() && value.get("at").is_some() {
+        bail!(
+            "it is a recording; make a trace of it: `vault-tracer replay FILE --output trace.jsonl`"
+        );
+    }
+    if value.get("resourceSpans").is_some() {
+        bail!("it holds OpenTelemetry spans; give the same trace as JSON Lines (--format jsonl)");
+    }
+    bail!("its first line is no record; give a file made with `vault-tracer trace --output FILE`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_is_instead_is_said() {
+        for (line, word) in [
+            (&br#"{"at":5,"event":"tick"}"#[..], "replay"),
+            (br#"{"resourceSpans":[]}"#, "OpenTelemetry"),
+            (b"\x0a\x10\x00", "Perfetto"),
+            (b"\x7fELF\x00", "binary"),
+            (b"hello", "no JSON"),
+            (b"[1]", "no record"),
+            (br#"{"type":5}"#, "no record"),
+        ] {
+            let error = check(line).expect_err("no trace").to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        for line in [&br#"{"type":"session"}"#[..], br#"{"type":"new"}"#, b"  "] {
+            assert!(check(line).is_ok());
+        }
+    }
+}

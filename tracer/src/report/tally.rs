@@ -1,0 +1,282 @@
+//! What is kept of many, in memory that does not grow: the largest, and those that add up to most.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    mem,
+};
+
+use serde::Serialize;
+
+use super::record::Nanos;
+
+/// The largest few of all that were offered, and how many there were.
+#[derive(Debug)]
+pub struct Largest<K, T> {
+    room: usize,
+    // By size, of equals the first that came.
+    kept: BTreeMap<(K, Reverse<u64>), T>,
+    offered: u64,
+}
+
+impl<K: Ord + Copy, T> Largest<K, T> {
+    /// Keeps so many.
+    pub fn new(room: usize) -> Self {
+        Self {
+            room,
+            kept: BTreeMap::new(),
+            offered: 0,
+        }
+    }
+
+    /// Keeps it if it is one of the largest; only then it is made.
+    pub fn offer(&mut self, size: K, make: impl FnOnce() -> Option<T>) {
+        self.offered += 1;
+        let key = (size, Reverse(self.offered));
+        let is_full = self.kept.len() >= self.room;
+        if is_full
+            && self
+                .kept
+                .first_key_value()
+                .is_some_and(|(least, _)| *least >= key)
+        {
+            return;
+        }
+        let Some(item) = make() else { return };
+        self.kept.insert(key, item);
+        if self.kept.len() > self.room {
+            self.kept.pop_first();
+        }
+    }
+
+    /// Those that are not kept.
+    pub fn left_out(&self) -> u64 {
+        self.offered - self.kept.len() as u64
+    }
+
+    /// All that were offered.
+    pub fn offered(&self) -> u64 {
+        self.offered
+    }
+
+    /// How many are kept.
+    pub fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// The largest first.
+    pub fn into_vec(self) -> Vec<T> {
+        self.kept.into_values().rev().collect()
+    }
+}
+
+/// Hangs, and the time lost in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Tally {
+    /// Time lost. First, since it is what is sorted by.
+    pub blocked_ns: Nanos,
+    /// How many.
+    pub hangs: u64,
+}
+
+impl Tally {
+    /// One more.
+    pub fn add(&mut self, blocked: Nanos) {
+        self.blocked_ns = self.blocked_ns.saturating_add(blocked);
+        self.hangs += 1;
+    }
+
+    fn take_in(&mut self, other: Self) {
+        self.blocked_ns = self.blocked_ns.saturating_add(other.blocked_ns);
+        self.hangs += other.hangs;
+    }
+}
+
+/// Names by the time lost for each. Of more names than there is room for, those with little are dropped from time to time;
+/// what was dropped is counted, and bounds what a name that came back may have had before.
+#[derive(Debug)]
+pub struct Top {
+    room: usize,
+    kept: HashMap<String, Entry>,
+    dropped: Tally,
+    /// What any name may have lost by being dropped.
+    missed: Nanos,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    tally: Tally,
+    missed: Nanos,
+}
+
+/// One name of the top, or the rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// As in the trace.
+    pub name: String,
+    /// What it lost.
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// It may have lost so much more, while it was not kept.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub at_most_more_ns: Nanos,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &Nanos) -> bool {
+    *number == 0
+}
+
+impl Top {
+    /// Keeps at most twice so many.
+    pub fn new(room: usize) -> Self {
+        Self {
+            room,
+            kept: HashMap::new(),
+            dropped: Tally::default(),
+            missed: 0,
+        }
+    }
+
+    /// One more hang for this name. No name, nothing to count.
+    pub fn add(&mut self, name: &str, blocked: Nanos) {
+        if name.is_empty() {
+            return;
+        }
+        if let Some(entry) = self.kept.get_mut(name) {
+            return entry.tally.add(blocked);
+        }
+        let fresh = Entry {
+            tally: Tally::default(),
+            missed: self.missed,
+        };
+        let name = super::words::short(name);
+        self.kept.entry(name).or_insert(fresh).tally.add(blocked);
+        if self.kept.len() > 2 * self.room {
+            self.prune();
+        }
+    }
+
+    fn prune(&mut self) {
+        let mut largest = 0;
+        let mut all = ranked(mem::take(&mut self.kept));
+        for (_, entry) in all.split_off(self.room) {
+            self.dropped.take_in(entry.tally);
+            largest = largest.max(entry.tally.blocked_ns);
+        }
+        self.missed = self.missed.saturating_add(largest);
+        self.kept = all.into_iter().collect();
+    }
+
+    /// How many names are kept.
+    pub fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// The first few, and all others together.
+    pub fn first(self, few: usize) -> (Vec<Named>, Others) {
+        let mut others = Others {
+            tally: self.dropped,
+            names: 0,
+            names_is_lower_bound: self.dropped.hangs > 0,
+        };
+        let all = ranked(self.kept);
+        for (_, entry) in all.iter().skip(few) {
+            others.tally.take_in(entry.tally);
+            others.names += 1;
+        }
+        let named = |(name, entry): (String, Entry)| Named {
+            name,
+            tally: entry.tally,
+            at_most_more_ns: entry.missed,
+        };
+        (all.into_iter().take(few).map(named).collect(), others)
+    }
+}
+
+/// Who lost most first; of equals by name, so that a report is the same each time.
+fn ranked(names: HashMap<String, Entry>) -> Vec<(String, Entry)> {
+    let mut all: Vec<_> = names.into_iter().collect();
+    all.sort_by(|(a, x), (b, y)| y.tally.cmp(&x.tally).then_with(|| a.cmp(b)));
+    all
+}
+
+/// What is not among the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Others {
+    /// Of all of them.
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// How many.
+    pub names: u64,
+    /// Whether there were more names than could be kept.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub names_is_lower_bound: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_are_kept_the_first_of_equals_and_no_more() {
+        let mut largest = Largest::new(2);
+        let mut made = 0;
+        for size in [3, 1, 3, 2, 3] {
+            let place = largest.offered();
+            largest.offer(size, || {
+                made += 1;
+                Some((size, place))
+            });
+        }
+        assert_eq!((largest.left_out(), largest.len(), made), (3, 2, 3));
+        assert_eq!(largest.into_vec(), [(3, 0), (3, 2)]);
+    }
+
+    #[test]
+    fn who_lost_most_is_found_among_more_names_than_are_kept() {
+        let mut top = Top::new(50);
+        let mut all = Tally::default();
+        for round in 0..1000 {
+            for name in 0..20 {
+                top.add(&format!("rare-{round}-{name}"), 10);
+                all.add(10);
+            }
+            top.add("often", 100);
+            all.add(100);
+            assert!(top.len() <= 101);
+        }
+        top.add("late", 50);
+        all.add(50);
+        let (first, others) = top.first(3);
+        let told = |place: usize| {
+            let named = &first[place];
+            (
+                named.name.as_str(),
+                named.tally.hangs,
+                named.at_most_more_ns,
+            )
+        };
+        assert_eq!(told(0), ("often", 1000, 0));
+        // What came late may have come before, and says by how much.
+        let (name, hangs, missed) = told(1);
+        assert_eq!((name, hangs), ("late", 1));
+        assert!(missed > 0);
+        let mut sum = others.tally;
+        for named in &first {
+            sum.take_in(named.tally);
+        }
+        assert_eq!(sum, all);
+        assert!(others.names_is_lower_bound);
+    }
+}

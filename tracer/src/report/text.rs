@@ -1,0 +1,266 @@
+//! The report as text, for a ticket: the answer first. Plain, at most 80 columns wide where its words allow.
+
+mod tables;
+
+pub(super) use tables::{about_file, missing};
+
+use std::fmt::Write as _;
+
+use textwrap::Options;
+
+use super::{
+    record::Hang,
+    summary::{In, Lost, OfCause, OfDevice, Report},
+    words::{self, bytes, count, digits, duration, moment, plain},
+};
+
+const WIDTH: usize = 80;
+
+/// Hangs that are told one by one.
+const HANGS: usize = 5;
+
+/// The report.
+pub fn text(report: &Report) -> String {
+    let mut out = String::new();
+    headline(&mut out, report);
+    for device in &report.devices {
+        of_device(&mut out, report, device);
+    }
+    if let Some(others) = report.other_devices {
+        let line = format!(
+            "further devices: {}, {} in all",
+            count(others.hangs, "hang"),
+            duration(others.blocked_ns)
+        );
+        paragraph(&mut out, "\n", &line);
+    }
+    under_way(&mut out, report);
+    worst(&mut out, report);
+    tables::times(&mut out, report);
+    tables::affected(&mut out, report);
+    tables::incidents(&mut out, report);
+    tables::files(&mut out, report);
+    out
+}
+
+/// A paragraph, its first line and the others indented so.
+fn paragraph(out: &mut String, indent: &str, text: &str) {
+    let spaces = indent.trim_start_matches('\n');
+    let options = Options::new(WIDTH)
+        .initial_indent(indent)
+        .subsequent_indent(spaces)
+        .break_words(false);
+    // Each indented line begins a new one.
+    let _ = writeln!(out, "{}", textwrap::fill(text, options));
+}
+
+fn title(out: &mut String, text: &str) {
+    let _ = writeln!(out, "\n{}", text.to_uppercase());
+}
+
+fn headline(out: &mut String, report: &Report) {
+    let text = headline_of(report);
+    paragraph(out, "", &text);
+    let mut seen = Vec::new();
+    if let (Some(start), Some(end)) = (report.start, report.end) {
+        let lasted = duration(words::between(start, end));
+        seen.push(format!("{} ({lasted})", words::span(start, end)));
+    }
+    let sum = |of: fn(&super::summary::OfFile) -> Option<u64>| {
+        report
+            .files
+            .iter()
+            .filter_map(of)
+            .reduce(u64::saturating_add)
+    };
+    if let Some(requests) = sum(|file| file.requests) {
+        let is_least = report.files.iter().any(|file| file.requests_is_lower_bound);
+        let least = if is_least { "at least " } else { "" };
+        seen.push(format!("{least}{} seen", count(requests, "request")));
+    }
+    if let Some(writes) = sum(|file| file.audit_writes) {
+        seen.push(format!("{} written", count(writes, "entry")));
+    }
+    match &*report.files {
+        [one] => seen.push(plain(&one.file)),
+        several => seen.push(format!("{} files", several.len())),
+    }
+    paragraph(out, "", &seen.join("; "));
+    let unsound = report.files.iter().filter(|file| !file.trace.is_whole());
+    if unsound.count() > 0 {
+        let text =
+            "The trace is not whole (see THE TRACE ITSELF): what is counted here are lower bounds.";
+        paragraph(out, "", text);
+    }
+}
+
+/// What happened, in a sentence.
+pub(super) fn headline_of(report: &Report) -> String {
+    let devices = count(report.devices.len() as u64, "audit device");
+    let total = &report.total;
+    match (total.hangs, report.refusals) {
+        (0, 0) if !report.under_way.is_empty() => {
+            "Requests were held up and had not gone on when the trace was cut.".to_owned()
+        }
+        (0, 0) if report.is_clean() => "No audit device held up or failed a request.".to_owned(),
+        (0, 0) => format!("No request was held up, but {devices} had trouble."),
+        (0, refusals) => format!(
+            "No request was held up; {devices} failed at once for {}, which went on without.",
+            count(refusals, "request")
+        ),
+        (hangs, _) => format!(
+            "{} held up {} for {} in all, {} at worst ({}).",
+            devices,
+            count(report.requests_held_up, "request"),
+            duration(total.blocked_ns),
+            duration(report.longest_ns),
+            count(hangs, "hang"),
+        ),
+    }
+}
+
+fn of_device(out: &mut String, report: &Report, device: &OfDevice) {
+    let mut facts = Vec::new();
+    if device.total.hangs > 0 {
+        facts.push(count(device.total.hangs, "hang"));
+        facts.push(format!("{} in all", duration(device.total.blocked_ns)));
+        facts.push(format!("longest {}", duration(device.longest_ns)));
+    }
+    if device.refusals > 0 {
+        facts.push(count(device.refusals, "refusal"));
+    }
+    if device.most_waiting > 0 {
+        facts.push(format!("up to {} queued", digits(device.most_waiting)));
+    }
+    let name = plain(&device.device.to_string());
+    paragraph(out, "\n", &format!("{name}: {}", facts.join(", ")));
+    for cause in &device.causes {
+        of_cause(out, cause);
+    }
+    for line in losses(device) {
+        paragraph(out, "  ", &line);
+    }
+    if device.fillings > 0 {
+        let last = report
+            .fillings
+            .iter()
+            .find(|f| f.record.device == device.device);
+        if let Some(last) = last {
+            let at = moment(last.record.at);
+            let why = plain(&last.record.explanation);
+            paragraph(out, "  ", &format!("warned at {at}: {why}"));
+        }
+    }
+    if device.incidents > 0 {
+        let open = match device.incidents_open {
+            0 => "; it worked again".to_owned(),
+            _ if report.files.len() == 1 => {
+                "; it did not work again before the trace ended".to_owned()
+            }
+            open => format!("; in {open} of them not working again before the trace ended"),
+        };
+        let text = format!("{}{open}", count(device.incidents, "incident"));
+        paragraph(out, "  ", &text);
+    }
+}
+
+fn of_cause(out: &mut String, cause: &OfCause) {
+    let mut facts = Vec::new();
+    if cause.total.hangs > 0 {
+        let time = duration(cause.total.blocked_ns);
+        facts.push(format!("{}, {time}", count(cause.total.hangs, "hang")));
+    }
+    if cause.refusals > 0 {
+        facts.push(count(cause.refusals, "refusal"));
+    }
+    let name = plain(&cause.cause);
+    let what = words::cause(&cause.cause).map(|what| format!(": {what}"));
+    let text = format!("{name} ({}){}", facts.join(", "), what.unwrap_or_default());
+    paragraph(out, "  ", &text);
+    paragraph(out, "    ", &plain(&cause.explanation));
+}
+
+/// What a device did not acknowledge.
+pub(super) fn losses(device: &OfDevice) -> Vec<String> {
+    let told = |lost: &Lost, what: &str| {
+        let least = if lost.is_lower_bound { "at least " } else { "" };
+        let entries = count(lost.entries, "whole entry");
+        (lost.bytes > 0).then(|| format!("{least}{entries} ({}) {what}", bytes(lost.bytes)))
+    };
+    let lost = told(
+        &device.lost,
+        "never acknowledged: look whether the log has them",
+    );
+    let pending = told(
+        &device.pending,
+        "not acknowledged when the trace ended; the kernel was still trying",
+    );
+    lost.into_iter().chain(pending).collect()
+}
+
+fn under_way(out: &mut String, report: &Report) {
+    if report.under_way.is_empty() {
+        return;
+    }
+    title(out, "held up when the trace was cut");
+    for In { record, .. } in report.under_way.iter().take(HANGS) {
+        let line = format!(
+            "{} and on, since {}: {} by {} ({}, {})",
+            duration(record.blocked_ns),
+            moment(record.start),
+            words::asked(&record.request),
+            plain(&record.device.to_string()),
+            plain(&record.op),
+            plain(&record.cause),
+        );
+        paragraph(out, "  ", &line);
+    }
+    let more = report.under_way.len().saturating_sub(HANGS) as u64 + report.under_way_left_out;
+    if more > 0 {
+        let _ = writeln!(out, "  and {more} more");
+    }
+}
+
+fn worst(out: &mut String, report: &Report) {
+    if report.worst_hangs.is_empty() {
+        return;
+    }
+    title(out, "worst hangs");
+    for hang in report.worst_hangs.iter().take(HANGS) {
+        one_hang(out, report, hang);
+    }
+    let told = report.worst_hangs.len().min(HANGS) as u64;
+    if report.total.hangs > told {
+        let more = digits(report.total.hangs - told);
+        let _ = writeln!(out, "  and {more} that were shorter");
+    }
+}
+
+fn one_hang(out: &mut String, report: &Report, In { file, record }: &In<Hang>) {
+    let first = format!(
+        "{:>9}  {}  {}  {}",
+        duration(record.duration_ns),
+        moment(record.start),
+        plain(&record.device.to_string()),
+        plain(&record.cause),
+    );
+    let _ = writeln!(out, "{first}");
+    let request = &record.request;
+    let mut lines = Vec::new();
+    let whose = words::client(request).map(|client| format!(" of client {client}"));
+    lines.push(format!(
+        "{}{}",
+        words::asked(request),
+        whose.unwrap_or_default()
+    ));
+    if let Some(id) = &request.id {
+        lines.push(format!("request {}", plain(id)));
+    }
+    lines.push(words::chain(&record.stalls));
+    if report.files.len() > 1 {
+        lines.push(format!("in {}", plain(&report.files[*file].file)));
+    }
+    for line in lines {
+        paragraph(out, "           ", &line);
+    }
+}

@@ -1,0 +1,269 @@
+//! What stands below the answer: how long, who, when, and from which files.
+
+use std::fmt::Write as _;
+
+use super::{paragraph, title};
+use crate::report::{
+    summary::{Completeness, OfFile, Ranking, Report},
+    words::{self, count, digits, duration, moment, plain},
+};
+
+/// Names of a ranking.
+const NAMES: usize = 5;
+/// Incidents and files that are told one by one.
+const LINES: usize = 10;
+
+pub(super) fn times(out: &mut String, report: &Report) {
+    let Some(times) = &report.percentiles else {
+        return;
+    };
+    title(out, "time lost");
+    let line = format!(
+        "a hang: half took at most {}, 90 % {}, 99 % {}, 99.9 % {}; the longest {} (to {} %)",
+        duration(times.p50_ns),
+        duration(times.p90_ns),
+        duration(times.p99_ns),
+        duration(times.p999_ns),
+        duration(report.longest_ns),
+        times.precision * 100.0,
+    );
+    paragraph(out, "  ", &line);
+    let waits: Vec<_> = (report.waits.iter())
+        .map(|wait| {
+            let what = match wait.op.as_str() {
+                "lock" => "queueing behind others",
+                "connect" => "connecting",
+                "write" => "writing",
+                other => other,
+            };
+            let (time, times) = (duration(wait.duration_ns), count(wait.count, "wait"));
+            format!("{} {time} ({times})", plain(what))
+        })
+        .collect();
+    paragraph(out, "  ", &format!("spent {}", waits.join(", ")));
+}
+
+pub(super) fn affected(out: &mut String, report: &Report) {
+    let affected = &report.affected;
+    for (what, ranking) in [
+        ("paths most affected", &affected.paths),
+        ("operations", &affected.operations),
+        ("clients", &affected.clients),
+    ] {
+        of_ranking(out, what, ranking);
+    }
+}
+
+fn of_ranking(out: &mut String, what: &str, ranking: &Ranking) {
+    if ranking.top.is_empty() {
+        return;
+    }
+    title(out, what);
+    for named in ranking.top.iter().take(NAMES) {
+        let more = match named.at_most_more_ns {
+            0 => String::new(),
+            more => format!(" (or up to {} more)", duration(more)),
+        };
+        let (time, hangs) = (
+            duration(named.tally.blocked_ns),
+            count(named.tally.hangs, "hang"),
+        );
+        let _ = writeln!(out, "{time:>14}  {hangs:>12}  {}{more}", plain(&named.name));
+    }
+    let rest = ranking.top.iter().skip(NAMES);
+    let mut others = ranking.others;
+    for named in rest {
+        others.tally.blocked_ns = others
+            .tally
+            .blocked_ns
+            .saturating_add(named.tally.blocked_ns);
+        others.tally.hangs += named.tally.hangs;
+        others.names += 1;
+    }
+    if others.tally.hangs > 0 {
+        let least = if others.names_is_lower_bound {
+            "more than "
+        } else {
+            ""
+        };
+        let (time, hangs) = (
+            duration(others.tally.blocked_ns),
+            count(others.tally.hangs, "hang"),
+        );
+        let names = digits(others.names);
+        let _ = writeln!(out, "{time:>14}  {hangs:>12}  {least}{names} others");
+    }
+}
+
+pub(super) fn incidents(out: &mut String, report: &Report) {
+    if report.incidents.is_empty() {
+        return;
+    }
+    title(out, "incidents");
+    for incident in report.incidents.iter().take(LINES) {
+        let record = &incident.record;
+        let lasted = match record.end {
+            Some(end) => format!("for {}", duration(words::between(record.start, end))),
+            None => "to the end of the trace".to_owned(),
+        };
+        let lost = record.lost_entries.filter(|lost| *lost > 0);
+        let lost = lost.map(|lost| format!(", {} lost", count(lost, "entry")));
+        let requests = count(record.requests, "request");
+        let cost = match record.hangs {
+            0 => format!("{requests} failed at once"),
+            _ => format!("{requests}, {}", duration(record.blocked_ns)),
+        };
+        let line = format!(
+            "{}  {} {lasted}: {}, {cost}{}",
+            moment(record.start),
+            plain(&record.device.to_string()),
+            plain(&record.cause),
+            lost.unwrap_or_default(),
+        );
+        paragraph(out, "  ", &line);
+    }
+    let told = report.incidents.len().min(LINES) as u64;
+    let more = report.incidents.len() as u64 + report.incidents_left_out - told;
+    if more > 0 {
+        let _ = writeln!(out, "  and {} more", digits(more));
+    }
+}
+
+pub(super) fn files(out: &mut String, report: &Report) {
+    title(
+        out,
+        if report.files.len() > 1 {
+            "by file"
+        } else {
+            "the trace itself"
+        },
+    );
+    for file in &report.files {
+        of_file(out, file, report.files.len() > 1);
+    }
+}
+
+fn of_file(out: &mut String, file: &OfFile, with_totals: bool) {
+    let _ = writeln!(out, "  {}", plain(&file.file));
+    let mut about = about_file(file);
+    if !with_totals {
+        // They are the report's own.
+        about.pop();
+    }
+    for line in about.into_iter().chain(missing(&file.trace)) {
+        paragraph(out, "    ", &line);
+    }
+}
+
+/// Who was traced, by what, and what the file tells: the last of these lines.
+pub(in crate::report) fn about_file(file: &OfFile) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(session) = file.sessions.last() {
+        let kernel = session.kernel.as_ref();
+        let words = [
+            session.pid.map(|pid| format!("PID {pid}")),
+            session.exe.clone(),
+            session.go_version.clone(),
+            kernel.map(|kernel| format!("Linux {kernel}")),
+            (session.version.as_ref()).map(|version| format!("vault-tracer {version}")),
+        ];
+        let words: Vec<_> = words.iter().flatten().map(|word| plain(word)).collect();
+        lines.push(words.join(", "));
+    }
+    let sessions = file.sessions.len() as u64 + file.sessions_left_out;
+    if sessions > 1 {
+        lines.push(format!(
+            "that was the last of {}",
+            count(sessions, "session")
+        ));
+    }
+    lines.push(totals(file));
+    lines
+}
+
+/// What a file tells, in a line.
+fn totals(file: &OfFile) -> String {
+    let mut facts = vec![count(file.total.hangs, "hang")];
+    if file.total.hangs > 0 {
+        facts.push(format!("{} in all", duration(file.total.blocked_ns)));
+        facts.push(format!("longest {}", duration(file.longest_ns)));
+    }
+    if file.refusals > 0 {
+        facts.push(count(file.refusals, "refusal"));
+    }
+    if file.lost.entries > 0 {
+        facts.push(format!(
+            "{} not acknowledged",
+            count(file.lost.entries, "entry")
+        ));
+    }
+    if let Some(requests) = file.requests {
+        facts.push(format!("{} seen", count(requests, "request")));
+    }
+    if let (Some(start), Some(end)) = (file.start, file.end) {
+        facts.push(words::span(start, end));
+    }
+    facts.join(", ")
+}
+
+/// What the trace itself lacks, or that it lacks nothing.
+pub(in crate::report) fn missing(trace: &Completeness) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut add = |is: bool, line: String| lines.extend(is.then_some(line));
+    let records = count(trace.records, "record");
+    let events = trace
+        .events
+        .map(|events| format!(", made of {}", count(events, "event")));
+    let events = events.unwrap_or_default();
+    add(
+        trace.is_whole(),
+        format!("whole: {records}{events}, none lost"),
+    );
+    add(!trace.is_whole(), format!("{records}{events}"));
+    add(
+        !trace.complete,
+        "cut: it has no summary at its end, so the agent was killed, or still writes it".to_owned(),
+    );
+    add(
+        !trace.has_beginning,
+        "it does not begin with a session: what came before is in another file".to_owned(),
+    );
+    add(
+        trace.torn,
+        "its last line ends in the middle and is not counted".to_owned(),
+    );
+    let lost = trace.events_lost.unwrap_or(0);
+    add(
+        lost > 0,
+        format!(
+            "{} lost in the kernel: durations and counts are lower bounds",
+            count(lost, "event")
+        ),
+    );
+    add(
+        trace.hangs_missing > 0,
+        format!(
+            "{} that its summary counts are not in it",
+            count(trace.hangs_missing, "hang")
+        ),
+    );
+    if let Some(first) = &trace.first_damaged {
+        let lines = count(trace.damaged_lines, "damaged line");
+        add(
+            true,
+            format!(
+                "{lines} passed over; the first is line {}: {}",
+                first.line,
+                plain(&first.why)
+            ),
+        );
+    }
+    add(
+        trace.unknown_records > 0,
+        format!(
+            "{} of types that this version does not know",
+            count(trace.unknown_records, "record")
+        ),
+    );
+    lines
+}

@@ -1,0 +1,180 @@
+//! How many requests a device held up at each time, in bins that widen as the trace turns out to be longer.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::record::Nanos;
+
+/// Bins from the first to the last, of all lanes.
+pub const MOST_BINS: i64 = 600;
+
+/// Width at first, ns. Doubled as often as it takes.
+const FIRST_WIDTH: i64 = 1 << 20;
+
+/// Causes told apart in a bin.
+pub const CAUSES: usize = 12;
+
+/// The timeline of all devices.
+#[derive(Debug)]
+pub struct Timeline {
+    width: i64,
+    /// From the first to behind the last, in bins.
+    range: Option<(i64, i64)>,
+    lanes: Vec<Lane>,
+}
+
+/// Of one device.
+pub type Lane = BTreeMap<i64, Bin>;
+
+/// One stretch of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bin {
+    /// For how long requests were held up, all together, by cause.
+    pub blocked: [Nanos; CAUSES],
+    /// Requests that the device failed at once.
+    pub refusals: u32,
+}
+
+impl Default for Timeline {
+    fn default() -> Self {
+        Self {
+            width: FIRST_WIDTH,
+            range: None,
+            lanes: Vec::new(),
+        }
+    }
+}
+
+impl Timeline {
+    /// A request was held up in this lane, for this cause.
+    pub fn hold_up(&mut self, lane: usize, cause: usize, start: Timestamp, end: Timestamp) {
+        let (start, end) = (nanos(start), nanos(end).max(nanos(start)));
+        self.make_room(start, end);
+        let width = self.width;
+        let lane = self.lane(lane);
+        for place in start.div_euclid(width)..=end.div_euclid(width) {
+            let from = start.max(place.saturating_mul(width));
+            let to = end.min((place + 1).saturating_mul(width));
+            let blocked = &mut lane.entry(place).or_default().blocked[cause.min(CAUSES - 1)];
+            *blocked = blocked.saturating_add(to.saturating_sub(from).unsigned_abs());
+        }
+    }
+
+    /// A request was failed at once.
+    pub fn refuse(&mut self, lane: usize, at: Timestamp) {
+        let at = nanos(at);
+        self.make_room(at, at);
+        let place = at.div_euclid(self.width);
+        self.lane(lane).entry(place).or_default().refusals += 1;
+    }
+
+    /// Something else was there at that time: the picture reaches so far.
+    pub fn reach(&mut self, at: Timestamp) {
+        self.make_room(nanos(at), nanos(at));
+    }
+
+    /// From when to when, ns since the epoch. `None` if nothing was.
+    pub fn span(&self) -> Option<(i64, i64)> {
+        let (first, last) = self.range?;
+        let end = last.saturating_add(1).saturating_mul(self.width);
+        Some((first.saturating_mul(self.width), end))
+    }
+
+    /// The width of a bin, ns.
+    pub fn width(&self) -> i64 {
+        self.width
+    }
+
+    /// The bins of a device.
+    pub fn bins(&self, lane: usize) -> impl Iterator<Item = (i64, &Bin)> {
+        let bins = self.lanes.get(lane).into_iter().flatten();
+        bins.map(|(place, bin)| (place.saturating_mul(self.width), bin))
+    }
+
+    /// How many bins are kept.
+    pub fn kept(&self) -> usize {
+        self.lanes.iter().map(BTreeMap::len).sum()
+    }
+
+    fn lane(&mut self, lane: usize) -> &mut Lane {
+        if self.lanes.len() <= lane {
+            self.lanes.resize_with(lane + 1, Lane::new);
+        }
+        &mut self.lanes[lane]
+    }
+
+    fn make_room(&mut self, start: i64, end: i64) {
+        loop {
+            let (first, last) = (start.div_euclid(self.width), end.div_euclid(self.width));
+            let (first, last) = match self.range {
+                Some((begin, until)) => (first.min(begin), last.max(until)),
+                None => (first, last),
+            };
+            if last - first < MOST_BINS {
+                self.range = Some((first, last));
+                return;
+            }
+            self.widen();
+        }
+    }
+
+    fn widen(&mut self) {
+        self.width *= 2;
+        self.range = (self.range).map(|(first, last)| (first.div_euclid(2), last.div_euclid(2)));
+        for lane in &mut self.lanes {
+            let mut wider = Lane::new();
+            for (place, bin) in &*lane {
+                let into = wider.entry(place.div_euclid(2)).or_default();
+                into.refusals += bin.refusals;
+                for (sum, part) in into.blocked.iter_mut().zip(bin.blocked) {
+                    *sum = sum.saturating_add(part);
+                }
+            }
+            *lane = wider;
+        }
+    }
+}
+
+/// Nanoseconds since the epoch; the ends of what fits for what does not.
+pub fn nanos(at: Timestamp) -> i64 {
+    let exact = at.as_nanosecond();
+    // Half of it, so that differences fit too.
+    let limit = i128::from(i64::MAX / 2);
+    exact.clamp(-limit, limit) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    #[test]
+    fn time_is_neither_lost_nor_made_when_bins_widen() {
+        let mut timeline = Timeline::default();
+        let mut sum = 0;
+        for second in [0, 5, 4000, 90_000, -3000] {
+            timeline.hold_up(1, 2, at(second), at(second + 7));
+            sum += 7_000_000_000;
+            assert!(timeline.kept() <= MOST_BINS as usize);
+        }
+        let kept: Nanos = timeline.bins(1).map(|(_, bin)| bin.blocked[2]).sum();
+        assert_eq!(kept, sum);
+        let (start, end) = timeline.span().expect("a span");
+        assert!(start <= nanos(at(-3000)) && end >= nanos(at(90_007)));
+        assert!((end - start) / timeline.width() <= MOST_BINS);
+    }
+
+    #[test]
+    fn times_that_cannot_be_are_no_trouble() {
+        let mut timeline = Timeline::default();
+        timeline.hold_up(0, 0, Timestamp::MIN, Timestamp::MAX);
+        timeline.hold_up(0, 99, at(5), at(1));
+        timeline.refuse(3, at(2));
+        assert!(timeline.kept() <= 2 * MOST_BINS as usize);
+        assert_eq!(timeline.bins(3).count(), 1);
+    }
+}

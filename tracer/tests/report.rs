@@ -1,0 +1,402 @@
+//! `vault-tracer report` as it is typed: of files that are no traces, or not whole, of several, of very long ones.
+
+mod traces;
+
+use std::{
+    fs,
+    io::{BufReader, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use flate2::{Compression, write::GzEncoder};
+use serde_json::Value;
+use tempfile::TempDir;
+use tracer::report::{self, html, summary::Report, text, totals::Totals};
+use traces::Trace;
+
+fn run(arguments: &[&str], directory: &Path, input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vault-tracer"))
+        .arg("report")
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut stdin = child.stdin.take().expect("piped");
+    // It may not read any of it.
+    let _ = stdin.write_all(input);
+    drop(stdin);
+    child.wait_with_output().expect("it ends")
+}
+
+fn said(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+fn replays() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/replays")
+}
+
+fn convoy() -> Vec<u8> {
+    fs::read(replays().join("convoy/expected.jsonl")).expect("a trace")
+}
+
+fn directory() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+/// What it says of a trace with this content.
+fn report(content: &[u8]) -> (String, Value) {
+    let directory = directory();
+    fs::write(directory.path().join("trace.jsonl"), content).expect("written");
+    let of = |format: &[&str]| {
+        let arguments = [&["trace.jsonl"], format].concat();
+        let output = run(&arguments, directory.path(), b"");
+        assert!(output.status.success(), "{}", said(&output.stderr));
+        assert_eq!(said(&output.stderr), "");
+        said(&output.stdout)
+    };
+    let json = serde_json::from_str(&of(&["--format", "json"])).expect("JSON");
+    // As one line, however it was wrapped.
+    let text = of(&[]);
+    (text.split_whitespace().collect::<Vec<_>>().join(" "), json)
+}
+
+/// The one line of a failure.
+fn failure(arguments: &[&str], directory: &Path) -> String {
+    let output = run(arguments, directory, b"");
+    let error = said(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(output.stdout.is_empty());
+    error
+}
+
+#[test]
+fn what_is_no_trace_is_said_in_one_line_with_what_to_do() {
+    let directory = directory();
+    let path = directory.path();
+    let convoy = replays().join("convoy");
+    let copy = |from: &str, to: &str| fs::copy(convoy.join(from), path.join(to)).expect("copied");
+    copy("recording.jsonl", "events");
+    copy("expected.otlp.json", "spans");
+    fs::write(path.join("empty"), "").expect("written");
+    fs::write(path.join("blank"), "\n\n").expect("written");
+    fs::write(path.join("words"), "hello\nworld\n").expect("written");
+    fs::write(path.join("perfetto"), b"\x0a\x20\x00\x00binary").expect("written");
+    fs::write(path.join("hollow"), "{\"type\":\"hang\"}\n").expect("written");
+    fs::write(path.join("object"), "{\"a\":1}\n").expect("written");
+    for (file, words) in [
+        ("missing", &["missing", "cannot open"][..]),
+        (".", &["is a directory", "*.jsonl"]),
+        ("empty", &["empty is empty"]),
+        ("blank", &["blank is no trace", "--output"]),
+        ("words", &["words is no trace", "no JSON", "--output"]),
+        ("hollow", &["hollow is no trace", "line 1: missing field"]),
+        ("object", &["object is no trace", "no record"]),
+        ("events", &["recording", "vault-tracer replay"]),
+        ("spans", &["OpenTelemetry", "--format jsonl"]),
+        ("perfetto", &["Perfetto", "ui.perfetto.dev"]),
+    ] {
+        let error = failure(&[file], path);
+        for word in words {
+            assert!(error.contains(word), "{file}: no {word} in {error}");
+        }
+    }
+}
+
+#[test]
+fn a_trace_that_was_cut_says_so_and_tells_what_was_under_way() {
+    let whole = convoy();
+    let lines: Vec<_> = whole.split_inclusive(|byte| *byte == b'\n').collect();
+    // To the first line about the second hang, and a piece of the next.
+    let cut = [lines[..5].concat(), lines[5][..100].to_vec()].concat();
+    let (text, json) = report(&cut);
+    let file = &json["files"][0];
+    assert_eq!(
+        (&file["complete"], &file["torn"]),
+        (&false.into(), &true.into())
+    );
+    assert_eq!(json["hangs"], 1);
+    assert_eq!(json["under_way"][0]["hang"], "hang-2");
+    for words in [
+        "not whole",
+        "agent was killed",
+        "ends in the middle",
+        "HELD UP WHEN THE TRACE WAS CUT",
+    ] {
+        assert!(text.contains(words), "no {words} in {text}");
+    }
+    // Whole lines, of which the summary is missing.
+    let (_, json) = report(&lines[..lines.len() - 1].concat());
+    let file = &json["files"][0];
+    assert_eq!(
+        (&file["complete"], &file["torn"]),
+        (&false.into(), &false.into())
+    );
+    // A summary without its line's end is all there.
+    let (_, json) = report(whole.trim_ascii_end());
+    let file = &json["files"][0];
+    assert_eq!(
+        (&file["complete"], &file["torn"]),
+        (&true.into(), &false.into())
+    );
+}
+
+#[test]
+fn damaged_lines_are_passed_over_counted_and_the_first_is_named() {
+    let whole = convoy();
+    let mut lines: Vec<_> = whole.split_inclusive(|byte| *byte == b'\n').collect();
+    lines.insert(2, b"{\"type\":\"hang\",\"start\":\n");
+    lines.insert(5, b"\xff\xfe garbage \x00\n");
+    lines.insert(7, b"{\"type\":\"of-the-future\",\"device\":5}\n");
+    let (text, json) = report(&lines.concat());
+    let file = &json["files"][0];
+    assert_eq!(file["damaged_lines"], 2);
+    assert_eq!(file["first_damaged"]["line"], 3);
+    assert_eq!(file["unknown_records"], 1);
+    assert_eq!(json["hangs"], 5);
+    assert!(
+        text.contains("2 damaged lines passed over; the first is line 3"),
+        "{text}"
+    );
+    assert!(
+        text.contains("1 record of types that this version does not know"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_part_of_a_trace_is_read_and_says_what_is_missing() {
+    let whole = convoy();
+    let lines: Vec<_> = whole.split_inclusive(|byte| *byte == b'\n').collect();
+    let hangs = |lines: &[&[u8]]| {
+        lines
+            .iter()
+            .filter(|l| l.starts_with(b"{\"type\":\"hang\""))
+            .count()
+    };
+    let (text, json) = report(&lines[4..].concat());
+    assert_eq!(json["hangs"], hangs(&lines[4..]));
+    assert_eq!(json["files"][0]["hangs_missing"], 1);
+    assert!(text.contains("does not begin with a session"), "{text}");
+    assert!(text.contains("1 hang that its summary counts"), "{text}");
+}
+
+#[test]
+fn standard_input_and_compressed_traces_are_read_too() {
+    let directory = directory();
+    let whole = convoy();
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(&whole).expect("compressed");
+    let gzip = gzip.finish().expect("compressed");
+    let json = |input: &[u8]| {
+        let output = run(&["-", "--format", "json"], directory.path(), input);
+        assert!(output.status.success(), "{}", said(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+    let plain = json(&whole);
+    assert_eq!(plain["files"][0]["file"], "standard input");
+    assert_eq!(json(&gzip), plain);
+    let cut = json(&gzip[..gzip.len() * 2 / 3]);
+    assert_eq!(cut["files"][0]["torn"], true);
+    assert!(cut["hangs"].as_u64() < plain["hangs"].as_u64());
+    let none = run(&["-"], directory.path(), b"");
+    assert_eq!(
+        said(&none.stderr),
+        "vault-tracer: standard input is empty: no trace was written to it\n"
+    );
+}
+
+#[test]
+fn several_files_are_told_together_and_one_by_one() {
+    let directory = directory();
+    for case in ["convoy", "two-devices"] {
+        let from = replays().join(case).join("expected.jsonl");
+        fs::copy(from, directory.path().join(case)).expect("copied");
+    }
+    let output = run(&["convoy", "two-devices"], directory.path(), b"");
+    let text = said(&output.stdout);
+    assert!(
+        text.starts_with("2 audit devices held up 7 requests for 33.07 s in all"),
+        "{text}"
+    );
+    let by_file = text.split("BY FILE").nth(1).expect("files");
+    for words in [
+        "  convoy\n",
+        "  two-devices\n",
+        "5 hangs, 27.06 s in all",
+        "4 hangs, 6.01 s in all",
+    ] {
+        assert!(by_file.contains(words), "no {words} in {text}");
+    }
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+    let error = failure(&["convoy", "missing"], directory.path());
+    assert!(error.contains("cannot open missing"), "{error}");
+}
+
+#[test]
+fn the_page_is_for_its_owner_alone_and_overwrites_no_trace() {
+    let directory = directory();
+    let path = directory.path();
+    let trace = path.join("trace.jsonl");
+    fs::write(&trace, convoy()).expect("written");
+    let output = run(&["trace.jsonl", "--html", "page.html"], path, b"");
+    assert!(output.status.success(), "{}", said(&output.stderr));
+    assert!(said(&output.stdout).contains("WORST HANGS"));
+    let page = path.join("page.html");
+    let mode = fs::metadata(&page).expect("written").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let written = fs::read_to_string(&page).expect("read");
+    // To standard output the same, and the report goes to standard error.
+    let output = run(&["trace.jsonl", "--html", "-"], path, b"");
+    assert_eq!(said(&output.stdout), written);
+    assert!(said(&output.stderr).contains("WORST HANGS"));
+
+    std::os::unix::fs::symlink(&trace, path.join("link")).expect("linked");
+    for (name, words) in [
+        ("trace.jsonl", "is one of the traces"),
+        ("link", "is one of the traces"),
+        (".", "it is a directory"),
+        ("nowhere/page.html", "there is no directory nowhere"),
+    ] {
+        let error = failure(&["trace.jsonl", "--html", name], path);
+        assert!(error.contains(words), "{error}");
+    }
+    assert_eq!(fs::read(&trace).expect("read"), convoy());
+    let error = failure(&["missing", "--html", "other.html"], path);
+    assert!(error.contains("cannot open missing"), "{error}");
+    assert!(!path.join("other.html").exists());
+}
+
+/// `script` (Debian's bsdutils) makes the terminal.
+#[test]
+fn how_far_it_is_is_shown_on_a_terminal_and_nowhere_else() {
+    let directory = directory();
+    let path = directory.path().join("trace.jsonl");
+    let mut file = fs::File::create(&path).expect("created");
+    std::io::copy(&mut Trace::of(8000), &mut file).expect("written");
+    let command = format!(
+        "{} report {} >/dev/null",
+        env!("CARGO_BIN_EXE_vault-tracer"),
+        path.display()
+    );
+    let shown = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .output();
+    match shown {
+        Ok(output) => {
+            assert!(output.status.success());
+            let shown = said(&output.stdout);
+            assert!(shown.contains("reading"), "{shown}");
+        }
+        Err(error) => {
+            let line =
+                format!("\nNOT RUN: how_far_it_is_is_shown_on_a_terminal: script: {error}\n");
+            let _ = std::io::stderr().write_all(line.as_bytes());
+        }
+    }
+    let output = run(&["trace.jsonl"], directory.path(), b"");
+    assert_eq!(said(&output.stderr), "");
+}
+
+/// A client's path is what the client likes.
+const HOSTILE: &str = "</script></style><img src=x onerror=alert(1)>\"'><svg/onload=alert(2)>&amp;\u{1b}]0;x\u{7}\u{202e}\n";
+
+#[test]
+fn what_a_client_made_up_is_text_wherever_it_is_shown() {
+    let trace = said(&convoy());
+    let quoted = serde_json::to_string(HOSTILE).expect("JSON");
+    let mut hostile = trace.replace("\"sys/mounts\"", &quoted);
+    for field in [
+        "127.0.0.1",
+        "NETFILTER_DROP",
+        "10.77.0.2:1515",
+        "local_drop",
+        "go1.27.3",
+    ] {
+        hostile = hostile.replace(field, quoted.trim_matches('"'));
+    }
+    let report = of_lines(hostile.as_bytes());
+    let text = text::text(&report);
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text}");
+    assert!(!text.contains('\u{202e}'));
+    assert!(text.contains("\\u{1b}]0;x"), "{text}");
+    let page = html::page(&report);
+    assert!(!page.contains("<img") && !page.contains("<svg/"));
+    assert_eq!(page.matches("</script").count(), 1);
+    assert_eq!(page.matches("</style").count(), 1);
+    assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;"));
+    assert!(!page.contains('\u{202e}') && !page.contains('\u{1b}'));
+}
+
+fn of_lines(trace: &[u8]) -> Report {
+    let mut totals = Totals::default();
+    report::read(&mut totals, "trace.jsonl", trace).expect("a trace");
+    totals.finish()
+}
+
+fn kept_of(hangs: u64) -> (usize, Report) {
+    let mut totals = Totals::default();
+    report::read(&mut totals, "long", BufReader::new(Trace::of(hangs))).expect("a trace");
+    (totals.kept(), totals.finish())
+}
+
+#[test]
+fn what_is_kept_does_not_grow_with_the_trace_and_nothing_is_left_uncounted() {
+    let (few, _) = kept_of(40_000);
+    let hangs = 200_000;
+    let (many, report) = kept_of(hangs);
+    assert!(
+        many <= few + 2000,
+        "{few} of 40,000 hangs, {many} of 200,000"
+    );
+    let mut lengths: Vec<_> = (0..hangs).map(traces::duration).collect();
+    lengths.sort_unstable();
+    assert_eq!(report.total.hangs, hangs);
+    assert_eq!(report.total.blocked_ns, lengths.iter().sum::<u64>());
+    assert_eq!(report.requests_held_up, hangs);
+    assert_eq!(
+        report.worst_hangs.len() as u64 + report.hangs_left_out,
+        hangs
+    );
+    let worst: Vec<_> = report
+        .worst_hangs
+        .iter()
+        .map(|hang| hang.record.duration_ns)
+        .collect();
+    let longest: Vec<_> = lengths.iter().rev().take(worst.len()).copied().collect();
+    assert_eq!(worst, longest);
+    let times = report.percentiles.as_ref().expect("percentiles");
+    for (told, quantile) in [
+        (times.p50_ns, 500),
+        (times.p99_ns, 990),
+        (times.p999_ns, 999),
+    ] {
+        let exact = lengths[(hangs * quantile / 1000) as usize - 1];
+        let error = told.abs_diff(exact) as f64 / exact as f64;
+        assert!(error <= times.precision, "{told} for {exact}");
+    }
+    let of_devices: u64 = report.devices.iter().map(|device| device.total.hangs).sum();
+    assert_eq!(of_devices, hangs);
+    let paths = &report.affected.paths;
+    let of_paths: u64 = paths.top.iter().map(|path| path.tally.hangs).sum();
+    assert_eq!(of_paths + paths.others.tally.hangs, hangs);
+    assert!(paths.others.names_is_lower_bound);
+    assert!(
+        paths.top[0].name.starts_with("auth/token/lookup-"),
+        "{paths:?}"
+    );
+    assert_eq!(
+        report.incidents.len() as u64 + report.incidents_left_out,
+        hangs / 100
+    );
+    assert!(html::page(&report).len() < 2_000_000);
+}
