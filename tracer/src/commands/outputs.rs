@@ -5,13 +5,20 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 
 use crate::{
     cli::{Format, OutputArgs},
     core::finding::Finding,
     sink::{
-        Worker, jsonl::Jsonl, line_file::LineFile, otlp::Otlp, perfetto::Perfetto,
+        Worker,
+        jsonl::Jsonl,
+        line_file::LineFile,
+        otlp::{
+            Otlp,
+            collector::{self, Collector},
+        },
+        perfetto::Perfetto,
         terminal::Terminal,
     },
 };
@@ -40,6 +47,11 @@ impl Outputs {
                 Format::Otlp => Worker::spawn(Otlp::new(file)),
                 Format::Perfetto => Worker::spawn(Perfetto::new(file)),
             });
+        }
+        if let Some(endpoint) = args.collector().map_err(Error::msg)? {
+            let headers = collector::headers()?;
+            let collector = Collector::start(endpoint, headers, args.quiet)?;
+            workers.push(Worker::spawn(collector));
         }
         if !args.quiet {
             workers.push(Worker::spawn(Terminal::new(args.takes_stdout())));
