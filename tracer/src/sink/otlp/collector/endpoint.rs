@@ -93,6 +93,18 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Its scheme, host and port.
+    pub fn origin(&self) -> String {
+        let scheme = self.uri.scheme_str().unwrap_or_default();
+        let authority = self
+            .uri
+            .authority()
+            .map_or("", |authority| authority.as_str());
+        format!("{scheme}://{authority}")
+    }
+}
+
 fn with_path(uri: Uri, path: &'static str) -> Uri {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(PathAndQuery::from_static(path));
