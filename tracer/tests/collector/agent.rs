@@ -64,15 +64,20 @@ pub(crate) fn spans(requests: impl IntoIterator<Item = ExportTraceServiceRequest
     told
 }
 
-/// What the trace file of a recording holds.
-pub(crate) fn expected(case: &str) -> Result<Vec<Told>> {
+/// The trace file of a recording: a line a finding.
+pub(crate) fn file(case: &str) -> Result<String> {
     let output = Command::new(env!("CARGO_BIN_EXE_vault-tracer"))
         .arg("replay")
         .arg(recording(case))
         .args(["--quiet", "--format", "otlp", "--output", "-"])
         .output()?;
     ensure!(output.status.success(), "no trace of {case}");
-    let lines = String::from_utf8(output.stdout)?;
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// What that holds.
+pub(crate) fn expected(case: &str) -> Result<Vec<Told>> {
+    let lines = file(case)?;
     let requests: Vec<_> = lines
         .lines()
         .map(serde_json::from_str)

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     convert::Infallible,
+    io::Read,
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
@@ -10,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use flate2::read::GzDecoder;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -306,8 +308,18 @@ async fn export(book: &Book, request: Request<Incoming>) -> Result<Response<Full
         .get("content-type")
         .context("no content type")?;
     anyhow::ensure!(content == "application/x-protobuf", "{content:?}");
+    let length = parts.headers.get("content-length").context("no length")?;
     let body = body.collect().await?.to_bytes();
-    let message = ExportTraceServiceRequest::decode(body)?;
+    anyhow::ensure!(length == &body.len().to_string(), "{length:?}");
+    let message = match parts.headers.get("content-encoding") {
+        None => ExportTraceServiceRequest::decode(body)?,
+        // Not the agent's way, but Rotel's.
+        Some(_) => {
+            let mut plain = Vec::new();
+            GzDecoder::new(&*body).read_to_end(&mut plain)?;
+            ExportTraceServiceRequest::decode(plain.as_slice())?
+        }
+    };
     let answer = Response::builder().header("content-type", "application/x-protobuf");
     Ok(match book.on(parts.headers, message) {
         Answer::Take => answer.body(Full::default())?,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode, Uri,
-    header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
 };
 use http_body_util::{BodyExt, Full, Limited};
 use jiff::{Timestamp, fmt::rfc2822};
@@ -33,13 +33,16 @@ pub(super) async fn export(
     headers: HeaderMap,
     spans: ExportTraceServiceRequest,
 ) -> Attempt {
+    let spans = Bytes::from(spans.encode_to_vec());
     let mut request = Request::post(to);
     if let Some(own) = request.headers_mut() {
         *own = headers;
         own.insert(CONTENT_TYPE, PROTOBUF);
+        // Not every server takes a body in chunks.
+        own.insert(CONTENT_LENGTH, spans.len().into());
         own.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
     }
-    let body = Body::new(Full::new(Bytes::from(spans.encode_to_vec())));
+    let body = Body::new(Full::new(spans));
     let Ok(request) = request.body(body) else {
         return Attempt::Refused("no request can be made of this URL".to_owned());
     };
