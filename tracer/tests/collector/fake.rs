@@ -311,14 +311,13 @@ async fn export(book: &Book, request: Request<Incoming>) -> Result<Response<Full
     let length = parts.headers.get("content-length").context("no length")?;
     let body = body.collect().await?.to_bytes();
     anyhow::ensure!(length == &body.len().to_string(), "{length:?}");
-    let message = match parts.headers.get("content-encoding") {
-        None => ExportTraceServiceRequest::decode(body)?,
+    let message = if parts.headers.contains_key("content-encoding") {
         // Not the agent's way, but Rotel's.
-        Some(_) => {
-            let mut plain = Vec::new();
-            GzDecoder::new(&*body).read_to_end(&mut plain)?;
-            ExportTraceServiceRequest::decode(plain.as_slice())?
-        }
+        let mut plain = Vec::new();
+        GzDecoder::new(&*body).read_to_end(&mut plain)?;
+        ExportTraceServiceRequest::decode(plain.as_slice())?
+    } else {
+        ExportTraceServiceRequest::decode(body)?
     };
     let answer = Response::builder().header("content-type", "application/x-protobuf");
     Ok(match book.on(parts.headers, message) {

@@ -46,9 +46,9 @@ fn what_happens_while_a_collector_is_away_arrives_when_it_is_back() -> Result<()
     for speaks in BOTH {
         let first = Fake::new(speaks, &[])?;
         let mut worker = Worker::spawn(collector(&first.url(), speaks)?);
-        before
-            .iter()
-            .for_each(|finding| worker.send(&Arc::new(finding.clone())));
+        for finding in before {
+            worker.send(&Arc::new(finding.clone()));
+        }
         let mut made = Spans::default();
         let half = spans(before.iter().filter_map(|finding| made.on(finding))).len();
         wait_until("the first half arrived", || {
@@ -57,9 +57,9 @@ fn what_happens_while_a_collector_is_away_arrives_when_it_is_back() -> Result<()
         let (mut all, address) = (first.taken(), first.address);
         drop(first);
 
-        after
-            .iter()
-            .for_each(|finding| worker.send(&Arc::new(finding.clone())));
+        for finding in after {
+            worker.send(&Arc::new(finding.clone()));
+        }
         let second = Fake::at(address, speaks, &[Answer::Busy(None)], None)?;
         worker.finish()?;
         all.extend(second.taken());

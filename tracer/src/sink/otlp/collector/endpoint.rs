@@ -111,11 +111,15 @@ fn with_path(uri: Uri, path: &'static str) -> Uri {
     Uri::from_parts(parts).unwrap_or(uri)
 }
 
-/// As the operator knows it.
+/// For people, and for logs: some have the token of a tenant in the path.
 impl fmt::Display for Endpoint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.uri.to_string();
-        out.write_str(text.trim_end_matches('/'))
+        out.write_str(&self.origin())?;
+        match self.uri.path() {
+            "/" => Ok(()),
+            TRACES => out.write_str(TRACES),
+            _ => out.write_str("/..."),
+        }
     }
 }
 
@@ -205,6 +209,18 @@ mod tests {
         ] {
             let read = parsed(text, protocol);
             assert_eq!(read, Ok((uri.to_owned(), expected)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_ones_own_is_not_told() {
+        for (text, told) in [
+            ("http://c:4317", "http://c:4317"),
+            ("https://c", "https://c/v1/traces"),
+            ("https://c/secret/v1/traces", "https://c/..."),
+        ] {
+            let endpoint = Endpoint::parse(text, None).expect(text);
+            assert_eq!(endpoint.to_string(), told);
         }
     }
 

@@ -72,21 +72,12 @@ impl Sender {
     /// Until there is nothing more to send, or no time to.
     pub(super) async fn run(mut self) -> Account {
         let mut batch = Batch::default();
-        // The first request may be empty, as the protocol allows: a wrong URL is told at once, not at the first hang.
-        let mut asked = false;
-        loop {
-            self.buffer.fill(&mut batch);
-            if batch.is_empty() && (asked || self.is_ending()) {
-                if !self.gather().await {
-                    break;
-                }
-                continue;
-            }
-            let Some(attempt) = self.attempt(&batch).await else {
-                break;
-            };
-            asked |= !matches!(attempt, Attempt::Failed { .. });
-            if !self.settle(attempt, &mut batch).await {
+        // The first request is empty, as the protocol allows: a wrong URL is told at once, not at the first hang.
+        let mut answered = false;
+        while let Some(attempt) = self.attempt(&batch).await {
+            answered |= !matches!(attempt, Attempt::Failed { .. });
+            let goes_on = self.settle(attempt, &mut batch).await;
+            if !goes_on || !self.next(&mut batch, answered).await {
                 break;
             }
         }
@@ -95,20 +86,26 @@ impl Sender {
         self.account
     }
 
-    /// Waits for spans, and for some more; `false` if there will be none.
-    async fn gather(&mut self) -> bool {
-        if self.is_ending() {
-            return !self.buffer.is_empty();
+    /// Adds to what is to be sent; `false` if there will be nothing. An empty request is repeated until it is answered.
+    async fn next(&mut self, batch: &mut Batch, answered: bool) -> bool {
+        self.buffer.fill(batch);
+        if batch.is_empty() && answered {
+            self.gather().await;
+            self.buffer.fill(batch);
         }
+        !batch.is_empty() || !(answered || self.is_ending())
+    }
+
+    /// Waits for spans, and for some more, or for the end.
+    async fn gather(&mut self) {
         select! {
             () = self.buffer.filled() => {}
-            _ = ending(&mut self.end) => return true,
+            _ = ending(&mut self.end) => return,
         }
         select! {
             () = sleep(GATHER) => {}
             _ = ending(&mut self.end) => {}
         }
-        true
     }
 
     /// Sends a batch; `None` if the time is over.
