@@ -76,7 +76,7 @@ fn what_there_is_no_room_for_holds_up_nobody_and_is_counted() -> Result<()> {
     let mut made = Spans::default();
     let (mut count, mut bytes) = (0, 0);
     // More than there is room for by far, and each is taken without a word.
-    while bytes < 48 << 20 {
+    while bytes < 24 << 20 {
         for finding in &findings {
             sink.write(finding)?;
             if let Some(request) = made.on(finding) {

@@ -15,8 +15,8 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use tokio::sync::Notify;
 
-/// Bytes of spans, as they would be sent, that wait: some thousand hangs.
-const LIMIT: usize = 32 << 20;
+/// Bytes of spans that wait: some thousand hangs.
+const LIMIT: usize = 16 << 20;
 
 /// Spans in one request, as OpenTelemetry's own exporters have it.
 const BATCH_SPANS: usize = 512;
@@ -38,11 +38,10 @@ struct Waiting {
     left_out: u64,
 }
 
-/// A span, and whose it is.
+/// A span, and whose it is. As it is sent: decoded it takes several times the memory.
 struct Queued {
     of: Arc<Origin>,
-    span: Span,
-    bytes: usize,
+    span: Box<[u8]>,
 }
 
 /// What spans of one server have in common.
@@ -87,10 +86,10 @@ impl Buffer {
                     scope: scope_spans.scope,
                 });
                 for span in scope_spans.spans {
-                    let bytes = span.encoded_len();
-                    waiting.bytes += bytes;
+                    let span = span.encode_to_vec().into_boxed_slice();
                     let of = Arc::clone(&of);
-                    waiting.spans.push_back(Queued { of, span, bytes });
+                    waiting.bytes += span.len();
+                    waiting.spans.push_back(Queued { of, span });
                 }
             }
         }
@@ -124,7 +123,8 @@ impl Buffer {
     pub(super) fn fill(&self, batch: &mut Batch) {
         let mut waiting = self.lock();
         while let Some(next) = waiting.spans.front() {
-            let fits = batch.spans.len() < BATCH_SPANS && batch.bytes + next.bytes <= BATCH_BYTES;
+            let fits =
+                batch.spans.len() < BATCH_SPANS && batch.bytes + next.span.len() <= BATCH_BYTES;
             // One that is larger than a batch goes alone.
             if !fits && !batch.spans.is_empty() {
                 break;
@@ -132,8 +132,8 @@ impl Buffer {
             let Some(next) = waiting.spans.pop_front() else {
                 break;
             };
-            waiting.bytes -= next.bytes;
-            batch.bytes += next.bytes;
+            waiting.bytes -= next.span.len();
+            batch.bytes += next.span.len();
             batch.spans.push(next);
         }
     }
@@ -173,7 +173,11 @@ impl Batch {
             resource: queued[0].of.resource.clone(),
             scope_spans: vec![ScopeSpans {
                 scope: queued[0].of.scope.clone(),
-                spans: queued.iter().map(|queued| queued.span.clone()).collect(),
+                // Encoded here, so none is left out.
+                spans: queued
+                    .iter()
+                    .filter_map(|queued| Span::decode(&*queued.span).ok())
+                    .collect(),
                 ..ScopeSpans::default()
             }],
             ..ResourceSpans::default()
