@@ -31,9 +31,11 @@ impl Backoff {
     pub(super) fn wait(&mut self, told: Option<Duration>) -> Wait {
         let most = FIRST.saturating_mul(1 << self.failed.min(10)).min(LONGEST);
         self.failed += 1;
+        let part = 0.5 + fastrand::f64() / 2.0;
         match told {
-            Some(told) => Wait::Told(told.min(LONGEST_TOLD)),
-            None => Wait::Own(most.mul_f64(0.5 + fastrand::f64() / 2.0)),
+            // A server may say 0 time after time, and says the same to all agents.
+            Some(told) => Wait::Told(told.min(LONGEST_TOLD) + FIRST.mul_f64(part)),
+            None => Wait::Own(most.mul_f64(part)),
         }
     }
 
@@ -65,8 +67,18 @@ mod tests {
 
     #[test]
     fn a_server_is_believed_within_reason() {
-        let told = |seconds| Backoff::default().wait(Some(Duration::from_secs(seconds)));
-        assert_eq!(told(7), Wait::Told(Duration::from_secs(7)));
-        assert_eq!(told(u64::MAX), Wait::Told(LONGEST_TOLD));
+        for (told, least) in [
+            (Duration::ZERO, Duration::ZERO),
+            (Duration::from_secs(7), Duration::from_secs(7)),
+            (Duration::MAX, LONGEST_TOLD),
+        ] {
+            let Wait::Told(wait) = Backoff::default().wait(Some(told)) else {
+                panic!("not what was told");
+            };
+            assert!(
+                wait >= least + FIRST / 2 && wait <= least + FIRST,
+                "{wait:?}"
+            );
+        }
     }
 }
