@@ -17,6 +17,7 @@ pub mod log_server;
 pub mod netns;
 pub mod network;
 pub mod process;
+pub mod prometheus;
 pub mod scenario;
 pub mod schema;
 pub mod server;

@@ -20,6 +20,7 @@ mod kernel;
 mod late;
 mod life;
 mod losses;
+mod metrics;
 mod output;
 mod queue;
 mod restart;

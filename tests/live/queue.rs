@@ -98,6 +98,10 @@ fn everybody_is_told(protocol: Protocol, clients: usize, devices: u8) -> Result<
             };
             assert_eq!(hang["request"]["http_version"], version, "{hang}");
         }
+        // The mutex itself says since when it is waited for.
+        for lock in stalls(hang, &["lock"]) {
+            assert_eq!(lock["uncertainty_ns"], Value::Null, "{hang}");
+        }
         let own = stalls(hang, &["connect", "write"]);
         let outcomes: Vec<_> = own.iter().map(|stall| &stall["outcome"]).collect();
         assert_eq!(outcomes, ["timeout"; 4], "two dials for each entry: {hang}");

@@ -353,6 +353,11 @@ pub struct KernelLayout {
     pub retransmits: u32,
     /// `inet_connection_sock.icsk_probes_out`, u8.
     pub probes_out: u32,
+    /// Where the first of the fields that make a [`Tcp`] lies, and how many bytes they take from there to the end of
+    /// the last; [`ABSENT`] and 0 where that is more than fits into `EntryRecord::bytes`.
+    pub tcp_first: u32,
+    /// See there.
+    pub tcp_bytes: u32,
     /// `unix_sock.peer`, pointer to `struct sock`.
     pub unix_peer: u32,
     /// `unix_sock.addr`, pointer to `struct unix_address`.
@@ -405,6 +410,8 @@ impl KernelLayout {
         rto: ABSENT,
         retransmits: ABSENT,
         probes_out: ABSENT,
+        tcp_first: ABSENT,
+        tcp_bytes: 0,
         unix_peer: ABSENT,
         unix_addr: ABSENT,
         unix_address_name: ABSENT,

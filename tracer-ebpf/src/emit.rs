@@ -186,7 +186,8 @@ pub(crate) unsafe fn describe_entry(
     // checks the user address itself.
     unsafe {
         describe(&raw mut (*entry).record, socket, report);
-        (&raw mut (*entry).tcp).write(socket.sk.tcp());
+        let tcp = socket.sk.tcp_by(&raw mut (*entry).bytes);
+        (&raw mut (*entry).tcp).write(tcp);
         (&raw mut (*entry).path).write([0; UNIX_PATH]);
         if (*entry).record.name.family == AF_UNIX {
             socket.sk.unix_path(&mut (*entry).path);

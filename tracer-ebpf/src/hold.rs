@@ -9,8 +9,7 @@ use crate::{
     emit::{self, Report},
     kernel::Sock,
     maps::{
-        BLANK, CONNECTIONS, COUNT_STREAMS, COUNTED, FILLED, GOROUTINES, HOLD, ROLES, TANK,
-        TANK_SHARE,
+        BLANK, CONNECTIONS, COUNT_STREAMS, COUNTED, FILLED, GOROUTINES, HOLD, TANK, TANK_SHARE,
     },
     sockets::Socket,
 };
@@ -45,20 +44,11 @@ pub(crate) fn keeps() -> bool {
     mode() != abi::FETCH
 }
 
-/// What this socket is to the agent; 0 where it has not said yet.
-#[inline(always)]
-pub(crate) fn role(socket: Socket) -> u32 {
-    // SAFETY: plain data, copied at once.
-    ROLES
-        .get_ptr(socket.born())
-        .map_or(0, |role| unsafe { *role })
-}
-
 /// Whether what happens to this socket is routine, whatever it is: clients come and go, and what becomes of
 /// the server's other business holds up no audit entry.
 #[inline(always)]
 pub(crate) fn silences(socket: Socket) -> bool {
-    is_on() && (socket.is_clients() || role(socket) == OTHER)
+    is_on() && (socket.is_clients() || socket.role() == OTHER)
 }
 
 #[inline(always)]

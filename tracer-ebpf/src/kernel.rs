@@ -6,7 +6,7 @@ use aya_ebpf::helpers::{
     generated::{bpf_get_current_task, bpf_jiffies64},
 };
 
-use tracer_ebpf::abi::{ABSENT, KernelLayout, Name, Tcp, UNIX_PATH};
+use tracer_ebpf::abi::{ABSENT, ENTRY_BYTES, KernelLayout, Name, Tcp, UNIX_PATH};
 
 use crate::{
     maps::{KERNEL, TGID},
@@ -49,25 +49,6 @@ fn field<T: Plain + Default>(base: u64, offset: u32) -> T {
         return T::default();
     }
     read::kernel(base + u64::from(offset))
-}
-
-/// The same for what may be unknown.
-#[inline(always)]
-fn known(base: u64, offset: u32) -> u32 {
-    if offset == ABSENT {
-        ABSENT
-    } else {
-        field(base, offset)
-    }
-}
-
-#[inline(always)]
-fn known_byte(base: u64, offset: u32) -> u32 {
-    if offset == ABSENT {
-        ABSENT
-    } else {
-        u32::from(field::<u8>(base, offset))
-    }
 }
 
 /// Whether the running thread is one of the traced server's. In a softirq this is whichever thread
@@ -217,33 +198,36 @@ impl Sock {
         if !self.is_tcp() || offset!(snd_una) == ABSENT {
             return Tcp::default();
         }
-        Tcp {
-            present: 1,
-            snd_una: field(self.0, offset!(snd_una)),
-            snd_nxt: field(self.0, offset!(snd_nxt)),
-            write_seq: field(self.0, offset!(write_seq)),
-            snd_wnd: known(self.0, offset!(snd_wnd)),
-            mss_cache: known(self.0, offset!(mss_cache)),
-            wmem_queued: known(self.0, offset!(wmem_queued)),
-            sndbuf: known(self.0, offset!(sndbuf)),
-            srtt_us: known(self.0, offset!(srtt_us)),
-            rto: known(self.0, offset!(rto)),
-            ack_age: self.ack_age(),
-            retransmits: known_byte(self.0, offset!(retransmits)),
-            probes_out: known_byte(self.0, offset!(probes_out)),
-            err_soft: field(self.0, offset!(err_soft)),
-        }
+        tcp(
+            |offset| field(self.0, offset),
+            |offset| field(self.0, offset),
+        )
     }
 
-    /// `tcp_jiffies32 - tp->rcv_tstamp`, as `tcp_get_info()` (`net/ipv4/tcp.c`) reckons.
+    /// The same by way of `ENTRY_BYTES` bytes to copy what lies between its first and its last field to: a dozen reads
+    /// cost as much as all the rest that is done for an entry.
+    ///
+    /// # Safety
+    ///
+    /// They must be valid for writes.
     #[inline(always)]
-    fn ack_age(self) -> u32 {
-        if offset!(rcv_tstamp) == ABSENT {
-            return ABSENT;
+    pub(crate) unsafe fn tcp_by(self, bytes: *mut [u8; ENTRY_BYTES]) -> Tcp {
+        let (first, len) = (offset!(tcp_first), offset!(tcp_bytes));
+        if first == ABSENT || len > ENTRY_BYTES as u32 {
+            return self.tcp();
         }
-        // SAFETY: no arguments.
-        let now = unsafe { bpf_jiffies64() } as u32;
-        now.wrapping_sub(field(self.0, offset!(rcv_tstamp)))
+        if !self.is_tcp() {
+            return Tcp::default();
+        }
+        // SAFETY: by the caller's word. The agent gives a range in which all offsets lie.
+        unsafe {
+            read::kernel_bytes(bytes.cast(), len, self.0 + u64::from(first));
+            let at = |offset: u32| bytes.cast::<u8>().add((offset - first) as usize);
+            tcp(
+                |offset| at(offset).cast::<u32>().read(),
+                |offset| at(offset).read(),
+            )
+        }
     }
 
     /// Copies the address of a Unix socket's peer (`unix_sk(sk)->peer->addr->name->sun_path`).
@@ -265,6 +249,52 @@ impl Sock {
         let net: u64 = field(self.0, offset!(net));
         field(net, offset!(net_inum))
     }
+}
+
+/// The connection as TCP sees it, from its fields of four bytes and of one.
+#[inline(always)]
+fn tcp(word: impl Fn(u32) -> u32 + Copy, byte: impl Fn(u32) -> u8 + Copy) -> Tcp {
+    let known = |offset| {
+        if offset == ABSENT {
+            ABSENT
+        } else {
+            word(offset)
+        }
+    };
+    let known_byte = |offset| {
+        if offset == ABSENT {
+            ABSENT
+        } else {
+            u32::from(byte(offset))
+        }
+    };
+    Tcp {
+        present: 1,
+        snd_una: word(offset!(snd_una)),
+        snd_nxt: word(offset!(snd_nxt)),
+        write_seq: word(offset!(write_seq)),
+        snd_wnd: known(offset!(snd_wnd)),
+        mss_cache: known(offset!(mss_cache)),
+        wmem_queued: known(offset!(wmem_queued)),
+        sndbuf: known(offset!(sndbuf)),
+        srtt_us: known(offset!(srtt_us)),
+        rto: known(offset!(rto)),
+        ack_age: match offset!(rcv_tstamp) {
+            ABSENT => ABSENT,
+            offset => ack_age(word(offset)),
+        },
+        retransmits: known_byte(offset!(retransmits)),
+        probes_out: known_byte(offset!(probes_out)),
+        err_soft: word(offset!(err_soft)),
+    }
+}
+
+/// `tcp_jiffies32 - tp->rcv_tstamp`, as `tcp_get_info()` (`net/ipv4/tcp.c`) reckons.
+#[inline(always)]
+fn ack_age(rcv_tstamp: u32) -> u32 {
+    // SAFETY: no arguments.
+    let now = unsafe { bpf_jiffies64() } as u32;
+    now.wrapping_sub(rcv_tstamp)
 }
 
 /// Writes where a connect leads, from the `struct sockaddr_in` or `sockaddr_in6` (`include/uapi/linux/in.h`,

@@ -50,6 +50,10 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 #[map]
 pub(crate) static HOLD: Array<u32> = Array::with_max_entries(1, 0);
 
+/// How often the agent has said what a socket is.
+#[map]
+pub(crate) static SAID: Array<u32> = Array::with_max_entries(1, 0);
+
 /// What the server's own sockets are to the agent, by `Known::born`: `abi::AUDIT`, `abi::OTHER`, or not known yet.
 /// Written by the agent alone, which does not know their addresses.
 #[map]
@@ -100,6 +104,11 @@ pub(crate) struct Known {
     pub(crate) accepted: u32,
     /// Of an audit socket: 1 if it did not take all of what was written to it last.
     pub(crate) short: u32,
+    /// What it is, as [`ROLES`] says: kept, since looking that up for each entry costs more than the rest that is
+    /// asked of the socket.
+    pub(crate) role: u32,
+    /// [`SAID`] when that was looked up.
+    pub(crate) role_as_of: u32,
     /// Of a TCP connection, once it has been used: it keeps its name. Else zeros.
     pub(crate) name: Name,
 }

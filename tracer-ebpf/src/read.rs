@@ -32,6 +32,17 @@ pub(crate) fn kernel<T: Plain>(at: u64) -> T {
     }
 }
 
+/// So many bytes of the kernel; zeros where they cannot be read.
+///
+/// # Safety
+///
+/// `to` must be valid for writes of them.
+#[inline(always)]
+pub(crate) unsafe fn kernel_bytes(to: *mut u8, len: u32, at: u64) {
+    // SAFETY: by the caller's word; else as above.
+    unsafe { bpf_probe_read_kernel(to.cast(), len, at as *const c_void) };
+}
+
 /// Of the running process.
 #[inline(always)]
 pub(crate) fn user<T: Plain>(at: u64) -> T {

@@ -6,7 +6,7 @@ use tracer_ebpf::abi::{Count, Name};
 use crate::{
     hold,
     kernel::Sock,
-    maps::{CONNECTIONS, Known, LISTENING, SOCKETS},
+    maps::{CONNECTIONS, Known, LISTENING, ROLES, SAID, SOCKETS},
 };
 
 /// Longer than the first retransmissions, ns: a peer that acknowledges nothing for so long is worth telling.
@@ -68,6 +68,20 @@ impl Socket {
     pub(crate) fn is_clients(self) -> bool {
         // SAFETY: as above.
         unsafe { (*self.known).accepted != 0 }
+    }
+
+    /// What it is to the agent; 0 where that has not said yet.
+    #[inline(always)]
+    pub(crate) fn role(self) -> u32 {
+        // SAFETY: plain data that the agent changes at any time, and a valid value of the table.
+        unsafe {
+            let said = SAID.get_ptr(0).map_or(0, |said| said.read_volatile());
+            if (*self.known).role_as_of != said {
+                (*self.known).role = ROLES.get_ptr(self.born()).map_or(0, |role| *role);
+                (*self.known).role_as_of = said;
+            }
+            (*self.known).role
+        }
     }
 
     /// What it is called now.
@@ -135,6 +149,8 @@ pub(crate) fn register(sk: Sock) {
         silent_since: 0,
         accepted: u32::from(listening(sk.local_port())),
         short: 0,
+        role: 0,
+        role_as_of: 0,
         name: Name::NONE,
     };
     if SOCKETS.insert(sk.0, known, 0).is_ok() {

@@ -94,6 +94,7 @@ fn hanging(http2: bool) -> Plan {
         each: 5,
         http2,
         stacks: true,
+        dates: true,
         is_declared: true,
         lost: 0,
         swapped: 0,

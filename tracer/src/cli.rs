@@ -1,7 +1,7 @@
 //! What was typed, to what it means.
 
 use std::{
-    net::{SocketAddr, ToSocketAddrs},
+    net::{Ipv4Addr, SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -82,6 +82,7 @@ Examples:
   vault-tracer trace --pid 4711 -o trace.jsonl         this one; keep the trace
   vault-tracer trace --process bao -q -o trace.jsonl   through its restarts, without a report
   vault-tracer trace --duration 10m --record events.gz ten minutes; events for `replay` or a bug report
+  vault-tracer trace --process vault -q --metrics 9464 as a service; metrics for Prometheus
   vault-tracer trace --otlp-endpoint http://tempo:4317 spans to a collector, over gRPC";
     pub(super) const REPLAY: &str = "\
 Examples:
@@ -126,6 +127,9 @@ pub struct TraceArgs {
     /// Write every event to this file too, for `vault-tracer replay`; compressed if it is named `.gz`
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// Serve metrics for Prometheus over HTTP here: [HOST]:PORT, or a port alone; without a host, of this host only
+    #[arg(long, value_name = "ADDR", value_parser = listener)]
+    pub metrics: Option<SocketAddr>,
     /// Which probes to attach, where the kernel offers several
     #[arg(long, value_name = "WAY", default_value = "auto")]
     pub probes: Preference,
@@ -266,6 +270,18 @@ fn device(text: &str) -> Result<Device> {
     Ok(Device::tcp(first))
 }
 
+/// `host:port`, `[v6]:port`; `:port` and `port` of this host only
+fn listener(text: &str) -> Result<SocketAddr> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(port) = port.parse::<u16>() {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    let mut addresses = text
+        .to_socket_addrs()
+        .with_context(|| "expected host:port, [v6]:port, or a port alone")?;
+    addresses.next().context("the name has no address")
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -295,6 +311,19 @@ mod tests {
         let path = Some((Transport::Unix, "/run/log.sock".to_owned()));
         assert_eq!(address("/run/log.sock"), path);
         assert_eq!(address("10.0.0.2"), None);
+    }
+
+    #[test]
+    fn metrics_stay_on_this_host_unless_one_is_named() {
+        let address = |text| listener(text).map(|a| a.to_string()).ok();
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(address("9464"), some("127.0.0.1:9464"));
+        assert_eq!(address(":9464"), some("127.0.0.1:9464"));
+        assert_eq!(address("0.0.0.0:9464"), some("0.0.0.0:9464"));
+        assert_eq!(address("[::1]:9464"), some("[::1]:9464"));
+        assert_eq!(address("127.0.0.1"), None);
+        assert_eq!(address("65536"), None);
+        assert_eq!(address(""), None);
     }
 
     #[test]

@@ -71,12 +71,25 @@ impl Suite {
         })?;
         let mut variables = Vec::new();
         self.step("programs of others", || readers(&mut variables))?;
+        let mut prometheus = None;
+        self.step("Prometheus", || {
+            // Not everybody can have it.
+            Ok(match setup::prometheus() {
+                Ok(directory) => {
+                    prometheus = Some(directory);
+                    Outcome::Passed
+                }
+                Err(error) => Outcome::NotRun(format!("{error:#}")),
+            })
+        })?;
+        let prometheus = prometheus.as_deref();
         self.step("cargo test", || {
             let mut test = cargo();
-            visible(
-                test.args(["test", "--workspace", "--locked"])
-                    .envs(variables),
-            )
+            test.envs(variables);
+            if let Some(prometheus) = prometheus {
+                test.env(lab::prometheus::VARIABLE, prometheus);
+            }
+            visible(test.args(["test", "--workspace", "--locked"]))
         })?;
         self.step("cargo deny check", deny)?;
         let mut agent = PathBuf::new();
@@ -88,7 +101,7 @@ impl Suite {
             build::for_other_machines()?;
             Ok(Outcome::Passed)
         })?;
-        self.step("live tests", || live(&agent, allow_skip))?;
+        self.step("live tests", || live(&agent, prometheus, allow_skip))?;
         self.step("other kernels", || other_kernels(&agent))
     }
 
@@ -187,7 +200,7 @@ fn deny() -> Result<Outcome> {
 }
 
 /// Tests on the real kernel and a real server: compiled as the user, run as root.
-fn live(agent: &Path, allow_skip: bool) -> Result<Outcome> {
+fn live(agent: &Path, prometheus: Option<&Path>, allow_skip: bool) -> Result<Outcome> {
     if !run::is_root() && setup::find_program("sudo").is_none() {
         ensure!(
             allow_skip,
@@ -202,11 +215,12 @@ fn live(agent: &Path, allow_skip: bool) -> Result<Outcome> {
     let eventlogger = eventlogger::programs()?;
     setup::test_programs()?;
     let variable = |name: &str, path: &Path| format!("{name}={}", path.display());
-    let variables = [
+    let mut variables = vec![
         variable("VAULT_TRACER_AGENT", agent),
         variable("VAULT_TRACER_BAO", &bao),
         variable(eventlogger::VARIABLE, &eventlogger),
     ];
+    variables.extend(prometheus.map(|path| variable(lab::prometheus::VARIABLE, path)));
     // `env`, since sudo passes no environment on.
     let mut words: Vec<&OsStr> = variables.iter().map(OsStr::new).collect();
     words.extend([binary.as_os_str(), OsStr::new("--test-threads=1")]);

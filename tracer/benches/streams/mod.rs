@@ -305,6 +305,7 @@ impl Server {
             } else {
                 Place::Lock
             },
+            since: None,
             phase: None,
             device: Some(device(client / clients)),
             frames: vec!["sync.(*Mutex).Lock".to_owned()],

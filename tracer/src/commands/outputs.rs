@@ -1,19 +1,23 @@
 //! The sinks that the operator asked for, as one.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::{Error, Result, bail};
+use log::warn;
 
 use crate::{
     cli::{Format, OutputArgs},
-    core::finding::Finding,
+    core::{finding::Finding, state::State},
+    event::Event,
     sink::{
         Worker,
         jsonl::Jsonl,
         line_file::LineFile,
+        metrics::{self, Metrics},
         otlp::{
             Otlp,
             collector::{self, Collector},
@@ -23,9 +27,11 @@ use crate::{
     },
 };
 
-/// Where findings go.
+/// Where findings go, and how things stand.
 pub(super) struct Outputs {
     workers: Vec<Worker<Finding>>,
+    /// Those of them that show how things stand too.
+    watchers: Vec<Worker<Finding>>,
     /// The trace file, if it is one.
     file: Option<PathBuf>,
 }
@@ -57,29 +63,106 @@ impl Outputs {
             workers.push(Worker::spawn(Terminal::new(args.takes_stdout())));
         }
         let file = args.output.clone().filter(|_| !args.takes_stdout());
-        Ok(Self { workers, file })
+        let watchers = Vec::new();
+        Ok(Self {
+            workers,
+            watchers,
+            file,
+        })
+    }
+
+    /// Serves metrics too; fails before anything is attached.
+    pub(super) fn serve(
+        &mut self,
+        address: SocketAddr,
+        recording: Option<&Worker<Event>>,
+    ) -> Result<()> {
+        let (metrics, address) = Metrics::serve(address)?;
+        if let Some(warning) = exposure(address) {
+            warn!("{warning}");
+        }
+        // In any case: the port may be chosen by the system.
+        eprintln!("metrics at http://{address}{}", metrics::PATH);
+        let exposition = metrics.exposition();
+        self.watchers.push(Worker::spawn(metrics));
+        for worker in self.workers.iter().chain(&self.watchers) {
+            exposition.watch(worker.kind(), worker.missed());
+        }
+        if let Some(recording) = recording {
+            exposition.watch(recording.kind(), recording.missed());
+        }
+        Ok(())
     }
 
     pub(super) fn write(&mut self, finding: Finding) {
         let finding = Arc::new(finding);
-        for worker in &mut self.workers {
+        for worker in self.workers.iter_mut().chain(&mut self.watchers) {
             worker.send(&finding);
+        }
+    }
+
+    /// Whether anybody shows how things stand.
+    pub(super) fn are_watched(&self) -> bool {
+        !self.watchers.is_empty()
+    }
+
+    /// Shows how things stand.
+    pub(super) fn show(&mut self, state: State) {
+        let state = Arc::new(Finding::State(Box::new(state)));
+        for watcher in &mut self.watchers {
+            watcher.send(&state);
         }
     }
 
     /// Whether nobody reads any of them any more.
     pub(super) fn are_over(&mut self) -> bool {
-        !self.workers.is_empty() && self.workers.iter_mut().all(Worker::is_over)
+        let mut all = self.workers.iter_mut().chain(&mut self.watchers).peekable();
+        all.peek().is_some() && all.all(Worker::is_over)
     }
 
     /// Writes what is left; fails if something could not be written.
     pub(super) fn finish(self, quiet: bool) -> Result<()> {
         // Each is given the chance to end before the first failure is told.
-        let ends: Vec<_> = self.workers.into_iter().map(Worker::finish).collect();
+        let ends: Vec<_> = self
+            .workers
+            .into_iter()
+            .chain(self.watchers)
+            .map(Worker::finish)
+            .collect();
         ends.into_iter().collect::<Result<()>>()?;
         if let Some(file) = self.file.filter(|_| !quiet) {
             eprintln!("trace written to {}", file.display());
         }
         Ok(())
+    }
+}
+
+/// What is to be said of metrics that are served to others than this host.
+fn exposure(address: SocketAddr) -> Option<String> {
+    (!address.ip().to_canonical().is_loopback()).then(|| {
+        format!(
+            "whoever can reach {address} can read the metrics: which audit devices there are, by address or path, and how they fail"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_for_others_are_warned_of() {
+        let warned = |address: &str| exposure(address.parse().expect("an address")).is_some();
+        for own in [
+            "127.0.0.1:1",
+            "127.0.0.53:1",
+            "[::1]:1",
+            "[::ffff:127.0.0.1]:1",
+        ] {
+            assert!(!warned(own), "{own}");
+        }
+        for open in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[fd00::2]:1"] {
+            assert!(warned(open), "{open}");
+        }
     }
 }

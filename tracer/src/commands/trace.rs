@@ -23,8 +23,11 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     let process = server::find(args)?;
     // The recording first: what is to be compared must be there.
     let recording = args.record.as_deref().map(LineFile::create).transpose()?;
-    let outputs = Outputs::open(&args.output, args.record.as_deref())?;
+    let mut outputs = Outputs::open(&args.output, args.record.as_deref())?;
     let recording = recording.map(|file| Worker::spawn(Recording::new(file)));
+    if let Some(address) = args.metrics {
+        outputs.serve(address, recording.as_ref())?;
+    }
     let server = server::attach(args, &process)?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()

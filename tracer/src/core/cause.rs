@@ -43,6 +43,20 @@ mod errno {
 }
 
 impl Cause {
+    /// All there are.
+    pub const ALL: [Self; 10] = [
+        Self::SynUnanswered,
+        Self::NoAck,
+        Self::ZeroWindow,
+        Self::LocalDrop,
+        Self::Refused,
+        Self::Reset,
+        Self::Unreachable,
+        Self::Resolver,
+        Self::PeerFull,
+        Self::Unknown,
+    ];
+
     /// As the trace spells it.
     pub fn name(self) -> &'static str {
         match self {

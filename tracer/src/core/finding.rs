@@ -9,6 +9,7 @@ use super::{
     operation::{Op, Outcome, Phase},
     request::{Serial, Tie},
     silence::Filling,
+    state::State,
 };
 use crate::audit::entry::EntryHead;
 use crate::event::{Device, Nanos, Session};
@@ -35,6 +36,8 @@ pub enum Finding {
     Filling(Filling),
     /// A device works again, or the trace ended before it did.
     Incident(Incident),
+    /// How things stand. Of now alone, so only what shows now is given it: it is no part of a trace.
+    State(Box<State>),
     /// Something the operator should know or do.
     Warning(String),
     /// The trace is over.

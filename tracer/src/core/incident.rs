@@ -55,6 +55,11 @@ impl Incidents {
         self.open.is_empty() && self.over.is_empty()
     }
 
+    /// That of this device, if there is one under way.
+    pub fn under_way(&self, device: &Device) -> Option<&Incident> {
+        self.open.get(device)
+    }
+
     /// How many things are kept.
     pub fn kept(&self) -> usize {
         let by_device = self.told.len() + self.unnoticed.len() + self.sending.len();

@@ -69,6 +69,7 @@ impl Core {
     pub(super) fn look(&mut self, now: Nanos) {
         if self.look_due().is_some_and(|due| due <= now) {
             self.looks.asked = Some(now);
+            self.requests.are_looked_at();
             self.step.questions.push(Question::Goroutines);
         }
     }
@@ -148,11 +149,15 @@ impl Core {
         }
         let goids: FxHashSet<_> = goroutines.iter().map(|parked| parked.goid).collect();
         self.requests.not_found(at, &goids);
+        self.requests.were_looked_at();
     }
 
     fn found<'a>(&mut self, at: Nanos, goroutines: &'a [Parked], before: Nanos) -> Vec<Found<'a>> {
         let mut meant = BTreeMap::new();
         let found = goroutines.iter().filter_map(|parked| {
+            if self.requests.has_left(parked.goid, at) {
+                return None;
+            }
             let is_new = !self.requests.is_known(parked.goid);
             let request = self.requests.whose(parked, self.session.began)?;
             if let (Some(entry), Some(request)) = (&parked.entry, self.requests.get_mut(request)) {
@@ -217,6 +222,7 @@ impl Core {
             op,
             device: device.clone(),
             phase: parked.phase(),
+            since: parked.since,
             frames: parked.frames.clone(),
             behind: holder.filter(|holder| holder.request != *request),
             stalled_since: ahead.and_then(|ahead| ahead.stalled_since),
@@ -242,7 +248,7 @@ impl Core {
     }
 
     /// Since when the device has been stalled without a break, as sockets tell or looks did.
-    fn stalled_since(&self, device: &Device, at: Nanos) -> Option<Nanos> {
+    pub(super) fn stalled_since(&self, device: &Device, at: Nanos) -> Option<Nanos> {
         let by_socket = self.held.at(device, at).map(|span| span.since);
         let stalls = self.requests.all().flat_map(Request::open_stalls);
         let by_look = stalls.filter(|stall| stall.look.device == *device);

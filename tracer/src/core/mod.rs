@@ -18,9 +18,11 @@ pub mod request;
 pub mod silence;
 pub mod socket;
 mod stalled;
+pub mod state;
 #[cfg(test)]
 mod tests;
 mod verdicts;
+mod written;
 
 use std::{collections::BTreeSet, mem, net::SocketAddr};
 
@@ -39,6 +41,7 @@ use self::{
     operation::Operation,
     request::{Request, Requests},
     socket::{Change, Sockets},
+    written::Written,
 };
 use crate::event::{Actor, Device, Event, Nanos, Routine, Session, What};
 
@@ -85,6 +88,7 @@ pub struct Core {
     looks: Looks,
     names: Names,
     devices: FxHashSet<Device>,
+    written: Written,
     warned: FxHashSet<Device>,
     /// How each device failed last.
     failures: FxHashMap<Device, Failure>,
@@ -182,6 +186,7 @@ impl Core {
             + self.names.kept()
             + self.incidents.kept()
             + self.held.kept()
+            + self.written.kept()
             + by_device
     }
 
@@ -207,6 +212,7 @@ impl Core {
         self.requests.go_on(routine);
         self.sockets.go_on();
         self.totals.audit_writes += routine.audit_writes;
+        self.written.entries(routine.audit_writes);
         self.totals.events += routine.told;
         self.totals.requests_at_least |= routine.at_least;
     }
@@ -220,20 +226,21 @@ impl Core {
         {
             self.devices.extend(Device::of(socket));
         }
+        self.written.on(event);
         self.sockets.logged(event);
     }
 
     fn observe(&mut self, event: &Event) {
         self.totals.events += 1;
+        self.written.on(event);
         let mut changes = mem::take(&mut self.changes);
         self.sockets.on(event, &mut changes);
         for change in changes.drain(..) {
             self.change(event.at, change);
         }
         self.changes = changes;
-        for request in self.requests.on(event) {
-            self.finish(request);
-        }
+        let over = self.requests.on(event);
+        self.finish_all(over);
     }
 
     fn change(&mut self, at: Nanos, change: Change) {
@@ -267,7 +274,10 @@ impl Core {
 
     fn did(&mut self, operation: Operation, waited: bool) {
         if operation.entry.is_some() {
-            self.totals.audit_writes += u64::from(!operation.failed());
+            if !operation.failed() {
+                self.totals.audit_writes += 1;
+                self.written.entry(&operation.device);
+            }
             if !self.devices.contains(&operation.device) {
                 self.devices.insert(operation.device.clone());
             }
@@ -313,9 +323,8 @@ impl Core {
         self.ticked = now;
         self.look(now);
         self.tell_stalled(now);
-        for request in self.requests.expire(now) {
-            self.finish(request);
-        }
+        let over = self.requests.expire(now);
+        self.finish_all(over);
         self.settle();
         let in_use = |device: &Device| {
             let mut held = self.names.held();
@@ -355,6 +364,7 @@ impl Core {
             self.incident(incident);
         }
         self.sockets = Sockets::default();
+        self.written.end(at);
     }
 
     fn end(&mut self, at: Nanos) {

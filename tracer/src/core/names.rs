@@ -79,7 +79,9 @@ impl Names {
     /// Takes what is known of a request.
     pub fn know(&mut self, request: &Request) {
         if let Some(entry) = request.entry().filter(|entry| entry.id.is_some()) {
-            self.insert(request.serial, Name::Known(entry.clone()));
+            for serial in request.aliases.iter().chain([&request.serial]) {
+                self.insert(*serial, Name::Known(entry.clone()));
+            }
         }
     }
 

@@ -23,6 +23,9 @@ const RUNS: usize = 512;
 /// looks begin 200 ms after the last sign at the latest, and are half a second apart at most.
 const SURE: Nanos = 700_000_000;
 
+/// Who was met once on the way out of a wait, and acts within this time, ns, was only waiting for a processor.
+const LEAVING: Nanos = 50_000_000;
+
 /// What a parked goroutine of the server waits for, in the code of an audit device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,6 +59,9 @@ pub struct Parked {
     pub request: Option<u64>,
     /// What is waited for.
     pub place: Place,
+    /// Since when, as the server itself says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Nanos>,
     /// For which of the request's entries, where the code tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
@@ -96,6 +102,8 @@ pub struct Look {
     pub device: Device,
     /// For which entry.
     pub phase: Option<Phase>,
+    /// Since when it waits there, as the server itself says.
+    pub since: Option<Nanos>,
     /// Functions on its stack.
     pub frames: Vec<String>,
     /// Of a wait for the lock: who is in the device, if that is known.
@@ -155,6 +163,13 @@ pub struct OpenWait<'a> {
 }
 
 impl Run {
+    /// Whether nothing says that it had waited when it was met.
+    fn is_chance(&self) -> bool {
+        let look = self.look.as_ref();
+        let says = |look: &Look| look.stalled_since.is_some() || look.since.is_some();
+        self.first == self.last && !look.is_some_and(says)
+    }
+
     /// Between two who held the lock, a look may find nobody there.
     fn knows_better(&mut self, look: Option<Look>) {
         if let (Some(known), Some(look)) = (&mut self.look, look) {
@@ -223,6 +238,9 @@ impl Silence {
                 let look = run.look.as_ref()?;
                 let (start, early) = self.begin(index);
                 let (end, late) = self.finish(index, ends);
+                if run.is_chance() && end.saturating_sub(start) < LEAVING {
+                    return None;
+                }
                 let is_last = index + 1 == self.runs.len();
                 Some(Operation {
                     uncertainty: early.max(late),
@@ -243,10 +261,14 @@ impl Silence {
         let before = index.checked_sub(1).map(|before| self.runs[before].last);
         let earliest = before.unwrap_or(self.start);
         let stalled = run.look.as_ref().and_then(|look| look.stalled_since);
+        let told = run.look.as_ref().and_then(|look| look.since);
+        if let Some(told) = told.filter(|told| *told <= run.first) {
+            let earliest = before.max(stalled).unwrap_or(0).min(run.first);
+            return (told.max(earliest), 0);
+        }
         let earliest = earliest.max(stalled.unwrap_or(0)).min(run.first);
         let gap = run.first - earliest;
-        if stalled.is_none() && run.first == run.last {
-            // Met there by chance: nothing says that it had waited.
+        if run.is_chance() {
             return (run.first, 0);
         }
         if before.is_none() && self.is_seen && gap <= SURE {
@@ -269,7 +291,7 @@ impl Silence {
 }
 
 fn is_same(one: Option<&Look>, other: Option<&Look>) -> bool {
-    let key = |look: &Look| (look.op, look.device.clone(), look.phase);
+    let key = |look: &Look| (look.op, look.device.clone(), look.phase, look.since);
     one.map(key) == other.map(key)
 }
 

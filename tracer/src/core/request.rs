@@ -77,6 +77,8 @@ enum Stage {
 pub struct Request {
     /// Which one.
     pub serial: Serial,
+    /// What it was thought to be as well, until these were found to be the same.
+    pub aliases: Vec<Serial>,
     /// What it did on audit devices, in the order in which that ended.
     pub operations: Vec<Operation>,
     /// The client's end of its connection.
@@ -120,6 +122,7 @@ impl Request {
     fn new(serial: Serial, at: Nanos, goid: u64) -> Self {
         Self {
             serial,
+            aliases: Vec::new(),
             operations: Vec::new(),
             client: None,
             tie: None,
@@ -194,6 +197,11 @@ impl Request {
     /// Whether something of it waits for a socket.
     pub fn waits(&self) -> bool {
         self.waiting > 0
+    }
+
+    /// Whether a client waits for its answer.
+    pub fn is_of_a_client(&self) -> bool {
+        self.client.is_some() && self.stage == Stage::UnderWay
     }
 
     /// Whether it is a client's and makes no sign, as far as sockets tell.
@@ -290,6 +298,8 @@ impl Request {
 
     /// Takes over what was thought to be another.
     fn absorb(&mut self, other: Self) {
+        self.aliases.push(other.serial);
+        self.aliases.extend(other.aliases);
         self.operations.extend(other.operations);
         self.operations.sort_by_key(|operation| operation.end);
         self.waiting += other.waiting;

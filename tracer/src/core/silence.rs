@@ -79,6 +79,12 @@ impl Silence {
         Some(self.current.as_ref()?.since)
     }
 
+    /// The same, if that has been seen to last for so long that it can be told.
+    pub fn long_since(&self) -> Option<Nanos> {
+        let current = self.current.as_ref()?;
+        (current.seen - current.since >= SILENT).then_some(current.since)
+    }
+
     /// Whether it has lasted for longer than acknowledgements take.
     pub fn is_long(&self) -> bool {
         let current = self.current.as_ref();

@@ -4,20 +4,20 @@ use super::{
     Core,
     cause::Cause,
     finding::{Finding, Stalled},
-    hang,
     operation::{Op, Operation},
     request::{Request, Serial},
+    state,
 };
 use crate::event::{Device, Nanos, SocketId};
 
 /// A stall of an audit device that has lasted for longer than the threshold.
-struct Long {
-    request: Serial,
-    socket: Option<SocketId>,
-    device: Device,
-    op: Op,
-    start: Nanos,
-    cause: Cause,
+pub(super) struct Long {
+    pub(super) request: Serial,
+    pub(super) socket: Option<SocketId>,
+    pub(super) device: Device,
+    pub(super) op: Op,
+    pub(super) start: Nanos,
+    pub(super) cause: Cause,
 }
 
 impl Core {
@@ -57,21 +57,14 @@ impl Core {
             .map(|wait| Long::of_socket(&wait, self.requests.of(now, wait.by).serial))
             .collect();
         for request in self.requests.all() {
-            let untold = request.open_stalls().filter(|wait| !wait.told);
-            long.extend(untold.filter(|wait| is_long(wait.start)).map(|wait| Long {
-                request: request.serial,
-                socket: None,
-                device: wait.look.device.clone(),
-                op: wait.look.op,
-                start: wait.start,
-                cause: wait.cause(),
-            }));
+            let untold = Long::of_looks(request).filter(|(_, told)| !told);
+            long.extend(untold.map(|(long, _)| long).filter(|l| is_long(l.start)));
         }
         long
     }
 
     fn tell(&mut self, now: Nanos, long: Long) {
-        let (waiting, estimated) = self.waiting(&long);
+        let (waiting, estimated) = self.waiting(&long.device, long.request);
         let hangs = &mut self.hangs;
         let Some(request) = self.requests.get_mut(long.request) else {
             return;
@@ -88,14 +81,7 @@ impl Core {
             *hangs += 1;
             *hangs
         });
-        let before = request
-            .operations
-            .iter()
-            .filter(|o| o.device == long.device);
-        let before: Nanos = before.map(Operation::duration).sum();
-        let mut info = hang::describe(request);
-        info.duration = now.saturating_sub(info.start);
-        info.lower_bound = false;
+        let (info, blocked) = state::so_far(request, &long, now);
         self.find(Finding::Stalled(Box::new(Stalled {
             hang,
             device: long.device,
@@ -106,25 +92,25 @@ impl Core {
             request: info,
             waiting,
             estimated,
-            blocked: before + now.saturating_sub(long.start),
+            blocked,
         })));
     }
 
     /// How many requests queue behind it, as last seen; without stacks, all clients' requests under way.
-    fn waiting(&self, long: &Long) -> (u64, bool) {
+    pub(super) fn waiting(&self, device: &Device, behind: Serial) -> (u64, bool) {
         if self.session.stacks {
-            return (self.looks.queued(&long.device), false);
+            return (self.looks.queued(device), false);
         }
         let others = self
             .requests
             .all()
-            .filter(|r| r.serial != long.request && r.is_silent());
+            .filter(|r| r.serial != behind && r.is_silent());
         (others.count() as u64, true)
     }
 }
 
 impl Long {
-    fn of_socket(wait: &Operation, request: Serial) -> Self {
+    pub(super) fn of_socket(wait: &Operation, request: Serial) -> Self {
         Self {
             request,
             socket: wait.socket,
@@ -133,5 +119,20 @@ impl Long {
             start: wait.start,
             cause: Cause::of(wait),
         }
+    }
+
+    /// What looks found of one request, and whether it has been told of.
+    pub(super) fn of_looks(request: &Request) -> impl Iterator<Item = (Self, bool)> {
+        request.open_stalls().map(|wait| {
+            let long = Self {
+                request: request.serial,
+                socket: None,
+                device: wait.look.device.clone(),
+                op: wait.look.op,
+                start: wait.start,
+                cause: wait.cause(),
+            };
+            (long, wait.told)
+        })
     }
 }

@@ -1,6 +1,8 @@
 //! The core on made-up stories: each hang beside its negative twin, the same delay for another reason.
 
+mod looks;
 mod losses;
+mod state;
 mod story;
 mod wording;
 
@@ -78,6 +80,7 @@ fn parked(goid: u64, place: Place, phase: Option<Phase>, device: Option<Device>)
         ancestors: Vec::new(),
         request: None,
         place,
+        since: None,
         phase,
         device,
         frames: Vec::new(),

@@ -23,6 +23,18 @@ const QUESTIONS: usize = 16;
 
 impl Core {
     /// Judges a request of which nothing more is to be expected.
+    pub(super) fn finish_all(&mut self, requests: Vec<Request>) {
+        // One may have queued behind the next.
+        let threshold = self.session.threshold;
+        let held_up = requests
+            .iter()
+            .filter(|request| hang::is_held_up(request, threshold));
+        held_up.for_each(|request| self.names.know(request));
+        for request in requests {
+            self.finish(request);
+        }
+    }
+
     pub(super) fn finish(&mut self, mut request: Request) {
         if request.is_outlived() {
             return;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use btf_rs::Type;
 use log::warn;
 use nix::time::{ClockId, clock_getres};
-use tracer_ebpf::abi::{ABSENT, KernelLayout};
+use tracer_ebpf::abi::{ABSENT, ENTRY_BYTES, KernelLayout};
 
 use super::missing::{Missing, missing};
 use super::{
@@ -150,6 +150,48 @@ fn addresses(symbols: &str, name: &str) -> Option<Range<u64>> {
 }
 
 fn layout(btf: &Types) -> KernelLayout {
+    let layout = fields(btf);
+    let (tcp_first, tcp_bytes) = together(&layout).unwrap_or((ABSENT, 0));
+    KernelLayout {
+        tcp_first,
+        tcp_bytes,
+        ..layout
+    }
+}
+
+/// Where the fields lie that make a [`Tcp`](tracer_ebpf::abi::Tcp), as one piece of memory: its beginning and length, if it
+/// can be copied at once.
+fn together(layout: &KernelLayout) -> Option<(u32, u32)> {
+    let words = [
+        layout.snd_una,
+        layout.snd_nxt,
+        layout.write_seq,
+        layout.snd_wnd,
+        layout.mss_cache,
+        layout.srtt_us,
+        layout.rcv_tstamp,
+        layout.wmem_queued,
+        layout.sndbuf,
+        layout.rto,
+        layout.err_soft,
+    ];
+    // Read in any case.
+    let needed = [
+        layout.snd_una,
+        layout.snd_nxt,
+        layout.write_seq,
+        layout.err_soft,
+    ];
+    let bytes = [layout.retransmits, layout.probes_out];
+    let known = |offset: &u32| *offset != ABSENT;
+    let all = || words.into_iter().chain(bytes).filter(known);
+    let end = all().max()? + 4;
+    let first = all().min()?;
+    let fits = needed.iter().all(known) && end - first <= ENTRY_BYTES as u32;
+    fits.then_some((first, end - first))
+}
+
+fn fields(btf: &Types) -> KernelLayout {
     let at = |structure, field| offset(btf, structure, field).unwrap_or(ABSENT);
     KernelLayout {
         family: at("sock_common", "skc_family"),
@@ -195,6 +237,7 @@ fn layout(btf: &Types) -> KernelLayout {
         recvmsg_arguments: function(btf, "tcp_recvmsg")
             .and_then(|prototype| parameters(&prototype))
             .map_or(ABSENT, |count| count as u32),
+        ..KernelLayout::ABSENT
     }
 }
 

@@ -50,6 +50,10 @@ impl Sink<Finding> for Jsonl {
     fn name(&self) -> String {
         self.file.name()
     }
+
+    fn kind(&self) -> &'static str {
+        "trace"
+    }
 }
 
 /// The line of a finding, for those that have one.
@@ -74,7 +78,7 @@ fn record(finding: &Finding, clock: WallClock) -> Option<Record<'_>> {
         Finding::Filling(filling) => Record::Filling(filling_record(filling, clock)),
         Finding::Incident(incident) => Record::Incident(incident_record(incident, clock)),
         Finding::Summary(summary) => Record::Summary(summary_record(summary, clock)),
-        Finding::Warning(_) => return None,
+        Finding::State(_) | Finding::Warning(_) => return None,
     })
 }
 

@@ -6,8 +6,10 @@ pub mod errno;
 pub mod jsonl;
 pub mod line_file;
 mod made;
+pub mod metrics;
 pub mod otlp;
 pub mod perfetto;
+mod recent;
 pub mod recording;
 pub mod terminal;
 pub mod wall;
@@ -16,6 +18,7 @@ use std::{
     io,
     sync::{
         Arc,
+        atomic::{AtomicU64, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
     },
     thread,
@@ -60,15 +63,19 @@ pub trait Sink<T>: Send + 'static {
 
     /// What it writes to, for error messages.
     fn name(&self) -> String;
+
+    /// Which output it is, as metrics call it: of names there are too many, and they may be paths.
+    fn kind(&self) -> &'static str;
 }
 
 /// A sink at work on its own thread.
 pub struct Worker<T> {
     name: String,
     unit: &'static str,
+    kind: &'static str,
     queue: Option<SyncSender<Arc<T>>>,
     done: Receiver<Result<(), Failure>>,
-    missed: u64,
+    missed: Arc<AtomicU64>,
 }
 
 /// Why a sink could not write everything.
@@ -81,7 +88,7 @@ struct Failure {
 impl<T: Send + Sync + 'static> Worker<T> {
     /// Starts the thread.
     pub fn spawn(sink: impl Sink<T>) -> Self {
-        let (name, unit) = (sink.name(), sink.unit());
+        let (name, unit, kind) = (sink.name(), sink.unit(), sink.kind());
         let (queue, items) = mpsc::sync_channel(QUEUE);
         let (report, done) = mpsc::sync_channel(1);
         thread::spawn(move || {
@@ -90,9 +97,10 @@ impl<T: Send + Sync + 'static> Worker<T> {
         Self {
             name,
             unit,
+            kind,
             queue: Some(queue),
             done,
-            missed: 0,
+            missed: Arc::default(),
         }
     }
 
@@ -100,8 +108,18 @@ impl<T: Send + Sync + 'static> Worker<T> {
     pub fn send(&mut self, item: &Arc<T>) {
         let Some(queue) = &self.queue else { return };
         if let Err(TrySendError::Full(_)) = queue.try_send(Arc::clone(item)) {
-            self.missed += 1;
+            self.missed.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Which output it is.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// How many items it was too far behind for, as it grows.
+    pub fn missed(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.missed)
     }
 
     /// Whether its reader went away (a closed pipe), so that nobody needs more of it.
@@ -131,8 +149,9 @@ impl<T: Send + Sync + 'static> Worker<T> {
             }
             Err(RecvTimeoutError::Disconnected) => bail!("writing to {name} failed"),
         }
-        if self.missed > 0 {
-            bail!("{name} was too slow: {} records left out", self.missed);
+        let missed = self.missed.load(Ordering::Relaxed);
+        if missed > 0 {
+            bail!("{name} was too slow: {missed} records left out");
         }
         Ok(())
     }

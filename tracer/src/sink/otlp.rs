@@ -41,6 +41,10 @@ impl Sink<Finding> for Otlp {
     fn name(&self) -> String {
         self.file.name()
     }
+
+    fn kind(&self) -> &'static str {
+        "trace"
+    }
 }
 
 /// The line of a finding, for those that make spans.

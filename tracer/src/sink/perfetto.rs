@@ -9,7 +9,6 @@ mod batch;
 mod flows;
 pub mod packets;
 pub mod proto;
-mod recent;
 mod tracks;
 
 use std::io;
@@ -44,6 +43,10 @@ impl Sink<Finding> for Perfetto {
 
     fn name(&self) -> String {
         self.file.name()
+    }
+
+    fn kind(&self) -> &'static str {
+        "trace"
     }
 }
 

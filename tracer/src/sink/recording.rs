@@ -75,4 +75,8 @@ impl Sink<Event> for Recording {
     fn name(&self) -> String {
         self.file.name()
     }
+
+    fn kind(&self) -> &'static str {
+        "recording"
+    }
 }

@@ -69,6 +69,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
             }
             Finding::Incident(incident) => self.incident(incident),
             Finding::Warning(warning) => format!("{} {warning}\n", self.paint("33", "warning:")),
+            Finding::State(_) => return None,
             Finding::Summary(summary) => self.summary(summary),
         })
     }
@@ -289,5 +290,9 @@ impl<W: Write + Send + 'static> Sink<Finding> for Terminal<W> {
 
     fn name(&self) -> String {
         "the terminal".to_owned()
+    }
+
+    fn kind(&self) -> &'static str {
+        "terminal"
     }
 }

@@ -5,7 +5,7 @@ use std::mem;
 use anyhow::{Context, Result};
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
     util::nr_cpus,
 };
 use log::debug;
@@ -25,6 +25,12 @@ const ENTRIES: u32 = 1 << 12;
 
 /// The least room there is for connections, of clients or of all kinds, and the most.
 const CONNECTIONS: (u32, u32) = (1 << 14, 1 << 18);
+
+/// Entries of each processor that are looked at to see how audit sockets do: a server writes each to all its devices.
+const NEWEST: u64 = 4;
+
+/// Totals, by [`Count`].
+type Counts = [u64; abi::COUNTS as usize];
 
 /// `record.flags`.
 const FLAGS: usize = mem::offset_of!(Record, flags);
@@ -79,6 +85,7 @@ impl Sizes {
 pub struct Hold {
     switch: Array<MapData, u32>,
     roles: HashMap<MapData, u64, u32>,
+    said: Array<MapData, u32>,
     goroutines: HashMap<MapData, u64, u32>,
     connections: HashMap<MapData, u64, Bytes<[u8; size_of::<Connection>()]>>,
     tank: Array<MapData, Bytes<[u8; size_of::<EntryRecord>()]>>,
@@ -92,7 +99,7 @@ pub struct Hold {
     /// How many entries of each processor have been taken or passed over.
     taken: Vec<u64>,
     /// The counters when they were last taken.
-    before: [u64; abi::COUNTS as usize],
+    before: Counts,
 }
 
 impl Hold {
@@ -101,6 +108,7 @@ impl Hold {
         let mut hold = Self {
             switch: Array::try_from(take(object, "HOLD")?)?,
             roles: HashMap::try_from(take(object, "ROLES")?)?,
+            said: Array::try_from(take(object, "SAID")?)?,
             goroutines: HashMap::try_from(take(object, "GOROUTINES")?)?,
             connections: HashMap::try_from(take(object, "CONNECTIONS")?)?,
             tank: Array::try_from(take(object, "TANK")?)?,
@@ -110,7 +118,7 @@ impl Hold {
             meaning: Kernel::default(),
             streams,
             taken: Vec::new(),
-            before: [0; abi::COUNTS as usize],
+            before: Counts::default(),
         };
         hold.taken = vec![0; hold.filled()?.len()];
         Ok(hold)
@@ -122,9 +130,44 @@ impl Hold {
         Self { meaning, ..self }
     }
 
+    /// Has the programs look up what sockets are anew. Only the agent writes the number.
+    fn say(&mut self) -> Result<(), MapError> {
+        let said = self.said.get(&0, 0)?;
+        self.said.set(0, said.wrapping_add(1), 0)
+    }
+
     fn total(&self, index: u32) -> Result<u64> {
         let each = self.counted.get(&index, 0)?;
         Ok(each.iter().copied().fold(0, u64::wrapping_add))
+    }
+
+    fn totals(&self) -> Result<Counts> {
+        let mut totals = Counts::default();
+        for (index, total) in totals.iter_mut().enumerate() {
+            *total = self.total(index as u32)?;
+        }
+        Ok(totals)
+    }
+
+    fn since_before(&self, totals: &Counts) -> Routine {
+        let count = |count: Count| {
+            let index = count as usize;
+            totals[index].wrapping_sub(self.before[index])
+        };
+        Routine {
+            requests: count(Count::Answers) + count(Count::Streams),
+            at_least: count(Count::Frames) > 0 && !self.streams,
+            audit_writes: count(Count::Entries),
+            ..Routine::default()
+        }
+    }
+
+    /// The entry with this number, of those that this processor has kept.
+    fn entry(&self, processor: usize, number: u64) -> Result<Option<Event>> {
+        let share = u64::from(self.sizes.share);
+        let slot = processor as u64 * share + number % share;
+        let Bytes(bytes) = self.tank.get(&u32::try_from(slot)?, 0)?;
+        Ok(decode(&bytes, &self.meaning).ok())
     }
 
     fn filled(&self) -> Result<Vec<u64>> {
@@ -145,25 +188,32 @@ impl KernelSide for Hold {
             Role::Audit => abi::AUDIT,
             Role::Other => abi::OTHER,
         };
-        if let Err(error) = self.roles.insert(socket.born, role, 0) {
+        let set = self.roles.insert(socket.born, role, 0);
+        if let Err(error) = set.and_then(|()| self.say()) {
             debug!("the role of a socket was not set: {error}");
         }
     }
 
     fn routine(&mut self) -> Result<Routine> {
-        let mut more = [0; abi::COUNTS as usize];
-        for (index, more) in more.iter_mut().enumerate() {
-            let total = self.total(index as u32)?;
-            *more = total.wrapping_sub(self.before[index]);
-            self.before[index] = total;
+        let totals = self.totals()?;
+        let routine = self.since_before(&totals);
+        self.before = totals;
+        Ok(routine)
+    }
+
+    fn so_far(&self) -> Result<Routine> {
+        Ok(self.since_before(&self.totals()?))
+    }
+
+    fn newest(&self) -> Result<Vec<Event>> {
+        let mut entries = Vec::new();
+        for (processor, filled) in self.filled()?.into_iter().enumerate() {
+            let oldest = filled.saturating_sub(NEWEST.min(self.sizes.share.into()));
+            for number in oldest..filled {
+                entries.extend(self.entry(processor, number)?);
+            }
         }
-        let count = |count: Count| more[count as usize];
-        Ok(Routine {
-            requests: count(Count::Answers) + count(Count::Streams),
-            at_least: count(Count::Frames) > 0 && !self.streams,
-            audit_writes: count(Count::Entries),
-            ..Routine::default()
-        })
+        Ok(entries)
     }
 
     fn counts_streams(&self) -> bool {
@@ -204,9 +254,7 @@ impl KernelSide for Hold {
             let share = u64::from(self.sizes.share);
             let oldest = filled.saturating_sub(share).max(self.taken[processor]);
             for number in oldest..*filled {
-                let slot = processor as u64 * share + number % share;
-                let Bytes(bytes) = self.tank.get(&u32::try_from(slot)?, 0)?;
-                entries.extend(decode(&bytes, &self.meaning).ok());
+                entries.extend(self.entry(processor, number)?);
             }
         }
         self.taken = filled;

@@ -10,7 +10,10 @@ use anyhow::Result;
 use log::{debug, warn};
 
 use super::routine::{Last, Recalled, Role, Roles, Sight, recall};
-use crate::event::{Event, Nanos, Routine, SocketId, What, took_all};
+use crate::{
+    core::state::Meanwhile,
+    event::{Event, Nanos, Routine, SocketId, What, took_all},
+};
 
 /// All has to be well for so long before routine is held back again, ns.
 const WELL: Nanos = 2_000_000_000;
@@ -21,6 +24,9 @@ const PATIENCE: Nanos = 30_000_000;
 
 /// What the programs told between their last look at the switch and ours, ns.
 const BETWEEN: Nanos = 1_000_000;
+
+/// Of these, the writes that are looked at to see how audit sockets do.
+const NEWEST: usize = 32;
 
 /// Told events that are kept while routine is held back.
 const KEPT: usize = 4096;
@@ -44,6 +50,10 @@ pub trait KernelSide {
     fn set_role(&mut self, socket: SocketId, role: Role);
     /// What was counted since the last call.
     fn routine(&mut self) -> Result<Routine>;
+    /// The same, without taking it.
+    fn so_far(&self) -> Result<Routine>;
+    /// The newest entries that were kept, in no order, taken or not: as many as are cheap to read.
+    fn newest(&self) -> Result<Vec<Event>>;
     /// Whether each goroutine that writes entries and reads no connection is counted as a request.
     fn counts_streams(&self) -> bool;
     /// Whether this goroutine was seen to read a connection.
@@ -256,6 +266,20 @@ impl<K: KernelSide> Holding<K> {
         }
         entries.extend(self.kept.drain(..));
         Ok((routine, connections, entries))
+    }
+
+    /// What has been held back since the core was told last, without taking it.
+    pub fn so_far(&self) -> Result<Meanwhile> {
+        let mut routine = self.kernel.so_far()?;
+        let told = self.kept.iter().filter(|event| is_entry(event));
+        let (dropped, entries) = self.dropped;
+        routine.told = dropped + self.kept.len() as u64;
+        routine.audit_writes += entries + self.late + told.count() as u64;
+        let told = self.kept.iter().rev().filter(|event| is_write(event));
+        let mut latest: Vec<_> = told.take(NEWEST).cloned().collect();
+        latest.extend(self.kernel.newest()?);
+        latest.sort_by_key(|event| event.at);
+        Ok(Meanwhile { routine, latest })
     }
 
     /// Goroutines that wrote entries and read no connection.

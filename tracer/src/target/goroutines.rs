@@ -22,9 +22,10 @@ mod stack;
 mod symbols;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 use std::{
-    io, iter, mem,
+    fs, io, iter, mem,
     ops::Range,
     sync::{Mutex, PoisonError},
 };
@@ -40,6 +41,7 @@ use self::{
     requests::{AllSaid, Requests, Said, Ties},
     seen::{Seen, Sight, Sighting},
     stack::{Frame, Stack},
+    variables::Variables,
 };
 pub use self::{
     device::Configured,
@@ -53,6 +55,7 @@ use super::{
 use crate::{
     audit::entry::EntryHead,
     core::{operation::Phase, parked::Place},
+    event::Nanos,
 };
 
 /// A goroutine that waits in the code of an audit device.
@@ -67,6 +70,8 @@ pub struct Waiting {
     pub request: Option<u64>,
     /// For what it waits.
     pub at: Place,
+    /// Since when, on `CLOCK_MONOTONIC`, ns: of who queues for a mutex, which takes the time; as far as known.
+    pub since: Option<Nanos>,
     /// Whether it has not run since the previous look, which found it at this very place: it is stuck there,
     /// rather than often there. False where that is unknown: at a first look, in a system call, and in
     /// versions of Go that do not count how often a goroutine stops (`trackingSeq`, since Go 1.17). The
@@ -86,7 +91,7 @@ pub struct Waiting {
 
 /// Whether functions of this package are looked up in the debugging information.
 pub fn needs(package: &str) -> bool {
-    Method::has_arguments(package)
+    Method::has_variables(package)
 }
 
 /// What has to be known of the executable to read its goroutines.
@@ -97,10 +102,13 @@ pub struct GoroutineReader {
     layout: Layout,
     functions: Functions,
     devices: Devices,
+    variables: Variables,
     requests: Requests,
     known: Mutex<Known>,
     /// Where nearly all goroutines are that wait.
     parks: Option<Range<u64>>,
+    /// Whether the server reads the same `CLOCK_MONOTONIC` as the kernel's probes.
+    shares_clock: bool,
     /// The version of Go whose offsets are believed to be this program's, which does not say them itself.
     assumed: Option<String>,
 }
@@ -143,15 +151,19 @@ impl GoroutineReader {
             Some(structures) => (structures, None),
             None => assume(executable).map(|(structures, version)| (structures, Some(version)))?,
         };
-        let requests = debug.map(|debug| Requests::new(executable, debug, moved));
+        let variables = debug.map(|debug| Variables::new(executable, debug, moved));
+        let variables = variables.unwrap_or_default();
+        let requests = debug.map(|debug| Requests::new(debug, &variables));
         Ok(Self {
             list: symbols.list,
             layout: Layout::new(&structures)?,
             functions: symbols.functions,
             devices: Devices::new(executable.machine(), &structures, &symbols.device_types),
+            variables,
             requests: requests.unwrap_or_default(),
             known: Mutex::default(),
             parks: symbols.parks,
+            shares_clock: shares_clock(pid),
             assumed,
         })
     }
@@ -216,7 +228,7 @@ impl GoroutineReader {
             });
             let said = match sight {
                 Some(sight) => sight.said.clone(),
-                None => self.requests.read(memory, stack, &frames),
+                None => self.requests.read(memory, &self.variables, stack, &frames),
             };
             let tells = waiting.is_some() || said.is_some();
             if !tells || self.is_still(memory, goroutine) {
@@ -257,6 +269,7 @@ impl GoroutineReader {
             ancestors: parents.line(goroutine.parent).collect(),
             request: found.code.request(goroutine, parents),
             at: found.at,
+            since: self.queued_since(found.at, stack, frames),
             still: false,
             code: found.code,
             phase: found.phase,
@@ -264,6 +277,11 @@ impl GoroutineReader {
             frames: place::names(&functions),
             entry: None,
         })
+    }
+
+    fn queued_since(&self, at: Place, stack: Stack<'_>, frames: &[Frame]) -> Option<Nanos> {
+        let queues = self.shares_clock && at == Place::Lock;
+        queues.then(|| self.variables.queued_since(stack, frames))?
     }
 
     /// Whether it has not moved on while its stack was read.
@@ -311,6 +329,12 @@ impl Waiting {
         self.request = Some(request);
         self.entry = Some(entry);
     }
+}
+
+/// A time namespace may have moved it for its processes (`time_namespaces(7)`). Kernels before 5.6 have none.
+fn shares_clock(pid: i32) -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/time")).ok();
+    namespace(&pid.to_string()) == namespace("self")
 }
 
 /// What a program that says nothing of its runtime is believed to be like, by its version of Go.

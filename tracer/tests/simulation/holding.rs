@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::Result;
 use tracer::{
-    core::{Core, parked::Place},
+    core::{Core, parked::Place, state::Meanwhile},
     event::{Actor, Device, Event, Nanos, Routine, Socket, SocketId, TcpState, What, took_all},
     source::{
         holding::{Holding, KernelSide},
@@ -62,6 +62,14 @@ impl KernelSide for Kernel {
 
     fn routine(&mut self) -> Result<Routine> {
         Ok(std::mem::take(&mut self.routine))
+    }
+
+    fn so_far(&self) -> Result<Routine> {
+        Ok(self.routine.clone())
+    }
+
+    fn newest(&self) -> Result<Vec<Event>> {
+        Ok(self.tank.iter().rev().take(4).cloned().collect())
     }
 
     fn counts_streams(&self) -> bool {
@@ -257,6 +265,12 @@ impl Between {
 
     pub(crate) fn is_on(&self) -> bool {
         self.holding.is_on()
+    }
+
+    /// What is held back now.
+    #[allow(dead_code, reason = "not every test asks how things stand")]
+    pub(crate) fn so_far(&self) -> Meanwhile {
+        self.holding.so_far().expect("a model")
     }
 
     /// Whether to look at the server's goroutines.

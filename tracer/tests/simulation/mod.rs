@@ -16,7 +16,7 @@ use tracer::{
 
 use self::{holding::Between, random::Random, server::BEGAN};
 pub(crate) use self::{
-    server::{Served, Server},
+    server::{Served, Server, Wait},
     wire::{client, device, name},
 };
 
@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) each: usize,
     pub(crate) http2: bool,
     pub(crate) stacks: bool,
+    /// Whether the server's stacks say since when one queues.
+    pub(crate) dates: bool,
     /// Whether the operator has named the devices.
     pub(crate) is_declared: bool,
     /// Of a thousand events, how many are lost, and how many are swapped with the next one if that

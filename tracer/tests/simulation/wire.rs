@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tracer::{
     audit::entry::EntryHead,
-    core::parked::Parked,
+    core::parked::{Parked, Place},
     event::{Actor, Device, Session, Socket, SocketId, TcpState, Transport, What},
 };
 
@@ -222,7 +222,7 @@ pub(crate) fn dial(
 pub(crate) fn parked(server: &Server) -> What {
     let plan = &server.plan;
     let waits = server.requests.iter().filter_map(|served| {
-        let (place, device, _) = served.place?;
+        let (place, device, since) = served.place?;
         let by = handler(plan, served);
         let eldest = plan.http2.then_some(LISTENER);
         Some(Parked {
@@ -230,6 +230,7 @@ pub(crate) fn parked(server: &Server) -> What {
             ancestors: by.parent.into_iter().chain(eldest).collect(),
             request: None,
             place,
+            since: Some(since).filter(|_| plan.dates && place == Place::Lock),
             phase: None,
             device: Some(self::device(device)),
             frames: Vec::new(),

@@ -53,7 +53,7 @@ pub fn compiler(cache: &Cache) -> Result<Compiler> {
 }
 
 /// Packages of one suite need not run on another.
-fn codename() -> String {
+pub(super) fn codename() -> String {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let codename = release
         .lines()

@@ -11,6 +11,7 @@ mod golang;
 mod linker;
 mod openbao;
 mod programs;
+mod prometheus;
 mod python;
 mod rotel;
 mod toolchain;
@@ -23,6 +24,7 @@ pub use programs::{
     ensure as lab_programs, ensure_for_tests as test_programs, ensure_for_vm as vm_programs,
     extend_path, find as find_program,
 };
+pub use prometheus::prometheus;
 pub use python::packages as python_packages;
 pub use rotel::{VARIABLE as ROTEL, rotel};
 pub use toolchain::{cargo, ebpf_toolchain, workspace};

@@ -21,7 +21,7 @@ use crate::{
     audit::file::{Query, find_entry as find_in_files},
     core::{Core, EntryQuestion, Question, finding::Finding, parked::Parked},
     decode::Kernel,
-    event::{Device, Event, SendQueue, Session, What},
+    event::{Device, Event, Nanos, SendQueue, Session, What},
     probe::attach::{Attached, Sources},
     sink::Worker,
     source::{hold::Hold, holding::Holding, readable::readable, ringbuf::Events},
@@ -43,6 +43,11 @@ const ANSWERS: usize = 64;
 
 /// How often it is looked whether a server has been started again.
 const AGAIN: Duration = Duration::from_millis(250);
+
+/// How often it is said how things stand, ns: while routine is held back, when it has to be read from the kernel side, and
+/// while all is told.
+const OF_ROUTINE: Nanos = 500_000_000;
+const OF_TROUBLE: Nanos = 250_000_000;
 
 /// An answer to a question.
 struct Answer {
@@ -66,6 +71,8 @@ pub(super) struct Live {
     recording: Option<Worker<Event>>,
     stops: Stops,
     quiet: bool,
+    /// When it is to be said again how things stand.
+    shown: Nanos,
 }
 
 /// A server that is being traced.
@@ -124,6 +131,7 @@ impl Live {
             recording,
             stops: Stops::new(limit)?,
             quiet,
+            shown: 0,
         })
     }
 
@@ -191,6 +199,7 @@ impl Live {
                 self.take(answer, server)?;
             }
             self.tick(server)?;
+            self.show(server)?;
             if self.outputs.are_over() {
                 return Ok(End::NobodyReads);
             }
@@ -214,6 +223,23 @@ impl Live {
             self.feed(now, server);
         }
         self.hold_back(server)
+    }
+
+    /// Says how things stand, if anybody wants to see it.
+    fn show(&mut self, server: &Following) -> Result<()> {
+        let now = clock::monotonic();
+        if now < self.shown || !self.outputs.are_watched() {
+            return Ok(());
+        }
+        let holds = server.holding.is_on();
+        let state = if holds {
+            self.core.state_of_routine(now, &server.holding.so_far()?)
+        } else {
+            self.core.state(now)
+        };
+        self.shown = now + if holds { OF_ROUTINE } else { OF_TROUBLE };
+        self.outputs.show(state);
+        Ok(())
     }
 
     /// Has routine held back if all is well.
@@ -418,6 +444,7 @@ fn of_request(waiting: &Waiting) -> Parked {
         ancestors: waiting.ancestors.clone(),
         request: waiting.request.filter(|request| *request != waiting.goid),
         place: waiting.at,
+        since: waiting.since,
         phase: waiting.phase,
         device: configured.map(|device| Device::configured(&device.network, &device.address)),
         frames: waiting.frames.clone(),

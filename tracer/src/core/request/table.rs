@@ -41,6 +41,9 @@ pub struct Requests {
     outlived: Recent,
     serials: Serial,
     seen: u64,
+    /// While a look is under way: goroutines whose requests have ended since it was asked for, and when they
+    /// acted last.
+    leavers: Option<FxHashMap<u64, Nanos>>,
     /// Goroutines whose requests were counted while routine was held back.
     counted: FxHashSet<u64>,
 }
@@ -341,6 +344,13 @@ impl Requests {
         }
     }
 
+    /// The same, if there is one already.
+    pub fn whose_wait(&self, by: Actor) -> Option<Serial> {
+        let parent = || by.parent.filter(|parent| *parent != 0);
+        let own = self.works.get(&by.goid.unwrap_or(0));
+        own.or_else(|| self.works.get(&parent()?)).copied()
+    }
+
     /// A request of the connection that it or its parent serves, else of nobody knows whom.
     fn add_of(&mut self, at: Nanos, goid: u64, parent: Option<u64>) -> &mut Request {
         if self
@@ -389,6 +399,24 @@ impl Requests {
             let stream = request.stream();
             self.clients.stir(stream);
         }
+    }
+
+    /// A look at the goroutines has been asked for.
+    pub fn are_looked_at(&mut self) {
+        self.leavers = Some(FxHashMap::default());
+    }
+
+    /// The look has been taken.
+    pub fn were_looked_at(&mut self) {
+        self.leavers = None;
+    }
+
+    /// Whether a look that began then found this goroutine at a request that has ended since.
+    pub fn has_left(&self, goid: u64, at: Nanos) -> bool {
+        let leavers = self.leavers.as_ref();
+        leavers
+            .and_then(|leavers| leavers.get(&goid))
+            .is_some_and(|acted| at <= *acted)
     }
 
     /// Whether it is known whose request this goroutine works on.
@@ -461,6 +489,9 @@ impl Requests {
         for goid in &request.goroutines {
             if self.works.get(goid) == Some(&serial) {
                 self.works.remove(goid);
+            }
+            if let Some(leavers) = &mut self.leavers {
+                leavers.insert(*goid, request.acted);
             }
         }
         if request.kin.is_some() {

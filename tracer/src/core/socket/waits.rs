@@ -158,6 +158,13 @@ impl Sockets {
         devices
     }
 
+    /// Since when a connection of this device, which the server has not closed, has acknowledged nothing.
+    pub fn fills_since(&self, device: &Device) -> Option<Nanos> {
+        let open = self.open.values().filter(|c| c.is_open());
+        let of_device = open.filter(|c| c.device.as_ref() == Some(device));
+        of_device.filter_map(|c| c.silence.long_since()).min()
+    }
+
     /// Whether the server has a connection to this device.
     pub fn connected(&self, device: &Device) -> bool {
         let mut to_device = self

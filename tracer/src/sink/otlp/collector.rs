@@ -130,6 +130,10 @@ impl Sink<Finding> for Collector {
         "spans"
     }
 
+    fn kind(&self) -> &'static str {
+        "collector"
+    }
+
     fn name(&self) -> String {
         self.name.clone()
     }

@@ -70,7 +70,7 @@ impl Spans {
             }
             Finding::Incident(incident) => vec![self.incident(incident, None)],
             Finding::Summary(summary) => self.summary(summary),
-            Finding::Stalled(_) | Finding::Warning(_) => return None,
+            Finding::Stalled(_) | Finding::State(_) | Finding::Warning(_) => return None,
         };
         Some(self.export(spans))
     }

@@ -6,10 +6,9 @@ use std::collections::VecDeque;
 
 use super::{
     batch::{Batch, Says, Span},
-    recent::Recent,
     tracks::Ids,
 };
-use crate::event::Device;
+use crate::{event::Device, sink::recent::Recent};
 
 /// Stalls, or those who queued, kept for one request.
 const KEPT: usize = 64;

@@ -106,7 +106,10 @@ impl Told {
             Finding::Filling(filling) => self.filling(filling, record, batch),
             Finding::Incident(incident) => self.incident(incident, record, batch),
             Finding::Summary(summary) => self.end(summary, record, batch),
-            Finding::Session(_) | Finding::Attached(_) | Finding::Warning(_) => {}
+            Finding::Session(_)
+            | Finding::Attached(_)
+            | Finding::State(_)
+            | Finding::Warning(_) => {}
         }
     }
 

@@ -23,11 +23,11 @@ use std::{
 use super::{
     batch::{Batch, Says, Span},
     proto::{ChildOrdering, CounterDescriptor, ProcessDescriptor, TrackDescriptor, Unit},
-    recent::Recent,
 };
 use crate::{
     core::finding::RequestInfo,
     event::{Device, Nanos, Session},
+    sink::recent::Recent,
 };
 
 /// Slices that a lane is known to hold one by one. Of older ones the times between are taken too.

@@ -17,7 +17,7 @@ use gimli::{
 use super::GoLayout;
 use crate::target::executable::Executable;
 
-pub mod parameters;
+pub mod locals;
 
 /// The package whose unit has the types.
 const RUNTIME: &str = "runtime";

@@ -76,21 +76,33 @@ pub(super) enum Entry {
     Other,
 }
 
-/// What a function is given that tells which request it works for.
+/// What a function keeps in its frame that tells something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Argument {
+pub(super) enum Variable {
     /// What is to be written to all devices, and of which of the request's entries.
     Input(EntryKind),
     /// The context of one entry on its way to all sinks.
     Context,
+    /// Since when a mutex is waited for: `CLOCK_MONOTONIC`, ns (`runtime/time_nofake.go`, `nanotime`).
+    WaitStart,
 }
 
-impl Argument {
+impl Variable {
     /// What it is called.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Argument::Input(_) => "in",
-            Argument::Context => "ctx",
+            Variable::Input(_) => "in",
+            Variable::Context => "ctx",
+            Variable::WaitStart => "waitStartTime",
+        }
+    }
+
+    /// Which word of how many says it. An interface's second one points to what it holds
+    /// (`runtime/runtime2.go`, `iface`).
+    pub(super) fn word(self) -> (usize, usize) {
+        match self {
+            Variable::Input(_) | Variable::WaitStart => (0, 1),
+            Variable::Context => (1, 2),
         }
     }
 }
@@ -219,29 +231,32 @@ impl<'a> Method<'a> {
     }
 
     /// Of what hands entries to devices (`vault/audit_broker.go`, in Vault since 1.16
-    /// `audit/broker.go`), and to sinks (`hashicorp/eventlogger`, `graph.go`), and of these.
-    pub(super) fn argument(self) -> Option<Argument> {
+    /// `audit/broker.go`), and to sinks (`hashicorp/eventlogger`, `graph.go`), and of these; and of what
+    /// waits for a mutex (`internal/sync/mutex.go`, before Go 1.24 `sync/mutex.go`).
+    pub(super) fn variable(self) -> Option<Variable> {
         match (base(self.package), self.receiver, self.name) {
             ("vault", "AuditBroker", name) | ("audit", "Broker", name) => match name {
-                "LogRequest" => Some(Argument::Input(EntryKind::Request)),
-                "LogResponse" => Some(Argument::Input(EntryKind::Response)),
+                "LogRequest" => Some(Variable::Input(EntryKind::Request)),
+                "LogResponse" => Some(Variable::Input(EntryKind::Response)),
                 _ => None,
             },
             ("eventlogger", "graph", "process" | "doProcess")
-            | ("event" | "audit", _, "Process") => Some(Argument::Context),
+            | ("event" | "audit", _, "Process") => Some(Variable::Context),
+            ("sync", "Mutex", "lockSlow") => Some(Variable::WaitStart),
             _ => None,
         }
     }
 
     /// Whether a package may have such functions.
-    pub(super) fn has_arguments(package: &str) -> bool {
-        matches!(base(package), "vault" | "audit" | "event" | "eventlogger")
+    pub(super) fn has_variables(package: &str) -> bool {
+        let base = base(package);
+        matches!(base, "vault" | "audit" | "event" | "eventlogger" | "sync")
     }
 
     /// Whether it makes plain whose work it is, though not what is waited for.
     pub(super) fn is_telling(self) -> bool {
         match (base(self.package), self.receiver) {
-            ("vault", "AuditBroker") | ("audit", "Broker") => self.argument().is_some(),
+            ("vault", "AuditBroker") | ("audit", "Broker") => self.variable().is_some(),
             ("vault", "Core") => self.name.starts_with("handle") && self.name.ends_with("Request"),
             ("eventlogger", "graph") => self.name.starts_with("process"),
             ("http2", "serverConn") | ("http", "http2serverConn") => self.name == "runHandler",

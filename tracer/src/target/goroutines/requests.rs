@@ -1,24 +1,17 @@
-//! Which request a goroutine works on: an argument of what hands its entries to the devices.
-//!
-//! The compiler says where a function keeps an argument while it calls others. What lies there is
+//! Which request a goroutine works on: an argument of what hands its entries to the devices. What lies there is
 //! believed only if it looks like a request: an ID, and an operation that there is.
 
 use std::{collections::HashMap, str};
 
-use anyhow::Result;
-use object::Architecture;
-
 use super::{
     memory::{Memory, Piece, word},
-    method::{Argument, Method},
+    method::Variable,
     stack::{Frame, Stack},
+    variables::Variables,
 };
 use crate::{
     audit::entry::{EntryHead, EntryKind},
-    target::{
-        executable::Executable,
-        go::dwarf::{Sections, parameters::Parameter},
-    },
+    target::go::dwarf::{Sections, locals::Local},
 };
 
 /// `sdk/logical/request.go`, `Operation`; `scan` is `OpenBao`'s.
@@ -45,14 +38,9 @@ const MAX_PATH: u64 = 2048;
 const ID: u64 = 36;
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
-/// What has to be known of the executable.
-#[derive(Debug, Default)]
-pub(super) struct Requests {
-    /// Whether frames are found from the caller's frame pointer.
-    by_caller: bool,
-    functions: Vec<(Argument, Parameter)>,
-    fields: Option<Fields>,
-}
+/// Where requests' fields lie, if that is known.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Requests(Option<Fields>);
 
 /// Offsets in `logical.LogInput` and `logical.Request`, bytes. Nothing else of them is read: tokens lie
 /// beside these.
@@ -74,72 +62,37 @@ pub(super) enum Said {
 }
 
 impl Requests {
-    /// Knows nothing where the debugging information cannot be read. `moved`: by how much the program
-    /// lies elsewhere than it says.
-    pub(super) fn new(executable: &Executable<'_>, debug: &Sections, moved: u64) -> Self {
-        Self::read_from(executable, debug, moved).unwrap_or_else(|error| {
-            log::warn!("which request a goroutine works on cannot be read: {error:#}");
-            Self::default()
-        })
-    }
-
-    fn read_from(executable: &Executable<'_>, debug: &Sections, moved: u64) -> Result<Self> {
-        let argument = |name: &str| Method::parse(name.as_bytes())?.argument();
-        let found = debug.parameters(executable, Method::has_arguments, |name| {
-            argument(name).map(Argument::name)
-        })?;
-        let functions = found
-            .into_iter()
-            .filter_map(|found| Some((argument(&found.function)?, found.moved(moved))));
-        let functions: Vec<_> = functions.collect();
-        let fields = functions.iter().find_map(|(argument, parameter)| {
-            matches!(argument, Argument::Input(_))
-                .then(|| Fields::of(debug, parameter))
-                .flatten()
-        });
-        Ok(Self {
-            by_caller: executable.machine() == Architecture::Aarch64,
-            functions,
-            fields,
-        })
+    /// Knows nothing where none of these leads to a request.
+    pub(super) fn new(debug: &Sections, variables: &Variables) -> Self {
+        let inputs = variables.of(|variable| matches!(variable, Variable::Input(_)));
+        let mut fields = inputs.filter_map(|input| Fields::of(debug, input));
+        Self(fields.next())
     }
 
     #[cfg(test)]
-    pub(super) fn made(
-        by_caller: bool,
-        functions: Vec<(Argument, Parameter)>,
-        fields: Fields,
-    ) -> Self {
-        Self {
-            by_caller,
-            functions,
-            fields: Some(fields),
-        }
+    pub(super) fn made(fields: Fields) -> Self {
+        Self(Some(fields))
     }
 
     /// `None` if it says nothing.
     pub(super) fn read(
         &self,
         memory: &impl Memory,
+        variables: &Variables,
         stack: Stack<'_>,
         frames: &[Frame],
     ) -> Option<Said> {
         let mut inputs = frames.iter().filter_map(|frame| {
-            let (argument, parameter) = self.function(*frame)?;
-            let Argument::Input(kind) = argument else {
+            let (variable, input) = variables.read(stack, *frame)?;
+            let Variable::Input(kind) = variable else {
                 return None;
             };
-            let at = parameter.word(frame.pc, 0, 1)?;
-            self.entry(memory, self.word(stack, *frame, at)?, kind)
+            self.entry(memory, input, kind)
         });
         // The outermost is handed on, and may be another further in.
         let mut contexts = frames.iter().rev().filter_map(|frame| {
-            let (argument, parameter) = self.function(*frame)?;
-            // An interface's second word points to what it holds (`runtime/runtime2.go`, `iface`).
-            let at = parameter.word(frame.pc, 1, 2);
-            let at = at.filter(|_| argument == Argument::Context)?;
-            let context = self.word(stack, *frame, at);
-            context.filter(|context| *context != 0)
+            let (variable, context) = variables.read(stack, *frame)?;
+            (variable == Variable::Context && context != 0).then_some(context)
         });
         match (inputs.next(), contexts.next()) {
             (Some(entry), context) => Some(Said::Request(Box::new(entry), context)),
@@ -147,34 +100,9 @@ impl Requests {
         }
     }
 
-    /// The one that this frame is of.
-    fn function(&self, frame: Frame) -> Option<(Argument, &Parameter)> {
-        let call = frame.pc.checked_sub(1)?;
-        let mut functions = self.functions.iter();
-        let found = functions.find(|(_, parameter)| parameter.code.contains(&call));
-        found.map(|(argument, parameter)| (*argument, parameter))
-    }
-
-    /// So many bytes from the canonical frame address.
-    fn word(&self, stack: Stack<'_>, frame: Frame, offset: i64) -> Option<u64> {
-        let address = self.frame_address(stack, frame)?;
-        stack.word(address.checked_add_signed(offset)?)
-    }
-
-    /// The canonical frame address: what the stack pointer was before the call. On amd64 the return
-    /// address and the frame pointer were put below it. On arm64 the caller's frame pointer is one word
-    /// below it (`cmd/internal/obj/arm64/obj7.go`, `preprocess`).
-    fn frame_address(&self, stack: Stack<'_>, frame: Frame) -> Option<u64> {
-        if self.by_caller {
-            stack.word(frame.record)?.checked_add(8)
-        } else {
-            frame.record.checked_add(16)
-        }
-    }
-
     /// All must fit before any is believed; but a path that is too long, or strange, is just unknown.
     fn entry(&self, memory: &impl Memory, input: u64, kind: EntryKind) -> Option<EntryHead> {
-        let fields = self.fields?;
+        let fields = self.0?;
         let at = |base: u64, offset: u32| base.checked_add(offset.into());
         let request = memory.word(at(input, fields.request)?).ok()?;
         let headers = [fields.id, fields.operation, fields.path];
@@ -195,12 +123,12 @@ impl Requests {
 }
 
 impl Fields {
-    /// Of what this parameter points to.
-    fn of(debug: &Sections, parameter: &Parameter) -> Option<Self> {
-        let input = debug.structure(parameter.of()?)?;
-        let (request, of) = *input.members.get("Request")?;
+    /// Of what this points to.
+    fn of(debug: &Sections, input: &Local) -> Option<Self> {
+        let pointed = debug.structure(input.of()?)?;
+        let (request, of) = *pointed.members.get("Request")?;
         let structure = debug.structure(of?)?;
-        let is_known = input.name.ends_with("/logical.LogInput")
+        let is_known = pointed.name.ends_with("/logical.LogInput")
             && structure.name.ends_with("/logical.Request");
         let member = |name| structure.members.get(name).map(|(at, _)| *at);
         is_known.then_some(())?;
@@ -324,56 +252,6 @@ impl Ties {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn requests(bytes: &[u8]) -> Requests {
-        let executable = Executable::of(&bytes).expect("an ELF file");
-        let debug = Sections::read(&executable, Method::has_arguments);
-        let debug = debug.expect("readable").expect("there");
-        Requests::read_from(&executable, &debug, 0x1000).expect("readable")
-    }
-
-    #[test]
-    fn reads_where_the_compiler_says_that_requests_are() {
-        let fields = Fields {
-            request: 16,
-            id: 0,
-            operation: 32,
-            path: 48,
-        };
-        for (bytes, back, expected) in [
-            (
-                &include_bytes!("../testdata/go1.27.3-amd64-parameters.elf")[..],
-                0x4a_5b95,
-                24,
-            ),
-            (
-                include_bytes!("../testdata/go1.24.11-amd64-parameters.elf"),
-                0x49_e035,
-                24,
-            ),
-            (
-                include_bytes!("../testdata/go1.27.3-arm64-parameters.elf"),
-                0xa_c83c,
-                32,
-            ),
-        ] {
-            let requests = requests(bytes);
-            assert_eq!(requests.fields, Some(fields));
-            let [(argument, parameter)] = &requests.functions[..] else {
-                panic!("{requests:?}")
-            };
-            assert_eq!(*argument, Argument::Input(EntryKind::Request));
-            assert_eq!(parameter.word(back, 0, 1), Some(expected), "{parameter:x?}");
-            // In a register until the first call.
-            assert_eq!(parameter.word(parameter.code.start + 1, 0, 1), None);
-        }
-    }
-
-    #[test]
-    fn a_program_without_a_broker_has_no_requests() {
-        let requests = requests(include_bytes!("../testdata/go1.27.3-amd64.elf"));
-        assert!(requests.functions.is_empty() && requests.fields.is_none());
-    }
 
     #[test]
     fn knows_an_id_by_its_looks() {

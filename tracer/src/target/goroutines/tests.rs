@@ -170,14 +170,17 @@ fn reader() -> GoroutineReader {
         let name = name.into();
         (pc - 4..pc + 4, Known { role, name })
     });
+    let (variables, requests) = requests::requests(false);
     GoroutineReader {
         list: LIST,
         layout: Layout::new(&structures()).expect("described"),
         functions: Functions::new(known.to_vec()),
         devices: Devices::made(false, vec![(BACKEND, device_layout())]),
-        requests: requests::requests(false),
+        variables,
+        requests,
         known: Mutex::default(),
         parks: Some(PARK - 4..PARK + 4),
+        shares_clock: true,
         assumed: None,
     }
 }

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Cuts a Go program down to what vault-tracer reads of it: excerpt.py PROGRAM OUT [--compress|--strip|--parameters]
+"""Cuts a Go program down to what vault-tracer reads of it: excerpt.py PROGRAM OUT [--compress|--strip|--parameters|--variables]
 
 PROGRAM is built with `go build -ldflags=-compressdwarf=false`. Its .go.buildinfo and .debug_abbrev
 are kept whole; of .debug_info the first unit and, of the one that holds the types, the first entry
 and that of runtime.g. With --parameters instead: what describes the function LogRequest and the types
-of its parameter, where it was in each section; the rest of those is zero, and all is compressed.
+of its parameter, where it was in each section; the rest of those is zero, and all is compressed. With
+--variables the same of sync.Mutex's lockSlow and its variable.
 """
 
 import re
@@ -59,9 +60,9 @@ def entries():
     return found
 
 
-def parameters(kept):
+def locals_of(kept, function, tag_of_local, local):
     info, found = kept[".debug_info"], entries()
-    wanted = {name: bytearray(len(data)) for name, data in kept.items() if name in PARAMETERS}
+    wanted = {name: bytearray(len(data)) for name, data in kept.items() if name in LOCALS}
     ends = dict(zip([e[0] for e in found], [e[0] for e in found[1:]] + [len(info)]))
 
     def keep(name, start, end):
@@ -97,10 +98,10 @@ def parameters(kept):
     for i, (offset, depth, tag, attributes) in enumerate(found):
         if tag == "DW_TAG_compile_unit":
             root = found[i]
-        elif tag == "DW_TAG_subprogram" and attributes.get("DW_AT_name", "").endswith(".(*Broker).LogRequest"):
+        elif tag == "DW_TAG_subprogram" and attributes.get("DW_AT_name", "").endswith(function):
             keep(".debug_info", root[0], ends[root[0]])
             for child in whole(i):
-                if child[2] == "DW_TAG_formal_parameter" and child[3].get("DW_AT_name") == "in":
+                if child[2] == tag_of_local and child[3].get("DW_AT_name") == local:
                     place = int(child[3]["DW_AT_location"], 16)
                     for name in (".debug_loc", ".debug_loclists"):
                         keep(name, place, place + 80) if name in wanted else None
@@ -113,11 +114,13 @@ def parameters(kept):
     return wanted
 
 
-PARAMETERS = [".debug_info", ".debug_abbrev", ".debug_loc", ".debug_loclists", ".debug_addr"]
+LOCALS = [".debug_info", ".debug_abbrev", ".debug_loc", ".debug_loclists", ".debug_addr"]
 kept = {name: data for name, data in sections()}
 wanted = {".go.buildinfo": kept[".go.buildinfo"]}
 if "--parameters" in options:
-    wanted = parameters(kept)
+    wanted = locals_of(kept, ".(*Broker).LogRequest", "DW_TAG_formal_parameter", "in")
+elif "--variables" in options:
+    wanted = locals_of(kept, "sync.(*Mutex).lockSlow", "DW_TAG_variable", "waitStartTime")
 elif "--strip" not in options:
     wanted[".debug_abbrev"] = kept[".debug_abbrev"]
     wanted[".debug_info"] = excerpt(kept[".debug_info"])

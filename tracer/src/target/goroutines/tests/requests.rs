@@ -3,22 +3,23 @@
 use std::cell::RefCell;
 
 use super::{
-    super::{method::Argument, requests::Fields},
+    super::{method::Variable, requests::Fields},
     *,
 };
-use crate::{audit::entry::EntryKind, target::go::dwarf::parameters::Parameter};
+use crate::{audit::entry::EntryKind, target::go::dwarf::locals::Local};
 
 const ID: &str = "11111111-2222-3333-4444-0123456789aB";
 pub(super) const LIST_KEYS: [&str; 3] = [ID, "list", "secret/metadata/app"];
 
 /// The input is the second of the broker's parameters, the context the first of the graph's. On arm64 the
 /// caller's frame has room for its link register below them.
-pub(super) fn requests(by_caller: bool) -> Requests {
+pub(super) fn requests(by_caller: bool) -> (Variables, Requests) {
     let link = if by_caller { 8 } else { 0 };
-    let function = |argument, pc, at| (argument, Parameter::made(pc - 4..pc + 4, at));
+    let function = |argument, pc, at| (argument, Local::made(pc - 4..pc + 4, at));
     let functions = [
-        function(Argument::Input(EntryKind::Response), BROKER, 24 + link),
-        function(Argument::Context, GRAPH, 8 + link),
+        function(Variable::Input(EntryKind::Response), BROKER, 24 + link),
+        function(Variable::Context, GRAPH, 8 + link),
+        function(Variable::WaitStart, LOCK, link),
     ];
     let fields = Fields {
         request: 24,
@@ -26,7 +27,10 @@ pub(super) fn requests(by_caller: bool) -> Requests {
         operation: 32,
         path: 48,
     };
-    Requests::made(by_caller, functions.to_vec(), fields)
+    (
+        Variables::made(by_caller, functions.to_vec()),
+        Requests::made(fields),
+    )
 }
 
 impl Made {
@@ -193,6 +197,35 @@ fn if_two_seem_to_wait_for_a_sink_neither_is_believed() {
     assert_eq!(made.waiting()[0].entry, None);
 }
 
+impl Made {
+    /// With this as the time since when the innermost of the calls waits.
+    fn queued_since(mut self, since: u64) -> Self {
+        let stack = STACKS + 0x1000 * (self.len - 1);
+        self.words.insert(stack + 0x40 + 16, since);
+        self
+    }
+}
+
+#[test]
+fn a_mutex_says_since_when_it_is_waited_for() {
+    let since = |made: Made| made.waiting().remove(0).since;
+    let queued = || Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
+    assert_eq!(since(queued().queued_since(4_711)), Some(4_711));
+    assert_eq!(since(queued()), None);
+    // A mutex further in, while it dials, is not the device's.
+    let dials = Made::default().goroutine(5, 1, &[LOCK, CONNECT, REQUEST]);
+    assert_eq!(since(dials.queued_since(4_711)), None);
+}
+
+#[test]
+fn a_server_with_a_clock_of_its_own_does_not_say_since_when() {
+    let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
+    let mut reader = reader();
+    reader.shares_clock = false;
+    let found = reader.waiting(&made.queued_since(4_711)).expect("a list");
+    assert_eq!(found[0].since, None);
+}
+
 #[test]
 fn on_arm64_the_request_is_found_from_the_caller() {
     let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER, HANDLER]);
@@ -200,7 +233,7 @@ fn on_arm64_the_request_is_found_from_the_caller() {
     let mut reader = reader();
     let entry = |reader: &GoroutineReader| reader.waiting(&made).expect("a list").remove(0).entry;
     assert_eq!(entry(&reader), None);
-    reader.requests = requests(true);
+    (reader.variables, reader.requests) = requests(true);
     reader.known = Mutex::default();
     assert!(entry(&reader).is_some());
 }

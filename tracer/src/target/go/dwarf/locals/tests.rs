@@ -8,9 +8,9 @@ const LEN: Option<u64> = Some(8);
 
 fn word(pieces: &[(Option<i64>, Option<u64>)], word: usize, of: usize) -> Option<i64> {
     let pieces = pieces.iter().map(|(at, len)| Piece { at: *at, len: *len });
-    let mut parameter = Parameter::made(0x100..0x200, 0);
-    parameter.places[0].pieces = pieces.collect();
-    parameter.word(0x150, word, of)
+    let mut local = Local::made(0x100..0x200, 0);
+    local.places[0].pieces = pieces.collect();
+    local.word(0x150, word, of)
 }
 
 #[test]
@@ -49,24 +49,24 @@ fn what_makes_no_sense_is_nowhere() {
     ] {
         assert_eq!(word(pieces, 1, 2), None, "{pieces:?}");
     }
-    assert_eq!(Parameter::made(0x100..0x200, 0).word(0x201, 0, 1), None);
+    assert_eq!(Local::made(0x100..0x200, 0).word(0x201, 0, 1), None);
 }
 
 #[test]
 fn what_a_call_destroys_is_where_it_is_after_it() {
-    let mut parameter = Parameter::made(0x100..0x200, 24);
-    let mut before = parameter.places[0].clone();
-    parameter.places[0].code = 0x150..0x200;
+    let mut local = Local::made(0x100..0x200, 24);
+    let mut before = local.places[0].clone();
+    local.places[0].code = 0x150..0x200;
     before.code = 0x100..0x150;
     before.pieces[0].at = None;
-    parameter.places.insert(0, before);
-    assert_eq!(parameter.word(0x150, 0, 1), Some(24));
-    assert_eq!(parameter.word(0x14f, 0, 1), None);
+    local.places.insert(0, before);
+    assert_eq!(local.word(0x150, 0, 1), Some(24));
+    assert_eq!(local.word(0x14f, 0, 1), None);
 }
 
 #[test]
 fn a_program_may_lie_elsewhere() {
-    let moved = Parameter::made(0x100..0x200, 24).moved(0x1000);
+    let moved = Local::made(0x100..0x200, 24).moved(0x1000);
     assert_eq!(moved.code, 0x1100..0x1200);
     assert_eq!(
         (moved.word(0x1150, 0, 1), moved.word(0x150, 0, 1)),
@@ -107,7 +107,7 @@ fn uncompressed(name: &str) -> Vec<u8> {
 }
 
 /// What is found of the sample, damaged or not.
-fn found(info: &[u8], abbrev: &[u8], lists: &[u8]) -> Option<(Vec<Parameter>, Option<Structure>)> {
+fn found(info: &[u8], abbrev: &[u8], lists: &[u8]) -> Option<(Vec<Local>, Option<Structure>)> {
     let sections = Sections {
         units: Kept::those(info, info.len() as u64, abbrev, |_| true).ok()?,
         abbrev: abbrev.into(),
@@ -124,7 +124,7 @@ fn found(info: &[u8], abbrev: &[u8], lists: &[u8]) -> Option<(Vec<Parameter>, Op
     let found = sections
         .in_packages(&places, |name| name.ends_with("/audit"), wanted)
         .ok()?;
-    let of = found.first().and_then(Parameter::of);
+    let of = found.first().and_then(Local::of);
     let structure = of.and_then(|of| sections.structure(of));
     Some((found, structure))
 }

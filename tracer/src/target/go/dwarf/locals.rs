@@ -1,6 +1,6 @@
-//! Where functions keep their parameters while they call others, and what those point to.
+//! Where functions keep their parameters and variables while they call others, and what those point to.
 //!
-//! The compiler describes each parameter by a list of places, each for some of the function's
+//! The compiler describes each by a list of places, each for some of the function's
 //! instructions (`cmd/compile/internal/ssa/debug.go`; DWARF 5, 2.6): a register as long as nothing is
 //! called, then a place in the frame.
 
@@ -22,9 +22,9 @@ mod tests;
 /// Types followed from one to what it stands for: a pointer, a name, a structure are three.
 const MAX_STEPS: usize = 4;
 
-/// A function, and the parameter of it that was asked for.
+/// A function, and the parameter or variable of it that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parameter {
+pub struct Local {
     /// The function, as Go spells it: `path/of/package.(*Type).Method`.
     pub function: String,
     /// Its instructions.
@@ -33,7 +33,7 @@ pub struct Parameter {
     of: Option<Type>,
 }
 
-/// Where a parameter lies, for some instructions.
+/// Where it lies, for some instructions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     code: Range<u64>,
@@ -62,7 +62,7 @@ pub struct Structure {
     pub members: HashMap<String, (u32, Option<Type>)>,
 }
 
-impl Parameter {
+impl Local {
     /// Of a made-up function, that keeps it in one piece so far from the canonical frame address.
     #[cfg(test)]
     pub fn made(code: Range<u64>, at: i64) -> Self {
@@ -123,14 +123,14 @@ impl Parameter {
 }
 
 impl Sections {
-    /// Of the functions of these packages, those that are wanted, with the parameter that `wanted`
+    /// Of the functions of these packages, those that are wanted, with the parameter or variable that `wanted`
     /// names.
-    pub fn parameters(
+    pub fn locals(
         &self,
         executable: &Executable<'_>,
         is_package: impl Fn(&str) -> bool,
         wanted: impl Fn(&str) -> Option<&'static str>,
-    ) -> Result<Vec<Parameter>> {
+    ) -> Result<Vec<Local>> {
         let all = [".debug_loc", ".debug_loclists", ".debug_addr"];
         let [old, lists, addresses] = all.map(|name| executable.section(name));
         let (old, lists, addresses) = (or_empty(old)?, or_empty(lists)?, or_empty(addresses)?);
@@ -150,7 +150,7 @@ impl Sections {
         places: &Places<'_>,
         is_package: impl Fn(&str) -> bool,
         wanted: impl Fn(&str) -> Option<&'static str>,
-    ) -> gimli::Result<Vec<Parameter>> {
+    ) -> gimli::Result<Vec<Local>> {
         let mut found = Vec::new();
         self.each_unit(|_, header, abbreviations| {
             let mut entries = header.entries_raw(abbreviations, None)?;
@@ -246,7 +246,7 @@ impl Unit {
         entries: &mut EntriesRaw<'_, Slice<'_>>,
         places: &Places<'_>,
         wanted: &impl Fn(&str) -> Option<&'static str>,
-    ) -> gimli::Result<Vec<Parameter>> {
+    ) -> gimli::Result<Vec<Local>> {
         let mut found = Vec::new();
         while !entries.is_empty() {
             let depth = entries.next_depth();
@@ -257,13 +257,13 @@ impl Unit {
             let Some((name, code, function)) = function else {
                 continue;
             };
-            let parameter = parameter(entries, depth, name)?;
-            if let Some(parameter) = parameter {
-                found.push(Parameter {
+            let local = local(entries, depth, name)?;
+            if let Some(local) = local {
+                found.push(Local {
                     function: function.name().into_owned(),
                     code,
-                    places: self.places(&parameter, places)?,
-                    of: parameter.of,
+                    places: self.places(&local, places)?,
+                    of: local.of,
                 });
             }
         }
@@ -324,8 +324,8 @@ impl Unit {
     }
 }
 
-/// The parameter of this name of the function at this depth, whose first child comes next.
-fn parameter<'a>(
+/// The parameter or variable of this name of the function at this depth, whose first child comes next.
+fn local<'a>(
     entries: &mut EntriesRaw<'_, Slice<'a>>,
     depth: isize,
     name: &str,
@@ -333,8 +333,8 @@ fn parameter<'a>(
     while !entries.is_empty() && entries.next_depth() > depth {
         let is_own = entries.next_depth() == depth + 1;
         let entry = Entry::read(entries)?;
-        let entry = entry.filter(|e| is_own && e.tag == Some(gimli::DW_TAG_formal_parameter));
-        if let Some(entry) = entry.filter(|e| e.name() == name) {
+        let entry = entry.filter(|e| is_own && e.is_local() && e.name() == name);
+        if let Some(entry) = entry {
             return Ok(Some(entry));
         }
     }
@@ -437,6 +437,11 @@ impl<'a> Entry<'a> {
     fn name(&self) -> Cow<'a, str> {
         self.name
             .map_or(Cow::Borrowed(""), |name| name.to_string_lossy())
+    }
+
+    fn is_local(&self) -> bool {
+        let locals = [gimli::DW_TAG_formal_parameter, gimli::DW_TAG_variable];
+        self.tag.is_some_and(|tag| locals.contains(&tag))
     }
 
     /// Whether its frame base is the canonical frame address, as in all functions of Go.

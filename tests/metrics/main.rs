@@ -1,0 +1,282 @@
+//! Recordings of real servers as metrics: what is exported of them (`expected.metrics.txt`; `UPDATE_REPLAYS=1` writes it),
+//! that it counts what the trace tells, and that the README lists it.
+
+mod shipped;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+use tracer::{
+    core::{Core, finding::Finding},
+    event::What,
+    sink::{Sink, metrics::Metrics},
+    source::recording,
+};
+
+/// Recordings whose metrics are expected: those that are there, and no others.
+const EXPECTED: [&str; 4] = [
+    "filling-warning",
+    "lost-entries",
+    "two-devices",
+    "udp-dead-port",
+];
+
+fn replays() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("replays")
+}
+
+fn all() -> Result<Vec<String>> {
+    let entries = fs::read_dir(replays())?;
+    let mut names: Vec<_> = entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
+    names.retain(|name| replays().join(name).is_dir());
+    names.sort();
+    ensure!(!names.is_empty(), "no recordings");
+    Ok(names)
+}
+
+/// Of a recording, with how things stand after each event.
+fn findings(name: &str) -> Result<Vec<Finding>> {
+    let events = recording::read(&replays().join(name).join("recording.jsonl"))?;
+    let mut core = Core::new();
+    let findings = events.iter().flat_map(|event| {
+        let mut findings = core.on(event).findings;
+        if event.what != What::End {
+            findings.push(Finding::State(Box::new(core.state(event.at))));
+        }
+        findings
+    });
+    Ok(findings.collect())
+}
+
+fn exposition(findings: &[Finding]) -> Result<String> {
+    let mut metrics = Metrics::new();
+    for finding in findings {
+        metrics.write(finding)?;
+    }
+    metrics.exposition().text()
+}
+
+/// Series of a family come in no order: here in that of their labels, buckets by their bounds. Of a histogram that nothing
+/// was observed in, the count alone.
+fn sorted(text: &str) -> String {
+    let mut sorted = Vec::new();
+    let mut family: Vec<&str> = Vec::new();
+    let settle = |family: &mut Vec<&str>, sorted: &mut Vec<String>| {
+        family.sort_by_key(|line| key(line));
+        let empty: BTreeSet<_> = family.iter().filter_map(|line| empty(line)).collect();
+        family.retain(|line| line.contains("_count{") || !empty.contains(&key(line).0));
+        sorted.extend(family.drain(..).map(str::to_owned));
+    };
+    for line in text.lines() {
+        if line.starts_with('#') {
+            settle(&mut family, &mut sorted);
+            sorted.push(line.to_owned());
+        } else {
+            family.push(line);
+        }
+    }
+    settle(&mut family, &mut sorted);
+    sorted.join("\n") + "\n"
+}
+
+/// The labels of a histogram, if this is its count and 0.
+fn empty(line: &str) -> Option<String> {
+    let is_one = line.contains("_count{") && line.ends_with(" 0");
+    is_one.then(|| key(line).0)
+}
+
+fn key(line: &str) -> (String, String, u64) {
+    let (series, _) = line.rsplit_once(' ').unwrap_or((line, ""));
+    let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+    let (labels, bound) = labels.split_once("le=\"").unwrap_or((labels, "0\""));
+    let bound = bound.split('"').next().and_then(|le| le.parse().ok());
+    let bound: f64 = bound.unwrap_or(f64::INFINITY);
+    let labels = labels.trim_end_matches(['}', ',']);
+    (labels.to_owned(), name.to_owned(), bound.to_bits())
+}
+
+#[test]
+fn recordings_replay_to_the_metrics_that_are_expected() -> Result<()> {
+    for name in EXPECTED {
+        let text = exposition(&findings(name)?)?;
+        // Of whatever version.
+        let actual = sorted(&text).replace(env!("CARGO_PKG_VERSION"), "VERSION");
+        let path = replays().join(name).join("expected.metrics.txt");
+        if env::var_os("UPDATE_REPLAYS").is_some() {
+            fs::write(&path, &actual)?;
+        }
+        let expected = fs::read_to_string(&path);
+        let expected = expected.with_context(|| format!("cannot read {}", path.display()))?;
+        assert_eq!(actual, expected, "{name}");
+    }
+    for name in all()? {
+        let is_there = replays().join(&name).join("expected.metrics.txt").exists();
+        assert_eq!(is_there, EXPECTED.contains(&name.as_str()), "{name}");
+    }
+    Ok(())
+}
+
+/// The sum of all series of this name.
+fn sum(text: &str, name: &str) -> Result<f64> {
+    let of_name = text.lines().filter(|line| {
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
+    });
+    let values = of_name.map(|line| {
+        let (_, value) = line.rsplit_once(' ').context("no value")?;
+        Ok(value.parse::<f64>()?)
+    });
+    values.sum()
+}
+
+#[test]
+fn of_every_recording_they_count_what_the_trace_tells() -> Result<()> {
+    for name in all()? {
+        let findings = findings(&name)?;
+        let text = exposition(&findings)?;
+        let counted = |of: fn(&Finding) -> Option<f64>| findings.iter().filter_map(of).sum::<f64>();
+        let hangs = counted(|f| matches!(f, Finding::Hang(_)).then_some(1.0));
+        let seconds = counted(|finding| match finding {
+            Finding::Hang(hang) => Some(hang.duration as f64 / 1e9),
+            _ => None,
+        });
+        let stalls = counted(|finding| match finding {
+            Finding::Hang(hang) => Some(hang.stalls.len() as f64),
+            _ => None,
+        });
+        let bytes = counted(|finding| match finding {
+            Finding::Lost(loss) => Some(loss.bytes as f64),
+            _ => None,
+        });
+        let told = counted(|f| matches!(f, Finding::Stalled(_)).then_some(1.0));
+        let refusals = counted(|f| matches!(f, Finding::Refusal(_)).then_some(1.0));
+        let requests = counted(|finding| match finding {
+            Finding::Summary(summary) => Some(summary.requests as f64),
+            _ => None,
+        });
+        let writes = counted(|finding| match finding {
+            Finding::Summary(summary) => Some(summary.audit_writes as f64),
+            _ => None,
+        });
+        for (series, expected) in [
+            ("hangs_total", hangs),
+            ("hang_duration_seconds_count", hangs),
+            ("hang_duration_seconds_sum", seconds),
+            ("stall_duration_seconds_count", stalls),
+            ("stalls_total", told),
+            ("refusals_total", refusals),
+            ("lost_bytes_total", bytes),
+            ("requests_total", requests),
+            ("audit_writes_total", writes),
+        ] {
+            let exported = sum(&text, &format!("vault_tracer_{series}"))?;
+            assert!(
+                (exported - expected).abs() < 1e-6,
+                "{name}: {series} {exported}"
+            );
+        }
+        let of_requests: BTreeSet<_> = findings
+            .iter()
+            .filter_map(|finding| match finding {
+                Finding::Hang(hang) => Some((hang.request.client, hang.request.start)),
+                _ => None,
+            })
+            .collect();
+        let blocked = sum(&text, "vault_tracer_requests_blocked_total")?;
+        assert_eq!(blocked as usize, of_requests.len(), "{name}");
+    }
+    Ok(())
+}
+
+/// A hang shows while it lasts, in all its gauges, and is over when the device works again.
+#[test]
+fn what_goes_on_shows_while_it_does() -> Result<()> {
+    let findings = findings("convoy")?;
+    let mut metrics = Metrics::new();
+    let mut most = BTreeMap::new();
+    let mut text = String::new();
+    for finding in &findings {
+        metrics.write(finding)?;
+        text = metrics.exposition().text()?;
+        for name in [
+            "stalls_open",
+            "requests_waiting",
+            "requests_held_up",
+            "stall_age_seconds",
+        ] {
+            let now = sum(&text, &format!("vault_tracer_{name}"))?;
+            let most = most.entry(name).or_insert(now);
+            *most = most.max(now);
+        }
+    }
+    let hangs = findings.iter().filter_map(|finding| match finding {
+        Finding::Hang(hang) => Some(hang),
+        _ => None,
+    });
+    let start = hangs.clone().map(|hang| hang.start).min();
+    let end = hangs.clone().map(|hang| hang.end).max();
+    let longest = hangs.map(|hang| hang.duration).max();
+    let (start, end) = start.zip(end).context("no hang")?;
+    let longest = longest.unwrap_or_default() as f64 / 1e9;
+    let all = (end - start) as f64 / 1e9;
+    // Four clients at once, as the case says: one in the device, three behind it.
+    let counts = ["stalls_open", "requests_waiting", "requests_held_up"];
+    assert_eq!(counts.map(|name| most[name] as u64), [1, 3, 4]);
+    let age = most["stall_age_seconds"];
+    assert!(longest <= age && age <= all, "{longest} {age} {all}");
+    for name in ["stalls_open", "requests_waiting", "stall_age_seconds"] {
+        let now = sum(&text, &format!("vault_tracer_{name}"))?;
+        assert!(now.abs() < f64::EPSILON, "{name}: {now}");
+    }
+    Ok(())
+}
+
+/// Before it hangs: the buffer of a device that acknowledges nothing.
+#[test]
+fn a_send_buffer_shows_as_it_fills() -> Result<()> {
+    let mut metrics = Metrics::new();
+    let (mut fullest, mut is_told) = (0.0_f64, false);
+    for finding in findings("filling-warning")? {
+        metrics.write(&finding)?;
+        let text = metrics.exposition().text()?;
+        let limit = sum(&text, "vault_tracer_send_buffer_limit_bytes")?;
+        if limit > 0.0 {
+            let filled = sum(&text, "vault_tracer_send_buffer_bytes")?;
+            fullest = fullest.max(filled / limit);
+        }
+        is_told |= text.contains("condition=\"filling\"} 1\n");
+    }
+    // The second warning comes at 80 %.
+    assert!(fullest > 0.8, "{fullest}");
+    assert!(is_told, "never said to fill");
+    Ok(())
+}
+
+/// What may be scraped by anybody says nothing of requests.
+#[test]
+fn nothing_of_a_request_is_exported() -> Result<()> {
+    for name in all()? {
+        let findings = findings(&name)?;
+        let text = exposition(&findings)?;
+        for finding in &findings {
+            let Finding::Hang(hang) = finding else {
+                continue;
+            };
+            let request = &hang.request;
+            let client = request.client.map(|client| client.to_string());
+            for secret in [&request.id, &request.path, &client].into_iter().flatten() {
+                assert!(
+                    !text.contains(secret.as_str()),
+                    "{name}: {secret} in {text}"
+                );
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Looks at the goroutines that come while these move on.
+
+use super::*;
+use crate::{audit::entry::EntryHead, event::Nanos};
+
+/// A look that found these then, and is told now.
+fn looked(story: &mut Story, at: Nanos, goroutines: Vec<Parked>) {
+    let now = std::mem::replace(&mut story.now, at);
+    story.happens(What::Parked { goroutines });
+    story.now = now;
+}
+
+/// The second request queues since 40 ms after the first one's dial began.
+fn queued(since: Nanos) -> Parked {
+    Parked {
+        since: Some(since),
+        ..parked(21, Place::Lock, None, None)
+    }
+}
+
+#[test]
+fn the_mutex_says_since_when_a_request_queues() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story
+        .requested(20)
+        .connects(2, 20)
+        .after(30 * MS)
+        .requested(21);
+    let since = story.after(10 * MS).now;
+    for _ in 0..2 {
+        let goroutines = vec![queued(since)];
+        story.after(100 * MS).happens(What::Parked { goroutines });
+    }
+    let end = story.after(1760 * MS).gives_up_connecting(2, 20).now;
+    story.logs(3, 21, EntryKind::Response).answered(21);
+    story.nothing_is_found();
+    let stall = &story.hangs()[0].stalls[0];
+    assert_eq!(
+        (stall.start, stall.duration, stall.uncertainty),
+        (since, end - since, 0)
+    );
+}
+
+/// It says so of the time before the device stalled too, in which nothing was held up by it.
+#[test]
+fn nobody_queues_for_a_device_that_is_not_stalled() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    let since = story.requested(21).now;
+    let stalled = story.after(300 * MS).requested(20).connects(2, 20).now;
+    for _ in 0..2 {
+        let goroutines = vec![queued(since)];
+        story.after(100 * MS).happens(What::Parked { goroutines });
+    }
+    story.after(1800 * MS).gives_up_connecting(2, 20);
+    story.logs(3, 21, EntryKind::Response).answered(21);
+    story.nothing_is_found();
+    assert_eq!(story.hangs()[0].stalls[0].start, stalled);
+}
+
+/// Found under load: the second dial had failed, and its goroutine waited for a processor when it was met.
+#[test]
+fn who_is_met_on_the_way_out_of_a_dial_has_not_dialled_again() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).dials_twice(2, 20);
+    let device = Device::configured("tcp", LOG);
+    let goroutines = vec![parked(20, Place::Connect, None, Some(device))];
+    story.after(MS).happens(What::Parked { goroutines });
+    story
+        .after(MS)
+        .dials_twice(4, 20)
+        .answered(20)
+        .nothing_is_found();
+    assert_eq!(
+        chain(story.hangs()[0]),
+        "connect 2.0, connect 2.0 | connect 2.0, connect 2.0"
+    );
+}
+
+/// Found under load: the answer was sent before what a look had found was told, which then seemed to be a request of nobody
+/// that had dialled.
+#[test]
+fn a_look_that_crosses_an_answer_is_of_no_request() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).dials_twice(2, 20).connects(4, 20);
+    let at = story.after(2 * S).happens(What::Tick).now;
+    story.after(MS).gives_up_connecting(4, 20).connects(5, 20);
+    story.after(MS).gives_up_connecting(5, 20).answered(20);
+    let device = Device::configured("tcp", LOG);
+    looked(
+        &mut story,
+        at,
+        vec![parked(20, Place::Connect, None, Some(device))],
+    );
+    story.after(S).summary();
+    story.nothing_is_found();
+    assert_eq!(story.hangs().len(), 1, "{:#?}", story.hangs());
+}
+
+/// Its dial was seen before it was known whose goroutine that is; by then another request queued behind it.
+#[test]
+fn a_holder_that_was_thought_to_be_another_is_named() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).requested(21);
+    story.connects(2, 62).after(50 * MS);
+    let queues = || parked(21, Place::Lock, None, None);
+    story.happens(What::Parked {
+        goroutines: vec![queues()],
+    });
+    let of_request = Parked {
+        ancestors: vec![61, 20],
+        request: Some(20),
+        entry: Some(entry(EntryKind::Request)),
+        ..parked(62, Place::Connect, None, None)
+    };
+    let goroutines = vec![queues(), of_request];
+    story.after(100 * MS).happens(What::Parked { goroutines });
+    story.after(2 * S).gives_up_connecting(2, 62);
+    story.sends(
+        log_socket(3),
+        21,
+        (900, 900),
+        Some(EntryHead {
+            id: Some("another".to_owned()),
+            ..entry(EntryKind::Response)
+        }),
+    );
+    story.answered(20).answered(21).nothing_is_found();
+    let waited = story
+        .hangs()
+        .into_iter()
+        .find(|hang| hang.request.tie == Some(Tie::Queued));
+    let stall = &waited.expect("it queued").stalls[0];
+    assert_eq!(stall.blocked_by, entry(EntryKind::Request).id);
+}
+
+/// Found under load: the answers to both went in one frame, and who had queued was told of before the other was known.
+#[test]
+fn a_holder_that_ends_in_the_same_moment_is_named() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(21).requested(20).connects(2, 20);
+    let named = |id: &str| {
+        Some(EntryHead {
+            id: Some(id.to_owned()),
+            ..entry(EntryKind::Request)
+        })
+    };
+    for _ in 0..2 {
+        let queues = Parked {
+            entry: named("who queues"),
+            ..parked(21, Place::Lock, None, None)
+        };
+        let holds = Parked {
+            entry: named("who holds"),
+            ..parked(20, Place::Connect, None, None)
+        };
+        let goroutines = vec![queues, holds];
+        story.after(100 * MS).happens(What::Parked { goroutines });
+    }
+    story.after(2 * S).gives_up_connecting(2, 20);
+    story
+        .connects(3, 21)
+        .after(2 * S)
+        .gives_up_connecting(3, 21);
+    story.after(600 * S).happens(What::Tick).nothing_is_found();
+    let queued = &story.hangs()[0].stalls[0];
+    assert_eq!(queued.op, Op::Lock);
+    assert_eq!(queued.blocked_by.as_deref(), Some("who holds"));
+}

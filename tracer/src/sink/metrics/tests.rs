@@ -1,0 +1,118 @@
+use super::*;
+use crate::{
+    core::{
+        finding::Summary,
+        ledger::Loss,
+        state::{Condition, DeviceState, State},
+    },
+    event::Transport,
+};
+
+fn device(address: &str) -> Device {
+    Device {
+        transport: Transport::Unix,
+        address: address.to_owned(),
+    }
+}
+
+fn text(findings: &[Finding]) -> String {
+    let mut metrics = Metrics::new();
+    for finding in findings {
+        metrics.write(finding).expect("it cannot fail");
+    }
+    metrics.exposition().text().expect("it cannot fail")
+}
+
+fn loss(address: &str) -> Finding {
+    Finding::Lost(Loss {
+        device: device(address),
+        at: 0,
+        closed: 0,
+        bytes: 10,
+        entries: 1,
+        requests: Vec::new(),
+        complete: true,
+        pending: false,
+        as_of: 0,
+        answers_dropped: false,
+    })
+}
+
+#[test]
+fn beyond_so_many_all_devices_are_one() {
+    let losses: Vec<_> = (0..1000)
+        .map(|number| loss(&format!("/{number}")))
+        .collect();
+    let text = text(&losses);
+    let series = text
+        .lines()
+        .filter(|line| line.starts_with("vault_tracer_lost_bytes_total{"));
+    assert_eq!(series.count(), 65);
+    let others = "vault_tracer_lost_bytes_total{device=\"other\",transport=\"other\"} 9360\n";
+    assert!(text.contains(others), "{text}");
+}
+
+#[test]
+fn a_path_is_quoted_and_a_missing_one_is_no_empty_label() {
+    let text = text(&[loss("/a\"b\\c\nd"), loss("")]);
+    for label in ["{device=\"/a\\\"b\\\\c\\nd\",", "{device=\"unknown\","] {
+        assert!(text.contains(label), "{text}");
+    }
+}
+
+#[test]
+fn a_server_that_was_started_again_takes_the_place_of_the_one_before() {
+    let session = |pid| Session {
+        pid,
+        ..Session::default()
+    };
+    let text = text(&[Finding::Session(session(1)), Finding::Attached(session(2))]);
+    assert!(text.contains("vault_tracer_server_restarts_total 1\n"));
+    let series: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("vault_tracer_session_info{"))
+        .collect();
+    assert_eq!(series.len(), 1, "{series:?}");
+    assert!(series[0].contains("pid=\"2\""), "{series:?}");
+}
+
+fn state(requests: u64, under_way: Option<u64>, condition: Condition) -> Finding {
+    Finding::State(Box::new(State {
+        totals: Summary {
+            requests,
+            ..Summary::default()
+        },
+        under_way,
+        devices: vec![DeviceState {
+            device: device("/log"),
+            condition: Some(condition),
+            since: None,
+            cause: None,
+            buffer: None,
+            entries: None,
+            bytes: None,
+            waiting: 0,
+            estimated: false,
+        }],
+        ..State::default()
+    }))
+}
+
+#[test]
+fn what_is_not_known_is_absent_and_a_total_never_falls() {
+    let known = state(7, Some(2), Condition::Works);
+    let unknown = state(5, None, Condition::Failing);
+    let before = text(std::slice::from_ref(&known));
+    assert!(
+        before.contains("vault_tracer_requests_under_way 2\n"),
+        "{before}"
+    );
+    let after = text(&[known, unknown]);
+    assert!(
+        !after.contains("\nvault_tracer_requests_under_way "),
+        "{after}"
+    );
+    assert!(after.contains("vault_tracer_requests_total 7\n"), "{after}");
+    assert!(after.contains("condition=\"failing\"} 1\n"), "{after}");
+    assert!(after.contains("condition=\"ok\"} 0\n"), "{after}");
+}

@@ -1,0 +1,161 @@
+//! How things stand, on every recording: it must agree with what the findings say at the same moment, and know as much
+//! while routine is held back as while all is told.
+
+#[allow(dead_code, reason = "the simulation uses the rest")]
+#[path = "simulation/holding.rs"]
+mod holding;
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use tracer::{
+    core::{
+        Core,
+        finding::{Finding, Stalled, Summary},
+        state::{Condition, State},
+    },
+    event::{Event, What},
+    source::recording,
+};
+
+fn recordings() -> Result<Vec<(String, Vec<Event>)>> {
+    let replays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/replays");
+    let mut all = Vec::new();
+    for entry in fs::read_dir(&replays)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let events = recording::read(&path.join("recording.jsonl"))?;
+            all.push((name.into_owned(), events));
+        }
+    }
+    ensure!(all.len() > 20, "{} recordings", all.len());
+    Ok(all)
+}
+
+/// Whether the state has what was told of a stall at the same moment.
+fn agrees(state: &State, told: &Stalled) -> Result<()> {
+    let stall = state.stalls.iter().find(|s| s.hang == Some(told.hang));
+    let stall = stall.with_context(|| format!("no hang {} in {state:#?}", told.hang))?;
+    ensure!(stall.device == told.device, "{stall:?}");
+    ensure!(
+        (stall.op, stall.cause) == (told.op, told.cause),
+        "{stall:?}"
+    );
+    ensure!(stall.blocked == told.blocked, "{stall:?}");
+    ensure!(stall.request == told.request, "{stall:?}");
+    let mut devices = state.devices.iter();
+    let device = devices.find(|d| d.device == told.device);
+    let device = device.context("the device is not known")?;
+    ensure!(device.condition == Some(Condition::Stalled), "{device:?}");
+    ensure!(device.since.is_some_and(|since| since <= stall.start));
+    let waiting = (device.waiting, device.estimated);
+    ensure!(waiting == (told.waiting, told.estimated), "{device:?}");
+    ensure!(state.held_up > 0);
+    Ok(())
+}
+
+#[test]
+fn every_stall_that_is_told_stands_in_the_state() -> Result<()> {
+    let mut stalls = 0;
+    for (name, events) in recordings()? {
+        let mut core = Core::new();
+        for event in &events {
+            for finding in core.on(event).findings {
+                if let Finding::Stalled(told) = finding {
+                    stalls += 1;
+                    agrees(&core.state(event.at), &told).with_context(|| name.clone())?;
+                }
+            }
+        }
+    }
+    ensure!(stalls > 50, "{stalls} stalls");
+    Ok(())
+}
+
+#[test]
+fn nothing_stalls_where_nothing_is_told() -> Result<()> {
+    let healthy = ["healthy-load", "slow-storage", "slow-work", "slow-plugin"];
+    let recordings = recordings()?;
+    for (name, events) in recordings.iter().filter(|(n, _)| healthy.contains(&&**n)) {
+        let mut core = Core::new();
+        for event in events {
+            core.on(event);
+            let state = core.state(event.at);
+            ensure!(state.stalls.is_empty() && state.held_up == 0, "{name}");
+            let is_well = |condition| matches!(condition, None | Some(Condition::Works));
+            // The test's end closes connections.
+            let closed = |condition| condition == Some(Condition::Closed);
+            let mut conditions = state.devices.iter().map(|device| device.condition);
+            ensure!(
+                conditions.all(|c| is_well(c) || closed(c)),
+                "{name}: {state:#?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Before its last event: the totals, and of each device what it took.
+fn last(events: &[Event], holds: bool) -> Option<State> {
+    let mut core = Core::new();
+    let mut between = holds.then(|| holding::Between::new(events[0].at));
+    for event in events {
+        if matches!(event.what, What::SendQueues { .. } | What::End) {
+            let meanwhile = between.as_ref().filter(|between| between.is_on());
+            return Some(match meanwhile {
+                Some(between) => core.state_of_routine(event.at, &between.so_far()),
+                None => core.state(event.at),
+            });
+        }
+        let given = match &mut between {
+            Some(between) => between.pass(event.clone(), &core),
+            None => vec![event.clone()],
+        };
+        for event in given {
+            core.on(&event);
+        }
+    }
+    None
+}
+
+#[test]
+fn as_much_is_known_while_routine_is_held_back() -> Result<()> {
+    let (mut compared, mut in_bytes) = (0, 0);
+    for (name, events) in recordings()? {
+        let (Some(full), Some(held)) = (last(&events, false), last(&events, true)) else {
+            continue;
+        };
+        compared += 1;
+        // An incident is counted when the next tick has told of it.
+        let totals = |of: &Summary| (of.requests, of.audit_writes, of.hangs);
+        ensure!(
+            totals(&full.totals) == totals(&held.totals),
+            "{name}: {:?} {:?}",
+            full.totals,
+            held.totals
+        );
+        let taken = |state: &State| {
+            let devices = state.devices.iter();
+            let taken = devices.map(|d| (d.device.clone(), (d.entries, d.bytes)));
+            taken.collect::<BTreeMap<_, _>>()
+        };
+        let (full, held) = (taken(&full), taken(&held));
+        for (device, (entries, bytes)) in &held {
+            let (all_entries, all_bytes) = full.get(device).context("a device of nowhere")?;
+            // Unknown is a value, and no other is wrong.
+            ensure!(
+                entries.is_none() || entries == all_entries,
+                "{name}: {full:?} {held:?}"
+            );
+            ensure!(
+                bytes.is_none() || bytes == all_bytes,
+                "{name}: {full:?} {held:?}"
+            );
+            in_bytes += u32::from(bytes.is_some_and(|bytes| bytes > 0));
+        }
+        ensure!(held.len() == full.len(), "{name}: {full:?} {held:?}");
+    }
+    ensure!(compared > 20 && in_bytes > 20, "{compared} {in_bytes}");
+    Ok(())
+}
