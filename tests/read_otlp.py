@@ -30,21 +30,35 @@ def in_base64(key, digits):
     return base64.b64encode(data).decode()
 
 
-for line in sys.stdin:
-    request = json_format.ParseDict(rewrite(json.loads(line)), ExportTraceServiceRequest())
-    for resource in request.resource_spans:
-        for scope in resource.scope_spans:
-            for span in scope.spans:
-                assert 0 < span.start_time_unix_nano <= span.end_time_unix_nano, span
-                print(json.dumps({
-                    "scope": scope.scope.name,
-                    "trace": span.trace_id.hex(),
-                    "id": span.span_id.hex(),
-                    "parent": span.parent_span_id.hex(),
-                    "name": span.name,
-                    "kind": span.kind,
-                    "status": span.status.code,
-                    "links": [link.trace_id.hex() + link.span_id.hex() for link in span.links],
-                    "attributes": {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes
-                                   if a.value.WhichOneof("value") != "array_value"},
-                }))
+def requests(lines):
+    """The requests in lines of OTLP/JSON."""
+    for line in lines:
+        yield json_format.ParseDict(rewrite(json.loads(line)), ExportTraceServiceRequest())
+
+
+def main():
+    for request in requests(sys.stdin):
+        for resource in request.resource_spans:
+            for scope in resource.scope_spans:
+                for span in scope.spans:
+                    tell(scope, span)
+
+
+def tell(scope, span):
+    assert 0 < span.start_time_unix_nano <= span.end_time_unix_nano, span
+    print(json.dumps({
+        "scope": scope.scope.name,
+        "trace": span.trace_id.hex(),
+        "id": span.span_id.hex(),
+        "parent": span.parent_span_id.hex(),
+        "name": span.name,
+        "kind": span.kind,
+        "status": span.status.code,
+        "links": [link.trace_id.hex() + link.span_id.hex() for link in span.links],
+        "attributes": {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes
+                       if a.value.WhichOneof("value") != "array_value"},
+    }))
+
+
+if __name__ == "__main__":
+    main()

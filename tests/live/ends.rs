@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    net::TcpListener,
     thread,
     time::{Duration, Instant},
 };
@@ -17,6 +18,9 @@ use nix::{
 use crate::story::{attach, lab};
 
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// What sinks get at the end, and some time for all else.
+const PATIENCE: Duration = Duration::from_secs(7);
 
 #[test]
 fn a_signal_in_the_middle_of_a_hang_ends_the_trace_with_what_was_seen_so_far() -> Result<()> {
@@ -68,6 +72,25 @@ fn wait_for_the_second_dial(lab: &Lab) -> Result<()> {
 fn ended_well(trace: &Trace) -> Result<()> {
     ensure!(trace.status.success(), "{}: {}", trace.status, trace.stderr);
     trace.summary().map(drop)
+}
+
+/// A collector that takes connections and answers nothing.
+#[test]
+fn a_collector_that_is_stuck_does_not_keep_a_trace_from_its_end() -> Result<()> {
+    let lab = lab()?;
+    let stuck = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}", stuck.local_addr()?);
+    let tracer = attach(&lab, &["--otlp-endpoint", &url, "--quiet"])?;
+    assert_eq!(lab.client.get(BIG_REQUEST)?.status, 200);
+    let begun = Instant::now();
+    let trace = tracer.end_with(Signal::SIGINT)?;
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    // The file has everything; the collector, of the session's span, nothing.
+    assert_eq!(trace.summary()?["requests"], 1, "{}", trace.text);
+    assert_eq!(trace.status.code(), Some(1), "{}", trace.stderr);
+    let lost = format!("1 spans could not be written to the collector at {url}");
+    assert!(trace.stderr.contains(&lost), "{}", trace.stderr);
+    Ok(())
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use lab::{Tracer, schema, tracer::agent_from_environment};
+use serde_json::Value;
+use tracer::event::FORMAT;
 
 use crate::story::told;
 
@@ -35,5 +37,20 @@ fn a_replayed_recording_gives_the_same_trace_byte_for_byte() -> Result<()> {
     assert!(replay.status.success(), "{}", replay.stderr);
     assert_eq!(fs::read_to_string(&output)?, story.trace.text);
     assert_eq!(replay.terminal, story.trace.terminal);
+    Ok(())
+}
+
+#[test]
+fn a_recording_says_first_what_it_is_and_how_it_came_to_be() -> Result<()> {
+    let recording = &told()?.trace.recording;
+    let first: Value = serde_json::from_str(recording.lines().next().context("empty")?)?;
+    assert_eq!(
+        (&first["event"], &first["format"]),
+        (&"session".into(), &FORMAT.into())
+    );
+    assert_eq!(first["command"][1], "trace", "{first}");
+    for field in ["version", "kernel", "host", "exe", "go_version"] {
+        assert!(first[field].is_string(), "no {field}: {first}");
+    }
     Ok(())
 }

@@ -7,13 +7,14 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use clap_complete::Shell;
 use jiff::SignedDuration;
 
 use crate::{
     event::{Device, Transport},
     probe::plan::Preference,
+    sink::otlp::collector::{Endpoint, Protocol},
 };
 
 /// Tells why Vault or OpenBao hangs on its audit devices.
@@ -23,6 +24,22 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// What was typed; what clap cannot know to be wrong is a usage error as well.
+    pub fn read() -> Result<Self, clap::Error> {
+        let cli = Self::try_parse()?;
+        let output = match &cli.command {
+            Command::Trace(args) => Some(&args.output),
+            Command::Replay(args) => Some(&args.output),
+            _ => None,
+        };
+        let collector = output.map_or(Ok(None), OutputArgs::collector);
+        // Not clap's own sentence, which repeats the value: a URL may hold a secret.
+        collector.map_err(|why| clap::Error::raw(ErrorKind::ValueValidation, why))?;
+        Ok(cli)
+    }
 }
 
 /// The commands.
@@ -70,14 +87,16 @@ Examples:
   vault-tracer trace --live -o trace.jsonl             watch it, and keep the trace
   vault-tracer trace --process bao -q -o trace.jsonl   through its restarts, without a report
   vault-tracer trace --duration 10m --record events.gz ten minutes; events for `replay` or a bug report
-  vault-tracer trace --process vault -q --metrics 9464 as a service; metrics for Prometheus";
+  vault-tracer trace --process vault -q --metrics 9464 as a service; metrics for Prometheus
+  vault-tracer trace --otlp-endpoint http://tempo:4317 spans to a collector, over gRPC";
     pub(super) const REPLAY: &str = "\
 Examples:
   vault-tracer replay events                           the report of a recorded trace
   vault-tracer replay events --live                    how things stood at its end, and its hangs
   vault-tracer replay events -q -o trace.jsonl         its trace
   vault-tracer replay events -q -o trace.pftrace       its trace as a timeline, for ui.perfetto.dev
-  vault-tracer replay events -q -o trace.otlp.json     its trace as OpenTelemetry spans";
+  vault-tracer replay events -q -o trace.otlp.json     its trace as OpenTelemetry spans
+  vault-tracer replay events -q --otlp-endpoint http://localhost:4318   spans to a collector";
     pub(super) const REPORT: &str = "\
 Examples:
   vault-tracer report trace.jsonl                      for a ticket: which device, why, how bad
@@ -196,6 +215,13 @@ pub struct OutputArgs {
     /// Format of the trace [default: otlp for .otlp.json, perfetto for .perfetto-trace and .pftrace, else jsonl]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
+    /// Send the trace as OpenTelemetry spans to the collector there, for example <http://localhost:4317>; what
+    /// authenticates is taken from the environment variable `OTEL_EXPORTER_OTLP_HEADERS`
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// How the collector is spoken to [default: grpc for port 4317, else http/protobuf]
+    #[arg(long, value_name = "PROTOCOL", requires = "otlp_endpoint")]
+    pub otlp_protocol: Option<Protocol>,
     /// No report on the terminal
     #[arg(short, long)]
     pub quiet: bool,
@@ -241,6 +267,17 @@ impl OutputArgs {
             Format::Jsonl
         };
         self.format.unwrap_or(by_name)
+    }
+
+    /// Where spans are sent to, or what is wrong with it.
+    pub fn collector(&self) -> Result<Option<Endpoint>, String> {
+        let Some(text) = &self.otlp_endpoint else {
+            return Ok(None);
+        };
+        let endpoint = Endpoint::parse(text, self.otlp_protocol);
+        endpoint
+            .map(Some)
+            .map_err(|why| format!("invalid value for '--otlp-endpoint <URL>': {why}"))
     }
 
     /// Whether the trace takes standard output.
@@ -337,6 +374,8 @@ mod tests {
             let output = OutputArgs {
                 output: Some(name.into()),
                 format,
+                otlp_endpoint: None,
+                otlp_protocol: None,
                 quiet: false,
                 live: When::Auto,
             };

@@ -17,6 +17,11 @@ use crate::{
     core::{EntryQuestion, parked::Parked},
 };
 
+/// The format of recordings, that is of events as serde writes them. Raised when an older agent would misunderstand a
+/// newer recording: a further field that may be absent is no reason, a further kind of event is. Those of before
+/// there was a number are of format 0, which is the same without it.
+pub const FORMAT: u32 = 1;
+
 /// Nanoseconds: of `CLOCK_MONOTONIC` where a point in time is meant.
 pub type Nanos = u64;
 
@@ -246,8 +251,14 @@ pub struct Routine {
 /// What was known when the probes had been attached, and what the operator asked for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Session {
+    /// Of the recording: [`FORMAT`]. 0 is not written, since nobody wrote it then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub format: u32,
     /// Version of vault-tracer.
     pub version: String,
+    /// How the agent was started, without what may be secret.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
     /// The traced server.
     pub pid: i32,
     /// Its executable.
@@ -280,6 +291,11 @@ pub struct Session {
 /// Recordings of before the field could.
 fn yes() -> bool {
     true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(format: &u32) -> bool {
+    *format == 0
 }
 
 /// One attached probe.

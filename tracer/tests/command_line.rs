@@ -1,6 +1,10 @@
 //! The command line, as it is typed: no server, no root.
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vault-tracer"))
@@ -59,4 +63,93 @@ fn every_help_ends_with_examples_that_can_be_typed() {
             assert!(line.chars().count() <= 105, "{line}");
         }
     }
+}
+
+#[test]
+fn what_is_no_collector_is_a_usage_error_and_its_secrets_are_kept() {
+    for url in [
+        "collector:4317",
+        "ftp://collector",
+        "http://",
+        "http://c:port",
+        "http://user:secret@c:4318",
+        "http://c:4318/?token=secret",
+        "http://c:4317/secret",
+    ] {
+        let output = run(&["trace", "--otlp-endpoint", url]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains("'--otlp-endpoint <URL>'"), "{said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+    let output = run(&["replay", "events", "--otlp-protocol", "grpc"]);
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "a protocol without a collector"
+    );
+}
+
+/// A recording of `tests/replays`.
+fn recording() -> String {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/replays/zero-window/recording.jsonl");
+    fs::read_to_string(path).expect("a recording")
+}
+
+/// That of a recording.
+fn replay(recording: &str) -> Output {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("events");
+    fs::write(&path, recording).expect("written");
+    run(&[
+        "replay",
+        "--quiet",
+        "--output",
+        "-",
+        &path.to_string_lossy(),
+    ])
+}
+
+#[test]
+fn a_recording_of_a_format_to_come_is_refused_in_a_line_that_names_both() {
+    let session = r#""event":"session","#;
+    let of = |format: &str| {
+        let events = recording().replacen(session, &format!("{session}\"format\":{format},"), 1);
+        replay(&events)
+    };
+    let today = of("1");
+    assert!(today.status.success(), "{}", text(&today.stderr));
+    assert_eq!(
+        today.stdout,
+        replay(&recording()).stdout,
+        "as without a number"
+    );
+
+    // Nothing else of it need be known.
+    for newer in [of("2"), replay("{\"format\":2,\"novelty\":[]}\n{}\n")] {
+        let said = text(&newer.stderr);
+        assert_eq!(newer.status.code(), Some(1), "{said}");
+        assert_eq!((said.lines().count(), newer.stdout.len()), (1, 0), "{said}");
+        assert!(
+            said.contains("format 2") && said.contains("format 1: update"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_recording_that_was_cut_short_ends_with_what_it_holds() {
+    let whole = recording();
+    for part in [1, 2, 3] {
+        let output = replay(&whole[..whole.len() * part / 4]);
+        let (said, told) = (text(&output.stderr), text(&output.stdout));
+        assert!(output.status.success(), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains("was cut short"), "{said}");
+        let last = told.lines().last().expect("a record");
+        assert!(last.starts_with(r#"{"type":"summary""#), "{last}");
+    }
+    assert_eq!(text(&replay(&whole).stderr), "");
 }

@@ -4,7 +4,9 @@
 //! comes without clippy. `cargo clippy --workspace` covers what the eBPF crate shares with the agent.
 
 use std::{
-    ffi::OsStr,
+    env,
+    ffi::{OsStr, OsString},
+    iter,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -67,6 +69,8 @@ impl Suite {
             ]);
             quiet(clippy.args(["--", "-D", "warnings"]))
         })?;
+        let mut variables = Vec::new();
+        self.step("programs of others", || readers(&mut variables))?;
         let mut prometheus = None;
         self.step("Prometheus", || {
             // Not everybody can have it.
@@ -82,6 +86,7 @@ impl Suite {
         self.step("a browser for the report's page", || Ok(browser()))?;
         self.step("cargo test", || {
             let mut test = cargo();
+            test.envs(variables);
             if let Some(prometheus) = prometheus {
                 test.env(lab::prometheus::VARIABLE, prometheus);
             }
@@ -155,6 +160,29 @@ fn quiet(command: &mut Command) -> Result<Outcome> {
 fn visible(command: &mut Command) -> Result<Outcome> {
     Step::visible("testing", command, LIMIT)?;
     Ok(Outcome::Passed)
+}
+
+/// What reads the agent's formats and is none of its code; without, the tests that need it say so.
+fn readers(variables: &mut Vec<(&'static str, OsString)>) -> Result<Outcome> {
+    let mut missing = Vec::new();
+    match setup::python_packages() {
+        Ok(path) => {
+            let others = env::var_os("PYTHONPATH").unwrap_or_default();
+            let others = env::split_paths(&others).filter(|path| path != Path::new(""));
+            let paths = iter::once(path).chain(others);
+            let paths = env::join_paths(paths).context("PYTHONPATH cannot be made")?;
+            variables.push(("PYTHONPATH", paths));
+        }
+        Err(error) => missing.push(format!("{error:#}")),
+    }
+    match setup::rotel() {
+        Ok(path) => variables.push((setup::ROTEL, path.into())),
+        Err(error) => missing.push(format!("{error:#}")),
+    }
+    if missing.is_empty() {
+        return Ok(Outcome::Passed);
+    }
+    Ok(Outcome::NotRun(missing.join("; ")))
 }
 
 fn deny() -> Result<Outcome> {

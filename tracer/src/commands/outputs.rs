@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use log::warn;
 
 use crate::{
@@ -19,7 +19,10 @@ use crate::{
         line_file::LineFile,
         live::{self, Left, Live},
         metrics::{self, Metrics},
-        otlp::Otlp,
+        otlp::{
+            Otlp,
+            collector::{self, Collector},
+        },
         perfetto::Perfetto,
         terminal::Terminal,
     },
@@ -65,6 +68,11 @@ impl Outputs {
                 Format::Otlp => Worker::spawn(Otlp::new(file)),
                 Format::Perfetto => Worker::spawn(Perfetto::new(file)),
             });
+        }
+        if let Some(endpoint) = args.collector().map_err(Error::msg)? {
+            let headers = collector::headers()?;
+            let collector = Collector::start(endpoint, headers, args.quiet)?;
+            workers.push(Worker::spawn(collector));
         }
         let mut watchers = Vec::new();
         let left = live.then(Left::default);

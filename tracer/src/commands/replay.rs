@@ -1,6 +1,6 @@
 //! `vault-tracer replay`: the report of a recorded trace.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use tokio::{runtime, time::interval};
@@ -21,9 +21,10 @@ use crate::{
 const NOTICED: Duration = Duration::from_millis(50);
 
 pub(super) fn run(args: &ReplayArgs) -> Result<()> {
-    let events = read(args)?;
+    let mut events = read(args)?;
     let live = are_to_be_live(&args.output, false);
     let mut outputs = Outputs::open(&args.output, Some(&args.recording), live)?;
+    complete(&mut events, &args.recording);
     if !outputs.are_live() {
         tell(&events, &mut outputs);
         return outputs.finish(args.output.quiet);
@@ -66,4 +67,20 @@ fn tell(events: &[Event], outputs: &mut Outputs) {
             outputs.write(finding);
         }
     }
+}
+
+/// A recording without an end was cut short: it ends with what could be read.
+fn complete(events: &mut Vec<Event>, path: &Path) {
+    let Some(Event { at, .. }) = events.last().filter(|last| last.what != What::End) else {
+        return;
+    };
+    let at = *at;
+    eprintln!(
+        "vault-tracer: {} was cut short: told is what it holds",
+        path.display()
+    );
+    events.push(Event {
+        at,
+        what: What::End,
+    });
 }

@@ -50,9 +50,19 @@ pub trait Sink<T>: Send + 'static {
         Ok(())
     }
 
+    /// The same, when nothing more comes at all: may take as long as the end of a trace waits.
+    fn finish(&mut self) -> io::Result<()> {
+        self.settle()
+    }
+
     /// How many items it has collected and not written.
     fn unsettled(&self) -> u64 {
         0
+    }
+
+    /// What it counts as an item, for error messages.
+    fn unit(&self) -> &'static str {
+        "records"
     }
 
     /// What it writes to, for error messages.
@@ -65,6 +75,7 @@ pub trait Sink<T>: Send + 'static {
 /// A sink at work on its own thread.
 pub struct Worker<T> {
     name: String,
+    unit: &'static str,
     kind: &'static str,
     queue: Option<SyncSender<Arc<T>>>,
     done: Receiver<Result<(), Failure>>,
@@ -81,7 +92,7 @@ struct Failure {
 impl<T: Send + Sync + 'static> Worker<T> {
     /// Starts the thread.
     pub fn spawn(sink: impl Sink<T>) -> Self {
-        let (name, kind) = (sink.name(), sink.kind());
+        let (name, unit, kind) = (sink.name(), sink.unit(), sink.kind());
         let (queue, items) = mpsc::sync_channel(QUEUE);
         let (report, done) = mpsc::sync_channel(1);
         thread::spawn(move || {
@@ -89,6 +100,7 @@ impl<T: Send + Sync + 'static> Worker<T> {
         });
         Self {
             name,
+            unit,
             kind,
             queue: Some(queue),
             done,
@@ -130,11 +142,11 @@ impl<T: Send + Sync + 'static> Worker<T> {
         if self.queue.take().is_none() {
             return Ok(());
         }
-        let name = &self.name;
+        let Self { name, unit, .. } = &self;
         match self.done.recv_timeout(PATIENCE) {
             Ok(Ok(())) => {}
             Ok(Err(Failure { error, unwritten })) => {
-                bail!("{unwritten} records could not be written to {name}: {error}")
+                bail!("{unwritten} {unit} could not be written to {name}: {error}")
             }
             Err(RecvTimeoutError::Timeout) => {
                 bail!("{name} takes nothing any more: what was left to write is lost")
@@ -199,7 +211,7 @@ fn last_try<T>(
     mut waiting: Vec<Arc<T>>,
     lost: u64,
 ) -> Result<(), Failure> {
-    let error = match flush(sink, &mut waiting).and_then(|()| sink.settle()) {
+    let error = match flush(sink, &mut waiting).and_then(|()| sink.finish()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
         Err(error) => error,
         Ok(()) if lost == 0 => return Ok(()),

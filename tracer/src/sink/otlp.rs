@@ -2,6 +2,7 @@
 //! `ExportTraceServiceRequest` a line, in the JSON of OTLP. What is said in which span is in [`spans`].
 
 mod attributes;
+pub mod collector;
 mod describe;
 mod ids;
 pub mod spans;

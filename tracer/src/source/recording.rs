@@ -8,14 +8,22 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use flate2::bufread::MultiGzDecoder;
+use serde::Deserialize;
 
-use crate::event::{Event, What};
+use crate::event::{Event, FORMAT, What};
 
 /// How every gzip member begins (RFC 1952, 2.3.1).
 pub(crate) const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Reads a recording. The first event must be the session; a last line, or a last part of a compressed one, that was
-/// cut short by a crash is passed over.
+/// What is read of the first line before anything is made of it: a format to come may have other events.
+#[derive(Deserialize)]
+struct Begin {
+    #[serde(default)]
+    format: u32,
+}
+
+/// Reads a recording. The first event must be the session, in a format that is known; a last line, or a last part of a
+/// compressed one, that was cut short by a crash is passed over.
 pub fn read(path: &Path) -> Result<Vec<Event>> {
     read_through(path, |file| file)
 }
@@ -32,6 +40,9 @@ pub fn read_through<R: Read>(path: &Path, through: impl FnOnce(File) -> R) -> Re
         line.with_context(|| format!("cannot read the recording {name}"))
     };
     while let Some(line) = next()? {
+        if events.is_empty() {
+            is_known(path, &line)?;
+        }
         match serde_json::from_str::<Event>(&line) {
             Ok(event) => events.push(event),
             Err(_) if !events.is_empty() && next()?.is_none() => break,
@@ -57,6 +68,19 @@ fn lines<'a>(mut file: BufReader<impl Read + 'a>) -> io::Result<BoxedLines<'a>> 
     let lines = BufReader::new(MultiGzDecoder::new(file)).lines();
     let is_whole = |line: &io::Result<String>| !matches!(line, Err(error) if error.kind() == io::ErrorKind::UnexpectedEof);
     Ok(Box::new(lines.take_while(is_whole)))
+}
+
+/// Whether this first line is of a format that can be read, as far as it says.
+fn is_known(path: &Path, first: &str) -> Result<()> {
+    if let Ok(Begin { format }) = serde_json::from_str(first) {
+        ensure!(
+            format <= FORMAT,
+            "{} is a recording of format {format}, and this vault-tracer ({}) reads up to format {FORMAT}: update it",
+            path.display(),
+            env!("CARGO_PKG_VERSION"),
+        );
+    }
+    Ok(())
 }
 
 fn not_a_recording(path: &Path, line: usize) -> String {

@@ -1,5 +1,6 @@
 //! Prepares what a task needs and is missing, in a cache outside the clone: an eBPF toolchain, the
-//! real OpenBao server, Go compilers, the system programs of the lab. Touches nothing that is the user's own.
+//! real OpenBao server, Go compilers, the system programs of the lab, programs of others that read what
+//! the agent tells. Touches nothing that is the user's own.
 
 mod active;
 pub mod apt;
@@ -11,6 +12,8 @@ mod linker;
 mod openbao;
 mod programs;
 mod prometheus;
+mod python;
+mod rotel;
 mod toolchain;
 mod wheel;
 
@@ -22,4 +25,6 @@ pub use programs::{
     ensure_for_vm as vm_programs, extend_path, find as find_program,
 };
 pub use prometheus::prometheus;
+pub use python::packages as python_packages;
+pub use rotel::{VARIABLE as ROTEL, rotel};
 pub use toolchain::{cargo, ebpf_toolchain, workspace};

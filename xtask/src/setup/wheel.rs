@@ -58,13 +58,13 @@ impl Wheel {
     }
 }
 
-fn python(arguments: &[&str]) -> Command {
+pub(super) fn python(arguments: &[&str]) -> Command {
     let mut command = Command::new("python3");
     command.args(arguments);
     command
 }
 
-fn ensure_pip(step: &Step) -> Result<()> {
+pub(super) fn ensure_pip(step: &Step) -> Result<()> {
     let version = step.output(
         "looking for pip",
         &mut python(&["-m", "pip", "--version"]),

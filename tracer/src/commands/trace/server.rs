@@ -1,6 +1,6 @@
 //! What it takes to follow a server: which one, what is known of it, the probes.
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{env, ffi::OsString, os::fd::OwnedFd, sync::Arc};
 
 use anyhow::{Context, Result};
 use nix::sys::utsname;
@@ -11,8 +11,8 @@ use super::{
     live::{Goroutines, Server},
 };
 use crate::{
-    cli::TraceArgs,
-    event::{Nanos, Session},
+    cli::{OutputArgs, TraceArgs},
+    event::{self, Nanos, Session},
     probe::{
         attach::{self, Attached, Facts},
         host::{self, Host},
@@ -132,6 +132,8 @@ fn session(
     let kernel = utsname::uname().context("cannot ask for the kernel's version")?;
     let host = kernel.nodename().to_string_lossy().into_owned();
     Ok(Session {
+        format: event::FORMAT,
+        command: command(env::args_os(), &args.output),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: target.pid,
         exe: target.exe.display().to_string(),
@@ -147,6 +149,19 @@ fn session(
     })
 }
 
+/// What was typed. Of a collector's URL only the origin: some have the token of a tenant in the path.
+fn command(typed: impl Iterator<Item = OsString>, output: &OutputArgs) -> Vec<String> {
+    let collector = output.collector().ok().flatten();
+    let collector = collector.zip(output.otlp_endpoint.as_deref());
+    let typed = typed.map(|word| word.to_string_lossy().into_owned());
+    typed
+        .map(|word| match &collector {
+            Some((endpoint, url)) => word.replace(url, &endpoint.origin()),
+            None => word,
+        })
+        .collect()
+}
+
 /// A descriptor that becomes readable when the process ends (`pidfd_open(2)`, Linux 5.3).
 fn pidfd(pid: i32) -> Result<OwnedFd> {
     use std::os::fd::FromRawFd;
@@ -155,4 +170,37 @@ fn pidfd(pid: i32) -> Result<OwnedFd> {
     nix::errno::Errno::result(fd).with_context(|| format!("the server (PID {pid}) has ended"))?;
     // SAFETY: a descriptor that the kernel just made and nobody else has.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn the_command_line_is_kept_without_what_may_be_secret() {
+        let typed = [
+            "vault-tracer",
+            "trace",
+            "--threshold=1s",
+            "--otlp-endpoint=https://c:4318/token/v1/traces",
+        ];
+        let cli = Cli::try_parse_from(typed).expect("well typed");
+        let Command::Trace(args) = cli.command else {
+            panic!("another command");
+        };
+        let kept = command(typed.iter().map(OsString::from), &args.output);
+        assert_eq!(kept[..3], typed[..3]);
+        assert_eq!(kept[3], "--otlp-endpoint=https://c:4318");
+        let kept = command(
+            typed[..3].iter().map(OsString::from),
+            &OutputArgs {
+                otlp_endpoint: None,
+                ..args.output
+            },
+        );
+        assert_eq!(kept, typed[..3]);
+    }
 }

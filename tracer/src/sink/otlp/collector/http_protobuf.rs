@@ -1,0 +1,195 @@
+//! OTLP over HTTP, in protobuf.
+
+use std::time::Duration;
+
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri,
+    header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
+};
+use http_body_util::{BodyExt, Full, Limited};
+use jiff::{Timestamp, fmt::rfc2822};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use prost::{Message, bytes::Bytes};
+use tonic::{Status, body::Body};
+use tonic_types::pb;
+use tower_service::Service;
+
+use super::{
+    attempt::{Attempt, one_line},
+    client::{self, Answer, Client},
+};
+
+const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
+
+/// Bytes of an answer that are read: it is a few numbers and a sentence.
+const ANSWER: usize = 64 << 10;
+
+/// Sends a request.
+pub(super) async fn export(
+    mut client: Client,
+    to: Uri,
+    headers: HeaderMap,
+    spans: ExportTraceServiceRequest,
+) -> Attempt {
+    let spans = Bytes::from(spans.encode_to_vec());
+    let mut request = Request::post(to);
+    if let Some(own) = request.headers_mut() {
+        *own = headers;
+        own.insert(CONTENT_TYPE, PROTOBUF);
+        // Not every server takes a body in chunks.
+        own.insert(CONTENT_LENGTH, spans.len().into());
+        own.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
+    }
+    let body = Body::new(Full::new(spans));
+    let Ok(request) = request.body(body) else {
+        return Attempt::Refused("no request can be made of this URL".to_owned());
+    };
+    let answer = match client.call(request).await {
+        Ok(answer) => read(answer).await,
+        Err(error) => Err(error.message().to_owned()),
+    };
+    answer.map_or_else(Attempt::failed, |answer| judge(&answer, Timestamp::now()))
+}
+
+async fn read(answer: Response<Answer>) -> Result<Response<Bytes>, String> {
+    let (parts, body) = answer.into_parts();
+    let body = Limited::new(body, ANSWER).collect().await;
+    let body = body.map_err(|error| match error.downcast_ref::<Status>() {
+        Some(status) => status.message().to_owned(),
+        None => "the answer is too long for a collector's".to_owned(),
+    })?;
+    Ok(Response::from_parts(parts, body.to_bytes()))
+}
+
+/// Which statuses may be tried again is the protocol's to say.
+fn judge(answer: &Response<Bytes>, now: Timestamp) -> Attempt {
+    let status = answer.status();
+    if status.is_success() {
+        let body = ExportTraceServiceResponse::decode(answer.body().clone());
+        // What says 200 and no more is believed: there are such collectors.
+        return Attempt::taken(body.unwrap_or_default());
+    }
+    let why = match said(answer) {
+        Some(message) => format!("{status}: {message}"),
+        None => status.to_string(),
+    };
+    match status {
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Attempt::Failed {
+            why,
+            after: retry_after(answer.headers(), now),
+        },
+        _ => Attempt::Refused(why),
+    }
+}
+
+/// The protocol's own way to say why: a status in protobuf.
+fn said(answer: &Response<Bytes>) -> Option<String> {
+    if answer.headers().get(CONTENT_TYPE) != Some(&PROTOBUF) {
+        return None;
+    }
+    let status = pb::Status::decode(answer.body().clone()).ok()?;
+    Some(one_line(&status.message)).filter(|message| !message.is_empty())
+}
+
+/// Seconds, or a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = rfc2822::parse(text).ok()?.timestamp();
+    Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
+
+    use super::*;
+
+    fn answer(status: u16, header: (&str, &str), body: Vec<u8>) -> Response<Bytes> {
+        let answer = Response::builder().status(status);
+        let answer = answer.header(header.0, header.1);
+        answer.body(body.into()).expect("an answer")
+    }
+
+    fn plain(status: u16) -> Attempt {
+        let answer = answer(status, ("x-nothing", ""), Vec::new());
+        judge(&answer, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn statuses_are_tried_again_as_the_protocol_says() {
+        for status in [429, 502, 503, 504] {
+            let attempt = plain(status);
+            assert!(
+                matches!(attempt, Attempt::Failed { after: None, .. }),
+                "{status}"
+            );
+        }
+        for status in [301, 400, 401, 403, 404, 405, 408, 413, 415, 500, 501] {
+            assert!(matches!(plain(status), Attempt::Refused(_)), "{status}");
+        }
+        assert_eq!(
+            plain(200),
+            Attempt::Taken(super::super::attempt::Partly::default())
+        );
+        assert_eq!(plain(404), Attempt::Refused("404 Not Found".to_owned()));
+    }
+
+    #[test]
+    fn retry_after_is_a_number_or_a_date() {
+        let after = |text: &str| {
+            let now = "2026-11-28T10:00:00Z".parse().expect("a time");
+            match judge(&answer(503, ("retry-after", text), Vec::new()), now) {
+                Attempt::Failed { after, .. } => after,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(after("7"), Some(Duration::from_secs(7)));
+        let date = "Sat, 28 Nov 2026 10:00:05 GMT";
+        assert_eq!(after(date), Some(Duration::from_secs(5)));
+        let past = "Sat, 28 Nov 2026 09:00:00 GMT";
+        assert_eq!(after(past), Some(Duration::ZERO));
+        assert_eq!(after("soon"), None);
+    }
+
+    #[test]
+    fn what_is_said_in_protobuf_is_told() {
+        let partial = ExportTraceServiceResponse {
+            partial_success: Some(ExportTracePartialSuccess {
+                rejected_spans: 3,
+                error_message: "too\nold".to_owned(),
+            }),
+        };
+        let taken = answer(
+            200,
+            ("content-type", "application/x-protobuf"),
+            partial.encode_to_vec(),
+        );
+        let Attempt::Taken(partly) = judge(&taken, Timestamp::UNIX_EPOCH) else {
+            panic!("not taken");
+        };
+        assert_eq!((partly.rejected, &*partly.message), (3, "too old"));
+
+        let status = pb::Status {
+            message: "no such tenant".to_owned(),
+            ..pb::Status::default()
+        };
+        let refused = answer(
+            403,
+            ("content-type", "application/x-protobuf"),
+            status.encode_to_vec(),
+        );
+        let why = "403 Forbidden: no such tenant".to_owned();
+        assert_eq!(
+            judge(&refused, Timestamp::UNIX_EPOCH),
+            Attempt::Refused(why)
+        );
+    }
+}

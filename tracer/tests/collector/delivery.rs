@@ -1,0 +1,106 @@
+//! What arrives when nothing is wrong.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    agent::{Agent, Ended, cases, command, expected, file, spans},
+    fake::{BOTH, Fake, Identity},
+};
+
+fn replay(case: &str, to: &Fake) -> Result<Ended> {
+    let mut command = command(case, &to.url());
+    command.args(["--otlp-protocol", to.speaks().name()]);
+    Agent::start(&mut command)?.ended()
+}
+
+#[test]
+fn a_collector_gets_of_every_recording_what_the_file_holds() -> Result<()> {
+    for case in cases()? {
+        let expected = expected(&case)?;
+        for speaks in BOTH {
+            let collector = Fake::new(speaks, &[])?;
+            let ended = replay(&case, &collector)?;
+            assert_eq!((ended.code, &*ended.said), (Some(0), ""), "{case}");
+            assert!(spans(collector.taken()) == expected, "{case} by {speaks:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn findings_that_come_together_are_sent_together() -> Result<()> {
+    let collector = Fake::new(BOTH[0], &[])?;
+    replay("convoy", &collector)?;
+    let requests = collector.taken();
+    // The empty one asks whether anybody is there.
+    assert!(requests[0].resource_spans.is_empty());
+    let findings = file("convoy")?.lines().count();
+    assert!(requests.len() - 1 < findings, "{} requests", requests.len());
+    let whole = &requests[requests.len() - 1].resource_spans;
+    assert_eq!(whole.len(), 1, "one server is told of once");
+    Ok(())
+}
+
+#[test]
+fn what_authenticates_is_taken_from_the_environment() -> Result<()> {
+    for speaks in BOTH {
+        let collector = Fake::new(speaks, &[])?;
+        let mut command = command("no-ack", &collector.url());
+        command.args(["--otlp-protocol", speaks.name()]);
+        command.env(
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "authorization=Bearer%20abc,x-team=vault",
+        );
+        let ended = Agent::start(&mut command)?.ended()?;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        for (_, headers) in collector.asked() {
+            assert_eq!(headers["authorization"], "Bearer abc");
+            assert_eq!(headers["x-team"], "vault");
+        }
+        let mut command = crate::agent::command("no-ack", &collector.url());
+        command.env("OTEL_EXPORTER_OTLP_HEADERS", "authorization secret");
+        let ended = Agent::start(&mut command)?.ended()?;
+        assert_eq!(
+            (ended.code, ended.said.lines().count()),
+            (Some(1), 1),
+            "{ended:?}"
+        );
+        assert!(
+            ended.said.contains("OTEL_EXPORTER_OTLP_HEADERS"),
+            "{ended:?}"
+        );
+        assert!(!ended.said.contains("secret"), "{ended:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn tls_trusts_whom_the_system_trusts_and_nobody_else() -> Result<()> {
+    let expected = expected("no-ack")?;
+    let identity = Identity::new()?;
+    let directory = tempfile::tempdir()?;
+    let authorities = directory.path().join("authorities.pem");
+    fs::write(&authorities, &identity.certificate)?;
+    let other = directory.path().join("others.pem");
+    fs::write(&other, Identity::new()?.certificate)?;
+    for speaks in BOTH {
+        let collector = Fake::secure(speaks, &identity)?;
+        let run = |authorities| {
+            let mut command = command("no-ack", &collector.url());
+            command.args(["--otlp-protocol", speaks.name()]);
+            command.env("SSL_CERT_FILE", authorities);
+            command.env_remove("SSL_CERT_DIR");
+            Agent::start(&mut command)?.ended()
+        };
+        let ended = run(&other)?;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        ensure!(ended.said.contains("certificate"), "{ended:?}");
+        assert!(collector.asked().is_empty());
+        let ended = run(&authorities)?;
+        assert_eq!((ended.code, &*ended.said), (Some(0), ""));
+        assert!(spans(collector.taken()) == expected, "{speaks:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! What is done about a collector that fails: nothing that would hold up the agent, and nothing in silence.
+
+use std::{net::TcpListener, time::Duration};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    agent::{Agent, Ended, PATIENCE, command, expected, spans},
+    fake::{Answer, BOTH, Fake, Speaks},
+};
+
+const CASE: &str = "zero-window";
+
+fn start(url: &str, speaks: Speaks) -> Result<Agent> {
+    let mut command = command(CASE, url);
+    Agent::start(command.args(["--otlp-protocol", speaks.name()]))
+}
+
+fn replay(to: &Fake) -> Result<Ended> {
+    start(&to.url(), to.speaks())?.ended()
+}
+
+/// How many lines hold this.
+fn lines(ended: &Ended, text: &str) -> usize {
+    ended
+        .said
+        .lines()
+        .filter(|line| line.contains(text))
+        .count()
+}
+
+#[test]
+fn a_collector_may_come_later() -> Result<()> {
+    for speaks in BOTH {
+        // A port that is free a moment later too, as far as anybody can tell.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let agent = start(&format!("http://{address}"), speaks)?;
+        agent.says("nothing can be sent")?;
+        let collector = Fake::at(address, speaks, &[], None)?;
+        let ended = agent.ended()?;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(spans(collector.taken()) == expected(CASE)?, "{speaks:?}");
+        assert_eq!(ended.said.lines().count(), 2, "{ended:?}");
+        assert_eq!(lines(&ended, "Connection refused"), 1, "{ended:?}");
+        assert_eq!(lines(&ended, "takes spans again"), 1, "{ended:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_busy_collector_is_asked_again() -> Result<()> {
+    for speaks in BOTH {
+        let busy = Answer::Busy(None);
+        let collector = Fake::new(speaks, &[Answer::Take, busy, busy, busy])?;
+        let ended = replay(&collector)?;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(ended.said.lines().count(), 2, "{ended:?}");
+        assert!(spans(collector.taken()) == expected(CASE)?, "{speaks:?}");
+        let asked = collector.asked();
+        // The empty one, three in vain, one that is taken at least.
+        assert!(asked.len() >= 5, "{}", asked.len());
+        let waits = asked[1..].windows(2).map(|two| two[1].0 - two[0].0);
+        // At the end of a trace the first may come at once.
+        let waited: Duration = waits.skip(1).sum();
+        assert!(waited >= Duration::from_millis(500), "{waited:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_collector_that_says_when_is_asked_then() -> Result<()> {
+    for speaks in BOTH {
+        let wait = Duration::from_secs(2);
+        let collector = Fake::new(speaks, &[Answer::Take, Answer::Busy(Some(wait))])?;
+        let ended = replay(&collector)?;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let asked = collector.asked();
+        assert!(asked.len() >= 3, "{}", asked.len());
+        assert!(asked[2].0 - asked[1].0 >= wait, "{speaks:?}");
+        assert!(spans(collector.taken()) == expected(CASE)?, "{speaks:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_collector_that_wants_longer_than_there_is_time_loses_and_is_counted() -> Result<()> {
+    for speaks in BOTH {
+        let later = Answer::Busy(Some(Duration::from_hours(1)));
+        let collector = Fake::always(speaks, later)?;
+        let ended = replay(&collector)?;
+        let count = expected(CASE)?.len();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let lost = format!("{count} spans could not be written to the collector at http://");
+        assert_eq!(lines(&ended, &lost), 1, "{ended:?}");
+        assert!(ended.took < PATIENCE, "{ended:?}");
+        assert_eq!(collector.asked().len(), 1, "asked not to ask before");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_collector_that_never_answers_costs_the_patience_and_its_spans() -> Result<()> {
+    let count = expected(CASE)?.len();
+    let lost = format!("{count} spans could not be written");
+    for speaks in BOTH {
+        let collector = Fake::always(speaks, Answer::Silence)?;
+        let ended = replay(&collector)?;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(lines(&ended, &lost), 1, "{ended:?}");
+        assert_eq!(lines(&ended, "no answer"), 1, "{ended:?}");
+        assert!(ended.took < PATIENCE, "{ended:?}");
+
+        // Nobody even takes the connection from the kernel.
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let ended = start(&url, speaks)?.ended()?;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(lines(&ended, &lost), 1, "{ended:?}");
+        assert!(ended.took < PATIENCE, "{ended:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_collector_that_does_not_run_is_one_line_and_one_at_the_end() -> Result<()> {
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let ended = start(&format!("http://{address}"), Speaks::Grpc)?.ended()?;
+    assert_eq!(
+        (ended.code, ended.said.lines().count()),
+        (Some(1), 2),
+        "{ended:?}"
+    );
+    let last = ended.said.lines().last().context("a line")?;
+    let count = expected(CASE)?.len();
+    assert!(
+        last.starts_with(&format!("vault-tracer: {count} spans could not be written")),
+        "{last}"
+    );
+    assert!(ended.took < PATIENCE, "{ended:?}");
+    Ok(())
+}
+
+#[test]
+fn what_is_taken_in_part_is_counted_and_told_once() -> Result<()> {
+    for speaks in BOTH {
+        let script = [Answer::Take, Answer::Partly(2)];
+        let collector = Fake::new(speaks, &script)?;
+        let ended = replay(&collector)?;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(lines(&ended, "rejects some spans: too old"), 1, "{ended:?}");
+        assert_eq!(
+            lines(&ended, "2 spans could not be written"),
+            1,
+            "{ended:?}"
+        );
+        assert_eq!(lines(&ended, "2 rejected: too old"), 1, "{ended:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_refused_is_not_sent_again() -> Result<()> {
+    for speaks in BOTH {
+        let collector = Fake::always(speaks, Answer::Refuse)?;
+        let ended = replay(&collector)?;
+        let count = expected(CASE)?.len();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(lines(&ended, "refuses spans: "), 1, "{ended:?}");
+        assert_eq!(
+            lines(&ended, &format!("{count} spans could not be written")),
+            1,
+            "{ended:?}"
+        );
+        assert!(ended.took < PATIENCE, "{ended:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_wrong_protocol_is_told_from_the_right_one() -> Result<()> {
+    for (server, client) in [(Speaks::Grpc, Speaks::Http), (Speaks::Http, Speaks::Grpc)] {
+        let collector = Fake::new(server, &[])?;
+        let ended = start(&collector.url(), client)?.ended()?;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.said.contains("see that it"), "{ended:?}");
+        assert!(collector.taken().is_empty());
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Packages of Python, for the tests that have what the agent writes and sends read by others: from PyPI, pinned by their
+//! hashes, in a directory of their own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use super::{
+    cache::Cache,
+    wheel::{ensure_pip, python},
+};
+use crate::ui::{Remedy, Step};
+
+/// With the hashes for `x86_64` and aarch64, and of what is compiled for one Python, for 3.11 to 3.14.
+const REQUIREMENTS: &str = "\
+grpcio==1.85.3 \
+    --hash=sha256:f2948333a1f462c0e559b5ea436655ed36822fa448f5713d6de2d483bed6e03f \
+    --hash=sha256:885f8c19eb4f472dc9b91bec03ea8b2b135027b4d94c4386501069a7b6e08efa \
+    --hash=sha256:8266434d54c3442ebdba71d97e6f688b73dd00194bda6e1e35e57272afbd2d73 \
+    --hash=sha256:258c579112434464d24dd5f8f73bf4b220a9c88219bef4d6f56410b5363a0a81 \
+    --hash=sha256:9d20015c0dfc91de7a9a037cc84c7a174e8fe62e6427f563f1e2e35ca10f3798 \
+    --hash=sha256:399fc184b4d2dd0b014b4b880a5b1ecc99383b610dbb270acb43d1b23e1e8b9c \
+    --hash=sha256:d1c3193d7db9dc7786325b6f93c800b5eecb1037daf9b3ca105ef8ffa6607895 \
+    --hash=sha256:8147e611f308598a3457e8f77dac9e201a80997bf7189b18e9b7799dab1e75d3
+opentelemetry-proto==1.45.2 \
+    --hash=sha256:03a7ca1b43f89fd5b965d5975902bb2515c0c86e2428b456836e9a6149c6235a
+perfetto==0.59.1 \
+    --hash=sha256:fde529ecdf28042112d452ed431d51b797b4eea1378c10d7d25af5d36db719a3
+protobuf==7.36.2 \
+    --hash=sha256:89f23aa53c24553a2416fd4fd1ec06f74fa42b14b546d8883128813f775bbfd2 \
+    --hash=sha256:e11e1f0180583a2af89db6a2ecd9e8dc40aa6d2988ca175bfd0e6d12ea72d74e
+typing_extensions==4.16.0 \
+    --hash=sha256:481caa481374e813c1b176ada14e97f1f67a4539ce9cfeb3f350d78d6370c2e8
+";
+
+/// What the tests import.
+const TRY: &str = "import google.protobuf, grpc, opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc, \
+                   perfetto.protos.perfetto.trace.perfetto_trace_pb2";
+
+const DOWNLOAD_LIMIT: Duration = Duration::from_mins(10);
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// The directory to name in `PYTHONPATH`, from the cache or filled now.
+pub fn packages() -> Result<PathBuf> {
+    let step = Step::new("setup", "Python's packages");
+    ensure_pip(&step)?;
+    let tag = "import sys; print(sys.implementation.cache_tag)";
+    let tag = step.output("asking for its version", &mut python(&["-c", tag]), LIMIT)?;
+    let name = format!("python-packages-1-{}", tag.trim());
+    let entry = Cache::open()?
+        .entry(&name, &step, |path| install(path, &step))
+        .remedy(
+            "setup: Python's packages: cannot get them",
+            "see that PyPI can be reached and that python3 is one of 3.11 to 3.14, and run this again",
+        )?;
+    step.end(
+        entry.fresh,
+        "grpcio, opentelemetry-proto, perfetto, protobuf from PyPI",
+    );
+    Ok(entry.path)
+}
+
+fn install(path: &Path, step: &Step) -> Result<()> {
+    let requirements = path.join("requirements.txt");
+    fs::write(&requirements, REQUIREMENTS).context("cannot write into the cache")?;
+    let mut pip = python(&["-m", "pip", "install", "--quiet", "--no-deps"]);
+    pip.args(["--only-binary=:all:", "--require-hashes", "--no-cache-dir"]);
+    pip.args([
+        "--timeout",
+        "20",
+        "--retries",
+        "2",
+        "--root-user-action=ignore",
+    ]);
+    pip.arg("-r").arg(&requirements).arg("--target").arg(path);
+    step.output("downloading (8 MB)", &mut pip, DOWNLOAD_LIMIT)?;
+    let mut imports = python(&["-c", TRY]);
+    step.output("trying them", imports.env("PYTHONPATH", path), LIMIT)
+        .map(drop)
+}
