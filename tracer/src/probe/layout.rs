@@ -307,6 +307,55 @@ ffffffff81000a00 T nf_hook_slow
 ffffffff81000b40 T nf_hook_next
 ";
 
+    /// Everything four bytes apart, in the order of the structure.
+    fn dense() -> KernelLayout {
+        KernelLayout {
+            err_soft: 400,
+            wmem_queued: 404,
+            sndbuf: 408,
+            rto: 412,
+            retransmits: 416,
+            probes_out: 417,
+            snd_wnd: 420,
+            mss_cache: 424,
+            write_seq: 428,
+            snd_nxt: 432,
+            snd_una: 436,
+            srtt_us: 440,
+            rcv_tstamp: 444,
+            ..KernelLayout::ABSENT
+        }
+    }
+
+    #[test]
+    fn what_lies_together_is_from_the_first_to_the_end_of_the_last() {
+        assert_eq!(together(&dense()), Some((400, 48)));
+        let layout = KernelLayout {
+            srtt_us: ABSENT,
+            ..dense()
+        };
+        assert_eq!(together(&layout), Some((400, 48)));
+    }
+
+    #[test]
+    fn what_does_not_fit_into_an_entry_or_lacks_what_is_always_read_is_read_singly() {
+        let far = KernelLayout {
+            rcv_tstamp: 400 + ENTRY_BYTES as u32 - 3,
+            ..dense()
+        };
+        assert_eq!(together(&far), None);
+        let last = KernelLayout {
+            rcv_tstamp: 400 + ENTRY_BYTES as u32 - 4,
+            ..dense()
+        };
+        assert_eq!(together(&last), Some((400, ENTRY_BYTES as u32)));
+        let unknown = KernelLayout {
+            snd_una: ABSENT,
+            ..dense()
+        };
+        assert_eq!(together(&unknown), None);
+    }
+
     #[test]
     fn a_function_reaches_to_the_next() {
         let found = addresses(SYMBOLS, "nf_hook_slow");
