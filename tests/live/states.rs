@@ -7,21 +7,28 @@ use lab::{
     scenario::BIG_REQUEST,
     server::bao_from_environment,
     states::{self, SHORT_TIMEOUT},
+    tracer::RECORD,
 };
 use serde_json::Value;
 
-use crate::story::attach;
+use crate::{story::attach, trace_file::replays_as_it_was_told};
 
 /// What is expected of the trace, of the requests that made it, and of the lab it was made in.
 type Check<'a> = &'a dyn Fn(&Trace, &[Measured], &Lab) -> Result<()>;
 
-/// Lives through a state of the socket, in both families, and looks at what the agent says of it.
+/// Lives through a state of the socket, in both families, and looks at what the agent says of it: over IPv4 with routine
+/// held back, over IPv6 with all told and recorded, which then must replay as it was told.
 pub(crate) fn each(
     state: &State,
     check: impl Fn(&Trace, &[Measured], &Lab) -> Result<()>,
 ) -> Result<()> {
     for family in [Family::V4, Family::V6] {
-        live_through(&state.over(family), &check).with_context(|| format!("{family:?}"))?;
+        let arguments: &[&str] = match family {
+            Family::V4 => &[],
+            Family::V6 => &[RECORD],
+        };
+        let lived = live_through(&state.over(family), arguments, &check);
+        lived.with_context(|| format!("{family:?}"))?;
     }
     Ok(())
 }
@@ -31,16 +38,19 @@ pub(crate) fn once(
     state: &State,
     check: impl Fn(&Trace, &[Measured], &Lab) -> Result<()>,
 ) -> Result<()> {
-    live_through(state, &check)
+    live_through(state, &[], &check)
 }
 
-fn live_through(state: &State, check: Check<'_>) -> Result<()> {
+fn live_through(state: &State, arguments: &[&str], check: Check<'_>) -> Result<()> {
     let mut lab = state.lab(&bao_from_environment()?)?;
-    let tracer = attach(&lab, &[])?;
+    let tracer = attach(&lab, arguments)?;
     lab.client.get(BIG_REQUEST)?;
     let requests = (state.happen)(&mut lab)?;
     let trace = tracer.stop()?;
     eprintln!("{}: {}", state.name, trace.text); // shown where it fails
+    if arguments.contains(&RECORD) {
+        replays_as_it_was_told(&trace)?;
+    }
     check(&trace, &requests, &lab)
 }
 

@@ -1,13 +1,43 @@
 //! The trace as others read it.
 
-use std::fs;
+use std::{fs, path::Path, process::Command};
 
-use anyhow::{Context, Result};
-use lab::{Tracer, schema, tracer::agent_from_environment};
+use anyhow::{Context, Result, ensure};
+use lab::{
+    Trace, Tracer, scenario::BIG_REQUEST, schema, server::bao_from_environment,
+    states::DROP_ON_VAULT_HOST, tracer::agent_from_environment,
+};
 use serde_json::Value;
 use tracer::event::FORMAT;
 
 use crate::story::told;
+
+/// What was recorded gives the trace and the report that were made of it live.
+pub(crate) fn replays_as_it_was_told(trace: &Trace) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let recording = directory.path().join("recording.jsonl");
+    let output = directory.path().join("out.jsonl");
+    fs::write(&recording, &trace.recording)?;
+    let terminal = replay(&recording, &output)?;
+    ensure!(
+        fs::read_to_string(&output)? == trace.text && terminal == trace.terminal,
+        "a replay tells another story: {terminal}\nand it was {}",
+        trace.terminal
+    );
+    Ok(())
+}
+
+/// Returns the report.
+fn replay(recording: &Path, output: &Path) -> Result<String> {
+    let (from, to) = (recording.to_string_lossy(), output.to_string_lossy());
+    let replay = Tracer::run(
+        &agent_from_environment()?,
+        &["replay", &from, "--output", &to],
+    )?;
+    let replay = replay.finish()?;
+    ensure!(replay.status.success(), "{}", replay.stderr);
+    Ok(replay.terminal)
+}
 
 #[test]
 fn a_trace_keeps_every_promise_of_the_contract() -> Result<()> {
@@ -23,20 +53,37 @@ fn a_trace_is_for_its_owners_eyes_only() -> Result<()> {
 
 #[test]
 fn a_replayed_recording_gives_the_same_trace_byte_for_byte() -> Result<()> {
-    let story = told()?;
+    replays_as_it_was_told(&told()?.trace)
+}
+
+/// Several agents at once, each with a file and a recording of its own.
+#[test]
+fn a_replay_gives_the_same_file_in_every_format() -> Result<()> {
+    let mut lab = DROP_ON_VAULT_HOST.lab(&bao_from_environment()?)?;
     let directory = tempfile::tempdir()?;
-    let recording = directory.path().join("recording.jsonl");
-    let output = directory.path().join("out.jsonl");
-    fs::write(&recording, &story.trace.recording)?;
-    let (from, to) = (recording.to_string_lossy(), output.to_string_lossy());
-    let replay = Tracer::run(
-        &agent_from_environment()?,
-        &["replay", &from, "--output", &to],
-    )?;
-    let replay = replay.finish()?;
-    assert!(replay.status.success(), "{}", replay.stderr);
-    assert_eq!(fs::read_to_string(&output)?, story.trace.text);
-    assert_eq!(replay.terminal, story.trace.terminal);
+    let of = |name: &str, end: &str| directory.path().join(format!("{name}{end}"));
+    let attach = |name: &str| {
+        let mut command = Command::new(agent_from_environment()?);
+        command.args(["trace", "--pid", &lab.server.pid().to_string(), "--output"]);
+        command.arg(of("live.", name)).arg("--record");
+        Tracer::attach_by(command.arg(of(name, ".gz")))
+    };
+    let names = ["jsonl", "otlp.json", "pftrace"];
+    let tracers = names.map(attach);
+    (DROP_ON_VAULT_HOST.happen)(&mut lab)?;
+    lab.client.get(BIG_REQUEST)?;
+    for tracer in tracers {
+        tracer?.stop()?;
+    }
+    for name in names {
+        replay(&of(name, ".gz"), &of("replayed.", name))?;
+        let (live, replayed) = (
+            fs::read(of("live.", name))?,
+            fs::read(of("replayed.", name))?,
+        );
+        ensure!(live.len() > 1_000, "{name}: {} bytes", live.len());
+        ensure!(live == replayed, "{name} differs");
+    }
     Ok(())
 }
 

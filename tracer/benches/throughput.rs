@@ -17,7 +17,10 @@ use tracer::{
     core::{Core, finding::Finding},
     decode::{Kernel, decode},
     event::{Event, What},
-    sink::{Sink, jsonl::Jsonl, line_file::LineFile, recording::Recording, terminal::Terminal},
+    sink::{
+        Sink, jsonl::Jsonl, line_file::LineFile, metrics::Metrics, otlp::Otlp, perfetto::Perfetto,
+        recording::Recording, terminal::Terminal,
+    },
 };
 
 const EVENTS: usize = 20_000;
@@ -109,6 +112,15 @@ fn sinks(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(told.findings.len() as u64));
     group.bench_function("jsonl, findings", |bencher| {
         write(bencher, &told.findings, || Jsonl::new(file()));
+    });
+    group.bench_function("otlp, findings", |bencher| {
+        write(bencher, &told.findings, || Otlp::new(file()));
+    });
+    group.bench_function("perfetto, findings", |bencher| {
+        write(bencher, &told.findings, || Perfetto::new(file()));
+    });
+    group.bench_function("metrics, findings", |bencher| {
+        write(bencher, &told.findings, Metrics::new);
     });
     group.bench_function("terminal, findings", |bencher| {
         write(bencher, &told.findings, || {

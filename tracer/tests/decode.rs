@@ -1,5 +1,8 @@
 //! Whatever bytes the ring buffer held: an event, or a reason why not.
 
+#[path = "../benches/records/mod.rs"]
+mod records;
+
 use proptest::prelude::*;
 use tracer::decode::{Kernel, decode};
 use tracer_ebpf::abi::{EntryRecord, Kind, Record, StateRecord};
@@ -14,6 +17,17 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let size = prop::sample::select(sizes.to_vec());
     let len = (size, -8_isize..=8).prop_map(|(size, more)| size.saturating_add_signed(more));
     len.prop_flat_map(|len| prop::collection::vec(any::<u8>(), len))
+}
+
+/// The benchmark's, which nobody runs at each change.
+#[test]
+fn records_as_the_kernel_side_makes_them_decode() {
+    for (name, bytes) in records::all() {
+        let event = decode(&bytes, &Kernel::default());
+        let socket = event.as_ref().ok().and_then(|event| event.socket());
+        let remote = socket.and_then(|socket| socket.remote);
+        assert_eq!(remote, "10.77.0.2:1515".parse().ok(), "{name}: {event:?}");
+    }
 }
 
 proptest! {

@@ -75,7 +75,8 @@ fn record(kind: Kind) -> Vec<u8> {
     bytes.extend(flags.to_ne_bytes());
     bytes.extend(6768_u32.to_ne_bytes());
     bytes.extend(15_i32.to_ne_bytes());
-    for short in [2_u16, 6, 40_722, 1515, 0, 0] {
+    // No status, nothing; the socket's name.
+    for short in [0_u16, 0, 2, 6, 40_722, 1515] {
         bytes.extend(short.to_ne_bytes());
     }
     for host in [1_u8, 2] {

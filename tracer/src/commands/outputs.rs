@@ -151,14 +151,7 @@ impl Outputs {
 
     /// Writes what is left; fails if something could not be written.
     pub(super) fn finish(self, quiet: bool) -> Result<()> {
-        // Each is given the chance to end before the first failure is told.
-        let ends: Vec<_> = self
-            .workers
-            .into_iter()
-            .chain(self.watchers)
-            .map(Worker::finish)
-            .collect();
-        ends.into_iter().collect::<Result<()>>()?;
+        Worker::finish_all(self.workers.into_iter().chain(self.watchers))?;
         if let Some(file) = self.file.filter(|_| !quiet) {
             eprintln!("trace written to {}", file.display());
         }

@@ -24,10 +24,10 @@ use std::{
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::console;
 
@@ -137,13 +137,24 @@ impl<T: Send + Sync + 'static> Worker<T> {
         }
     }
 
-    /// Ends the thread; fails if something could not be written.
-    pub fn finish(mut self) -> Result<()> {
-        if self.queue.take().is_none() {
-            return Ok(());
-        }
-        let Self { name, unit, .. } = &self;
-        match self.done.recv_timeout(PATIENCE) {
+    /// Ends the threads of all; fails if something could not be written. What is stuck is waited for no longer than
+    /// one of them would be.
+    pub fn finish_all(workers: impl IntoIterator<Item = Self>) -> Result<()> {
+        let mut open: Vec<_> = workers.into_iter().collect();
+        open.retain_mut(|worker| worker.queue.take().is_some());
+        let deadline = Instant::now() + PATIENCE;
+        together(open.into_iter().map(|worker| worker.ended(deadline)))
+    }
+
+    /// The same for one.
+    pub fn finish(self) -> Result<()> {
+        Self::finish_all([self])
+    }
+
+    fn ended(&self, deadline: Instant) -> Result<()> {
+        let Self { name, unit, .. } = self;
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.done.recv_timeout(left) {
             Ok(Ok(())) => {}
             Ok(Err(Failure { error, unwritten })) => {
                 bail!("{unwritten} {unit} could not be written to {name}: {error}")
@@ -159,6 +170,14 @@ impl<T: Send + Sync + 'static> Worker<T> {
         }
         Ok(())
     }
+}
+
+/// All that failed, in one line.
+pub fn together(ends: impl IntoIterator<Item = Result<()>>) -> Result<()> {
+    let failed = ends.into_iter().filter_map(Result::err);
+    let failed: Vec<_> = failed.map(|error| format!("{error:#}")).collect();
+    ensure!(failed.is_empty(), failed.join("; "));
+    Ok(())
 }
 
 /// Writes until there is nothing more to come. What does not fit on the disk waits for space.
@@ -221,4 +240,38 @@ fn last_try<T>(
         error,
         unwritten: lost + waiting.len() as u64 + sink.unsettled(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Broken(&'static str);
+
+    impl Sink<u8> for Broken {
+        fn write(&mut self, _: &u8) -> io::Result<()> {
+            Err(io::Error::other("it is broken"))
+        }
+
+        fn name(&self) -> String {
+            self.0.to_owned()
+        }
+
+        fn kind(&self) -> &'static str {
+            "broken"
+        }
+    }
+
+    #[test]
+    fn each_that_failed_is_told_in_one_line() {
+        let mut workers = ["this", "that"].map(|name| Worker::spawn(Broken(name)));
+        for worker in &mut workers {
+            worker.send(&Arc::new(1));
+        }
+        let error = Worker::finish_all(workers).expect_err("broken").to_string();
+        assert_eq!(
+            error,
+            "1 records could not be written to this: it is broken; 1 records could not be written to that: it is broken"
+        );
+    }
 }

@@ -28,7 +28,7 @@ use crate::{
     decode::Kernel,
     event::{Device, Event, Nanos, SendQueue, Session, What},
     probe::attach::{Attached, Sources},
-    sink::Worker,
+    sink::{Worker, together},
     source::{hold::Hold, holding::Holding, readable::readable, ringbuf::Events},
     target::{
         goroutines::{GoroutineReader, ProcessMemory, Waiting},
@@ -389,9 +389,10 @@ impl Live {
             self.outputs.write(finding);
         }
         self.record(end);
-        let recorded = self.recording.map_or(Ok(()), Worker::finish);
-        self.outputs.finish(self.quiet)?;
-        recorded
+        together([
+            Worker::finish_all(self.recording),
+            self.outputs.finish(self.quiet),
+        ])
     }
 }
 
