@@ -73,11 +73,20 @@ impl Socket {
     /// What it is to the agent; 0 where that has not said yet.
     #[inline(always)]
     pub(crate) fn role(self) -> u32 {
-        // SAFETY: plain data that the agent changes at any time, and a valid value of the table.
+        // SAFETY: plain data that the agent changes at any time, copied at once.
+        ROLES
+            .get_ptr(self.born())
+            .map_or(0, |role| unsafe { *role })
+    }
+
+    /// The same, kept with the socket until the agent says something: for what happens often.
+    #[inline(always)]
+    pub(crate) fn kept_role(self) -> u32 {
+        // SAFETY: as above, and a valid value of the table.
         unsafe {
             let said = SAID.get_ptr(0).map_or(0, |said| said.read_volatile());
             if (*self.known).role_as_of != said {
-                (*self.known).role = ROLES.get_ptr(self.born()).map_or(0, |role| *role);
+                (*self.known).role = self.role();
                 (*self.known).role_as_of = said;
             }
             (*self.known).role

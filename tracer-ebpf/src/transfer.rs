@@ -58,7 +58,7 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     }
     if hold::is_on() {
         report.wake = Wake::Now;
-        match socket.role() {
+        match socket.kept_role() {
             OTHER => return,
             AUDIT if socket.works(result, fell_short) && buffer != 0 => {
                 return hold::entry(socket, &report, (buffer, requested));
