@@ -6,11 +6,11 @@ mod pty;
 use std::thread;
 
 use anyhow::{Result, ensure};
-use lab::{Lab, scenario::BIG_REQUEST, tracer::agent_from_environment};
+use lab::{Family, Lab, scenario::BIG_REQUEST, tracer::agent_from_environment};
 use pty_process::blocking::Command;
 
 use self::pty::OnTerminal;
-use crate::story::lab;
+use crate::story::{DEFAULT_TIMEOUT, lab, lab_with};
 
 fn watch(lab: &Lab) -> Result<OnTerminal> {
     let command = Command::new(agent_from_environment()?)
@@ -25,7 +25,8 @@ fn watch(lab: &Lab) -> Result<OnTerminal> {
 /// By itself, since nothing else was asked for; while all is well, too, of which the agent is told in numbers only.
 #[test]
 fn a_stall_shows_while_it_lasts_and_its_report_stays() -> Result<()> {
-    let lab = lab()?;
+    // Each wait long enough to be seen on a busy machine.
+    let lab = lab_with(Family::V4, DEFAULT_TIMEOUT)?;
     let mut on = watch(&lab)?;
     let device = format!("tcp {}", lab.log_address());
     on.until("the healthy device", |screen| {

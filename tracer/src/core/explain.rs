@@ -186,11 +186,9 @@ fn riddle(stall: &Stall) -> String {
 
 /// What an operator can still prevent.
 pub fn filling(filling: &Filling) -> String {
-    let soon = filling.full_in().map(|left| {
-        format!(
-            " At this rate requests hang in {:.0} s or a little later.",
-            seconds(left)
-        )
+    let soon = filling.full_in().map(|left| match seconds(left) {
+        left if left < 1.0 => " At this rate requests hang any moment now.".to_owned(),
+        left => format!(" At this rate requests hang in {left:.0} s or a little later."),
     });
     format!(
         "{} has acknowledged no more data for {:.1} s. Entries go into the socket's send buffer, and requests hang once it is full: {} of {} are used, {}/s more.{}",
