@@ -238,8 +238,12 @@ impl Request {
             // It has acted since it was looked at.
             return;
         }
-        if look.is_some() {
+        if let Some(look) = &look {
             self.alive = at;
+            // It was there before anything else was seen of it.
+            if !self.begun {
+                self.start = self.start.min(look.since.unwrap_or(at));
+            }
         }
         let is_seen = self.acted >= since;
         let since = self.acted.max(since);

@@ -1,7 +1,7 @@
 //! Looks at the goroutines that come while these move on.
 
 use super::*;
-use crate::{audit::entry::EntryHead, event::Nanos};
+use crate::{audit::entry::EntryHead, core::finding::Hang, event::Nanos};
 
 /// A look that found these then, and is told now.
 fn looked(story: &mut Story, at: Nanos, goroutines: Vec<Parked>) {
@@ -40,6 +40,34 @@ fn the_mutex_says_since_when_a_request_queues() {
         (stall.start, stall.duration, stall.uncertainty),
         (since, end - since, 0)
     );
+}
+
+/// Found under load: of several streams of one connection, what had been received last was taken for the beginning of each.
+#[test]
+fn a_request_that_was_not_seen_to_begin_began_before_it_queued() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).connects(2, 20);
+    let since = story.after(MS).now;
+    story.after(5 * MS).requested(60);
+    for _ in 0..2 {
+        let goroutines = vec![Parked {
+            ancestors: vec![60],
+            ..queued(since)
+        }];
+        story.after(100 * MS).happens(What::Parked { goroutines });
+    }
+    story.after(1800 * MS).gives_up_connecting(2, 20);
+    story
+        .connects(3, 21)
+        .after(2 * S)
+        .gives_up_connecting(3, 21);
+    story.after(600 * S).happens(What::Tick).nothing_is_found();
+    let hangs = story.hangs();
+    let of_queued = |hang: &&&Hang| hang.stalls[0].op == Op::Lock;
+    let hang = hangs.iter().find(of_queued).expect("it queued");
+    assert_eq!((hang.start, hang.request.start), (since, since));
+    assert!(hang.duration <= hang.request.duration, "{hang:#?}");
 }
 
 /// It says so of the time before the device stalled too, in which nothing was held up by it.
