@@ -2,6 +2,10 @@
 //! `UPDATE_REPLAYS=1` writes them), that slices are those of the findings, and that Perfetto's own definitions read all
 //! of it.
 
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../tracer/tests/replays/mod.rs"]
+mod replays;
+
 use std::{
     collections::HashMap,
     env,
@@ -30,7 +34,6 @@ use tracer::{
             proto::{Data, DebugAnnotation, EventType, Trace, TracePacket, TrackEvent, Value},
         },
     },
-    source::recording,
 };
 
 /// Recordings whose packets are expected in words: those that are there, and no others.
@@ -48,32 +51,12 @@ const PACKAGE: &str = "perfetto==0.59.1";
 /// What `read_perfetto.py` ends with where that is not there.
 const NO_PACKAGE: i32 = 77;
 
-fn replays() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("replays")
-}
-
-/// Names of all recordings.
-fn all() -> Result<Vec<String>> {
-    let entries = fs::read_dir(replays())?;
-    let mut names: Vec<_> = entries
-        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-        .collect::<Result<_>>()?;
-    names.retain(|name| replays().join(name).is_dir());
-    names.sort();
-    ensure!(!names.is_empty(), "no recordings");
-    Ok(names)
-}
-
-fn events(name: &str) -> Result<Vec<Event>> {
-    recording::read(&replays().join(name).join("recording.jsonl"))
-}
-
 fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Finding> {
     core::replay(events).collect()
 }
 
 fn findings(name: &str) -> Result<Vec<Finding>> {
-    Ok(replay(&events(name)?))
+    Ok(replay(&replays::events(name)?))
 }
 
 fn bytes(findings: &[Finding]) -> Result<Vec<u8>> {
@@ -93,7 +76,7 @@ fn packets(findings: &[Finding]) -> Result<Vec<TracePacket>> {
 fn recordings_replay_to_the_packets_that_are_expected() -> Result<()> {
     for name in IN_WORDS {
         let actual = in_words(&packets(&findings(name)?)?)?;
-        let path = replays().join(name).join("expected.perfetto.txt");
+        let path = replays::of(name).join("expected.perfetto.txt");
         if env::var_os("UPDATE_REPLAYS").is_some() {
             fs::write(&path, &actual)?;
         }
@@ -101,8 +84,8 @@ fn recordings_replay_to_the_packets_that_are_expected() -> Result<()> {
         let expected = expected.with_context(|| format!("cannot read {}", path.display()))?;
         assert_eq!(actual, expected, "{name}");
     }
-    for name in all()? {
-        let is_there = replays().join(&name).join("expected.perfetto.txt").exists();
+    for name in replays::names()? {
+        let is_there = replays::of(&name).join("expected.perfetto.txt").exists();
         assert_eq!(is_there, IN_WORDS.contains(&name.as_str()), "{name}");
     }
     Ok(())
@@ -287,7 +270,7 @@ fn of_stall(stall: &Stall) -> (String, Nanos, Nanos) {
 
 #[test]
 fn slices_are_those_of_the_findings() -> Result<()> {
-    for name in all()? {
+    for name in replays::names()? {
         let findings = findings(&name)?;
         let slices = slices(&packets(&findings)?).with_context(|| name.clone())?;
         assert_eq!(slices, promised(&findings), "{name}");
@@ -298,8 +281,8 @@ fn slices_are_those_of_the_findings() -> Result<()> {
 /// What is found then may overlap as nothing on a server does.
 #[test]
 fn slices_are_those_of_the_findings_whichever_event_is_lost() -> Result<()> {
-    for name in all()? {
-        let events = events(&name)?;
+    for name in replays::names()? {
+        let events = replays::events(&name)?;
         // The last one is the end, the first the session.
         for lost in 1..events.len() - 1 {
             let kept = events.iter().enumerate();
@@ -317,7 +300,7 @@ fn slices_are_those_of_the_findings_whichever_event_is_lost() -> Result<()> {
 #[test]
 fn arrows_lead_to_who_queued() -> Result<()> {
     let mut drawn = 0;
-    for name in all()? {
+    for name in replays::names()? {
         let findings = findings(&name)?;
         let hangs = || {
             findings.iter().filter_map(|finding| match finding {
@@ -366,7 +349,7 @@ fn a_trace_cut_short_is_read_up_to_there() -> Result<()> {
 fn perfetto_reads_every_trace() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let mut files = Vec::new();
-    for name in all()? {
+    for name in replays::names()? {
         let path = directory.path().join(format!("{name}.pftrace"));
         fs::write(&path, bytes(&findings(&name)?)?)?;
         files.push(path);

@@ -1,6 +1,10 @@
 //! What is exported, scraped by a real Prometheus, and what is shipped for it, checked by its `promtool`. Where they are not,
 //! that is said.
 
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../tracer/tests/replays/mod.rs"]
+mod replays;
+
 use std::{
     fs,
     io::{self, Write},
@@ -20,7 +24,6 @@ use tracer::{
     core::{self, Core, finding::Finding},
     event::{Event, What},
     sink::{Sink, Worker, metrics::Metrics},
-    source::recording,
 };
 
 /// Scrapes come every second; the machine may be busy.
@@ -43,32 +46,15 @@ fn programs(test: &str) -> Result<Option<Programs>> {
     Ok(programs)
 }
 
-fn recording(case: &str) -> Result<Vec<Event>> {
-    recording::read(&here().join("replays").join(case).join("recording.jsonl"))
-}
-
-fn cases() -> Result<Vec<String>> {
-    let entries = fs::read_dir(here().join("replays"))?;
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if entry.path().is_dir() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
-        }
-    }
-    ensure!(!names.is_empty(), "no recordings");
-    Ok(names)
-}
-
 #[test]
 fn promtool_finds_nothing_wrong_with_what_is_exported() -> Result<()> {
     let Some(programs) = programs("promtool_finds_nothing_wrong_with_what_is_exported")? else {
         return Ok(());
     };
-    for case in cases()? {
+    for case in replays::names()? {
         let mut metrics = Metrics::new();
         let mut core = Core::new();
-        for event in &recording(&case)? {
+        for event in &replays::events(&case)? {
             for finding in core.on(event).findings {
                 metrics.write(&finding)?;
             }
@@ -169,7 +155,7 @@ fn tell(case: &str) -> Result<(Told, SocketAddr)> {
     let (metrics, address) = Metrics::serve(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let told = Told {
         core: Core::new(),
-        events: recording(case)?.into_iter(),
+        events: replays::events(case)?.into_iter(),
         worker: Worker::spawn(metrics),
     };
     Ok((told, address))
@@ -278,7 +264,7 @@ fn durations_are_native_histograms_too_for_whoever_wants_them() -> Result<()> {
     })?;
     let longest = prometheus.sum(&format!("histogram_quantile(1, {hangs})"))?;
     let longest = longest.context("no quantile")?;
-    let findings = core::replay(&recording("convoy")?)
+    let findings = core::replay(&replays::events("convoy")?)
         .filter_map(|finding| match finding {
             Finding::Hang(hang) => Some(hang.duration),
             _ => None,

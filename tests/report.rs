@@ -1,10 +1,14 @@
 //! Reports on the traces of the recordings: those that are expected, as text and as JSON (`UPDATE_REPLAYS=1` writes
 //! them); and of every trace the numbers that a count over its JSON gives, which knows nothing of the reader.
 
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../tracer/tests/replays/mod.rs"]
+mod replays;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -15,13 +19,12 @@ use tracer::report::{self, html, summary::Report, text, totals::Totals};
 const TOLD: [&str; 4] = ["convoy", "filling-warning", "lost-entries", "two-devices"];
 
 fn traces() -> Result<Vec<PathBuf>> {
-    let replays = Path::new(env!("CARGO_MANIFEST_DIR")).join("replays");
-    let mut traces: Vec<_> = fs::read_dir(&replays)?
-        .map(|entry| Ok(entry?.path().join("expected.jsonl")))
-        .collect::<Result<_>>()?;
-    traces.retain(|trace| trace.is_file());
-    traces.sort();
-    ensure!(!traces.is_empty(), "no traces in {}", replays.display());
+    let names = replays::names()?;
+    let traces = names
+        .iter()
+        .map(|name| replays::of(name).join("expected.jsonl"));
+    let traces: Vec<_> = traces.filter(|trace| trace.is_file()).collect();
+    ensure!(!traces.is_empty(), "no traces");
     Ok(traces)
 }
 
@@ -34,9 +37,7 @@ fn report_on(trace: &str) -> Result<Report> {
 #[test]
 fn reports_are_those_that_are_expected() -> Result<()> {
     for case in TOLD {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("replays")
-            .join(case);
+        let directory = replays::of(case);
         let report = report_on(&fs::read_to_string(directory.join("expected.jsonl"))?)?;
         for (name, actual) in [
             ("expected.report.txt", text::text(&report)),

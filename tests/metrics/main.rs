@@ -1,20 +1,21 @@
 //! Recordings of real servers as metrics: what is exported of them (`expected.metrics.txt`; `UPDATE_REPLAYS=1` writes it),
 //! that it counts what the trace tells, and that the README lists it.
 
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../../tracer/tests/replays/mod.rs"]
+mod replays;
 mod shipped;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
-    path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tracer::{
     core::{Core, finding::Finding},
     event::What,
     sink::{Sink, metrics::Metrics},
-    source::recording,
 };
 
 /// Recordings whose metrics are expected: those that are there, and no others.
@@ -25,24 +26,9 @@ const EXPECTED: [&str; 4] = [
     "udp-dead-port",
 ];
 
-fn replays() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("replays")
-}
-
-fn all() -> Result<Vec<String>> {
-    let entries = fs::read_dir(replays())?;
-    let mut names: Vec<_> = entries
-        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-        .collect::<Result<_>>()?;
-    names.retain(|name| replays().join(name).is_dir());
-    names.sort();
-    ensure!(!names.is_empty(), "no recordings");
-    Ok(names)
-}
-
 /// Of a recording, with how things stand after each event.
 fn findings(name: &str) -> Result<Vec<Finding>> {
-    let events = recording::read(&replays().join(name).join("recording.jsonl"))?;
+    let events = replays::events(name)?;
     let mut core = Core::new();
     let findings = events.iter().flat_map(|event| {
         let mut findings = core.on(event).findings;
@@ -107,7 +93,7 @@ fn recordings_replay_to_the_metrics_that_are_expected() -> Result<()> {
         let text = exposition(&findings(name)?)?;
         // Of whatever version.
         let actual = sorted(&text).replace(env!("CARGO_PKG_VERSION"), "VERSION");
-        let path = replays().join(name).join("expected.metrics.txt");
+        let path = replays::of(name).join("expected.metrics.txt");
         if env::var_os("UPDATE_REPLAYS").is_some() {
             fs::write(&path, &actual)?;
         }
@@ -115,8 +101,8 @@ fn recordings_replay_to_the_metrics_that_are_expected() -> Result<()> {
         let expected = expected.with_context(|| format!("cannot read {}", path.display()))?;
         assert_eq!(actual, expected, "{name}");
     }
-    for name in all()? {
-        let is_there = replays().join(&name).join("expected.metrics.txt").exists();
+    for name in replays::names()? {
+        let is_there = replays::of(&name).join("expected.metrics.txt").exists();
         assert_eq!(is_there, EXPECTED.contains(&name.as_str()), "{name}");
     }
     Ok(())
@@ -137,7 +123,7 @@ fn sum(text: &str, name: &str) -> Result<f64> {
 
 #[test]
 fn of_every_recording_they_count_what_the_trace_tells() -> Result<()> {
-    for name in all()? {
+    for name in replays::names()? {
         let findings = findings(&name)?;
         let text = exposition(&findings)?;
         let counted = |of: fn(&Finding) -> Option<f64>| findings.iter().filter_map(of).sum::<f64>();
@@ -261,7 +247,7 @@ fn a_send_buffer_shows_as_it_fills() -> Result<()> {
 /// What may be scraped by anybody says nothing of requests.
 #[test]
 fn nothing_of_a_request_is_exported() -> Result<()> {
-    for name in all()? {
+    for name in replays::names()? {
         let findings = findings(&name)?;
         let text = exposition(&findings)?;
         for finding in &findings {

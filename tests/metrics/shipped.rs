@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use tracer::sink::{Sink, metrics::Metrics};
 
-use super::{all, findings};
+use super::{findings, replays};
 
 /// The README's table is between these.
 const TABLE: [&str; 2] = [
@@ -30,7 +30,7 @@ struct Exported {
 /// All that is exported of any recording, by name.
 fn families() -> Result<BTreeMap<String, Exported>> {
     let mut families = BTreeMap::new();
-    for name in all()? {
+    for name in replays::names()? {
         let mut metrics = Metrics::new();
         let exposition = metrics.exposition();
         exposition.watch("trace", Arc::default());

@@ -4,8 +4,8 @@
 #[allow(dead_code, reason = "the simulation uses the rest")]
 #[path = "simulation/holding.rs"]
 mod holding;
-
-use std::{fs, path::Path};
+#[allow(dead_code, reason = "other tests use the rest")]
+mod replays;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -13,27 +13,10 @@ use tracer::{
     core::{Core, finding::Finding, replay},
     event::{Event, What},
     sink::{jsonl, wall::WallClock},
-    source::recording,
 };
 
 /// What is said of devices and requests, rather than of the trace itself.
 const KINDS: [&str; 4] = ["hang", "refusal", "incident", "lost_entries"];
-
-fn recordings() -> Result<Vec<(String, Vec<Event>)>> {
-    let replays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/replays");
-    let mut all = Vec::new();
-    for entry in fs::read_dir(&replays)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let events = recording::read(&path.join("recording.jsonl"))?;
-            all.push((name.into_owned(), events));
-        }
-    }
-    ensure!(all.len() > 20, "{} recordings", all.len());
-    all.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(all)
-}
 
 fn told(findings: &[Finding], session: &Event) -> Result<Vec<Value>> {
     let What::Session(session) = &session.what else {
@@ -78,7 +61,7 @@ fn held(events: &[Event]) -> (Vec<Finding>, usize) {
 #[test]
 fn every_recording_says_the_same_of_devices() -> Result<()> {
     let mut wrong = Vec::new();
-    for (name, events) in recordings()? {
+    for (name, events) in replays::recordings()? {
         let full = told(&full(&events), &events[0]).with_context(|| name.clone())?;
         let (findings, given) = held(&events);
         let held = told(&findings, &events[0]).with_context(|| name.clone())?;
@@ -108,7 +91,7 @@ fn difference(full: &[Value], held: &[Value]) -> String {
 #[test]
 fn of_a_healthy_server_next_to_nothing_is_told() -> Result<()> {
     let healthy = ["healthy-load", "rare-writes", "slow-storage", "slow-work"];
-    let recordings = recordings()?;
+    let recordings = replays::recordings()?;
     let of_healthy = recordings
         .iter()
         .filter(|(name, _)| healthy.contains(&&**name));

@@ -1,12 +1,14 @@
 //! `vault-tracer report` as it is typed: of files that are no traces, or not whole, of several, of very long ones.
 
+#[allow(dead_code, reason = "other tests use the rest")]
+mod replays;
 mod traces;
 
 use std::{
     fs,
     io::{BufReader, Write},
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output, Stdio},
 };
 
@@ -37,12 +39,8 @@ fn said(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
-fn replays() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/replays")
-}
-
 fn convoy() -> Vec<u8> {
-    fs::read(replays().join("convoy/expected.jsonl")).expect("a trace")
+    fs::read(replays::of("convoy/expected.jsonl")).expect("a trace")
 }
 
 fn directory() -> TempDir {
@@ -80,7 +78,7 @@ fn failure(arguments: &[&str], directory: &Path) -> String {
 fn what_is_no_trace_is_said_in_one_line_with_what_to_do() {
     let directory = directory();
     let path = directory.path();
-    let convoy = replays().join("convoy");
+    let convoy = replays::of("convoy");
     let copy = |from: &str, to: &str| fs::copy(convoy.join(from), path.join(to)).expect("copied");
     copy("recording.jsonl", "events");
     copy("expected.otlp.json", "spans");
@@ -216,7 +214,7 @@ fn standard_input_and_compressed_traces_are_read_too() {
 fn several_files_are_told_together_and_one_by_one() {
     let directory = directory();
     for case in ["convoy", "two-devices"] {
-        let from = replays().join(case).join("expected.jsonl");
+        let from = replays::of(case).join("expected.jsonl");
         fs::copy(from, directory.path().join(case)).expect("copied");
     }
     let output = run(&["convoy", "two-devices"], directory.path(), b"");

@@ -4,8 +4,10 @@
 #[allow(dead_code, reason = "the simulation uses the rest")]
 #[path = "simulation/holding.rs"]
 mod holding;
+#[allow(dead_code, reason = "other tests use the rest")]
+mod replays;
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use tracer::{
@@ -15,23 +17,7 @@ use tracer::{
         state::{Condition, State},
     },
     event::{Event, What},
-    source::recording,
 };
-
-fn recordings() -> Result<Vec<(String, Vec<Event>)>> {
-    let replays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/replays");
-    let mut all = Vec::new();
-    for entry in fs::read_dir(&replays)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let events = recording::read(&path.join("recording.jsonl"))?;
-            all.push((name.into_owned(), events));
-        }
-    }
-    ensure!(all.len() > 20, "{} recordings", all.len());
-    Ok(all)
-}
 
 /// Whether the state has what was told of a stall at the same moment.
 fn agrees(state: &State, told: &Stalled) -> Result<()> {
@@ -58,7 +44,7 @@ fn agrees(state: &State, told: &Stalled) -> Result<()> {
 #[test]
 fn every_stall_that_is_told_stands_in_the_state() -> Result<()> {
     let mut stalls = 0;
-    for (name, events) in recordings()? {
+    for (name, events) in replays::recordings()? {
         let mut core = Core::new();
         for event in &events {
             for finding in core.on(event).findings {
@@ -76,7 +62,7 @@ fn every_stall_that_is_told_stands_in_the_state() -> Result<()> {
 #[test]
 fn nothing_stalls_where_nothing_is_told() -> Result<()> {
     let healthy = ["healthy-load", "slow-storage", "slow-work", "slow-plugin"];
-    let recordings = recordings()?;
+    let recordings = replays::recordings()?;
     for (name, events) in recordings.iter().filter(|(n, _)| healthy.contains(&&**n)) {
         let mut core = Core::new();
         for event in events {
@@ -122,7 +108,7 @@ fn last(events: &[Event], holds: bool) -> Option<State> {
 #[test]
 fn as_much_is_known_while_routine_is_held_back() -> Result<()> {
     let (mut compared, mut in_bytes) = (0, 0);
-    for (name, events) in recordings()? {
+    for (name, events) in replays::recordings()? {
         let (Some(full), Some(held)) = (last(&events, false), last(&events, true)) else {
             continue;
         };

@@ -15,6 +15,7 @@ use crate::{
     target::find::Process,
 };
 
+mod answers;
 mod clock;
 mod live;
 mod server;

@@ -69,7 +69,7 @@ impl Core {
     pub(super) fn look(&mut self, now: Nanos) {
         if self.look_due().is_some_and(|due| due <= now) {
             self.looks.asked = Some(now);
-            self.requests.are_looked_at();
+            self.requests.leavers.begin();
             self.step.questions.push(Question::Goroutines);
         }
     }
@@ -149,13 +149,13 @@ impl Core {
         }
         let goids: FxHashSet<_> = goroutines.iter().map(|parked| parked.goid).collect();
         self.requests.not_found(at, &goids);
-        self.requests.were_looked_at();
+        self.requests.leavers.end();
     }
 
     fn found<'a>(&mut self, at: Nanos, goroutines: &'a [Parked], before: Nanos) -> Vec<Found<'a>> {
         let mut meant = BTreeMap::new();
         let found = goroutines.iter().filter_map(|parked| {
-            if self.requests.has_left(parked.goid, at) {
+            if self.requests.leavers.has(parked.goid, at) {
                 return None;
             }
             let is_new = !self.requests.is_known(parked.goid);

@@ -140,23 +140,11 @@ fn devices(report: &Report) -> Markup {
 }
 
 fn of_device(report: &Report, device: &OfDevice) -> Markup {
-    let mut facts = Vec::new();
-    if device.total.hangs > 0 {
-        facts.push(count(device.total.hangs, "hang"));
-        facts.push(format!("{} in all", duration(device.total.blocked_ns)));
-        facts.push(format!("longest {}", duration(device.longest_ns)));
-    }
-    if device.refusals > 0 {
-        facts.push(count(device.refusals, "refusal"));
-    }
-    if device.most_waiting > 0 {
-        facts.push(format!("up to {} queued", digits(device.most_waiting)));
-    }
     let warning = (report.fillings.iter()).find(|f| f.record.device == device.device);
     html! {
         article.device {
             h3 { (plain(&device.device.to_string())) }
-            p.facts { (facts.join(", ")) }
+            p.facts { (text::facts(device)) }
             @for cause in &device.causes {
                 div class=(format!("cause {}", class(&cause.cause))) {
                     p { (chip(&cause.cause)) " "

@@ -119,7 +119,8 @@ pub(super) fn headline_of(report: &Report) -> String {
     }
 }
 
-fn of_device(out: &mut String, report: &Report, device: &OfDevice) {
+/// `5 hangs, 27.06 s in all, longest 8.02 s, 1 refusal, up to 3 queued`
+pub(super) fn facts(device: &OfDevice) -> String {
     let mut facts = Vec::new();
     if device.total.hangs > 0 {
         facts.push(count(device.total.hangs, "hang"));
@@ -132,8 +133,12 @@ fn of_device(out: &mut String, report: &Report, device: &OfDevice) {
     if device.most_waiting > 0 {
         facts.push(format!("up to {} queued", digits(device.most_waiting)));
     }
+    facts.join(", ")
+}
+
+fn of_device(out: &mut String, report: &Report, device: &OfDevice) {
     let name = plain(&device.device.to_string());
-    paragraph(out, "\n", &format!("{name}: {}", facts.join(", ")));
+    paragraph(out, "\n", &format!("{name}: {}", facts(device)));
     for cause in &device.causes {
         of_cause(out, cause);
     }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
@@ -25,25 +25,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A recording of `tests/replays`.
 pub(crate) fn recording(case: &str) -> PathBuf {
-    replays().join(case).join("recording.jsonl")
-}
-
-/// All of them.
-pub(crate) fn cases() -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in replays().read_dir()? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if recording(&name).exists() {
-            names.push(name);
-        }
-    }
-    names.sort();
-    ensure!(!names.is_empty(), "no recordings");
-    Ok(names)
-}
-
-fn replays() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/replays")
+    crate::replays::of(case).join("recording.jsonl")
 }
 
 /// A span with what is said of its server.

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Result, ensure};
 
 use crate::{
-    agent::{Agent, Ended, cases, command, expected, file, spans},
+    agent::{Agent, Ended, command, expected, file, spans},
     fake::{BOTH, Fake, Identity},
 };
 
@@ -17,7 +17,7 @@ fn replay(case: &str, to: &Fake) -> Result<Ended> {
 
 #[test]
 fn a_collector_gets_of_every_recording_what_the_file_holds() -> Result<()> {
-    for case in cases()? {
+    for case in crate::replays::names()? {
         let expected = expected(&case)?;
         for speaks in BOTH {
             let collector = Fake::new(speaks, &[])?;

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{
-    agent::{Agent, LIMIT, cases, command, expected, recording, spans, wait_until},
+    agent::{Agent, LIMIT, command, expected, recording, spans, wait_until},
     fake::{BOTH, Fake, Speaks},
 };
 
@@ -127,7 +127,7 @@ fn grpcs_own_python_gets_of_every_recording_what_the_file_holds() -> Result<()> 
             "needs python3 with grpcio and opentelemetry-proto (pip install grpcio opentelemetry-proto)",
         );
     };
-    for case in cases()? {
+    for case in crate::replays::names()? {
         let expected = read_by_python(&case)?;
         ensure!(!expected.is_empty(), "no spans of {case}");
         for speaks in BOTH {

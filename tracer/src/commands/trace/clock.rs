@@ -2,7 +2,7 @@
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::event::Nanos;
+use crate::event::{Event, Nanos, What};
 
 /// `CLOCK_MONOTONIC`, the clock of the kernel's records, ns.
 pub(super) fn monotonic() -> Nanos {
@@ -12,6 +12,14 @@ pub(super) fn monotonic() -> Nanos {
 /// `CLOCK_REALTIME` - `CLOCK_MONOTONIC`, ns.
 pub(super) fn wall_offset() -> i64 {
     read(ClockId::CLOCK_REALTIME) - read(ClockId::CLOCK_MONOTONIC)
+}
+
+/// What happens at this moment.
+pub(super) fn now(what: What) -> Event {
+    Event {
+        at: monotonic(),
+        what,
+    }
 }
 
 fn read(clock: ClockId) -> i64 {

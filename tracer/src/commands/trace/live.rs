@@ -5,7 +5,6 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use aya_log::EbpfLogger;
-use jiff::Timestamp;
 use log::{debug, warn};
 use tokio::{
     io::unix::AsyncFd,
@@ -19,21 +18,17 @@ use super::{
         outputs::Outputs,
         stops::{Stop, Stops},
     },
+    answers::{Answer, Goroutines},
     clock,
 };
 use crate::{
-    audit::entry::EntryHead,
-    audit::file::{Query, find_entry as find_in_files},
-    core::{Core, EntryQuestion, Question, finding::Finding, parked::Parked},
+    core::{Core, Question, finding::Finding},
     decode::Kernel,
-    event::{Device, Event, Nanos, SendQueue, Session, What},
+    event::{Event, Nanos, SendQueue, Session, What},
     probe::attach::{Attached, Sources},
     sink::{Worker, together},
     source::{hold::Hold, holding::Holding, readable::readable, ringbuf::Events},
-    target::{
-        goroutines::{GoroutineReader, ProcessMemory, Waiting},
-        sockets,
-    },
+    target::sockets,
 };
 
 /// How often routine records are fetched; stalls wake the agent at once. The ring buffer holds
@@ -53,21 +48,6 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// while all is told.
 const OF_ROUTINE: Nanos = 500_000_000;
 const OF_TROUBLE: Nanos = 250_000_000;
-
-/// An answer to a question.
-struct Answer {
-    /// `None` where there is none.
-    event: Option<Event>,
-    /// Of a look at the server's goroutines.
-    look: Option<Look>,
-}
-
-/// What else a look tells.
-struct Look {
-    took: Duration,
-    /// Whether somebody in a device's code has not moved since the look before.
-    is_stuck: bool,
-}
 
 /// A trace under way.
 pub(super) struct Live {
@@ -92,12 +72,6 @@ pub(super) struct Server {
     pub(super) holds: bool,
     /// Where goroutines wait, if the server's executable lets that be told.
     pub(super) goroutines: Option<Arc<Goroutines>>,
-}
-
-/// What it takes to see where goroutines wait.
-pub(super) struct Goroutines {
-    pub(super) reader: GoroutineReader,
-    pub(super) memory: ProcessMemory,
 }
 
 /// Why following a server ends.
@@ -176,7 +150,7 @@ impl Live {
         } else {
             What::Session(server.session)
         };
-        self.feed(now(first), &mut following);
+        self.feed(clock::now(first), &mut following);
         let end = self.watch(&mut following, &pidfd).await?;
         debug!("ending: {end:?}");
         if end == End::ServerGone {
@@ -225,7 +199,7 @@ impl Live {
 
     /// While routine is held back nothing goes on that the core would have to be told the time for.
     fn tick(&mut self, server: &mut Following) -> Result<()> {
-        let now = now(What::Tick);
+        let now = clock::now(What::Tick);
         if server.holding.is_overdue(now.at) {
             debug!("no routine: somebody waits for an audit socket");
             self.resume(server)?;
@@ -303,7 +277,7 @@ impl Live {
         for (kind, records) in server.attached.lost()? {
             let kind = format!("{kind:?}").to_lowercase();
             warn!("the ring buffer was full: {records} {kind} records lost");
-            self.feed(now(What::Lost { kind, records }), server);
+            self.feed(clock::now(What::Lost { kind, records }), server);
         }
         Ok(())
     }
@@ -333,7 +307,7 @@ impl Live {
     fn keep(&mut self, mut queues: Vec<SendQueue>, server: &mut Following) {
         let closing = self.core.closing();
         queues.retain(|queue| closing.contains(&(queue.local, queue.remote)));
-        self.feed(now(What::SendQueues { queues }), server);
+        self.feed(clock::now(What::SendQueues { queues }), server);
     }
 
     fn take(&mut self, answer: Answer, server: &mut Following) -> Result<()> {
@@ -384,7 +358,7 @@ impl Live {
 
     /// Ends the trace: everything is written.
     pub(super) fn finish(mut self) -> Result<()> {
-        let end = now(What::End);
+        let end = clock::now(What::End);
         for finding in self.core.on(&end).findings {
             self.outputs.write(finding);
         }
@@ -402,84 +376,11 @@ impl Following {
         self.open += 1;
         let (pid, goroutines, answers) = (self.pid, self.goroutines.clone(), self.answers.clone());
         task::spawn_blocking(move || {
-            let answer = match question {
-                Question::Entry(asked) => Answer {
-                    event: Some(now(What::EntryFound {
-                        entry: find_entry(pid, &asked),
-                        asked,
-                    })),
-                    look: None,
-                },
-                Question::Goroutines => goroutines.map_or_else(Answer::none, |g| look(&g)),
-            };
+            let answer = Answer::to(question, pid, goroutines.as_deref());
             // Nobody listens any more once the trace has ended.
             let _ = answers.blocking_send(answer);
         });
     }
-}
-
-fn now(what: What) -> Event {
-    Event {
-        at: clock::monotonic(),
-        what,
-    }
-}
-
-/// As of when the look began: what goroutines did since then is newer.
-fn look(goroutines: &Goroutines) -> Answer {
-    let (at, began) = (clock::monotonic(), Instant::now());
-    let waiting = match goroutines.reader.waiting(&goroutines.memory) {
-        Ok(waiting) => waiting,
-        Err(error) => {
-            debug!("the server's goroutines could not be read this time: {error}");
-            return Answer::none();
-        }
-    };
-    Answer {
-        event: Some(Event {
-            at,
-            what: What::Parked {
-                goroutines: waiting.iter().map(of_request).collect(),
-            },
-        }),
-        look: Some(Look {
-            took: began.elapsed(),
-            is_stuck: waiting.iter().any(|waiting| waiting.still),
-        }),
-    }
-}
-
-impl Answer {
-    fn none() -> Self {
-        Self {
-            event: None,
-            look: None,
-        }
-    }
-}
-
-fn of_request(waiting: &Waiting) -> Parked {
-    let configured = waiting.device.as_ref();
-    Parked {
-        goid: waiting.goid,
-        ancestors: waiting.ancestors.clone(),
-        request: waiting.request.filter(|request| *request != waiting.goid),
-        place: waiting.at,
-        since: waiting.since,
-        phase: waiting.phase,
-        device: configured.map(|device| Device::configured(&device.network, &device.address)),
-        frames: waiting.frames.clone(),
-        entry: waiting.entry.clone(),
-    }
-}
-
-fn find_entry(pid: i32, question: &EntryQuestion) -> Option<EntryHead> {
-    let query = Query {
-        client_port: question.client_port,
-        not_before: Timestamp::from_nanosecond(question.not_before.into()).ok()?,
-        not_after: Timestamp::from_nanosecond(question.not_after.into()).ok()?,
-    };
-    find_in_files(pid, &query)
 }
 
 type KernelLog = Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>;

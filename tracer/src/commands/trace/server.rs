@@ -6,10 +6,7 @@ use anyhow::{Context, Result};
 use nix::sys::utsname;
 use tracer_ebpf::abi::{ABSENT, GoLayout};
 
-use super::{
-    clock,
-    live::{Goroutines, Server},
-};
+use super::{answers::Goroutines, clock, live::Server};
 use crate::{
     cli::{OutputArgs, TraceArgs},
     event::{self, Nanos, Session},

@@ -1,6 +1,7 @@
 //! Requests under way: who works on which.
 
 mod kin;
+mod leavers;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -9,6 +10,7 @@ use std::{
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use self::leavers::Leavers;
 use super::{
     Request, Serial, Stage, Tie,
     client::{Clients, Received, Sent},
@@ -41,9 +43,8 @@ pub struct Requests {
     outlived: Recent,
     serials: Serial,
     seen: u64,
-    /// While a look is under way: goroutines whose requests have ended since it was asked for, and when they
-    /// acted last.
-    leavers: Option<FxHashMap<u64, Nanos>>,
+    /// Whom a look under way may still find at requests that have ended.
+    pub(in crate::core) leavers: Leavers,
     /// Goroutines whose requests were counted while routine was held back.
     counted: FxHashSet<u64>,
 }
@@ -401,24 +402,6 @@ impl Requests {
         }
     }
 
-    /// A look at the goroutines has been asked for.
-    pub fn are_looked_at(&mut self) {
-        self.leavers = Some(FxHashMap::default());
-    }
-
-    /// The look has been taken.
-    pub fn were_looked_at(&mut self) {
-        self.leavers = None;
-    }
-
-    /// Whether a look that began then found this goroutine at a request that has ended since.
-    pub fn has_left(&self, goid: u64, at: Nanos) -> bool {
-        let leavers = self.leavers.as_ref();
-        leavers
-            .and_then(|leavers| leavers.get(&goid))
-            .is_some_and(|acted| at <= *acted)
-    }
-
     /// Whether it is known whose request this goroutine works on.
     pub fn is_known(&self, goid: u64) -> bool {
         self.works.contains_key(&goid)
@@ -490,9 +473,7 @@ impl Requests {
             if self.works.get(goid) == Some(&serial) {
                 self.works.remove(goid);
             }
-            if let Some(leavers) = &mut self.leavers {
-                leavers.insert(*goid, request.acted);
-            }
+            self.leavers.add(*goid, request.acted);
         }
         if request.kin.is_some() {
             let sinks = request
