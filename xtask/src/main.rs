@@ -44,11 +44,7 @@ enum Task {
         tracer_args: Vec<OsString>,
     },
     /// Everything CI runs: format, lints, unit and replay tests, build, live tests (root, or sudo)
-    Test {
-        /// Succeed although the live tests could not run (they are still reported as NOT RUN)
-        #[arg(long)]
-        allow_skip: bool,
-    },
+    Test(test::Options),
     /// What tracing costs a real server, side by side with what a user would take instead (root, or sudo)
     Bench(bench::Options),
     /// The live tests inside stock Debian kernels, under QEMU's software emulation
@@ -71,7 +67,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             demo: true,
             tracer_args,
         } => run::demo(cli.prepared, &tracer_args),
-        Task::Test { allow_skip } => test::run(allow_skip),
+        Task::Test(options) => test::run(&options),
         Task::Bench(options) => run::bench(cli.prepared, &options),
         Task::Vm(options) => vm::run(&options),
         Task::Eventlogger => eventlogger::run(),

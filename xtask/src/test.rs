@@ -3,20 +3,22 @@
 //! There are no lints for the BPF target: Debian's compiler, the one that usually has a BPF core,
 //! comes without clippy. `cargo clippy --workspace` covers what the eBPF crate shares with the agent.
 
+mod live;
+
 use std::{
     env,
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     iter,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::{
-    build, eventlogger, run,
-    setup::{self, cargo, workspace},
+    build,
+    setup::{self, cargo},
     ui::{Captured, Remedy, Step, failure},
     vm,
 };
@@ -27,6 +29,8 @@ const LIVE_FEATURE: &str = "vault-tracer-tests/live";
 /// How a step ended that did not fail.
 enum Outcome {
     Passed,
+    /// Which tests passed only when they were tried again.
+    Flaky(String),
     /// With the reason.
     NotRun(String),
 }
@@ -38,14 +42,28 @@ struct Suite {
     not_run: usize,
 }
 
-/// The task. `allow_skip`: live tests that cannot run are no failure.
-pub fn run(allow_skip: bool) -> Result<()> {
+/// What of it to run.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Succeed although the live tests could not run (they are still reported as NOT RUN)
+    #[arg(long)]
+    allow_skip: bool,
+    /// Build, and run the live tests only: those with one of these words in their names, or all
+    #[arg(long, value_name = "WORD", num_args = 0..)]
+    live: Option<Vec<String>>,
+}
+
+/// The task.
+pub fn run(options: &Options) -> Result<()> {
     let mut suite = Suite {
         started: Instant::now(),
         lines: Vec::new(),
         not_run: 0,
     };
-    let result = suite.run_all(allow_skip);
+    let result = match &options.live {
+        Some(words) => suite.run_live(options.allow_skip, words),
+        None => suite.run_all(options.allow_skip),
+    };
     suite.summarise(result.is_ok());
     result
 }
@@ -71,17 +89,7 @@ impl Suite {
         })?;
         let mut variables = Vec::new();
         self.step("programs of others", || readers(&mut variables))?;
-        let mut prometheus = None;
-        self.step("Prometheus", || {
-            // Not everybody can have it.
-            Ok(match setup::prometheus() {
-                Ok(directory) => {
-                    prometheus = Some(directory);
-                    Outcome::Passed
-                }
-                Err(error) => Outcome::NotRun(format!("{error:#}")),
-            })
-        })?;
+        let prometheus = self.prometheus()?;
         let prometheus = prometheus.as_deref();
         self.step("a browser for the report's page", || Ok(browser()))?;
         self.step("cargo test", || {
@@ -93,17 +101,47 @@ impl Suite {
             visible(test.args(["test", "--workspace", "--locked"]))
         })?;
         self.step("cargo deny check", deny)?;
+        let agent = self.build()?;
+        self.step("eBPF programs for other machines", || {
+            build::for_other_machines()?;
+            Ok(Outcome::Passed)
+        })?;
+        self.step("live tests", || {
+            live::run(&agent, prometheus, allow_skip, &[])
+        })?;
+        self.step("other kernels", || other_kernels(&agent))
+    }
+
+    fn run_live(&mut self, allow_skip: bool, words: &[String]) -> Result<()> {
+        let prometheus = self.prometheus()?;
+        let agent = self.build()?;
+        self.step("live tests", || {
+            live::run(&agent, prometheus.as_deref(), allow_skip, words)
+        })
+    }
+
+    /// Not everybody can have it.
+    fn prometheus(&mut self) -> Result<Option<PathBuf>> {
+        let mut found = None;
+        self.step("Prometheus", || {
+            Ok(match setup::prometheus() {
+                Ok(directory) => {
+                    found = Some(directory);
+                    Outcome::Passed
+                }
+                Err(error) => Outcome::NotRun(format!("{error:#}")),
+            })
+        })?;
+        Ok(found)
+    }
+
+    fn build(&mut self) -> Result<PathBuf> {
         let mut agent = PathBuf::new();
         self.step("build", || {
             agent = build::agent()?;
             Ok(Outcome::Passed)
         })?;
-        self.step("eBPF programs for other machines", || {
-            build::for_other_machines()?;
-            Ok(Outcome::Passed)
-        })?;
-        self.step("live tests", || live(&agent, prometheus, allow_skip))?;
-        self.step("other kernels", || other_kernels(&agent))
+        Ok(agent)
     }
 
     fn step(&mut self, name: &str, work: impl FnOnce() -> Result<Outcome>) -> Result<()> {
@@ -113,6 +151,9 @@ impl Suite {
         let seconds = started.elapsed().as_secs_f64();
         self.lines.push(match &outcome {
             Ok(Outcome::Passed) => format!("passed  {seconds:7.1} s  {name}"),
+            Ok(Outcome::Flaky(tests)) => {
+                format!("passed  {seconds:7.1} s  {name}, of which FLAKY (failed at first, passed alone): {tests}")
+            }
             Ok(Outcome::NotRun(reason)) => format!("NOT RUN: {name}: {reason}"),
             Err(_) => format!("FAILED  {seconds:7.1} s  {name}"),
         });
@@ -208,92 +249,10 @@ fn browser() -> Outcome {
     }
 }
 
-/// Tests on the real kernel and a real server: compiled as the user, run as root.
-fn live(agent: &Path, prometheus: Option<&Path>, allow_skip: bool) -> Result<Outcome> {
-    if !run::is_root() && setup::find_program("sudo").is_none() {
-        ensure!(
-            allow_skip,
-            "NOT RUN: live tests: need root, and there is no sudo here (--allow-skip to pass without)"
-        );
-        return Ok(Outcome::NotRun(
-            "need root, and there is no sudo here".to_owned(),
-        ));
-    }
-    let binary = live_binary()?;
-    let bao = setup::bao()?;
-    let eventlogger = eventlogger::programs()?;
-    setup::test_programs()?;
-    let variable = |name: &str, path: &Path| format!("{name}={}", path.display());
-    let mut variables = vec![
-        variable("VAULT_TRACER_AGENT", agent),
-        variable("VAULT_TRACER_BAO", &bao),
-        variable(eventlogger::VARIABLE, &eventlogger),
-    ];
-    variables.extend(prometheus.map(|path| variable(lab::prometheus::VARIABLE, path)));
-    // `env`, since sudo passes no environment on.
-    let mut words: Vec<&OsStr> = variables.iter().map(OsStr::new).collect();
-    words.extend([binary.as_os_str(), OsStr::new("--test-threads=1")]);
-    let mut command = run::root_command(Path::new("env"), &words)?;
-    // Where cargo would run them.
-    visible(command.current_dir(workspace().join("tests")))
-}
-
 /// Kernels under emulation. Not everybody can have QEMU, or reach Debian.
 fn other_kernels(agent: &Path) -> Result<Outcome> {
     match vm::prepare_usual() {
         Ok(kernels) => vm::run_few(agent, &kernels).map(|()| Outcome::Passed),
         Err(error) => Ok(Outcome::NotRun(format!("{error:#}"))),
-    }
-}
-
-fn live_binary() -> Result<PathBuf> {
-    let mut build = cargo();
-    build.args([
-        "test",
-        "--locked",
-        "-p",
-        "vault-tracer-tests",
-        "--features",
-        "live",
-        "--test",
-        "live",
-    ]);
-    build.args(["--no-run", "--message-format=json-render-diagnostics"]);
-    let messages =
-        Step::new("test", "live").output("compiling the live tests", &mut build, LIMIT)?;
-    messages
-        .lines()
-        .find_map(live_executable)
-        .context("cargo built the live tests, but named no executable")
-}
-
-/// The executable that one line of cargo's messages names, if it is that of the live tests.
-fn live_executable(message: &str) -> Option<PathBuf> {
-    let message: serde_json::Value = serde_json::from_str(message).ok()?;
-    let ours = message["reason"] == "compiler-artifact" && message["target"]["name"] == "live";
-    ours.then(|| message["executable"].as_str().map(PathBuf::from))?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_live_tests_are_found_among_cargos_messages() {
-        let artifact = |name: &str, executable: &str| {
-            format!(
-                r#"{{"reason":"compiler-artifact","target":{{"name":"{name}"}},"executable":{executable}}}"#
-            )
-        };
-        assert_eq!(
-            live_executable(&artifact("live", r#""/t/live-1""#)),
-            Some("/t/live-1".into())
-        );
-        assert_eq!(live_executable(&artifact("lab", "null")), None);
-        assert_eq!(
-            live_executable(r#"{"reason":"build-finished","success":true}"#),
-            None
-        );
-        assert_eq!(live_executable("no json"), None);
     }
 }

@@ -60,6 +60,11 @@ impl Step {
         Ok(())
     }
 
+    /// Runs a program to its end and says nothing of it: for several beside each other.
+    pub fn unseen(what: &str, command: &mut Command, limit: Duration) -> Result<ExitStatus> {
+        wait_limited(what, command, limit, |_| ())
+    }
+
     /// Ends a step that did something.
     pub fn done(self, result: impl Display) {
         eprintln!(
