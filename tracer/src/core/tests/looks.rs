@@ -97,7 +97,7 @@ fn who_is_met_on_the_way_out_of_a_dial_has_not_dialled_again() {
     let goroutines = vec![parked(20, Place::Connect, None, Some(device))];
     story.after(MS).happens(What::Parked { goroutines });
     story
-        .after(MS)
+        .after(53 * MS)
         .dials_twice(4, 20)
         .answered(20)
         .nothing_is_found();
