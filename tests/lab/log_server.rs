@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::audit::{self, Endpoint};
 use crate::netns::Namespace;
+use crate::wait;
 
 mod listener;
 
@@ -17,6 +18,8 @@ use listener::{Listener, Stream};
 
 /// What is kept of the received bytes; the rest is counted only.
 const KEEP: usize = 64 << 20;
+/// Until the server's thread has had a processor.
+const RESET_LIMIT: Duration = Duration::from_secs(10);
 /// A throttled server reads this often.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -43,6 +46,8 @@ pub struct Received {
     pub bytes: Vec<u8>,
     /// Whether the connection has ended.
     pub ended: bool,
+    /// Up to which era it may live; datagrams have no connection that could be reset.
+    era: Option<u32>,
 }
 
 impl Received {
@@ -174,9 +179,15 @@ impl LogServer {
             .change(|state| state.mode = Mode::Throttle(bytes_per_second));
     }
 
-    /// Resets the connections there are; new ones are welcome.
-    pub fn reset_connections(&self) {
+    /// Resets the connections there are, before it returns; new ones are welcome.
+    pub fn reset_connections(&self) -> Result<()> {
         self.shared.change(|state| state.era += 1);
+        let closed = || Ok(self.shared.lock().is_reset().then_some(()));
+        wait::until(
+            "the log server to reset its connections",
+            RESET_LIMIT,
+            closed,
+        )
     }
 
     /// Closes listener and connections: from now on the host answers with RST.
@@ -264,7 +275,7 @@ fn run(
         let listener = opened.with_context(|| format!("cannot listen on {}", options.endpoint))?;
         let _ = listening.send(Ok(()));
         match listener {
-            Listener::Datagrams(socket) => read(shared, &Stream::Udp(socket), 0).await,
+            Listener::Datagrams(socket) => read(shared, Stream::Udp(socket), 0).await,
             listener => accept(shared, &listener).await,
         }
         Ok(())
@@ -287,18 +298,19 @@ async fn accept(shared: &Arc<Shared>, listener: &Listener) {
             _ = changed.changed() => {}
             Ok(stream) = listener.accept(), if mode != Mode::Pause => {
                 let shared = shared.clone();
-                tokio::spawn(async move { read(&shared, &stream, era).await });
+                tokio::spawn(async move { read(&shared, stream, era).await });
             }
         }
     }
 }
 
-async fn read(shared: &Shared, stream: &Stream, era: u32) {
+async fn read(shared: &Shared, stream: Stream, era: u32) {
     let mut changed = shared.changed.subscribe();
-    let index = shared.lock().open();
+    let era = stream.is_connection().then_some(era);
+    let index = shared.lock().open(era);
     loop {
         changed.mark_unchanged();
-        let next = shared.lock().read(index, stream, era); // the lock is not held over what follows
+        let next = shared.lock().read(index, &stream); // the lock is not held over what follows
         match next {
             Next::Continue => tokio::task::yield_now().await,
             Next::Wait => {
@@ -310,18 +322,30 @@ async fn read(shared: &Shared, stream: &Stream, era: u32) {
             Next::End => break,
         }
     }
+    drop(stream);
     shared.lock().connections[index].ended = true;
 }
 
 impl State {
-    fn open(&mut self) -> usize {
-        self.connections.push(Received::default());
+    fn open(&mut self, era: Option<u32>) -> usize {
+        self.connections.push(Received {
+            era,
+            ..Received::default()
+        });
         self.connections.len() - 1
     }
 
+    /// Whether the connections of earlier eras are all closed.
+    fn is_reset(&self) -> bool {
+        let outdated = |era: u32| era != self.era;
+        let mut open = self.connections.iter().filter(|one| !one.ended);
+        !open.any(|one| one.era.is_some_and(outdated))
+    }
+
     /// Takes what the mode allows from the stream.
-    fn read(&mut self, index: usize, stream: &Stream, era: u32) -> Next {
-        if era != self.era && stream.is_connection() {
+    fn read(&mut self, index: usize, stream: &Stream) -> Next {
+        let era = self.connections[index].era;
+        if era.is_some_and(|era| era != self.era) {
             stream.reset_on_close();
             return Next::End;
         }

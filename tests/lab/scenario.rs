@@ -82,8 +82,10 @@ impl Lab {
     /// every request waits for its dials, without a buffer to fill first. With it comes the first such request.
     pub fn cut_off(&self) -> Result<(Applied, Measured)> {
         let fault = self.drop_output()?;
-        self.log.reset_connections();
-        self.more_logs.iter().for_each(LogServer::reset_connections);
+        self.log.reset_connections()?;
+        self.more_logs
+            .iter()
+            .try_for_each(LogServer::reset_connections)?;
         // Who meets the reset is spared one dial: nobody after this one is.
         let first = self.client.get(BIG_REQUEST)?;
         Ok((fault, first))

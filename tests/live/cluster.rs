@@ -58,7 +58,7 @@ impl Site {
     /// The device dies.
     fn cut_off(&self) -> Result<Applied> {
         let fault = Fault::drop_output(PORT).apply(&self.network.vault)?;
-        self.log.reset_connections();
+        self.log.reset_connections()?;
         Ok(fault)
     }
 

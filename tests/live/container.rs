@@ -81,7 +81,7 @@ fn is_traced(
     let tracer = attach(&server)?;
     let mut all = vec![client.get(BIG_REQUEST)?];
     let fault = Fault::drop_output(PORT).apply(&network.vault)?;
-    log.reset_connections();
+    log.reset_connections()?;
     all.push(client.get(BIG_REQUEST)?);
     all.extend(client.get_concurrently(CLIENTS, BIG_REQUEST)?);
     fault.lift()?;

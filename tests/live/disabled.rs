@@ -66,7 +66,7 @@ impl Site {
     /// One request that hangs for less, since it meets the reset, and one that hangs in full.
     fn hang(&self) -> Result<Vec<Measured>> {
         let fault = Fault::drop_output(PORT).apply(&self.network.vault)?;
-        self.log.reset_connections();
+        self.log.reset_connections()?;
         let requests = vec![self.client.get(BIG_REQUEST)?, self.client.get(BIG_REQUEST)?];
         fault.lift()?;
         Ok(requests)
@@ -97,7 +97,7 @@ fn who_disables_a_device_in_the_middle_of_a_hang_waits_for_it_too() -> Result<()
     let tracer = Tracer::attach(&agent_from_environment()?, site.server.pid(), &[])?;
     let mut all = vec![site.client.get(BIG_REQUEST)?];
     let fault = Fault::drop_output(PORT).apply(&site.network.vault)?;
-    site.log.reset_connections();
+    site.log.reset_connections()?;
     all.push(site.client.get(BIG_REQUEST)?);
     let (disabled, queue) = thread::scope(|scope| {
         let disable = scope.spawn(|| site.disable());

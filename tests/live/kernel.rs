@@ -278,7 +278,7 @@ impl Host {
         self.ask()?;
         seen("retransmit")?;
         lost.lift()?;
-        self.tcp.reset_connections();
+        self.tcp.reset_connections()?;
         seen("reset")?;
         let gone = Fault::NoRoute(self.log().ip()).apply(near)?;
         self.ask()?;

@@ -52,7 +52,7 @@ fn a_server_traced_by_its_name_is_traced_again_after_its_restart() -> Result<()>
 /// Two requests that hang and one that does not.
 fn hang(network: &Network, log: &LogServer, client: &Client) -> Result<Vec<Measured>> {
     let fault = Fault::drop_output(PORT).apply(&network.vault)?;
-    log.reset_connections();
+    log.reset_connections()?;
     let mut requests = vec![client.get(BIG_REQUEST)?];
     requests.extend(client.get_concurrently(2, BIG_REQUEST)?);
     fault.lift()?;

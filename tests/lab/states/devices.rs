@@ -79,7 +79,7 @@ pub const NAME_THAT_DOES_NOT_RESOLVE: State = State {
     happen: |lab| {
         std::fs::write(lab.server.hosts_file(), NO_NAMES)?;
         std::thread::sleep(HOSTS_AGE);
-        lab.log.reset_connections();
+        lab.log.reset_connections()?;
         until(lab, Duration::from_millis(1500))
     },
     ..NOTHING

@@ -62,7 +62,7 @@ pub const FIREWALL_ICMP_IPV6: State = State {
 
 fn rejected(lab: &Lab, verdict: Verdict) -> Result<Vec<Measured>> {
     let _reject = on_log_host(lab, Fault::reject_input(PORT, verdict))?;
-    lab.log.reset_connections();
+    lab.log.reset_connections()?;
     ask(lab, 3)
 }
 
@@ -71,7 +71,7 @@ pub const SYN_UNANSWERED: State = State {
     name: "syn-unanswered",
     happen: |lab| {
         let _drop = on_log_host(lab, Fault::drop_input_syn(PORT))?;
-        lab.log.reset_connections();
+        lab.log.reset_connections()?;
         ask(lab, 2)
     },
     ..NOTHING
@@ -163,7 +163,7 @@ pub const SLOW_READER: State = State {
 pub const RESET_IN_MID_STREAM: State = State {
     name: "reset-in-mid-stream",
     happen: |lab| {
-        lab.log.reset_connections();
+        lab.log.reset_connections()?;
         ask(lab, 2)
     },
     ..NOTHING
