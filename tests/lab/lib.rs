@@ -18,6 +18,7 @@ pub mod netns;
 pub mod network;
 pub mod process;
 pub mod prometheus;
+pub mod replay;
 pub mod scenario;
 pub mod schema;
 pub mod server;

@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{process::Process, wait};
+use crate::{process::Process, replay, wait};
 
 /// To read the server's executable and attach: half a second, but half a minute under emulation.
 const ATTACH_LIMIT: Duration = Duration::from_mins(2);
@@ -45,6 +45,7 @@ pub fn agent_from_environment() -> Result<PathBuf> {
 pub struct Tracer {
     process: Process,
     directory: TempDir,
+    arguments: Vec<String>,
 }
 
 impl Tracer {
@@ -60,13 +61,14 @@ impl Tracer {
 
     fn attach_to(agent: &Path, server: [&str; 2], arguments: &[&str]) -> Result<Self> {
         let directory = directory()?;
+        let arguments = replay::arguments(arguments);
         let mut command = Command::new(agent);
         command
             .arg("trace")
             .args(server)
             .arg("--output")
             .arg(directory.path().join(TRACE));
-        for argument in arguments {
+        for argument in &arguments {
             command.arg(argument);
             if *argument == RECORD {
                 command.arg(directory.path().join(RECORDING));
@@ -122,8 +124,12 @@ impl Tracer {
     fn start(directory: TempDir, command: &mut Command) -> Result<Self> {
         let create = |name: &str| File::create(directory.path().join(name));
         command.stdout(create(STDOUT)?).stderr(create(STDERR)?);
-        let process = Process::spawn("the tracer", command)?;
-        Ok(Self { process, directory })
+        let arguments = command.get_args().map(|word| word.to_string_lossy().into());
+        Ok(Self {
+            arguments: arguments.collect(),
+            process: Process::spawn("the tracer", command)?,
+            directory,
+        })
     }
 
     fn once_attached(mut self, attached: impl Fn(&Self) -> bool) -> Result<Self> {
@@ -209,18 +215,22 @@ impl Tracer {
         self.finish()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it ends by itself. What it recorded must then replay as it was told.
     pub fn finish(mut self) -> Result<Trace> {
         let status = self.process.wait(FINISH_LIMIT)?;
         let text = self.read(TRACE);
-        Ok(Trace {
+        let trace = Trace {
             status,
             records: records(&text)?,
             text,
             terminal: self.terminal(),
             stderr: self.stderr(),
             recording: self.read(RECORDING),
-        })
+        };
+        if status.success() && !trace.recording.is_empty() {
+            replay::tells_the_same(&trace, &self.arguments)?;
+        }
+        Ok(trace)
     }
 }
 

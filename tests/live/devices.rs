@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use crate::{
     expect::nanoseconds,
-    states::{each, once},
+    states::{each, in_its_family},
 };
 
 #[test]
 fn a_unix_socket_whose_reader_stops_is_peer_full() -> Result<()> {
-    once(&states::UNIX_PEER_FULL, |trace, requests, lab| {
+    in_its_family(&states::UNIX_PEER_FULL, |trace, requests, lab| {
         let stuck = requests.last().context("no request")?;
         let hang = *trace.hangs().first().context("no hang")?;
         assert_eq!(hang["cause"], "peer_full", "{hang}");
@@ -136,7 +136,7 @@ fn a_name_that_does_not_resolve_is_the_resolvers_fault() -> Result<()> {
 
 /// The same delay for another reason.
 fn is_blamed_on_no_device(state: &State) -> Result<()> {
-    once(state, |trace, _, _| {
+    in_its_family(state, |trace, _, _| {
         for kind in ["hang", "refusal", "incident", "filling", "lost_entries"] {
             assert!(trace.of_type(kind).is_empty(), "{kind}");
         }

@@ -11,7 +11,7 @@ use lab::{
 use serde_json::Value;
 
 use crate::{
-    states::{each, once},
+    states::{each, in_its_family},
     story::{SHORT_TIMEOUT, attach, lab, told},
 };
 
@@ -104,7 +104,7 @@ fn what_a_reset_lost_is_in_the_account_of_the_incident() -> Result<()> {
 /// The log server has every entry; only its acknowledgements did not arrive.
 #[test]
 fn what_arrived_unacknowledged_is_not_said_to_be_missing() -> Result<()> {
-    once(&states::DROP_OF_REPLIES, |trace, _, _| {
+    in_its_family(&states::DROP_OF_REPLIES, |trace, _, _| {
         let record = *lost(trace).first().context("no record")?;
         let explanation = record["explanation"].to_string();
         assert!(!explanation.contains("missing"), "{record}");

@@ -11,34 +11,33 @@ use lab::{
 };
 use serde_json::Value;
 
-use crate::{story::attach, trace_file::replays_as_it_was_told};
+use crate::story::attach;
 
 /// What is expected of the trace, of the requests that made it, and of the lab it was made in.
 type Check<'a> = &'a dyn Fn(&Trace, &[Measured], &Lab) -> Result<()>;
 
-/// Lives through a state of the socket, in both families, and looks at what the agent says of it: over IPv4 with routine
-/// held back, over IPv6 with all told and recorded, which then must replay as it was told.
+/// With routine held back; and with all told and recorded, which then must replay as it was told.
+const WAYS: [&[&str]; 2] = [&[], &[RECORD]];
+
+/// Lives through a state of the socket, each time in another family and way, and looks at what the agent says of it.
 pub(crate) fn each(
     state: &State,
     check: impl Fn(&Trace, &[Measured], &Lab) -> Result<()>,
 ) -> Result<()> {
-    for family in [Family::V4, Family::V6] {
-        let arguments: &[&str] = match family {
-            Family::V4 => &[],
-            Family::V6 => &[RECORD],
-        };
-        let lived = live_through(&state.over(family), arguments, &check);
+    for (family, way) in [Family::V4, Family::V6].into_iter().zip(WAYS) {
+        let lived = live_through(&state.over(family), way, &check);
         lived.with_context(|| format!("{family:?}"))?;
     }
     Ok(())
 }
 
-/// The same over the state's own protocol.
-pub(crate) fn once(
+/// The same over the state's own protocol only.
+pub(crate) fn in_its_family(
     state: &State,
     check: impl Fn(&Trace, &[Measured], &Lab) -> Result<()>,
 ) -> Result<()> {
-    live_through(state, &[], &check)
+    WAYS.into_iter()
+        .try_for_each(|way| live_through(state, way, &check))
 }
 
 fn live_through(state: &State, arguments: &[&str], check: Check<'_>) -> Result<()> {
@@ -48,9 +47,6 @@ fn live_through(state: &State, arguments: &[&str], check: Check<'_>) -> Result<(
     let requests = (state.happen)(&mut lab)?;
     let trace = tracer.stop()?;
     eprintln!("{}: {}", state.name, trace.text); // shown where it fails
-    if arguments.contains(&RECORD) {
-        replays_as_it_was_told(&trace)?;
-    }
     check(&trace, &requests, &lab)
 }
 

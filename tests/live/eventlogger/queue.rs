@@ -1,6 +1,6 @@
 //! Several requests at once: their sinks queue for the device's lock.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use lab::{
     Fault, Measured, Trace,
     account::{one_at_a_time, stalls, waited},
@@ -31,7 +31,7 @@ fn convoy(scene: Scene) -> Result<(Vec<Measured>, Trace)> {
 /// Every client is told all that it waited for, and of whom.
 fn everybody_is_told(trace: &Trace, requests: &[Measured]) -> Result<()> {
     accounts_for(trace, &waited(requests), &[DEVICE.to_owned()])?;
-    one_at_a_time(&trace.hangs())
+    one_at_a_time(&trace.hangs()).with_context(|| trace.text.clone())
 }
 
 fn with_a_lock(trace: &Trace) -> usize {

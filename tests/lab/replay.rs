@@ -1,0 +1,51 @@
+//! What was recorded, told again: it must be what was told live.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use crate::tracer::{RECORD, Trace, Tracer, agent_from_environment};
+
+/// If it is set, each agent of the tests records.
+pub(crate) const ALL: &str = "VAULT_TRACER_REPLAY";
+
+/// Options of `trace` without a value that `replay` has too, and that change what it tells.
+const SHARED: [&str; 2] = ["--quiet", "--verbose"];
+
+/// An agent's arguments, with recording if everybody is to record.
+pub(crate) fn arguments<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    let mut all = arguments.to_vec();
+    if env::var_os(ALL).is_some() && !all.contains(&RECORD) {
+        all.push(RECORD);
+    }
+    all
+}
+
+/// What was recorded gives the trace and the report that an agent with these arguments made of it live.
+pub(crate) fn tells_the_same(trace: &Trace, arguments: &[String]) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let recording = directory.path().join("recording.jsonl");
+    let output = directory.path().join("out.jsonl");
+    fs::write(&recording, &trace.recording)?;
+    let options = arguments.iter().map(String::as_str);
+    let options: Vec<_> = options.filter(|word| SHARED.contains(word)).collect();
+    let replayed = replay(&recording, &output, &options)?;
+    ensure!(
+        fs::read_to_string(&output)? == trace.text && replayed.terminal == trace.terminal,
+        "a replay tells another story: {}\nand it was {}",
+        replayed.terminal,
+        trace.terminal
+    );
+    Ok(())
+}
+
+/// `vault-tracer replay`, which must succeed.
+pub fn replay(recording: &Path, output: &Path, options: &[&str]) -> Result<Trace> {
+    let (from, to) = (recording.to_string_lossy(), output.to_string_lossy());
+    let words = [&["replay", &from, "--output", &to], options].concat();
+    let replay = Tracer::run(&agent_from_environment()?, &words)?.finish()?;
+    ensure!(replay.status.success(), "{}", replay.stderr);
+    Ok(replay)
+}
