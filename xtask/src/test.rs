@@ -226,19 +226,12 @@ fn readers(variables: &mut Vec<(&'static str, OsString)>) -> Result<Outcome> {
     Ok(Outcome::NotRun(missing.join("; ")))
 }
 
+/// Licences, sources and versions. Not advisories: whether a commit passes is not to depend on the day.
 fn deny() -> Result<Outcome> {
-    let mut probe = cargo();
-    let found = Step::new("test", "deny").output(
-        "looking for it",
-        probe.args(["deny", "--version"]),
-        LIMIT,
-    );
-    if found.is_err() {
-        return Ok(Outcome::NotRun(
-            "not installed (cargo install --locked cargo-deny)".to_owned(),
-        ));
+    match setup::deny() {
+        Ok(mut deny) => quiet(deny.args(["--workspace", "check", "bans", "licenses", "sources"])),
+        Err(error) => Ok(Outcome::NotRun(format!("{error:#}"))),
     }
-    quiet(cargo().args(["deny", "--workspace", "check"]))
 }
 
 /// Without one, the tests of the page say that they did not run.

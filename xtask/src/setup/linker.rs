@@ -1,35 +1,34 @@
 //! bpf-linker, built against the LLVM of the compiler whose bitcode it has to read, and tried: it
 //! does not say which LLVM it was built for, only a trial link tells.
 
-use std::{fmt::Write, fs, os::unix::fs::symlink, path::Path, time::Duration};
+use std::{fmt::Write, fs, os::unix::fs::symlink, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use super::{
     cache::Cache,
-    canary,
+    canary, crates,
     debian::write_script,
-    toolchain::{Compiler, Toolchain, cargo},
+    toolchain::{Compiler, Toolchain},
 };
 use crate::ui::{Remedy, Step};
 
+const PROGRAM: &str = "bpf-linker";
 const VERSION: &str = "0.13.0";
 /// LLVM versions that this bpf-linker has a feature for.
 const SUPPORTED_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
-/// Takes half a minute on two cores; a small machine may need some minutes.
-const BUILD_LIMIT: Duration = Duration::from_mins(15);
 
 /// Completes `compiler` with a linker for it, from the cache or built now.
 pub fn complete(cache: &Cache, compiler: &Compiler) -> Result<Toolchain> {
-    let step = Step::new("setup", "bpf-linker");
+    let step = Step::new("setup", PROGRAM);
     let llvm = compiler.llvm_major()?;
     let title = format!(
         "setup: bpf-linker for rustc {} of {}",
         compiler.release(),
         compiler.origin
     );
-    let name = format!("bpf-linker-{VERSION}-{}", fingerprint(compiler));
+    let name = format!("{PROGRAM}-{VERSION}-{}", fingerprint(compiler));
     let entry = cache.entry(&name, &step, |path| {
         build(path, compiler, llvm, &step)?;
         canary::check(&toolchain_at(path, compiler), path, &step)
@@ -46,7 +45,7 @@ pub fn complete(cache: &Cache, compiler: &Compiler) -> Result<Toolchain> {
 fn toolchain_at(path: &Path, compiler: &Compiler) -> Toolchain {
     Toolchain {
         compiler: compiler.clone(),
-        linker: path.join("bpf-linker"),
+        linker: path.join(PROGRAM),
     }
 }
 
@@ -70,39 +69,13 @@ fn build(path: &Path, compiler: &Compiler, llvm: u32, step: &Step) -> Result<()>
         "rustc uses LLVM {llvm}, bpf-linker {VERSION} knows {SUPPORTED_LLVM:?}"
     );
     link_llvm(path, &compiler.llvm_library)?;
-    let target = path.join("target");
-    let mut install = cargo();
+    let mut install = crates::install(PROGRAM, VERSION, path);
     install
-        .args(["install", "bpf-linker", "--locked", "--no-default-features"])
-        .args([
-            "--version",
-            &format!("={VERSION}"),
-            "--features",
-            &format!("llvm-{llvm}"),
-        ])
-        .arg("--root")
-        .arg(path)
-        .arg("--target-dir")
-        .arg(&target)
-        // Out of the workspace: its cargo configuration is for its own crates.
-        .current_dir(path)
-        .env("LLVM_PREFIX", path.join("llvm"))
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
-        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
-        .env("CARGO_HTTP_TIMEOUT", "20")
-        .env("CARGO_NET_RETRY", "2");
-    for flags in [
-        "RUSTFLAGS",
-        "CARGO_ENCODED_RUSTFLAGS",
-        "CARGO_BUILD_TARGET",
-        "RUSTC",
-    ] {
-        install.env_remove(flags);
-    }
-    step.output("building bpf-linker", &mut install, BUILD_LIMIT)?;
-    fs::remove_dir_all(target).context("cannot remove the build directory")?;
-    write_script(&path.join("bpf-linker"), WRAPPER)
+        .args(["--no-default-features", "--features"])
+        .arg(format!("llvm-{llvm}"))
+        .env("LLVM_PREFIX", path.join("llvm"));
+    crates::build(PROGRAM, install, path, step)?;
+    write_script(&path.join(PROGRAM), WRAPPER)
 }
 
 /// LLVM is found beside the script, wherever the dynamic linker would look for it otherwise.

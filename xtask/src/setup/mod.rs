@@ -1,11 +1,12 @@
 //! Prepares what a task needs and is missing, in a cache outside the clone: an eBPF toolchain, the
 //! real OpenBao server, Go compilers, the system programs of the lab, programs of others that read what
-//! the agent tells. Touches nothing that is the user's own.
+//! the agent tells, and that check its dependencies. Touches nothing that is the user's own.
 
 mod active;
 pub mod apt;
 pub mod cache;
 mod canary;
+mod crates;
 mod debian;
 mod golang;
 mod linker;
@@ -18,6 +19,7 @@ mod toolchain;
 mod wheel;
 
 pub use canary::is_bpf_object;
+pub use crates::deny;
 pub use golang::go;
 pub use openbao::bao;
 pub use programs::{

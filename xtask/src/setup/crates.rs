@@ -1,0 +1,76 @@
+//! Programs from crates.io, built into the cache.
+
+use std::{env, fs, path::Path, process::Command, time::Duration};
+
+use anyhow::{Context, Result};
+
+use super::{cache::Cache, programs, toolchain::cargo};
+use crate::ui::{Remedy, Step};
+
+/// Half a minute to two minutes on two cores; a small machine needs longer.
+const BUILD_LIMIT: Duration = Duration::from_mins(30);
+
+const DENY: &str = "cargo-deny";
+const DENY_VERSION: &str = "0.20.2";
+
+/// A `cargo install` of this version of a program: `path/bin` has it then. Further options can be added.
+pub fn install(program: &str, version: &str, path: &Path) -> Command {
+    let mut install = cargo();
+    install
+        .args(["install", program, "--locked"])
+        .args(["--version", &format!("={version}")])
+        .arg("--root")
+        .arg(path)
+        .arg("--target-dir")
+        .arg(path.join(TARGET))
+        // Out of the workspace: its cargo configuration is for its own crates.
+        .current_dir(path)
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_HTTP_TIMEOUT", "20")
+        .env("CARGO_NET_RETRY", "2");
+    for flags in [
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_BUILD_TARGET",
+        "RUSTC",
+    ] {
+        install.env_remove(flags);
+    }
+    install
+}
+
+const TARGET: &str = "target";
+
+/// Runs such an `install`, and removes what only building it needed.
+pub fn build(program: &str, mut install: Command, path: &Path, step: &Step) -> Result<()> {
+    step.output(&format!("building {program}"), &mut install, BUILD_LIMIT)?;
+    fs::remove_dir_all(path.join(TARGET)).context("cannot remove the build directory")
+}
+
+/// A `cargo deny`, with the arguments yet to come: that in `PATH`, or one of our own.
+pub fn deny() -> Result<Command> {
+    if programs::find(DENY).is_some() {
+        let mut deny = cargo();
+        deny.arg("deny");
+        return Ok(deny);
+    }
+    let step = Step::new("setup", DENY);
+    let entry = Cache::open()?.entry(
+        &format!("{DENY}-{DENY_VERSION}-{}", env::consts::ARCH),
+        &step,
+        |path| {
+            let mut install = install(DENY, DENY_VERSION, path);
+            // TLS for what is fetched: the tests fetch nothing by it.
+            install.arg("--no-default-features");
+            build(DENY, install, path, &step)
+        },
+    );
+    let entry = entry.remedy(
+        "setup: cargo-deny",
+        "see that crates.io can be reached and run this again",
+    )?;
+    step.end(entry.fresh, format_args!("{DENY_VERSION} from crates.io"));
+    Ok(Command::new(entry.path.join("bin").join(DENY)))
+}
