@@ -8,16 +8,20 @@ use anyhow::{Result, ensure};
 
 use crate::tracer::{RECORD, Trace, Tracer, agent_from_environment};
 
-/// If it is set, each agent of the tests records.
-pub(crate) const ALL: &str = "VAULT_TRACER_REPLAY";
+const ALL: &str = "VAULT_TRACER_REPLAY";
 
-/// Options of `trace` without a value that `replay` has too, and that change what it tells.
-const SHARED: [&str; 2] = ["--quiet", "--verbose"];
+/// Of `trace` and of `replay`.
+const QUIET: &str = "--quiet";
+
+/// Whether each agent of the tests records, also those whose test does not want it.
+pub fn all_record() -> bool {
+    env::var_os(ALL).is_some()
+}
 
 /// An agent's arguments, with recording if everybody is to record.
 pub(crate) fn arguments<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     let mut all = arguments.to_vec();
-    if env::var_os(ALL).is_some() && !all.contains(&RECORD) {
+    if all_record() && !all.contains(&RECORD) {
         all.push(RECORD);
     }
     all
@@ -29,9 +33,9 @@ pub(crate) fn tells_the_same(trace: &Trace, arguments: &[String]) -> Result<()> 
     let recording = directory.path().join("recording.jsonl");
     let output = directory.path().join("out.jsonl");
     fs::write(&recording, &trace.recording)?;
-    let options = arguments.iter().map(String::as_str);
-    let options: Vec<_> = options.filter(|word| SHARED.contains(word)).collect();
-    let replayed = replay(&recording, &output, &options)?;
+    let is_quiet = arguments.iter().any(|word| word == QUIET);
+    let options: &[&str] = if is_quiet { &[QUIET] } else { &[] };
+    let replayed = replay(&recording, &output, options)?;
     ensure!(
         fs::read_to_string(&output)? == trace.text && replayed.terminal == trace.terminal,
         "a replay tells another story: {}\nand it was {}",

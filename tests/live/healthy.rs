@@ -1,7 +1,7 @@
 //! The negative twin of every hang: a server that works.
 
 use anyhow::{Context, Result};
-use lab::{Family, Lab, scenario, tracer::RECORD};
+use lab::{Family, Lab, replay, scenario, tracer::RECORD};
 
 use crate::story::{SHORT_TIMEOUT, attach, lab_with};
 
@@ -25,7 +25,8 @@ fn recorded_a_healthy_server_is_told_whole() -> Result<()> {
     let told = events_of_load(&lab, &[RECORD])?;
     let held = events_of_load(&lab, &[])?;
     assert!(told >= 4 * CLIENTS * REQUESTS, "{told}");
-    assert!(held < CLIENTS * REQUESTS / 10, "{held} of {told}");
+    let is_held = held < CLIENTS * REQUESTS / 10;
+    assert!(is_held || replay::all_record(), "{held} of {told}");
     Ok(())
 }
 

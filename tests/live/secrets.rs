@@ -48,7 +48,7 @@ fn secrets_stay(arguments: &[&str]) -> Result<()> {
     let trace = tracer.stop()?;
     assert!(trace.hangs().len() >= 2, "{}", trace.text);
     assert!(!trace.terminal.is_empty() && !trace.stderr.is_empty());
-    assert_eq!(trace.recording.is_empty(), !arguments.contains(&RECORD));
+    assert!(!arguments.contains(&RECORD) || !trace.recording.is_empty());
     for kept in [
         &trace.text,
         &trace.recording,
