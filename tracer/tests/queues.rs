@@ -328,3 +328,31 @@ fn who_was_found_without_having_been_seen_is_not_exact() {
     assert!(uncertainty(hang) > LOOK, "{hang:#?}");
     assert!(hang.duration <= lasted(served) + 2 * MS + by_looks(hang));
 }
+
+/// Found by chance: the end of a write was lost, and it was said to have gone on while its goroutine queued, or wrote again.
+#[test]
+fn what_ended_unseen_was_over_before_what_was_seen() {
+    let plan = |seed, clients, http2, dates, swapped| Plan {
+        seed,
+        devices: vec![State::Slow],
+        timeout: S / 2,
+        clients,
+        each: 1,
+        http2,
+        stacks: true,
+        dates,
+        is_declared: false,
+        lost: 200,
+        swapped,
+        holds: false,
+    };
+    for plan in [
+        plan(4_260_886_037_397_456_277, 6, false, true, 0),
+        plan(12_560_880_545_856_483_259, 3, true, false, 300),
+    ] {
+        for hang in hangs(&run(&plan)) {
+            assert!(hang.duration <= hang.end - hang.start, "{hang:#?}");
+            assert!(hang.duration <= hang.request.duration, "{hang:#?}");
+        }
+    }
+}

@@ -115,6 +115,34 @@ pub fn is_held_up(request: &Request, threshold: Nanos) -> bool {
     waited >= threshold || request.waits() || request.open_waits().next().is_some()
 }
 
+/// A wait whose end was not seen, since that was lost, ends where its goroutine was last seen waiting. It was over before
+/// what else was seen: a goroutine waits for one thing at a time, and of a request one goroutine is in a device.
+pub fn end_unseen(operations: &mut [Operation]) {
+    let is_unseen = |operation: &Operation| operation.outcome.is_none() && operation.op != Op::Lock;
+    if !operations.iter().any(is_unseen) {
+        return;
+    }
+    let spans: Vec<_> = operations.iter().map(Span::of).collect();
+    let unseen = operations
+        .iter_mut()
+        .enumerate()
+        .filter(|(_, operation)| is_unseen(operation));
+    for (index, unseen) in unseen {
+        let own = Span::of(unseen);
+        let others = spans
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != index);
+        for (_, other) in others.filter(|(_, other)| other.ends(&own)) {
+            if unseen.start < other.start {
+                unseen.end = unseen.end.min(other.start);
+            } else if unseen.start < other.end && other.is_seen {
+                unseen.end = unseen.start;
+            }
+        }
+    }
+}
+
 /// On one device a request waits for one thing at a time. When it began to queue, and ceased to, is
 /// known to a look; and a sink that it has ceased to wait for may queue on beside that of the next
 /// entry. So queueing gives way to what was seen to the nanosecond, and to queueing that began later.
@@ -138,6 +166,8 @@ struct Span {
     op: Op,
     start: Nanos,
     end: Nanos,
+    /// Whether its end was.
+    is_seen: bool,
 }
 
 impl Span {
@@ -148,7 +178,14 @@ impl Span {
             op: operation.op,
             start: operation.start,
             end: operation.end,
+            is_seen: operation.outcome.is_some(),
         }
+    }
+
+    /// Whether a wait with an unknown end cannot have been there at the same time.
+    fn ends(&self, unseen: &Self) -> bool {
+        let by_another = self.op != Op::Lock || self.by == unseen.by;
+        self.device == unseen.device && by_another
     }
 
     /// Whether a wait for the lock has to give way to it where both are.

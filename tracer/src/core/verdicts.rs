@@ -63,6 +63,7 @@ impl Core {
 
     /// What the waits that no socket told mean for their devices.
     fn complete(&mut self, request: &mut Request) {
+        hang::end_unseen(&mut request.operations);
         hang::queue_once(&mut request.operations);
         for operation in &mut request.operations {
             match operation.op {
