@@ -1,4 +1,4 @@
-//! The agent beside a real server, on the real kernel. `cargo xtask test` runs it, as root, one test at a time.
+//! The agent beside a real server, on the real kernel. `cargo xtask test` runs it, as root, a process for each test.
 
 mod bad_input;
 mod btf;
