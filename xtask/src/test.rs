@@ -29,10 +29,20 @@ const LIVE_FEATURE: &str = "vault-tracer-tests/live";
 /// How a step ended that did not fail.
 enum Outcome {
     Passed,
-    /// Which tests passed only when they were tried again.
+    /// Which passed only when they were tried again.
     Flaky(String),
     /// With the reason.
     NotRun(String),
+}
+
+impl Outcome {
+    /// All passed, these at the second try.
+    fn passed_but_for(flaky: &[String]) -> Self {
+        match flaky {
+            [] => Self::Passed,
+            names => Self::Flaky(names.join(", ")),
+        }
+    }
 }
 
 /// What has been run so far, for the summary.
@@ -152,7 +162,7 @@ impl Suite {
         self.lines.push(match &outcome {
             Ok(Outcome::Passed) => format!("passed  {seconds:7.1} s  {name}"),
             Ok(Outcome::Flaky(tests)) => {
-                format!("passed  {seconds:7.1} s  {name}, of which FLAKY (failed at first, passed alone): {tests}")
+                format!("passed  {seconds:7.1} s  {name}, of which FLAKY (failed at first, passed at the second try): {tests}")
             }
             Ok(Outcome::NotRun(reason)) => format!("NOT RUN: {name}: {reason}"),
             Err(_) => format!("FAILED  {seconds:7.1} s  {name}"),
@@ -245,7 +255,7 @@ fn browser() -> Outcome {
 /// Kernels under emulation. Not everybody can have QEMU, or reach Debian.
 fn other_kernels(agent: &Path) -> Result<Outcome> {
     match vm::prepare_usual() {
-        Ok(kernels) => vm::run_few(agent, &kernels).map(|()| Outcome::Passed),
+        Ok(kernels) => vm::run_few(agent, &kernels).map(|flaky| Outcome::passed_but_for(&flaky)),
         Err(error) => Ok(Outcome::NotRun(format!("{error:#}"))),
     }
 }

@@ -130,10 +130,7 @@ impl LiveTests {
             failed.len(),
             failed.join(", ")
         );
-        Ok(match flaky.as_slice() {
-            [] => Outcome::Passed,
-            flaky => Outcome::Flaky(flaky.join(", ")),
-        })
+        Ok(Outcome::passed_but_for(&flaky))
     }
 
     fn names(&self, wanted: &[String]) -> Result<Vec<String>> {

@@ -74,7 +74,7 @@ pub fn run(options: &Options) -> Result<()> {
     let kept = options.keep_serial.as_deref();
     kept.map_or(Ok(()), fs::create_dir_all)
         .context("--keep-serial")?;
-    run_all(&build::agent()?, &kernels, &tests, kept)
+    run_all(&build::agent()?, &kernels, &tests, kept, 1).map(drop)
 }
 
 /// A step of `cargo xtask test`: the kernels of most servers, and few tests. Fails if QEMU or the kernels
@@ -87,9 +87,9 @@ pub fn prepare_usual() -> Result<Vec<Kernel>> {
     prepare(&usual, false)
 }
 
-/// The rest of it.
-pub fn run_few(agent: &Path, kernels: &[Kernel]) -> Result<()> {
-    run_all(agent, kernels, &FEW.map(str::to_owned), None)
+/// The rest of it. A guest that failed is booted once more; returns those that passed only then.
+pub fn run_few(agent: &Path, kernels: &[Kernel]) -> Result<Vec<String>> {
+    run_all(agent, kernels, &FEW.map(str::to_owned), None, 2)
 }
 
 fn prepare(choices: &[Choice], refresh: bool) -> Result<Vec<Kernel>> {
@@ -102,30 +102,58 @@ fn prepare(choices: &[Choice], refresh: bool) -> Result<Vec<Kernel>> {
     choices.iter().map(kernel).collect()
 }
 
-fn run_all(agent: &Path, kernels: &[Kernel], tests: &[String], kept: Option<&Path>) -> Result<()> {
+fn run_all(
+    agent: &Path,
+    kernels: &[Kernel],
+    tests: &[String],
+    kept: Option<&Path>,
+    boots: u32,
+) -> Result<Vec<String>> {
     let programs = Programs::new(agent, &setup::bao()?, &guest::build()?)?;
-    let (mut columns, mut failed) = (Vec::new(), Vec::new());
+    let (mut columns, mut failed, mut flaky) = (Vec::new(), Vec::new(), Vec::new());
     for kernel in kernels {
-        let directory = tempfile::tempdir().context("no temporary directory")?;
-        let serial = Serial::in_directory(kept.unwrap_or(directory.path()), kernel.name);
-        let (end, took) = boot(kernel, &programs, tests, &serial)?;
-        let results = Results::parse(&Serial::read(&serial.reports));
-        tell(kernel, &results, took);
-        if let Err(error) = judge(&end, &results, tests) {
-            show(&serial);
-            eprintln!("vm: {}: {error:#}", kernel.name);
+        let run = || run_one(kernel, &programs, tests, kept);
+        let (mut column, mut passed) = run()?;
+        for _ in 1..boots {
+            if !passed {
+                eprintln!("vm: {}: once more", kernel.name);
+                (column, passed) = run()?;
+                flaky.extend(passed.then(|| kernel.name.to_owned()));
+            }
+        }
+        if !passed {
             failed.push(kernel.name);
         }
-        let name = kernel.name;
-        columns.push(Column {
-            name,
-            results,
-            took,
-        });
+        columns.push(column);
     }
     println!("{}", table::markdown(&columns));
     ensure!(failed.is_empty(), "vm: FAILED: {}", failed.join(", "));
-    Ok(())
+    Ok(flaky)
+}
+
+/// Whether the guest did and was what it should; what went wrong is told.
+fn run_one(
+    kernel: &Kernel,
+    programs: &Programs,
+    tests: &[String],
+    kept: Option<&Path>,
+) -> Result<(Column, bool)> {
+    let directory = tempfile::tempdir().context("no temporary directory")?;
+    let serial = Serial::in_directory(kept.unwrap_or(directory.path()), kernel.name);
+    let (end, took) = boot(kernel, programs, tests, &serial)?;
+    let results = Results::parse(&Serial::read(&serial.reports));
+    tell(kernel, &results, took);
+    let judged = judge(&end, &results, tests);
+    if let Err(error) = &judged {
+        show(&serial);
+        eprintln!("vm: {}: {error:#}", kernel.name);
+    }
+    let column = Column {
+        name: kernel.name,
+        results,
+        took,
+    };
+    Ok((column, judged.is_ok()))
 }
 
 fn boot(
