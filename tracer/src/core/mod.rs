@@ -13,6 +13,7 @@ pub mod ledger;
 mod looks;
 pub mod names;
 pub mod operation;
+mod overlap;
 pub mod parked;
 pub mod request;
 pub mod silence;

@@ -9,6 +9,7 @@ use super::{
     hang::{self, Verdict},
     names,
     operation::{Op, Operation},
+    overlap,
     request::{Request, Serial},
     seconds,
 };
@@ -63,8 +64,7 @@ impl Core {
 
     /// What the waits that no socket told mean for their devices.
     fn complete(&mut self, request: &mut Request) {
-        hang::end_unseen(&mut request.operations);
-        hang::queue_once(&mut request.operations);
+        overlap::part(&mut request.operations);
         for operation in &mut request.operations {
             match operation.op {
                 Op::Lock => self.complete_lock(operation),
