@@ -5,7 +5,7 @@ use super::operation::{Op, Operation};
 use crate::event::{Device, Nanos};
 
 /// Leaves no two of a finished request's operations in the same device at the same time, as far as that can be told.
-pub fn part(operations: &mut [Operation]) {
+pub(super) fn part(operations: &mut [Operation]) {
     end_unseen(operations);
     queue_once(operations);
 }
