@@ -171,7 +171,10 @@ fn describes(hang: &Value, request: &Waited) -> Result<()> {
     if let Some(port) = request.port {
         ensure!(said["client_port"] == port, "port: {hang}");
     }
-    let within = duration(said) + Duration::from_millis(1);
+    // A sink and the request that waits for it give up at the same moment; which of the two goes first is the scheduler's.
+    let is_apart = said["tie"] == "lineage";
+    let slack = Duration::from_millis(if is_apart { 50 } else { 1 });
+    let within = duration(said) + slack;
     ensure!(duration(hang) <= within, "longer than its request: {hang}");
     Ok(())
 }

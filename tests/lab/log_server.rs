@@ -19,7 +19,7 @@ use listener::{Listener, Stream};
 /// What is kept of the received bytes; the rest is counted only.
 const KEEP: usize = 64 << 20;
 /// Until the server's thread has had a processor.
-const RESET_LIMIT: Duration = Duration::from_secs(10);
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// A throttled server reads this often.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -64,6 +64,8 @@ enum Mode {
     Read,
     Pause,
     Throttle(usize),
+    /// Reads what there is, and closes.
+    Drain,
     Stop,
 }
 
@@ -185,13 +187,21 @@ impl LogServer {
         let closed = || Ok(self.shared.lock().is_reset().then_some(()));
         wait::until(
             "the log server to reset its connections",
-            RESET_LIMIT,
+            CLOSE_LIMIT,
             closed,
         )
     }
 
-    /// Closes listener and connections: from now on the host answers with RST.
+    /// Closes listener and connections: from now on the host answers with RST. One that reads has read what arrived
+    /// before: the connection ends with a FIN, and whoever writes meets the RST with the entry after.
     pub fn stop(&mut self) {
+        if self.shared.lock().mode == Mode::Read {
+            self.shared.change(|state| state.mode = Mode::Drain);
+            let ended = || Ok(self.shared.lock().is_over().then_some(()));
+            if let Err(error) = wait::to_the_end("the log server to drain", CLOSE_LIMIT, ended) {
+                eprintln!("lab: {error:#}");
+            }
+        }
         self.shared.change(|state| state.mode = Mode::Stop);
         if let Some(thread) = self.thread.take() {
             thread
@@ -296,7 +306,7 @@ async fn accept(shared: &Arc<Shared>, listener: &Listener) {
         }
         tokio::select! {
             _ = changed.changed() => {}
-            Ok(stream) = listener.accept(), if mode != Mode::Pause => {
+            Ok(stream) = listener.accept(), if !matches!(mode, Mode::Pause | Mode::Drain) => {
                 let shared = shared.clone();
                 tokio::spawn(async move { read(&shared, stream, era).await });
             }
@@ -335,6 +345,11 @@ impl State {
         self.connections.len() - 1
     }
 
+    /// Whether no connection is open.
+    fn is_over(&self) -> bool {
+        self.connections.iter().all(|one| one.ended)
+    }
+
     /// Whether the connections of earlier eras are all closed.
     fn is_reset(&self) -> bool {
         let outdated = |era: u32| era != self.era;
@@ -353,6 +368,10 @@ impl State {
             Mode::Stop => Next::End,
             Mode::Pause => Next::Rest,
             Mode::Read => self.take(index, stream, 64 << 10),
+            Mode::Drain => match self.take(index, stream, 64 << 10) {
+                Next::Wait => Next::End,
+                next => next,
+            },
             Mode::Throttle(rate) => match self.take(index, stream, (rate / 20).max(1)) {
                 Next::Continue => Next::Rest,
                 next => next,
