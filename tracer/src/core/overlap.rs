@@ -10,8 +10,8 @@ pub(super) fn part(operations: &mut [Operation]) {
     queue_once(operations);
 }
 
-/// A wait whose end was not seen, since that was lost, ends where its goroutine was last seen waiting. It was over before
-/// what else was seen: a goroutine waits for one thing at a time, and of a request one goroutine is in a device.
+/// A wait whose end was not seen, since that was lost, ends where its goroutine was last found waiting. It was over before
+/// what else was seen in the device.
 fn end_unseen(operations: &mut [Operation]) {
     let is_unseen = |operation: &Operation| operation.outcome.is_none() && operation.op != Op::Lock;
     if !operations.iter().any(is_unseen) {
@@ -77,11 +77,10 @@ impl Span {
         }
     }
 
-    /// Whether a wait with an unknown end cannot have been there at the same time. Another goroutine of the request may
-    /// have queued meanwhile.
+    /// Whether a wait with an unknown end cannot have been there at the same time; for the lock, another goroutine of the
+    /// request may have waited meanwhile.
     fn rules_out(&self, unseen: &Self) -> bool {
-        let is_exclusive = self.op != Op::Lock || self.by == unseen.by;
-        self.device == unseen.device && is_exclusive
+        self.device == unseen.device && self.op != Op::Lock
     }
 
     /// Whether a wait for the lock has to give way to it where both are.

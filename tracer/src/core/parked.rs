@@ -88,6 +88,11 @@ impl Parked {
         self.phase.or(told)
     }
 
+    /// Whether it may wait for a socket. Who queues or resolves a name does so no more, whatever was seen of its end.
+    pub fn is_at_a_socket(&self) -> bool {
+        !matches!(self.place, Place::Lock | Place::Resolve)
+    }
+
     /// From the goroutine that waits to its eldest known ancestor.
     pub fn line(&self) -> impl Iterator<Item = u64> + Clone + '_ {
         std::iter::once(self.goid).chain(self.ancestors.iter().copied())

@@ -85,9 +85,9 @@ impl Sockets {
 
     /// Takes the stack on which a goroutine was found waiting at that time.
     pub fn found(&mut self, at: Nanos, parked: &Parked) {
-        let connection = self
-            .waiting
-            .get(&parked.goid)
+        let socket = self.waiting.get(&parked.goid);
+        let connection = socket
+            .filter(|_| parked.is_at_a_socket())
             .and_then(|id| self.open.get_mut(id));
         if let Some(waiting) = connection.and_then(|connection| connection.waiting.as_mut()) {
             waiting.seen = waiting.seen.max(at);
@@ -110,7 +110,8 @@ impl Sockets {
         if missed.is_empty() {
             return Vec::new();
         }
-        let found: FxHashSet<_> = found.iter().map(|parked| parked.goid).collect();
+        let found = found.iter().filter(|parked| parked.is_at_a_socket());
+        let found: FxHashSet<_> = found.map(|parked| parked.goid).collect();
         missed.retain(|(goid, _)| !found.contains(goid));
         missed.retain(|(_, id)| self.is_missed(*id));
         missed.sort_unstable();
