@@ -1,6 +1,8 @@
 //! `cargo xtask build`: the eBPF object, then the agent that carries it.
 
-use std::{env::consts, fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap, env::consts, fs, path::PathBuf, process::Command, time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -106,5 +108,45 @@ fn without_target_settings(build: &mut Command) {
         "CARGO_BUILD_TARGET",
     ] {
         build.env_remove(name);
+    }
+}
+
+/// The executables that cargo's messages say it built, by name (`--message-format=json`).
+pub fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
+    messages.lines().filter_map(executable).collect()
+}
+
+fn executable(message: &str) -> Option<(String, PathBuf)> {
+    let message: serde_json::Value = serde_json::from_str(message).ok()?;
+    (message["reason"] == "compiler-artifact").then_some(())?;
+    let name = message["target"]["name"].as_str()?;
+    let path = message["executable"].as_str()?;
+    Some((name.to_owned(), path.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executables_are_found_among_cargos_messages() {
+        let artifact = |name: &str, executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","target":{{"name":"{name}"}},"executable":{executable}}}"#
+            )
+        };
+        let live = artifact("live", r#""/t/live-1""#);
+        let expected = BTreeMap::from([("live".to_owned(), PathBuf::from("/t/live-1"))]);
+        assert_eq!(executables(&live), expected);
+        let others = [
+            artifact("lab", "null"),
+            r#"{"reason":"build-finished","success":true}"#.to_owned(),
+            "no json".to_owned(),
+        ];
+        assert_eq!(executables(&others.join("\n")), BTreeMap::new());
+        assert_eq!(
+            executables(&[&others[..], &[live]].concat().join("\n")),
+            expected
+        );
     }
 }

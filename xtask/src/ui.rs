@@ -55,7 +55,7 @@ impl Step {
 
     /// Runs a program to its end, its output going where ours goes.
     pub fn visible(what: &str, command: &mut Command, limit: Duration) -> Result<()> {
-        let status = wait_limited(what, command, limit, |_| ())?;
+        let status = Self::unseen(what, command, limit)?;
         ensure!(status.success(), "{what}: {}", failure(command, status));
         Ok(())
     }

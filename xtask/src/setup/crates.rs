@@ -10,6 +10,9 @@ use crate::ui::{Remedy, Step};
 /// Half a minute to two minutes on two cores; a small machine needs longer.
 const BUILD_LIMIT: Duration = Duration::from_mins(30);
 
+/// Where a program is built, beside where it is installed.
+const TARGET: &str = "target";
+
 const DENY: &str = "cargo-deny";
 const DENY_VERSION: &str = "0.20.2";
 
@@ -41,8 +44,6 @@ pub fn install(program: &str, version: &str, path: &Path) -> Command {
     install
 }
 
-const TARGET: &str = "target";
-
 /// Runs such an `install`, and removes what only building it needed.
 pub fn build(program: &str, mut install: Command, path: &Path, step: &Step) -> Result<()> {
     step.output(&format!("building {program}"), &mut install, BUILD_LIMIT)?;
@@ -61,9 +62,7 @@ pub fn deny() -> Result<Command> {
         &format!("{DENY}-{DENY_VERSION}-{}", env::consts::ARCH),
         &step,
         |path| {
-            let mut install = install(DENY, DENY_VERSION, path);
-            // TLS for what is fetched: the tests fetch nothing by it.
-            install.arg("--no-default-features");
+            let install = install(DENY, DENY_VERSION, path);
             build(DENY, install, path, &step)
         },
     );

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Outcome;
 use crate::{
-    eventlogger, run,
+    build, eventlogger, run,
     setup::{self, cargo, workspace},
     ui::{Captured, Step},
 };
@@ -118,10 +118,7 @@ impl LiveTests {
         println!("running {} tests", alone.len() + others.len());
         let mut ended = self.run_all(others, processors * 2)?;
         ended.extend(self.run_all(alone, 1)?);
-        let (passed, failed): (Vec<_>, Vec<_>) = ended.into_iter().partition(|test| test.passed);
-        for test in &failed {
-            println!("\n---- {} ----\n{}", test.name, test.output.trim_end());
-        }
+        let (passed, failed) = part(ended);
         let (flaky, failed) = self.try_again(failed)?;
         summarise(passed.len() + flaky.len(), &failed, started.elapsed());
         ensure!(
@@ -146,19 +143,12 @@ impl LiveTests {
     }
 
     /// Which of those that failed pass by themselves, and which do not.
-    fn try_again(&self, failed: Vec<Ended>) -> Result<(Vec<String>, Vec<String>)> {
-        let names: Vec<_> = failed.into_iter().map(|test| test.name).collect();
-        if names.is_empty() || names.len() > SECOND_TRIES {
-            return Ok((Vec::new(), names));
+    fn try_again(&self, failed: Vec<String>) -> Result<(Vec<String>, Vec<String>)> {
+        if failed.is_empty() || failed.len() > SECOND_TRIES {
+            return Ok((Vec::new(), failed));
         }
         println!("\na second try, without company");
-        let again = self.run_all(names, 1)?;
-        for test in again.iter().filter(|test| !test.passed) {
-            println!("\n---- {} ----\n{}", test.name, test.output.trim_end());
-        }
-        let (flaky, failed): (Vec<_>, Vec<_>) = again.into_iter().partition(|test| test.passed);
-        let names = |tests: Vec<Ended>| tests.into_iter().map(|test| test.name).collect();
-        Ok((names(flaky), names(failed)))
+        Ok(part(self.run_all(failed, 1)?))
     }
 
     /// Each in a process of its own, `at_once` of them beside each other.
@@ -231,6 +221,16 @@ impl Ended {
     }
 }
 
+/// The names of those that passed and of those that failed, of which all that they said is shown.
+fn part(ended: Vec<Ended>) -> (Vec<String>, Vec<String>) {
+    let (passed, failed): (Vec<_>, Vec<_>) = ended.into_iter().partition(|test| test.passed);
+    for test in &failed {
+        println!("\n---- {} ----\n{}", test.name, test.output.trim_end());
+    }
+    let names = |tests: Vec<Ended>| tests.into_iter().map(|test| test.name).collect();
+    (names(passed), names(failed))
+}
+
 /// A harness that found no such test succeeds too.
 fn passed(status: ExitStatus, output: &str) -> bool {
     status.success() && output.contains("test result: ok. 1 passed")
@@ -258,17 +258,9 @@ fn executable() -> Result<PathBuf> {
     build.args(["--no-run", "--message-format=json-render-diagnostics"]);
     let messages =
         Step::new("test", "live").output("compiling the live tests", &mut build, BUILD_LIMIT)?;
-    messages
-        .lines()
-        .find_map(executable_of)
+    build::executables(&messages)
+        .remove("live")
         .context("cargo built the live tests, but named no executable")
-}
-
-/// The executable that one line of cargo's messages names, if it is that of the live tests.
-fn executable_of(message: &str) -> Option<PathBuf> {
-    let message: serde_json::Value = serde_json::from_str(message).ok()?;
-    let ours = message["reason"] == "compiler-artifact" && message["target"]["name"] == "live";
-    ours.then(|| message["executable"].as_str().map(PathBuf::from))?
 }
 
 #[cfg(test)]
@@ -276,25 +268,6 @@ mod tests {
     use std::fs;
 
     use super::*;
-
-    #[test]
-    fn the_live_tests_are_found_among_cargos_messages() {
-        let artifact = |name: &str, executable: &str| {
-            format!(
-                r#"{{"reason":"compiler-artifact","target":{{"name":"{name}"}},"executable":{executable}}}"#
-            )
-        };
-        assert_eq!(
-            executable_of(&artifact("live", r#""/t/live-1""#)),
-            Some("/t/live-1".into())
-        );
-        assert_eq!(executable_of(&artifact("lab", "null")), None);
-        assert_eq!(
-            executable_of(r#"{"reason":"build-finished","success":true}"#),
-            None
-        );
-        assert_eq!(executable_of("no json"), None);
-    }
 
     /// What claims to be an executable of tests, and does this with each `$name` but `good`.
     fn suite(directory: &Path, otherwise: &str) -> Result<LiveTests> {

@@ -19,6 +19,7 @@ use super::{
     kernels::Kernel,
 };
 use crate::{
+    build::executables,
     setup::{self, cargo},
     ui::Step,
 };
@@ -172,13 +173,5 @@ pub fn build() -> Result<BTreeMap<String, PathBuf>> {
         &mut build,
         Duration::from_mins(30),
     )?;
-    Ok(messages.lines().filter_map(executable).collect())
-}
-
-/// The executable that one line of cargo's messages names.
-fn executable(message: &str) -> Option<(String, PathBuf)> {
-    let message: serde_json::Value = serde_json::from_str(message).ok()?;
-    let name = message["target"]["name"].as_str()?;
-    let path = message["executable"].as_str()?;
-    Some((name.to_owned(), path.into()))
+    Ok(executables(&messages))
 }

@@ -74,7 +74,7 @@ pub fn run(options: &Options) -> Result<()> {
     let kept = options.keep_serial.as_deref();
     kept.map_or(Ok(()), fs::create_dir_all)
         .context("--keep-serial")?;
-    run_all(&build::agent()?, &kernels, &tests, kept, 1).map(drop)
+    run_all(&build::agent()?, &kernels, &tests, kept, false).map(drop)
 }
 
 /// A step of `cargo xtask test`: the kernels of most servers, and few tests. Fails if QEMU or the kernels
@@ -89,7 +89,7 @@ pub fn prepare_usual() -> Result<Vec<Kernel>> {
 
 /// The rest of it. A guest that failed is booted once more; returns those that passed only then.
 pub fn run_few(agent: &Path, kernels: &[Kernel]) -> Result<Vec<String>> {
-    run_all(agent, kernels, &FEW.map(str::to_owned), None, 2)
+    run_all(agent, kernels, &FEW.map(str::to_owned), None, true)
 }
 
 fn prepare(choices: &[Choice], refresh: bool) -> Result<Vec<Kernel>> {
@@ -107,19 +107,17 @@ fn run_all(
     kernels: &[Kernel],
     tests: &[String],
     kept: Option<&Path>,
-    boots: u32,
+    once_more: bool,
 ) -> Result<Vec<String>> {
     let programs = Programs::new(agent, &setup::bao()?, &guest::build()?)?;
     let (mut columns, mut failed, mut flaky) = (Vec::new(), Vec::new(), Vec::new());
     for kernel in kernels {
         let run = || run_one(kernel, &programs, tests, kept);
         let (mut column, mut passed) = run()?;
-        for _ in 1..boots {
-            if !passed {
-                eprintln!("vm: {}: once more", kernel.name);
-                (column, passed) = run()?;
-                flaky.extend(passed.then(|| kernel.name.to_owned()));
-            }
+        if !passed && once_more {
+            eprintln!("vm: {}: once more", kernel.name);
+            (column, passed) = run()?;
+            flaky.extend(passed.then(|| kernel.name.to_owned()));
         }
         if !passed {
             failed.push(kernel.name);

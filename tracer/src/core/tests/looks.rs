@@ -10,6 +10,13 @@ fn looked(story: &mut Story, at: Nanos, goroutines: Vec<Parked>) {
     story.now = now;
 }
 
+/// The first request's dial ends, and the one that queued behind it dials in vain too, of which nobody hears an answer.
+fn hands_over(story: &mut Story) {
+    story.gives_up_connecting(2, 20).connects(3, 21);
+    story.after(2 * S).gives_up_connecting(3, 21);
+    story.after(600 * S).happens(What::Tick).nothing_is_found();
+}
+
 /// The second request queues since 40 ms after the first one's dial began.
 fn queued(since: Nanos) -> Parked {
     Parked {
@@ -57,12 +64,7 @@ fn a_request_that_was_not_seen_to_begin_began_before_it_queued() {
         }];
         story.after(100 * MS).happens(What::Parked { goroutines });
     }
-    story.after(1800 * MS).gives_up_connecting(2, 20);
-    story
-        .connects(3, 21)
-        .after(2 * S)
-        .gives_up_connecting(3, 21);
-    story.after(600 * S).happens(What::Tick).nothing_is_found();
+    hands_over(story.after(1800 * MS));
     let hangs = story.hangs();
     let of_queued = |hang: &&&Hang| hang.stalls[0].op == Op::Lock;
     let hang = hangs.iter().find(of_queued).expect("it queued");
@@ -190,12 +192,7 @@ fn a_holder_that_ends_in_the_same_moment_is_named() {
         let goroutines = vec![queues, holds];
         story.after(100 * MS).happens(What::Parked { goroutines });
     }
-    story.after(2 * S).gives_up_connecting(2, 20);
-    story
-        .connects(3, 21)
-        .after(2 * S)
-        .gives_up_connecting(3, 21);
-    story.after(600 * S).happens(What::Tick).nothing_is_found();
+    hands_over(story.after(2 * S));
     let queued = &story.hangs()[0].stalls[0];
     assert_eq!(queued.op, Op::Lock);
     assert_eq!(queued.blocked_by.as_deref(), Some("who holds"));
