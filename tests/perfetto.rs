@@ -18,23 +18,17 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use prost::Message;
-use tracer::{
-    core::{
-        self,
-        finding::{Finding, Stall},
-        operation::Op,
-    },
-    event::{Event, Nanos},
-    sink::{
-        Sink,
-        line_file::LineFile,
-        perfetto::{
-            Perfetto, encode,
-            packets::Packets,
-            proto::{Data, DebugAnnotation, EventType, Trace, TracePacket, TrackEvent, Value},
-        },
+use tracer::sink::{
+    Sink,
+    line_file::LineFile,
+    perfetto::{
+        Perfetto, encode,
+        packets::Packets,
+        proto::{Data, DebugAnnotation, EventType, Trace, TracePacket, TrackEvent, Value},
     },
 };
+use tracer_core;
+use tracer_model::{Event, Finding, Nanos, Op, Stall};
 
 /// Recordings whose packets are expected in words: those that are there, and no others.
 const IN_WORDS: [&str; 5] = [
@@ -52,7 +46,7 @@ const PACKAGE: &str = "perfetto==0.59.1";
 const NO_PACKAGE: i32 = 77;
 
 fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Finding> {
-    core::replay(events).collect()
+    tracer_core::replay(events).collect()
 }
 
 fn findings(name: &str) -> Result<Vec<Finding>> {

@@ -20,11 +20,9 @@ use lab::{
     wait,
 };
 use serde_json::Value;
-use tracer::{
-    core::{self, Core, finding::Finding},
-    event::{Event, What},
-    sink::{Sink, Worker, metrics::Metrics},
-};
+use tracer::sink::{Sink, Worker, metrics::Metrics};
+use tracer_core::Core;
+use tracer_model::{Event, EventKind, Finding};
 
 /// Scrapes come every second; the machine may be busy.
 const SOON: Duration = Duration::from_secs(30);
@@ -58,8 +56,8 @@ fn promtool_finds_nothing_wrong_with_what_is_exported() -> Result<()> {
             for finding in core.on(event).findings {
                 metrics.write(&finding)?;
             }
-            if event.what != What::End {
-                metrics.write(&Finding::State(Box::new(core.state(event.at))))?;
+            if event.what != EventKind::End {
+                metrics.write(&Finding::Snapshot(Box::new(core.snapshot(event.at))))?;
             }
         }
         let text = metrics.exposition().text()?;
@@ -138,7 +136,7 @@ impl Told {
         for event in self.events.by_ref() {
             let mut findings = self.core.on(&event).findings;
             let is_it = findings.iter().any(&wanted);
-            findings.push(Finding::State(Box::new(self.core.state(event.at))));
+            findings.push(Finding::Snapshot(Box::new(self.core.snapshot(event.at))));
             for finding in findings {
                 self.worker.send(&Arc::new(finding));
             }
@@ -264,7 +262,7 @@ fn durations_are_native_histograms_too_for_whoever_wants_them() -> Result<()> {
     })?;
     let longest = prometheus.sum(&format!("histogram_quantile(1, {hangs})"))?;
     let longest = longest.context("no quantile")?;
-    let findings = core::replay(&replays::events("convoy")?)
+    let findings = tracer_core::replay(&replays::events("convoy")?)
         .filter_map(|finding| match finding {
             Finding::Hang(hang) => Some(hang.duration),
             _ => None,

@@ -14,11 +14,6 @@ use anyhow::{Context, Result, ensure};
 use lab::{account::Account, schema};
 use serde_json::Value;
 use tracer::{
-    core::{
-        self,
-        finding::{Finding, Hang},
-    },
-    event::{Event, Nanos, What},
     sink::{
         Worker, jsonl,
         line_file::LineFile,
@@ -28,6 +23,8 @@ use tracer::{
     },
     source::recording,
 };
+use tracer_core;
+use tracer_model::{Event, EventKind, Finding, Hang, Nanos};
 
 /// Small enough to be read by people.
 const LARGEST: u64 = 150_000;
@@ -81,7 +78,7 @@ impl Case {
 }
 
 fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Finding> {
-    core::replay(events).collect()
+    tracer_core::replay(events).collect()
 }
 
 fn to_lines(findings: &[Finding]) -> Result<String> {
@@ -225,7 +222,7 @@ fn every_recording_is_complete_small_and_in_the_format_of_today() -> Result<()> 
             path.display()
         );
         assert!(
-            matches!(case.events.last().map(|e| &e.what), Some(What::End)),
+            matches!(case.events.last().map(|e| &e.what), Some(EventKind::End)),
             "{}",
             case.name()
         );
@@ -384,9 +381,10 @@ fn a_compressed_recording_is_the_same_and_readable_up_to_where_it_was_cut() -> R
 fn longest_pause(events: &[Event]) -> Nanos {
     let mut last = HashMap::new();
     let pauses = events.iter().filter_map(|event| match &event.what {
-        What::Send { socket, .. } | What::Receive { socket, .. } if socket.accepted => last
-            .insert(socket.id, event.at)
-            .map(|before| event.at - before),
+        EventKind::Send { socket, .. } | EventKind::Receive { socket, .. } if socket.accepted => {
+            last.insert(socket.id, event.at)
+                .map(|before| event.at - before)
+        }
         _ => None,
     });
     pauses.max().unwrap_or(0)

@@ -8,7 +8,7 @@ use lab::{
     states::DROP_ON_VAULT_HOST, tracer::agent_from_environment,
 };
 use serde_json::Value;
-use tracer::event::FORMAT;
+use tracer_model::FORMAT;
 
 use crate::story::told;
 

@@ -12,11 +12,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tracer::{
-    core::{Core, finding::Finding},
-    event::What,
-    sink::{Sink, metrics::Metrics},
-};
+use tracer::sink::{Sink, metrics::Metrics};
+use tracer_core::Core;
+use tracer_model::{EventKind, Finding};
 
 /// Recordings whose metrics are expected: those that are there, and no others.
 const EXPECTED: [&str; 4] = [
@@ -32,8 +30,8 @@ fn findings(name: &str) -> Result<Vec<Finding>> {
     let mut core = Core::new();
     let findings = events.iter().flat_map(|event| {
         let mut findings = core.on(event).findings;
-        if event.what != What::End {
-            findings.push(Finding::State(Box::new(core.state(event.at))));
+        if event.what != EventKind::End {
+            findings.push(Finding::Snapshot(Box::new(core.snapshot(event.at))));
         }
         findings
     });
@@ -137,7 +135,7 @@ fn of_every_recording_they_count_what_the_trace_tells() -> Result<()> {
             _ => None,
         });
         let bytes = counted(|finding| match finding {
-            Finding::Lost(loss) => Some(loss.bytes as f64),
+            Finding::LostEntries(loss) => Some(loss.bytes as f64),
             _ => None,
         });
         let told = counted(|f| matches!(f, Finding::Stalled(_)).then_some(1.0));

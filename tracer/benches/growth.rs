@@ -14,7 +14,7 @@ use std::{
 
 use plotters::prelude::*;
 use streams::{Server, Shape, feed};
-use tracer::core::Core;
+use tracer_core::Core;
 
 /// Events that are made at once, so that a long stream needs no memory.
 const CHUNK: usize = 10_000;

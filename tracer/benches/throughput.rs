@@ -14,14 +14,14 @@ use simulation::{Plan, State};
 use streams::{Server, Shape, feed};
 use tracer::{
     audit::entry::parse_head,
-    core::{Core, finding::Finding},
     decode::{Kernel, decode},
-    event::{Event, What},
     sink::{
         Sink, jsonl::Jsonl, line_file::LineFile, metrics::Metrics, otlp::Otlp, perfetto::Perfetto,
         recording::Recording, terminal::Terminal,
     },
 };
+use tracer_core::Core;
+use tracer_model::{Event, EventKind, Finding};
 
 const EVENTS: usize = 20_000;
 
@@ -82,7 +82,7 @@ fn core(criterion: &mut Criterion) {
 
 fn elements(event: &Event) -> u64 {
     match &event.what {
-        What::Parked { goroutines } => 1 + goroutines.len() as u64,
+        EventKind::GoroutinesSampled { goroutines } => 1 + goroutines.len() as u64,
         _ => 1,
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use nix::time::{ClockId, clock_gettime};
-use tracer::target::{
+use tracer::server::{
     Target,
     find::{self, Selector},
     goroutines::{GoroutineReader, Memory, Piece, ProcessMemory},

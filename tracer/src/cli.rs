@@ -12,10 +12,10 @@ use clap_complete::Shell;
 use jiff::SignedDuration;
 
 use crate::{
-    event::{Device, Transport},
     probe::plan::Preference,
     sink::otlp::collector::{Endpoint, Protocol},
 };
+use tracer_model::{Device, Transport};
 
 /// Tells why Vault or OpenBao hangs on its audit devices.
 #[derive(Debug, Parser)]

@@ -13,9 +13,9 @@ use tracer_ebpf::abi::{
     self, ACCEPTED, IN_PROCESS, Kind, Name, Record, UNIX_PATH, UNKNOWN, is_handshake,
 };
 
-use crate::{
-    audit::entry::parse_head,
-    event::{Actor, Event, Nanos, Socket, SocketId, Tcp, TcpState, Transport, What, canonical},
+use crate::audit::entry::parse_head;
+use tracer_model::{
+    Actor, Event, EventKind, Nanos, Socket, SocketId, Tcp, TcpState, Transport, canonical,
 };
 
 /// `include/linux/socket.h`, `include/uapi/linux/in.h`.
@@ -162,43 +162,43 @@ fn tcp(bytes: &mut &[u8], kernel: &Kernel) -> Result<Option<Tcp>, Malformed> {
     Ok(present.then_some(tcp))
 }
 
-fn what(record: &Record, rest: &[u8], kernel: &Kernel) -> Result<What, Malformed> {
+fn what(record: &Record, rest: &[u8], kernel: &Kernel) -> Result<EventKind, Malformed> {
     let kind = Kind::from_wire(record.kind).ok_or(Malformed::Kind(record.kind))?;
     let socket = socket(record)?;
     let by = actor(record);
     Ok(match kind {
         Kind::Send => send(record, socket, by),
         Kind::Entry => entry(record, socket, by, sent(rest, kernel)?),
-        Kind::Receive => What::Receive {
+        Kind::Receive => EventKind::Receive {
             socket,
             by,
             bytes: u64::try_from(record.value).unwrap_or(0),
             handshake: is_handshake(record.extra),
         },
         Kind::State => state(record, socket, rest, kernel)?,
-        Kind::Retransmit => What::Retransmit { socket },
-        Kind::Reset => What::Reset { socket },
-        Kind::Drop => What::Drop {
+        Kind::Retransmit => EventKind::Retransmit { socket },
+        Kind::Reset => EventKind::Reset { socket },
+        Kind::Drop => EventKind::Drop {
             socket,
             reason: drop_reason(record.value, kernel),
             incoming: record.extra != 0,
         },
-        Kind::Error => What::SocketError {
+        Kind::Error => EventKind::SocketError {
             socket,
             errno: record.value as i32,
             soft: record.extra as i32,
         },
-        Kind::ConnectFailed => What::ConnectFailed {
+        Kind::ConnectFailed => EventKind::ConnectFailed {
             socket,
             by,
             errno: -(record.value as i32),
         },
-        Kind::WindowProbe => What::WindowProbe { socket },
+        Kind::WindowProbe => EventKind::WindowProbe { socket },
     })
 }
 
-fn send(record: &Record, socket: Socket, by: Actor) -> What {
-    What::Send {
+fn send(record: &Record, socket: Socket, by: Actor) -> EventKind {
+    EventKind::Send {
         socket,
         by,
         result: record.value,
@@ -209,10 +209,10 @@ fn send(record: &Record, socket: Socket, by: Actor) -> What {
     }
 }
 
-fn entry(record: &Record, mut socket: Socket, by: Actor, sent: Sent<'_>) -> What {
+fn entry(record: &Record, mut socket: Socket, by: Actor, sent: Sent<'_>) -> EventKind {
     socket.path = sent.path;
     let mut what = send(record, socket, by);
-    if let What::Send { entry, tcp, .. } = &mut what {
+    if let EventKind::Send { entry, tcp, .. } = &mut what {
         *entry = parse_head(sent.bytes);
         *tcp = sent.tcp;
     }
@@ -224,10 +224,10 @@ fn state(
     socket: Socket,
     mut rest: &[u8],
     kernel: &Kernel,
-) -> Result<What, Malformed> {
+) -> Result<EventKind, Malformed> {
     let [new, old, ..] = record.value.to_le_bytes();
     let known = |state| TcpState::from_kernel(state).ok_or(Malformed::State(state));
-    Ok(What::State {
+    Ok(EventKind::State {
         socket,
         by: (record.flags & IN_PROCESS != 0).then(|| actor(record)),
         old: known(old)?,

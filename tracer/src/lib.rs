@@ -7,13 +7,11 @@ pub mod audit;
 pub mod cli;
 pub mod commands;
 mod console;
-pub mod core;
 pub mod decode;
-pub mod event;
 pub mod probe;
 pub mod report;
+pub mod server;
 pub mod sink;
 pub mod source;
-pub mod target;
 
 pub use sink::live::restore_at_end;

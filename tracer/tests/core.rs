@@ -3,13 +3,8 @@
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Value, json};
-use tracer::{
-    core::{
-        finding::{Finding, Hang, Summary},
-        replay,
-    },
-    event::{Event, Nanos},
-};
+use tracer_core::replay;
+use tracer_model::{Event, Finding, Hang, Nanos, Summary};
 
 const STATES: [&str; 8] = [
     "established",

@@ -5,7 +5,8 @@
 mod streams;
 
 use streams::{MS, Server, Shape, feed};
-use tracer::{core::Core, event::Nanos};
+use tracer_core::Core;
+use tracer_model::Nanos;
 
 const MINUTE: Nanos = 60_000 * MS;
 

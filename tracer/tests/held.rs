@@ -9,17 +9,15 @@ mod replays;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tracer::{
-    core::{Core, finding::Finding, replay},
-    event::{Event, What},
-    sink::{jsonl, wall::WallClock},
-};
+use tracer::sink::{jsonl, wall::WallClock};
+use tracer_core::{Core, replay};
+use tracer_model::{Event, EventKind, Finding};
 
 /// What is said of devices and requests, rather than of the trace itself.
 const KINDS: [&str; 4] = ["hang", "refusal", "incident", "lost_entries"];
 
 fn told(findings: &[Finding], session: &Event) -> Result<Vec<Value>> {
-    let What::Session(session) = &session.what else {
+    let EventKind::Session(session) = &session.what else {
         anyhow::bail!("no session");
     };
     let clock = WallClock::of(session);
@@ -103,7 +101,7 @@ fn of_a_healthy_server_next_to_nothing_is_told() -> Result<()> {
         else {
             anyhow::bail!("{name}: no summary");
         };
-        let counts = |of: &tracer::core::finding::Summary| (of.requests, of.audit_writes, of.hangs);
+        let counts = |of: &tracer_model::Summary| (of.requests, of.audit_writes, of.hangs);
         ensure!(counts(&all) == counts(&some), "{name}: {all:?} {some:?}");
     }
     Ok(())

@@ -17,14 +17,11 @@ use std::{
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use pty_process::blocking::Command;
-use tracer::{
-    core::finding::Finding,
-    event::Session,
-    sink::{
-        Sink, Worker,
-        live::{Left, Live},
-    },
+use tracer::sink::{
+    Sink, Worker,
+    live::{Left, Live},
 };
+use tracer_model::{Finding, Session};
 
 use pty::OnTerminal;
 
@@ -267,7 +264,7 @@ fn what_is_said_beside_does_not_tear_the_screen() -> Result<()> {
 fn shown() -> [Finding; 2] {
     [
         Finding::Session(Session::default()),
-        Finding::State(Box::default()),
+        Finding::Snapshot(Box::default()),
     ]
 }
 

@@ -8,11 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracer::{
-    core::finding::Finding,
-    event::{Device, Session},
-    sink::{Worker, metrics::Metrics},
-};
+use tracer::sink::{Worker, metrics::Metrics};
+use tracer_model::{Device, Finding, Session};
 
 /// Longer than any answer takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -7,15 +7,8 @@ use std::collections::BTreeMap;
 
 use proptest::{collection::vec, prelude::*, sample::select};
 use simulation::{MS, Plan, S, Served, State, THRESHOLD, Told, Wait, client, device, name, run};
-use tracer::{
-    core::{
-        finding::{Finding, Hang, Summary},
-        operation::Op,
-        parked::Place,
-        replay,
-    },
-    event::Nanos,
-};
+use tracer_core::replay;
+use tracer_model::{Finding, Hang, Nanos, Op, Summary, WaitReason};
 
 /// Between two looks, and what a look takes, ns: nobody knows better when who queued began to.
 const LOOK: Nanos = 110 * MS;
@@ -114,7 +107,7 @@ fn by_looks(hang: &Hang) -> Nanos {
 fn tolerance(plan: &Plan, served: &Served, number: usize) -> Nanos {
     let locks = served
         .waits_for(number)
-        .filter(|wait| wait.place == Place::Lock);
+        .filter(|wait| wait.place == WaitReason::Lock);
     let mistaken = |wait: &Wait| {
         if plan.dates && wait.duration >= LOOK {
             MS

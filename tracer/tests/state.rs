@@ -10,17 +10,11 @@ mod replays;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use tracer::{
-    core::{
-        Core,
-        finding::{Finding, Stalled, Summary},
-        state::{Condition, State},
-    },
-    event::{Event, What},
-};
+use tracer_core::Core;
+use tracer_model::{Condition, Event, EventKind, Finding, Snapshot, Stalled, Summary};
 
 /// Whether the state has what was told of a stall at the same moment.
-fn agrees(state: &State, told: &Stalled) -> Result<()> {
+fn agrees(state: &Snapshot, told: &Stalled) -> Result<()> {
     let stall = state.stalls.iter().find(|s| s.hang == Some(told.hang));
     let stall = stall.with_context(|| format!("no hang {} in {state:#?}", told.hang))?;
     ensure!(stall.device == told.device, "{stall:?}");
@@ -50,7 +44,7 @@ fn every_stall_that_is_told_stands_in_the_state() -> Result<()> {
             for finding in core.on(event).findings {
                 if let Finding::Stalled(told) = finding {
                     stalls += 1;
-                    agrees(&core.state(event.at), &told).with_context(|| name.clone())?;
+                    agrees(&core.snapshot(event.at), &told).with_context(|| name.clone())?;
                 }
             }
         }
@@ -67,7 +61,7 @@ fn nothing_stalls_where_nothing_is_told() -> Result<()> {
         let mut core = Core::new();
         for event in events {
             core.on(event);
-            let state = core.state(event.at);
+            let state = core.snapshot(event.at);
             ensure!(state.stalls.is_empty() && state.held_up == 0, "{name}");
             let is_well = |condition| matches!(condition, None | Some(Condition::Works));
             // The test's end closes connections.
@@ -83,15 +77,15 @@ fn nothing_stalls_where_nothing_is_told() -> Result<()> {
 }
 
 /// Before its last event: the totals, and of each device what it took.
-fn last(events: &[Event], holds: bool) -> Option<State> {
+fn last(events: &[Event], holds: bool) -> Option<Snapshot> {
     let mut core = Core::new();
     let mut between = holds.then(|| holding::Between::new(events[0].at));
     for event in events {
-        if matches!(event.what, What::SendQueues { .. } | What::End) {
+        if matches!(event.what, EventKind::SendQueues { .. } | EventKind::End) {
             let meanwhile = between.as_ref().filter(|between| between.is_on());
             return Some(match meanwhile {
-                Some(between) => core.state_of_routine(event.at, &between.so_far()),
-                None => core.state(event.at),
+                Some(between) => core.snapshot_while_buffering(event.at, &between.so_far()),
+                None => core.snapshot(event.at),
             });
         }
         let given = match &mut between {
@@ -121,7 +115,7 @@ fn as_much_is_known_while_routine_is_held_back() -> Result<()> {
             full.totals,
             held.totals
         );
-        let taken = |state: &State| {
+        let taken = |state: &Snapshot| {
             let devices = state.devices.iter();
             let taken = devices.map(|d| (d.device.clone(), (d.entries, d.bytes)));
             taken.collect::<BTreeMap<_, _>>()

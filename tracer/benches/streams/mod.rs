@@ -1,15 +1,10 @@
 //! Streams of events as a full trace of a busy server has them: every field that the kernel side fills
 //! is there, since its cost is part of what is measured.
 
-use tracer::{
-    audit::entry::{EntryHead, EntryKind},
-    core::{
-        Core, Question,
-        parked::{Parked, Place},
-    },
-    event::{
-        Actor, Device, Event, Nanos, Session, Socket, SocketId, Tcp, TcpState, Transport, What,
-    },
+use tracer_core::{Core, Query};
+use tracer_model::{
+    Actor, Device, EntryHead, EntryKind, Event, EventKind, GoroutineSample, Nanos, Session, Socket,
+    SocketId, Tcp, TcpState, Transport, WaitReason,
 };
 
 /// ns.
@@ -80,7 +75,7 @@ impl Server {
             declared: (0..self.shape.devices).map(device).collect(),
             ..Session::default()
         };
-        let mut events = vec![self.event(What::Session(session))];
+        let mut events = vec![self.event(EventKind::Session(session))];
         if self.shape.streams > 0 {
             for connection in 0..self.shape.clients.div_ceil(self.shape.streams) {
                 let server = server_of(connection);
@@ -139,7 +134,7 @@ impl Server {
         self.now += time;
     }
 
-    fn event(&mut self, what: What) -> Event {
+    fn event(&mut self, what: EventKind) -> Event {
         self.now += 2_000;
         Event { at: self.now, what }
     }
@@ -169,7 +164,7 @@ impl Server {
     }
 
     fn received(&mut self, connection: u64, by: Actor, bytes: u64) -> Event {
-        self.event(What::Receive {
+        self.event(EventKind::Receive {
             socket: client_socket(connection),
             by,
             bytes,
@@ -182,7 +177,7 @@ impl Server {
         let end = una.wrapping_add(ENTRY);
         self.sequence[device as usize] = end;
         let entry = self.entry(client, kind);
-        self.event(What::Send {
+        self.event(EventKind::Send {
             socket: audit_socket(device),
             by,
             result: ENTRY.into(),
@@ -226,7 +221,7 @@ impl Server {
         let by = self.handler(client, goid);
         let is_http1 = self.shape.streams == 0;
         let socket = client_socket(self.connection(client));
-        self.event(What::Send {
+        self.event(EventKind::Send {
             socket,
             by,
             result: 300,
@@ -253,7 +248,7 @@ impl Server {
             );
             for _ in 0..20 {
                 self.now += 100 * MS;
-                events.push(self.event(What::Tick));
+                events.push(self.event(EventKind::Tick));
                 if self.shape.stacks {
                     parked += all;
                     events.push(self.look(clients));
@@ -283,7 +278,7 @@ impl Server {
             let by = self.handler(device * clients, 0);
             let mut socket = audit_socket(device);
             socket.id.born = BEGAN - 1 - attempt * 1000 - device;
-            events.push(self.event(What::State {
+            events.push(self.event(EventKind::State {
                 socket,
                 by: Some(by),
                 old,
@@ -296,14 +291,14 @@ impl Server {
 
     fn look(&mut self, clients: u64) -> Event {
         let all = clients * self.shape.devices;
-        let goroutines = (0..all).map(|client| Parked {
+        let goroutines = (0..all).map(|client| GoroutineSample {
             goid: server_of(client),
             ancestors: vec![LISTENER],
             request: None,
             place: if client.is_multiple_of(clients) {
-                Place::Connect
+                WaitReason::Connect
             } else {
-                Place::Lock
+                WaitReason::Lock
             },
             since: None,
             phase: None,
@@ -312,7 +307,7 @@ impl Server {
             entry: Some(self.entry(client, EntryKind::Request)),
         });
         let goroutines = goroutines.collect();
-        self.event(What::Parked { goroutines })
+        self.event(EventKind::GoroutinesSampled { goroutines })
     }
 }
 
@@ -339,12 +334,12 @@ pub(crate) fn feed(core: &mut Core, events: &[Event]) -> usize {
 fn tick(core: &mut Core, at: Nanos) -> usize {
     let step = core.on(&Event {
         at,
-        what: What::Tick,
+        what: EventKind::Tick,
     });
     let mut findings = step.findings.len();
-    for question in step.questions {
-        if let Question::Entry(asked) = question {
-            let what = What::EntryFound { asked, entry: None };
+    for question in step.queries {
+        if let Query::Entry(asked) = question {
+            let what = EventKind::EntryFound { asked, entry: None };
             findings += core.on(&Event { at, what }).findings.len();
         }
     }

@@ -1,53 +1,16 @@
 //! The start of an audit entry, as far as it was captured.
 
 use std::{borrow::Cow, fmt};
+use tracer_model::EntryHead;
+use tracer_model::EntryKind;
 
-use jiff::Timestamp;
 use serde::{
-    Deserialize, Serialize,
+    Deserialize,
     de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor},
 };
 
 /// Longest `prefix` option of an audit device that is looked past, bytes.
 const PREFIX: usize = 256;
-
-/// The two entries of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EntryKind {
-    /// Written before the server works on it.
-    Request,
-    /// Written before the server answers it.
-    Response,
-}
-
-/// What is kept of an entry: no more than the trace may tell. Unknown where the entry was cut short
-/// before it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct EntryHead {
-    /// `type`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kind: Option<EntryKind>,
-    /// `time`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub time: Option<Timestamp>,
-    /// `request.id`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// `request.operation`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub operation: Option<String>,
-    /// `request.path`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// `request.remote_address`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub remote_address: Option<String>,
-    /// `request.remote_port`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub remote_port: Option<u16>,
-}
 
 /// Fields that hardly another program's JSON has under these names (`audit/types.go`).
 const AUTH: [&str; 8] = [
@@ -133,7 +96,7 @@ impl Capture {
             "time" => self.head.time = value.string().and_then(|time| time.parse().ok()),
             "type" => {
                 let kind = value.string();
-                self.head.kind = kind.as_deref().and_then(EntryKind::of);
+                self.head.kind = kind.as_deref().and_then(kind_named);
                 self.has_others |= kind.is_some() && self.head.kind.is_none();
             }
             "auth" => value.object(&mut |key, _| self.hints += usize::from(AUTH.contains(&key))),
@@ -148,13 +111,12 @@ impl Capture {
     }
 }
 
-impl EntryKind {
-    fn of(name: &str) -> Option<Self> {
-        match name {
-            "request" => Some(EntryKind::Request),
-            "response" => Some(EntryKind::Response),
-            _ => None,
-        }
+/// The kind that `type` names.
+fn kind_named(name: &str) -> Option<EntryKind> {
+    match name {
+        "request" => Some(EntryKind::Request),
+        "response" => Some(EntryKind::Response),
+        _ => None,
     }
 }
 

@@ -9,11 +9,12 @@ use std::{
     os::unix::fs::FileExt,
     path::PathBuf,
 };
+use tracer_model::EntryHead;
 
 use jiff::{SignedDuration, Timestamp};
 use log::debug;
 
-use super::entry::{EntryHead, parse_head};
+use super::entry::parse_head;
 
 /// Read at a time, from the end backwards, bytes.
 const BLOCK: u64 = 64 << 10;
@@ -36,7 +37,7 @@ const O_APPEND: i32 = 0o2000;
 
 /// Which request.
 #[derive(Clone, Copy, Debug)]
-pub struct Query {
+pub struct FileQuery {
     /// Port of its client.
     pub client_port: u16,
     /// When it began.
@@ -47,7 +48,7 @@ pub struct Query {
 
 /// The entry that the request wrote to any audit file of this server, if there is one and all that
 /// fit are of the same request.
-pub fn find_entry(pid: i32, query: &Query) -> Option<EntryHead> {
+pub fn find_entry(pid: i32, query: &FileQuery) -> Option<EntryHead> {
     let mut found: Option<EntryHead> = None;
     for path in candidates(pid) {
         let entries = search(&path, query).unwrap_or_else(|error| {
@@ -94,7 +95,7 @@ fn flags(fdinfo: &str) -> Option<i32> {
     i32::from_str_radix(line.trim(), 8).ok()
 }
 
-fn search(path: &PathBuf, query: &Query) -> io::Result<Vec<EntryHead>> {
+fn search(path: &PathBuf, query: &FileQuery) -> io::Result<Vec<EntryHead>> {
     let mut matches = Vec::new();
     let mut is_log = false;
     let mut others = 0;
@@ -120,7 +121,7 @@ enum Judgement {
     TooOld,
 }
 
-fn judge(line: &[u8], query: &Query) -> Judgement {
+fn judge(line: &[u8], query: &FileQuery) -> Judgement {
     let Some(entry) = parse_head(line) else {
         return Judgement::NoEntry;
     };
@@ -194,8 +195,8 @@ mod tests {
         )
     }
 
-    fn query(port: u16) -> Query {
-        Query {
+    fn query(port: u16) -> FileQuery {
+        FileQuery {
             client_port: port,
             not_before: "2026-11-23T05:57:20Z".parse().expect("a time"),
             not_after: "2026-11-23T05:57:30Z".parse().expect("a time"),

@@ -22,7 +22,7 @@ use crate::{
         plan::{Plan, Preference, plan},
         privilege,
     },
-    target::find::Selector,
+    server::find::Selector,
 };
 
 pub(super) fn run(args: &DoctorArgs) -> Result<()> {

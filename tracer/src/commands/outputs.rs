@@ -11,8 +11,6 @@ use log::warn;
 
 use crate::{
     cli::{Format, OutputArgs, When},
-    core::{finding::Finding, state::State},
-    event::Event,
     sink::{
         Worker,
         jsonl::Jsonl,
@@ -27,6 +25,7 @@ use crate::{
         terminal::Terminal,
     },
 };
+use tracer_model::{Event, Finding, Snapshot};
 
 /// Where findings go, and how things stand.
 pub(super) struct Outputs {
@@ -136,8 +135,8 @@ impl Outputs {
     }
 
     /// Shows how things stand.
-    pub(super) fn show(&mut self, state: State) {
-        let state = Arc::new(Finding::State(Box::new(state)));
+    pub(super) fn show(&mut self, state: Snapshot) {
+        let state = Arc::new(Finding::Snapshot(Box::new(state)));
         for watcher in &mut self.watchers {
             watcher.send(&state);
         }

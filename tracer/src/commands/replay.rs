@@ -10,12 +10,9 @@ use super::{
     progress::Progress,
     stops::Stops,
 };
-use crate::{
-    cli::ReplayArgs,
-    core::Core,
-    event::{Event, What},
-    source::recording,
-};
+use crate::{cli::ReplayArgs, source::recording};
+use tracer_core::Core;
+use tracer_model::{Event, EventKind};
 
 /// How soon it is noticed that the operator has left the view.
 const NOTICED: Duration = Duration::from_millis(50);
@@ -59,8 +56,8 @@ fn tell(events: &[Event], outputs: &mut Outputs) {
     let mut core = Core::new();
     let mut is_shown = !outputs.are_watched();
     for event in events {
-        if !is_shown && matches!(event.what, What::SendQueues { .. } | What::End) {
-            outputs.show(core.state(event.at));
+        if !is_shown && matches!(event.what, EventKind::SendQueues { .. } | EventKind::End) {
+            outputs.show(core.snapshot(event.at));
             is_shown = true;
         }
         for finding in core.on(event).findings {
@@ -71,7 +68,7 @@ fn tell(events: &[Event], outputs: &mut Outputs) {
 
 /// A recording without an end was cut short: it ends with what could be read.
 fn complete(events: &mut Vec<Event>, path: &Path) {
-    let Some(Event { at, .. }) = events.last().filter(|last| last.what != What::End) else {
+    let Some(Event { at, .. }) = events.last().filter(|last| last.what != EventKind::End) else {
         return;
     };
     let at = *at;
@@ -81,6 +78,6 @@ fn complete(events: &mut Vec<Event>, path: &Path) {
     );
     events.push(Event {
         at,
-        what: What::End,
+        what: EventKind::End,
     });
 }

@@ -11,8 +11,8 @@ use crate::{
     cli::TraceArgs,
     console,
     probe::privilege,
+    server::find::Process,
     sink::{Worker, line_file::LineFile, recording::Recording},
-    target::find::Process,
 };
 
 mod answers;

@@ -15,13 +15,11 @@ use super::{
     plan::{Plan, Preference},
     specs::Without,
 };
-use crate::{
-    event::Probe,
-    source::{
-        hold::{Hold, Sizes, take},
-        holding::KernelSide,
-    },
+use crate::source::{
+    hold::{Hold, Sizes, take},
+    holding::KernelSide,
 };
+use tracer_model::Probe;
 
 /// The eBPF object, where this build has one (see `build.rs`).
 #[cfg(ebpf_object)]

@@ -18,7 +18,7 @@ use super::{
     plan::{Choice, Plan, Preference, plan},
     specs::{Hook, Need, Spec, Way},
 };
-use crate::event::Probe;
+use tracer_model::Probe;
 
 /// The programs and what they are attached to.
 pub struct Hooks {

@@ -20,7 +20,8 @@ use super::{
     specs::Hook,
     types::{Types, VMLINUX},
 };
-use crate::{decode::Kernel, event::Nanos};
+use crate::decode::Kernel;
+use tracer_model::Nanos;
 
 const DROP_REASON: &str = "SKB_DROP_REASON_";
 

@@ -7,17 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Sink, errno, line_file::LineFile, wall::WallClock};
-use crate::{
-    core::{
-        evidence::DropKind,
-        explain,
-        finding::{Finding, Hang, Incident, Refusal, RequestInfo, Stall, Stalled, Summary},
-        ledger::Loss,
-        operation::{Op, Outcome},
-        request::Tie,
-        silence::Filling,
-    },
-    event::{Device, Nanos, Probe, Session, Tcp},
+use tracer_core::explain;
+use tracer_model::{
+    Attribution, Device, DropKind, FillingBuffer, Finding, Hang, Incident, LostEntries, Nanos, Op,
+    Outcome, Probe, Refusal, RequestInfo, Session, Stall, Stalled, Summary, Tcp,
 };
 
 /// Writes findings.
@@ -74,11 +67,11 @@ fn record(finding: &Finding, clock: WallClock) -> Option<Record<'_>> {
         Finding::Stalled(stalled) => Record::Stalled(Box::new(stalled_record(stalled, clock))),
         Finding::Hang(hang) => Record::Hang(Box::new(hang_record(hang, clock))),
         Finding::Refusal(refusal) => Record::Refusal(Box::new(refusal_record(refusal, clock))),
-        Finding::Lost(loss) => Record::LostEntries(lost_record(loss, clock)),
+        Finding::LostEntries(loss) => Record::LostEntries(lost_record(loss, clock)),
         Finding::Filling(filling) => Record::Filling(filling_record(filling, clock)),
         Finding::Incident(incident) => Record::Incident(incident_record(incident, clock)),
         Finding::Summary(summary) => Record::Summary(summary_record(summary, clock)),
-        Finding::State(_) | Finding::Warning(_) => return None,
+        Finding::Snapshot(_) | Finding::Warning(_) => return None,
     })
 }
 
@@ -354,7 +347,7 @@ fn refusal_record(refusal: &Refusal, clock: WallClock) -> RefusalRecord<'_> {
     }
 }
 
-fn lost_record(loss: &Loss, clock: WallClock) -> LostRecord<'_> {
+fn lost_record(loss: &LostEntries, clock: WallClock) -> LostRecord<'_> {
     LostRecord {
         device: &loss.device,
         at: clock.rfc3339(loss.at),
@@ -368,7 +361,7 @@ fn lost_record(loss: &Loss, clock: WallClock) -> LostRecord<'_> {
     }
 }
 
-fn filling_record(filling: &Filling, clock: WallClock) -> FillingRecord<'_> {
+fn filling_record(filling: &FillingBuffer, clock: WallClock) -> FillingRecord<'_> {
     FillingRecord {
         device: &filling.device,
         at: clock.rfc3339(filling.at),
@@ -407,7 +400,7 @@ fn request_record(request: &RequestInfo, clock: WallClock) -> RequestRecord<'_> 
         start: clock.rfc3339(request.start),
         duration_ns: request.duration,
         duration_is_lower_bound: request.lower_bound,
-        tie: request.tie.map(Tie::name),
+        tie: request.tie.map(Attribution::name),
         status: request.status,
     }
 }

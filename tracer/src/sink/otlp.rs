@@ -11,7 +11,7 @@ use std::io;
 
 use self::spans::Spans;
 use super::{Sink, line_file::LineFile, made::Made};
-use crate::core::finding::Finding;
+use tracer_model::Finding;
 
 /// Writes findings as spans.
 pub struct Otlp {

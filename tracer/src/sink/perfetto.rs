@@ -17,7 +17,7 @@ use prost::Message;
 
 use self::{packets::Packets, proto::Trace};
 use super::{Sink, line_file::LineFile, made::Made};
-use crate::core::finding::Finding;
+use tracer_model::Finding;
 
 /// Writes findings as packets.
 pub struct Perfetto {

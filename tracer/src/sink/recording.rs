@@ -10,7 +10,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 
 use super::{Sink, line_file::LineFile};
-use crate::event::Event;
+use tracer_model::Event;
 
 /// Bytes of lines in a member: more would hardly be smaller, and is lost if the agent is killed.
 const MEMBER: usize = 64 << 10;

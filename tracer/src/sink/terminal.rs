@@ -7,14 +7,10 @@ use std::{
 };
 
 use super::{Sink, clean::clean, wall::WallClock};
-use crate::{
-    core::{
-        explain,
-        finding::{Finding, Hang, Incident, Refusal, RequestInfo, Stall, Stalled, Summary},
-        operation::{Op, Outcome, Phase},
-        seconds,
-    },
-    event::{Device, Nanos, Session},
+use tracer_core::{explain, seconds};
+use tracer_model::{
+    Device, Finding, Hang, Incident, Nanos, Op, Outcome, Phase, Refusal, RequestInfo, Session,
+    Stall, Stalled, Summary,
 };
 
 /// Writes the report.
@@ -68,7 +64,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
             Finding::Stalled(stalled) => self.stalled(stalled),
             Finding::Hang(hang) => self.hang(hang),
             Finding::Refusal(refusal) => self.refusal(refusal)?,
-            Finding::Lost(loss) => self.line(
+            Finding::LostEntries(loss) => self.line(
                 loss.at,
                 "31",
                 "UNACKNOWLEDGED",
@@ -84,7 +80,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
             Finding::Warning(warning) => {
                 format!("{} {}\n", self.paint("33", "warning:"), clean(warning))
             }
-            Finding::State(_) => return None,
+            Finding::Snapshot(_) => return None,
             Finding::Summary(summary) => self.summary(summary),
         })
     }
@@ -324,10 +320,7 @@ impl<W: Write + Send + 'static> Sink<Finding> for Terminal<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        core::{cause::Cause, evidence::Evidence},
-        event::Transport,
-    };
+    use tracer_model::{Cause, Evidence, Transport};
 
     /// A client may ask for a path that a terminal would obey, and a device may be a path.
     #[test]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::event::{Nanos, Session};
+use tracer_model::{Nanos, Session};
 
 /// `CLOCK_REALTIME` - `CLOCK_MONOTONIC`, once the session told.
 #[derive(Clone, Copy, Debug, Default)]

@@ -15,10 +15,8 @@ use super::{
     holding::KernelSide,
     routine::{Kept, Last, Role},
 };
-use crate::{
-    decode::{Kernel, decode},
-    event::{Event, Routine, SocketId},
-};
+use crate::decode::{Kernel, decode};
+use tracer_model::{BufferedTotals, Event, SocketId};
 
 /// Entries that are kept, in all. As many as a loaded server writes in a second.
 const ENTRIES: u32 = 1 << 12;
@@ -149,16 +147,16 @@ impl Hold {
         Ok(totals)
     }
 
-    fn since_before(&self, totals: &Counts) -> Routine {
+    fn since_before(&self, totals: &Counts) -> BufferedTotals {
         let count = |count: Count| {
             let index = count as usize;
             totals[index].wrapping_sub(self.before[index])
         };
-        Routine {
+        BufferedTotals {
             requests: count(Count::Answers) + count(Count::Streams),
             at_least: count(Count::Frames) > 0 && !self.streams,
             audit_writes: count(Count::Entries),
-            ..Routine::default()
+            ..BufferedTotals::default()
         }
     }
 
@@ -194,14 +192,14 @@ impl KernelSide for Hold {
         }
     }
 
-    fn routine(&mut self) -> Result<Routine> {
+    fn routine(&mut self) -> Result<BufferedTotals> {
         let totals = self.totals()?;
         let routine = self.since_before(&totals);
         self.before = totals;
         Ok(routine)
     }
 
-    fn so_far(&self) -> Result<Routine> {
+    fn so_far(&self) -> Result<BufferedTotals> {
         Ok(self.since_before(&self.totals()?))
     }
 

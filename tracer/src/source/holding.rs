@@ -10,10 +10,8 @@ use anyhow::Result;
 use log::{debug, warn};
 
 use super::routine::{Last, Recalled, Role, Roles, Sight, recall};
-use crate::{
-    core::state::Meanwhile,
-    event::{Event, Nanos, Routine, SocketId, What, took_all},
-};
+use tracer_core::snapshot::BufferedActivity;
+use tracer_model::{BufferedTotals, Event, EventKind, Nanos, SocketId, took_all};
 
 /// All has to be well for so long before routine is held back again, ns.
 const WELL: Nanos = 2_000_000_000;
@@ -49,9 +47,9 @@ pub trait KernelSide {
     /// Tells what a socket is for.
     fn set_role(&mut self, socket: SocketId, role: Role);
     /// What was counted since the last call.
-    fn routine(&mut self) -> Result<Routine>;
+    fn routine(&mut self) -> Result<BufferedTotals>;
     /// The same, without taking it.
-    fn so_far(&self) -> Result<Routine>;
+    fn so_far(&self) -> Result<BufferedTotals>;
     /// The newest entries that were kept, in no order, taken or not: as many as are cheap to read.
     fn newest(&self) -> Result<Vec<Event>>;
     /// Whether each goroutine that writes entries and reads no connection is counted as a request.
@@ -242,14 +240,14 @@ impl<K: KernelSide> Holding<K> {
         routine.audit_writes = routine.audit_writes.saturating_sub(singly);
         events.extend(told);
         events.sort_by_key(|event| event.at);
-        let what = What::Resumed(routine);
+        let what = EventKind::BufferingEnded(routine);
         let mut recalled = vec![Event { at: now, what }];
         recalled.extend(shared.into_iter().chain(events));
         Ok(recalled)
     }
 
     /// What has happened since it was last asked for: in numbers, and what was kept of it.
-    fn kept(&mut self) -> Result<(Routine, Vec<Last>, Vec<Event>)> {
+    fn kept(&mut self) -> Result<(BufferedTotals, Vec<Last>, Vec<Event>)> {
         let mut routine = self.kernel.routine()?;
         let mut entries = self.kernel.entries()?;
         let connections = self.kernel.connections();
@@ -269,7 +267,7 @@ impl<K: KernelSide> Holding<K> {
     }
 
     /// What has been held back since the core was told last, without taking it.
-    pub fn so_far(&self) -> Result<Meanwhile> {
+    pub fn so_far(&self) -> Result<BufferedActivity> {
         let mut routine = self.kernel.so_far()?;
         let told = self.kept.iter().filter(|event| is_entry(event));
         let (dropped, entries) = self.dropped;
@@ -279,7 +277,7 @@ impl<K: KernelSide> Holding<K> {
         let mut latest: Vec<_> = told.take(NEWEST).cloned().collect();
         latest.extend(self.kernel.newest()?);
         latest.sort_by_key(|event| event.at);
-        Ok(Meanwhile { routine, latest })
+        Ok(BufferedActivity { routine, latest })
     }
 
     /// Goroutines that wrote entries and read no connection.
@@ -323,7 +321,7 @@ impl<K: KernelSide> Holding<K> {
         if !self.is_on() {
             return Ok(None);
         }
-        let what = What::Resumed(self.kept()?.0);
+        let what = EventKind::BufferingEnded(self.kept()?.0);
         Ok(Some(Event { at: now, what }))
     }
 
@@ -372,13 +370,13 @@ impl<K: KernelSide> Holding<K> {
 
 /// An entry that was taken whole.
 fn is_entry(event: &Event) -> bool {
-    is_write(event) && matches!(&event.what, What::Send { entry: Some(_), .. })
+    is_write(event) && matches!(&event.what, EventKind::Send { entry: Some(_), .. })
 }
 
 /// A send that took all it was given.
 fn is_write(event: &Event) -> bool {
     match &event.what {
-        What::Send {
+        EventKind::Send {
             result, requested, ..
         } => took_all(*result, *requested),
         _ => false,

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
 
-use crate::event::{Event, FORMAT, What};
+use tracer_model::{Event, EventKind, FORMAT};
 
 /// How every gzip member begins (RFC 1952, 2.3.1).
 pub(crate) const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -53,7 +53,7 @@ pub fn read_through<R: Read>(path: &Path, through: impl FnOnce(File) -> R) -> Re
     }
     let begins = events.first().map(|event| &event.what);
     ensure!(
-        matches!(begins, Some(What::Session(_))),
+        matches!(begins, Some(EventKind::Session(_))),
         not_a_recording(path, 1)
     );
     Ok(events)

@@ -7,10 +7,8 @@ use log::warn;
 use tokio::io::unix::AsyncFd;
 
 use super::readable::readable;
-use crate::{
-    decode::{Kernel, decode},
-    event::Event,
-};
+use crate::decode::{Kernel, decode};
+use tracer_model::Event;
 
 /// Decoded records of the running trace.
 pub struct Events {

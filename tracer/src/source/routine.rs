@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::event::{Device, Event, Nanos, Socket, SocketId, TcpState, What, took_all};
+use tracer_model::{Device, Event, EventKind, Nanos, Socket, SocketId, TcpState, took_all};
 
 /// `-EAGAIN` (`include/uapi/asm-generic/errno-base.h`).
 const EAGAIN: i64 = -11;
@@ -68,7 +68,7 @@ impl Roles {
         now: Nanos,
     ) -> (Sight, Option<(SocketId, Role)>) {
         match &event.what {
-            What::Send {
+            EventKind::Send {
                 socket,
                 result,
                 requested,
@@ -93,7 +93,7 @@ impl Roles {
                 self.expect(sight);
                 (sight, news)
             }
-            What::State {
+            EventKind::State {
                 socket, old, new, ..
             } if !socket.accepted => {
                 let is_other = self.leads_elsewhere(socket);
@@ -111,10 +111,12 @@ impl Roles {
                 };
                 (sight, news.flatten())
             }
-            What::ConnectFailed { socket, .. } if !self.leads_elsewhere(socket) => {
+            EventKind::ConnectFailed { socket, .. } if !self.leads_elsewhere(socket) => {
                 (Sight::Trouble, None)
             }
-            What::Send { .. } | What::Receive { .. } | What::State { .. } => (Sight::Nothing, None),
+            EventKind::Send { .. } | EventKind::Receive { .. } | EventKind::State { .. } => {
+                (Sight::Nothing, None)
+            }
             _ => {
                 let own = event.socket().filter(|socket| !socket.accepted);
                 let odd = own.is_some_and(|socket| !self.leads_elsewhere(socket));
@@ -257,7 +259,7 @@ impl Last {
         let received = self.received.as_ref().map(|kept| &kept.event.what);
         matches!(
             received,
-            Some(What::Receive {
+            Some(EventKind::Receive {
                 handshake: true,
                 ..
             })
@@ -318,8 +320,8 @@ pub fn recall(
 
 /// A response entry.
 fn is_last(event: &Event) -> bool {
-    use crate::audit::entry::EntryKind;
-    let What::Send {
+    use tracer_model::EntryKind;
+    let EventKind::Send {
         entry: Some(entry), ..
     } = &event.what
     else {
@@ -332,14 +334,14 @@ fn is_last(event: &Event) -> bool {
 fn logged(event: Event) -> Event {
     let Event { at, what } = event;
     let what = match what {
-        What::Send {
+        EventKind::Send {
             socket,
             result,
             requested,
             entry,
             tcp,
             ..
-        } => What::Logged {
+        } => EventKind::BufferedWrite {
             socket,
             bytes: u64::try_from(result).unwrap_or(0),
             requested,

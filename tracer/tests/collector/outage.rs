@@ -6,7 +6,6 @@ use std::sync::Arc;
 use anyhow::Result;
 use http::HeaderMap;
 use tracer::{
-    core::{self, finding::Finding},
     sink::{
         Sink, Worker,
         otlp::{
@@ -16,6 +15,8 @@ use tracer::{
     },
     source::recording,
 };
+use tracer_core;
+use tracer_model::Finding;
 
 use crate::{
     agent::{recording, spans, wait_until},
@@ -24,7 +25,7 @@ use crate::{
 
 fn findings() -> Result<Vec<Finding>> {
     let events = recording::read(&recording("convoy"))?;
-    Ok(core::replay(&events).collect())
+    Ok(tracer_core::replay(&events).collect())
 }
 
 fn collector(url: &str, speaks: Speaks) -> Result<Collector> {

@@ -6,7 +6,8 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use tracer::{event::Event, source::recording};
+use tracer::source::recording;
+use tracer_model::Event;
 
 /// The directory of one.
 pub(crate) fn of(name: &str) -> PathBuf {

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::Result;
-use tracer::{
-    core::{Core, parked::Place, state::Meanwhile},
-    event::{Actor, Device, Event, Nanos, Routine, Socket, SocketId, TcpState, What, took_all},
-    source::{
-        holding::{Holding, KernelSide},
-        routine::{Kept, Last, Role},
-    },
+use tracer::source::{
+    holding::{Holding, KernelSide},
+    routine::{Kept, Last, Role},
+};
+use tracer_core::{Core, snapshot::BufferedActivity};
+use tracer_model::{
+    Actor, BufferedTotals, Device, Event, EventKind, Nanos, Socket, SocketId, TcpState, WaitReason,
+    took_all,
 };
 
 /// A peer that acknowledges nothing for so long, ns, is told.
@@ -35,7 +36,7 @@ pub(crate) struct Kernel {
     readers: HashSet<u64>,
     writers: HashSet<u64>,
     short: HashSet<SocketId>,
-    routine: Routine,
+    routine: BufferedTotals,
     receives: u64,
 }
 
@@ -60,11 +61,11 @@ impl KernelSide for Kernel {
         self.roles.insert(socket, role);
     }
 
-    fn routine(&mut self) -> Result<Routine> {
+    fn routine(&mut self) -> Result<BufferedTotals> {
         Ok(std::mem::take(&mut self.routine))
     }
 
-    fn so_far(&self) -> Result<Routine> {
+    fn so_far(&self) -> Result<BufferedTotals> {
         Ok(self.routine.clone())
     }
 
@@ -114,7 +115,7 @@ impl Kernel {
 
     fn keeps(&mut self, event: &Event) -> bool {
         match &event.what {
-            What::Receive {
+            EventKind::Receive {
                 socket, by, bytes, ..
             } => {
                 if *bytes > 0 {
@@ -122,7 +123,7 @@ impl Kernel {
                 }
                 !self.is_on
             }
-            What::Send {
+            EventKind::Send {
                 socket, by, status, ..
             } if socket.accepted => {
                 if status.is_none_or(|status| status >= 200) {
@@ -130,11 +131,11 @@ impl Kernel {
                 }
                 !self.is_on
             }
-            What::Send { .. } => self.writes(event),
+            EventKind::Send { .. } => self.writes(event),
             _ => {
                 let is_close = matches!(
                     &event.what,
-                    What::State {
+                    EventKind::State {
                         new: TcpState::Close,
                         ..
                     }
@@ -186,7 +187,7 @@ impl Kernel {
     }
 
     fn writes(&mut self, event: &Event) -> bool {
-        let What::Send {
+        let EventKind::Send {
             socket,
             by,
             result,
@@ -237,14 +238,14 @@ impl Kernel {
 }
 
 /// Whether a write or a connection has failed, or is given up.
-fn fails(what: &What) -> bool {
+fn fails(what: &EventKind) -> bool {
     match what {
-        What::Send { result, .. } => *result < 0 && *result != EAGAIN,
-        What::State { old, new, .. } => {
+        EventKind::Send { result, .. } => *result < 0 && *result != EAGAIN,
+        EventKind::State { old, new, .. } => {
             let opens = *old == TcpState::SynSent && *new == TcpState::Established;
             *new != TcpState::SynSent && !opens
         }
-        What::ConnectFailed { .. } => true,
+        EventKind::ConnectFailed { .. } => true,
         _ => false,
     }
 }
@@ -252,7 +253,7 @@ fn fails(what: &What) -> bool {
 /// The agent between its kernel side and the core, as `commands/trace/live.rs` has it.
 pub(crate) struct Between {
     holding: Holding<Kernel>,
-    found: Vec<(u64, Place, Option<Device>)>,
+    found: Vec<(u64, WaitReason, Option<Device>)>,
 }
 
 impl Between {
@@ -269,7 +270,7 @@ impl Between {
 
     /// What is held back now.
     #[allow(dead_code, reason = "not every test asks how things stand")]
-    pub(crate) fn so_far(&self) -> Meanwhile {
+    pub(crate) fn so_far(&self) -> BufferedActivity {
         self.holding.so_far().expect("a model")
     }
 
@@ -281,24 +282,24 @@ impl Between {
     /// What the core is to be given of what happens; `core` as it is before.
     pub(crate) fn pass(&mut self, event: Event, core: &Core) -> Vec<Event> {
         match &event.what {
-            What::End | What::SendQueues { .. } => {
+            EventKind::End | EventKind::SendQueues { .. } => {
                 let sum = self.holding.sum(event.at).expect("a model");
                 sum.into_iter().chain([event]).collect()
             }
-            What::Tick if self.holding.is_overdue(event.at) => {
+            EventKind::Tick if self.holding.is_overdue(event.at) => {
                 let mut given = self.resume(event.at);
                 given.push(event);
                 given
             }
-            What::Tick | What::EntryFound { .. } if self.is_on() => Vec::new(),
-            What::Tick => {
+            EventKind::Tick | EventKind::EntryFound { .. } if self.is_on() => Vec::new(),
+            EventKind::Tick => {
                 if self.holding.is_well(event.at) && core.is_calm() {
                     self.holding.prepare().expect("a model");
                     self.holding.start(event.at);
                 }
                 vec![event]
             }
-            What::Parked { goroutines } => {
+            EventKind::GoroutinesSampled { goroutines } => {
                 let found = goroutines
                     .iter()
                     .map(|parked| (parked.goid, parked.place, parked.device.clone()));
@@ -315,7 +316,9 @@ impl Between {
                 given.push(event);
                 given
             }
-            What::Session(_) | What::Lost { .. } | What::EntryFound { .. } => vec![event],
+            EventKind::Session(_)
+            | EventKind::RecordsLost { .. }
+            | EventKind::EntryFound { .. } => vec![event],
             _ => self.happens(event),
         }
     }

@@ -9,10 +9,8 @@ mod wire;
 
 use std::collections::HashSet;
 
-use tracer::{
-    core::{Core, Question, finding::Finding},
-    event::{Event, Nanos, What},
-};
+use tracer_core::{Core, Query};
+use tracer_model::{Event, EventKind, Finding, Nanos};
 
 use self::{holding::Between, random::Random, server::BEGAN};
 pub(crate) use self::{
@@ -108,7 +106,7 @@ pub(crate) fn run(plan: &Plan) -> Told {
         lost_ends: HashSet::new(),
         ticked: BEGAN,
     };
-    tracing.tell(BEGAN, What::Session(wire::session(plan)));
+    tracing.tell(BEGAN, EventKind::Session(wire::session(plan)));
     tracing.see(BEGAN + MS, wire::prefaces(plan));
     tracing.work();
     let closed = tracing.ticked + S;
@@ -116,7 +114,7 @@ pub(crate) fn run(plan: &Plan) -> Told {
     tracing.see(closed, wire::goodbyes(plan));
     tracing.pass(closed + QUIET);
     let was_idle = tracing.core.is_idle();
-    tracing.tell(closed + QUIET, What::End);
+    tracing.tell(closed + QUIET, EventKind::End);
     let loses = |served: &&Served| tracing.lost_ends.contains(&wire::goid(plan, served));
     Told {
         endless: tracing
@@ -173,9 +171,9 @@ impl Tracing {
         if self.lost > 0 {
             let records = std::mem::take(&mut self.lost);
             let kind = "any".to_owned();
-            self.tell(at, What::Lost { kind, records });
+            self.tell(at, EventKind::RecordsLost { kind, records });
         }
-        self.tell(at, What::Tick);
+        self.tell(at, EventKind::Tick);
         let stacks = self.server.plan.stacks;
         if let Some(between) = &mut self.between
             && stacks
@@ -185,7 +183,7 @@ impl Tracing {
         }
     }
 
-    fn see(&mut self, at: Nanos, seen: Vec<What>) {
+    fn see(&mut self, at: Nanos, seen: Vec<EventKind>) {
         for what in seen {
             self.carry(Event { at, what });
         }
@@ -194,7 +192,10 @@ impl Tracing {
     /// Answers are not lost, nor do they overtake.
     fn carry(&mut self, event: Event) {
         let Event { at, what } = event;
-        if matches!(what, What::Parked { .. } | What::EntryFound { .. }) {
+        if matches!(
+            what,
+            EventKind::GoroutinesSampled { .. } | EventKind::EntryFound { .. }
+        ) {
             self.release();
             return self.tell(at, what);
         }
@@ -225,7 +226,7 @@ impl Tracing {
         }
     }
 
-    fn tell(&mut self, at: Nanos, what: What) {
+    fn tell(&mut self, at: Nanos, what: EventKind) {
         let event = Event { at, what };
         let Some(between) = &mut self.between else {
             return self.give(&event);
@@ -240,10 +241,10 @@ impl Tracing {
         let step = self.core.on(event);
         self.events.push(event.clone());
         self.findings.extend(step.findings);
-        for question in step.questions {
+        for question in step.queries {
             match question {
-                Question::Goroutines => self.server.look(at.max(self.ticked)),
-                Question::Entry(question) => self.server.search(at.max(self.ticked), question),
+                Query::Goroutines => self.server.look(at.max(self.ticked)),
+                Query::Entry(question) => self.server.search(at.max(self.ticked), question),
             }
         }
     }

@@ -7,11 +7,7 @@ use std::{
     collections::{BinaryHeap, VecDeque},
 };
 
-use tracer::{
-    audit::entry::EntryKind,
-    core::{EntryQuestion, parked::Place},
-    event::{Nanos, TcpState, What},
-};
+use tracer_model::{EntryKind, EntryQuery, EventKind, Nanos, TcpState, WaitReason};
 
 use super::{MS, Plan, S, State, US, random::Random, wire};
 
@@ -37,14 +33,14 @@ pub(crate) struct Served {
     attempts: u32,
     socket: u64,
     /// What it waits for now, and since when.
-    pub(crate) place: Option<(Place, usize, Nanos)>,
+    pub(crate) place: Option<(WaitReason, usize, Nanos)>,
     entered: Nanos,
 }
 
 /// One wait, as it really was.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
-    pub(crate) place: Place,
+    pub(crate) place: WaitReason,
     pub(crate) device: usize,
     pub(crate) duration: Nanos,
 }
@@ -97,7 +93,7 @@ pub(crate) struct Server {
     planned: u64,
     devices: Vec<Mutex>,
     sockets: u64,
-    searches: Vec<EntryQuestion>,
+    searches: Vec<EntryQuery>,
 }
 
 impl Server {
@@ -125,7 +121,7 @@ impl Server {
     }
 
     /// Does it: when, and what is seen of it.
-    pub(crate) fn act(&mut self) -> (Nanos, Vec<What>) {
+    pub(crate) fn act(&mut self) -> (Nanos, Vec<EventKind>) {
         let Some(Reverse((at, _, act))) = self.agenda.pop() else {
             return (self.now, Vec::new());
         };
@@ -151,7 +147,7 @@ impl Server {
     }
 
     /// Somebody asks what its audit file holds.
-    pub(crate) fn search(&mut self, at: Nanos, question: EntryQuestion) {
+    pub(crate) fn search(&mut self, at: Nanos, question: EntryQuery) {
         self.now = at;
         self.searches.push(question);
         let takes = self.random.within(MS, 20 * MS);
@@ -184,14 +180,14 @@ impl Server {
         self.after(pause, Act::Arrives(number));
     }
 
-    fn arrives(&mut self, request: usize) -> Vec<What> {
+    fn arrives(&mut self, request: usize) -> Vec<EventKind> {
         self.requests[request].start = self.now;
         let pause = self.random.within(20 * US, 2 * MS);
         self.after(pause, Act::Audits(request));
         vec![wire::arrival(&self.plan, &self.requests[request])]
     }
 
-    fn audits(&mut self, request: usize) -> Vec<What> {
+    fn audits(&mut self, request: usize) -> Vec<EventKind> {
         let mut devices: Vec<_> = (0..self.devices.len()).collect();
         self.random.shuffle(&mut devices);
         let served = &mut self.requests[request];
@@ -201,7 +197,7 @@ impl Server {
     }
 
     /// The next device; when there is none left, the work or the answer.
-    fn enters(&mut self, request: usize) -> Vec<What> {
+    fn enters(&mut self, request: usize) -> Vec<EventKind> {
         let served = &mut self.requests[request];
         let Some(&device) = served.left.last() else {
             let is_last = served.entries.len() == 2;
@@ -214,7 +210,7 @@ impl Server {
             return Vec::new();
         };
         if self.devices[device].holder.is_some() {
-            served.place = Some((Place::Lock, device, self.now));
+            served.place = Some((WaitReason::Lock, device, self.now));
             self.devices[device].queue.push_back(request);
         } else {
             self.hold(request, device);
@@ -229,7 +225,7 @@ impl Server {
         self.after(10 * US, Act::Uses(request));
     }
 
-    fn uses(&mut self, request: usize) -> Vec<What> {
+    fn uses(&mut self, request: usize) -> Vec<EventKind> {
         let device = self.device_of(request);
         match self.plan.devices[device] {
             State::Healthy => {
@@ -238,25 +234,25 @@ impl Server {
             }
             State::Slow => {
                 let slow = self.random.within(10 * MS, 700 * MS);
-                self.begins(request, Place::Write, slow);
+                self.begins(request, WaitReason::Write, slow);
                 vec![self.writes(request, device, wire::EAGAIN)]
             }
             State::Dead => {
                 self.sockets += 1;
                 self.requests[request].socket = self.sockets;
-                self.begins(request, Place::Connect, self.plan.timeout);
+                self.begins(request, WaitReason::Connect, self.plan.timeout);
                 let change = (TcpState::Close, TcpState::SynSent);
                 vec![self.dial(request, device, change)]
             }
         }
     }
 
-    fn begins(&mut self, request: usize, place: Place, lasts: Nanos) {
+    fn begins(&mut self, request: usize, place: WaitReason, lasts: Nanos) {
         self.requests[request].place = Some((place, self.device_of(request), self.now));
         self.after(lasts, Act::Ends(request));
     }
 
-    fn ends(&mut self, request: usize) -> Vec<What> {
+    fn ends(&mut self, request: usize) -> Vec<EventKind> {
         let device = self.device_of(request);
         self.waited(request);
         if self.plan.devices[device] == State::Slow {
@@ -297,7 +293,7 @@ impl Server {
         }
     }
 
-    fn answers(&mut self, request: usize) -> Vec<What> {
+    fn answers(&mut self, request: usize) -> Vec<EventKind> {
         let served = &mut self.requests[request];
         served.end = Some(self.now);
         let client = served.client;
@@ -314,17 +310,17 @@ impl Server {
         *left.expect("it is in one")
     }
 
-    fn writes(&self, request: usize, device: usize, result: i64) -> What {
+    fn writes(&self, request: usize, device: usize, result: i64) -> EventKind {
         wire::writes(&self.plan, &self.requests[request], device, result)
     }
 
-    fn dial(&self, request: usize, device: usize, change: (TcpState, TcpState)) -> What {
+    fn dial(&self, request: usize, device: usize, change: (TcpState, TcpState)) -> EventKind {
         let served = &self.requests[request];
         wire::dial(&self.plan, served, (device, served.socket), change)
     }
 
     /// What the audit file beside the devices holds: an answer only if it is of one request.
-    fn found(&self, search: usize) -> What {
+    fn found(&self, search: usize) -> EventKind {
         let asked = self.searches[search].clone();
         let span = asked.not_before as u64..=asked.not_after as u64;
         let mut of_port = self.requests.iter().filter(|served| {
@@ -335,6 +331,6 @@ impl Server {
             (Some(one), None) => Some(wire::entry(&self.plan, one)),
             _ => None,
         };
-        What::EntryFound { asked, entry }
+        EventKind::EntryFound { asked, entry }
     }
 }

@@ -1,10 +1,10 @@
 //! Requests without end, one after another: some on connections that are kept, some on connections of their own,
 //! and a device that refuses now and then.
 
-use tracer::{
-    audit::entry::{EntryHead, EntryKind},
-    core::{Core, Question},
-    event::{Actor, Device, Event, Nanos, Session, Socket, SocketId, TcpState, Transport, What},
+use tracer_core::{Core, Query};
+use tracer_model::{
+    Actor, Device, EntryHead, EntryKind, Event, EventKind, Nanos, Session, Socket, SocketId,
+    TcpState, Transport,
 };
 
 const MS: Nanos = 1_000_000;
@@ -21,7 +21,7 @@ pub(crate) fn most_kept(requests: u64) -> usize {
         core: Core::new(),
         now: 1_000_000 * MS,
     };
-    traffic.tell(What::Session(Session {
+    traffic.tell(EventKind::Session(Session {
         threshold: 100 * MS,
         stacks: true,
         declared: [2, 3]
@@ -45,14 +45,14 @@ struct Traffic {
 }
 
 impl Traffic {
-    fn tell(&mut self, what: What) {
+    fn tell(&mut self, what: EventKind) {
         let step = self.core.on(&Event { at: self.now, what });
-        for question in step.questions {
+        for question in step.queries {
             self.tell(match question {
-                Question::Goroutines => What::Parked {
+                Query::Goroutines => EventKind::GoroutinesSampled {
                     goroutines: Vec::new(),
                 },
-                Question::Entry(asked) => What::EntryFound { asked, entry: None },
+                Query::Entry(asked) => EventKind::EntryFound { asked, entry: None },
             });
         }
     }
@@ -64,7 +64,7 @@ impl Traffic {
         } else {
             100 + number % KEPT
         };
-        self.tell(What::Receive {
+        self.tell(EventKind::Receive {
             socket: client(goid),
             by: by(goid),
             bytes: 100,
@@ -87,7 +87,7 @@ impl Traffic {
         }
         self.now += 10 * MS;
         if self.core.due() <= self.now {
-            self.tell(What::Tick);
+            self.tell(EventKind::Tick);
         }
     }
 
@@ -107,7 +107,7 @@ impl Traffic {
     fn is_refused(&mut self, number: u64, goid: u64) {
         let socket = || device(self.now + number, 3);
         let began = state(socket(), goid, (TcpState::Close, TcpState::SynSent));
-        let reset = What::Reset { socket: socket() };
+        let reset = EventKind::Reset { socket: socket() };
         let ended = state(socket(), goid, (TcpState::SynSent, TcpState::Close));
         for what in [began, reset, ended] {
             self.tell(what);
@@ -143,8 +143,8 @@ fn device(born: Nanos, host: u8) -> Socket {
     socket(born, false, (host, 1515))
 }
 
-fn sent(socket: Socket, goid: u64, entry: Option<EntryHead>) -> What {
-    What::Send {
+fn sent(socket: Socket, goid: u64, entry: Option<EntryHead>) -> EventKind {
+    EventKind::Send {
         socket,
         by: by(goid),
         result: 900,
@@ -155,8 +155,8 @@ fn sent(socket: Socket, goid: u64, entry: Option<EntryHead>) -> What {
     }
 }
 
-fn state(socket: Socket, goid: u64, (old, new): (TcpState, TcpState)) -> What {
-    What::State {
+fn state(socket: Socket, goid: u64, (old, new): (TcpState, TcpState)) -> EventKind {
+    EventKind::State {
         socket,
         by: Some(by(goid)),
         old,

@@ -2,10 +2,9 @@
 
 use std::net::SocketAddr;
 
-use tracer::{
-    audit::entry::EntryHead,
-    core::parked::{Parked, Place},
-    event::{Actor, Device, Session, Socket, SocketId, TcpState, Transport, What},
+use tracer_model::{
+    Actor, Device, EntryHead, EventKind, GoroutineSample, Session, Socket, SocketId, TcpState,
+    Transport, WaitReason,
 };
 
 use super::{
@@ -100,19 +99,19 @@ fn handler(plan: &Plan, served: &Served) -> Actor {
 }
 
 /// Which goroutine did it.
-pub(crate) fn doer(what: &What) -> Option<u64> {
+pub(crate) fn doer(what: &EventKind) -> Option<u64> {
     match what {
-        What::Send { by, .. } | What::Receive { by, .. } => by.goid,
-        What::State { by, .. } => by.as_ref()?.goid,
+        EventKind::Send { by, .. } | EventKind::Receive { by, .. } => by.goid,
+        EventKind::State { by, .. } => by.as_ref()?.goid,
         _ => None,
     }
 }
 
 /// Whose wait for a device it ends, if it does.
-pub(crate) fn ends_wait_of(what: &What) -> Option<u64> {
+pub(crate) fn ends_wait_of(what: &EventKind) -> Option<u64> {
     let ends = match what {
-        What::Send { socket, result, .. } => !socket.accepted && *result > 0,
-        What::State { socket, new, .. } => !socket.accepted && *new == TcpState::Close,
+        EventKind::Send { socket, result, .. } => !socket.accepted && *result > 0,
+        EventKind::State { socket, new, .. } => !socket.accepted && *new == TcpState::Close,
         _ => false,
     };
     doer(what).filter(|_| ends)
@@ -123,8 +122,8 @@ pub(crate) fn goid(plan: &Plan, served: &Served) -> u64 {
     handler(plan, served).goid.expect("a goroutine")
 }
 
-fn received(socket: Socket, by: Actor, bytes: u64) -> What {
-    What::Receive {
+fn received(socket: Socket, by: Actor, bytes: u64) -> EventKind {
+    EventKind::Receive {
         socket,
         by,
         bytes,
@@ -132,8 +131,8 @@ fn received(socket: Socket, by: Actor, bytes: u64) -> What {
     }
 }
 
-fn sent(socket: Socket, by: Actor, result: i64, entry: Option<EntryHead>) -> What {
-    What::Send {
+fn sent(socket: Socket, by: Actor, result: i64, entry: Option<EntryHead>) -> EventKind {
+    EventKind::Send {
         socket,
         by,
         result,
@@ -145,7 +144,7 @@ fn sent(socket: Socket, by: Actor, result: i64, entry: Option<EntryHead>) -> Wha
 }
 
 /// HTTP/2: what opens a connection, before any request.
-pub(crate) fn prefaces(plan: &Plan) -> Vec<What> {
+pub(crate) fn prefaces(plan: &Plan) -> Vec<EventKind> {
     let firsts = (0..plan.clients).step_by(STREAMS);
     let preface = |client| {
         let socket = || client_socket(plan, client);
@@ -160,7 +159,7 @@ pub(crate) fn prefaces(plan: &Plan) -> Vec<What> {
     firsts.filter(|_| plan.http2).flat_map(preface).collect()
 }
 
-pub(crate) fn arrival(plan: &Plan, served: &Served) -> What {
+pub(crate) fn arrival(plan: &Plan, served: &Served) -> EventKind {
     let by = if plan.http2 {
         child(plan, served.client, 1)
     } else {
@@ -169,7 +168,7 @@ pub(crate) fn arrival(plan: &Plan, served: &Served) -> What {
     received(client_socket(plan, served.client), by, 100)
 }
 
-pub(crate) fn answer(plan: &Plan, served: &Served) -> What {
+pub(crate) fn answer(plan: &Plan, served: &Served) -> EventKind {
     let by = if plan.http2 {
         child(plan, served.client, 2)
     } else {
@@ -192,13 +191,13 @@ pub(crate) fn entry(plan: &Plan, served: &Served) -> EntryHead {
 }
 
 /// A write of the whole entry, or of its rest.
-pub(crate) fn writes(plan: &Plan, served: &Served, device: usize, result: i64) -> What {
+pub(crate) fn writes(plan: &Plan, served: &Served, device: usize, result: i64) -> EventKind {
     let by = handler(plan, served);
     sent(audit_socket(device), by, result, Some(entry(plan, served)))
 }
 
-fn state(socket: Socket, by: Actor, (old, new): (TcpState, TcpState)) -> What {
-    What::State {
+fn state(socket: Socket, by: Actor, (old, new): (TcpState, TcpState)) -> EventKind {
+    EventKind::State {
         socket,
         by: Some(by),
         old,
@@ -213,37 +212,37 @@ pub(crate) fn dial(
     served: &Served,
     (device, number): (usize, u64),
     change: (TcpState, TcpState),
-) -> What {
+) -> EventKind {
     let socket = socket(number, false, host(device));
     state(socket, handler(plan, served), change)
 }
 
 /// Where everybody is at this moment.
-pub(crate) fn parked(server: &Server) -> What {
+pub(crate) fn parked(server: &Server) -> EventKind {
     let plan = &server.plan;
     let waits = server.requests.iter().filter_map(|served| {
         let (place, device, since) = served.place?;
         let by = handler(plan, served);
         let eldest = plan.http2.then_some(LISTENER);
-        Some(Parked {
+        Some(GoroutineSample {
             goid: by.goid?,
             ancestors: by.parent.into_iter().chain(eldest).collect(),
             request: None,
             place,
-            since: Some(since).filter(|_| plan.dates && place == Place::Lock),
+            since: Some(since).filter(|_| plan.dates && place == WaitReason::Lock),
             phase: None,
             device: Some(self::device(device)),
             frames: Vec::new(),
             entry: Some(entry(plan, served)),
         })
     });
-    What::Parked {
+    EventKind::GoroutinesSampled {
         goroutines: waits.collect(),
     }
 }
 
 /// Everybody goes.
-pub(crate) fn goodbyes(plan: &Plan) -> Vec<What> {
+pub(crate) fn goodbyes(plan: &Plan) -> Vec<EventKind> {
     let closes = |socket: Socket, by: Actor| {
         let change = |old, new| state(socket.clone(), by, (old, new));
         [

@@ -5,7 +5,7 @@ use std::io;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::target::{
+use crate::server::{
     Target,
     find::{self, Selector},
     go::LayoutSource,

@@ -7,14 +7,11 @@ use log::debug;
 
 use super::clock;
 use crate::{
-    audit::{
-        entry::EntryHead,
-        file::{Query, find_entry as find_in_files},
-    },
-    core::{EntryQuestion, Question, parked::Parked},
-    event::{Device, Event, What},
-    target::goroutines::{GoroutineReader, ProcessMemory, Waiting},
+    audit::file::{FileQuery, find_entry as find_in_files},
+    server::goroutines::{GoroutineReader, ProcessMemory, Waiting},
 };
+use tracer_core::Query;
+use tracer_model::{Device, EntryHead, EntryQuery, Event, EventKind, GoroutineSample};
 
 /// An answer to a question.
 pub(super) struct Answer {
@@ -39,16 +36,16 @@ pub(super) struct Goroutines {
 
 impl Answer {
     /// What is asked of the server with this process ID.
-    pub(super) fn to(question: Question, pid: i32, goroutines: Option<&Goroutines>) -> Self {
+    pub(super) fn to(question: Query, pid: i32, goroutines: Option<&Goroutines>) -> Self {
         match question {
-            Question::Entry(asked) => Self {
-                event: Some(clock::now(What::EntryFound {
+            Query::Entry(asked) => Self {
+                event: Some(clock::now(EventKind::EntryFound {
                     entry: find_entry(pid, &asked),
                     asked,
                 })),
                 look: None,
             },
-            Question::Goroutines => goroutines.map_or_else(Self::none, look),
+            Query::Goroutines => goroutines.map_or_else(Self::none, look),
         }
     }
 
@@ -73,7 +70,7 @@ fn look(goroutines: &Goroutines) -> Answer {
     Answer {
         event: Some(Event {
             at,
-            what: What::Parked {
+            what: EventKind::GoroutinesSampled {
                 goroutines: waiting.iter().map(of_request).collect(),
             },
         }),
@@ -84,9 +81,9 @@ fn look(goroutines: &Goroutines) -> Answer {
     }
 }
 
-fn of_request(waiting: &Waiting) -> Parked {
+fn of_request(waiting: &Waiting) -> GoroutineSample {
     let configured = waiting.device.as_ref();
-    Parked {
+    GoroutineSample {
         goid: waiting.goid,
         ancestors: waiting.ancestors.clone(),
         request: waiting.request.filter(|request| *request != waiting.goid),
@@ -99,8 +96,8 @@ fn of_request(waiting: &Waiting) -> Parked {
     }
 }
 
-fn find_entry(pid: i32, question: &EntryQuestion) -> Option<EntryHead> {
-    let query = Query {
+fn find_entry(pid: i32, question: &EntryQuery) -> Option<EntryHead> {
+    let query = FileQuery {
         client_port: question.client_port,
         not_before: Timestamp::from_nanosecond(question.not_before.into()).ok()?,
         not_after: Timestamp::from_nanosecond(question.not_after.into()).ok()?,

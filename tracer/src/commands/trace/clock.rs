@@ -2,7 +2,7 @@
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::event::{Event, Nanos, What};
+use tracer_model::{Event, EventKind, Nanos};
 
 /// `CLOCK_MONOTONIC`, the clock of the kernel's records, ns.
 pub(super) fn monotonic() -> Nanos {
@@ -15,7 +15,7 @@ pub(super) fn wall_offset() -> i64 {
 }
 
 /// What happens at this moment.
-pub(super) fn now(what: What) -> Event {
+pub(super) fn now(what: EventKind) -> Event {
     Event {
         at: monotonic(),
         what,

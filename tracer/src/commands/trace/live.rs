@@ -22,14 +22,14 @@ use super::{
     clock,
 };
 use crate::{
-    core::{Core, Question, finding::Finding},
     decode::Kernel,
-    event::{Event, Nanos, SendQueue, Session, What},
     probe::attach::{Attached, Sources},
+    server::sockets,
     sink::{Worker, together},
     source::{hold::Hold, holding::Holding, readable::readable, ringbuf::Events},
-    target::sockets,
 };
+use tracer_core::{Core, Query};
+use tracer_model::{Event, EventKind, Finding, Nanos, SendQueue, Session};
 
 /// How often routine records are fetched; stalls wake the agent at once. The ring buffer holds
 /// seconds of a loaded server.
@@ -146,9 +146,9 @@ impl Live {
             open: 0,
         };
         let first = if again {
-            What::Restarted(server.session)
+            EventKind::Restarted(server.session)
         } else {
-            What::Session(server.session)
+            EventKind::Session(server.session)
         };
         self.feed(clock::now(first), &mut following);
         let end = self.watch(&mut following, &pidfd).await?;
@@ -199,14 +199,14 @@ impl Live {
 
     /// While routine is held back nothing goes on that the core would have to be told the time for.
     fn tick(&mut self, server: &mut Following) -> Result<()> {
-        let now = clock::now(What::Tick);
+        let now = clock::now(EventKind::Tick);
         if server.holding.is_overdue(now.at) {
             debug!("no routine: somebody waits for an audit socket");
             self.resume(server)?;
         }
         if server.holding.is_on() {
             if server.goroutines.is_some() && server.open == 0 && server.holding.look(now.at)? {
-                server.look_up(Question::Goroutines);
+                server.look_up(Query::Goroutines);
             }
             return Ok(());
         }
@@ -224,9 +224,10 @@ impl Live {
         }
         let holds = server.holding.is_on();
         let state = if holds {
-            self.core.state_of_routine(now, &server.holding.so_far()?)
+            self.core
+                .snapshot_while_buffering(now, &server.holding.so_far()?)
         } else {
-            self.core.state(now)
+            self.core.snapshot(now)
         };
         self.shown = now + if holds { OF_ROUTINE } else { OF_TROUBLE };
         self.outputs.show(state);
@@ -277,7 +278,7 @@ impl Live {
         for (kind, records) in server.attached.lost()? {
             let kind = format!("{kind:?}").to_lowercase();
             warn!("the ring buffer was full: {records} {kind} records lost");
-            self.feed(clock::now(What::Lost { kind, records }), server);
+            self.feed(clock::now(EventKind::RecordsLost { kind, records }), server);
         }
         Ok(())
     }
@@ -292,7 +293,7 @@ impl Live {
             }
             self.outputs.write(finding);
         }
-        for question in step.questions {
+        for question in step.queries {
             server.look_up(question);
         }
     }
@@ -307,7 +308,7 @@ impl Live {
     fn keep(&mut self, mut queues: Vec<SendQueue>, server: &mut Following) {
         let closing = self.core.closing();
         queues.retain(|queue| closing.contains(&(queue.local, queue.remote)));
-        self.feed(clock::now(What::SendQueues { queues }), server);
+        self.feed(clock::now(EventKind::SendQueues { queues }), server);
     }
 
     fn take(&mut self, answer: Answer, server: &mut Following) -> Result<()> {
@@ -358,7 +359,7 @@ impl Live {
 
     /// Ends the trace: everything is written.
     pub(super) fn finish(mut self) -> Result<()> {
-        let end = clock::now(What::End);
+        let end = clock::now(EventKind::End);
         for finding in self.core.on(&end).findings {
             self.outputs.write(finding);
         }
@@ -372,7 +373,7 @@ impl Live {
 
 impl Following {
     /// Answers on a thread of its own: audit files may be large, or on a disk that hangs.
-    fn look_up(&mut self, question: Question) {
+    fn look_up(&mut self, question: Query) {
         self.open += 1;
         let (pid, goroutines, answers) = (self.pid, self.goroutines.clone(), self.answers.clone());
         task::spawn_blocking(move || {

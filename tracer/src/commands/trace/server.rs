@@ -9,19 +9,19 @@ use tracer_ebpf::abi::{ABSENT, GoLayout};
 use super::{answers::Goroutines, clock, live::Server};
 use crate::{
     cli::{OutputArgs, TraceArgs},
-    event::{self, Nanos, Session},
     probe::{
         attach::{self, Attached, Facts},
         host::{self, Host},
         layout::KernelTypes,
     },
-    target::{
+    server::{
         self, Target,
         find::{Process, Selector},
         goroutines::{GoroutineReader, ProcessMemory},
         sockets,
     },
 };
+use tracer_model::{Nanos, Session};
 
 /// Attaches to this server.
 pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
@@ -69,7 +69,7 @@ fn give_back() {
 
 /// The server that the operator means.
 pub(super) fn find(args: &TraceArgs) -> Result<Process> {
-    target::find::find(&Selector::of(args.pid, args.process.as_deref()))
+    server::find::find(&Selector::of(args.pid, args.process.as_deref()))
 }
 
 /// The server that has taken the place of this one, if there is one yet.
@@ -129,7 +129,7 @@ fn session(
     let kernel = utsname::uname().context("cannot ask for the kernel's version")?;
     let host = kernel.nodename().to_string_lossy().into_owned();
     Ok(Session {
-        format: event::FORMAT,
+        format: tracer_model::FORMAT,
         command: command(env::args_os(), &args.output),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: target.pid,

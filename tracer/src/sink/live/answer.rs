@@ -1,15 +1,9 @@
 //! The first lines of the live view: whether something is stalled now, which device, for how long, why, and who waits.
 
 use super::model::{Level, Picture};
-use crate::{
-    core::{
-        cause::Cause,
-        seconds,
-        state::{Condition, DeviceState, State},
-    },
-    event::Nanos,
-    sink::clean::clean,
-};
+use crate::sink::clean::clean;
+use tracer_core::seconds;
+use tracer_model::{Cause, Condition, DeviceSnapshot, Nanos, Snapshot};
 
 /// What is the matter, and what that means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +37,11 @@ pub(super) fn answer(picture: &Picture) -> Answer {
 }
 
 /// Since when it is so, ns.
-pub(super) fn lasts(at: Nanos, device: &DeviceState) -> Option<Nanos> {
+pub(super) fn lasts(at: Nanos, device: &DeviceSnapshot) -> Option<Nanos> {
     device.since.map(|since| at.saturating_sub(since))
 }
 
-fn of_trouble(picture: &Picture, state: &State, device: &DeviceState) -> Answer {
+fn of_trouble(picture: &Picture, state: &Snapshot, device: &DeviceSnapshot) -> Answer {
     let name = device.device.to_string();
     let name = clean(&name);
     let cause = device.cause.unwrap_or(Cause::Unknown);
@@ -90,7 +84,7 @@ fn of_trouble(picture: &Picture, state: &State, device: &DeviceState) -> Answer 
     }
 }
 
-fn of_calm(picture: &Picture, state: &State) -> Answer {
+fn of_calm(picture: &Picture, state: &Snapshot) -> Answer {
     let before = match picture.told {
         0 => String::new(),
         1 => "; 1 hang before".to_owned(),

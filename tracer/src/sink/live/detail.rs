@@ -14,16 +14,9 @@ use super::{
     model::{Model, Past, Picture},
     tables::request,
 };
-use crate::{
-    core::{
-        explain,
-        finding::{Hang, Stall},
-        operation::Op,
-        seconds,
-    },
-    event::Tcp,
-    sink::{clean::clean, errno},
-};
+use crate::sink::{clean::clean, errno};
+use tracer_core::{explain, seconds};
+use tracer_model::{Hang, Op, Stall, Tcp};
 
 /// The chosen hang.
 pub(super) fn hang(frame: &mut Frame<'_>, area: Rect, model: &Model, palette: Palette) {

@@ -14,7 +14,8 @@ use super::{
     model::{Level, Model, Page, Picture},
     tables::{device_table, hang_table, stall_table},
 };
-use crate::{core::state::State, sink::clean::clean};
+use crate::sink::clean::clean;
+use tracer_model::Snapshot;
 
 /// From so many columns on, all of a table's are shown.
 pub(super) const WIDE: u16 = 72;
@@ -149,7 +150,7 @@ struct Rows {
 
 impl Rows {
     /// The answer comes first; then each part gets a share.
-    fn of(height: u16, state: &State) -> Self {
+    fn of(height: u16, state: &Snapshot) -> Self {
         let height = usize::from(height);
         Self {
             devices: state.devices.len().min((height / 5).max(1)),
@@ -161,7 +162,7 @@ impl Rows {
 fn overview(frame: &mut Frame<'_>, area: Rect, model: &Model, palette: Palette) {
     let picture = model.picture();
     let answer = answer(picture);
-    let nothing = State::default();
+    let nothing = Snapshot::default();
     let state = picture.state.as_ref().unwrap_or(&nothing);
     let rows = Rows::of(area.height, state);
     let part = |rows: usize| match rows {

@@ -36,7 +36,8 @@ use self::{
     screen::Screen,
 };
 use super::{Sink, terminal::is_coloured};
-use crate::{console, core::finding::Finding};
+use crate::console;
+use tracer_model::Finding;
 
 /// Between two pictures, if no key wants one sooner.
 const REDRAW: Duration = Duration::from_millis(100);

@@ -6,14 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use crate::{
-    core::{
-        finding::{Finding, Hang},
-        state::{Condition, DeviceState, State},
-    },
-    event::{Device, Nanos, Session},
-    sink::wall::WallClock,
-};
+use crate::sink::wall::WallClock;
+use tracer_model::{Condition, Device, DeviceSnapshot, Finding, Hang, Nanos, Session, Snapshot};
 
 /// Hangs that are kept; the report and the trace have all.
 const HANGS: usize = 200;
@@ -26,7 +20,7 @@ const WINDOW: Nanos = 5_000_000_000;
 pub struct Picture {
     pub(super) clock: WallClock,
     pub(super) session: Option<Session>,
-    pub(super) state: Option<State>,
+    pub(super) state: Option<Snapshot>,
     samples: VecDeque<Sample>,
     hangs: VecDeque<Past>,
     /// How many there were.
@@ -215,20 +209,20 @@ impl Picture {
                 self.clock = WallClock::of(session);
                 self.session = Some(session.clone());
             }
-            Finding::State(state) => self.stands(state),
+            Finding::Snapshot(state) => self.stands(state),
             Finding::Hang(hang) => self.hung(hang),
             Finding::Warning(warning) => self.note = Some(warning.clone()),
             Finding::Summary(_) => self.has_ended = true,
             // They show in the devices' states; the report tells them.
             Finding::Stalled(_)
             | Finding::Refusal(_)
-            | Finding::Lost(_)
+            | Finding::LostEntries(_)
             | Finding::Filling(_)
             | Finding::Incident(_) => {}
         }
     }
 
-    fn stands(&mut self, state: &State) {
+    fn stands(&mut self, state: &Snapshot) {
         self.samples.push_back(Sample::of(state));
         let newest = state.at;
         while self.samples.len() > 2 && self.samples.front().is_some_and(|s| s.at + WINDOW < newest)
@@ -268,7 +262,7 @@ impl Picture {
     }
 
     /// When its send buffer will be full if it goes on as lately, ns.
-    pub(super) fn full_in(&self, device: &DeviceState) -> Option<Nanos> {
+    pub(super) fn full_in(&self, device: &DeviceSnapshot) -> Option<Nanos> {
         let (first, last, seconds) = self.window()?;
         let before = first.devices.get(&device.device)?.queued?;
         let after = last.devices.get(&device.device)?.queued?;
@@ -285,7 +279,7 @@ impl Picture {
 }
 
 impl Sample {
-    fn of(state: &State) -> Self {
+    fn of(state: &Snapshot) -> Self {
         let devices = state.devices.iter().map(|state| {
             let counters = Counters {
                 bytes: state.bytes,

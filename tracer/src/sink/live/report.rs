@@ -2,10 +2,8 @@
 
 use std::{collections::VecDeque, io};
 
-use crate::{
-    core::finding::Finding,
-    sink::terminal::{Terminal, is_coloured},
-};
+use crate::sink::terminal::{Terminal, is_coloured};
+use tracer_model::Finding;
 
 /// Findings of which the text is kept; the trace has all.
 const KEPT: usize = 500;
@@ -31,7 +29,7 @@ impl Report {
 
     /// Takes a finding.
     pub(super) fn take(&mut self, finding: &Finding) {
-        if matches!(finding, Finding::State(_) | Finding::Stalled(_)) {
+        if matches!(finding, Finding::Snapshot(_) | Finding::Stalled(_)) {
             return;
         }
         let Some(text) = self.terminal.text(finding) else {

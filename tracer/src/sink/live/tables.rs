@@ -15,13 +15,9 @@ use super::{
     draw::{Palette, WIDE, aside},
     model::{Level, Model, Past, Picture},
 };
-use crate::{
-    core::{
-        finding::RequestInfo,
-        state::{Condition, DeviceState, OpenStall, SendBuffer, State},
-    },
-    event::Nanos,
-    sink::clean::clean,
+use crate::sink::clean::clean;
+use tracer_model::{
+    Condition, DeviceSnapshot, Nanos, OpenStall, RequestInfo, SendBuffer, Snapshot,
 };
 
 /// A working device's send buffer holds something else after so long, ns.
@@ -32,7 +28,7 @@ const CHOSEN: &str = ">";
 
 pub(super) fn device_table(
     picture: &Picture,
-    state: &State,
+    state: &Snapshot,
     rows: usize,
     area: Rect,
     palette: Palette,
@@ -73,7 +69,7 @@ pub(super) fn device_table(
 }
 
 /// `####-- 67%`; nothing, where it works and that was seen too long ago to be so still.
-fn filled(at: Nanos, device: &DeviceState) -> String {
+fn filled(at: Nanos, device: &DeviceSnapshot) -> String {
     const CELLS: u64 = 6;
     let still = |buffer: &SendBuffer| {
         let works = device.condition == Some(Condition::Works);
@@ -90,7 +86,7 @@ fn filled(at: Nanos, device: &DeviceState) -> String {
     })
 }
 
-fn bytes_rate(picture: &Picture, device: &DeviceState) -> String {
+fn bytes_rate(picture: &Picture, device: &DeviceSnapshot) -> String {
     match picture.bytes_rate(&device.device) {
         None => String::new(),
         Some(rate) if rate < 1_000.0 => format!("{rate:.0} B/s"),
@@ -100,7 +96,7 @@ fn bytes_rate(picture: &Picture, device: &DeviceState) -> String {
 }
 
 pub(super) fn stall_table(
-    state: &State,
+    state: &Snapshot,
     rows: usize,
     area: Rect,
     palette: Palette,

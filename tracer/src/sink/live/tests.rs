@@ -17,15 +17,9 @@ use super::{
     keys::press,
     model::{Model, Sort},
 };
-use crate::{
-    core::{
-        Core,
-        finding::{Finding, Hang},
-        state::Condition,
-    },
-    event::{Event, Nanos, What},
-    source::recording,
-};
+use crate::source::recording;
+use tracer_core::Core;
+use tracer_model::{Condition, Event, EventKind, Finding, Hang, Nanos};
 
 /// The smallest that is common, one that is narrow, and one that is low.
 const SIZES: [(&str, u16, u16); 3] = [("80x24", 80, 24), ("40x24", 40, 24), ("80x8", 80, 8)];
@@ -47,14 +41,14 @@ impl Watch {
         };
         let mut is_over = false;
         for event in recorded(case) {
-            if matches!(event.what, What::SendQueues { .. } | What::End) {
+            if matches!(event.what, EventKind::SendQueues { .. } | EventKind::End) {
                 watch.shows(event.at);
             }
             for finding in watch.core.on(&event).findings {
                 is_over |= is_there(&finding);
                 watch.model.take(&finding);
             }
-            if event.what == What::Tick {
+            if event.what == EventKind::Tick {
                 watch.shows(event.at);
                 if is_over {
                     break;
@@ -65,7 +59,7 @@ impl Watch {
     }
 
     fn shows(&mut self, at: Nanos) {
-        let state = Finding::State(Box::new(self.core.state(at)));
+        let state = Finding::Snapshot(Box::new(self.core.snapshot(at)));
         self.model.take(&state);
     }
 }
@@ -208,7 +202,7 @@ fn while_it_is_paused_the_picture_stands_still_and_nothing_is_missed() {
     let later = Watch::until("convoy", |_| false);
     let hang = shown_hangs(&later.model).remove(0);
     watch.model.take(&Finding::Hang(Box::new(hang)));
-    watch.model.take(&Finding::State(Box::default()));
+    watch.model.take(&Finding::Snapshot(Box::default()));
     assert_eq!(screen(&watch.model, (80, 24)), still);
     pressed(&mut watch.model, KeyCode::Char('p'));
     let on = screen(&watch.model, (80, 24));
@@ -285,7 +279,7 @@ fn the_device_that_stalls_is_never_the_one_that_is_left_out() {
     let watch = Watch::until("convoy", |f| matches!(f, Finding::Stalled(_)));
     let mut state = watch
         .core
-        .state(watch.model.picture().state.clone().expect("a state").at);
+        .snapshot(watch.model.picture().state.clone().expect("a state").at);
     let stalled = state.devices[0].clone();
     for number in 0..9 {
         let mut other = stalled.clone();
@@ -294,7 +288,7 @@ fn the_device_that_stalls_is_never_the_one_that_is_left_out() {
         state.devices.insert(0, other);
     }
     let mut model = watch.model;
-    model.take(&Finding::State(Box::new(state)));
+    model.take(&Finding::Snapshot(Box::new(state)));
     let text = screen(&model, (80, 24));
     let row = text.lines().find(|line| line.contains(" stalled "));
     let row = row.expect("a stalled device");

@@ -25,7 +25,7 @@ use prometheus_client::{
 };
 
 use super::labels::{ByCause, ByCondition, ByOp, OfDevice, OfSession};
-use crate::core::cause::Cause;
+use tracer_model::Cause;
 
 /// Bounds of the buckets of durations, s.
 ///

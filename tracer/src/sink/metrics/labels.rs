@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-use crate::{core::cause::Cause, event::Device};
+use tracer_model::{Cause, Device};
 
 /// Devices that have series of their own. A server has a handful; what else is found is counted as one.
 const DEVICES: usize = 64;

@@ -27,12 +27,8 @@ use self::{
     server::Server,
 };
 use super::{Sink, recent::Recent, wall::WallClock};
-use crate::{
-    core::{
-        finding::{Finding, Hang, Refusal, RequestInfo, Stalled},
-        ledger::Loss,
-    },
-    event::{Device, Nanos, Session},
+use tracer_model::{
+    Device, Finding, Hang, LostEntries, Nanos, Refusal, RequestInfo, Session, Stalled,
 };
 
 /// Counts findings.
@@ -112,7 +108,7 @@ impl Metrics {
             Finding::Stalled(stalled) => self.stalled(stalled),
             Finding::Hang(hang) => self.hang(hang),
             Finding::Refusal(refusal) => self.refusal(refusal),
-            Finding::Lost(loss) => self.lost(loss),
+            Finding::LostEntries(loss) => self.lost(loss),
             Finding::Filling(filling) => {
                 let device = self.device(&filling.device);
                 self.found().fillings.get_or_create(&device).inc();
@@ -121,7 +117,7 @@ impl Metrics {
                 let device = self.device(&incident.device);
                 self.found().incidents.get_or_create(&device).inc();
             }
-            Finding::State(state) => self.state(state),
+            Finding::Snapshot(state) => self.state(state),
             Finding::Summary(summary) => self.totals(summary),
             Finding::Warning(_) => {}
         }
@@ -192,7 +188,7 @@ impl Metrics {
         self.found().refusals.get_or_create(&labels).inc();
     }
 
-    fn lost(&mut self, loss: &Loss) {
+    fn lost(&mut self, loss: &LostEntries) {
         let device = self.device(&loss.device);
         let found = self.found();
         let (entries, bytes) = (&found.lost_entries, &found.lost_bytes);

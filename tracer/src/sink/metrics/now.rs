@@ -10,14 +10,7 @@ use super::{
     labels::{ByCondition, OfDevice},
     seconds,
 };
-use crate::{
-    core::{
-        cause::Cause,
-        finding::Summary,
-        state::{Condition, DeviceState, SendBuffer, State},
-    },
-    event::Nanos,
-};
+use tracer_model::{Cause, Condition, DeviceSnapshot, Nanos, SendBuffer, Snapshot, Summary};
 
 /// One device, or all that have no series of their own.
 #[derive(Default)]
@@ -32,7 +25,7 @@ struct Standing {
 }
 
 impl Metrics {
-    pub(super) fn state(&mut self, state: &State) {
+    pub(super) fn state(&mut self, state: &Snapshot) {
         let mut standing: HashMap<OfDevice, Standing> = HashMap::new();
         for device in &state.devices {
             let labels = self.device(&device.device);
@@ -68,7 +61,7 @@ impl Metrics {
 }
 
 impl Standing {
-    fn device(&mut self, state: &DeviceState, now: Nanos) {
+    fn device(&mut self, state: &DeviceSnapshot, now: Nanos) {
         self.conditions.extend(state.condition);
         if state.condition == Some(Condition::Stalled) {
             let stalled = state.since.map_or(0, |since| now.saturating_sub(since));

@@ -1,12 +1,5 @@
 use super::*;
-use crate::{
-    core::{
-        finding::Summary,
-        ledger::Loss,
-        state::{Condition, DeviceState, State},
-    },
-    event::Transport,
-};
+use tracer_model::{Condition, DeviceSnapshot, LostEntries, Snapshot, Summary, Transport};
 
 fn device(address: &str) -> Device {
     Device {
@@ -24,7 +17,7 @@ fn text(findings: &[Finding]) -> String {
 }
 
 fn loss(address: &str) -> Finding {
-    Finding::Lost(Loss {
+    Finding::LostEntries(LostEntries {
         device: device(address),
         at: 0,
         closed: 0,
@@ -77,13 +70,13 @@ fn a_server_that_was_started_again_takes_the_place_of_the_one_before() {
 }
 
 fn state(requests: u64, under_way: Option<u64>, condition: Condition) -> Finding {
-    Finding::State(Box::new(State {
+    Finding::Snapshot(Box::new(Snapshot {
         totals: Summary {
             requests,
             ..Summary::default()
         },
         under_way,
-        devices: vec![DeviceState {
+        devices: vec![DeviceSnapshot {
             device: device("/log"),
             condition: Some(condition),
             since: None,
@@ -94,7 +87,7 @@ fn state(requests: u64, under_way: Option<u64>, condition: Condition) -> Finding
             waiting: 0,
             estimated: false,
         }],
-        ..State::default()
+        ..Snapshot::default()
     }))
 }
 

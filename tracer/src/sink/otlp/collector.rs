@@ -35,10 +35,8 @@ use self::{
     sender::{Deadline, Sender},
 };
 use super::spans::Spans;
-use crate::{
-    core::finding::Finding,
-    sink::{PATIENCE, Sink},
-};
+use crate::sink::{PATIENCE, Sink};
+use tracer_model::Finding;
 
 /// What is left of the time that sinks get at the end, for the counting.
 const COUNTING: Duration = Duration::from_millis(500);

@@ -5,10 +5,7 @@ use std::{net::SocketAddr, path::Path};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 
 use super::attributes::Attributes;
-use crate::{
-    core::{evidence::Evidence, finding::RequestInfo, operation::Op, request::Tie},
-    event::{Device, Session, Tcp, Transport},
-};
+use tracer_model::{Attribution, Device, Evidence, Op, RequestInfo, Session, Tcp, Transport};
 
 pub(super) fn resource(session: &Session) -> Vec<KeyValue> {
     let executable = Path::new(&session.exe).file_name();
@@ -50,7 +47,7 @@ pub(super) fn about_request(request: &RequestInfo) -> Attributes {
         .maybe_text("vault.request.id", request.id.as_deref())
         .maybe_text("vault.request.operation", request.operation.as_deref())
         .maybe_text("vault.request.path", request.path.as_deref())
-        .maybe_text("vault.request.tie", request.tie.map(Tie::name))
+        .maybe_text("vault.request.tie", request.tie.map(Attribution::name))
         .flag("vault.request.duration_is_lower_bound", request.lower_bound)
 }
 

@@ -3,10 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::{
-    core::finding::RequestInfo,
-    event::{Nanos, Session},
-};
+use tracer_model::{Nanos, RequestInfo, Session};
 
 /// Of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

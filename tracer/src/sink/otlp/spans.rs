@@ -22,17 +22,11 @@ use super::{
     describe::{about_request, device, probes, resource, snapshot},
     ids::{Origin, SpanId, TraceId, of_request_id},
 };
-use crate::{
-    core::{
-        evidence::DropKind,
-        explain,
-        finding::{Finding, Hang, Incident, Refusal, RequestInfo, Stall, Summary},
-        ledger::Loss,
-        operation::{Op, Outcome},
-        silence::Filling,
-    },
-    event::{Device, Nanos, Session},
-    sink::{errno, wall::WallClock},
+use crate::sink::{errno, wall::WallClock};
+use tracer_core::explain;
+use tracer_model::{
+    Device, DropKind, FillingBuffer, Finding, Hang, Incident, LostEntries, Nanos, Op, Outcome,
+    Refusal, RequestInfo, Session, Stall, Summary,
 };
 
 /// Requests remembered as told. Several devices hold up one request, and what they did to it is told
@@ -62,7 +56,7 @@ impl Spans {
             }
             Finding::Hang(hang) => self.hang(hang),
             Finding::Refusal(refusal) => self.refusal(refusal),
-            Finding::Lost(loss) => vec![self.lost(loss)],
+            Finding::LostEntries(loss) => vec![self.lost(loss)],
             Finding::Filling(filling) => vec![self.filling(filling)],
             Finding::Incident(incident) if incident.end.is_none() => {
                 self.open.push(incident.clone());
@@ -70,7 +64,7 @@ impl Spans {
             }
             Finding::Incident(incident) => vec![self.incident(incident, None)],
             Finding::Summary(summary) => self.summary(summary),
-            Finding::Stalled(_) | Finding::State(_) | Finding::Warning(_) => return None,
+            Finding::Stalled(_) | Finding::Snapshot(_) | Finding::Warning(_) => return None,
         };
         Some(self.export(spans))
     }
@@ -273,7 +267,7 @@ impl Spans {
     }
 
     /// From the server's closing of the connection to the kernel's giving it up.
-    fn lost(&self, loss: &Loss) -> Span {
+    fn lost(&self, loss: &LostEntries) -> Span {
         let attributes = device(&loss.device)
             .number("vault.lost.bytes", loss.bytes)
             .number("vault.lost.entries", loss.entries)
@@ -289,7 +283,7 @@ impl Spans {
     }
 
     /// Not a failure yet.
-    fn filling(&self, filling: &Filling) -> Span {
+    fn filling(&self, filling: &FillingBuffer) -> Span {
         let attributes = device(&filling.device)
             .number("vault.tcp.send_queue_bytes", filling.queued)
             .number("vault.tcp.send_buffer_bytes", filling.limit)

@@ -4,10 +4,8 @@ use super::proto::{
     BuiltinClock, Clock, ClockSnapshot, Data, DebugAnnotation, EventType, STATE_CLEARED,
     TracePacket, TrackDescriptor, TrackEvent,
 };
-use crate::{
-    event::{Nanos, Session},
-    sink::wall::WallClock,
-};
+use crate::sink::wall::WallClock;
+use tracer_model::{Nanos, Session};
 
 /// Says whose packets these are. Perfetto's own service counts from 1: traces of both can be put
 /// behind one another.

@@ -8,7 +8,8 @@ use super::{
     batch::{Batch, Says, Span},
     tracks::Ids,
 };
-use crate::{event::Device, sink::recent::Recent};
+use crate::sink::recent::Recent;
+use tracer_model::Device;
 
 /// Stalls, or those who queued, kept for one request.
 const KEPT: usize = 64;

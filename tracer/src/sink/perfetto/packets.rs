@@ -10,14 +10,10 @@ use super::{
     proto::TracePacket,
     tracks::{DeviceTracks, Ids, Tracks},
 };
-use crate::{
-    core::{
-        finding::{Finding, Hang, Incident, RequestInfo, Stall, Stalled, Summary},
-        operation::Op,
-        silence::Filling,
-    },
-    event::{Device, Nanos, Session, Tcp},
-    sink::{jsonl, wall::WallClock},
+use crate::sink::{jsonl, wall::WallClock};
+use tracer_model::{
+    Device, FillingBuffer, Finding, Hang, Incident, Nanos, Op, RequestInfo, Session, Stall,
+    Stalled, Summary, Tcp,
 };
 
 /// What has been told so far, as far as further packets refer to it.
@@ -95,7 +91,7 @@ impl Told {
                 let name = format!("refusal: {}", refusal.cause.name());
                 self.instant((&refusal.device, refusal.start), name, record, batch);
             }
-            Finding::Lost(loss) => {
+            Finding::LostEntries(loss) => {
                 let name = if loss.pending {
                     "entries not acknowledged"
                 } else {
@@ -108,7 +104,7 @@ impl Told {
             Finding::Summary(summary) => self.end(summary, record, batch),
             Finding::Session(_)
             | Finding::Attached(_)
-            | Finding::State(_)
+            | Finding::Snapshot(_)
             | Finding::Warning(_) => {}
         }
     }
@@ -134,7 +130,7 @@ impl Told {
             .set(stalled.at, stalled.waiting, &mut self.ids, batch);
     }
 
-    fn filling(&mut self, filling: &Filling, record: &Json, batch: &mut Batch) {
+    fn filling(&mut self, filling: &FillingBuffer, record: &Json, batch: &mut Batch) {
         let name = "filling".to_owned();
         self.instant((&filling.device, filling.at), name, record, batch);
         let device = self.tracks.device(&filling.device, &mut self.ids, batch);

@@ -24,11 +24,8 @@ use super::{
     batch::{Batch, Says, Span},
     proto::{ChildOrdering, CounterDescriptor, ProcessDescriptor, TrackDescriptor, Unit},
 };
-use crate::{
-    core::finding::RequestInfo,
-    event::{Device, Nanos, Session},
-    sink::recent::Recent,
-};
+use crate::sink::recent::Recent;
+use tracer_model::{Device, Nanos, RequestInfo, Session};
 
 /// Slices that a lane is known to hold one by one. Of older ones the times between are taken too.
 const KNOWN: usize = 64;

@@ -1,0 +1,89 @@
+//! Why: from what was seen of a stall to its cause. Each rule names what shows it; where nothing does,
+//! the cause is unknown and says so.
+
+use tracer_model::Cause;
+use tracer_model::{DropKind, Evidence, Op, Operation, Outcome};
+use tracer_model::{Tcp, Transport};
+
+/// `include/uapi/asm-generic/errno.h`.
+mod errno {
+    pub(super) const ECONNREFUSED: i32 = 111;
+    /// `ENETDOWN`, `ENETUNREACH`, `EHOSTDOWN`, `EHOSTUNREACH`.
+    pub(super) const NETWORK: [i32; 4] = [100, 101, 112, 113];
+    /// What routes that say no give beside these (`net/ipv4/fib_semantics.c`, `fib_props`): `EACCES`
+    /// for `prohibit`, `EINVAL` for `blackhole`.
+    pub(super) const ROUTE: [i32; 2] = [13, 22];
+}
+
+/// The cause of one operation's wait or failure.
+pub fn cause_of(operation: &Operation) -> Cause {
+    let evidence = &operation.evidence;
+    match operation.op {
+        Op::Lock => return operation.holder.unwrap_or(Cause::Unknown),
+        Op::Resolve => return Cause::Resolver,
+        Op::Connect | Op::Write => {}
+    }
+    let by_route = |errno| operation.op == Op::Connect && errno::ROUTE.contains(&errno);
+    if operation
+        .errno
+        .is_some_and(|errno| is_network(errno) || by_route(errno))
+    {
+        return Cause::Unreachable;
+    }
+    match operation.outcome {
+        Some(Outcome::Refused) => Cause::Refused,
+        Some(Outcome::Reset) => Cause::Reset,
+        // An ICMP error whose code the server had fetched before it could be read.
+        Some(Outcome::Error) if operation.errno.is_none() => Cause::Unreachable,
+        _ if evidence.dropped(DropKind::Rule) > 0 => Cause::LocalDrop,
+        _ if evidence.dropped(DropKind::NoWay) > 0 => Cause::Unreachable,
+        _ => of_soft_error(evidence)
+            .or_else(|| (evidence.dropped(DropKind::Unnamed) > 0).then_some(Cause::LocalDrop))
+            .unwrap_or_else(|| of_silence(operation)),
+    }
+}
+
+/// ICMP or routing errors for which TCP does not give up by itself.
+fn of_soft_error(evidence: &Evidence) -> Option<Cause> {
+    let errors = || evidence.snapshots().map(|tcp| tcp.soft_error);
+    if errors().any(|error| is_network(error) || errno::ROUTE.contains(&error)) {
+        return Some(Cause::Unreachable);
+    }
+    errors()
+        .any(|error| error == errno::ECONNREFUSED)
+        .then_some(Cause::Refused)
+}
+
+fn of_silence(operation: &Operation) -> Cause {
+    let evidence = &operation.evidence;
+    match (operation.op, operation.device.transport) {
+        (_, transport) if !transport.is_socket() => Cause::Unknown,
+        (_, Transport::Unix) => Cause::PeerFull,
+        // The probes see every SYN that comes to an end: this one did not.
+        (Op::Connect, _) if operation.socket.is_some() => Cause::SynUnanswered,
+        // Under way before they were there: a look has found it.
+        (Op::Connect, _) => Cause::Unknown,
+        _ if is_unacknowledged(evidence) => Cause::NoAck,
+        _ if evidence.snapshots().any(Tcp::window_closed) => Cause::ZeroWindow,
+        _ => Cause::Unknown,
+    }
+}
+
+fn is_network(errno: i32) -> bool {
+    errno::NETWORK.contains(&errno)
+}
+
+/// Data was sent again and nothing came back. A retransmit that helped leaves no time-outs behind.
+fn is_unacknowledged(evidence: &Evidence) -> bool {
+    let timeouts = evidence.snapshots().filter_map(|tcp| tcp.timeouts).max();
+    let unanswered = evidence.snapshots().any(has_unanswered_probes);
+    match timeouts {
+        Some(timeouts) => timeouts > 0 || unanswered,
+        None => evidence.retransmits > 0,
+    }
+}
+
+/// A closed window that even probes get no answer about any more.
+fn has_unanswered_probes(tcp: &Tcp) -> bool {
+    tcp.probes.is_some_and(|probes| probes > 2)
+}

@@ -1,0 +1,438 @@
+//! The sockets that the server opened: system calls and state changes in, operations out.
+//!
+//! A Go stall is no long system call: `write()` returns `EAGAIN` (or a short count) and `connect()`
+//! `EINPROGRESS` at once, the goroutine parks, and the next sign is a further write, a state change
+//! or the socket's close (`internal/poll/fd_unix.go`, `net/fd_unix.go`).
+
+mod connection;
+mod seen;
+mod waits;
+
+use rustc_hash::FxHashMap;
+
+use self::{
+    connection::{Connection, End, Waiting},
+    seen::{Changed, Sent},
+};
+use crate::packet_marks::Mark;
+use tracer_model::{Actor, Device, Event, EventKind, Nanos, Socket, SocketId, TcpState, Transport};
+use tracer_model::{Dropped, FillingBuffer, LostEntries, Op, Operation, Outcome};
+
+/// `include/uapi/asm-generic/errno*.h`, as far as operations are told apart by them.
+mod errno {
+    pub(super) const EAGAIN: i32 = 11;
+    pub(super) const EPIPE: i32 = 32;
+    pub(super) const ECONNRESET: i32 = 104;
+    pub(super) const ETIMEDOUT: i32 = 110;
+    pub(super) const ECONNREFUSED: i32 = 111;
+    pub(super) const EINPROGRESS: i32 = 115;
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum Change {
+    /// Somebody waits for a device now.
+    Began(Actor, Device),
+    /// The waiting is over.
+    Ended(Box<Operation>),
+    /// Done, well or badly, without waiting.
+    Done(Box<Operation>),
+    /// A connection died over entries.
+    Lost(LostEntries),
+    /// A connection fills up.
+    Filling(FillingBuffer),
+}
+
+/// Sockets that the server opened, as far as something is going on with them.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    open: FxHashMap<SocketId, Connection>,
+    /// Who waits for which.
+    waiting: FxHashMap<u64, SocketId>,
+    /// Whether this kernel shows TCP's view of a connection: without, no loss can be told.
+    shows_tcp: bool,
+}
+
+impl Sockets {
+    /// Takes what happened; adds what became of operations by it.
+    pub fn on(&mut self, event: &Event, changes: &mut Vec<Change>) {
+        changes.extend(self.acted(event).map(Change::Ended));
+        if let Some(sent) = Sent::of(event) {
+            self.shows_tcp |= sent.tcp.is_some();
+            changes.extend(self.passed_on(&sent).map(Change::Ended));
+            changes.extend(self.sent(&sent));
+            changes.extend(self.note(&sent));
+        } else if let Some(change) = Changed::of(event) {
+            self.shows_tcp |= change.tcp.is_some();
+            changes.extend(self.operation_of(&change));
+            self.life(&change);
+        } else if let EventKind::ConnectFailed { socket, by, errno } = &event.what {
+            changes.extend(connect_failed(event.at, socket, *by, *errno));
+        } else {
+            self.packet(event);
+        }
+    }
+
+    /// Takes an entry that its request has done with.
+    pub fn logged(&mut self, event: &Event) {
+        if let Some(sent) = Sent::logged(event) {
+            self.shows_tcp |= sent.tcp.is_some();
+            self.note(&sent);
+        }
+    }
+
+    /// Remembers what happened to a packet.
+    fn packet(&mut self, event: &Event) {
+        match &event.what {
+            EventKind::SocketError { socket, errno, .. } => {
+                self.mark(event.at, socket, |_| Mark::Error(*errno));
+            }
+            EventKind::Reset { socket } => self.mark(event.at, socket, |_| Mark::Reset),
+            EventKind::Retransmit { socket } => {
+                self.mark(event.at, socket, Connection::retransmitted);
+            }
+            EventKind::Drop {
+                socket,
+                reason,
+                incoming,
+            } => self.mark(event.at, socket, |_| {
+                Mark::Drop(Dropped {
+                    reason: reason.clone(),
+                    incoming: *incoming,
+                })
+            }),
+            _ => {}
+        }
+    }
+
+    /// Ends the trace, after a last [`Self::settle`]: what still waits, without an outcome, and what is still to be delivered.
+    pub fn end(&mut self, at: Nanos) -> (Vec<Operation>, Vec<LostEntries>) {
+        let end = End::cut(at);
+        let mut open: Vec<_> = self
+            .open
+            .iter_mut()
+            .filter_map(|(id, connection)| connection.finish(*id, end))
+            .collect();
+        open.sort_by_key(|operation| (operation.start, operation.socket));
+        let pending = |(id, c): (&SocketId, &Connection)| Some((*id, c.pending(at)?));
+        let losses = self.open.iter().filter_map(pending).collect();
+        (open, in_order(losses))
+    }
+
+    /// What connections that ended since the last call never delivered. Not told at their end: a RST
+    /// can overtake the send that provokes it.
+    pub fn settle(&mut self) -> Vec<LostEntries> {
+        let gone = self
+            .open
+            .extract_if(|_, connection| connection.gone.is_some());
+        let losses = gone.filter_map(|(id, connection)| Some((id, connection.loss()?)));
+        in_order(losses.collect())
+    }
+
+    fn connection(&mut self, socket: &Socket) -> &mut Connection {
+        self.open.entry(socket.id).or_default()
+    }
+
+    fn mark(&mut self, at: Nanos, socket: &Socket, mark: impl FnOnce(&Connection) -> Mark) {
+        // Of others no state tells when they are gone.
+        if socket.accepted || socket.transport != Transport::Tcp {
+            return;
+        }
+        let connection = self.connection(socket);
+        let mark = mark(connection);
+        connection.marks.add(at, mark);
+    }
+
+    /// A goroutine that acts elsewhere waits no more. TCP sockets tell their close themselves; of
+    /// Unix sockets this is the only sign.
+    fn acted(&mut self, event: &Event) -> Option<Box<Operation>> {
+        let (socket, by) = match &event.what {
+            EventKind::Send { socket, by, .. }
+            | EventKind::Receive { socket, by, .. }
+            | EventKind::ConnectFailed { socket, by, .. } => (socket, *by),
+            // Only the process itself begins to connect.
+            EventKind::State {
+                socket,
+                by,
+                new: TcpState::SynSent,
+                ..
+            } => (socket, (*by)?),
+            _ => return None,
+        };
+        let goid = by.goid?;
+        let waits_for = *self.waiting.get(&goid)?;
+        if waits_for == socket.id {
+            return None;
+        }
+        self.finish(
+            waits_for,
+            End {
+                at: event.at,
+                outcome: Some(Outcome::Timeout),
+                errno: Some(errno::EAGAIN),
+                tcp: None,
+            },
+        )
+    }
+
+    /// Another goroutine writes to the socket, so who waited for it does so no more.
+    fn passed_on(&mut self, sent: &Sent<'_>) -> Option<Box<Operation>> {
+        let waiting = self.open.get(&sent.socket.id)?.waiting.as_ref()?;
+        let (before, by) = (waiting.by.goid?, sent.by.goid?);
+        (before != by).then(|| self.ends_unseen(sent.socket.id))?
+    }
+
+    fn finish(&mut self, id: SocketId, end: End<'_>) -> Option<Box<Operation>> {
+        let operation = self.open.get_mut(&id)?.finish(id, end)?;
+        if let Some(goid) = operation.by.goid
+            && self.waiting.get(&goid) == Some(&id)
+        {
+            self.waiting.remove(&goid);
+        }
+        if operation.device.transport != Transport::Tcp {
+            // Of others no state tells when they are gone.
+            self.open.remove(&id);
+        }
+        Some(Box::new(operation))
+    }
+
+    fn wait(&mut self, socket: &Socket, waiting: Waiting) -> Option<Change> {
+        let (by, device) = (waiting.by, waiting.device.clone());
+        let connection = self.connection(socket);
+        if connection.waiting.is_some() {
+            return None;
+        }
+        connection.waiting = Some(waiting);
+        if let Some(goid) = by.goid {
+            self.waiting.insert(goid, socket.id);
+        }
+        Some(Change::Began(by, device))
+    }
+
+    fn sent(&mut self, sent: &Sent<'_>) -> Option<Change> {
+        match sent.failure() {
+            None if sent.is_whole() => self.write_ended(sent, Outcome::Ok, None),
+            None | Some(errno::EAGAIN) => self.write_waits(sent),
+            Some(failure) => {
+                let outcome = match failure {
+                    errno::EPIPE | errno::ECONNRESET => Outcome::Reset,
+                    errno::ETIMEDOUT => Outcome::Timeout,
+                    errno::ECONNREFUSED => Outcome::Refused,
+                    _ => Outcome::Error,
+                };
+                self.write_ended(sent, outcome, Some(failure))
+            }
+        }
+    }
+
+    fn write_waits(&mut self, sent: &Sent<'_>) -> Option<Change> {
+        let device = Device::of(sent.socket)?;
+        let connection = self.open.get(&sent.socket.id);
+        let silent_since = connection.and_then(|c| c.silence.since());
+        self.wait(
+            sent.socket,
+            Waiting {
+                device,
+                op: Op::Write,
+                by: sent.by,
+                start: sent.at,
+                seen: sent.at,
+                missed: None,
+                entry: sent.entry.cloned(),
+                begin: sent.tcp.copied(),
+                silent_since,
+                phase: None,
+                frames: Vec::new(),
+                told: false,
+            },
+        )
+    }
+
+    fn write_ended(
+        &mut self,
+        sent: &Sent<'_>,
+        outcome: Outcome,
+        errno: Option<i32>,
+    ) -> Option<Change> {
+        let end = End {
+            at: sent.at,
+            outcome: Some(outcome),
+            errno,
+            tcp: sent.tcp,
+        };
+        if let Some(operation) = self.finish(sent.socket.id, end) {
+            return Some(Change::Ended(operation));
+        }
+        let marks = self.open.get(&sent.socket.id).map(|c| &c.marks);
+        let operation = Operation {
+            entry: sent.entry.cloned(),
+            evidence: marks
+                .filter(|_| outcome != Outcome::Ok)
+                .map(|marks| marks.evidence(sent.at))
+                .unwrap_or_default(),
+            ..at_once(sent.at, sent.socket, sent.by, (Op::Write, outcome, errno))?
+        };
+        Some(Change::Done(Box::new(operation)))
+    }
+
+    /// Keeps the books of an audit socket: one to which entries are written.
+    fn note(&mut self, sent: &Sent<'_>) -> Option<Change> {
+        // A failed send is the last of its socket: nothing more is to be kept of it.
+        let tcp = sent.tcp.filter(|_| !sent.is_last())?;
+        if sent.socket.remote.is_none() && sent.socket.path.is_none() {
+            return None;
+        }
+        let connection = match sent.entry {
+            Some(_) => self.connection(sent.socket),
+            None => self.open.get_mut(&sent.socket.id)?,
+        };
+        connection.leads_to(sent.socket);
+        let device = connection.device.as_ref()?;
+        let accepted = u64::try_from(sent.result).unwrap_or(0);
+        connection.ledger.wrote(
+            accepted,
+            sent.requested,
+            sent.entry.filter(|_| accepted > 0),
+            tcp,
+        );
+        connection.silence.observe(sent.at, tcp);
+        let warning = sent
+            .is_whole()
+            .then(|| connection.silence.warn(sent.at, device, tcp));
+        warning.flatten().map(Change::Filling)
+    }
+
+    /// What a change of state means for the operation that waits.
+    fn operation_of(&mut self, change: &Changed<'_>) -> Option<Change> {
+        let (outcome, errno) = match (change.old, change.new) {
+            (_, TcpState::SynSent) => return self.connects(change),
+            (TcpState::SynSent, TcpState::Established) => (Outcome::Ok, None),
+            (TcpState::SynSent, _) => self.connect_outcome(change),
+            (TcpState::Established | TcpState::CloseWait, closing) if is_closing(closing) => {
+                self.write_outcome(change)
+            }
+            _ => return None,
+        };
+        let end = End {
+            at: change.at,
+            outcome: Some(outcome),
+            errno,
+            tcp: change.tcp,
+        };
+        self.finish(change.socket.id, end).map(Change::Ended)
+    }
+
+    fn connects(&mut self, change: &Changed<'_>) -> Option<Change> {
+        let waiting = Waiting {
+            device: Device::of(change.socket)?,
+            op: Op::Connect,
+            by: change.by,
+            start: change.at,
+            seen: change.at,
+            missed: None,
+            entry: None,
+            begin: None,
+            silent_since: None,
+            phase: None,
+            frames: Vec::new(),
+            told: false,
+        };
+        self.wait(change.socket, waiting)
+    }
+
+    /// What a change of state means for the connection and what it owes.
+    fn life(&mut self, change: &Changed<'_>) {
+        if matches!(change.new, TcpState::FinWait1 | TcpState::LastAck)
+            && let Some(connection) = self.open.get_mut(&change.socket.id)
+        {
+            connection.ledger.closed(change.at, change.tcp);
+            connection.ends = change.socket.local.zip(change.socket.remote);
+        }
+        if change.new == TcpState::Close
+            && let Some(connection) = self.open.get_mut(&change.socket.id)
+        {
+            connection.gone = Some((change.at, change.tcp.copied()));
+        }
+    }
+
+    /// A connection that closes while in `SYN_SENT`: by the peer's host, by the kernel's own
+    /// time-out, or, with no error pending, by the server that gave up.
+    fn connect_outcome(&self, change: &Changed<'_>) -> (Outcome, Option<i32>) {
+        match change.errno {
+            errno::ECONNREFUSED => (Outcome::Refused, Some(errno::ECONNREFUSED)),
+            0 if self.was_reset(change) => (Outcome::Refused, Some(errno::ECONNREFUSED)),
+            0 if self.error(change).is_some() => self.reported(change),
+            0 => (Outcome::Timeout, Some(errno::EINPROGRESS)),
+            errno::ETIMEDOUT => (Outcome::Timeout, Some(errno::ETIMEDOUT)),
+            other => (Outcome::Error, Some(other)),
+        }
+    }
+
+    /// A connection that closes while a write waits.
+    fn write_outcome(&self, change: &Changed<'_>) -> (Outcome, Option<i32>) {
+        match change.errno {
+            _ if self.was_reset(change) => (Outcome::Reset, Some(errno::ECONNRESET)),
+            0 => (Outcome::Timeout, Some(errno::EAGAIN)),
+            errno::ETIMEDOUT => (Outcome::Timeout, Some(errno::ETIMEDOUT)),
+            other => (Outcome::Error, Some(other)),
+        }
+    }
+
+    /// An error that ICMP brought, and that the server has fetched before the state change.
+    fn reported(&self, change: &Changed<'_>) -> (Outcome, Option<i32>) {
+        match self.error(change) {
+            Some(errno::ECONNREFUSED) => (Outcome::Refused, Some(errno::ECONNREFUSED)),
+            error => (Outcome::Error, error.filter(|errno| *errno != 0)),
+        }
+    }
+
+    fn error(&self, change: &Changed<'_>) -> Option<i32> {
+        self.open.get(&change.socket.id)?.marks.error()
+    }
+
+    fn was_reset(&self, change: &Changed<'_>) -> bool {
+        let connection = self.open.get(&change.socket.id);
+        connection.is_some_and(|connection| connection.marks.reset())
+    }
+}
+
+/// Each trace in the same order: as they ended, and as their connections began.
+fn in_order(mut losses: Vec<(SocketId, LostEntries)>) -> Vec<LostEntries> {
+    losses.sort_by_key(|(id, loss)| (loss.at, *id));
+    losses.into_iter().map(|(_, loss)| loss).collect()
+}
+
+/// A connect that failed before it was under way. One whose failure the socket's state has told
+/// already is over, and is not told twice.
+fn connect_failed(at: Nanos, socket: &Socket, by: Actor, errno: i32) -> Option<Change> {
+    let outcome = match errno {
+        errno::ECONNREFUSED => return None,
+        errno::ETIMEDOUT => Outcome::Timeout,
+        _ => Outcome::Error,
+    };
+    let operation = at_once(at, socket, by, (Op::Connect, outcome, Some(errno)))?;
+    Some(Change::Done(Box::new(operation)))
+}
+
+/// An operation that never waited.
+fn at_once(
+    at: Nanos,
+    socket: &Socket,
+    by: Actor,
+    (op, outcome, errno): (Op, Outcome, Option<i32>),
+) -> Option<Operation> {
+    Some(Operation {
+        socket: Some(socket.id),
+        outcome: Some(outcome),
+        errno,
+        ..Operation::new(op, Device::of(socket)?, by, (at, at))
+    })
+}
+
+/// States that only the process itself, or an error, leads to from an established connection.
+fn is_closing(state: TcpState) -> bool {
+    matches!(
+        state,
+        TcpState::FinWait1 | TcpState::LastAck | TcpState::Close
+    )
+}

@@ -1,0 +1,145 @@
+//! One connection that the server opened: who waits for it, and what is known of it meanwhile.
+
+use std::net::SocketAddr;
+
+use crate::{
+    ack_stall::AckStall,
+    packet_marks::{Mark, Marks},
+    unacked::UnackedEntries,
+};
+use tracer_model::{
+    Actor, Device, EntryHead, Evidence, LostEntries, Nanos, Op, Operation, Outcome, Phase, Socket,
+    SocketId, Tcp,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Connection {
+    pub(super) device: Option<Device>,
+    /// The address of which `device` is the spelling.
+    remote: Option<SocketAddr>,
+    /// Local and remote end, from when the server closed it on.
+    pub(super) ends: Option<(SocketAddr, SocketAddr)>,
+    pub(super) waiting: Option<Waiting>,
+    pub(super) marks: Marks,
+    pub(super) silence: AckStall,
+    pub(super) ledger: UnackedEntries,
+    /// When it ended, and what TCP knew then.
+    pub(super) gone: Option<(Nanos, Option<Tcp>)>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    pub(super) device: Device,
+    pub(super) op: Op,
+    pub(super) by: Actor,
+    pub(super) start: Nanos,
+    /// When it was last known to wait.
+    pub(super) seen: Nanos,
+    /// Since events were lost, its end perhaps among them: how many looks in a row have not found it.
+    pub(super) missed: Option<u32>,
+    pub(super) entry: Option<EntryHead>,
+    pub(super) begin: Option<Tcp>,
+    pub(super) silent_since: Option<Nanos>,
+    /// For which entry, as found.
+    pub(super) phase: Option<Phase>,
+    /// Functions on the stack of who waits, as found.
+    pub(super) frames: Vec<String>,
+    /// Whether the stall has been told of.
+    pub(super) told: bool,
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy)]
+pub(super) struct End<'a> {
+    pub(super) at: Nanos,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) errno: Option<i32>,
+    pub(super) tcp: Option<&'a Tcp>,
+}
+
+impl End<'_> {
+    /// How it would end if nothing more were to be seen of it.
+    pub(super) fn cut(at: Nanos) -> Self {
+        Self {
+            at,
+            outcome: None,
+            errno: None,
+            tcp: None,
+        }
+    }
+}
+
+impl Connection {
+    /// Takes where its socket leads.
+    pub(super) fn leads_to(&mut self, socket: &Socket) {
+        let transport = self.device.as_ref().map(|device| device.transport);
+        let is_known = transport == Some(socket.transport) && self.remote == socket.remote;
+        if !is_known || self.remote.is_none() {
+            self.device = Device::of(socket);
+            self.remote = socket.remote;
+        }
+    }
+
+    pub(super) fn retransmitted(&self) -> Mark {
+        match self.waiting {
+            Some(Waiting {
+                op: Op::Connect, ..
+            }) => Mark::SynRetransmit,
+            _ => Mark::Retransmit,
+        }
+    }
+
+    pub(super) fn finish(&mut self, socket: SocketId, end: End<'_>) -> Option<Operation> {
+        let operation = self.so_far(socket, end)?;
+        self.waiting = None;
+        Some(operation)
+    }
+
+    /// What waits, as if it ended like this.
+    pub(super) fn so_far(&self, socket: SocketId, end: End<'_>) -> Option<Operation> {
+        let waiting = self.waiting.clone()?;
+        Some(Operation {
+            evidence: Evidence {
+                begin: waiting.begin,
+                end: end.tcp.copied(),
+                silent_since: waiting.silent_since,
+                frames: waiting.frames,
+                ..self.marks.evidence(waiting.start)
+            },
+            socket: Some(socket),
+            outcome: end.outcome,
+            errno: end.errno,
+            entry: waiting.entry,
+            phase: waiting.phase,
+            ..Operation::new(
+                waiting.op,
+                waiting.device,
+                waiting.by,
+                (waiting.start, end.at),
+            )
+        })
+    }
+
+    pub(super) fn loss(&self) -> Option<LostEntries> {
+        let (at, tcp) = self.gone.as_ref()?;
+        let loss = self.ledger.gone(*at, self.device.as_ref()?, tcp.as_ref())?;
+        Some(self.with_marks(loss))
+    }
+
+    fn with_marks(&self, loss: LostEntries) -> LostEntries {
+        LostEntries {
+            answers_dropped: self.marks.answers_dropped(),
+            ..loss
+        }
+    }
+
+    /// Whether the server has not closed it, nor its peer.
+    pub(super) fn is_open(&self) -> bool {
+        self.gone.is_none() && !self.ledger.is_closed()
+    }
+
+    pub(super) fn pending(&self, at: Nanos) -> Option<LostEntries> {
+        let loss = self.ledger.pending(at, self.device.as_ref()?)?;
+        Some(self.with_marks(loss))
+    }
+}

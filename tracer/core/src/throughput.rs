@@ -1,0 +1,187 @@
+//! What audit devices have taken so far, and how full the send buffers of their connections are.
+//!
+//! A connection counts the bytes itself: the difference between two of its sequence numbers is what was written in
+//! between, whether or not each write was told. So what was held back in the kernel is counted too, by whatever comes next.
+
+use std::collections::BTreeMap;
+use tracer_model::SendBuffer;
+
+use rustc_hash::FxHashMap;
+
+use tracer_model::{Device, Event, EventKind, Nanos, Socket, SocketId, Tcp, TcpState, Transport};
+
+/// Connections beyond which none are remembered: a server has one for each audit device.
+const MOST: usize = 1024;
+
+fn send_buffer(at: Nanos, tcp: &Tcp) -> Option<SendBuffer> {
+    Some(SendBuffer {
+        at,
+        queued: tcp.queued?.into(),
+        limit: tcp.limit?.into(),
+    })
+}
+
+/// What one device has taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Entries that were seen to be written whole.
+    pub(super) entries: u64,
+    /// Bytes.
+    pub(super) bytes: u64,
+    /// Whether these are all there were, though not each write was told.
+    pub(super) in_sequence: bool,
+    /// When its connection was closed, if that is the last that is known of it.
+    pub(super) closed: Option<Nanos>,
+    /// Of its connection.
+    pub(super) buffer: Option<SendBuffer>,
+}
+
+#[derive(Clone, Debug)]
+struct Open {
+    device: Device,
+    /// Sequence number behind the last byte that was written.
+    end: u32,
+}
+
+/// What all have taken.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Throughput {
+    open: FxHashMap<SocketId, Open>,
+    devices: FxHashMap<Device, Taken>,
+    /// Entries that were counted while routine was held back, of whichever devices.
+    together: u64,
+}
+
+impl Throughput {
+    /// How many things are kept.
+    pub(super) fn kept(&self) -> usize {
+        self.open.len() + self.devices.len()
+    }
+
+    /// All devices that took something, in order.
+    pub(super) fn devices(&self) -> BTreeMap<&Device, &Taken> {
+        self.devices.iter().collect()
+    }
+
+    /// Entries that are not in the devices' own numbers.
+    pub(super) fn together(&self) -> u64 {
+        self.together
+    }
+
+    /// An entry was written whole.
+    pub(super) fn entry(&mut self, device: &Device) {
+        self.of(device).entries += 1;
+    }
+
+    /// So many were, of whichever devices.
+    pub(super) fn entries(&mut self, together: u64) {
+        self.together = self.together.saturating_add(together);
+    }
+
+    /// Takes what happened on a socket.
+    pub(super) fn on(&mut self, event: &Event) {
+        match &event.what {
+            EventKind::Send {
+                socket,
+                result,
+                entry,
+                tcp,
+                ..
+            } if !socket.accepted => {
+                let bytes = u64::try_from(*result).unwrap_or(0);
+                self.wrote(event.at, socket, (bytes, entry.is_some()), tcp.as_ref());
+            }
+            EventKind::BufferedWrite {
+                socket,
+                bytes,
+                entry,
+                tcp,
+                ..
+            } => self.wrote(event.at, socket, (*bytes, entry.is_some()), tcp.as_ref()),
+            EventKind::State {
+                socket,
+                new: TcpState::FinWait1 | TcpState::LastAck | TcpState::Close,
+                ..
+            } => {
+                if let Some(open) = self.open.remove(&socket.id) {
+                    self.closes(event.at, &open.device);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn wrote(
+        &mut self,
+        at: Nanos,
+        socket: &Socket,
+        (bytes, is_entry): (u64, bool),
+        tcp: Option<&Tcp>,
+    ) {
+        let known = self.open.get(&socket.id).map(|open| open.end);
+        if !is_entry && known.is_none() {
+            return;
+        }
+        let Some(tcp) = tcp.filter(|_| socket.transport == Transport::Tcp) else {
+            if let Some(device) = Device::of(socket) {
+                let taken = self.of(&device);
+                taken.bytes = taken.bytes.saturating_add(bytes);
+            }
+            return;
+        };
+        let more = match known {
+            Some(end) => u64::from(tcp.end.wrapping_sub(end)),
+            None if self.opens(socket, tcp) => bytes,
+            None => return,
+        };
+        let is_older = known.is_some() && more > u64::from(u32::MAX / 2);
+        let Some(open) = self.open.get_mut(&socket.id).filter(|_| !is_older) else {
+            return;
+        };
+        open.end = tcp.end;
+        let Some(taken) = self.devices.get_mut(&open.device) else {
+            return;
+        };
+        taken.bytes = taken.bytes.saturating_add(more);
+        taken.in_sequence = true;
+        taken.closed = None;
+        taken.buffer = send_buffer(at, tcp).or(taken.buffer);
+    }
+
+    /// Whether it leads anywhere.
+    fn opens(&mut self, socket: &Socket, tcp: &Tcp) -> bool {
+        if self.open.len() >= MOST {
+            self.open.clear();
+        }
+        let Some(device) = Device::of(socket) else {
+            return false;
+        };
+        self.of(&device);
+        let end = tcp.end;
+        self.open.insert(socket.id, Open { device, end });
+        true
+    }
+
+    fn closes(&mut self, at: Nanos, device: &Device) {
+        if self.open.values().any(|open| open.device == *device) {
+            return;
+        }
+        let taken = self.of(device);
+        taken.closed = Some(at);
+        taken.buffer = None;
+    }
+
+    /// The server has ended, and its connections with it.
+    pub(super) fn end(&mut self, at: Nanos) {
+        for (_, open) in std::mem::take(&mut self.open) {
+            self.closes(at, &open.device);
+        }
+    }
+
+    fn of(&mut self, device: &Device) -> &mut Taken {
+        if !self.devices.contains_key(device) {
+            self.devices.insert(device.clone(), Taken::default());
+        }
+        self.devices.get_mut(device).expect("just inserted")
+    }
+}

@@ -1,0 +1,58 @@
+//! Why an audit device stalled or failed.
+
+/// Why a device stalled or failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// Connect in progress, SYN (re)sent, nothing came back.
+    SynUnanswered,
+    /// Data in flight, retransmitted, not acknowledged.
+    NoAck,
+    /// The peer acknowledges, but its window is closed: its process does not read.
+    ZeroWindow,
+    /// This host itself dropped the packets.
+    LocalDrop,
+    /// RST to a SYN, or ICMP port unreachable.
+    Refused,
+    /// RST on an established connection.
+    Reset,
+    /// No route, ICMP host or net unreachable, interface down.
+    Unreachable,
+    /// The wait was for a name look-up.
+    Resolver,
+    /// A Unix socket whose reader does not read.
+    PeerFull,
+    /// None of these could be shown.
+    Unknown,
+}
+
+impl Cause {
+    /// All there are.
+    pub const ALL: [Self; 10] = [
+        Self::SynUnanswered,
+        Self::NoAck,
+        Self::ZeroWindow,
+        Self::LocalDrop,
+        Self::Refused,
+        Self::Reset,
+        Self::Unreachable,
+        Self::Resolver,
+        Self::PeerFull,
+        Self::Unknown,
+    ];
+
+    /// As the trace spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::SynUnanswered => "syn_unanswered",
+            Cause::NoAck => "no_ack",
+            Cause::ZeroWindow => "zero_window",
+            Cause::Resolver => "resolver",
+            Cause::PeerFull => "peer_full",
+            Cause::LocalDrop => "local_drop",
+            Cause::Refused => "refused",
+            Cause::Reset => "reset",
+            Cause::Unreachable => "unreachable",
+            Cause::Unknown => "unknown",
+        }
+    }
+}

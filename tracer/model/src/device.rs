@@ -1,0 +1,163 @@
+//! An audit device: where a socket leads, or what else entries go to.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::socket::Socket;
+
+/// Transport of a socket or an audit device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// TCP over IPv4 or IPv6.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// Unix stream or datagram.
+    Unix,
+    /// A file, a FIFO, or standard output: an audit device without a socket.
+    File,
+    /// HTTP: an audit device whose sockets are not its own.
+    Http,
+    /// Syslog, where its socket is not known.
+    Syslog,
+}
+
+impl Transport {
+    /// Whether it is a socket, which the probes see, rather than a kind of device that only the code
+    /// that waits for it tells.
+    pub fn is_socket(self) -> bool {
+        matches!(self, Self::Tcp | Self::Udp | Self::Unix)
+    }
+
+    /// As the trace and the terminal spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+            Transport::Unix => "unix",
+            Transport::File => "file",
+            Transport::Http => "http",
+            Transport::Syslog => "syslog",
+        }
+    }
+}
+
+/// An audit device, or what may turn out to be one: where a socket leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Device {
+    /// How.
+    pub transport: Transport,
+    /// `10.0.0.2:1515`, `[fd00::2]:1515`, a path, `stdout`, or `https://log:8080`; empty if it is
+    /// not known.
+    pub address: String,
+}
+
+impl Device {
+    /// Where this socket leads, if it leads anywhere yet.
+    pub fn of(socket: &Socket) -> Option<Self> {
+        let remote = socket.remote.map(spelled);
+        Some(Self {
+            transport: socket.transport,
+            address: remote.or_else(|| socket.path.clone())?,
+        })
+    }
+
+    /// A device as it is configured (`net.Dial`'s network and address, or
+    /// [`crate::server::goroutines::Configured`]).
+    pub fn configured(network: &str, address: &str) -> Self {
+        let transport = match network {
+            _ if network.starts_with("udp") => Transport::Udp,
+            _ if network.starts_with("unix") => Transport::Unix,
+            "file" => Transport::File,
+            "http" => Transport::Http,
+            "syslog" => Transport::Syslog,
+            _ => Transport::Tcp,
+        };
+        let parsed = address.parse().map(|address| Self::tcp(address).address);
+        Self {
+            transport,
+            address: parsed.unwrap_or_else(|_| address.to_owned()),
+        }
+    }
+
+    /// Whether it says where it is, rather than a name to be looked up.
+    pub fn is_address(&self) -> bool {
+        match self.transport {
+            Transport::Tcp | Transport::Udp => self.address.parse::<SocketAddr>().is_ok(),
+            Transport::Unix | Transport::File | Transport::Http | Transport::Syslog => true,
+        }
+    }
+
+    /// A TCP device.
+    pub fn tcp(address: SocketAddr) -> Self {
+        Self {
+            transport: Transport::Tcp,
+            address: SocketAddr::new(canonical(address.ip()), address.port()).to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.address {
+            "" => f.write_str(self.transport.name()),
+            address => write!(f, "{} {address}", self.transport.name()),
+        }
+    }
+}
+
+/// As `SocketAddr` spells itself, which takes several times as long for IPv4: most of what there is.
+fn spelled(address: SocketAddr) -> String {
+    let SocketAddr::V4(v4) = address else {
+        return address.to_string();
+    };
+    let mut spelled = String::with_capacity("255.255.255.255:65535".len());
+    for (place, octet) in v4.ip().octets().into_iter().enumerate() {
+        if place > 0 {
+            spelled.push('.');
+        }
+        push_number(&mut spelled, octet.into());
+    }
+    spelled.push(':');
+    push_number(&mut spelled, v4.port());
+    spelled
+}
+
+fn push_number(text: &mut String, number: u16) {
+    if number >= 10 {
+        push_number(text, number / 10);
+    }
+    text.push(char::from(b'0' + (number % 10) as u8));
+}
+
+/// IPv4 where an IPv6 socket carries IPv4.
+pub fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_address_is_spelt_as_the_standard_library_does(address in any::<SocketAddr>()) {
+            prop_assert_eq!(spelled(address), address.to_string());
+        }
+    }
+
+    #[test]
+    fn zeros_are_spelt() {
+        for address in ["0.0.0.0:0", "10.0.100.9:10", "255.255.255.255:65535"] {
+            let parsed = address.parse().expect("an address");
+            assert_eq!(spelled(parsed), address);
+        }
+    }
+}

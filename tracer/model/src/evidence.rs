@@ -1,0 +1,92 @@
+//! What was seen of a connection's packets, and of TCP itself, around an operation.
+
+use std::collections::BTreeMap;
+
+use crate::{event::Nanos, socket::Tcp};
+
+/// A packet that this host's kernel dropped.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dropped {
+    /// `enum skb_drop_reason`, without `SKB_DROP_REASON_`.
+    pub reason: String,
+    /// Whether it had come from the network, rather than from this host.
+    pub incoming: bool,
+}
+
+/// What this host did when it dropped a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropKind {
+    /// A rule of its own says so.
+    Rule,
+    /// It knows no way, or no neighbour answers.
+    NoWay,
+    /// It sent them nowhere, and its kernel gives no reason: no carrier, an older kernel.
+    Unnamed,
+    /// TCP's own house-keeping, or something that no cause can be made of.
+    Other,
+}
+
+impl Dropped {
+    /// Reasons as `include/net/dropreason-core.h` explains them.
+    pub fn kind(&self) -> DropKind {
+        match self.reason.as_str() {
+            "NETFILTER_DROP" | "XDP" | "SOCKET_FILTER" | "BPF_CGROUP_EGRESS" | "TC_EGRESS"
+            | "TC_INGRESS" | "IPV6_BPF_DROP" | "XFRM_POLICY" => DropKind::Rule,
+            "IP_OUTNOROUTES" | "IP_INNOROUTES" | "DEV_READY" => DropKind::NoWay,
+            reason if reason.starts_with("NEIGH_") => DropKind::NoWay,
+            "NOT_SPECIFIED" if !self.incoming => DropKind::Unnamed,
+            _ => DropKind::Other,
+        }
+    }
+}
+
+/// How many packets were dropped, each way.
+pub type Drops = BTreeMap<Dropped, u32>;
+
+/// What shows why an operation waited. Counts of zero say that none was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// SYNs sent again.
+    pub syn_retransmits: u32,
+    /// Data segments sent again.
+    pub retransmits: u32,
+    /// Packets that this host's kernel dropped.
+    pub drops: Drops,
+    /// Whether a RST arrived.
+    pub reset: bool,
+    /// The connection when the waiting began.
+    pub begin: Option<Tcp>,
+    /// The connection when it ended.
+    pub end: Option<Tcp>,
+    /// Since when the peer had acknowledged nothing more, when the waiting began.
+    pub silent_since: Option<Nanos>,
+    /// Functions on the stack of who waited, innermost first, as far as they tell something.
+    pub frames: Vec<String>,
+}
+
+impl Evidence {
+    /// Packets dropped in one way.
+    pub fn dropped(&self, kind: DropKind) -> u32 {
+        let of_kind = self
+            .drops
+            .iter()
+            .filter(|(dropped, _)| dropped.kind() == kind);
+        of_kind.map(|(_, count)| count).sum()
+    }
+
+    /// What most packets that say something were dropped for.
+    pub fn main_drop(&self) -> Option<&Dropped> {
+        let telling = self
+            .drops
+            .iter()
+            .filter(|(d, _)| d.kind() != DropKind::Other);
+        telling
+            .max_by_key(|(_, count)| **count)
+            .map(|(dropped, _)| dropped)
+    }
+
+    /// The connection at either end of the waiting.
+    pub fn snapshots(&self) -> impl Iterator<Item = &Tcp> {
+        self.begin.iter().chain(&self.end)
+    }
+}

@@ -1,0 +1,308 @@
+//! What the core finds out. Sinks turn findings into lines, records or spans; no finding knows how.
+
+use std::net::SocketAddr;
+
+use crate::{
+    cause::Cause,
+    device::Device,
+    entry::EntryHead,
+    event::{Nanos, Session},
+    evidence::Evidence,
+    operation::{Op, Outcome, Phase},
+    request::{Attribution, RequestSeq},
+    snapshot::Snapshot,
+};
+
+/// A wait this short is how networks work, ns.
+pub const NEGLIGIBLE_WAIT: Nanos = 1_000_000;
+
+/// One result of a trace.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finding {
+    /// The trace began.
+    Session(Session),
+    /// The server was started again, and the probes are attached to the new one.
+    Attached(Session),
+    /// A device has been holding up a request for longer than the threshold, and still does.
+    Stalled(Box<Stalled>),
+    /// A device held up a request.
+    Hang(Box<Hang>),
+    /// A device failed fast.
+    Refusal(Box<Refusal>),
+    /// A connection died over entries.
+    LostEntries(LostEntries),
+    /// A device is silently dead and fills up.
+    Filling(FillingBuffer),
+    /// A device works again, or the trace ended before it did.
+    Incident(Incident),
+    /// How things stand. Of now alone, so only what shows now is given it: it is no part of a trace.
+    Snapshot(Box<Snapshot>),
+    /// Something the operator should know or do.
+    Warning(String),
+    /// The trace is over.
+    Summary(Summary),
+}
+
+/// One audit device held up one client request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hang {
+    /// Names it for the length of a trace. Given when it is first told of.
+    pub id: Option<u64>,
+    /// First sign of the first stall.
+    pub start: Nanos,
+    /// End of the last stall.
+    pub end: Nanos,
+    /// Sum of the stalls, ns.
+    pub duration: Nanos,
+    /// Which device.
+    pub device: Device,
+    /// Which request.
+    pub request: RequestInfo,
+    /// What it waited for, in order.
+    pub stalls: Vec<Stall>,
+}
+
+impl Hang {
+    /// The stall that made the others: the first one in which time was lost. A connection that is
+    /// reset costs none; the silence that follows does. Where the trace came late, what was under way then may
+    /// show no cause: then what came next does.
+    pub fn first_stall(&self) -> Option<&Stall> {
+        let lost_time = || {
+            self.stalls
+                .iter()
+                .filter(|stall| stall.duration >= NEGLIGIBLE_WAIT)
+        };
+        let shown = lost_time().find(|stall| stall.cause != Cause::Unknown);
+        let shown = shown.filter(|_| self.request.lower_bound);
+        shown.or(lost_time().next()).or(self.stalls.first())
+    }
+
+    /// Why: the cause of that stall, since what follows is its consequence.
+    pub fn cause(&self) -> Cause {
+        self.first_stall()
+            .map_or(Cause::Unknown, |stall| stall.cause)
+    }
+}
+
+/// One wait within a hang.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stall {
+    /// What was asked of the socket.
+    pub op: Op,
+    /// For which of the request's two entries.
+    pub phase: Phase,
+    /// First sign of waiting.
+    pub start: Nanos,
+    /// How long, ns.
+    pub duration: Nanos,
+    /// By how much its beginning or end may be off, ns; 0 where both were seen.
+    pub uncertainty: Nanos,
+    /// How it ended; `None` where the trace ended first.
+    pub outcome: Option<Outcome>,
+    /// A positive errno.
+    pub errno: Option<i32>,
+    /// Why.
+    pub cause: Cause,
+    /// What shows it.
+    pub evidence: Evidence,
+    /// Of a wait for the lock: who was in the device when it was first found waiting.
+    pub behind: Option<RequestSeq>,
+    /// The ID of that request, where known.
+    pub blocked_by: Option<String>,
+    /// Whether no stack told of it, but only that the request was silent while the device was stalled
+    /// for others, and then used it.
+    pub inferred: bool,
+}
+
+/// A stall under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stalled {
+    /// Of the hang that this will be part of.
+    pub hang: u64,
+    /// Which device.
+    pub device: Device,
+    /// When the stall began.
+    pub start: Nanos,
+    /// When this was told.
+    pub at: Nanos,
+    /// What is waited for.
+    pub op: Op,
+    /// Why, as far as can be said yet.
+    pub cause: Cause,
+    /// Which request, as far as known yet.
+    pub request: RequestInfo,
+    /// Requests that queue behind it.
+    pub waiting: u64,
+    /// Whether `waiting` counts all requests under way, since the stacks cannot be read.
+    pub estimated: bool,
+    /// What the device has held the request up for so far, in stalls that are over and this one, ns.
+    pub blocked: Nanos,
+}
+
+/// A request, as far as known.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RequestInfo {
+    /// `request.id` of its audit entries.
+    pub id: Option<String>,
+    /// `read`, `update`, ...
+    pub operation: Option<String>,
+    /// `sys/mounts`, ...
+    pub path: Option<String>,
+    /// The client's end of its connection to the server.
+    pub client: Option<SocketAddr>,
+    /// "1.1" for one request at a time on a connection, "2" for several.
+    pub http_version: Option<&'static str>,
+    /// First sign of it.
+    pub start: Nanos,
+    /// To the answer, or to its last sign of life, ns.
+    pub duration: Nanos,
+    /// Whether `duration` is only what could be seen.
+    pub lower_bound: bool,
+    /// How the stall is tied to it.
+    pub tie: Option<Attribution>,
+    /// HTTP status of its answer, where it could be read.
+    pub status: Option<u16>,
+}
+
+impl RequestInfo {
+    /// Takes what an audit entry of this request says.
+    pub fn learn(&mut self, entry: &EntryHead) {
+        self.id.clone_from(&entry.id);
+        self.operation.clone_from(&entry.operation);
+        self.path.clone_from(&entry.path);
+    }
+}
+
+/// A device that failed fast.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// Which device.
+    pub device: Device,
+    /// Which request met it.
+    pub request: RequestInfo,
+    /// When it first failed.
+    pub start: Nanos,
+    /// All failed operations of this request together, ns.
+    pub duration: Nanos,
+    /// Why.
+    pub cause: Cause,
+    /// What the failed operation said, a positive errno.
+    pub errno: Option<i32>,
+    /// What shows it.
+    pub evidence: Evidence,
+}
+
+/// One bad time of one device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incident {
+    /// The device.
+    pub device: Device,
+    /// Its first failed or stalled operation.
+    pub start: Nanos,
+    /// Its first success; `None` where the trace ended first. Over UDP the first of a row of them.
+    pub end: Option<Nanos>,
+    /// That of the first operation.
+    pub cause: Cause,
+    /// Hangs it made.
+    pub hangs: u64,
+    /// Requests it held up or failed.
+    pub requests: u64,
+    /// Sum of the hangs, ns.
+    pub blocked: Nanos,
+    /// The longest, ns.
+    pub longest: Nanos,
+    /// What was lost in it; `None` where that cannot be known, or not yet: the kernel still tries.
+    pub lost: Option<LossTotals>,
+}
+
+/// What an incident cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LossTotals {
+    /// Bytes.
+    pub bytes: u64,
+    /// Whole entries among them.
+    pub entries: u64,
+}
+
+/// Totals of a trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// When it ended.
+    pub end: Nanos,
+    /// Client requests seen to be answered.
+    pub requests: u64,
+    /// Whether there may have been more: of HTTP/2, while routine was held back.
+    pub requests_at_least: bool,
+    /// Entries written to audit sockets.
+    pub audit_writes: u64,
+    /// Hangs found.
+    pub hangs: u64,
+    /// Requests that met a device that failed fast.
+    pub refusals: u64,
+    /// Incidents found.
+    pub incidents: u64,
+    /// Events seen.
+    pub events: u64,
+    /// Records lost in the kernel, since the ring buffer was full.
+    pub events_lost: u64,
+}
+
+/// Entries that died with a connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LostEntries {
+    /// The device.
+    pub device: Device,
+    /// When the kernel gave the connection up; while it still tries, when the trace ended.
+    pub at: Nanos,
+    /// When the server closed it; for one that the kernel gave up first, the same.
+    pub closed: Nanos,
+    /// Bytes written and not acknowledged.
+    pub bytes: u64,
+    /// Whole entries among them.
+    pub entries: u64,
+    /// Ids of their requests, as far as seen.
+    pub requests: Vec<String>,
+    /// Whether all that was lost was written during the trace.
+    pub complete: bool,
+    /// Whether the kernel was still trying to deliver them when the trace ended.
+    pub pending: bool,
+    /// When this was so: at the end, or, where nothing newer is known, when the server closed it.
+    pub as_of: Nanos,
+    /// Whether this host was seen dropping what came back: they may have arrived unacknowledged.
+    pub answers_dropped: bool,
+}
+
+/// A device that is silently dead but not yet full.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FillingBuffer {
+    /// The device.
+    pub device: Device,
+    /// When this was seen.
+    pub at: Nanos,
+    /// Since when nothing more was acknowledged.
+    pub since: Nanos,
+    /// Memory of the send queue, bytes.
+    pub queued: u64,
+    /// Its limit, bytes.
+    pub limit: u64,
+    /// How fast it fills, bytes per second.
+    pub rate: u64,
+}
+
+impl FillingBuffer {
+    /// How long it goes on like this, ns; `None` if it does not fill.
+    pub fn full_in(&self) -> Option<Nanos> {
+        let left = self.limit.saturating_sub(self.queued);
+        let nanos = u128::from(left) * 1_000_000_000;
+        let nanos = nanos.checked_div(u128::from(self.rate))?;
+        Nanos::try_from(nanos).ok()
+    }
+}
+
+impl LossTotals {
+    /// Adds another loss to it.
+    pub fn add(&mut self, more: Self) {
+        self.bytes += more.bytes;
+        self.entries += more.entries;
+    }
+}

@@ -1,0 +1,160 @@
+//! One operation of the server on a socket it opened: a connect or a write, from its first sign of
+//! waiting to its outcome.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cause::Cause,
+    device::Device,
+    entry::EntryHead,
+    event::{Actor, Nanos},
+    evidence::Evidence,
+    request::RequestSeq,
+    socket::SocketId,
+};
+
+/// What was asked of the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// A TCP connection.
+    Connect,
+    /// One entry, in as many system calls as it took.
+    Write,
+    /// The device's lock, while another request was stalled in it.
+    Lock,
+    /// The address of the device's name, to connect to.
+    Resolve,
+}
+
+impl Op {
+    /// As the trace spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            // A look-up is part of the dial.
+            Op::Connect | Op::Resolve => "connect",
+            Op::Write => "write",
+            Op::Lock => "lock",
+        }
+    }
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done.
+    Ok,
+    /// The server gave up waiting and closed the socket, or TCP itself timed out.
+    Timeout,
+    /// The peer's host refused the connection.
+    Refused,
+    /// The peer reset the connection.
+    Reset,
+    /// Another error.
+    Error,
+}
+
+impl Outcome {
+    /// Whether it came to nothing.
+    pub fn is_failure(self) -> bool {
+        self != Outcome::Ok
+    }
+
+    /// As the trace spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Timeout => "timeout",
+            Outcome::Refused => "refused",
+            Outcome::Reset => "reset",
+            Outcome::Error => "error",
+        }
+    }
+}
+
+/// The server writes one entry before it works on a request and one before it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Before the work.
+    Request,
+    /// Before the answer.
+    Response,
+}
+
+impl Phase {
+    /// As the trace spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Request => "request",
+            Phase::Response => "response",
+        }
+    }
+}
+
+/// A connect or a write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operation {
+    /// The socket, where there was one.
+    pub socket: Option<SocketId>,
+    /// Where it leads.
+    pub device: Device,
+    /// What was asked.
+    pub op: Op,
+    /// Who asked.
+    pub by: Actor,
+    /// First sign of waiting; for what never waited, when it was done.
+    pub start: Nanos,
+    /// When it ended; for one that never did, when the trace ended.
+    pub end: Nanos,
+    /// How it ended; `None` where the trace ended first.
+    pub outcome: Option<Outcome>,
+    /// What the last system call or the socket said, a positive errno.
+    pub errno: Option<i32>,
+    /// What the network was seen doing meanwhile.
+    pub evidence: Evidence,
+    /// The audit entry that was being written, where it was seen.
+    pub entry: Option<EntryHead>,
+    /// For which entry, where the goroutine's stack told.
+    pub phase: Option<Phase>,
+    /// By how much its beginning or end may be off, ns, where neither was seen but only looked for.
+    pub uncertainty: Nanos,
+    /// Of a wait for the lock: who was in the device.
+    pub behind: Option<RequestSeq>,
+    /// And why that one was stalled.
+    pub holder: Option<Cause>,
+    /// Whether no stack told of it: see [`super::finding::Stall::inferred`].
+    pub inferred: bool,
+}
+
+impl Operation {
+    /// One of which no more is known: not how it ended, nor what shows why.
+    pub fn new(op: Op, device: Device, by: Actor, (start, end): (Nanos, Nanos)) -> Self {
+        Self {
+            socket: None,
+            device,
+            op,
+            by,
+            start,
+            end,
+            outcome: None,
+            errno: None,
+            evidence: Evidence::default(),
+            entry: None,
+            phase: None,
+            uncertainty: 0,
+            behind: None,
+            holder: None,
+            inferred: false,
+        }
+    }
+
+    /// How long the server waited, ns.
+    pub fn duration(&self) -> Nanos {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// Whether it came to nothing.
+    pub fn failed(&self) -> bool {
+        self.outcome.is_some_and(Outcome::is_failure)
+    }
+}

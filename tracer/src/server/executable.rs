@@ -1,0 +1,266 @@
+//! A program's executable, of which only what is needed is read, piece by piece: a real server's has
+//! 180 MB. Nothing is mapped: where the file is replaced or its disk fails, reading is an error, not a signal.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, BufReader, Read},
+    os::unix::fs::FileExt,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use flate2::bufread::ZlibDecoder;
+use object::{
+    Architecture, CompressedFileRange, CompressionFormat, Object, ObjectSection, ReadCache, ReadRef,
+};
+
+/// Uncompressed size beyond which a section is not believed, bytes. Twenty times a server's largest.
+const MAX_SECTION: u64 = 1 << 30;
+/// Bytes read of the file at once.
+const AT_ONCE: usize = 64 * 1024;
+
+/// The sections that anything is known of.
+const SECTIONS: [&str; 11] = [
+    ".debug_abbrev",
+    ".debug_addr",
+    ".debug_info",
+    ".debug_loc",
+    ".debug_loclists",
+    ".go.buildinfo",
+    ".gopclntab",
+    // Position-independent programs have it where it can be relocated.
+    ".data.rel.ro.gopclntab",
+    ".strtab",
+    ".symtab",
+    ".text",
+];
+
+/// Where an executable is read from.
+pub trait Source {
+    /// As many bytes from there on as there are, up to the buffer's length; none at the end.
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize>;
+}
+
+impl Source for File {
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        FileExt::read_at(self, into, at)
+    }
+}
+
+/// An ELF file.
+pub struct Executable<'a> {
+    source: &'a dyn Source,
+    machine: Architecture,
+    entry: u64,
+    sections: HashMap<&'static str, Section>,
+}
+
+#[derive(Clone, Copy)]
+struct Section {
+    /// Where it is in memory.
+    address: u64,
+    /// Where it is in the file.
+    range: CompressedFileRange,
+}
+
+impl<'a> Executable<'a> {
+    /// Reads what it consists of; fails if it is no ELF file.
+    pub fn open(file: &'a File) -> Result<Self> {
+        let cache = ReadCache::new(file);
+        Self::parse(&cache, file)
+    }
+
+    fn parse<'d, R: ReadRef<'d>>(headers: R, source: &'a dyn Source) -> Result<Self> {
+        let elf = object::File::parse(headers).context("its executable is no ELF file")?;
+        let find = |name: &'static str| {
+            let section = elf.section_by_name(name)?;
+            let range = section.compressed_file_range().ok()?;
+            let address = section.address();
+            Some((name, Section { address, range }))
+        };
+        Ok(Self {
+            source,
+            machine: elf.architecture(),
+            entry: elf.entry(),
+            sections: SECTIONS.into_iter().filter_map(find).collect(),
+        })
+    }
+
+    /// What it runs on.
+    pub fn machine(&self) -> Architecture {
+        self.machine
+    }
+
+    /// Where it begins to run, as it says itself.
+    pub fn entry(&self) -> u64 {
+        self.entry
+    }
+
+    /// Where a section begins in memory; `None` if it has none of that name.
+    pub fn address(&self, name: &str) -> Option<u64> {
+        self.sections.get(name).map(|section| section.address)
+    }
+
+    /// All of a section, uncompressed; `None` if it has none of that name.
+    pub fn section(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let Some((size, mut reader)) = self.stream(name)? else {
+            return Ok(None);
+        };
+        let mut bytes = vec![0; size as usize];
+        let read = reader.read_exact(&mut bytes);
+        read.with_context(|| format!("its {name} cannot be read"))?;
+        Ok(Some(bytes))
+    }
+
+    /// A section, uncompressed, from its beginning on, and its size; `None` if it has none of that name.
+    pub fn stream(&self, name: &str) -> Result<Option<(u64, Box<dyn Read + 'a>)>> {
+        let Some(Section { range, .. }) = self.sections.get(name) else {
+            return Ok(None);
+        };
+        ensure!(
+            range.uncompressed_size <= MAX_SECTION,
+            "its {name} is too large"
+        );
+        let piece = Piece {
+            source: self.source,
+            at: range.offset,
+            left: range.compressed_size,
+        };
+        let piece = BufReader::with_capacity(AT_ONCE, piece);
+        let size = range.uncompressed_size;
+        Ok(Some((
+            size,
+            match range.format {
+                CompressionFormat::None => Box::new(piece),
+                CompressionFormat::Zlib => Box::new(ZlibDecoder::new(piece)),
+                format => bail!("its {name} is compressed in an unknown way ({format:?})"),
+            },
+        )))
+    }
+
+    /// So many bytes of its code, at this address in memory.
+    pub fn code(&self, address: u64, len: u64) -> Option<Vec<u8>> {
+        let text = self.sections.get(".text")?;
+        let from = address.checked_sub(text.address)?;
+        let inside = from.checked_add(len)? <= text.range.compressed_size;
+        let is_plain = text.range.format == CompressionFormat::None;
+        let mut piece = Piece {
+            source: self.source,
+            at: text.range.offset.checked_add(from)?,
+            left: len,
+        };
+        let mut bytes = (inside && is_plain).then(|| vec![0; len as usize])?;
+        piece.read_exact(&mut bytes).ok()?;
+        Some(bytes)
+    }
+}
+
+/// So much of the file from there on.
+struct Piece<'a> {
+    source: &'a dyn Source,
+    at: u64,
+    left: u64,
+}
+
+impl Read for Piece<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let len = into
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let read = self.source.read_at(&mut into[..len], self.at)?;
+        self.at = self.at.saturating_add(read as u64);
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    impl Source for &[u8] {
+        fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+            let rest = usize::try_from(at).ok().and_then(|at| self.get(at..));
+            Read::read(&mut rest.unwrap_or_default(), into)
+        }
+    }
+
+    impl<'a> Executable<'a> {
+        /// Of these bytes.
+        pub(crate) fn of(bytes: &'a &[u8]) -> Result<Self> {
+            Self::parse(*bytes, bytes)
+        }
+    }
+
+    const SAMPLE: &[u8] = include_bytes!("testdata/go1.27.3-amd64-parameters.elf");
+
+    #[test]
+    fn reads_sections_that_are_compressed_and_others() {
+        let read = |bytes: &'static [u8], name| {
+            let executable = Executable::of(&bytes).expect("an ELF file");
+            executable.section(name).expect("readable")
+        };
+        let plain = include_bytes!("testdata/go1.27.3-amd64.elf");
+        for name in [".debug_info", ".debug_abbrev", ".go.buildinfo"] {
+            let other = object::File::parse(&plain[..]).expect("an ELF file");
+            let expected = other.section_by_name(name).expect("in the sample");
+            let expected = expected.data().expect("readable");
+            assert_eq!(read(plain, name).as_deref(), Some(expected), "{name}");
+        }
+        // What it begins with: that of a unit, the number of an abbreviation.
+        let unit = read(SAMPLE, ".debug_info").expect("in the sample");
+        assert_eq!(unit[..6], [0x7e, 0, 0, 0, 5, 0]);
+        assert_eq!(unit.len(), 702_547);
+        assert_eq!(read(SAMPLE, ".bss"), None);
+    }
+
+    #[test]
+    fn reads_a_file_as_it_reads_bytes() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/src/server/testdata/go1.27.3-amd64-parameters.elf"
+        );
+        let file = File::open(path).expect("opened");
+        let from_file = Executable::open(&file).expect("an ELF file");
+        let from_bytes = Executable::of(&SAMPLE).expect("an ELF file");
+        for name in SECTIONS {
+            let [a, b] = [&from_file, &from_bytes].map(|all| all.section(name).expect("readable"));
+            assert_eq!(a, b, "{name}");
+        }
+    }
+
+    #[test]
+    fn reads_code_where_it_is_loaded() {
+        let file = File::open("/proc/self/exe").expect("opened");
+        let executable = Executable::open(&file).expect("an ELF file");
+        let text = executable
+            .section(".text")
+            .expect("readable")
+            .expect("code");
+        let at = executable.address(".text").expect("code");
+        assert_eq!(executable.code(at + 16, 32).as_deref(), Some(&text[16..48]));
+        let len = text.len() as u64;
+        for (from, len) in [(at - 1, 2), (at + len - 1, 2), (at, len + 1), (u64::MAX, 1)] {
+            assert_eq!(executable.code(from, len), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_survived(at in 0..SAMPLE.len(), byte in any::<u8>(), cut in 0..SAMPLE.len()) {
+            let mut bytes = SAMPLE.to_vec();
+            bytes[at] = byte;
+            for bytes in [&bytes[..], &bytes[..cut]] {
+                let Ok(executable) = Executable::of(&bytes) else {
+                    continue;
+                };
+                for name in SECTIONS {
+                    let _ = executable.section(name);
+                }
+                let _ = executable.code(executable.entry(), 64);
+            }
+        }
+    }
+}

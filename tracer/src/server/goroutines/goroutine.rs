@@ -1,0 +1,230 @@
+//! What the runtime keeps of a goroutine (`runtime/runtime2.go`: `g`, `gobuf`, `stack`).
+
+use std::ops::Range;
+
+use anyhow::{Context, Result, ensure};
+
+use super::memory::word;
+use crate::server::go::dwarf::Structures;
+
+/// The structures to be described.
+pub(super) const STRUCTURES: [&str; 3] = ["runtime.g", "runtime.gobuf", "runtime.stack"];
+
+/// `runtime/runtime2.go`: `_Gidle`, `_Gsyscall`, `_Gwaiting`, `_Gdead`, and the bit that the garbage
+/// collector sets while it looks at a stack.
+mod status {
+    pub(super) const IDLE: u32 = 0;
+    pub(super) const SYSCALL: u32 = 3;
+    pub(super) const WAITING: u32 = 4;
+    pub(super) const DEAD: u32 = 6;
+    pub(super) const SCAN: u32 = 0x1000;
+}
+
+/// Bytes beyond which a `runtime.g` is not believed. Seven times the real one.
+const MAX_SIZE: u32 = 4096;
+
+/// A goroutine, as it was when it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Goroutine {
+    pub(super) address: u64,
+    pub(super) goid: u64,
+    pub(super) parent: Option<u64>,
+    pub(super) status: u32,
+    pub(super) stack: Range<u64>,
+    /// Where it will go on.
+    pub(super) sp: u64,
+    pub(super) pc: u64,
+    pub(super) bp: u64,
+    /// Where it made a system call: `sp`, `pc`, `bp`; known since Go 1.23.
+    pub(super) syscall: Option<[u64; 3]>,
+    /// How often it has stopped running, modulo 256: `trackingSeq` (`runtime/proc.go`, `casgstatus`).
+    pub(super) stops: Option<u8>,
+}
+
+impl Goroutine {
+    pub(super) fn lives(&self) -> bool {
+        self.goid != 0 && !matches!(self.status, status::IDLE | status::DEAD)
+    }
+
+    /// Whether what it saved of its stack is what that is like now. A system call saves it twice
+    /// (`runtime/proc.go`, `reentersyscall`): in versions of Go that save no frame pointer there, the one
+    /// at hand is an old one.
+    pub(super) fn stands_still(&self) -> bool {
+        match self.status {
+            status::WAITING => true,
+            status::SYSCALL => self.syscall == Some([self.sp, self.pc, self.bp]),
+            _ => false,
+        }
+    }
+
+    /// Whether it is the runtime that will wake it up, rather than the kernel.
+    pub(super) fn is_parked(&self) -> bool {
+        self.status == status::WAITING
+    }
+}
+
+/// Byte offsets in `runtime.g`.
+#[derive(Debug)]
+pub(super) struct Layout {
+    goid: u32,
+    parent: Option<u32>,
+    status: u32,
+    stack: u32,
+    sp: u32,
+    pc: u32,
+    bp: u32,
+    syscall: Option<[u32; 3]>,
+    stops: Option<u32>,
+}
+
+impl Layout {
+    pub(super) fn new(structures: &Structures) -> Result<Self> {
+        let find = |structure: &str, member: &str| structures.get(structure)?.get(member).copied();
+        let of = |structure: &str, member: &str| {
+            let at = find(structure, member).filter(|at| *at < MAX_SIZE);
+            at.with_context(|| format!("{structure}.{member} is not described"))
+        };
+        let saved = of("runtime.g", "sched")?;
+        ensure!(
+            (of("runtime.stack", "lo")?, of("runtime.stack", "hi")?) == (0, 8),
+            "runtime.stack has another layout than all known versions of Go"
+        );
+        let own = |member| find("runtime.g", member).filter(|at| *at < MAX_SIZE);
+        let syscall = || Some([own("syscallsp")?, own("syscallpc")?, own("syscallbp")?]);
+        Ok(Self {
+            goid: of("runtime.g", "goid")?,
+            parent: own("parentGoid"),
+            status: of("runtime.g", "atomicstatus")?,
+            stack: of("runtime.g", "stack")?,
+            sp: saved + of("runtime.gobuf", "sp")?,
+            pc: saved + of("runtime.gobuf", "pc")?,
+            bp: saved + of("runtime.gobuf", "bp")?,
+            syscall: syscall(),
+            stops: own("trackingSeq"),
+        })
+    }
+
+    /// How much of it has to be read.
+    pub(super) fn size(&self) -> usize {
+        let Self {
+            goid,
+            status,
+            stack,
+            sp,
+            pc,
+            bp,
+            ..
+        } = self;
+        let last = [*goid, *status, stack + 8, *sp, *pc, *bp]
+            .into_iter()
+            .chain(self.parent)
+            .chain(self.syscall.into_iter().flatten())
+            .chain(self.stops);
+        last.max().map_or(0, |last| last as usize + 8)
+    }
+
+    /// From so many bytes at this address.
+    pub(super) fn read(&self, address: u64, bytes: &[u8]) -> Goroutine {
+        let at = |offset: u32| bytes.get(offset as usize..).map_or(0, word);
+        Goroutine {
+            address,
+            goid: at(self.goid),
+            parent: self.parent.map(at),
+            status: at(self.status) as u32 & !status::SCAN,
+            stack: at(self.stack)..at(self.stack + 8),
+            sp: at(self.sp),
+            pc: at(self.pc),
+            bp: at(self.bp),
+            syscall: self.syscall.map(|members| members.map(at)),
+            stops: self.stops.map(|stops| at(stops) as u8),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn structures(leave_out: &str) -> Structures {
+        let members = [
+            ("runtime.g", "goid", 152),
+            ("runtime.g", "parentGoid", 280),
+            ("runtime.g", "atomicstatus", 144),
+            ("runtime.g", "stack", 0),
+            ("runtime.g", "sched", 56),
+            ("runtime.g", "syscallsp", 104),
+            ("runtime.g", "syscallpc", 112),
+            ("runtime.g", "syscallbp", 120),
+            ("runtime.g", "trackingSeq", 197),
+            ("runtime.gobuf", "sp", 0),
+            ("runtime.gobuf", "pc", 8),
+            ("runtime.gobuf", "bp", 40),
+            ("runtime.stack", "lo", 0),
+            ("runtime.stack", "hi", 8),
+        ];
+        let mut structures = Structures::new();
+        for (structure, member, at) in members {
+            let structure = structures.entry(structure.to_owned()).or_default();
+            if member != leave_out {
+                structure.insert(member.to_owned(), at);
+            }
+        }
+        structures
+    }
+
+    #[test]
+    fn reads_members_where_they_lie() {
+        let layout = Layout::new(&structures("")).expect("described");
+        let mut bytes: Vec<u8> = (0..layout.size() / 8)
+            .flat_map(|i| (8 * i as u64).to_le_bytes())
+            .collect();
+        bytes[144..148].copy_from_slice(&0x1004_u32.to_le_bytes());
+        let goroutine = layout.read(0x1000, &bytes);
+        assert_eq!((goroutine.goid, goroutine.parent), (152, Some(280)));
+        assert_eq!((goroutine.sp, goroutine.pc, goroutine.bp), (56, 64, 96));
+        assert_eq!(goroutine.stack, 0..8);
+        assert_eq!(goroutine.syscall, Some([104, 112, 120]));
+        // One byte of the word at 192.
+        assert_eq!(goroutine.stops, Some(0));
+        assert!(goroutine.stands_still() && goroutine.is_parked() && goroutine.lives());
+    }
+
+    #[test]
+    fn in_a_system_call_it_stands_still_if_all_is_saved() {
+        let layout = Layout::new(&structures("")).expect("described");
+        let mut goroutine = layout.read(0, &[0; 512]);
+        goroutine.status = status::SYSCALL;
+        assert!(goroutine.stands_still() && !goroutine.is_parked());
+        goroutine.bp += 8;
+        assert!(!goroutine.stands_still(), "the frame pointer is an old one");
+        let old = Layout::new(&structures("syscallbp")).expect("described");
+        let mut goroutine = old.read(0, &[0; 512]);
+        goroutine.status = status::SYSCALL;
+        assert!(!goroutine.stands_still());
+    }
+
+    #[test]
+    fn old_versions_of_go_know_no_parents() {
+        let layout = Layout::new(&structures("parentGoid")).expect("described");
+        assert_eq!(layout.read(0, &[1; 512]).parent, None);
+    }
+
+    #[test]
+    fn whatever_else_is_missing_is_an_error() {
+        for member in [
+            "goid",
+            "atomicstatus",
+            "stack",
+            "sched",
+            "sp",
+            "pc",
+            "bp",
+            "lo",
+        ] {
+            let error = Layout::new(&structures(member))
+                .expect_err(member)
+                .to_string();
+            assert!(error.contains(member), "{error}");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Which request a goroutine works on: an argument of what hands its entries to the devices. What lies there is
+//! believed only if it looks like a request: an ID, and an operation that there is.
+
+use std::{collections::HashMap, str};
+
+use super::{
+    memory::{Memory, Piece, word},
+    method::Variable,
+    stack::{Frame, Stack},
+    variables::Variables,
+};
+use crate::server::go::dwarf::{Sections, locals::Local};
+use tracer_model::{EntryHead, EntryKind};
+
+/// `sdk/logical/request.go`, `Operation`; `scan` is `OpenBao`'s.
+const OPERATIONS: [&str; 14] = [
+    "create",
+    "read",
+    "update",
+    "patch",
+    "delete",
+    "list",
+    "scan",
+    "help",
+    "alias-lookahead",
+    "resolve-role",
+    "header",
+    "revoke",
+    "renew",
+    "rollback",
+];
+/// Lengths beyond which these are not believed, bytes.
+const MAX_OPERATION: u64 = 32;
+const MAX_PATH: u64 = 2048;
+/// `github.com/hashicorp/go-uuid`: 8-4-4-4-12 digits.
+const ID: u64 = 36;
+const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+
+/// Where requests' fields lie, if that is known.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Requests(Option<Fields>);
+
+/// Offsets in `logical.LogInput` and `logical.Request`, bytes. Nothing else of them is read: tokens lie
+/// beside these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fields {
+    pub(super) request: u32,
+    pub(super) id: u32,
+    pub(super) operation: u32,
+    pub(super) path: u32,
+}
+
+/// What a stack says of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// The request itself, with the context of its entry if that is on its way to sinks.
+    Request(Box<EntryHead>, Option<u64>),
+    /// Only that context.
+    Context(u64),
+}
+
+impl Requests {
+    /// Knows nothing where none of these leads to a request.
+    pub(super) fn new(debug: &Sections, variables: &Variables) -> Self {
+        let inputs = variables.of(|variable| matches!(variable, Variable::Input(_)));
+        let mut fields = inputs.filter_map(|input| Fields::of(debug, input));
+        Self(fields.next())
+    }
+
+    #[cfg(test)]
+    pub(super) fn made(fields: Fields) -> Self {
+        Self(Some(fields))
+    }
+
+    /// `None` if it says nothing.
+    pub(super) fn read(
+        &self,
+        memory: &impl Memory,
+        variables: &Variables,
+        stack: Stack<'_>,
+        frames: &[Frame],
+    ) -> Option<Said> {
+        let mut inputs = frames.iter().filter_map(|frame| {
+            let (variable, input) = variables.read(stack, *frame)?;
+            let Variable::Input(kind) = variable else {
+                return None;
+            };
+            self.entry(memory, input, kind)
+        });
+        // The outermost is handed on, and may be another further in.
+        let mut contexts = frames.iter().rev().filter_map(|frame| {
+            let (variable, context) = variables.read(stack, *frame)?;
+            (variable == Variable::Context && context != 0).then_some(context)
+        });
+        match (inputs.next(), contexts.next()) {
+            (Some(entry), context) => Some(Said::Request(Box::new(entry), context)),
+            (None, context) => context.map(Said::Context),
+        }
+    }
+
+    /// All must fit before any is believed; but a path that is too long, or strange, is just unknown.
+    fn entry(&self, memory: &impl Memory, input: u64, kind: EntryKind) -> Option<EntryHead> {
+        let fields = self.0?;
+        let at = |base: u64, offset: u32| base.checked_add(offset.into());
+        let request = memory.word(at(input, fields.request)?).ok()?;
+        let headers = [fields.id, fields.operation, fields.path];
+        let [id, operation, path] = headers.map(|field| text_at(memory, at(request, field)?));
+        let id = id.filter(|id| id.len as u64 == ID)?;
+        let operation = operation.filter(|text| text.len as u64 <= MAX_OPERATION)?;
+        let path = path.filter(|text| text.len as u64 <= MAX_PATH);
+        let id = text(memory, id).filter(|id| is_id(id))?;
+        let operation = text(memory, operation).filter(|o| OPERATIONS.contains(&&**o))?;
+        Some(EntryHead {
+            kind: Some(kind),
+            id: Some(id),
+            operation: Some(operation),
+            path: path.and_then(|path| text(memory, path)),
+            ..EntryHead::default()
+        })
+    }
+}
+
+impl Fields {
+    /// Of what this points to.
+    fn of(debug: &Sections, input: &Local) -> Option<Self> {
+        let pointed = debug.structure(input.of()?)?;
+        let (request, of) = *pointed.members.get("Request")?;
+        let structure = debug.structure(of?)?;
+        let is_known = pointed.name.ends_with("/logical.LogInput")
+            && structure.name.ends_with("/logical.Request");
+        let member = |name| structure.members.get(name).map(|(at, _)| *at);
+        is_known.then_some(())?;
+        Some(Self {
+            request,
+            id: member("ID")?,
+            operation: member("Operation")?,
+            path: member("Path")?,
+        })
+    }
+}
+
+/// A string: a pointer and a length (`reflect/value.go`, `stringHeader`).
+fn text_at(memory: &impl Memory, at: u64) -> Option<Piece> {
+    let mut header = [0; 16];
+    memory.read(at, &mut header).ok()?;
+    Some(Piece {
+        address: word(&header),
+        len: word(&header[8..]).try_into().ok()?,
+    })
+}
+
+fn text(memory: &impl Memory, at: Piece) -> Option<String> {
+    let mut bytes = vec![0; at.len];
+    memory.read(at.address, &mut bytes).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    (!text.contains(char::is_control)).then_some(text)
+}
+
+fn is_id(text: &str) -> bool {
+    let fits = |(i, byte): (usize, u8)| {
+        if HYPHENS.contains(&i) {
+            byte == b'-'
+        } else {
+            byte.is_ascii_hexdigit()
+        }
+    };
+    text.len() as u64 == ID && text.bytes().enumerate().all(fits)
+}
+
+/// What all stacks say, by goroutine.
+#[derive(Debug, Default)]
+pub(super) struct AllSaid {
+    requests: HashMap<u64, Box<EntryHead>>,
+    sinks: HashMap<u64, u64>,
+    /// Who waits for the sinks of the entry with this context; `None` if several seem to.
+    senders: HashMap<u64, Option<u64>>,
+}
+
+/// Of each sink, whose entry it has. It may outlive who waited for it.
+#[derive(Debug, Default)]
+pub(super) struct Ties(HashMap<u64, Tie>);
+
+#[derive(Clone, Debug)]
+struct Tie {
+    context: u64,
+    /// The request's goroutine.
+    request: u64,
+    entry: Box<EntryHead>,
+}
+
+impl AllSaid {
+    pub(super) fn add(&mut self, goid: u64, said: Said) {
+        match said {
+            Said::Request(entry, context) => {
+                self.requests.insert(goid, entry);
+                if let Some(context) = context {
+                    let sender = self.senders.entry(context);
+                    sender.and_modify(|s| *s = None).or_insert(Some(goid));
+                }
+            }
+            Said::Context(context) => {
+                self.sinks.insert(goid, context);
+            }
+        }
+    }
+
+    /// The goroutine of the request that the first of these works on, and the request; those above it
+    /// follow. One that says nothing itself works for the next one that does.
+    pub(super) fn of_line(
+        &self,
+        line: impl Iterator<Item = u64>,
+        ties: &Ties,
+    ) -> Option<(u64, EntryHead)> {
+        let says = |goid: &u64| self.sinks.contains_key(goid) || self.requests.contains_key(goid);
+        let mut line = line.filter(says);
+        let goid = line.next()?;
+        let (request, entry) = match self.requests.get(&goid) {
+            Some(entry) => (goid, entry),
+            None => ties.0.get(&goid).map(|tie| (tie.request, &tie.entry))?,
+        };
+        Some((request, (**entry).clone()))
+    }
+
+    /// A sink's request is not the one above it, which may work on the next one by now, but the one that
+    /// waits for this very entry.
+    fn tie(&self, context: u64) -> Option<Tie> {
+        let request = (*self.senders.get(&context)?)?;
+        let entry = self.requests.get(&request)?.clone();
+        Some(Tie {
+            context,
+            request,
+            entry,
+        })
+    }
+}
+
+impl Ties {
+    /// Takes what is said now. What was once known of a sink stays true as long as that lives.
+    pub(super) fn learn(&mut self, said: &AllSaid, lives: impl Fn(u64) -> bool) {
+        self.0.retain(|goid, tie| {
+            let context = said.sinks.get(goid);
+            lives(*goid) && context.is_none_or(|context| *context == tie.context)
+        });
+        for (goid, context) in &said.sinks {
+            self.0.extend(said.tie(*context).map(|tie| (*goid, tie)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_an_id_by_its_looks() {
+        assert!(is_id("01234567-89ab-cdef-0123-456789abcdef"));
+        for text in [
+            "",
+            "01234567-89ab-cdef-0123-456789abcde",
+            "01234567-89ab-cdef-0123-456789abcdeg",
+            "0123456-789ab-cdef-0123-456789abcdef",
+            "hvs.CAESIJRM-QcsfGtGtGdVyXr0zeXwGQxd",
+        ] {
+            assert!(!is_id(text), "{text}");
+        }
+    }
+}

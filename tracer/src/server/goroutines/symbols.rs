@@ -1,0 +1,270 @@
+//! Where the list of goroutines is, and the functions that tell something. `.symtab` says it; where the
+//! program was stripped of that, the runtime's own table has the functions at least, and the code of one
+//! of them tells where the list is. A real server has 178,000 symbols with 12 MB of names: only what is
+//! needed is kept.
+
+use std::{collections::BTreeMap, io::Read, ops::Range};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{
+    code,
+    functions::{Functions, Known},
+    memory::word,
+    method::{DeviceCode, Function, Method},
+    pclntab,
+};
+use crate::server::executable::Executable;
+
+const LIST: &[u8] = b"runtime.allgs";
+/// The function that adds to it (`runtime/proc.go`).
+const ADDS: &[u8] = b"runtime.allgadd";
+/// The function that goroutines wait in, nearly all of them (`runtime/proc.go`).
+const PARKS: &[u8] = b"runtime.gopark";
+
+/// Bytes beyond which a function is not believed to be a small one of the runtime.
+const MAX_FUNCTION: u64 = 1 << 14;
+
+/// What is kept.
+#[derive(Debug)]
+pub(super) struct Symbols {
+    pub(super) list: u64,
+    pub(super) functions: Functions,
+    /// What the devices' types are called in the debugging information.
+    pub(super) device_types: BTreeMap<String, DeviceCode>,
+    /// Where nearly all goroutines are that wait.
+    pub(super) parks: Option<Range<u64>>,
+}
+
+/// Fails where none of it can be told, or the program has no audit device. `moved`: by how much it lies
+/// elsewhere than it says.
+pub(super) fn read(executable: &Executable<'_>, moved: u64) -> Result<Symbols> {
+    let names = executable.section(".strtab")?;
+    match (executable.stream(".symtab")?, names) {
+        (Some((len, table)), Some(names)) => from_symbols(table, len, &names)?.moved(moved),
+        _ => from_runtime(executable)?.moved(moved),
+    }
+}
+
+/// From a table of so many bytes.
+fn from_symbols(mut table: impl Read, len: u64, names: &[u8]) -> Result<Collected> {
+    let (mut collected, mut symbol) = (Collected::default(), [0; Symbol::SIZE]);
+    for _ in 0..len / Symbol::SIZE as u64 {
+        let read = table.read_exact(&mut symbol);
+        read.context("its .symtab cannot be read")?;
+        let symbol = Symbol::parse(&symbol);
+        collected.take(symbol.name(names), symbol.range());
+    }
+    ensure!(collected.list.is_some(), "the server has no runtime.allgs");
+    Ok(collected)
+}
+
+fn from_runtime(executable: &Executable<'_>) -> Result<Collected> {
+    let mut bytes = Vec::new();
+    let table = pclntab::Table::read(executable, &mut bytes)
+        .context("the server was stripped of its symbols")?;
+    let mut collected = Collected::default();
+    for (name, at) in table.functions() {
+        collected.take(name, at);
+    }
+    let adds = collected.adds.clone();
+    collected.list = adds.and_then(|adds| list(executable, adds));
+    ensure!(
+        collected.list.is_some(),
+        "the server was stripped of its symbols, and where its list of goroutines is does not show in its code"
+    );
+    Ok(collected)
+}
+
+/// From the code of the function that adds to it.
+fn list(executable: &Executable<'_>, adds: Range<u64>) -> Option<u64> {
+    let len = adds.end.checked_sub(adds.start);
+    let len = len.filter(|len| *len <= MAX_FUNCTION)?;
+    let code = executable.code(adds.start, len)?;
+    code::slice(executable.machine(), &code, adds.start)
+}
+
+/// What is of interest of all functions and variables, at the addresses that the file says.
+#[derive(Default)]
+struct Collected {
+    list: Option<u64>,
+    adds: Option<Range<u64>>,
+    parks: Option<Range<u64>>,
+    functions: Vec<(Range<u64>, Known)>,
+    device_types: BTreeMap<String, DeviceCode>,
+}
+
+impl Collected {
+    fn take(&mut self, name: &[u8], at: Range<u64>) {
+        match name {
+            LIST => self.list = Some(at.start),
+            ADDS => self.adds = Some(at),
+            PARKS => self.parks = Some(at),
+            _ => self.extend(name, at),
+        }
+    }
+
+    fn extend(&mut self, name: &[u8], at: Range<u64>) {
+        let Some(method) = Method::parse(name) else {
+            return;
+        };
+        self.functions
+            .extend(Known::of(method).map(|known| (at, known)));
+        let code = method.device_code();
+        self.device_types
+            .extend(code.map(|code| (method.type_name(), code)));
+    }
+
+    fn moved(self, by: u64) -> Result<Symbols> {
+        let is_device = |(_, known): &(_, Known)| matches!(known.role, Some(Function::Device(..)));
+        ensure!(
+            self.functions.iter().any(is_device),
+            "the server has no audit device that this version of vault-tracer knows"
+        );
+        let moved = |at: Range<u64>| at.start.wrapping_add(by)..at.end.wrapping_add(by);
+        let functions = self.functions.into_iter();
+        let functions = functions.map(|(at, known)| (moved(at), known)).collect();
+        Ok(Symbols {
+            list: self.list.unwrap_or(0).wrapping_add(by),
+            functions: Functions::new(functions),
+            device_types: self.device_types,
+            parks: self.parks.map(moved),
+        })
+    }
+}
+
+/// `Elf64_Sym` (`include/uapi/linux/elf.h`), as far as it is needed.
+struct Symbol {
+    name: u32,
+    at: u64,
+    size: u64,
+}
+
+impl Symbol {
+    const SIZE: usize = 24;
+
+    fn parse(bytes: &[u8; Self::SIZE]) -> Self {
+        Self {
+            name: word(bytes) as u32,
+            at: word(&bytes[8..]),
+            size: word(&bytes[16..]),
+        }
+    }
+
+    fn name<'a>(&self, names: &'a [u8]) -> &'a [u8] {
+        let name = names.get(self.name as usize..).unwrap_or_default();
+        let end = name.iter().position(|byte| *byte == 0);
+        &name[..end.unwrap_or(name.len())]
+    }
+
+    fn range(&self) -> Range<u64> {
+        self.at..self.at.saturating_add(self.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{
+        super::method::{Kind, Style},
+        *,
+    };
+
+    const BACKEND: &str = "example.com/builtin/audit/socket.(*Backend).LogRequest";
+
+    fn table(symbols: &[(&str, u64, u64)]) -> (Vec<u8>, Vec<u8>) {
+        let (mut table, mut names) = (vec![0; Symbol::SIZE], vec![0]);
+        for (name, at, size) in symbols {
+            table.extend((names.len() as u64).to_le_bytes());
+            table.extend(at.to_le_bytes());
+            table.extend(size.to_le_bytes());
+            names.extend(name.bytes().chain([0]));
+        }
+        (table, names)
+    }
+
+    #[test]
+    fn keeps_what_tells_something() {
+        let (table, names) = table(&[
+            ("runtime.allgs", 0x50, 24),
+            ("main.main", 0x60, 16),
+            ("sync.(*RWMutex).Lock", 0x70, 16),
+            (BACKEND, 0x80, 16),
+            ("runtime.gopark", 0x90, 16),
+        ]);
+        let collected = from_symbols(&table[..], table.len() as u64, &names).expect("readable");
+        let symbols = collected.moved(0x1000).expect("a device");
+        assert_eq!(symbols.parks, Some(0x1090..0x10a0));
+        assert_eq!(symbols.list, 0x1050);
+        assert_eq!(symbols.functions.at(0x1068), None);
+        let lock = symbols.functions.at(0x1078).expect("known");
+        assert_eq!(
+            (lock.role, &*lock.name),
+            (Some(Function::Lock), "sync.(*RWMutex).Lock")
+        );
+        let backend = "example.com/builtin/audit/socket.Backend";
+        let code = DeviceCode {
+            kind: Kind::Socket,
+            style: Style::Backend,
+        };
+        let types: Vec<_> = symbols.device_types.into_iter().collect();
+        assert_eq!(types, [(backend.to_owned(), code)]);
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let error = |symbols: &[(&str, u64, u64)]| {
+            let (table, names) = table(symbols);
+            let symbols = from_symbols(&table[..], table.len() as u64, &names)
+                .and_then(|collected| collected.moved(0));
+            symbols.expect_err("missing").to_string()
+        };
+        assert!(error(&[(BACKEND, 0x80, 16)]).contains("runtime.allgs"));
+        assert!(error(&[("runtime.allgs", 0x50, 24)]).contains("no audit device"));
+    }
+
+    #[test]
+    fn without_any_table_of_functions_is_an_error() {
+        let bytes = &include_bytes!("../testdata/go1.27.3-amd64-stripped.elf")[..];
+        let executable = Executable::of(&bytes).expect("an ELF file");
+        let error = read(&executable, 0).expect_err("stripped").to_string();
+        assert!(error.contains("symbols"), "{error}");
+    }
+
+    #[test]
+    fn the_runtimes_table_says_the_same() {
+        let names = [
+            BACKEND,
+            "sync.(*Mutex).Lock",
+            "runtime.gopark",
+            "runtime.allgadd",
+        ];
+        let bytes = pclntab::tests::table(&names, 0x1000);
+        let table = pclntab::Table::of(&bytes, 0).expect("a table");
+        let mut collected = Collected::default();
+        for (name, at) in table.functions() {
+            collected.take(name, at);
+        }
+        assert_eq!(collected.adds, Some(0x1030..0x1040));
+        assert_eq!(collected.parks, Some(0x1020..0x1030));
+        let symbols = collected.moved(0x10).expect("a device");
+        let lock = symbols.functions.at(0x1028).expect("known");
+        assert_eq!(lock.role, Some(Function::Lock));
+        assert_eq!(symbols.device_types.len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_survived(at in 0..96usize, byte in any::<u8>(), cut in 0..80usize) {
+            let (mut table, mut names) =
+                table(&[("runtime.allgs", 0x50, 24), (BACKEND, u64::MAX, u64::MAX)]);
+            if let Some(hit) = table.get_mut(at) {
+                *hit = byte;
+            }
+            names.truncate(cut);
+            let _ = from_symbols(&table[..], table.len() as u64, &names)
+                .and_then(|collected| collected.moved(u64::from(byte) << 56));
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Which request it is.
+
+use std::cell::RefCell;
+
+use super::{
+    super::{method::Variable, requests::Fields},
+    *,
+};
+use crate::server::go::dwarf::locals::Local;
+use tracer_model::EntryKind;
+
+const ID: &str = "11111111-2222-3333-4444-0123456789aB";
+pub(super) const LIST_KEYS: [&str; 3] = [ID, "list", "secret/metadata/app"];
+
+/// The input is the second of the broker's parameters, the context the first of the graph's. On arm64 the
+/// caller's frame has room for its link register below them.
+pub(super) fn requests(by_caller: bool) -> (Variables, Requests) {
+    let link = if by_caller { 8 } else { 0 };
+    let function = |argument, pc, at| (argument, Local::made(pc - 4..pc + 4, at));
+    let functions = [
+        function(Variable::Input(EntryKind::Response), BROKER, 24 + link),
+        function(Variable::Context, GRAPH, 8 + link),
+        function(Variable::WaitStart, LOCK, link),
+    ];
+    let fields = Fields {
+        request: 24,
+        id: 0,
+        operation: 32,
+        path: 48,
+    };
+    (
+        Variables::made(by_caller, functions.to_vec()),
+        Requests::made(fields),
+    )
+}
+
+impl Made {
+    /// With a request's ID, operation and path as the input of the outermost call of so many.
+    pub(super) fn input(mut self, calls: u64, texts: [&str; 3]) -> Self {
+        let last = self.len - 1;
+        let (stack, input) = (STACKS + 0x1000 * last, INPUTS + 0x8000 * last);
+        let request = input + 0x100;
+        self.words.insert(stack + 0x40 * calls + 40, input);
+        self.words.insert(input + 24, request);
+        for (at, text) in [0, 32, 48].into_iter().zip(texts) {
+            self.text(request + at, request + 0x100 * (at + 1), text);
+        }
+        self
+    }
+
+    /// With this as the context of the outermost call of so many.
+    fn context(mut self, calls: u64, context: u64) -> Self {
+        let stack = STACKS + 0x1000 * (self.len - 1);
+        self.words.insert(stack + 0x40 * calls + 32, context);
+        self
+    }
+}
+
+fn entry_of(id: &str, operation: &str, path: Option<&str>) -> EntryHead {
+    EntryHead {
+        kind: Some(EntryKind::Response),
+        id: Some(id.to_owned()),
+        operation: Some(operation.to_owned()),
+        path: path.map(str::to_owned),
+        ..EntryHead::default()
+    }
+}
+
+fn queued_with(texts: [&str; 3]) -> Option<EntryHead> {
+    let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
+    made.input(3, texts).waiting().remove(0).entry
+}
+
+#[test]
+fn says_which_request_it_is() {
+    let expected = entry_of(ID, "list", Some("secret/metadata/app"));
+    assert_eq!(queued_with(LIST_KEYS), Some(expected));
+}
+
+#[test]
+fn what_does_not_look_like_a_request_is_none() {
+    for (id, operation) in [
+        ("", "list"),
+        ("11111111-2222-3333-4444-0123456789a", "list"),
+        ("11111111-2222-3333-4444-0123456789ag", "list"),
+        ("11111111-2222-3333-444450123456789ab", "list"),
+        (ID, ""),
+        (ID, "LIST"),
+        (ID, "hvs.CAESIJ"),
+    ] {
+        assert_eq!(
+            queued_with([id, operation, "path"]),
+            None,
+            "{id} {operation}"
+        );
+    }
+    let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
+    assert_eq!(made.waiting()[0].entry, None);
+}
+
+#[test]
+fn a_path_that_cannot_be_told_leaves_the_request_known() {
+    let long = "x".repeat(2049);
+    for (path, expected) in [("a\nb", None), (&*long, None), ("", Some(""))] {
+        let entry = queued_with([ID, "read", path]);
+        assert_eq!(entry, Some(entry_of(ID, "read", expected)), "{path:?}");
+    }
+}
+
+#[test]
+fn who_has_not_moved_is_not_asked_again_which_request_it_is() {
+    let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
+    let (reader, mut made) = (reader(), made.input(3, LIST_KEYS));
+    let entry = |made: &Made| reader.waiting(made).expect("a list").remove(0).entry;
+    let first = entry(&made);
+    assert!(first.is_some());
+    let id = INPUTS + 0x100;
+    made.words.insert(id, 0);
+    assert_eq!(entry(&made), first);
+    made.words.insert(GOROUTINES + STOPS, 1);
+    assert_eq!(entry(&made), None);
+}
+
+/// A sink, what started it, and the request, which waits for all sinks.
+fn sink(contexts: [u64; 2]) -> Made {
+    let [own, of_request] = contexts;
+    Made::default()
+        .goroutine(50, 49, &[LOCK, SINK, GRAPH])
+        .context(3, own)
+        .goroutine(49, 48, &[HANDLER])
+        .goroutine(48, 7, &[GRAPH, BROKER, HANDLER])
+        .context(1, of_request)
+        .input(2, LIST_KEYS)
+}
+
+#[test]
+fn a_sink_is_told_the_request_that_waits_for_it() {
+    let (reader, made) = (reader(), sink([0xc0de, 0xc0de]));
+    let expected = entry_of(ID, "list", Some("secret/metadata/app"));
+    // The second time nothing has moved.
+    for _ in 0..2 {
+        let waiting = reader.waiting(&made).expect("a list").remove(0);
+        assert_eq!(waiting.entry.as_ref(), Some(&expected));
+    }
+}
+
+#[test]
+fn a_sink_is_told_its_own_request_when_that_has_gone_on() {
+    let (reader, made) = (reader(), sink([0xc0de, 0xc0de]));
+    let first = reader.waiting(&made).expect("a list").remove(0);
+    assert!(first.entry.is_some());
+    // The next request of this goroutine.
+    let mut made = made.context(1, 0xbeef).member(STOPS, 1);
+    let still = Waiting {
+        still: true,
+        ..first.clone()
+    };
+    assert_eq!(reader.waiting(&made).expect("a list")[0], still);
+    // Nor is it asked.
+    made = made.member(144, 6);
+    let alone = reader.waiting(&made).expect("a list").remove(0);
+    assert_eq!((alone.entry, alone.request), (first.entry, Some(48)));
+    // Another sink in its place.
+    made.words.insert(GOROUTINES + 152, 60);
+    let other = reader.waiting(&made).expect("a list").remove(0);
+    assert_eq!((other.goid, other.entry), (60, None));
+}
+
+#[test]
+fn a_sink_that_outlived_its_request_is_not_told_the_next_one() {
+    for contexts in [[0xc0de, 0xbeef], [0xc0de, 0]] {
+        let waiting = sink(contexts).waiting().remove(0);
+        assert_eq!((waiting.entry, waiting.request), (None, Some(48)));
+    }
+}
+
+#[test]
+fn a_sink_whose_context_cannot_be_read_works_for_who_is_above_it() {
+    let waiting = sink([0, 0]).waiting().remove(0);
+    assert!(waiting.entry.is_some());
+    assert_eq!(waiting.request, Some(48));
+}
+
+#[test]
+fn behind_a_filter_the_request_is_the_one_that_waits() {
+    // The goroutine between them has ended.
+    let made = sink([0xc0de, 0xc0de]).goroutine(51, 60, &[LOCK, SINK, GRAPH]);
+    let waiting = made.context(3, 0xc0de).waiting().remove(1);
+    assert_eq!((waiting.goid, waiting.request), (51, Some(48)));
+    assert!(waiting.entry.is_some());
+    assert_eq!(waiting.ancestors, [60, 48, 7]);
+}
+
+#[test]
+fn if_two_seem_to_wait_for_a_sink_neither_is_believed() {
+    let made = sink([0xc0de, 0xc0de]).goroutine(47, 7, &[GRAPH, BROKER, HANDLER]);
+    let made = made.context(1, 0xc0de).input(2, LIST_KEYS);
+    assert_eq!(made.waiting()[0].entry, None);
+}
+
+impl Made {
+    /// With this as the time since when the innermost of the calls waits.
+    fn queued_since(mut self, since: u64) -> Self {
+        let stack = STACKS + 0x1000 * (self.len - 1);
+        self.words.insert(stack + 0x40 + 16, since);
+        self
+    }
+}
+
+#[test]
+fn a_mutex_says_since_when_it_is_waited_for() {
+    let since = |made: Made| made.waiting().remove(0).since;
+    let queued = || Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
+    assert_eq!(since(queued().queued_since(4_711)), Some(4_711));
+    assert_eq!(since(queued()), None);
+    // A mutex further in, while it dials, is not the device's.
+    let dials = Made::default().goroutine(5, 1, &[LOCK, CONNECT, REQUEST]);
+    assert_eq!(since(dials.queued_since(4_711)), None);
+}
+
+#[test]
+fn a_server_with_a_clock_of_its_own_does_not_say_since_when() {
+    let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
+    let mut reader = reader();
+    reader.shares_clock = false;
+    let found = reader.waiting(&made.queued_since(4_711)).expect("a list");
+    assert_eq!(found[0].since, None);
+}
+
+#[test]
+fn on_arm64_the_request_is_found_from_the_caller() {
+    let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER, HANDLER]);
+    let made = made.input(4, LIST_KEYS);
+    let mut reader = reader();
+    let entry = |reader: &GoroutineReader| reader.waiting(&made).expect("a list").remove(0).entry;
+    assert_eq!(entry(&reader), None);
+    (reader.variables, reader.requests) = requests(true);
+    reader.known = Mutex::default();
+    assert!(entry(&reader).is_some());
+}
+
+/// Says where it was read.
+struct Watched<'a>(&'a Made, RefCell<Vec<(u64, usize)>>);
+
+impl Memory for Watched<'_> {
+    fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()> {
+        self.1.borrow_mut().push((address, into.len()));
+        self.0.read(address, into)
+    }
+}
+
+/// Tokens lie beside these.
+#[test]
+fn nothing_else_of_the_request_is_read() {
+    let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
+    let made = made.input(3, LIST_KEYS);
+    let watched = Watched(&made, RefCell::default());
+    assert!(
+        reader().waiting(&watched).expect("a list")[0]
+            .entry
+            .is_some()
+    );
+    let mut read = watched.1.into_inner();
+    read.retain(|(at, _)| *at >= INPUTS);
+    read.sort_unstable();
+    let (request, lengths) = (INPUTS + 0x100, LIST_KEYS.map(str::len));
+    let headers = [0, 32, 48].map(|at| (request + at, 16));
+    let texts = [0x100, 0x2100, 0x3100].map(|at| request + at);
+    let mut expected = vec![(INPUTS + 24, 8)];
+    expected.extend(headers);
+    expected.extend(texts.into_iter().zip(lengths));
+    assert_eq!(read, expected);
+}

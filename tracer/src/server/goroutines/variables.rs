@@ -1,0 +1,169 @@
+//! What functions keep in their frames while they call others: the compiler says where.
+
+use anyhow::Result;
+use object::Architecture;
+
+use super::{
+    method::{Method, Variable},
+    stack::{Frame, Stack},
+};
+use crate::server::{
+    executable::Executable,
+    go::dwarf::{Sections, locals::Local},
+};
+use tracer_model::Nanos;
+
+/// Those that tell something.
+#[derive(Debug, Default)]
+pub(super) struct Variables {
+    /// Whether frames are found from the caller's frame pointer.
+    by_caller: bool,
+    all: Vec<(Variable, Local)>,
+}
+
+impl Variables {
+    /// Knows nothing where the debugging information cannot be read. `moved`: by how much the program
+    /// lies elsewhere than it says.
+    pub(super) fn new(executable: &Executable<'_>, debug: &Sections, moved: u64) -> Self {
+        Self::read_from(executable, debug, moved).unwrap_or_else(|error| {
+            log::warn!("which request a goroutine works on cannot be read: {error:#}");
+            Self::default()
+        })
+    }
+
+    fn read_from(executable: &Executable<'_>, debug: &Sections, moved: u64) -> Result<Self> {
+        let variable = |name: &str| Method::parse(name.as_bytes())?.variable();
+        let found = debug.locals(executable, Method::has_variables, |name| {
+            variable(name).map(Variable::name)
+        })?;
+        let all = found
+            .into_iter()
+            .filter_map(|found| Some((variable(&found.function)?, found.moved(moved))));
+        Ok(Self {
+            by_caller: executable.machine() == Architecture::Aarch64,
+            all: all.collect(),
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn made(by_caller: bool, all: Vec<(Variable, Local)>) -> Self {
+        Self { by_caller, all }
+    }
+
+    /// Of one kind.
+    pub(super) fn of(&self, is_wanted: impl Fn(Variable) -> bool) -> impl Iterator<Item = &Local> {
+        let all = self
+            .all
+            .iter()
+            .filter(move |(variable, _)| is_wanted(*variable));
+        all.map(|(_, local)| local)
+    }
+
+    /// What this frame keeps, if it is of a function that keeps one.
+    pub(super) fn read(&self, stack: Stack<'_>, frame: Frame) -> Option<(Variable, u64)> {
+        let call = frame.pc.checked_sub(1)?;
+        let mut all = self.all.iter();
+        let (variable, local) = all.find(|(_, local)| local.code.contains(&call))?;
+        let (word, of) = variable.word();
+        let at = local.word(frame.pc, word, of)?;
+        let address = self.frame_address(stack, frame)?.checked_add_signed(at)?;
+        Some((*variable, stack.word(address)?))
+    }
+
+    /// Since when the mutex is waited for that this goroutine waits for. One that was woken and found the mutex
+    /// taken again waits on, and keeps the time.
+    pub(super) fn queued_since(&self, stack: Stack<'_>, frames: &[Frame]) -> Option<Nanos> {
+        let mut read = frames.iter().filter_map(|frame| self.read(stack, *frame));
+        read.find_map(|(variable, at)| (variable == Variable::WaitStart && at != 0).then_some(at))
+    }
+
+    /// The canonical frame address: what the stack pointer was before the call. On amd64 the return
+    /// address and the frame pointer were put below it. On arm64 the caller's frame pointer is one word
+    /// below it (`cmd/internal/obj/arm64/obj7.go`, `preprocess`).
+    fn frame_address(&self, stack: Stack<'_>, frame: Frame) -> Option<u64> {
+        if self.by_caller {
+            stack.word(frame.record)?.checked_add(8)
+        } else {
+            frame.record.checked_add(16)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::requests::{Fields, Requests},
+        *,
+    };
+    use tracer_model::EntryKind;
+
+    fn read(bytes: &[u8]) -> (Variables, Requests) {
+        let executable = Executable::of(&bytes).expect("an ELF file");
+        let debug = Sections::read(&executable, Method::has_variables);
+        let debug = debug.expect("readable").expect("there");
+        let variables = Variables::read_from(&executable, &debug, 0x1000).expect("readable");
+        let requests = Requests::new(&debug, &variables);
+        (variables, requests)
+    }
+
+    #[test]
+    fn reads_where_the_compiler_says_that_requests_are() {
+        let fields = Fields {
+            request: 16,
+            id: 0,
+            operation: 32,
+            path: 48,
+        };
+        for (bytes, back, expected) in [
+            (
+                &include_bytes!("../testdata/go1.27.3-amd64-parameters.elf")[..],
+                0x4a_5b95,
+                24,
+            ),
+            (
+                include_bytes!("../testdata/go1.24.11-amd64-parameters.elf"),
+                0x49_e035,
+                24,
+            ),
+            (
+                include_bytes!("../testdata/go1.27.3-arm64-parameters.elf"),
+                0xa_c83c,
+                32,
+            ),
+        ] {
+            let (variables, requests) = read(bytes);
+            assert_eq!(requests, Requests::made(fields));
+            let [(variable, local)] = &variables.all[..] else {
+                panic!("{variables:?}")
+            };
+            assert_eq!(*variable, Variable::Input(EntryKind::Request));
+            assert_eq!(local.word(back, 0, 1), Some(expected), "{local:x?}");
+            // In a register until the first call.
+            assert_eq!(local.word(local.code.start + 1, 0, 1), None);
+        }
+    }
+
+    #[test]
+    fn reads_where_a_mutex_keeps_since_when_it_is_waited_for() {
+        let wait_start = |bytes: &[u8], back| {
+            let (variables, _) = read(bytes);
+            let [(Variable::WaitStart, local)] = &variables.all[..] else {
+                panic!("{variables:?}")
+            };
+            local.word(back, 0, 1)
+        };
+        let new = include_bytes!("../testdata/go1.27.3-amd64-variables.elf");
+        assert_eq!(wait_start(new, 0x47_ef7a), Some(-32));
+        let old = include_bytes!("../testdata/go1.21.13-amd64-variables.elf");
+        assert_eq!(wait_start(old, 0x45_8c7d), Some(-32));
+        // The compiler says that it stays in a register.
+        let arm64 = include_bytes!("../testdata/go1.27.3-arm64-variables.elf");
+        assert_eq!(wait_start(arm64, 0x8_9400), None);
+    }
+
+    #[test]
+    fn a_program_without_a_broker_has_no_requests() {
+        let (variables, requests) = read(include_bytes!("../testdata/go1.27.3-amd64.elf"));
+        assert!(variables.all.is_empty() && requests == Requests::default());
+    }
+}

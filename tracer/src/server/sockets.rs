@@ -1,0 +1,125 @@
+//! What the server had open before the probes were attached.
+
+use std::{collections::HashMap, net::SocketAddr, os::unix::fs::MetadataExt};
+
+use anyhow::{Context, Result};
+use procfs::{
+    net::TcpState,
+    process::{FDTarget, Process},
+};
+
+use tracer_model::{SendQueue, canonical};
+
+/// A TCP socket of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenSocket {
+    /// Its descriptor.
+    pub fd: i32,
+    /// Its inode number.
+    pub inode: u64,
+    /// This end.
+    pub local: SocketAddr,
+    /// The other end; unspecified for listeners.
+    pub remote: SocketAddr,
+    /// Whether it accepts connections.
+    pub listening: bool,
+    /// Whether it is connected.
+    pub established: bool,
+}
+
+/// TCP sockets of the process, in its own network namespace.
+pub fn open_sockets(pid: i32) -> Result<Vec<OpenSocket>> {
+    let context =
+        || format!("cannot list the sockets of PID {pid}: it has ended, or is another user's");
+    let process = Process::new(pid).with_context(context)?;
+    let descriptors: HashMap<u64, i32> = process
+        .fd()
+        .with_context(context)?
+        .filter_map(Result::ok)
+        .filter_map(|fd| match fd.target {
+            FDTarget::Socket(inode) => Some((inode, fd.fd)),
+            _ => None,
+        })
+        .collect();
+    let v4 = process.tcp().with_context(context)?;
+    // Absent where IPv6 is disabled.
+    let v6 = process.tcp6().unwrap_or_default();
+    let entries = v4.into_iter().chain(v6);
+    Ok(entries
+        .filter_map(|entry| {
+            Some(OpenSocket {
+                fd: *descriptors.get(&entry.inode)?,
+                inode: entry.inode,
+                local: canonical_address(entry.local_address),
+                remote: canonical_address(entry.remote_address),
+                listening: entry.state == TcpState::Listen,
+                established: entry.state == TcpState::Established,
+            })
+        })
+        .collect())
+}
+
+/// What connections hold that are closed on this side and not yet on the other, in the network
+/// namespace of the process: nobody has a descriptor of them any more.
+pub fn closing(pid: i32) -> Result<Vec<SendQueue>> {
+    let context = || format!("cannot list the connections of PID {pid}: it has ended");
+    let process = Process::new(pid).with_context(context)?;
+    let v4 = process.tcp().with_context(context)?;
+    let v6 = process.tcp6().unwrap_or_default();
+    let is_closing = |state: &TcpState| {
+        matches!(
+            state,
+            TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck
+        )
+    };
+    let entries = v4.into_iter().chain(v6).filter(|e| is_closing(&e.state));
+    let queues = entries.map(|entry| SendQueue {
+        local: canonical_address(entry.local_address),
+        remote: canonical_address(entry.remote_address),
+        bytes: entry.tx_queue,
+    });
+    Ok(queues.collect())
+}
+
+fn canonical_address(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(canonical(address.ip()), address.port())
+}
+
+/// Inode number of the process's network namespace, as the kernel knows it (`net.ns.inum`).
+pub fn netns_inode(pid: i32) -> Result<u64> {
+    let metadata = std::fs::metadata(format!("/proc/{pid}/ns/net"))
+        .with_context(|| format!("cannot tell the network namespace of PID {pid}"))?;
+    Ok(metadata.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn lists_listeners_and_connections() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let _connected = TcpStream::connect(address).expect("connected");
+        let sockets = open_sockets(std::process::id() as i32).expect("a list");
+        assert!(sockets.iter().any(|s| s.listening && s.local == address));
+        assert!(sockets.iter().any(|s| s.established && s.remote == address));
+    }
+
+    #[test]
+    fn an_ipv4_peer_of_an_ipv6_socket_is_ipv4() {
+        let Ok(listener) = TcpListener::bind("[::]:0") else {
+            return; // IPv6 is disabled here.
+        };
+        let port = listener.local_addr().expect("an address").port();
+        let client = TcpStream::connect(("127.0.0.1", port)).expect("connected");
+        let accepted = listener.accept().expect("accepted").0;
+        let sockets = open_sockets(std::process::id() as i32).expect("a list");
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&accepted);
+        let seen = sockets.iter().find(|s| s.fd == fd).expect("listed");
+        assert_eq!(seen.remote, client.local_addr().expect("an address"));
+        assert!(seen.local.is_ipv4(), "{seen:?}");
+    }
+}
