@@ -82,7 +82,10 @@ fn core(criterion: &mut Criterion) {
 
 fn elements(event: &Event) -> u64 {
     match &event.what {
-        EventKind::GoroutinesSampled { goroutines } => 1 + goroutines.len() as u64,
+        EventKind::GoroutinesSampled {
+            goroutines,
+            handlers: None,
+        } => 1 + goroutines.len() as u64,
         _ => 1,
     }
 }

@@ -307,7 +307,10 @@ impl Server {
             entry: Some(self.entry(client, EntryKind::Request)),
         });
         let goroutines = goroutines.collect();
-        self.event(EventKind::GoroutinesSampled { goroutines })
+        self.event(EventKind::GoroutinesSampled {
+            goroutines,
+            handlers: None,
+        })
     }
 }
 

@@ -95,6 +95,7 @@ fn judge_device(request: &Request, device: &Device, threshold: Nanos) -> Option<
         cause: failed.cause,
         errno: failed.errno,
         evidence: failed.evidence.clone(),
+        taken_elsewhere: false,
     })))
 }
 

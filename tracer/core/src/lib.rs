@@ -124,7 +124,7 @@ impl Core {
             EventKind::Restarted(session) => self.begin_again(event.at, session),
             EventKind::Tick => self.tick(event.at),
             EventKind::EntryFound { asked, entry } => self.answered(asked, entry.as_ref()),
-            EventKind::GoroutinesSampled { goroutines } => self.parked(event.at, goroutines),
+            EventKind::GoroutinesSampled { goroutines, .. } => self.parked(event.at, goroutines),
             EventKind::BufferingEnded(routine) => self.resume(routine),
             EventKind::BufferedWrite { .. } => self.logged(event),
             EventKind::RecordsLost { records, .. } => {

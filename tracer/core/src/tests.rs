@@ -340,6 +340,7 @@ fn a_send_to_a_dead_connection_does_not_bring_it_back() {
         story.after(S / 2).happens(EventKind::Tick);
         story.happens(EventKind::GoroutinesSampled {
             goroutines: vec![parked(20, WaitReason::Resolve, None, None)],
+            handlers: None,
         });
     }
     story.answered(20);
@@ -351,6 +352,7 @@ fn queues_behind(story: &mut Story) {
     for _ in 0..3 {
         story.after(S / 2).happens(EventKind::GoroutinesSampled {
             goroutines: vec![parked(21, WaitReason::Lock, None, None)],
+            handlers: None,
         });
     }
     story.after(S / 2).gives_up_connecting(2, 20);
@@ -377,6 +379,7 @@ fn a_request_that_is_silent_for_another_reason_is_not_queued() {
     story.requested(20).connects(2, 20).requested(21);
     story.after(2 * S).happens(EventKind::GoroutinesSampled {
         goroutines: Vec::new(),
+        handlers: None,
     });
     story.gives_up_connecting(2, 20);
     story.logs(3, 21, EntryKind::Response).answered(21);
@@ -400,6 +403,7 @@ fn the_code_that_waits_says_which_devices_there_are() {
             Some(Phase::Request),
             Some(device()),
         )],
+        handlers: None,
     });
     story.after(S).gives_up_connecting(2, 20).answered(20);
     story.not_found();
@@ -420,6 +424,7 @@ fn the_stack_says_for_which_entry_a_request_queues() {
                 Some(Phase::Response),
                 Some(Device::configured("tcp", LOG)),
             )],
+            handlers: None,
         });
     }
     story
@@ -456,6 +461,7 @@ fn a_request_that_is_found_late_is_no_shorter_than_its_stall() {
             request: Some(61),
             ..parked(62, WaitReason::Connect, None, None)
         }],
+        handlers: None,
     });
     story
         .after(2 * S)

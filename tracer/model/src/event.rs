@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     device::Device,
     entry::EntryHead,
-    goroutine::GoroutineSample,
+    goroutine::{GoroutineSample, HandlerSample},
     socket::{SendQueue, Socket, Tcp, TcpState},
 };
 
 /// The format of recordings, that is of events as serde writes them. Raised when an older agent would misunderstand a
 /// newer recording: a further field that may be absent is no reason, a further kind of event is. Those of before
 /// there was a number are of format 0, which is the same without it.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Nanoseconds: of `CLOCK_MONOTONIC` where a point in time is meant.
 pub type Nanos = u64;
@@ -175,6 +175,10 @@ pub enum EventKind {
     GoroutinesSampled {
         /// Those that do.
         goroutines: Vec<GoroutineSample>,
+        /// Requests' own goroutines that are in the audit broker; `None` where the sampler cannot tell, and in recordings
+        /// of before format 2.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        handlers: Option<Vec<HandlerSample>>,
     },
     /// Records that found the ring buffer full since the last such event.
     #[serde(rename = "lost")]
@@ -210,6 +214,8 @@ pub enum EventKind {
         /// Those that there were.
         queues: Vec<SendQueue>,
     },
+    /// The server's process ended. What was under way in it has ended with it.
+    ServerEnded,
     /// Time passed.
     Tick,
     /// The trace ends. Last of every stream.

@@ -33,6 +33,8 @@ pub enum Finding {
     LostEntries(LostEntries),
     /// A device is silently dead and fills up.
     Filling(FillingBuffer),
+    /// The server's process ended.
+    Ended(Ended),
     /// A device works again, or the trace ended before it did.
     Incident(Incident),
     /// How things stand. Of now alone, so only what shows now is given it: it is no part of a trace.
@@ -190,6 +192,17 @@ pub struct Refusal {
     pub errno: Option<i32>,
     /// What shows it.
     pub evidence: Evidence,
+    /// Whether another device was seen to take an entry of this request.
+    pub taken_elsewhere: bool,
+}
+
+/// The server's process ended while it was traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// When.
+    pub at: Nanos,
+    /// Client requests that were under way.
+    pub under_way: u64,
 }
 
 /// One bad time of one device.

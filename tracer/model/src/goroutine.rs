@@ -29,6 +29,25 @@ pub enum WaitReason {
     Other,
 }
 
+/// A request's own goroutine inside the audit broker: `LogRequest` or `LogResponse` is on its stack.
+///
+/// A request is blocked by auditing exactly as long as its goroutine is there, in every generation of Vault; the goroutines
+/// of the devices say which device it is and why (`vault/audit/broker.go`, `vault/vault/audit_broker.go`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandlerSample {
+    /// The request's goroutine.
+    pub goid: u64,
+    /// The goroutines that started it, nearest first, as far as they live.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<u64>,
+    /// For which of the request's entries, where the code tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// What the arguments on its stack say of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<EntryHead>,
+}
+
 /// One goroutine that works on a client's request, or on its entry, as found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GoroutineSample {

@@ -25,10 +25,10 @@ pub use self::{
     },
     evidence::{DropKind, Dropped, Drops, Evidence},
     finding::{
-        FillingBuffer, Finding, Hang, Incident, LossTotals, LostEntries, NEGLIGIBLE_WAIT, Refusal,
-        RequestInfo, Stall, Stalled, Summary,
+        Ended, FillingBuffer, Finding, Hang, Incident, LossTotals, LostEntries, NEGLIGIBLE_WAIT,
+        Refusal, RequestInfo, Stall, Stalled, Summary,
     },
-    goroutine::{GoroutineSample, WaitReason},
+    goroutine::{GoroutineSample, HandlerSample, WaitReason},
     operation::{Op, Operation, Outcome, Phase},
     request::{Attribution, RequestSeq},
     snapshot::{Condition, DeviceSnapshot, OpenStall, SendBuffer, Snapshot},

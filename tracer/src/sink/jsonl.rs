@@ -70,6 +70,10 @@ fn record(finding: &Finding, clock: WallClock) -> Option<Record<'_>> {
         Finding::LostEntries(loss) => Record::LostEntries(lost_record(loss, clock)),
         Finding::Filling(filling) => Record::Filling(filling_record(filling, clock)),
         Finding::Incident(incident) => Record::Incident(incident_record(incident, clock)),
+        Finding::Ended(ended) => Record::Ended(EndedRecord {
+            at: clock.rfc3339(ended.at),
+            requests: ended.under_way,
+        }),
         Finding::Summary(summary) => Record::Summary(summary_record(summary, clock)),
         Finding::Snapshot(_) | Finding::Warning(_) => return None,
     })
@@ -86,7 +90,15 @@ enum Record<'a> {
     LostEntries(LostRecord<'a>),
     Filling(FillingRecord<'a>),
     Incident(IncidentRecord<'a>),
+    Ended(EndedRecord),
     Summary(SummaryRecord),
+}
+
+#[derive(Serialize)]
+struct EndedRecord {
+    at: String,
+    /// Client requests that were under way.
+    requests: u64,
 }
 
 #[derive(Serialize)]

@@ -80,6 +80,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
             Finding::Warning(warning) => {
                 format!("{} {}\n", self.paint("33", "warning:"), clean(warning))
             }
+            Finding::Ended(ended) => format!("{}  the server ended\n", self.moment(ended.at)),
             Finding::Snapshot(_) => return None,
             Finding::Summary(summary) => self.summary(summary),
         })
@@ -151,10 +152,15 @@ impl<W: Write + Send + 'static> Terminal<W> {
         tally.refusals += 1;
         (tally.refusals == 1).then(|| {
             format!(
-                "\n{}  refusal  {} failed at once for {}; the server goes on with its other devices. Further ones are counted.\n    {}: {}\n",
+                "\n{}  refusal  {} failed at once for {}{}. Further ones are counted.\n    {}: {}\n",
                 self.moment(refusal.start),
                 shown(&refusal.device),
                 request(&refusal.request),
+                if refusal.taken_elsewhere {
+                    "; the server goes on with its other devices"
+                } else {
+                    ""
+                },
                 refusal.cause.name(),
                 clean(&explain::refusal(refusal)),
             )
@@ -350,6 +356,7 @@ mod tests {
                 cause: Cause::Refused,
                 errno: None,
                 evidence: Evidence::default(),
+                taken_elsewhere: true,
             })),
             Finding::Hang(Box::new(Hang {
                 id: None,

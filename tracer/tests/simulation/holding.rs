@@ -299,7 +299,10 @@ impl Between {
                 }
                 vec![event]
             }
-            EventKind::GoroutinesSampled { goroutines } => {
+            EventKind::GoroutinesSampled {
+                goroutines,
+                handlers: None,
+            } => {
                 let found = goroutines
                     .iter()
                     .map(|parked| (parked.goid, parked.place, parked.device.clone()));

@@ -51,6 +51,7 @@ impl Traffic {
             self.tell(match question {
                 Query::Goroutines => EventKind::GoroutinesSampled {
                     goroutines: Vec::new(),
+                    handlers: None,
                 },
                 Query::Entry(asked) => EventKind::EntryFound { asked, entry: None },
             });

@@ -238,6 +238,7 @@ pub(crate) fn parked(server: &Server) -> EventKind {
     });
     EventKind::GoroutinesSampled {
         goroutines: waits.collect(),
+        handlers: None,
     }
 }
 

@@ -6,7 +6,10 @@ use tracer_model::{EntryHead, Hang, Nanos};
 /// A look that found these then, and is told now.
 fn looked(story: &mut Story, at: Nanos, goroutines: Vec<GoroutineSample>) {
     let now = std::mem::replace(&mut story.now, at);
-    story.happens(EventKind::GoroutinesSampled { goroutines });
+    story.happens(EventKind::GoroutinesSampled {
+        goroutines,
+        handlers: None,
+    });
     story.now = now;
 }
 
@@ -40,9 +43,10 @@ fn the_mutex_says_since_when_a_request_queues() {
     let since = story.after(10 * MS).now;
     for _ in 0..2 {
         let goroutines = vec![queued(since)];
-        story
-            .after(100 * MS)
-            .happens(EventKind::GoroutinesSampled { goroutines });
+        story.after(100 * MS).happens(EventKind::GoroutinesSampled {
+            goroutines,
+            handlers: None,
+        });
     }
     let end = story.after(1760 * MS).gives_up_connecting(2, 20).now;
     story.logs(3, 21, EntryKind::Response).answered(21);
@@ -67,9 +71,10 @@ fn a_request_that_was_not_seen_to_begin_began_before_it_queued() {
             ancestors: vec![60],
             ..queued(since)
         }];
-        story
-            .after(100 * MS)
-            .happens(EventKind::GoroutinesSampled { goroutines });
+        story.after(100 * MS).happens(EventKind::GoroutinesSampled {
+            goroutines,
+            handlers: None,
+        });
     }
     hands_over(story.after(1800 * MS));
     let hangs = story.hangs();
@@ -88,9 +93,10 @@ fn nobody_queues_for_a_device_that_is_not_stalled() {
     let stalled = story.after(300 * MS).requested(20).connects(2, 20).now;
     for _ in 0..2 {
         let goroutines = vec![queued(since)];
-        story
-            .after(100 * MS)
-            .happens(EventKind::GoroutinesSampled { goroutines });
+        story.after(100 * MS).happens(EventKind::GoroutinesSampled {
+            goroutines,
+            handlers: None,
+        });
     }
     story.after(1800 * MS).gives_up_connecting(2, 20);
     story.logs(3, 21, EntryKind::Response).answered(21);
@@ -106,9 +112,10 @@ fn who_is_met_on_the_way_out_of_a_dial_has_not_dialled_again() {
     story.requested(20).dials_twice(2, 20);
     let device = Device::configured("tcp", LOG);
     let goroutines = vec![parked(20, WaitReason::Connect, None, Some(device))];
-    story
-        .after(MS)
-        .happens(EventKind::GoroutinesSampled { goroutines });
+    story.after(MS).happens(EventKind::GoroutinesSampled {
+        goroutines,
+        handlers: None,
+    });
     story
         .after(53 * MS)
         .dials_twice(4, 20)
@@ -151,6 +158,7 @@ fn a_holder_that_was_thought_to_be_another_is_named() {
     let queues = || parked(21, WaitReason::Lock, None, None);
     story.happens(EventKind::GoroutinesSampled {
         goroutines: vec![queues()],
+        handlers: None,
     });
     let of_request = GoroutineSample {
         ancestors: vec![61, 20],
@@ -159,9 +167,10 @@ fn a_holder_that_was_thought_to_be_another_is_named() {
         ..parked(62, WaitReason::Connect, None, None)
     };
     let goroutines = vec![queues(), of_request];
-    story
-        .after(100 * MS)
-        .happens(EventKind::GoroutinesSampled { goroutines });
+    story.after(100 * MS).happens(EventKind::GoroutinesSampled {
+        goroutines,
+        handlers: None,
+    });
     story.after(2 * S).gives_up_connecting(2, 62);
     story.sends(
         log_socket(3),
@@ -203,9 +212,10 @@ fn a_holder_that_ends_in_the_same_moment_is_named() {
             ..parked(20, WaitReason::Connect, None, None)
         };
         let goroutines = vec![queues, holds];
-        story
-            .after(100 * MS)
-            .happens(EventKind::GoroutinesSampled { goroutines });
+        story.after(100 * MS).happens(EventKind::GoroutinesSampled {
+            goroutines,
+            handlers: None,
+        });
     }
     hands_over(story.after(2 * S));
     let queued = &story.hangs()[0].stalls[0];

@@ -72,6 +72,7 @@ fn look(goroutines: &Goroutines) -> Answer {
             at,
             what: EventKind::GoroutinesSampled {
                 goroutines: waiting.iter().map(of_request).collect(),
+                handlers: None,
             },
         }),
         look: Some(Look {

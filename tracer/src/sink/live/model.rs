@@ -218,7 +218,8 @@ impl Picture {
             | Finding::Refusal(_)
             | Finding::LostEntries(_)
             | Finding::Filling(_)
-            | Finding::Incident(_) => {}
+            | Finding::Incident(_)
+            | Finding::Ended(_) => {}
         }
     }
 

@@ -119,7 +119,7 @@ impl Metrics {
             }
             Finding::Snapshot(state) => self.state(state),
             Finding::Summary(summary) => self.totals(summary),
-            Finding::Warning(_) => {}
+            Finding::Warning(_) | Finding::Ended(_) => {}
         }
     }
 

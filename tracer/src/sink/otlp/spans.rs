@@ -64,7 +64,10 @@ impl Spans {
             }
             Finding::Incident(incident) => vec![self.incident(incident, None)],
             Finding::Summary(summary) => self.summary(summary),
-            Finding::Stalled(_) | Finding::Snapshot(_) | Finding::Warning(_) => return None,
+            Finding::Stalled(_)
+            | Finding::Snapshot(_)
+            | Finding::Warning(_)
+            | Finding::Ended(_) => return None,
         };
         Some(self.export(spans))
     }

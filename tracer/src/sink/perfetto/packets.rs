@@ -105,7 +105,8 @@ impl Told {
             Finding::Session(_)
             | Finding::Attached(_)
             | Finding::Snapshot(_)
-            | Finding::Warning(_) => {}
+            | Finding::Warning(_)
+            | Finding::Ended(_) => {}
         }
     }
 
