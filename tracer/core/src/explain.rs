@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use tracer_model::{Device, Transport};
 
-use crate::seconds;
 use tracer_model::Nanos;
 use tracer_model::{
     Cause, Evidence, FillingBuffer, Hang, LostEntries, Op, Outcome, Refusal, Stall,
@@ -235,4 +234,9 @@ fn count(number: u32, of: &str) -> String {
 
 fn kb(bytes: u64) -> String {
     format!("{:.1} kB", bytes as f64 / 1e3)
+}
+
+/// For people.
+pub fn seconds(duration: Nanos) -> f64 {
+    duration as f64 / 1e9
 }

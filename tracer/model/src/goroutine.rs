@@ -94,8 +94,8 @@ impl GoroutineSample {
         !matches!(self.place, WaitReason::Lock | WaitReason::Resolve)
     }
 
-    /// From the goroutine that waits to its eldest known ancestor.
-    pub fn line(&self) -> impl Iterator<Item = u64> + Clone + '_ {
+    /// From the goroutine that waits to its oldest known ancestor.
+    pub fn lineage(&self) -> impl Iterator<Item = u64> + Clone + '_ {
         std::iter::once(self.goid).chain(self.ancestors.iter().copied())
     }
 }

@@ -119,9 +119,9 @@ pub struct Operation {
     /// By how much its beginning or end may be off, ns, where neither was seen but only looked for.
     pub uncertainty: Nanos,
     /// Of a wait for the lock: who was in the device.
-    pub behind: Option<RequestSeq>,
+    pub blocked_by: Option<RequestSeq>,
     /// And why that one was stalled.
-    pub holder: Option<Cause>,
+    pub holder_cause: Option<Cause>,
     /// Whether no stack told of it: see [`super::finding::Stall::inferred`].
     pub inferred: bool,
 }
@@ -142,8 +142,8 @@ impl Operation {
             entry: None,
             phase: None,
             uncertainty: 0,
-            behind: None,
-            holder: None,
+            blocked_by: None,
+            holder_cause: None,
             inferred: false,
         }
     }

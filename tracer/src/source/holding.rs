@@ -10,7 +10,7 @@ use anyhow::Result;
 use log::{debug, warn};
 
 use super::routine::{Last, Recalled, Role, Roles, Sight, recall};
-use tracer_core::snapshot::BufferedActivity;
+use tracer_core::BufferedActivity;
 use tracer_model::{BufferedTotals, Event, EventKind, Nanos, SocketId, took_all};
 
 /// All has to be well for so long before routine is held back again, ns.

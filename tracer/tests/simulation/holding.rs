@@ -8,7 +8,7 @@ use tracer::source::{
     holding::{Holding, KernelSide},
     routine::{Kept, Last, Role},
 };
-use tracer_core::{Core, snapshot::BufferedActivity};
+use tracer_core::{BufferedActivity, Core};
 use tracer_model::{
     Actor, BufferedTotals, Device, Event, EventKind, Nanos, Socket, SocketId, TcpState, WaitReason,
     took_all,

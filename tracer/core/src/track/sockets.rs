@@ -4,68 +4,55 @@
 //! `EINPROGRESS` at once, the goroutine parks, and the next sign is a further write, a state change
 //! or the socket's close (`internal/poll/fd_unix.go`, `net/fd_unix.go`).
 
-mod connection;
-mod seen;
-mod waits;
-
 use rustc_hash::FxHashMap;
 
-use self::{
-    connection::{Connection, End, Waiting},
-    seen::{Changed, Sent},
+use tracer_model::{
+    Actor, Device, Dropped, Event, EventKind, FillingBuffer, LostEntries, Nanos, Op, Operation,
+    Outcome, Socket, SocketId, TcpState, Transport,
 };
-use crate::packet_marks::Mark;
-use tracer_model::{Actor, Device, Event, EventKind, Nanos, Socket, SocketId, TcpState, Transport};
-use tracer_model::{Dropped, FillingBuffer, LostEntries, Op, Operation, Outcome};
 
-/// `include/uapi/asm-generic/errno*.h`, as far as operations are told apart by them.
-mod errno {
-    pub(super) const EAGAIN: i32 = 11;
-    pub(super) const EPIPE: i32 = 32;
-    pub(super) const ECONNRESET: i32 = 104;
-    pub(super) const ETIMEDOUT: i32 = 110;
-    pub(super) const ECONNREFUSED: i32 = 111;
-    pub(super) const EINPROGRESS: i32 = 115;
-}
+use crate::track::{
+    connection::{Connection, Ending, SocketWait},
+    packet_marks::Mark,
+    socket_events::{Sent, StateChange, errno},
+};
 
 /// What became of it.
 #[derive(Debug)]
-pub enum Change {
+pub(crate) enum Change {
     /// Somebody waits for a device now.
-    Began(Actor, Device),
+    Began(Actor, Device, Op),
     /// The waiting is over.
     Ended(Box<Operation>),
     /// Done, well or badly, without waiting.
     Done(Box<Operation>),
-    /// A connection died over entries.
-    Lost(LostEntries),
     /// A connection fills up.
     Filling(FillingBuffer),
 }
 
 /// Sockets that the server opened, as far as something is going on with them.
 #[derive(Debug, Default)]
-pub struct Sockets {
-    open: FxHashMap<SocketId, Connection>,
+pub(crate) struct Sockets {
+    pub(super) open: FxHashMap<SocketId, Connection>,
     /// Who waits for which.
-    waiting: FxHashMap<u64, SocketId>,
-    /// Whether this kernel shows TCP's view of a connection: without, no loss can be told.
-    shows_tcp: bool,
+    pub(super) waiting: FxHashMap<u64, SocketId>,
+    /// Whether this kernel shows TCP's view of a connection: without, no loss can be reported.
+    pub(super) shows_tcp: bool,
 }
 
 impl Sockets {
     /// Takes what happened; adds what became of operations by it.
-    pub fn on(&mut self, event: &Event, changes: &mut Vec<Change>) {
-        changes.extend(self.acted(event).map(Change::Ended));
+    pub(crate) fn observe(&mut self, event: &Event, changes: &mut Vec<Change>) {
+        changes.extend(self.end_wait_elsewhere(event).map(Change::Ended));
         if let Some(sent) = Sent::of(event) {
             self.shows_tcp |= sent.tcp.is_some();
-            changes.extend(self.passed_on(&sent).map(Change::Ended));
+            changes.extend(self.end_wait_of_previous_writer(&sent).map(Change::Ended));
             changes.extend(self.sent(&sent));
-            changes.extend(self.note(&sent));
-        } else if let Some(change) = Changed::of(event) {
+            changes.extend(self.account(&sent));
+        } else if let Some(change) = StateChange::of(event) {
             self.shows_tcp |= change.tcp.is_some();
             changes.extend(self.operation_of(&change));
-            self.life(&change);
+            self.track_close(&change);
         } else if let EventKind::ConnectFailed { socket, by, errno } = &event.what {
             changes.extend(connect_failed(event.at, socket, *by, *errno));
         } else {
@@ -74,10 +61,10 @@ impl Sockets {
     }
 
     /// Takes an entry that its request has done with.
-    pub fn logged(&mut self, event: &Event) {
-        if let Some(sent) = Sent::logged(event) {
+    pub(crate) fn observe_buffered_write(&mut self, event: &Event) {
+        if let Some(sent) = Sent::buffered(event) {
             self.shows_tcp |= sent.tcp.is_some();
-            self.note(&sent);
+            self.account(&sent);
         }
     }
 
@@ -105,9 +92,9 @@ impl Sockets {
         }
     }
 
-    /// Ends the trace, after a last [`Self::settle`]: what still waits, without an outcome, and what is still to be delivered.
-    pub fn end(&mut self, at: Nanos) -> (Vec<Operation>, Vec<LostEntries>) {
-        let end = End::cut(at);
+    /// Ends the trace, after a last [`Self::take_losses`]: what still waits, without an outcome, and what is still to be delivered.
+    pub(crate) fn end(&mut self, at: Nanos) -> (Vec<Operation>, Vec<LostEntries>) {
+        let end = Ending::cut(at);
         let mut open: Vec<_> = self
             .open
             .iter_mut()
@@ -119,9 +106,9 @@ impl Sockets {
         (open, in_order(losses))
     }
 
-    /// What connections that ended since the last call never delivered. Not told at their end: a RST
+    /// What connections that ended since the last call never delivered. Not reported at their end: a RST
     /// can overtake the send that provokes it.
-    pub fn settle(&mut self) -> Vec<LostEntries> {
+    pub(crate) fn take_losses(&mut self) -> Vec<LostEntries> {
         let gone = self
             .open
             .extract_if(|_, connection| connection.gone.is_some());
@@ -145,7 +132,7 @@ impl Sockets {
 
     /// A goroutine that acts elsewhere waits no more. TCP sockets tell their close themselves; of
     /// Unix sockets this is the only sign.
-    fn acted(&mut self, event: &Event) -> Option<Box<Operation>> {
+    fn end_wait_elsewhere(&mut self, event: &Event) -> Option<Box<Operation>> {
         let (socket, by) = match &event.what {
             EventKind::Send { socket, by, .. }
             | EventKind::Receive { socket, by, .. }
@@ -166,7 +153,7 @@ impl Sockets {
         }
         self.finish(
             waits_for,
-            End {
+            Ending {
                 at: event.at,
                 outcome: Some(Outcome::Timeout),
                 errno: Some(errno::EAGAIN),
@@ -176,13 +163,13 @@ impl Sockets {
     }
 
     /// Another goroutine writes to the socket, so who waited for it does so no more.
-    fn passed_on(&mut self, sent: &Sent<'_>) -> Option<Box<Operation>> {
+    fn end_wait_of_previous_writer(&mut self, sent: &Sent<'_>) -> Option<Box<Operation>> {
         let waiting = self.open.get(&sent.socket.id)?.waiting.as_ref()?;
         let (before, by) = (waiting.by.goid?, sent.by.goid?);
-        (before != by).then(|| self.ends_unseen(sent.socket.id))?
+        (before != by).then(|| self.end_unseen(sent.socket.id))?
     }
 
-    fn finish(&mut self, id: SocketId, end: End<'_>) -> Option<Box<Operation>> {
+    pub(super) fn finish(&mut self, id: SocketId, end: Ending<'_>) -> Option<Box<Operation>> {
         let operation = self.open.get_mut(&id)?.finish(id, end)?;
         if let Some(goid) = operation.by.goid
             && self.waiting.get(&goid) == Some(&id)
@@ -196,8 +183,8 @@ impl Sockets {
         Some(Box::new(operation))
     }
 
-    fn wait(&mut self, socket: &Socket, waiting: Waiting) -> Option<Change> {
-        let (by, device) = (waiting.by, waiting.device.clone());
+    fn begin_wait(&mut self, socket: &Socket, waiting: SocketWait) -> Option<Change> {
+        let (by, device, op) = (waiting.by, waiting.device.clone(), waiting.op);
         let connection = self.connection(socket);
         if connection.waiting.is_some() {
             return None;
@@ -206,7 +193,7 @@ impl Sockets {
         if let Some(goid) = by.goid {
             self.waiting.insert(goid, socket.id);
         }
-        Some(Change::Began(by, device))
+        Some(Change::Began(by, device, op))
     }
 
     fn sent(&mut self, sent: &Sent<'_>) -> Option<Change> {
@@ -228,10 +215,10 @@ impl Sockets {
     fn write_waits(&mut self, sent: &Sent<'_>) -> Option<Change> {
         let device = Device::of(sent.socket)?;
         let connection = self.open.get(&sent.socket.id);
-        let silent_since = connection.and_then(|c| c.silence.since());
-        self.wait(
+        let silent_since = connection.and_then(|c| c.ack_stall.since());
+        self.begin_wait(
             sent.socket,
-            Waiting {
+            SocketWait {
                 device,
                 op: Op::Write,
                 by: sent.by,
@@ -243,7 +230,7 @@ impl Sockets {
                 silent_since,
                 phase: None,
                 frames: Vec::new(),
-                told: false,
+                reported: false,
             },
         )
     }
@@ -254,7 +241,7 @@ impl Sockets {
         outcome: Outcome,
         errno: Option<i32>,
     ) -> Option<Change> {
-        let end = End {
+        let end = Ending {
             at: sent.at,
             outcome: Some(outcome),
             errno,
@@ -276,9 +263,9 @@ impl Sockets {
     }
 
     /// Keeps the books of an audit socket: one to which entries are written.
-    fn note(&mut self, sent: &Sent<'_>) -> Option<Change> {
+    fn account(&mut self, sent: &Sent<'_>) -> Option<Change> {
         // A failed send is the last of its socket: nothing more is to be kept of it.
-        let tcp = sent.tcp.filter(|_| !sent.is_last())?;
+        let tcp = sent.tcp.filter(|_| !sent.is_final())?;
         if sent.socket.remote.is_none() && sent.socket.path.is_none() {
             return None;
         }
@@ -295,15 +282,15 @@ impl Sockets {
             sent.entry.filter(|_| accepted > 0),
             tcp,
         );
-        connection.silence.observe(sent.at, tcp);
+        connection.ack_stall.observe(sent.at, tcp);
         let warning = sent
             .is_whole()
-            .then(|| connection.silence.warn(sent.at, device, tcp));
+            .then(|| connection.ack_stall.warn(sent.at, device, tcp));
         warning.flatten().map(Change::Filling)
     }
 
     /// What a change of state means for the operation that waits.
-    fn operation_of(&mut self, change: &Changed<'_>) -> Option<Change> {
+    fn operation_of(&mut self, change: &StateChange<'_>) -> Option<Change> {
         let (outcome, errno) = match (change.old, change.new) {
             (_, TcpState::SynSent) => return self.connects(change),
             (TcpState::SynSent, TcpState::Established) => (Outcome::Ok, None),
@@ -313,7 +300,7 @@ impl Sockets {
             }
             _ => return None,
         };
-        let end = End {
+        let end = Ending {
             at: change.at,
             outcome: Some(outcome),
             errno,
@@ -322,8 +309,8 @@ impl Sockets {
         self.finish(change.socket.id, end).map(Change::Ended)
     }
 
-    fn connects(&mut self, change: &Changed<'_>) -> Option<Change> {
-        let waiting = Waiting {
+    fn connects(&mut self, change: &StateChange<'_>) -> Option<Change> {
+        let waiting = SocketWait {
             device: Device::of(change.socket)?,
             op: Op::Connect,
             by: change.by,
@@ -335,13 +322,13 @@ impl Sockets {
             silent_since: None,
             phase: None,
             frames: Vec::new(),
-            told: false,
+            reported: false,
         };
-        self.wait(change.socket, waiting)
+        self.begin_wait(change.socket, waiting)
     }
 
     /// What a change of state means for the connection and what it owes.
-    fn life(&mut self, change: &Changed<'_>) {
+    fn track_close(&mut self, change: &StateChange<'_>) {
         if matches!(change.new, TcpState::FinWait1 | TcpState::LastAck)
             && let Some(connection) = self.open.get_mut(&change.socket.id)
         {
@@ -357,7 +344,7 @@ impl Sockets {
 
     /// A connection that closes while in `SYN_SENT`: by the peer's host, by the kernel's own
     /// time-out, or, with no error pending, by the server that gave up.
-    fn connect_outcome(&self, change: &Changed<'_>) -> (Outcome, Option<i32>) {
+    fn connect_outcome(&self, change: &StateChange<'_>) -> (Outcome, Option<i32>) {
         match change.errno {
             errno::ECONNREFUSED => (Outcome::Refused, Some(errno::ECONNREFUSED)),
             0 if self.was_reset(change) => (Outcome::Refused, Some(errno::ECONNREFUSED)),
@@ -369,7 +356,7 @@ impl Sockets {
     }
 
     /// A connection that closes while a write waits.
-    fn write_outcome(&self, change: &Changed<'_>) -> (Outcome, Option<i32>) {
+    fn write_outcome(&self, change: &StateChange<'_>) -> (Outcome, Option<i32>) {
         match change.errno {
             _ if self.was_reset(change) => (Outcome::Reset, Some(errno::ECONNRESET)),
             0 => (Outcome::Timeout, Some(errno::EAGAIN)),
@@ -379,18 +366,18 @@ impl Sockets {
     }
 
     /// An error that ICMP brought, and that the server has fetched before the state change.
-    fn reported(&self, change: &Changed<'_>) -> (Outcome, Option<i32>) {
+    fn reported(&self, change: &StateChange<'_>) -> (Outcome, Option<i32>) {
         match self.error(change) {
             Some(errno::ECONNREFUSED) => (Outcome::Refused, Some(errno::ECONNREFUSED)),
             error => (Outcome::Error, error.filter(|errno| *errno != 0)),
         }
     }
 
-    fn error(&self, change: &Changed<'_>) -> Option<i32> {
+    fn error(&self, change: &StateChange<'_>) -> Option<i32> {
         self.open.get(&change.socket.id)?.marks.error()
     }
 
-    fn was_reset(&self, change: &Changed<'_>) -> bool {
+    fn was_reset(&self, change: &StateChange<'_>) -> bool {
         let connection = self.open.get(&change.socket.id);
         connection.is_some_and(|connection| connection.marks.reset())
     }
@@ -402,8 +389,8 @@ fn in_order(mut losses: Vec<(SocketId, LostEntries)>) -> Vec<LostEntries> {
     losses.into_iter().map(|(_, loss)| loss).collect()
 }
 
-/// A connect that failed before it was under way. One whose failure the socket's state has told
-/// already is over, and is not told twice.
+/// A connect that failed before it was under way. One whose failure the socket's state has reported
+/// already is over, and is not reported twice.
 fn connect_failed(at: Nanos, socket: &Socket, by: Actor, errno: i32) -> Option<Change> {
     let outcome = match errno {
         errno::ECONNREFUSED => return None,

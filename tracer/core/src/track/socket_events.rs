@@ -1,33 +1,32 @@
 //! The two kinds of events that operations are made of, as views of an event.
 
-use super::errno;
 use tracer_model::{Actor, EntryHead, Event, EventKind, Nanos, Socket, Tcp, TcpState, took_all};
 
 /// A send that returned.
-pub(super) struct Sent<'a> {
-    pub(super) at: Nanos,
-    pub(super) socket: &'a Socket,
-    pub(super) by: Actor,
-    pub(super) result: i64,
-    pub(super) requested: Option<u64>,
-    pub(super) entry: Option<&'a EntryHead>,
-    pub(super) tcp: Option<&'a Tcp>,
+pub(crate) struct Sent<'a> {
+    pub(crate) at: Nanos,
+    pub(crate) socket: &'a Socket,
+    pub(crate) by: Actor,
+    pub(crate) result: i64,
+    pub(crate) requested: Option<u64>,
+    pub(crate) entry: Option<&'a EntryHead>,
+    pub(crate) tcp: Option<&'a Tcp>,
 }
 
-/// A state that change.
-pub(super) struct Changed<'a> {
-    pub(super) at: Nanos,
-    pub(super) socket: &'a Socket,
-    pub(super) by: Actor,
-    pub(super) old: TcpState,
-    pub(super) new: TcpState,
-    pub(super) errno: i32,
-    pub(super) tcp: Option<&'a Tcp>,
+/// A change of a TCP state.
+pub(crate) struct StateChange<'a> {
+    pub(crate) at: Nanos,
+    pub(crate) socket: &'a Socket,
+    pub(crate) by: Actor,
+    pub(crate) old: TcpState,
+    pub(crate) new: TcpState,
+    pub(crate) errno: i32,
+    pub(crate) tcp: Option<&'a Tcp>,
 }
 
 impl<'a> Sent<'a> {
     /// Of sockets that the server opened.
-    pub(super) fn of(event: &'a Event) -> Option<Self> {
+    pub(crate) fn of(event: &'a Event) -> Option<Self> {
         match &event.what {
             EventKind::Send {
                 socket,
@@ -51,7 +50,7 @@ impl<'a> Sent<'a> {
     }
 
     /// Of what was kept in the kernel; whoever did it has done with it.
-    pub(super) fn logged(event: &'a Event) -> Option<Self> {
+    pub(crate) fn buffered(event: &'a Event) -> Option<Self> {
         match &event.what {
             EventKind::BufferedWrite {
                 socket,
@@ -72,25 +71,25 @@ impl<'a> Sent<'a> {
         }
     }
 
-    pub(super) fn failure(&self) -> Option<i32> {
+    pub(crate) fn failure(&self) -> Option<i32> {
         let errno = self.result.checked_neg()?;
         i32::try_from(errno).ok().filter(|errno| *errno > 0)
     }
 
     /// Whether it failed for good.
-    pub(super) fn is_last(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         self.failure()
             .is_some_and(|failure| failure != errno::EAGAIN)
     }
 
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         took_all(self.result, self.requested)
     }
 }
 
-impl<'a> Changed<'a> {
+impl<'a> StateChange<'a> {
     /// Of sockets that the server opened.
-    pub(super) fn of(event: &'a Event) -> Option<Self> {
+    pub(crate) fn of(event: &'a Event) -> Option<Self> {
         match &event.what {
             EventKind::State {
                 socket,
@@ -111,4 +110,14 @@ impl<'a> Changed<'a> {
             _ => None,
         }
     }
+}
+
+/// `include/uapi/asm-generic/errno*.h`, as far as operations are told apart by them.
+pub(crate) mod errno {
+    pub(crate) const EAGAIN: i32 = 11;
+    pub(crate) const EPIPE: i32 = 32;
+    pub(crate) const ECONNRESET: i32 = 104;
+    pub(crate) const ETIMEDOUT: i32 = 110;
+    pub(crate) const ECONNREFUSED: i32 = 111;
+    pub(crate) const EINPROGRESS: i32 = 115;
 }

@@ -4,20 +4,23 @@ use std::net::SocketAddr;
 
 use rustc_hash::FxHashSet;
 
-use super::{End, Sockets, connection::Connection};
+use crate::track::{
+    connection::{Connection, Ending},
+    sockets::Sockets,
+};
 use tracer_model::{Device, GoroutineSample, Nanos, Operation, SendQueue, SocketId, Transport};
 
 /// Who is in doubt and not found by so many looks in a row has gone on: one look may meet it on the move.
 const MISSED: u32 = 2;
 
 impl Sockets {
-    /// What waits now, as operations without an outcome, eldest first; and whether it has been told of.
-    pub fn open_waits(&self, now: Nanos) -> Vec<(Operation, bool)> {
-        let end = End::cut(now);
+    /// What waits now, as operations without an outcome, eldest first; and whether it has been reported of.
+    pub(crate) fn open_waits(&self, now: Nanos) -> Vec<(Operation, bool)> {
+        let end = Ending::cut(now);
         let waits = self.open.iter().filter_map(|(id, connection)| {
             Some((
                 connection.so_far(*id, end)?,
-                connection.waiting.as_ref()?.told,
+                connection.waiting.as_ref()?.reported,
             ))
         });
         let mut waits: Vec<_> = waits.collect();
@@ -26,26 +29,33 @@ impl Sockets {
     }
 
     /// What this goroutine waits for, if it does, as [`Self::open_waits`] has it.
-    pub fn open_wait(&self, goid: u64, now: Nanos) -> Option<Operation> {
+    pub(crate) fn open_wait(&self, goid: u64, now: Nanos) -> Option<Operation> {
         let id = *self.waiting.get(&goid)?;
-        self.open.get(&id)?.so_far(id, End::cut(now))
+        self.open.get(&id)?.so_far(id, Ending::cut(now))
     }
 
-    /// When the waits that have not been told of began, and for which device.
-    pub fn untold(&self) -> impl Iterator<Item = (Nanos, &Device)> {
+    /// Ends what this goroutine waits for at this time, at the latest: its end was lost.
+    pub(crate) fn end_wait_of(&mut self, goid: u64, at: Nanos) -> Option<Operation> {
+        let id = *self.waiting.get(&goid)?;
+        self.finish(id, Ending::cut(at)).map(|operation| *operation)
+    }
+
+    /// When the waits that have not been reported of began, and for which device.
+    pub(crate) fn unreported_waits(&self) -> impl Iterator<Item = (Nanos, &Device)> {
         let waits = self.open.values().filter_map(|c| c.waiting.as_ref());
-        let untold = waits.filter(|waiting| !waiting.told);
-        untold.map(|waiting| (waiting.start, &waiting.device))
+        let unreported_waits = waits.filter(|waiting| !waiting.reported);
+        unreported_waits.map(|waiting| (waiting.start, &waiting.device))
     }
 
     /// Whether nobody waits, and all connections deliver what is written to them.
-    pub fn are_calm(&self) -> bool {
-        let is_calm = |c: &Connection| c.waiting.is_none() && c.is_open() && !c.silence.is_long();
-        self.open.values().all(is_calm)
+    pub(crate) fn are_healthy(&self) -> bool {
+        let is_healthy =
+            |c: &Connection| c.waiting.is_none() && c.is_open() && !c.ack_stall.is_long();
+        self.open.values().all(is_healthy)
     }
 
-    /// All that went on is over; what connections still hold is told anew.
-    pub fn go_on(&mut self) {
+    /// All that went on is over; what connections still hold is reported anew.
+    pub(crate) fn reset(&mut self) {
         *self = Self {
             shows_tcp: self.shows_tcp,
             ..Self::default()
@@ -53,35 +63,35 @@ impl Sockets {
     }
 
     /// Whether nothing is kept.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.kept() == 0
     }
 
     /// How many things are kept.
-    pub fn kept(&self) -> usize {
+    pub(crate) fn kept(&self) -> usize {
         self.open.len() + self.waiting.len()
     }
 
-    /// Marks a wait as told of.
-    pub fn tell(&mut self, socket: SocketId) {
+    /// Marks a wait as reported of.
+    pub(crate) fn mark_reported(&mut self, socket: SocketId) {
         if let Some(waiting) = self.open.get_mut(&socket).and_then(|c| c.waiting.as_mut()) {
-            waiting.told = true;
+            waiting.reported = true;
         }
     }
 
     /// Whether this goroutine waits for a socket.
-    pub fn is_waiting(&self, goid: u64) -> bool {
+    pub(crate) fn is_waiting(&self, goid: u64) -> bool {
         self.waiting.contains_key(&goid)
     }
 
     /// For which device it waits, if it does.
-    pub fn waits_for(&self, goid: u64) -> Option<&Device> {
+    pub(crate) fn device_waited_for(&self, goid: u64) -> Option<&Device> {
         let connection = self.open.get(self.waiting.get(&goid)?)?;
         Some(&connection.waiting.as_ref()?.device)
     }
 
     /// Takes the stack on which a goroutine was found waiting at that time.
-    pub fn found(&mut self, at: Nanos, parked: &GoroutineSample) {
+    pub(crate) fn confirm_wait(&mut self, at: Nanos, parked: &GoroutineSample) {
         let socket = self.waiting.get(&parked.goid);
         let connection = socket
             .filter(|_| parked.is_at_a_socket())
@@ -95,14 +105,14 @@ impl Sockets {
     }
 
     /// Events were lost: what waits may have ended since.
-    pub fn doubt(&mut self) {
+    pub(crate) fn doubt_waits(&mut self) {
         for waiting in self.open.values_mut().filter_map(|c| c.waiting.as_mut()) {
             waiting.missed = Some(0);
         }
     }
 
     /// Ends the waits that are in doubt and that looks did not find any more, when they were last seen.
-    pub fn missed(&mut self, found: &[GoroutineSample]) -> Vec<Operation> {
+    pub(crate) fn end_missing_waits(&mut self, found: &[GoroutineSample]) -> Vec<Operation> {
         let mut missed: Vec<_> = self.in_doubt().collect();
         if missed.is_empty() {
             return Vec::new();
@@ -112,9 +122,7 @@ impl Sockets {
         missed.retain(|(goid, _)| !found.contains(goid));
         missed.retain(|(_, id)| self.is_missed(*id));
         missed.sort_unstable();
-        let ended = missed
-            .into_iter()
-            .filter_map(|(_, id)| self.ends_unseen(id));
+        let ended = missed.into_iter().filter_map(|(_, id)| self.end_unseen(id));
         ended.map(|operation| *operation).collect()
     }
 
@@ -136,19 +144,19 @@ impl Sockets {
     }
 
     /// It waits no more, and how that ended was lost. Certain is that it waited until it was last seen to.
-    pub(super) fn ends_unseen(&mut self, id: SocketId) -> Option<Box<Operation>> {
+    pub(crate) fn end_unseen(&mut self, id: SocketId) -> Option<Box<Operation>> {
         let seen = self.open.get(&id)?.waiting.as_ref()?.seen;
-        self.finish(id, End::cut(seen))
+        self.finish(id, Ending::cut(seen))
     }
 
     /// When the wait that has lasted longest began.
-    pub fn waits_since(&self) -> Option<Nanos> {
+    pub(crate) fn oldest_wait(&self) -> Option<Nanos> {
         let waits = self.open.values().filter_map(|c| c.waiting.as_ref());
         waits.map(|waiting| waiting.start).min()
     }
 
     /// Devices in which somebody is stalled now.
-    pub fn stalled(&self) -> Vec<Device> {
+    pub(crate) fn stalled_devices(&self) -> Vec<Device> {
         let waiting = self.open.values().filter_map(|c| c.waiting.as_ref());
         let mut devices: Vec<_> = waiting.map(|waiting| waiting.device.clone()).collect();
         devices.sort();
@@ -157,14 +165,14 @@ impl Sockets {
     }
 
     /// Since when a connection of this device, which the server has not closed, has acknowledged nothing.
-    pub fn fills_since(&self, device: &Device) -> Option<Nanos> {
+    pub(crate) fn unacknowledged_since(&self, device: &Device) -> Option<Nanos> {
         let open = self.open.values().filter(|c| c.is_open());
         let of_device = open.filter(|c| c.device.as_ref() == Some(device));
-        of_device.filter_map(|c| c.silence.long_since()).min()
+        of_device.filter_map(|c| c.ack_stall.long_since()).min()
     }
 
     /// Whether the server has a connection to this device.
-    pub fn connected(&self, device: &Device) -> bool {
+    pub(crate) fn is_connected(&self, device: &Device) -> bool {
         let mut to_device = self
             .open
             .values()
@@ -174,7 +182,7 @@ impl Sockets {
 
     /// Whether all is known that this device has lost so far: not of datagrams and Unix sockets, and
     /// not while the kernel still tries to deliver what the server has closed.
-    pub fn know_losses(&self, device: &Device) -> bool {
+    pub(crate) fn knows_losses(&self, device: &Device) -> bool {
         let mut of_device = self
             .open
             .values()
@@ -184,13 +192,13 @@ impl Sockets {
     }
 
     /// Local and remote ends of connections that the server has closed and the kernel has not.
-    pub fn closing(&self) -> Vec<(SocketAddr, SocketAddr)> {
+    pub(crate) fn closing_connections(&self) -> Vec<(SocketAddr, SocketAddr)> {
         let undelivered = self.open.values().filter(|c| c.gone.is_none());
         undelivered.filter_map(|c| c.ends).collect()
     }
 
     /// Takes what the send queues hold at the end of the trace.
-    pub fn hold(&mut self, at: Nanos, queues: &[SendQueue]) {
+    pub(crate) fn record_send_queues(&mut self, at: Nanos, queues: &[SendQueue]) {
         for queue in queues {
             let ends = Some((queue.local, queue.remote));
             let mut of_queue = self.open.values_mut().filter(|c| c.ends == ends);

@@ -13,7 +13,7 @@ const NEARLY_FULL: u64 = 80;
 
 /// One connection's silence.
 #[derive(Debug, Default)]
-pub struct AckStall {
+pub(crate) struct AckStall {
     current: Option<Current>,
 }
 
@@ -31,7 +31,7 @@ struct Current {
 
 impl AckStall {
     /// The connection after a write.
-    pub fn observe(&mut self, at: Nanos, tcp: &Tcp) {
+    pub(crate) fn observe(&mut self, at: Nanos, tcp: &Tcp) {
         let outstanding = tcp.end != tcp.una;
         if !outstanding {
             self.current = None;
@@ -49,24 +49,24 @@ impl AckStall {
     }
 
     /// Since when nothing more was acknowledged of what is outstanding.
-    pub fn since(&self) -> Option<Nanos> {
+    pub(crate) fn since(&self) -> Option<Nanos> {
         Some(self.current.as_ref()?.since)
     }
 
     /// The same, if that has been seen to last for so long that it can be told.
-    pub fn long_since(&self) -> Option<Nanos> {
+    pub(crate) fn long_since(&self) -> Option<Nanos> {
         let current = self.current.as_ref()?;
         (current.seen - current.since >= SILENT).then_some(current.since)
     }
 
     /// Whether it has lasted for longer than acknowledgements take.
-    pub fn is_long(&self) -> bool {
+    pub(crate) fn is_long(&self) -> bool {
         let current = self.current.as_ref();
         current.is_some_and(|current| current.seen - current.since >= SILENT / 4)
     }
 
     /// A warning, if one is due: at first, and when the buffer is nearly full.
-    pub fn warn(&mut self, at: Nanos, device: &Device, tcp: &Tcp) -> Option<FillingBuffer> {
+    pub(crate) fn warn(&mut self, at: Nanos, device: &Device, tcp: &Tcp) -> Option<FillingBuffer> {
         let since = self.since().filter(|since| at - since >= SILENT)?;
         let (queued, limit) = (u64::from(tcp.queued?), u64::from(tcp.limit?));
         let current = self.current.as_mut()?;

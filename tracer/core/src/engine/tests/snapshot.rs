@@ -1,7 +1,7 @@
 //! How things stand at moments of made-up stories.
 
 use super::*;
-use crate::snapshot::BufferedActivity;
+use crate::BufferedActivity;
 use tracer_model::{
     BufferedTotals, Condition, DeviceSnapshot, Event, Nanos, SendBuffer, Session, Tcp,
 };

@@ -1,11 +1,8 @@
-//! Why: from what was seen of a stall to its cause. Each rule names what shows it; where nothing does,
-//! the cause is unknown and says so.
+//! The cause of one operation's wait or failure. Each rule names what shows it; where nothing does, the cause is unknown.
 
-use tracer_model::Cause;
-use tracer_model::{DropKind, Evidence, Op, Operation, Outcome};
-use tracer_model::{Tcp, Transport};
+use tracer_model::{Cause, DropKind, Evidence, Op, Operation, Outcome, Tcp, Transport};
 
-/// `include/uapi/asm-generic/errno.h`.
+/// `include/uapi/asm-generic/errno.h`
 mod errno {
     pub(super) const ECONNREFUSED: i32 = 111;
     /// `ENETDOWN`, `ENETUNREACH`, `EHOSTDOWN`, `EHOSTUNREACH`.
@@ -16,10 +13,10 @@ mod errno {
 }
 
 /// The cause of one operation's wait or failure.
-pub fn cause_of(operation: &Operation) -> Cause {
+pub(crate) fn cause_of(operation: &Operation) -> Cause {
     let evidence = &operation.evidence;
     match operation.op {
-        Op::Lock => return operation.holder.unwrap_or(Cause::Unknown),
+        Op::Lock => return operation.holder_cause.unwrap_or(Cause::Unknown),
         Op::Resolve => return Cause::Resolver,
         Op::Connect | Op::Write => {}
     }
@@ -37,14 +34,14 @@ pub fn cause_of(operation: &Operation) -> Cause {
         Some(Outcome::Error) if operation.errno.is_none() => Cause::Unreachable,
         _ if evidence.dropped(DropKind::Rule) > 0 => Cause::LocalDrop,
         _ if evidence.dropped(DropKind::NoWay) > 0 => Cause::Unreachable,
-        _ => of_soft_error(evidence)
+        _ => soft_error(evidence)
             .or_else(|| (evidence.dropped(DropKind::Unnamed) > 0).then_some(Cause::LocalDrop))
-            .unwrap_or_else(|| of_silence(operation)),
+            .unwrap_or_else(|| without_error(operation)),
     }
 }
 
 /// ICMP or routing errors for which TCP does not give up by itself.
-fn of_soft_error(evidence: &Evidence) -> Option<Cause> {
+fn soft_error(evidence: &Evidence) -> Option<Cause> {
     let errors = || evidence.snapshots().map(|tcp| tcp.soft_error);
     if errors().any(|error| is_network(error) || errno::ROUTE.contains(&error)) {
         return Some(Cause::Unreachable);
@@ -54,14 +51,14 @@ fn of_soft_error(evidence: &Evidence) -> Option<Cause> {
         .then_some(Cause::Refused)
 }
 
-fn of_silence(operation: &Operation) -> Cause {
+fn without_error(operation: &Operation) -> Cause {
     let evidence = &operation.evidence;
     match (operation.op, operation.device.transport) {
         (_, transport) if !transport.is_socket() => Cause::Unknown,
         (_, Transport::Unix) => Cause::PeerFull,
-        // The probes see every SYN that comes to an end: this one did not.
+        // The probes see each SYN that is answered or refused: this one was not.
         (Op::Connect, _) if operation.socket.is_some() => Cause::SynUnanswered,
-        // Under way before they were there: a look has found it.
+        // The dial began before the probes were attached: only a sample found it.
         (Op::Connect, _) => Cause::Unknown,
         _ if is_unacknowledged(evidence) => Cause::NoAck,
         _ if evidence.snapshots().any(Tcp::window_closed) => Cause::ZeroWindow,

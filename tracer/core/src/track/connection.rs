@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::{
+use crate::track::{
     ack_stall::AckStall,
     packet_marks::{Mark, Marks},
     unacked::UnackedEntries,
@@ -13,53 +13,53 @@ use tracer_model::{
 };
 
 #[derive(Debug, Default)]
-pub(super) struct Connection {
-    pub(super) device: Option<Device>,
+pub(crate) struct Connection {
+    pub(crate) device: Option<Device>,
     /// The address of which `device` is the spelling.
     remote: Option<SocketAddr>,
     /// Local and remote end, from when the server closed it on.
-    pub(super) ends: Option<(SocketAddr, SocketAddr)>,
-    pub(super) waiting: Option<Waiting>,
-    pub(super) marks: Marks,
-    pub(super) silence: AckStall,
-    pub(super) ledger: UnackedEntries,
+    pub(crate) ends: Option<(SocketAddr, SocketAddr)>,
+    pub(crate) waiting: Option<SocketWait>,
+    pub(crate) marks: Marks,
+    pub(crate) ack_stall: AckStall,
+    pub(crate) ledger: UnackedEntries,
     /// When it ended, and what TCP knew then.
-    pub(super) gone: Option<(Nanos, Option<Tcp>)>,
+    pub(crate) gone: Option<(Nanos, Option<Tcp>)>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Waiting {
-    pub(super) device: Device,
-    pub(super) op: Op,
-    pub(super) by: Actor,
-    pub(super) start: Nanos,
+pub(crate) struct SocketWait {
+    pub(crate) device: Device,
+    pub(crate) op: Op,
+    pub(crate) by: Actor,
+    pub(crate) start: Nanos,
     /// When it was last known to wait.
-    pub(super) seen: Nanos,
+    pub(crate) seen: Nanos,
     /// Since events were lost, its end perhaps among them: how many looks in a row have not found it.
-    pub(super) missed: Option<u32>,
-    pub(super) entry: Option<EntryHead>,
-    pub(super) begin: Option<Tcp>,
-    pub(super) silent_since: Option<Nanos>,
+    pub(crate) missed: Option<u32>,
+    pub(crate) entry: Option<EntryHead>,
+    pub(crate) begin: Option<Tcp>,
+    pub(crate) silent_since: Option<Nanos>,
     /// For which entry, as found.
-    pub(super) phase: Option<Phase>,
+    pub(crate) phase: Option<Phase>,
     /// Functions on the stack of who waits, as found.
-    pub(super) frames: Vec<String>,
-    /// Whether the stall has been told of.
-    pub(super) told: bool,
+    pub(crate) frames: Vec<String>,
+    /// Whether the stall has been reported of.
+    pub(crate) reported: bool,
 }
 
 /// How an operation ended.
 #[derive(Clone, Copy)]
-pub(super) struct End<'a> {
-    pub(super) at: Nanos,
-    pub(super) outcome: Option<Outcome>,
-    pub(super) errno: Option<i32>,
-    pub(super) tcp: Option<&'a Tcp>,
+pub(crate) struct Ending<'a> {
+    pub(crate) at: Nanos,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) errno: Option<i32>,
+    pub(crate) tcp: Option<&'a Tcp>,
 }
 
-impl End<'_> {
+impl Ending<'_> {
     /// How it would end if nothing more were to be seen of it.
-    pub(super) fn cut(at: Nanos) -> Self {
+    pub(crate) fn cut(at: Nanos) -> Self {
         Self {
             at,
             outcome: None,
@@ -71,7 +71,7 @@ impl End<'_> {
 
 impl Connection {
     /// Takes where its socket leads.
-    pub(super) fn leads_to(&mut self, socket: &Socket) {
+    pub(crate) fn leads_to(&mut self, socket: &Socket) {
         let transport = self.device.as_ref().map(|device| device.transport);
         let is_known = transport == Some(socket.transport) && self.remote == socket.remote;
         if !is_known || self.remote.is_none() {
@@ -80,23 +80,23 @@ impl Connection {
         }
     }
 
-    pub(super) fn retransmitted(&self) -> Mark {
+    pub(crate) fn retransmitted(&self) -> Mark {
         match self.waiting {
-            Some(Waiting {
+            Some(SocketWait {
                 op: Op::Connect, ..
             }) => Mark::SynRetransmit,
             _ => Mark::Retransmit,
         }
     }
 
-    pub(super) fn finish(&mut self, socket: SocketId, end: End<'_>) -> Option<Operation> {
+    pub(crate) fn finish(&mut self, socket: SocketId, end: Ending<'_>) -> Option<Operation> {
         let operation = self.so_far(socket, end)?;
         self.waiting = None;
         Some(operation)
     }
 
     /// What waits, as if it ended like this.
-    pub(super) fn so_far(&self, socket: SocketId, end: End<'_>) -> Option<Operation> {
+    pub(crate) fn so_far(&self, socket: SocketId, end: Ending<'_>) -> Option<Operation> {
         let waiting = self.waiting.clone()?;
         Some(Operation {
             evidence: Evidence {
@@ -120,7 +120,7 @@ impl Connection {
         })
     }
 
-    pub(super) fn loss(&self) -> Option<LostEntries> {
+    pub(crate) fn loss(&self) -> Option<LostEntries> {
         let (at, tcp) = self.gone.as_ref()?;
         let loss = self.ledger.gone(*at, self.device.as_ref()?, tcp.as_ref())?;
         Some(self.with_marks(loss))
@@ -134,11 +134,11 @@ impl Connection {
     }
 
     /// Whether the server has not closed it, nor its peer.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.gone.is_none() && !self.ledger.is_closed()
     }
 
-    pub(super) fn pending(&self, at: Nanos) -> Option<LostEntries> {
+    pub(crate) fn pending(&self, at: Nanos) -> Option<LostEntries> {
         let loss = self.ledger.pending(at, self.device.as_ref()?)?;
         Some(self.with_marks(loss))
     }

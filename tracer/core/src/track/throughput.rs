@@ -23,17 +23,17 @@ fn send_buffer(at: Nanos, tcp: &Tcp) -> Option<SendBuffer> {
 
 /// What one device has taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Taken {
+pub(crate) struct DeviceThroughput {
     /// Entries that were seen to be written whole.
-    pub(super) entries: u64,
+    pub(crate) entries: u64,
     /// Bytes.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// Whether these are all there were, though not each write was told.
-    pub(super) in_sequence: bool,
+    pub(crate) in_sequence: bool,
     /// When its connection was closed, if that is the last that is known of it.
-    pub(super) closed: Option<Nanos>,
+    pub(crate) closed: Option<Nanos>,
     /// Of its connection.
-    pub(super) buffer: Option<SendBuffer>,
+    pub(crate) buffer: Option<SendBuffer>,
 }
 
 #[derive(Clone, Debug)]
@@ -45,41 +45,41 @@ struct Open {
 
 /// What all have taken.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Throughput {
+pub(crate) struct Throughput {
     open: FxHashMap<SocketId, Open>,
-    devices: FxHashMap<Device, Taken>,
+    devices: FxHashMap<Device, DeviceThroughput>,
     /// Entries that were counted while routine was held back, of whichever devices.
     together: u64,
 }
 
 impl Throughput {
     /// How many things are kept.
-    pub(super) fn kept(&self) -> usize {
+    pub(crate) fn kept(&self) -> usize {
         self.open.len() + self.devices.len()
     }
 
     /// All devices that took something, in order.
-    pub(super) fn devices(&self) -> BTreeMap<&Device, &Taken> {
+    pub(crate) fn devices(&self) -> BTreeMap<&Device, &DeviceThroughput> {
         self.devices.iter().collect()
     }
 
     /// Entries that are not in the devices' own numbers.
-    pub(super) fn together(&self) -> u64 {
+    pub(crate) fn together(&self) -> u64 {
         self.together
     }
 
     /// An entry was written whole.
-    pub(super) fn entry(&mut self, device: &Device) {
+    pub(crate) fn entry(&mut self, device: &Device) {
         self.of(device).entries += 1;
     }
 
     /// So many were, of whichever devices.
-    pub(super) fn entries(&mut self, together: u64) {
+    pub(crate) fn entries(&mut self, together: u64) {
         self.together = self.together.saturating_add(together);
     }
 
     /// Takes what happened on a socket.
-    pub(super) fn on(&mut self, event: &Event) {
+    pub(crate) fn observe(&mut self, event: &Event) {
         match &event.what {
             EventKind::Send {
                 socket,
@@ -172,15 +172,16 @@ impl Throughput {
     }
 
     /// The server has ended, and its connections with it.
-    pub(super) fn end(&mut self, at: Nanos) {
+    pub(crate) fn end(&mut self, at: Nanos) {
         for (_, open) in std::mem::take(&mut self.open) {
             self.closes(at, &open.device);
         }
     }
 
-    fn of(&mut self, device: &Device) -> &mut Taken {
+    fn of(&mut self, device: &Device) -> &mut DeviceThroughput {
         if !self.devices.contains_key(device) {
-            self.devices.insert(device.clone(), Taken::default());
+            self.devices
+                .insert(device.clone(), DeviceThroughput::default());
         }
         self.devices.get_mut(device).expect("just inserted")
     }

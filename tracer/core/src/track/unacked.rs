@@ -11,7 +11,7 @@ const ENTRIES: usize = 1 << 14;
 
 /// What one connection owes its peer.
 #[derive(Debug, Default)]
-pub struct UnackedEntries {
+pub(crate) struct UnackedEntries {
     entries: VecDeque<Throughput>,
     /// Where the first entry of the trace begins.
     first: Option<u32>,
@@ -36,7 +36,7 @@ fn after(a: u32, b: u32) -> bool {
 
 impl UnackedEntries {
     /// `bytes` of `requested` were accepted, and the connection is now as `tcp` says.
-    pub fn wrote(
+    pub(crate) fn wrote(
         &mut self,
         bytes: u64,
         requested: Option<u64>,
@@ -72,22 +72,27 @@ impl UnackedEntries {
     }
 
     /// The server closes the socket; the kernel goes on trying to deliver for a while.
-    pub fn closed(&mut self, at: Nanos, tcp: Option<&Tcp>) {
+    pub(crate) fn closed(&mut self, at: Nanos, tcp: Option<&Tcp>) {
         self.closed = tcp.map(|tcp| (at, *tcp));
     }
 
     /// What the send queue of the closed connection holds now.
-    pub fn holds(&mut self, at: Nanos, bytes: u32) {
+    pub(crate) fn holds(&mut self, at: Nanos, bytes: u32) {
         self.queue = Some((at, bytes));
     }
 
     /// Whether the server has closed it.
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.closed.is_some()
     }
 
     /// The connection is gone.
-    pub fn gone(&self, at: Nanos, device: &Device, tcp: Option<&Tcp>) -> Option<LostEntries> {
+    pub(crate) fn gone(
+        &self,
+        at: Nanos,
+        device: &Device,
+        tcp: Option<&Tcp>,
+    ) -> Option<LostEntries> {
         let last = tcp?;
         let (closed, end) = match &self.closed {
             Some((closed, tcp)) => (*closed, tcp.end),
@@ -98,7 +103,7 @@ impl UnackedEntries {
     }
 
     /// The trace ends; the kernel may still be trying.
-    pub fn pending(&self, at: Nanos, device: &Device) -> Option<LostEntries> {
+    pub(crate) fn pending(&self, at: Nanos, device: &Device) -> Option<LostEntries> {
         let (closed, tcp) = self.closed.as_ref()?;
         let behind_fin = tcp.end.wrapping_add(1);
         let (as_of, una) = match self.queue {

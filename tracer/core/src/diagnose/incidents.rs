@@ -1,0 +1,203 @@
+//! Incidents: a device from its first failed or stalled operation to its first success.
+
+use std::collections::BTreeMap;
+
+use tracer_model::{
+    Cause, Device, Hang, Incident, LossTotals, LostEntries, Nanos, Op, Operation, Outcome,
+    Transport,
+};
+
+use crate::diagnose::cause::cause_of;
+
+/// A datagram that was sent shows nothing; that no ICMP error came back for several does. Longer than a round trip and the
+/// second that hosts leave between two ICMP errors (`net.ipv4.icmp_ratelimit`), ns.
+const UDP_CONFIRMED: Nanos = 2_000_000_000;
+
+/// Incidents under way, and those that are over and wait for their last request to be answered.
+#[derive(Debug, Default)]
+pub(crate) struct Incidents {
+    open: BTreeMap<Device, Incident>,
+    over: Vec<Incident>,
+    /// When the last reported incident of each device ended.
+    reported: BTreeMap<Device, Nanos>,
+    /// Lost by devices before anybody noticed a failure; the next incident takes it into account.
+    unaccounted: BTreeMap<Device, LossTotals>,
+    /// Since when every datagram to the device was sent.
+    sending: BTreeMap<Device, Nanos>,
+}
+
+impl Incidents {
+    /// Takes an operation on an audit device. Those without a socket of their own are known when their request is over, so
+    /// they do not come in order.
+    pub(crate) fn observe(&mut self, operation: &Operation, threshold: Nanos) {
+        let device = &operation.device;
+        if operation.failed() || operation.duration() >= threshold {
+            self.begin_or_extend(operation);
+        }
+        // A stalled write that went well in the end begins an incident and ends it.
+        if operation.op == Op::Write && operation.outcome == Some(Outcome::Ok) {
+            self.entry_taken(device, operation.end);
+        } else if operation.failed() {
+            self.sending.remove(device);
+        }
+    }
+
+    fn begin_or_extend(&mut self, operation: &Operation) {
+        let device = &operation.device;
+        let overlaps = |incident: &Incident| {
+            incident.device == *device && incident.end.is_some_and(|end| operation.start <= end)
+        };
+        if !self.open.contains_key(device)
+            && let Some(index) = self.over.iter().position(overlaps)
+        {
+            let mut incident = self.over.remove(index);
+            incident.start = incident.start.min(operation.start);
+            if incident.end.is_some_and(|end| operation.end <= end) {
+                self.over.push(incident);
+                return;
+            }
+            incident.end = None;
+            self.open.insert(device.clone(), incident);
+        }
+        let unaccounted = self.unaccounted.remove(device);
+        let incident = self.open.entry(device.clone());
+        let incident = incident.or_insert_with(|| incident_from(operation));
+        incident.start = incident.start.min(operation.start);
+        add_loss(incident, unaccounted.unwrap_or_default());
+    }
+
+    /// Whether all that are over have been reported.
+    pub(crate) fn are_reported(&self) -> bool {
+        self.over.is_empty()
+    }
+
+    /// Whether none is under way or waits to be reported.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.over.is_empty()
+    }
+
+    /// The incident of this device that is under way.
+    pub(crate) fn open_of(&self, device: &Device) -> Option<&Incident> {
+        self.open.get(device)
+    }
+
+    /// How many things are kept.
+    pub(crate) fn kept(&self) -> usize {
+        let by_device = self.reported.len() + self.unaccounted.len() + self.sending.len();
+        self.open.len() + self.over.len() + by_device
+    }
+
+    fn entry_taken(&mut self, device: &Device, at: Nanos) {
+        let known = |incident: &Incident| incident.cause != Cause::Unknown;
+        // What this host itself did not send, for its size, says nothing of the device.
+        let is_of_the_network = self.open.get(device).is_some_and(known);
+        if device.transport != Transport::Udp || !is_of_the_network {
+            return self.end(device, at);
+        }
+        let since = *self.sending.entry(device.clone()).or_insert(at);
+        if at.saturating_sub(since) >= UDP_CONFIRMED {
+            self.end(device, since);
+        }
+    }
+
+    fn end(&mut self, device: &Device, at: Nanos) {
+        if let Some(mut incident) = self.open.remove(device) {
+            incident.end = Some(at.max(incident.start));
+            self.over.push(incident);
+        }
+    }
+
+    /// Adds a hang to the incident in which it began.
+    pub(crate) fn add_hang(&mut self, hang: &Hang) {
+        if let Some(incident) = self.overlapping(&hang.device, (hang.start, hang.end)) {
+            incident.hangs += 1;
+            incident.requests += 1;
+            incident.blocked += hang.duration;
+            incident.longest = incident.longest.max(hang.duration);
+        }
+    }
+
+    /// Adds a request that met a device which failed at once.
+    pub(crate) fn add_refusal(&mut self, device: &Device, at: Nanos) {
+        if let Some(incident) = self.overlapping(device, (at, at)) {
+            incident.requests += 1;
+        }
+    }
+
+    /// Adds lost entries. A RST that loses them comes before the first operation that fails by it.
+    pub(crate) fn add_lost_entries(&mut self, loss: &LostEntries) {
+        let more = LossTotals {
+            bytes: loss.bytes,
+            entries: loss.entries,
+        };
+        let is_of_a_reported_one = |end: &Nanos| loss.closed <= *end;
+        if self
+            .reported
+            .get(&loss.device)
+            .is_some_and(is_of_a_reported_one)
+        {
+            return;
+        }
+        let mut unreported = self.unreported(&loss.device);
+        let its = unreported.find(|i| i.end.is_none_or(|end| loss.closed <= end));
+        if let Some(incident) = its {
+            return add_loss(incident, more);
+        }
+        drop(unreported);
+        let unaccounted = self.unaccounted.entry(loss.device.clone());
+        unaccounted.or_default().add(more);
+    }
+
+    /// Of one device, in order.
+    fn unreported<'a>(&'a mut self, device: &'a Device) -> impl Iterator<Item = &'a mut Incident> {
+        let over = self.over.iter_mut().filter(move |i| i.device == *device);
+        over.chain(self.open.get_mut(device))
+    }
+
+    /// The first incident that this was a part of: a short wait may come before what begins the incident.
+    fn overlapping<'a>(
+        &'a mut self,
+        device: &'a Device,
+        (start, end): (Nanos, Nanos),
+    ) -> Option<&'a mut Incident> {
+        self.unreported(device)
+            .find(|i| i.start <= end && i.end.is_none_or(|over| start <= over))
+    }
+
+    /// Incidents that are over and whose device no request under way has used (`is_in_use`): all their hangs are known.
+    pub(crate) fn take_settled(&mut self, is_in_use: impl Fn(&Device) -> bool) -> Vec<Incident> {
+        let settled = self.over.extract_if(.., |i| !is_in_use(&i.device));
+        let settled: Vec<_> = settled.collect();
+        for incident in &settled {
+            if let Some(end) = incident.end {
+                self.reported.insert(incident.device.clone(), end);
+            }
+        }
+        settled
+    }
+
+    /// All there are, when the trace or the server ends.
+    pub(crate) fn take_all(&mut self) -> Vec<Incident> {
+        let mut all = std::mem::take(&mut self.over);
+        all.extend(std::mem::take(&mut self.open).into_values());
+        all
+    }
+}
+
+fn incident_from(operation: &Operation) -> Incident {
+    Incident {
+        device: operation.device.clone(),
+        start: operation.start,
+        end: None,
+        cause: cause_of(operation),
+        hangs: 0,
+        requests: 0,
+        blocked: 0,
+        longest: 0,
+        lost: Some(LossTotals::default()),
+    }
+}
+
+fn add_loss(incident: &mut Incident, more: LossTotals) {
+    incident.lost.get_or_insert_default().add(more);
+}

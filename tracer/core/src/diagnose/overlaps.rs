@@ -1,0 +1,108 @@
+//! A request has one wait per device at a time. Of two operations that overlap, the less certain one is trimmed.
+
+use tracer_model::{Device, Nanos, Op, Operation};
+
+/// Trims the operations of a finished request until no two overlap in the same device.
+pub(crate) fn resolve_overlaps(operations: &mut [Operation]) {
+    trim_unseen_ends(operations);
+    trim_queueing(operations);
+    trim_parallel_attempts(operations);
+}
+
+/// An operation whose end was not seen ends, at the latest, where the request was seen to do something else in the device.
+fn trim_unseen_ends(operations: &mut [Operation]) {
+    let is_unseen = |operation: &Operation| operation.outcome.is_none() && operation.op != Op::Lock;
+    if !operations.iter().any(is_unseen) {
+        return;
+    }
+    let spans: Vec<_> = operations.iter().map(Span::of).collect();
+    let unseen = operations
+        .iter_mut()
+        .enumerate()
+        .filter(|(_, operation)| is_unseen(operation));
+    for (index, unseen) in unseen {
+        let own = Span::of(unseen);
+        let others = spans
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != index);
+        for (_, other) in others.filter(|(_, other)| other.rules_out(&own)) {
+            if unseen.start < other.start {
+                unseen.end = unseen.end.min(other.start);
+            } else if unseen.start < other.end && other.end_is_seen {
+                unseen.end = unseen.start;
+            }
+        }
+    }
+}
+
+/// When a request began to queue and when it ceased is known to a sample only, and a sink that the request has ceased to
+/// wait for may queue on beside that of the next entry. So queueing gives way to what probes saw, and to queueing that
+/// began later.
+fn trim_queueing(operations: &mut [Operation]) {
+    if operations.iter().all(|operation| operation.op != Op::Lock) {
+        return;
+    }
+    let spans: Vec<_> = operations.iter().map(Span::of).collect();
+    for lock in operations.iter_mut().filter(|o| o.op == Op::Lock) {
+        let own = Span::of(lock);
+        for other in spans.iter().filter(|other| other.outranks(&own)) {
+            if lock.start < other.start {
+                lock.end = lock.end.min(other.start);
+            } else if lock.start < other.end {
+                lock.start = other.end.min(lock.end);
+            }
+        }
+    }
+}
+
+/// Goroutines of one request may dial one device at the same time (`net/dial.go`, `dialParallel`): the request waits once.
+fn trim_parallel_attempts(operations: &mut [Operation]) {
+    for index in 1..operations.len() {
+        let (before, rest) = operations.split_at_mut(index);
+        let later = &mut rest[0];
+        for earlier in before.iter_mut().filter(|o| o.device == later.device) {
+            if earlier.start <= later.start {
+                later.start = later.start.max(earlier.end.min(later.end));
+            } else if later.end > earlier.start {
+                earlier.start = later.end.min(earlier.end);
+            }
+        }
+    }
+}
+
+/// When something was waited for in a device, and by which goroutine.
+struct Span {
+    device: Device,
+    by: Option<u64>,
+    op: Op,
+    start: Nanos,
+    end: Nanos,
+    end_is_seen: bool,
+}
+
+impl Span {
+    fn of(operation: &Operation) -> Self {
+        Self {
+            device: operation.device.clone(),
+            by: operation.by.goid,
+            op: operation.op,
+            start: operation.start,
+            end: operation.end,
+            end_is_seen: operation.outcome.is_some(),
+        }
+    }
+
+    /// Whether an operation with an unseen end cannot have gone on at the same time. Another goroutine of the request may
+    /// have queued meanwhile.
+    fn rules_out(&self, unseen: &Self) -> bool {
+        self.device == unseen.device && self.op != Op::Lock
+    }
+
+    /// Whether queueing gives way to it where they overlap.
+    fn outranks(&self, lock: &Self) -> bool {
+        let is_seen = self.op != Op::Lock && self.by != lock.by;
+        let is_later = self.op == Op::Lock && self.start > lock.start;
+        self.device == lock.device && (is_seen || is_later)
+    }
+}

@@ -1,0 +1,66 @@
+//! For which of a request's two entries an operation was: the one before the work or the one before the answer.
+
+use rustc_hash::FxHashMap;
+use tracer_model::{Device, EntryKind, Op, Operation, Outcome, Phase};
+
+/// The server tries each entry twice: on the connection it has, then on a new one
+/// (`builtin/audit/socket/backend.go`, `LogRequest`).
+const ATTEMPTS: u32 = 2;
+
+/// How far a request is with its two entries on one device.
+#[derive(Default)]
+pub(crate) struct Progress {
+    entries: u32,
+    failures: u32,
+}
+
+/// Whether a request has both its entries behind it, on each device that it used.
+pub(crate) fn has_written_both_entries(operations: &[Operation]) -> bool {
+    let mut devices: FxHashMap<&Device, Progress> = FxHashMap::default();
+    for operation in operations {
+        let progress = devices.entry(&operation.device).or_default();
+        progress.phase_of(operation, false);
+    }
+    devices.values().all(|progress| progress.entries >= 2)
+}
+
+/// Whether the operation wrote an entry about the answer.
+pub(crate) fn is_about_the_answer(operation: &Operation) -> bool {
+    let entry = operation.entry.as_ref();
+    entry.is_some_and(|entry| entry.kind == Some(EntryKind::Response))
+}
+
+impl Progress {
+    /// The entry that this operation was for: what the entry says, or the stack; else what was seen on another device
+    /// (`answering`); else what the attempts so far leave.
+    pub(crate) fn phase_of(&mut self, operation: &Operation, answering: bool) -> Phase {
+        let sampled = operation.phase == Some(Phase::Response);
+        if is_about_the_answer(operation) || sampled || answering {
+            self.advance_to(1);
+        }
+        let phase = if self.entries == 0 {
+            Phase::Request
+        } else {
+            Phase::Response
+        };
+        self.count(operation);
+        phase
+    }
+
+    fn advance_to(&mut self, entry: u32) {
+        if self.entries < entry {
+            self.entries = entry;
+            self.failures = 0;
+        }
+    }
+
+    fn count(&mut self, operation: &Operation) {
+        if operation.failed() {
+            self.failures += 1;
+        }
+        let written = operation.op == Op::Write && operation.outcome == Some(Outcome::Ok);
+        if written || self.failures == ATTEMPTS {
+            self.advance_to(self.entries + 1);
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! One event through all parts, in the order of the layers.
+
+use std::{mem, net::SocketAddr};
+
+use tracer_model::{
+    Actor, BufferedTotals, Device, Ended, Event, EventKind, Finding, GoroutineSample,
+    HandlerSample, Incident, LostEntries, Nanos, Op, Operation, Session, Snapshot, Summary,
+};
+
+use crate::{
+    engine::{
+        open_stalls,
+        sampler::Sampler,
+        snapshot::{self, BufferedActivity},
+        step::{Query, Step},
+        trackers::Trackers,
+        verdicts::Verdicts,
+    },
+    request::{lifecycle::Stage, request::Request, table::Act},
+    track::sockets::{Change, Sockets},
+};
+
+/// Between two ticks, ns, where nothing is due.
+const TICK: Nanos = 250_000_000;
+
+/// All that is known of the trace so far.
+#[derive(Debug, Default)]
+pub struct Core {
+    trackers: Trackers,
+    sampler: Sampler,
+    verdicts: Verdicts,
+    totals: Summary,
+    ticked: Nanos,
+    /// Empty between two events: kept for its memory.
+    changes: Vec<Change>,
+    step: Step,
+}
+
+/// The findings of these events, to the last. The answers to the core's queries are among the events, if these were recorded.
+pub fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> impl Iterator<Item = Finding> {
+    let mut core = Core::new();
+    let events = events.into_iter();
+    events.flat_map(move |event| core.on(event).findings)
+}
+
+impl Core {
+    /// Knows nothing; the first event is to be the session.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Local and remote ends of connections that the server has closed and the kernel has not: what their send queues hold
+    /// is wanted before the end ([`EventKind::SendQueues`]).
+    pub fn closing(&self) -> Vec<(SocketAddr, SocketAddr)> {
+        self.trackers.sockets.closing_connections()
+    }
+
+    /// Takes one event.
+    pub fn on(&mut self, event: &Event) -> Step {
+        match &event.what {
+            EventKind::Session(session) => self.begin(session),
+            EventKind::Restarted(session) => self.begin_again(event.at, session),
+            EventKind::ServerEnded => self.server_ended(event.at),
+            EventKind::Tick => self.tick(event.at),
+            EventKind::EntryFound { asked, entry } => {
+                self.verdicts
+                    .answered(asked, entry.as_ref(), &mut self.trackers);
+                self.release(false);
+            }
+            EventKind::GoroutinesSampled {
+                goroutines,
+                handlers,
+            } => self.sampled(event.at, goroutines, handlers.as_deref()),
+            EventKind::BufferingEnded(totals) => self.buffering_ended(totals),
+            EventKind::BufferedWrite { .. } => self.buffered_write(event),
+            EventKind::RecordsLost { records, .. } => {
+                self.totals.events_lost += records;
+                self.trackers.sockets.doubt_waits();
+                self.trackers.requests.records_lost();
+            }
+            EventKind::SendQueues { queues } => {
+                self.trackers.sockets.record_send_queues(event.at, queues);
+                self.verdicts
+                    .ask_all(event.at, &self.trackers, &mut self.step);
+            }
+            EventKind::End => self.end(event.at),
+            _ => self.observe(event),
+        }
+        mem::take(&mut self.step)
+    }
+
+    /// When the next [`EventKind::Tick`] should come, at the latest.
+    pub fn due(&self) -> Nanos {
+        let dues = [
+            self.sampler.due(&self.trackers),
+            open_stalls::due(&self.trackers),
+            Some(self.ticked + TICK),
+        ];
+        dues.into_iter().flatten().min().unwrap_or(0)
+    }
+
+    /// Whether the kernel side may buffer: no device stalls or fails, every connection is acknowledged, no request is
+    /// blocked, no verdict is pending.
+    pub fn is_calm(&self) -> bool {
+        let threshold = self.trackers.session.threshold;
+        let is_well = |request: &Request| {
+            let failed = request.operations.iter().any(Operation::failed);
+            !failed && !request.is_blocked(threshold)
+        };
+        self.trackers.sockets.are_healthy()
+            && self.trackers.incidents.is_empty()
+            && !self.verdicts.are_pending()
+            && self.trackers.requests.all().all(is_well)
+    }
+
+    /// Whether nothing is kept of what is over. For tests.
+    pub fn is_idle(&self) -> bool {
+        self.trackers.requests.is_empty()
+            && self.trackers.sockets.is_empty()
+            && !self.verdicts.are_pending()
+            && self.trackers.incidents.are_reported()
+    }
+
+    /// How many things are remembered, in all tables: bounded by open sockets and requests under way, and by constants for
+    /// what is over. For tests.
+    pub fn kept(&self) -> usize {
+        self.trackers.kept() + self.verdicts.kept()
+    }
+
+    /// The state at this moment, if all that happened has been fed.
+    pub fn snapshot(&self, at: Nanos) -> Snapshot {
+        snapshot::snapshot(at, &self.trackers, &self.sampler, &self.totals)
+    }
+
+    /// The state at this moment, while the kernel side buffers.
+    pub fn snapshot_while_buffering(&self, at: Nanos, buffered: &BufferedActivity) -> Snapshot {
+        snapshot::snapshot_while_buffering(at, buffered, &self.trackers, &self.totals)
+    }
+
+    fn begin(&mut self, session: &Session) {
+        let declared = session.declared.iter().cloned();
+        self.trackers.devices.extend(declared);
+        self.set_session(session.clone());
+        self.find(Finding::Session(session.clone()));
+    }
+
+    fn set_session(&mut self, session: Session) {
+        self.trackers.requests.wall_offset = session.wall_offset;
+        self.trackers.session = session;
+    }
+
+    fn server_ended(&mut self, at: Nanos) {
+        let under_way = self.trackers.requests.all();
+        let under_way = under_way.filter(|r| r.is_of_a_client()).count() as u64;
+        self.close(at);
+        self.find(Finding::Ended(Ended { at, under_way }));
+    }
+
+    /// The server was started again. What its predecessor did is over.
+    fn begin_again(&mut self, at: Nanos, session: &Session) {
+        self.close(at);
+        self.set_session(Session {
+            // Taken once: a step of the clock in between does not tear the trace apart.
+            wall_offset: self.trackers.session.wall_offset,
+            ..session.clone()
+        });
+        self.find(Finding::Attached(self.trackers.session.clone()));
+    }
+
+    fn buffering_ended(&mut self, totals: &BufferedTotals) {
+        self.trackers.requests.reset(totals);
+        self.trackers.sockets.reset();
+        self.totals.audit_writes += totals.audit_writes;
+        self.trackers.throughput.entries(totals.audit_writes);
+        self.totals.events += totals.told;
+        self.totals.requests_at_least |= totals.at_least;
+    }
+
+    fn buffered_write(&mut self, event: &Event) {
+        if let EventKind::BufferedWrite {
+            socket,
+            entry: Some(_),
+            ..
+        } = &event.what
+        {
+            self.trackers.devices.extend(Device::of(socket));
+        }
+        self.trackers.throughput.observe(event);
+        self.trackers.sockets.observe_buffered_write(event);
+    }
+
+    fn observe(&mut self, event: &Event) {
+        self.totals.events += 1;
+        self.trackers.throughput.observe(event);
+        let mut changes = mem::take(&mut self.changes);
+        self.trackers.sockets.observe(event, &mut changes);
+        for change in changes.drain(..) {
+            self.change(event.at, change);
+        }
+        self.changes = changes;
+        self.trackers.requests.observe(event);
+        self.conclude();
+    }
+
+    fn change(&mut self, at: Nanos, change: Change) {
+        match change {
+            Change::Began(by, device, op) => self.wait_began(at, by, &device, op),
+            Change::Ended(operation) => {
+                let ended = (&operation.device, operation.end);
+                self.trackers.stall_periods.wait_ended(ended.0, ended.1);
+                self.operation_ended(*operation, true);
+            }
+            Change::Done(operation) => self.operation_ended(*operation, false),
+            Change::Filling(filling) => self.find(Finding::Filling(filling)),
+        }
+    }
+
+    fn wait_began(&mut self, at: Nanos, by: Actor, device: &Device, op: Op) {
+        let act = match op {
+            Op::Connect => Act::Dial,
+            _ => Act::Write(None),
+        };
+        self.infer_queueing(at, by, device, act);
+        let request = self.trackers.requests.wait_began(at, by, act);
+        self.trackers.stall_periods.wait_began(device, at, request);
+    }
+
+    /// Whether the request has queued, where stacks cannot tell.
+    fn infer_queueing(&mut self, at: Nanos, by: Actor, device: &Device, act: Act<'_>) {
+        if !self.trackers.session.stacks
+            && self.trackers.is_audit(device)
+            && let Some(period) = self.trackers.stall_periods.current(device, at)
+        {
+            let requests = &mut self.trackers.requests;
+            requests.infer_queueing(at, by, act, (device, period));
+        }
+    }
+
+    /// `waited`: rather than done at once.
+    fn operation_ended(&mut self, operation: Operation, waited: bool) {
+        if operation.entry.is_some() {
+            if !operation.failed() {
+                self.totals.audit_writes += 1;
+                self.trackers.throughput.entry(&operation.device);
+            }
+            if !self.trackers.is_audit(&operation.device) {
+                self.trackers.devices.insert(operation.device.clone());
+            }
+        }
+        if !waited {
+            let act = match operation.op {
+                Op::Connect => Act::Dial,
+                _ => Act::Write(operation.entry.as_ref()),
+            };
+            self.infer_queueing(operation.start, operation.by, &operation.device, act);
+        }
+        let is_audit = self.trackers.is_audit(&operation.device);
+        if is_audit {
+            self.trackers.note_failure(&operation);
+            let threshold = self.trackers.session.threshold;
+            self.trackers.incidents.observe(&operation, threshold);
+        }
+        if waited || is_audit || operation.failed() {
+            self.trackers.requests.operation_ended(operation, waited);
+            self.conclude();
+        }
+    }
+
+    fn sampled(
+        &mut self,
+        at: Nanos,
+        samples: &[GoroutineSample],
+        handlers: Option<&[HandlerSample]>,
+    ) {
+        for device in samples.iter().filter_map(|sample| sample.device.as_ref()) {
+            // Most are known, which is checked sooner than whether a text is an address.
+            if !self.trackers.is_audit(device) && device.is_address() {
+                self.trackers.devices.insert(device.clone());
+            }
+        }
+        for operation in self.trackers.sockets.end_missing_waits(samples) {
+            self.change(at, Change::Ended(Box::new(operation)));
+        }
+        self.sampler.take(at, samples, handlers, &mut self.trackers);
+        self.conclude();
+    }
+
+    /// Judges the requests that have ended by this event.
+    fn conclude(&mut self) {
+        let mut concluded = self.trackers.requests.take_concluded();
+        if concluded.is_empty() {
+            return;
+        }
+        for request in &mut concluded {
+            self.cut_open_operations(request);
+        }
+        self.verdicts
+            .conclude(concluded, &mut self.trackers, &mut self.step);
+        self.release(false);
+    }
+
+    /// What still waits when its request is over is cut there. It goes on, and is the device's outage then; where records were
+    /// lost, it may be over.
+    fn cut_open_operations(&mut self, request: &mut Request) {
+        for goid in request.goroutines() {
+            let sockets = &mut self.trackers.sockets;
+            let open = match request.stage {
+                Stage::EndUnseen => sockets.end_wait_of(goid, request.end),
+                _ => sockets.open_wait(goid, request.end),
+            };
+            if let Some(operation) = open {
+                if request.stage == Stage::EndUnseen {
+                    let device = operation.device.clone();
+                    self.trackers.stall_periods.wait_ended(&device, request.end);
+                }
+                request.add_cut_operation(operation);
+            }
+        }
+    }
+
+    fn release(&mut self, all: bool) {
+        self.verdicts
+            .release(all, &mut self.trackers, &mut self.totals, &mut self.step);
+    }
+
+    fn settle_losses(&mut self) {
+        for loss in self.trackers.sockets.take_losses() {
+            self.entries_lost(loss);
+        }
+    }
+
+    fn entries_lost(&mut self, loss: LostEntries) {
+        self.trackers.incidents.add_lost_entries(&loss);
+        self.find(Finding::LostEntries(loss));
+    }
+
+    fn tick(&mut self, now: Nanos) {
+        self.ticked = now;
+        if self.sampler.ask(now, &mut self.trackers) {
+            self.step.queries.push(Query::Goroutines);
+        }
+        let parts = (&self.sampler, &mut self.verdicts);
+        open_stalls::report(now, &mut self.trackers, parts, &mut self.step);
+        self.trackers.requests.expire(now);
+        self.conclude();
+        self.settle_losses();
+        let (verdicts, requests) = (&self.verdicts, &self.trackers.requests);
+        let is_in_use = |device: &Device| verdicts.concern(device) || requests.use_device(device);
+        for incident in self.trackers.incidents.take_settled(is_in_use) {
+            self.incident(incident);
+        }
+    }
+
+    fn incident(&mut self, mut incident: Incident) {
+        if !self.trackers.sockets.knows_losses(&incident.device) {
+            incident.lost = None;
+        }
+        self.totals.incidents += 1;
+        self.find(Finding::Incident(incident));
+    }
+
+    /// Nothing more comes of this server: all that is open is reported.
+    fn close(&mut self, at: Nanos) {
+        self.settle_losses();
+        let (open, losses) = self.trackers.sockets.end(at);
+        for operation in open {
+            self.operation_ended(operation, true);
+        }
+        for loss in losses {
+            self.entries_lost(loss);
+        }
+        self.trackers.requests.end(at);
+        self.conclude();
+        self.release(true);
+        for incident in self.trackers.incidents.take_all() {
+            self.incident(incident);
+        }
+        self.trackers.sockets = Sockets::default();
+        self.trackers.throughput.end(at);
+    }
+
+    fn end(&mut self, at: Nanos) {
+        self.close(at);
+        self.totals.end = at;
+        self.totals.requests = self.trackers.requests.count();
+        self.find(Finding::Summary(self.totals.clone()));
+    }
+
+    fn find(&mut self, finding: Finding) {
+        self.step.findings.push(finding);
+    }
+}

@@ -1,0 +1,19 @@
+//! One event through all parts: `core` coordinates, each part owns its state.
+
+mod core;
+mod open_stalls;
+mod pending_verdicts;
+mod request_names;
+mod sampler;
+mod snapshot;
+mod step;
+#[cfg(test)]
+mod tests;
+mod trackers;
+mod verdicts;
+
+pub use self::{
+    core::{Core, replay},
+    snapshot::BufferedActivity,
+    step::{Query, Step},
+};

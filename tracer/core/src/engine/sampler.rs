@@ -1,0 +1,357 @@
+//! When to sample the server's goroutines, and what a sample means.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::FxHashSet;
+use tracer_model::{
+    Cause, Device, GoroutineSample, HandlerSample, Nanos, Op, RequestSeq, WaitReason,
+};
+
+use crate::{
+    diagnose::cause::cause_of,
+    engine::trackers::Trackers,
+    request::attribution::{Gone, SampleTimes},
+    track::sampled_wait::{LockHolder, StackSample},
+};
+
+/// A request that makes no sign for so long is sampled, ns.
+const SILENT: Nanos = 200_000_000;
+
+/// So is what has been stalled for so long, ns; for half of the threshold if that is less.
+const STALLED: Nanos = 50_000_000;
+
+/// Between two samples while something is stalled, ns: as exact as queueing can be timed. A sample takes milliseconds.
+const INTERVAL: Nanos = 100_000_000;
+
+/// Between two samples while a request is merely silent, ns: a quarter of the silence, within these bounds.
+const SILENT_INTERVAL: (Nanos, Nanos) = (450_000_000, 4_000_000_000);
+
+/// An answer that has not come by then, ns, will not.
+const UNANSWERED: Nanos = 5_000_000_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Sampler {
+    /// When the last sample was taken.
+    at: Nanos,
+    /// When the next one was asked for, if it was.
+    asked: Option<Nanos>,
+    /// How many requests queued for each device in the last sample.
+    queued: BTreeMap<Device, u64>,
+}
+
+/// One goroutine that was found, the request that it works for, and in which device it is.
+struct Found<'a> {
+    sample: &'a GoroutineSample,
+    request: RequestSeq,
+    device: Option<Device>,
+    /// It waited nowhere before then.
+    since: Nanos,
+    queues: bool,
+}
+
+/// What goroutines wait behind that queue for a device.
+struct QueueHead {
+    holder: Option<LockHolder>,
+    /// Since when the device has been stalled without a break.
+    stalled_since: Option<Nanos>,
+}
+
+impl Sampler {
+    /// How many requests queued for a device in the last sample.
+    pub(super) fn queued(&self, device: &Device) -> u64 {
+        self.queued.get(device).copied().unwrap_or(0)
+    }
+
+    /// Whether it is time to sample; if so, the sample counts as asked for.
+    pub(super) fn ask(&mut self, now: Nanos, trackers: &mut Trackers) -> bool {
+        let is_due = self.due(trackers).is_some_and(|due| due <= now);
+        if is_due {
+            self.asked = Some(now);
+            trackers.requests.finished.sample_begins();
+        }
+        is_due
+    }
+
+    /// When to sample next, if there is a reason to.
+    pub(super) fn due(&self, trackers: &Trackers) -> Option<Nanos> {
+        if !trackers.session.stacks {
+            return None;
+        }
+        let last = self.asked.map_or(self.at, |asked| asked + UNANSWERED);
+        let stalled = trackers.sockets.oldest_wait().map(|start| {
+            // One short stall after the other is a long one to a request that queues.
+            let oldest = trackers.stall_periods.oldest_open();
+            let start = oldest.map_or(start, |since| since.min(start));
+            let patience = STALLED.min(trackers.session.threshold / 2);
+            (start + patience).max(last + INTERVAL)
+        });
+        let mut requests = trackers.requests.all();
+        let waits = requests.any(|request| request.open_waits().next().is_some());
+        let sampled = waits.then_some(last + INTERVAL);
+        let silent = silence_due(trackers, last);
+        [stalled, sampled, silent].into_iter().flatten().min()
+    }
+
+    /// Takes a sample. Goroutines in the code of an audit device also say which devices those are.
+    pub(super) fn take(
+        &mut self,
+        at: Nanos,
+        samples: &[GoroutineSample],
+        handlers: Option<&[HandlerSample]>,
+        trackers: &mut Trackers,
+    ) {
+        self.asked = None;
+        let times = SampleTimes {
+            began: trackers.session.began,
+            before: std::mem::replace(&mut self.at, at),
+            at,
+        };
+        let in_broker = attribute_handlers(samples, handlers, times, trackers);
+        let found = attribute(samples, times, trackers);
+        let holders: BTreeMap<_, _> = found
+            .iter()
+            .filter_map(|found| Some((found.device.clone()?, holder(at, found, trackers)?)))
+            .collect();
+        self.queued.clear();
+        // A request can queue only since another one was stalled: those first.
+        let (queued, stalled): (Vec<_>, Vec<_>) = found.iter().partition(|found| found.queues);
+        for found in stalled {
+            self.record(at, found, None, trackers);
+        }
+        let devices: BTreeSet<_> = queued.iter().filter_map(|f| f.device.as_ref()).collect();
+        let heads: BTreeMap<_, _> = devices
+            .into_iter()
+            .map(|device| (device, queue_head(device, at, &holders, trackers)))
+            .collect();
+        for found in queued {
+            let head = found.device.as_ref().and_then(|device| heads.get(device));
+            self.record(at, found, head, trackers);
+        }
+        let goids: FxHashSet<_> = samples.iter().map(|sample| sample.goid).collect();
+        trackers.requests.sampled_no_others(at, &goids);
+        let broker = (&in_broker, handlers.is_some());
+        let gone = Gone::of(samples);
+        trackers.requests.sampled_in_broker(at, broker, &gone);
+        trackers.requests.finished.sample_ends();
+    }
+
+    /// `head`: of a goroutine that queues.
+    fn record(
+        &mut self,
+        at: Nanos,
+        found: &Found<'_>,
+        head: Option<&QueueHead>,
+        trackers: &mut Trackers,
+    ) {
+        let Found {
+            sample,
+            request,
+            device: Some(device),
+            since,
+            ..
+        } = found
+        else {
+            return;
+        };
+        let Some(op) = op_of(found, head, trackers) else {
+            return;
+        };
+        if !trackers.is_audit(device) {
+            trackers.devices.insert(device.clone());
+        }
+        if op == Op::Lock {
+            *self.queued.entry(device.clone()).or_default() += 1;
+        }
+        let holder = head.and_then(|head| head.holder);
+        let stack = StackSample {
+            op,
+            device: device.clone(),
+            phase: sample.phase(),
+            since: sample.since,
+            frames: sample.frames.clone(),
+            holder: holder.filter(|holder| holder.request != *request),
+            stalled_since: head.and_then(|head| head.stalled_since),
+        };
+        let of = (*request, sample.goid);
+        trackers.requests.sampled(at, of, *since, stack);
+    }
+}
+
+fn silence_due(trackers: &Trackers, last: Nanos) -> Option<Nanos> {
+    let silent = trackers.requests.all().filter(|r| r.is_silent());
+    let latest = silent.map(|request| request.end).max()?;
+    let (shortest, longest) = SILENT_INTERVAL;
+    let pause = (last.saturating_sub(latest) / 4).clamp(shortest, longest);
+    Some((latest + SILENT).max(last + pause))
+}
+
+/// The requests' own goroutines that are in the broker. Where the sampler cannot tell, those are that a sink works for
+/// while they live.
+fn attribute_handlers(
+    samples: &[GoroutineSample],
+    handlers: Option<&[HandlerSample]>,
+    times: SampleTimes,
+    trackers: &mut Trackers,
+) -> FxHashSet<u64> {
+    let Some(handlers) = handlers else {
+        let gone = Gone::of(samples);
+        let of_sinks = samples.iter().map(|s| s.request.unwrap_or(s.goid));
+        return of_sinks.filter(|goid| !gone.is_dead(*goid)).collect();
+    };
+    for handler in handlers {
+        let is_outdated = trackers
+            .requests
+            .finished
+            .is_outdated(handler.goid, times.at);
+        if !is_outdated {
+            trackers.requests.of_handler(handler, times);
+        }
+    }
+    handlers.iter().map(|handler| handler.goid).collect()
+}
+
+fn attribute<'a>(
+    samples: &'a [GoroutineSample],
+    times: SampleTimes,
+    trackers: &mut Trackers,
+) -> Vec<Found<'a>> {
+    let mut meant = BTreeMap::new();
+    let found = samples.iter().filter_map(|sample| {
+        if trackers
+            .requests
+            .finished
+            .is_outdated(sample.goid, times.at)
+        {
+            return None;
+        }
+        let is_new = !trackers.requests.is_known(sample.goid);
+        let request = trackers.requests.of_sample(sample, times)?;
+        trackers.sockets.confirm_wait(times.at, sample);
+        Some(Found {
+            sample,
+            request,
+            device: device_of(sample, samples, &mut meant, trackers),
+            since: if is_new { times.before } else { 0 },
+            queues: queues(sample),
+        })
+    });
+    found.collect()
+}
+
+/// Whether the goroutine queues for the device. Recordings of before format 2 say `other` of those that queue by another
+/// primitive than a mutex; the innermost frame that says anything is a method of the device then, and none that reads its
+/// salt.
+fn queues(sample: &GoroutineSample) -> bool {
+    match sample.place {
+        WaitReason::Lock => true,
+        WaitReason::Other => {
+            let innermost = sample.frames.first().map_or("", String::as_str);
+            let is_of_device = innermost.contains("Sink).") || innermost.contains("Backend).");
+            is_of_device && !innermost.contains("Salt")
+        }
+        _ => false,
+    }
+}
+
+/// The request that is in the device, and why it is there for so long.
+fn holder(at: Nanos, found: &Found<'_>, trackers: &Trackers) -> Option<LockHolder> {
+    if found.queues {
+        return None;
+    }
+    let cause = match found.sample.place {
+        WaitReason::Resolve => Cause::Resolver,
+        _ => {
+            let wait = trackers.sockets.open_wait(found.sample.goid, at);
+            wait.as_ref().map_or(Cause::Unknown, cause_of)
+        }
+    };
+    Some(LockHolder {
+        request: found.request,
+        cause,
+    })
+}
+
+/// The request that is in a device for which others queue, or was just before, where the sample found none there.
+fn queue_head(
+    device: &Device,
+    at: Nanos,
+    holders: &BTreeMap<Device, LockHolder>,
+    trackers: &Trackers,
+) -> QueueHead {
+    let last = || {
+        Some(LockHolder {
+            request: trackers.stall_periods.current(device, at)?.by?,
+            cause: Cause::Unknown,
+        })
+    };
+    QueueHead {
+        holder: holders.get(device).copied().or_else(last),
+        stalled_since: trackers.stalled_since(device, at),
+    }
+}
+
+/// What the goroutine waits for, unless its socket shows that better.
+fn op_of(found: &Found<'_>, head: Option<&QueueHead>, trackers: &Trackers) -> Option<Op> {
+    let sample = found.sample;
+    let request = trackers.requests.get(found.request)?;
+    let is_sink = sample.request.is_some_and(|handler| handler != sample.goid);
+    let at_socket = trackers.sockets.is_waiting(sample.goid);
+    // A request that audits itself does one thing at a time, if perhaps in a goroutine that dials for it.
+    let is_busy = at_socket || (!is_sink && request.has_open_operations());
+    match sample.place {
+        WaitReason::Lock if !at_socket => Some(Op::Lock),
+        WaitReason::Resolve if !at_socket => Some(Op::Resolve),
+        WaitReason::Connect if !request.has_open_operations() => Some(Op::Connect),
+        WaitReason::Open if !is_busy => Some(Op::Connect),
+        WaitReason::Write | WaitReason::Answer if !is_busy => Some(Op::Write),
+        WaitReason::Other if found.queues && !at_socket => {
+            let is_stalled =
+                |head: &QueueHead| head.holder.is_some() || head.stalled_since.is_some();
+            head.is_some_and(is_stalled).then_some(Op::Lock)
+        }
+        _ => None,
+    }
+}
+
+/// `meant`: the result of [`device_meant`] for each reason so far.
+fn device_of(
+    sample: &GoroutineSample,
+    all: &[GoroutineSample],
+    meant: &mut BTreeMap<WaitReason, Option<Device>>,
+    trackers: &Trackers,
+) -> Option<Device> {
+    let known = sample.device.as_ref().filter(|device| device.is_address());
+    known
+        .or_else(|| trackers.sockets.device_waited_for(sample.goid))
+        .cloned()
+        .or_else(|| {
+            let meant = meant.entry(sample.place);
+            meant
+                .or_insert_with(|| device_meant(sample.place, all, trackers))
+                .clone()
+        })
+        .or_else(|| sample.device.clone())
+}
+
+/// The device that must be meant where it is configured by a name or cannot be read: a goroutine that resolves a name has no
+/// connection to the device, and one that queues does so behind one that is stalled, or that resolves.
+fn device_meant(
+    reason: WaitReason,
+    all: &[GoroutineSample],
+    trackers: &Trackers,
+) -> Option<Device> {
+    let stalled = trackers.sockets.stalled_devices();
+    let by_stall = trackers.only_device(|device| stalled.contains(device));
+    let resolving = all.iter().any(|s| s.place == WaitReason::Resolve);
+    let unconnected = || {
+        trackers.only_device(|device| {
+            device.transport.is_socket() && !trackers.sockets.is_connected(device)
+        })
+    };
+    let by_name = || resolving.then(unconnected).flatten();
+    match reason {
+        WaitReason::Lock | WaitReason::Other => by_stall.or_else(by_name),
+        WaitReason::Resolve => by_name(),
+        WaitReason::Connect | WaitReason::Write | WaitReason::Open | WaitReason::Answer => None,
+    }
+}

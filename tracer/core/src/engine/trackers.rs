@@ -1,0 +1,77 @@
+//! All that the trackers know: what the parts of the engine read.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use tracer_model::{Cause, Device, Drops, Nanos, Operation, Session};
+
+use crate::{
+    diagnose::{cause::cause_of, incidents::Incidents},
+    request::{request::Request, table::Requests},
+    track::{sockets::Sockets, stall_periods::StallPeriods, throughput::Throughput},
+};
+
+/// How a device failed last.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) at: Nanos,
+    pub(super) cause: Cause,
+    pub(super) drops: Drops,
+}
+
+/// The tables are hashed without a secret: whom the server serves cannot choose the keys, which are goroutine IDs, the times
+/// at which sockets were seen, and audit devices.
+#[derive(Debug, Default)]
+pub(super) struct Trackers {
+    pub(super) session: Session,
+    pub(super) sockets: Sockets,
+    pub(super) requests: Requests,
+    pub(super) incidents: Incidents,
+    pub(super) stall_periods: StallPeriods,
+    pub(super) throughput: Throughput,
+    /// Audit devices: declared by the operator, or found by an entry that was written or by a stack.
+    pub(super) devices: FxHashSet<Device>,
+    pub(super) failures: FxHashMap<Device, Failure>,
+}
+
+impl Trackers {
+    pub(super) fn is_audit(&self, device: &Device) -> bool {
+        self.devices.contains(device)
+    }
+
+    /// Remembers how the device failed, if the operation did.
+    pub(super) fn note_failure(&mut self, operation: &Operation) {
+        if operation.failed() {
+            let failure = Failure {
+                at: operation.end,
+                cause: cause_of(operation),
+                drops: operation.evidence.drops.clone(),
+            };
+            self.failures.insert(operation.device.clone(), failure);
+        }
+    }
+
+    /// Since when the device has been stalled without a break, as sockets show or samples do.
+    pub(super) fn stalled_since(&self, device: &Device, at: Nanos) -> Option<Nanos> {
+        let period = self.stall_periods.current(device, at);
+        let by_socket = period.map(|period| period.since);
+        let stalls = self.requests.all().flat_map(Request::open_stalls);
+        let by_sample = stalls.filter(|stall| stall.sample.device == *device);
+        by_sample.map(|stall| stall.start).chain(by_socket).min()
+    }
+
+    /// The device that this is true of, if it is true of one alone.
+    pub(super) fn only_device(&self, is_meant: impl Fn(&Device) -> bool) -> Option<Device> {
+        let mut meant = self.devices.iter().filter(|device| is_meant(device));
+        let one = meant.next()?;
+        meant.next().is_none().then(|| one.clone())
+    }
+
+    pub(super) fn kept(&self) -> usize {
+        self.requests.kept()
+            + self.sockets.kept()
+            + self.incidents.kept()
+            + self.stall_periods.kept()
+            + self.throughput.kept()
+            + self.devices.len()
+            + self.failures.len()
+    }
+}

@@ -1,0 +1,246 @@
+//! From requests that are over to findings: judged, named, and reported when no name is missing any longer.
+
+use std::collections::BTreeSet;
+
+use rustc_hash::FxHashSet;
+use tracer_model::{
+    Device, EntryHead, EntryQuery, Finding, Hang, Nanos, Op, Operation, RequestSeq, Summary,
+};
+
+use crate::{
+    diagnose::{
+        judge::{self, Case, Verdict},
+        overlaps::resolve_overlaps,
+    },
+    engine::{
+        pending_verdicts::PendingVerdicts, request_names::RequestNames, step::Query, step::Step,
+        trackers::Trackers,
+    },
+    request::{lifecycle::Stage, request::Request},
+};
+
+/// Entry queries under way at once for requests that were merely refused: their number has no bound of its own, where hangs
+/// come one in two seconds.
+const MAX_QUERIES: usize = 16;
+
+#[derive(Debug, Default)]
+pub(super) struct Verdicts {
+    names: RequestNames,
+    pending: PendingVerdicts,
+    /// Hangs that have an ID.
+    hangs: u64,
+    /// Devices of which nobody said that they are audit devices, and that were warned of.
+    suspects: FxHashSet<Device>,
+}
+
+impl Verdicts {
+    pub(super) fn are_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    pub(super) fn concern(&self, device: &Device) -> bool {
+        self.pending.concern(device)
+    }
+
+    pub(super) fn kept(&self) -> usize {
+        self.names.kept() + self.pending.len() + self.suspects.len()
+    }
+
+    /// The ID of a hang that is reported for the first time.
+    pub(super) fn next_hang(&mut self) -> u64 {
+        self.hangs += 1;
+        self.hangs
+    }
+
+    /// Judges requests that are over.
+    pub(super) fn conclude(
+        &mut self,
+        requests: Vec<Request>,
+        trackers: &mut Trackers,
+        step: &mut Step,
+    ) {
+        // One may have queued behind the next.
+        let threshold = trackers.session.threshold;
+        for request in requests.iter().filter(|r| r.is_blocked(threshold)) {
+            self.names.learn(request);
+        }
+        for mut request in requests {
+            let verdicts = judge(&mut request, trackers);
+            let (verdicts, of_others): (Vec<_>, Vec<_>) = verdicts
+                .into_iter()
+                .partition(|verdict| trackers.is_audit(verdict.device()));
+            let is_cut = request.stage == Stage::Cut;
+            for verdict in of_others.iter().filter(|_| !is_cut) {
+                self.suspect(verdict, step);
+            }
+            if verdicts.is_empty() {
+                continue;
+            }
+            if verdicts.iter().any(|v| matches!(v, Verdict::Hang(_))) {
+                trackers.requests.count_hung(&request);
+            }
+            self.names.learn(&request);
+            let wanted = if is_cut {
+                BTreeSet::new()
+            } else {
+                self.wanted(&request, &verdicts, trackers, step)
+            };
+            self.pending.defer(request.seq, verdicts, wanted);
+        }
+    }
+
+    /// A client's request waited for something of which nobody said that it is an audit device.
+    fn suspect(&mut self, verdict: &Verdict, step: &mut Step) {
+        let Verdict::Hang(hang) = verdict else { return };
+        if hang.request.client.is_none() || !self.suspects.insert(hang.device.clone()) {
+            return;
+        }
+        let Device { address, .. } = &hang.device;
+        step.findings.push(Finding::Warning(format!(
+            "a client's request waited {:.2} s for {}, to which no audit entry has been seen written yet; if it is an audit device, say so: --audit {address}",
+            hang.duration as f64 / 1e9,
+            hang.device
+        )));
+    }
+
+    /// The requests whose names the verdicts need; asks for those that are not known.
+    fn wanted(
+        &mut self,
+        request: &Request,
+        verdicts: &[Verdict],
+        trackers: &Trackers,
+        step: &mut Step,
+    ) -> BTreeSet<RequestSeq> {
+        let hangs = || {
+            verdicts.iter().filter_map(|verdict| match verdict {
+                Verdict::Hang(hang) => Some(&**hang),
+                Verdict::Refusal(_) => None,
+            })
+        };
+        let blockers = hangs().flat_map(|hang: &Hang| hang.stalls.iter().filter_map(|s| s.behind));
+        let mut wanted: BTreeSet<_> = blockers.collect();
+        wanted.insert(request.seq);
+        if hangs().next().is_some() || self.pending.len() < MAX_QUERIES {
+            self.ask(request, request.end, trackers, step);
+            for blocker in wanted.iter().filter(|seq| **seq != request.seq) {
+                self.ask_under_way(*blocker, request.end, trackers, step);
+            }
+        }
+        wanted
+    }
+
+    /// The trace is about to end: blocked requests will be reported without being asked for again.
+    pub(super) fn ask_all(&mut self, now: Nanos, trackers: &Trackers, step: &mut Step) {
+        let threshold = trackers.session.threshold;
+        let blocked = trackers.requests.all().filter(|r| r.is_blocked(threshold));
+        for seq in blocked.map(|request| request.seq).collect::<Vec<_>>() {
+            self.ask_under_way(seq, now, trackers, step);
+        }
+    }
+
+    fn ask_under_way(&mut self, seq: RequestSeq, now: Nanos, trackers: &Trackers, step: &mut Step) {
+        if let Some(request) = trackers.requests.get(seq) {
+            self.names.learn(request);
+            self.ask(request, now, trackers, step);
+        }
+    }
+
+    /// Asks for the name of a request, unless it is known or the request is no client's.
+    fn ask(&mut self, request: &Request, until: Nanos, trackers: &Trackers, step: &mut Step) {
+        if self.names.get(request.seq).is_some() {
+            return;
+        }
+        let offset = trackers.session.wall_offset;
+        let wall = |at: Nanos| offset.saturating_add_unsigned(at);
+        let Some(client) = request.client else { return };
+        let query = EntryQuery {
+            client_port: client.port(),
+            not_before: wall(request.start),
+            not_after: wall(until),
+        };
+        self.names.asked(request.seq, query.clone());
+        step.queries.push(Query::Entry(query));
+    }
+
+    /// Takes the answer to an entry query.
+    pub(super) fn answered(
+        &mut self,
+        asked: &EntryQuery,
+        entry: Option<&EntryHead>,
+        trackers: &mut Trackers,
+    ) {
+        for seq in self.names.answered(asked, entry) {
+            let request = trackers.requests.get_mut(seq);
+            match (self.names.get(seq), request) {
+                (Some(entry), Some(request)) => request.learn(entry),
+                // It may be written yet.
+                (None, Some(_)) => self.names.forget(seq),
+                _ => {}
+            }
+        }
+    }
+
+    /// Reports the verdicts that wait for no name; `all` if no answers are to come.
+    pub(super) fn release(
+        &mut self,
+        all: bool,
+        trackers: &mut Trackers,
+        totals: &mut Summary,
+        step: &mut Step,
+    ) {
+        for verdict in self.pending.release(&self.names, all) {
+            match verdict {
+                Verdict::Hang(mut hang) => {
+                    if hang.id.is_none() {
+                        hang.id = Some(self.next_hang());
+                    }
+                    totals.hangs += 1;
+                    trackers.incidents.add_hang(&hang);
+                    step.findings.push(Finding::Hang(hang));
+                }
+                Verdict::Refusal(refusal) => {
+                    totals.refusals += 1;
+                    trackers
+                        .incidents
+                        .add_refusal(&refusal.device, refusal.start);
+                    step.findings.push(Finding::Refusal(refusal));
+                }
+            }
+        }
+    }
+}
+
+fn judge(request: &mut Request, trackers: &mut Trackers) -> Vec<Verdict> {
+    resolve_overlaps(&mut request.operations);
+    for operation in &mut request.operations {
+        complete(operation, trackers);
+    }
+    judge::judge(
+        &Case {
+            info: &request.info(),
+            operations: &request.operations,
+            hang_ids: &request.hang_ids,
+        },
+        trackers.session.threshold,
+    )
+}
+
+/// What a wait that no socket showed means for its device.
+fn complete(operation: &mut Operation, trackers: &mut Trackers) {
+    match operation.op {
+        Op::Lock => {
+            // Why the holder of the lock was stalled is better known now that it has given up.
+            let failure = trackers.failures.get(&operation.device);
+            if let Some(failure) = failure.filter(|failure| failure.at >= operation.start) {
+                operation.holder_cause = Some(failure.cause);
+                operation.evidence.drops.clone_from(&failure.drops);
+            }
+        }
+        Op::Resolve | Op::Connect | Op::Write if operation.socket.is_none() => {
+            trackers.note_failure(operation);
+            let threshold = trackers.session.threshold;
+            trackers.incidents.observe(operation, threshold);
+        }
+        Op::Resolve | Op::Connect | Op::Write => {}
+    }
+}

@@ -1,0 +1,448 @@
+//! For which request a goroutine works.
+//!
+//! In HTTP/1.1 one goroutine reads a request, audits it, works, audits the answer and writes it (`net/http`, `conn.serve`). In
+//! HTTP/2 the connection's goroutine starts one for each request (`http2serverConn.runHandler`). Vault since 1.15 writes each
+//! entry in goroutines of their own, one for each sink, whose grandparent is the request's (`hashicorp/eventlogger`,
+//! `graph.go`): only their stacks tell, or the entry. Others write for all requests of a connection
+//! (`net/http`, `persistConn.writeLoop`): their parent is just the request that happened to start them.
+
+use rustc_hash::FxHashSet;
+use tracer_model::{
+    Actor, Attribution, EntryHead, GoroutineSample, HandlerSample, Nanos, RequestSeq,
+};
+
+use crate::request::{
+    lifecycle::{Signal, Stage},
+    request::Request,
+    table::{Act, Requests},
+};
+
+/// Samples that may still be of a request which was under way when the trace began, ns after that.
+const BEGAN_BEFORE: Nanos = 700_000_000;
+
+/// When the samples were taken, and when those before; 0 if there were none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SampleTimes {
+    pub(crate) began: Nanos,
+    pub(crate) before: Nanos,
+    pub(crate) at: Nanos,
+}
+
+impl SampleTimes {
+    /// When a request began, at the earliest, that no probe has seen.
+    fn first_sign(self) -> Nanos {
+        let is_early = self.at.saturating_sub(self.began) <= BEGAN_BEFORE;
+        match self.before {
+            0 if is_early => self.began,
+            0 => self.at,
+            before => before.max(self.began),
+        }
+    }
+}
+
+impl Requests {
+    /// The request for which a goroutine acts; `None` where that is over already.
+    pub(super) fn attribute(&mut self, at: Nanos, by: Actor, act: Act<'_>) -> Option<RequestSeq> {
+        let goid = by.goid.unwrap_or(0);
+        let parent = by.parent.filter(|parent| *parent != 0);
+        let entry = match act {
+            Act::Write(entry) => entry,
+            Act::Dial => None,
+        };
+        if let Some(seq) = self.own(at, goid, entry) {
+            return self.by_better_entry(at, seq, by, entry);
+        }
+        if let Some(seq) = entry.and_then(|entry| self.by_entry(at, entry)) {
+            self.assign_by_entry(by, seq);
+            return Some(seq);
+        }
+        let is_dial = matches!(act, Act::Dial);
+        if let Some(seq) = parent.and_then(|parent| self.of_parent(parent, is_dial)) {
+            return Some(seq);
+        }
+        if self.finished.is_detached(goid) {
+            return None;
+        }
+        Some(self.new_for(at, goid, parent))
+    }
+
+    /// The request that a wait of this goroutine belongs to, if it is under way.
+    pub(crate) fn of_wait(&self, by: Actor) -> Option<RequestSeq> {
+        let own = self.works.get(&by.goid.unwrap_or(0)).copied();
+        let parent = by.parent.filter(|parent| *parent != 0);
+        own.or_else(|| self.of_parent(parent?, true))
+    }
+
+    /// The request that the goroutine works for. If the entry is another's, or if records were lost and nothing shows that
+    /// it is still this request, that is over.
+    fn own(&mut self, at: Nanos, goid: u64, entry: Option<&EntryHead>) -> Option<RequestSeq> {
+        let seq = *self.works.get(&goid)?;
+        let request = self.open.get_mut(&seq)?;
+        let is_own = request.goid == Some(goid);
+        if entry.is_some_and(|entry| request.is_contradicted_by(entry)) {
+            if is_own {
+                request.signal(Signal::RecordsLost);
+                self.finish(seq, Signal::ActsAgain, at);
+            } else {
+                self.works.remove(&goid);
+            }
+            return None;
+        }
+        if request.stage == Stage::InDoubt && is_own {
+            let is_confirmed = entry.is_some_and(|entry| request.is_confirmed_by(entry));
+            if request.is_stream || is_confirmed {
+                request.signal(Signal::Confirmed);
+            } else {
+                self.finish(seq, Signal::ActsAgain, at);
+                return None;
+            }
+        }
+        Some(seq)
+    }
+
+    /// Where a goroutine's request is not known to be a client's, its entry may say whose it is.
+    fn by_better_entry(
+        &mut self,
+        at: Nanos,
+        seq: RequestSeq,
+        by: Actor,
+        entry: Option<&EntryHead>,
+    ) -> Option<RequestSeq> {
+        let is_unattributed = self.get(seq).is_some_and(Request::is_unattributed);
+        let of_entry = entry
+            .filter(|_| is_unattributed)
+            .and_then(|entry| self.by_entry(at, entry))
+            .filter(|of_entry| *of_entry != seq);
+        if let Some(of_entry) = of_entry
+            && self.merge_into(seq, of_entry, Attribution::Payload)
+        {
+            self.assign_by_entry(by, of_entry);
+            return Some(of_entry);
+        }
+        Some(seq)
+    }
+
+    /// The one request under way that the entry can be of: it bears the client's port, and was written after the request
+    /// began.
+    fn by_entry(&self, at: Nanos, entry: &EntryHead) -> Option<RequestSeq> {
+        let port = entry.remote_port?;
+        let of_port = self.ports.range((port, 0)..=(port, RequestSeq::MAX));
+        let mut meant = of_port.filter_map(|(_, seq)| {
+            let request = self.get(*seq)?;
+            (!request.is_contradicted_by(entry)).then_some(request)
+        });
+        let (Some(request), None) = (meant.next(), meant.next()) else {
+            return None;
+        };
+        let written = entry.time.map(|time| time.as_nanosecond());
+        let began = i128::from(self.wall_offset) + i128::from(request.start);
+        let is_later = written.is_none_or(|written| written >= began) && at >= request.start;
+        (is_later && request.stage != Stage::InDoubt).then_some(request.seq)
+    }
+
+    /// The writer of an entry works for its request, and so do its siblings, which its parent starts.
+    fn assign_by_entry(&mut self, by: Actor, seq: RequestSeq) {
+        if let Some(goid) = by.goid {
+            self.assign(goid, seq, Attribution::Payload);
+        }
+        let parent = by.parent.filter(|parent| *parent != 0);
+        let is_free = |parent: &u64| {
+            !self.works.contains_key(parent) && self.connections.served_by(*parent).is_none()
+        };
+        if let Some(parent) = parent.filter(is_free) {
+            self.assign(parent, seq, Attribution::Payload);
+        }
+    }
+
+    /// A child of a request's own goroutine dials for it. Other children of that may write for any request; those of
+    /// goroutines in between are sinks of the same entry.
+    fn of_parent(&self, parent: u64, is_dial: bool) -> Option<RequestSeq> {
+        let seq = *self.works.get(&parent)?;
+        let is_own = self.get(seq)?.goid == Some(parent);
+        (is_dial || !is_own).then_some(seq)
+    }
+
+    fn new_for(&mut self, at: Nanos, goid: u64, parent: Option<u64>) -> RequestSeq {
+        let serves_alone = |goid: u64| {
+            let connection = self.connections.served_by(goid);
+            connection.is_some_and(|connection| !connection.protocol.is_multiplexed())
+        };
+        if serves_alone(goid) {
+            return self.add_for_server(at, goid);
+        }
+        self.add_stream_or_unattributed(at, goid, parent)
+    }
+
+    /// A request of the connection that the parent serves, which is multiplexed then; else of an unknown client. Who serves a
+    /// request itself does so alone.
+    pub(super) fn add_stream_or_unattributed(
+        &mut self,
+        at: Nanos,
+        goid: u64,
+        parent: Option<u64>,
+    ) -> RequestSeq {
+        let server = parent.filter(|parent| !self.works.contains_key(parent));
+        let id = server.and_then(|server| self.connections.id_served_by(server));
+        let connection = id.and_then(|id| self.connections.get_mut(id));
+        let address = connection.map(|connection| {
+            connection.active_streams.insert(goid);
+            connection.address
+        });
+        let request = self.add(at, goid);
+        if let Some(address) = address {
+            request.client = address;
+            request.attribution = Some(Attribution::Lineage);
+            request.is_stream = true;
+            request.connection = id;
+            request.signal(Signal::ClientKnown);
+        }
+        request.seq
+    }
+
+    /// A request of the client whose connection this goroutine serves. It began with the client's last bytes: what was sent
+    /// since was the end of a TLS handshake, with which the request had come.
+    fn add_for_server(&mut self, at: Nanos, goid: u64) -> RequestSeq {
+        let connection = self.connections.served_by(goid);
+        let (received, client) = connection.map_or((0, None), |c| (c.received, c.address));
+        let begin_seen = received > 0;
+        let request = self.add(if begin_seen { received } else { at }, goid);
+        request.begin_seen = begin_seen;
+        let seq = request.seq;
+        self.set_client(goid, client);
+        seq
+    }
+
+    /// The request of a goroutine that was sampled in a device's code; `None` if that is over.
+    pub(crate) fn of_sample(
+        &mut self,
+        sample: &GoroutineSample,
+        times: SampleTimes,
+    ) -> Option<RequestSeq> {
+        if self.finished.is_detached(sample.goid) {
+            return None;
+        }
+        let line: Vec<_> = sample.lineage().collect();
+        let handler = sample.request.unwrap_or(sample.goid);
+        let seq = self.of_lineage(&line, handler, sample.entry.as_ref(), times);
+        if seq.is_none() {
+            self.finished.detach(sample.goid);
+        }
+        seq
+    }
+
+    /// The request of a goroutine that was sampled in the audit broker.
+    pub(crate) fn of_handler(
+        &mut self,
+        sample: &HandlerSample,
+        times: SampleTimes,
+    ) -> Option<RequestSeq> {
+        let line: Vec<_> = std::iter::once(sample.goid)
+            .chain(sample.ancestors.iter().copied())
+            .collect();
+        self.of_lineage(&line, sample.goid, sample.entry.as_ref(), times)
+    }
+
+    /// `line`: a goroutine and its ancestors, nearest first; `handler`: the one of them that works on the request.
+    fn of_lineage(
+        &mut self,
+        line: &[u64],
+        handler: u64,
+        entry: Option<&EntryHead>,
+        times: SampleTimes,
+    ) -> Option<RequestSeq> {
+        let parent = line.iter().skip_while(|goid| **goid != handler).nth(1);
+        if let Some(mistaken) = parent.and_then(|goid| self.connections.has_streams(*goid)) {
+            self.forget(mistaken);
+        }
+        self.add_served(line, times);
+        let of = match self.working(line) {
+            Some(of) => of,
+            None => {
+                let of = line.iter().position(|goid| *goid == handler).unwrap_or(0);
+                self.add(times.first_sign(), line[of]);
+                of
+            }
+        };
+        let seq = self.merge_into_ancestor(self.works[&line[of]], &line[of + 1..], entry);
+        let request = self.get_mut(seq)?;
+        if let Some(entry) = entry {
+            if request.is_contradicted_by(entry) {
+                return None;
+            }
+            if request.is_confirmed_by(entry) {
+                request.signal(Signal::Confirmed);
+            } else if request.stage != Stage::InDoubt {
+                request.learn(entry);
+            }
+        }
+        for goid in line.iter().take(of).chain(&line[..1]) {
+            self.assign(*goid, seq, Attribution::Lineage);
+        }
+        self.note_descent(seq, &line[1..]);
+        Some(seq)
+    }
+
+    fn working(&self, line: &[u64]) -> Option<usize> {
+        line.iter().position(|goid| self.works.contains_key(goid))
+    }
+
+    /// A request that was sampled before it was seen to act began with what its client sent last, or before.
+    fn add_served(&mut self, line: &[u64], times: SampleTimes) {
+        let is_served = |goid: &u64| self.connections.served_by(*goid).is_some();
+        let Some(at) = line.iter().position(is_served) else {
+            return;
+        };
+        if self.working(line).is_some_and(|known| known <= at) {
+            return;
+        }
+        let server = line[at];
+        let Some(connection) = self.connections.served_by(server) else {
+            return;
+        };
+        let is_multiplexed = connection.protocol.is_multiplexed();
+        let received = connection.received;
+        let first_sign = if received > 0 {
+            received
+        } else {
+            times.first_sign()
+        };
+        match (is_multiplexed, at) {
+            (false, _) => {
+                self.add_for_server(first_sign, server);
+            }
+            (true, 0) => {}
+            (true, _) => {
+                self.add_stream_or_unattributed(first_sign, line[at - 1], Some(server));
+            }
+        }
+    }
+
+    /// What seemed to be a request of an unknown client belongs to an ancestor's.
+    fn merge_into_ancestor(
+        &mut self,
+        seq: RequestSeq,
+        ancestors: &[u64],
+        entry: Option<&EntryHead>,
+    ) -> RequestSeq {
+        let mut of_ancestors = ancestors.iter().filter_map(|goid| self.works.get(goid));
+        let Some(of_ancestor) = of_ancestors.find(|of| **of != seq).copied() else {
+            return seq;
+        };
+        let contradicts = |request: &Request| entry.is_some_and(|e| request.is_contradicted_by(e));
+        if self.get(of_ancestor).is_some_and(contradicts) {
+            return seq;
+        }
+        if self.merge_into(seq, of_ancestor, Attribution::Lineage) {
+            of_ancestor
+        } else {
+            seq
+        }
+    }
+
+    /// Makes a request of an unknown client part of another one.
+    fn merge_into(&mut self, from: RequestSeq, into: RequestSeq, how: Attribution) -> bool {
+        let (Some(part), Some(whole)) = (self.get(from), self.get(into)) else {
+            return false;
+        };
+        let contradicts = |entry: &EntryHead| whole.is_contradicted_by(entry);
+        if !part.is_unattributed() || part.entry().is_some_and(contradicts) {
+            return false;
+        }
+        let Some(part) = self.open.remove(&from) else {
+            return false;
+        };
+        self.take_over(into, *part, how);
+        true
+    }
+
+    pub(super) fn take_over(&mut self, into: RequestSeq, part: Request, how: Attribution) {
+        for goid in &part.goroutines {
+            self.assign(*goid, into, how);
+        }
+        if let Some(request) = self.open.get_mut(&into) {
+            request.merge(part);
+            let stream = request.stream();
+            self.connections.mark_active(stream);
+        }
+    }
+
+    fn assign(&mut self, goid: u64, seq: RequestSeq, how: Attribution) {
+        if self.works.insert(goid, seq) != Some(seq)
+            && let Some(request) = self.open.get_mut(&seq)
+        {
+            request.goroutines.push(goid);
+            request.merged_by.get_or_insert(how);
+        }
+    }
+
+    /// That a goroutine descends from the request's says more than what its entry does.
+    fn note_descent(&mut self, seq: RequestSeq, ancestors: &[u64]) {
+        if let Some(request) = self.get_mut(seq)
+            && request.goid.is_some_and(|of| ancestors.contains(&of))
+        {
+            request.merged_by = Some(Attribution::Lineage);
+        }
+    }
+
+    /// Takes which requests' own goroutines a sample found in the broker, and which are gone: a request of a multiplexed
+    /// connection was answered by the first frame after its goroutine was last seen in the broker.
+    /// `knows_broker`: the samples show the broker itself, rather than only the sinks in a device's code.
+    pub(crate) fn sampled_in_broker(
+        &mut self,
+        at: Nanos,
+        (in_broker, knows_broker): (&FxHashSet<u64>, bool),
+        gone: &Gone,
+    ) {
+        let mut answered = Vec::new();
+        for request in self.open.values_mut() {
+            let Some(goid) = request.goid else { continue };
+            let is_present = in_broker.contains(&goid);
+            let was_present = request.last_in_broker;
+            if is_present {
+                request.last_in_broker = Some(at);
+            }
+            if knows_broker && (is_present || was_present.is_some()) {
+                request.stays.sampled(at, is_present);
+            }
+            if request.is_stream && !is_present && was_present.is_some() {
+                answered.push((
+                    request.seq,
+                    goid,
+                    was_present.unwrap_or(at),
+                    request.connection,
+                ));
+            }
+        }
+        for (seq, goid, last_present, id) in answered {
+            let connection = id.and_then(|id| self.connections.get(id));
+            let frame = connection.and_then(|c| c.first_frame_after(last_present));
+            let is_dead = gone.is_dead(goid);
+            let alone = self.open.values().filter(|r| r.connection == id).count() == 1;
+            match frame {
+                Some(frame) if alone || is_dead => self.finish(seq, Signal::Answered, frame),
+                None if is_dead => self.finish(seq, Signal::Idle, last_present),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What the samples of sinks tell of their requests' goroutines.
+#[derive(Debug, Default)]
+pub(crate) struct Gone(FxHashSet<u64>);
+
+impl Gone {
+    /// Of each sink the ancestors are known as far as they live, and the oldest one's parent: a request's goroutine after
+    /// which no one comes has ended.
+    pub(crate) fn of(samples: &[GoroutineSample]) -> Self {
+        let ended = samples.iter().filter_map(|sample| {
+            let handler = sample.request.filter(|handler| *handler != sample.goid)?;
+            (sample.ancestors.last() == Some(&handler)).then_some(handler)
+        });
+        Self(ended.collect())
+    }
+
+    pub(crate) fn is_dead(&self, goid: u64) -> bool {
+        self.0.contains(&goid)
+    }
+}

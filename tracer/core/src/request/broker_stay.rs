@@ -1,0 +1,155 @@
+//! How long a request's own goroutine stood in the audit broker, as samples found it.
+//!
+//! Where sinks write in goroutines of their own (Vault 1.15 and later), an operation blocks its request only as long as the
+//! request's goroutine waits in the broker: a sink may go on when the broker's context has ended.
+
+use tracer_model::{Nanos, Operation};
+
+/// Stays kept of one request: it has two, one for each entry.
+const MAX_STAYS: usize = 64;
+
+/// All stays of one request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct BrokerStays {
+    stays: Vec<Stay>,
+    /// The last sample that did not find the goroutine in the broker.
+    absent: Option<Nanos>,
+}
+
+/// Samples in a row that found the goroutine in the broker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Stay {
+    /// The sample before, which did not find it there.
+    absent_before: Option<Nanos>,
+    first: Nanos,
+    last: Nanos,
+    /// The sample after, which did not find it there.
+    absent_after: Option<Nanos>,
+}
+
+impl BrokerStays {
+    /// Takes whether a sample found the goroutine in the broker.
+    pub(crate) fn sampled(&mut self, at: Nanos, is_present: bool) {
+        let has_room = self.stays.len() < MAX_STAYS;
+        let open = self.stays.last_mut().filter(|s| s.absent_after.is_none());
+        match open {
+            Some(stay) if is_present => stay.last = at,
+            Some(stay) => stay.absent_after = Some(at),
+            None if is_present && has_room => self.stays.push(Stay {
+                absent_before: self.absent,
+                first: at,
+                last: at,
+                absent_after: None,
+            }),
+            None => {}
+        }
+        if !is_present {
+            self.absent = Some(at);
+        }
+    }
+
+    /// Takes out of a sink's operation what was not within a stay; what is left may be in several parts. Where the goroutine
+    /// left between two samples, the middle is taken, with half of the gap as uncertainty.
+    pub(crate) fn clip(&self, operation: Operation) -> Vec<Operation> {
+        if self.stays.iter().all(|stay| stay.absent_after.is_none()) {
+            return vec![operation];
+        }
+        let mut parts = Vec::new();
+        let mut rest = Some(operation);
+        for (index, stay) in self.stays.iter().enumerate() {
+            let Some(operation) = rest.take() else { break };
+            let Some(absent) = stay.absent_after.filter(|absent| operation.end > *absent) else {
+                rest = Some(operation);
+                break;
+            };
+            let (left, leave_gap) = middle(stay.last, absent);
+            if operation.start < left {
+                parts.push(Operation {
+                    end: left,
+                    outcome: None,
+                    errno: None,
+                    uncertainty: operation.uncertainty.max(leave_gap),
+                    ..operation.clone()
+                });
+            }
+            rest = self.stays.get(index + 1).and_then(|next| {
+                let before = next.absent_before.unwrap_or(next.first);
+                let (entered, enter_gap) = middle(before, next.first);
+                let is_later = operation.start > before;
+                let start = if is_later { operation.start } else { entered };
+                let uncertainty = if is_later { 0 } else { enter_gap };
+                (start < operation.end).then(|| Operation {
+                    start,
+                    uncertainty: operation.uncertainty.max(uncertainty),
+                    ..operation
+                })
+            });
+        }
+        parts.extend(rest);
+        parts
+    }
+}
+
+fn middle(from: Nanos, to: Nanos) -> (Nanos, Nanos) {
+    let half = to.saturating_sub(from) / 2;
+    (from + half, half)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_model::{Actor, Device, Op, Transport};
+
+    use super::*;
+
+    fn operation(start: Nanos, end: Nanos) -> Operation {
+        let device = Device {
+            transport: Transport::Tcp,
+            address: "10.0.0.2:1515".to_owned(),
+        };
+        Operation::new(Op::Write, device, Actor::default(), (start, end))
+    }
+
+    /// Samples every 100, with the goroutine in the broker from the first to the second of each pair.
+    fn stays(pairs: &[(Nanos, Nanos)], samples: Nanos) -> BrokerStays {
+        let mut stays = BrokerStays::default();
+        for at in (0..=samples).step_by(100) {
+            stays.sampled(
+                at,
+                pairs.iter().any(|(from, to)| (*from..=*to).contains(&at)),
+            );
+        }
+        stays
+    }
+
+    fn clipped(stays: &BrokerStays, start: Nanos, end: Nanos) -> Vec<(Nanos, Nanos, Nanos)> {
+        let parts = stays.clip(operation(start, end));
+        parts
+            .iter()
+            .map(|o| (o.start, o.end, o.uncertainty))
+            .collect()
+    }
+
+    #[test]
+    fn an_operation_is_cut_to_the_stays() {
+        let one = stays(&[(100, 500)], 2000);
+        let two = stays(&[(100, 500), (900, 1200)], 2000);
+        let open = stays(&[(100, 2000)], 2000);
+        for (stays, (start, end), expected) in [
+            // Within the stay, and within the gap in which the goroutine left: as seen.
+            (&one, (50, 450), vec![(50, 450, 0)]),
+            (&one, (50, 580), vec![(50, 580, 0)]),
+            // It goes on when the goroutine has left.
+            (&one, (50, 900), vec![(50, 550, 50)]),
+            (&one, (700, 900), vec![]),
+            // A sink of the first entry that still waits during the second.
+            (&two, (50, 1000), vec![(50, 550, 50), (850, 1000, 50)]),
+            (&two, (50, 1900), vec![(50, 550, 50), (850, 1250, 50)]),
+            (&two, (870, 1100), vec![(870, 1100, 0)]),
+            // The goroutine was in the broker to the end.
+            (&open, (50, 5000), vec![(50, 5000, 0)]),
+            (&BrokerStays::default(), (50, 5000), vec![(50, 5000, 0)]),
+        ] {
+            assert_eq!(clipped(stays, start, end), expected, "{start}..{end}");
+        }
+    }
+}

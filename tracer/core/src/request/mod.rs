@@ -1,0 +1,9 @@
+//! The client requests that the server works on: how far each is, and which goroutines work for it.
+
+pub(crate) mod attribution;
+pub(crate) mod broker_stay;
+pub(crate) mod lifecycle;
+pub(crate) mod recently_finished;
+#[expect(clippy::module_inception, reason = "the type of the same name")]
+pub(crate) mod request;
+pub(crate) mod table;

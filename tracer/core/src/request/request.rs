@@ -1,0 +1,381 @@
+//! A client's request, or as much as is known of what may be one.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use tracer_model::{
+    Actor, Attribution, Device, EntryHead, Nanos, Op, Operation, RequestInfo, RequestSeq, SocketId,
+};
+
+use crate::{
+    request::{
+        broker_stay::BrokerStays,
+        lifecycle::{Signal, Stage},
+    },
+    track::{
+        client_connection::Stream,
+        sampled_wait::{OpenSampledWait, SampledWait, StackSample, WaitEnd},
+    },
+};
+
+/// A request whose end cannot be seen is over when nothing was seen of it for so long, ns: longer than the 2 s that one
+/// stall of the next phase may take to begin.
+const IDLE: Nanos = 3_000_000_000;
+
+/// A request that was seen to begin but never answered is given up after so long, ns: clients wait 60 s by default, and the
+/// server works on after they left.
+const NEVER_ANSWERED: Nanos = 300_000_000_000;
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Request {
+    pub(crate) seq: RequestSeq,
+    /// Numbers of requests that turned out to be this one.
+    pub(crate) aliases: Vec<RequestSeq>,
+    /// On audit devices and what may be one, in the order in which they ended.
+    pub(crate) operations: Vec<Operation>,
+    /// The client's end of its connection.
+    pub(crate) client: Option<SocketAddr>,
+    pub(super) attribution: Option<Attribution>,
+    /// Its first sign.
+    pub(crate) start: Nanos,
+    /// When it was answered, else its last sign.
+    pub(crate) end: Nanos,
+    /// Whether it came over a connection that carries several requests at once.
+    pub(crate) is_stream: bool,
+    /// That connection.
+    pub(super) connection: Option<SocketId>,
+    /// Its own goroutine.
+    pub(crate) goid: Option<u64>,
+    /// HTTP status of its answer, where it could be read.
+    pub(crate) status: Option<u16>,
+    /// The hangs that were reported while it was under way, by device.
+    pub(crate) hang_ids: BTreeMap<Device, u64>,
+    /// What it was found to be, other than by an entry that it wrote to a socket.
+    learnt: Option<EntryHead>,
+    /// Its own goroutine, and others that were seen at work for it.
+    pub(super) goroutines: Vec<u64>,
+    /// What ties others than its own goroutine and that one's children to it.
+    pub(super) merged_by: Option<Attribution>,
+    pub(super) begin_seen: bool,
+    pub(crate) stage: Stage,
+    /// How many of its operations go on.
+    open_operations: u32,
+    /// When any of its goroutines last acted.
+    pub(crate) last_act: Nanos,
+    /// When it was last seen to act, or sampled in a wait.
+    pub(super) last_sign: Nanos,
+    /// When it last acted, or was sampled, before records were lost.
+    certain_until: Nanos,
+    /// What each of its goroutines was sampled waiting for since it last acted.
+    sampled_waits: BTreeMap<u64, SampledWait>,
+    pub(super) stays: BrokerStays,
+    /// When a sample last found its own goroutine in the broker, or a sink of it while that goroutine lived.
+    pub(super) last_in_broker: Option<Nanos>,
+}
+
+impl Request {
+    pub(super) fn new(seq: RequestSeq, at: Nanos, goid: u64) -> Self {
+        Self {
+            seq,
+            aliases: Vec::new(),
+            operations: Vec::new(),
+            client: None,
+            attribution: None,
+            start: at,
+            end: at,
+            is_stream: false,
+            connection: None,
+            goid: (goid != 0).then_some(goid),
+            status: None,
+            hang_ids: BTreeMap::new(),
+            learnt: None,
+            goroutines: vec![goid],
+            merged_by: None,
+            begin_seen: false,
+            stage: Stage::Unattributed,
+            open_operations: 0,
+            last_act: at,
+            last_sign: at,
+            certain_until: at,
+            sampled_waits: BTreeMap::new(),
+            stays: BrokerStays::default(),
+            last_in_broker: None,
+        }
+    }
+
+    pub(super) fn kept(&self) -> usize {
+        1 + self.operations.len() + self.goroutines.len() + self.sampled_waits.len()
+    }
+
+    pub(super) fn signal(&mut self, signal: Signal) {
+        self.stage = self.stage.after(signal);
+        if signal == Signal::RecordsLost {
+            self.certain_until = self.last_sign;
+        }
+    }
+
+    /// The connection and goroutine of a request that shares its connection with others.
+    pub(super) fn stream(&self) -> Option<Stream> {
+        Some((self.connection?, *self.goroutines.first()?))
+    }
+
+    /// Whether it may be part of another one.
+    pub(super) fn is_unattributed(&self) -> bool {
+        self.goid.is_some() && self.stage == Stage::Unattributed
+    }
+
+    /// What its own entries say of it, the most complete first.
+    pub(crate) fn entry(&self) -> Option<&EntryHead> {
+        let own = self.operations.iter().filter_map(|o| o.entry.as_ref());
+        let entries = || own.clone().chain(&self.learnt);
+        entries()
+            .find(|entry| entry.id.is_some())
+            .or_else(|| entries().next())
+    }
+
+    /// Whether the entry is another request's.
+    pub(super) fn is_contradicted_by(&self, entry: &EntryHead) -> bool {
+        let own = self.entry().and_then(|own| own.id.as_ref());
+        own.zip(entry.id.as_ref())
+            .is_some_and(|(own, id)| own != id)
+    }
+
+    /// Whether the entry has the id that this request is known by.
+    pub(super) fn is_confirmed_by(&self, entry: &EntryHead) -> bool {
+        let own = self.entry().and_then(|own| own.id.as_ref());
+        own.is_some() && own == entry.id.as_ref()
+    }
+
+    /// Takes what was found of it elsewhere: in the arguments on a stack, in an audit file.
+    pub(crate) fn learn(&mut self, entry: &EntryHead) {
+        self.learnt.get_or_insert_with(|| entry.clone());
+    }
+
+    /// Whether something of it waits for a socket.
+    pub(crate) fn has_open_operations(&self) -> bool {
+        self.open_operations > 0
+    }
+
+    /// Whether a client waits for its answer.
+    pub(crate) fn is_of_a_client(&self) -> bool {
+        self.client.is_some() && !self.stage.is_over()
+    }
+
+    /// Whether it is a client's and does nothing that a socket would show.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.is_of_a_client() && !self.has_open_operations()
+    }
+
+    /// Whether an audit device blocks it, or has blocked it for as long as a hang is.
+    pub(crate) fn is_blocked(&self, threshold: Nanos) -> bool {
+        let waited: Nanos = self.operations.iter().map(Operation::duration).sum();
+        waited >= threshold || self.has_open_operations() || self.open_waits().next().is_some()
+    }
+
+    /// What ties its operations to it: where other goroutines than its own did them, how that is known.
+    pub(crate) fn attribution(&self) -> Option<Attribution> {
+        match self.attribution {
+            Some(Attribution::Goroutine) => self.merged_by.or(self.attribution),
+            attribution => attribution,
+        }
+    }
+
+    /// What its goroutines were sampled waiting for and still do.
+    pub(crate) fn open_waits(&self) -> impl Iterator<Item = OpenSampledWait<'_>> {
+        self.sampled_waits.values().filter_map(SampledWait::open)
+    }
+
+    /// Of these, those in the device itself; whoever queues for it does so behind one of them.
+    pub(crate) fn open_stalls(&self) -> impl Iterator<Item = OpenSampledWait<'_>> {
+        self.open_waits().filter(|wait| wait.sample.op != Op::Lock)
+    }
+
+    pub(crate) fn mark_waits_reported(&mut self) {
+        self.sampled_waits
+            .values_mut()
+            .for_each(SampledWait::mark_reported);
+    }
+
+    /// What is known of it.
+    pub(crate) fn info(&self) -> RequestInfo {
+        let entry = self.entry();
+        let http_version = if self.is_stream { "2" } else { "1.1" };
+        RequestInfo {
+            id: entry.and_then(|e| e.id.clone()),
+            operation: entry.and_then(|e| e.operation.clone()),
+            path: entry.and_then(|e| e.path.clone()),
+            client: self.client,
+            http_version: self.client.map(|_| http_version),
+            start: self.start,
+            duration: self.end.saturating_sub(self.start),
+            lower_bound: !(self.begin_seen && self.stage == Stage::Answered),
+            tie: self.attribution(),
+            status: self.status,
+        }
+    }
+
+    /// Takes a sample of one of its goroutines, which was not waiting anywhere before `since`.
+    pub(super) fn sampled(
+        &mut self,
+        at: Nanos,
+        goid: u64,
+        since: Nanos,
+        sample: Option<StackSample>,
+    ) {
+        if at <= self.last_act {
+            // It has acted since the sample was taken.
+            return;
+        }
+        if let Some(sample) = &sample {
+            self.last_sign = at;
+            if !self.begin_seen {
+                self.start = self.start.min(sample.since.unwrap_or(at));
+            }
+        }
+        let acted = self.last_act >= since;
+        let since = self.last_act.max(since);
+        let wait = self.sampled_waits.entry(goid);
+        wait.or_insert_with(|| SampledWait::new(since, acted))
+            .add(at, sample);
+    }
+
+    pub(super) fn sampled_goroutines(&self) -> impl Iterator<Item = u64> {
+        self.sampled_waits.keys().copied()
+    }
+
+    /// One of its goroutines acts: what was sampled of it is over.
+    pub(super) fn acts(&mut self, at: Nanos, goid: u64) {
+        if let Some(wait) = self.sampled_waits.remove(&goid) {
+            self.take(goid, &wait, WaitEnd::Acts(at));
+        }
+        self.last_act = self.last_act.max(at);
+        self.extend_to(at);
+        self.last_sign = self.last_sign.max(at);
+    }
+
+    pub(super) fn extend_to(&mut self, at: Nanos) {
+        if !self.stage.is_over() {
+            self.end = self.end.max(at);
+        }
+    }
+
+    pub(super) fn operation_began(&mut self) {
+        self.open_operations += 1;
+    }
+
+    pub(super) fn operation_ended(&mut self, operation: Operation, waited: bool) {
+        if waited {
+            self.open_operations = self.open_operations.saturating_sub(1);
+        }
+        self.acts(operation.start, operation.by.goid.unwrap_or(0));
+        self.last_act = self.last_act.max(operation.end);
+        self.last_sign = self.last_sign.max(operation.end);
+        self.extend_to(operation.end);
+        let named = operation.entry.as_ref().is_some_and(|e| e.id.is_some());
+        if self.attribution.is_none() && named {
+            self.attribution = Some(Attribution::Payload);
+        }
+        self.operations.push(operation);
+    }
+
+    /// It is over: its sampled waits become operations. After a loss nothing is known of what came later than the last
+    /// certain sign.
+    pub(super) fn conclude(&mut self, at: Nanos) {
+        let end = match self.stage {
+            Stage::Answered | Stage::Abandoned | Stage::Cut => WaitEnd::Cut(at),
+            _ => WaitEnd::LastSample,
+        };
+        for (goid, wait) in std::mem::take(&mut self.sampled_waits) {
+            let end = match end {
+                WaitEnd::Cut(at) if self.goid == Some(goid) && self.stage == Stage::Answered => {
+                    WaitEnd::Acts(at)
+                }
+                end => end,
+            };
+            self.take(goid, &wait, end);
+        }
+        if let WaitEnd::Cut(at) = end {
+            self.end = at;
+        }
+        let is_sink = |operation: &Operation| operation.by.goid != self.goid;
+        let (sinks, own): (Vec<_>, Vec<_>) = std::mem::take(&mut self.operations)
+            .into_iter()
+            .partition(is_sink);
+        self.operations = own;
+        let stays = &self.stays;
+        let clipped = sinks.into_iter().flat_map(|sink| stays.clip(sink));
+        self.operations.extend(clipped);
+        for operation in &mut self.operations {
+            cut(operation, self.end);
+        }
+        self.operations.sort_by_key(|operation| operation.end);
+    }
+
+    pub(crate) fn goroutines(&self) -> Vec<u64> {
+        self.goroutines.clone()
+    }
+
+    /// Takes an operation that goes on when the request is over, as far as it was the request's.
+    pub(crate) fn add_cut_operation(&mut self, operation: Operation) {
+        let is_sink = operation.by.goid != self.goid;
+        let parts = if is_sink {
+            self.stays.clip(operation)
+        } else {
+            vec![operation]
+        };
+        self.operations.extend(parts);
+        self.operations.sort_by_key(|operation| operation.end);
+    }
+
+    /// The last time at which it was certainly this request that its goroutine worked on.
+    pub(super) fn certain_end(&self) -> Nanos {
+        self.certain_until
+    }
+
+    fn take(&mut self, goid: u64, wait: &SampledWait, end: WaitEnd) {
+        let by = Actor {
+            goid: Some(goid),
+            ..Actor::default()
+        };
+        let waits = wait.operations(by, end);
+        if let Some(last) = waits.iter().map(|wait| wait.end).max() {
+            self.extend_to(last);
+        }
+        self.operations.extend(waits);
+    }
+
+    /// Takes over what was thought to be another request.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.aliases.push(other.seq);
+        self.aliases.extend(other.aliases);
+        self.operations.extend(other.operations);
+        self.operations.sort_by_key(|operation| operation.end);
+        self.open_operations += other.open_operations;
+        self.hang_ids.extend(other.hang_ids);
+        self.sampled_waits.extend(other.sampled_waits);
+        if !self.begin_seen {
+            self.start = self.start.min(other.start);
+        }
+        self.extend_to(other.end);
+        self.last_sign = self.last_sign.max(other.last_sign);
+        self.learnt = self.learnt.take().or(other.learnt);
+    }
+
+    pub(super) fn is_idle(&self, now: Nanos) -> bool {
+        let patience = if self.attribution == Some(Attribution::Goroutine) {
+            NEVER_ANSWERED
+        } else {
+            IDLE
+        };
+        self.open_operations == 0 && now.saturating_sub(self.last_sign) > patience
+    }
+}
+
+/// No operation outlasts its request: what goes on when that is answered is the device's outage and nobody's wait.
+fn cut(operation: &mut Operation, end: Nanos) {
+    if operation.end > end {
+        operation.end = end.max(operation.start.min(end));
+        operation.start = operation.start.min(end);
+        operation.outcome = None;
+        operation.errno = None;
+    }
+}

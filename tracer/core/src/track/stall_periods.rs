@@ -1,0 +1,76 @@
+//! Since when each audit device has been stalled without a break. Only one request at a time is in a device, so nobody can
+//! have queued for it before, and the next one of the queue goes in when the one before has given up.
+
+use rustc_hash::FxHashMap;
+use tracer_model::{Device, Nanos, RequestSeq};
+
+/// From one holder's last act to the next holder's first, ns: more than a busy machine makes of it.
+const HANDOVER: Nanos = 50_000_000;
+
+/// Devices beyond which none is remembered that is not stalled now.
+const MAX_DEVICES: usize = 1024;
+
+/// One device's stalls in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StallPeriod {
+    /// When the first began.
+    pub(crate) since: Nanos,
+    /// Which request was in the device last, if it is known.
+    pub(crate) by: Option<RequestSeq>,
+    until: Nanos,
+    open: u32,
+}
+
+/// All devices that are stalled, or were lately.
+#[derive(Debug, Default)]
+pub(crate) struct StallPeriods(FxHashMap<Device, StallPeriod>);
+
+impl StallPeriods {
+    /// Somebody begins to wait in the device.
+    pub(crate) fn wait_began(&mut self, device: &Device, at: Nanos, by: Option<RequestSeq>) {
+        if self.0.len() >= MAX_DEVICES {
+            self.0.retain(|_, period| period.open > 0);
+        }
+        let period = self.0.entry(device.clone()).or_insert(StallPeriod {
+            since: at,
+            by,
+            until: at,
+            open: 0,
+        });
+        if !period.covers(at) {
+            period.since = at;
+        }
+        period.by = by;
+        period.open += 1;
+    }
+
+    /// That wait is over.
+    pub(crate) fn wait_ended(&mut self, device: &Device, at: Nanos) {
+        if let Some(period) = self.0.get_mut(device) {
+            period.open = period.open.saturating_sub(1);
+            period.until = period.until.max(at);
+        }
+    }
+
+    /// How many devices are remembered.
+    pub(crate) fn kept(&self) -> usize {
+        self.0.len()
+    }
+
+    /// When the oldest stall that goes on began.
+    pub(crate) fn oldest_open(&self) -> Option<Nanos> {
+        let open = self.0.values().filter(|period| period.open > 0);
+        open.map(|period| period.since).min()
+    }
+
+    /// The stalls that go on now, or ended just before.
+    pub(crate) fn current(&self, device: &Device, now: Nanos) -> Option<StallPeriod> {
+        self.0.get(device).filter(|p| p.covers(now)).copied()
+    }
+}
+
+impl StallPeriod {
+    fn covers(&self, now: Nanos) -> bool {
+        self.open > 0 || now.saturating_sub(self.until) <= HANDOVER
+    }
+}
