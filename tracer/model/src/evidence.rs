@@ -50,6 +50,8 @@ pub struct Evidence {
     pub syn_retransmits: u32,
     /// Data segments sent again.
     pub retransmits: u32,
+    /// Of these, those sent after the waiting began.
+    pub retransmits_meanwhile: u32,
     /// Packets that this host's kernel dropped.
     pub drops: Drops,
     /// Whether a RST arrived.

@@ -70,8 +70,15 @@ fn is_network(errno: i32) -> bool {
     errno::NETWORK.contains(&errno)
 }
 
-/// Data was sent again and nothing came back. A retransmit that helped leaves no time-outs behind.
+/// Retransmits during a wait that goes on, with back-off, after which nothing is expected to come back.
+const UNANSWERED_RETRANSMITS: u32 = 2;
+
+/// Data was sent again and nothing came back. A retransmit that helped leaves no time-outs behind; of a wait that goes on
+/// TCP's own count is that of its beginning.
 fn is_unacknowledged(evidence: &Evidence) -> bool {
+    if evidence.end.is_none() && evidence.retransmits_meanwhile >= UNANSWERED_RETRANSMITS {
+        return true;
+    }
     let timeouts = evidence.snapshots().filter_map(|tcp| tcp.timeouts).max();
     let unanswered = evidence.snapshots().any(has_unanswered_probes);
     match timeouts {

@@ -236,7 +236,10 @@ fn complete(operation: &mut Operation, trackers: &mut Trackers) {
                 operation.evidence.drops.clone_from(&failure.drops);
             }
         }
-        Op::Resolve | Op::Connect | Op::Write if operation.socket.is_none() => {
+        // Others were observed when their sockets showed that they ended.
+        Op::Resolve | Op::Connect | Op::Write
+            if operation.socket.is_none() || operation.outcome.is_none() =>
+        {
             trackers.note_failure(operation);
             let threshold = trackers.session.threshold;
             trackers.incidents.observe(operation, threshold);

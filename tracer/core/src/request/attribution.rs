@@ -259,7 +259,7 @@ impl Requests {
             Some(of) => of,
             None => {
                 let of = line.iter().position(|goid| *goid == handler).unwrap_or(0);
-                self.add(times.first_sign(), line[of]);
+                self.add(times.first_sign(), line[of]).last_act = 0;
                 of
             }
         };
@@ -292,28 +292,36 @@ impl Requests {
         let Some(at) = line.iter().position(is_served) else {
             return;
         };
-        if self.working(line).is_some_and(|known| known <= at) {
+        if self.working(line).is_some_and(|known| known >= at) {
             return;
         }
         let server = line[at];
         let Some(connection) = self.connections.served_by(server) else {
             return;
         };
-        let is_multiplexed = connection.protocol.is_multiplexed();
+        let handler = match (connection.protocol.is_multiplexed(), at) {
+            (false, _) => server,
+            (true, 0) => return,
+            (true, _) => line[at - 1],
+        };
+        if self.works.contains_key(&handler) {
+            return;
+        }
         let received = connection.received;
         let first_sign = if received > 0 {
             received
         } else {
             times.first_sign()
         };
-        match (is_multiplexed, at) {
-            (false, _) => {
-                self.add_for_server(first_sign, server);
-            }
-            (true, 0) => {}
-            (true, _) => {
-                self.add_stream_or_unattributed(first_sign, line[at - 1], Some(server));
-            }
+        let seq = if handler == server {
+            self.add_for_server(first_sign, server)
+        } else {
+            self.add_stream_or_unattributed(first_sign, handler, Some(server))
+        };
+        if received == 0
+            && let Some(request) = self.get_mut(seq)
+        {
+            request.last_act = 0;
         }
     }
 
@@ -417,7 +425,7 @@ impl Requests {
             let connection = id.and_then(|id| self.connections.get(id));
             let frame = connection.and_then(|c| c.first_frame_after(last_present));
             let is_dead = gone.is_dead(goid);
-            let alone = self.open.values().filter(|r| r.connection == id).count() == 1;
+            let alone = id.is_some_and(|id| self.all().filter(|r| r.is_stream_of(id)).count() == 1);
             match frame {
                 Some(frame) if alone || is_dead => self.finish(seq, Signal::Answered, frame),
                 None if is_dead => self.finish(seq, Signal::Idle, last_present),

@@ -118,6 +118,10 @@ impl Request {
         Some((self.connection?, *self.goroutines.first()?))
     }
 
+    pub(super) fn is_stream_of(&self, id: SocketId) -> bool {
+        self.is_stream && self.connection == Some(id)
+    }
+
     /// Whether it may be part of another one.
     pub(super) fn is_unattributed(&self) -> bool {
         self.goid.is_some() && self.stage == Stage::Unattributed
@@ -277,37 +281,35 @@ impl Request {
         self.operations.push(operation);
     }
 
-    /// It is over: its sampled waits become operations. After a loss nothing is known of what came later than the last
-    /// certain sign.
-    pub(super) fn conclude(&mut self, at: Nanos) {
-        let end = match self.stage {
-            Stage::Answered | Stage::Abandoned | Stage::Cut => WaitEnd::Cut(at),
-            _ => WaitEnd::LastSample,
-        };
+    /// It is over: its sampled waits become operations. Nothing of it is later than `limit`.
+    pub(super) fn conclude(&mut self, limit: Nanos) {
+        let own = self.goid;
+        let is_answered = self.stage == Stage::Answered;
         for (goid, wait) in std::mem::take(&mut self.sampled_waits) {
-            let end = match end {
-                WaitEnd::Cut(at) if self.goid == Some(goid) && self.stage == Stage::Answered => {
-                    WaitEnd::Acts(at)
-                }
-                end => end,
+            let end = match self.stage {
+                Stage::Answered | Stage::Abandoned if own == Some(goid) => WaitEnd::Acts(limit),
+                Stage::EndUnseen => WaitEnd::LastSample,
+                _ => WaitEnd::Cut(limit),
             };
             self.take(goid, &wait, end);
         }
-        if let WaitEnd::Cut(at) = end {
-            self.end = at;
-        }
-        let is_sink = |operation: &Operation| operation.by.goid != self.goid;
-        let (sinks, own): (Vec<_>, Vec<_>) = std::mem::take(&mut self.operations)
-            .into_iter()
-            .partition(is_sink);
+        let is_sink = |operation: &Operation| operation.by.goid != own;
+        let operations = std::mem::take(&mut self.operations);
+        let (sinks, own): (Vec<_>, Vec<_>) = operations.into_iter().partition(is_sink);
         self.operations = own;
         let stays = &self.stays;
-        let clipped = sinks.into_iter().flat_map(|sink| stays.clip(sink));
-        self.operations.extend(clipped);
+        self.operations
+            .extend(sinks.into_iter().flat_map(|sink| stays.clip(sink)));
         for operation in &mut self.operations {
-            cut(operation, self.end);
+            cut(operation, limit);
         }
         self.operations.sort_by_key(|operation| operation.end);
+        let last = self.operations.last().map_or(0, |operation| operation.end);
+        self.end = if is_answered {
+            limit
+        } else {
+            self.end.max(last).min(limit)
+        };
     }
 
     pub(crate) fn goroutines(&self) -> Vec<u64> {

@@ -258,8 +258,32 @@ impl Requests {
                     self.finish(seq, Signal::ClientClosed, at);
                 }
             }
-            TcpState::Close => self.connections.closed(id),
+            TcpState::Close => {
+                self.last_stream_answered(id);
+                self.connections.closed(id);
+            }
             _ => {}
+        }
+    }
+
+    /// The connection is gone, and with it the frames that are remembered of it.
+    fn last_stream_answered(&mut self, id: SocketId) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        if !connection.protocol.is_multiplexed() {
+            return;
+        }
+        let mut streams = self.all().filter(|r| r.is_stream_of(id));
+        let (Some(request), None) = (streams.next(), streams.next()) else {
+            return;
+        };
+        let seq = request.seq;
+        let last_in_broker = request.last_in_broker;
+        let frame = last_in_broker.and_then(|last| connection.first_frame_after(last));
+        drop(streams);
+        if let Some(frame) = frame {
+            self.finish(seq, Signal::Answered, frame);
         }
     }
 
@@ -281,10 +305,12 @@ impl Requests {
         let Some(mut request) = self.remove(seq) else {
             return;
         };
-        if was_in_doubt && request.stage == Stage::EndUnseen {
-            request.end = request.certain_end();
-        }
-        request.conclude(at);
+        let is_uncertain = was_in_doubt && request.stage == Stage::EndUnseen;
+        request.conclude(if is_uncertain {
+            request.certain_end()
+        } else {
+            at
+        });
         if is_own {
             let is_counted = self.counted.remove(&request.goid.unwrap_or(0));
             // The end of a TLS handshake looks like an answer; only requests are audited.

@@ -144,7 +144,7 @@ impl ClientConnections {
     }
 
     pub(crate) fn kept(&self) -> usize {
-        let of_each = |c: &ClientConnection| 1 + c.active_streams.len() + c.frames.len();
+        let of_each = |c: &ClientConnection| 1 + c.active_streams.len();
         let connections: usize = self.connections.values().map(of_each).sum();
         connections + self.served.len()
     }

@@ -67,10 +67,13 @@ impl Marks {
     pub(crate) fn evidence(&self, start: Nanos) -> Evidence {
         let since = start.saturating_sub(LOOK_BACK);
         let mut evidence = Evidence::default();
-        for (_, mark) in self.marks.iter().filter(|(at, _)| *at >= since) {
+        for (at, mark) in self.marks.iter().filter(|(at, _)| *at >= since) {
             match mark {
                 Mark::SynRetransmit => evidence.syn_retransmits += 1,
-                Mark::Retransmit => evidence.retransmits += 1,
+                Mark::Retransmit => {
+                    evidence.retransmits += 1;
+                    evidence.retransmits_meanwhile += u32::from(*at >= start);
+                }
                 Mark::Drop(drop) => *evidence.drops.entry(drop.clone()).or_default() += 1,
                 Mark::Reset => evidence.reset = true,
                 Mark::Error(_) => {}
