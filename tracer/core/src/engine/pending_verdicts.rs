@@ -53,8 +53,10 @@ impl PendingVerdicts {
             .0
             .extract_if(.., |pending| all || !waits(pending))
             .collect();
-        let named = ready.into_iter().flat_map(|pending| named(names, pending));
-        named.collect()
+        ready
+            .into_iter()
+            .flat_map(|pending| named(names, pending))
+            .collect()
     }
 }
 

@@ -10,7 +10,7 @@ use tracer_model::{
 use crate::{
     diagnose::cause::cause_of,
     engine::trackers::Trackers,
-    request::attribution::{Gone, SampleTimes},
+    request::sampled::{Gone, SampleTimes},
     track::sampled_wait::{LockHolder, StackSample},
 };
 
@@ -258,12 +258,11 @@ fn holder(at: Nanos, found: &Found<'_>, trackers: &Trackers) -> Option<LockHolde
     if found.queues {
         return None;
     }
-    let cause = match found.sample.place {
-        WaitReason::Resolve => Cause::Resolver,
-        _ => {
-            let wait = trackers.sockets.open_wait(found.sample.goid, at);
-            wait.as_ref().map_or(Cause::Unknown, cause_of)
-        }
+    let cause = if found.sample.place == WaitReason::Resolve {
+        Cause::Resolver
+    } else {
+        let wait = trackers.sockets.open_wait(found.sample.goid, at);
+        wait.as_ref().map_or(Cause::Unknown, cause_of)
     };
     Some(LockHolder {
         request: found.request,

@@ -6,39 +6,14 @@
 //! `graph.go`): only their stacks tell, or the entry. Others write for all requests of a connection
 //! (`net/http`, `persistConn.writeLoop`): their parent is just the request that happened to start them.
 
-use rustc_hash::FxHashSet;
-use tracer_model::{
-    Actor, Attribution, EntryHead, GoroutineSample, HandlerSample, Nanos, RequestSeq,
-};
+use jiff::Timestamp;
+use tracer_model::{Actor, Attribution, EntryHead, Nanos, RequestSeq};
 
 use crate::request::{
     lifecycle::{Signal, Stage},
     request::Request,
     table::{Act, Requests},
 };
-
-/// Samples that may still be of a request which was under way when the trace began, ns after that.
-const BEGAN_BEFORE: Nanos = 700_000_000;
-
-/// When the samples were taken, and when those before; 0 if there were none.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SampleTimes {
-    pub(crate) began: Nanos,
-    pub(crate) before: Nanos,
-    pub(crate) at: Nanos,
-}
-
-impl SampleTimes {
-    /// When a request began, at the earliest, that no probe has seen.
-    fn first_sign(self) -> Nanos {
-        let is_early = self.at.saturating_sub(self.began) <= BEGAN_BEFORE;
-        match self.before {
-            0 if is_early => self.began,
-            0 => self.at,
-            before => before.max(self.began),
-        }
-    }
-}
 
 impl Requests {
     /// The request for which a goroutine acts; `None` where that is over already.
@@ -50,7 +25,7 @@ impl Requests {
             Act::Dial => None,
         };
         if let Some(seq) = self.own(at, goid, entry) {
-            return self.by_better_entry(at, seq, by, entry);
+            return Some(self.by_better_entry(at, seq, by, entry));
         }
         if let Some(seq) = entry.and_then(|entry| self.by_entry(at, entry)) {
             self.assign_by_entry(by, seq);
@@ -107,7 +82,7 @@ impl Requests {
         seq: RequestSeq,
         by: Actor,
         entry: Option<&EntryHead>,
-    ) -> Option<RequestSeq> {
+    ) -> RequestSeq {
         let is_unattributed = self.get(seq).is_some_and(Request::is_unattributed);
         let of_entry = entry
             .filter(|_| is_unattributed)
@@ -117,9 +92,9 @@ impl Requests {
             && self.merge_into(seq, of_entry, Attribution::Payload)
         {
             self.assign_by_entry(by, of_entry);
-            return Some(of_entry);
+            return of_entry;
         }
-        Some(seq)
+        seq
     }
 
     /// The one request under way that the entry can be of: it bears the client's port, and was written after the request
@@ -134,7 +109,7 @@ impl Requests {
         let (Some(request), None) = (meant.next(), meant.next()) else {
             return None;
         };
-        let written = entry.time.map(|time| time.as_nanosecond());
+        let written = entry.time.map(Timestamp::as_nanosecond);
         let began = i128::from(self.wall_offset) + i128::from(request.start);
         let is_later = written.is_none_or(|written| written >= began) && at >= request.start;
         (is_later && request.stage != Stage::InDoubt).then_some(request.seq)
@@ -201,7 +176,7 @@ impl Requests {
 
     /// A request of the client whose connection this goroutine serves. It began with the client's last bytes: what was sent
     /// since was the end of a TLS handshake, with which the request had come.
-    fn add_for_server(&mut self, at: Nanos, goid: u64) -> RequestSeq {
+    pub(super) fn add_for_server(&mut self, at: Nanos, goid: u64) -> RequestSeq {
         let connection = self.connections.served_by(goid);
         let (received, client) = connection.map_or((0, None), |c| (c.received, c.address));
         let begin_seen = received > 0;
@@ -212,143 +187,13 @@ impl Requests {
         seq
     }
 
-    /// The request of a goroutine that was sampled in a device's code; `None` if that is over.
-    pub(crate) fn of_sample(
-        &mut self,
-        sample: &GoroutineSample,
-        times: SampleTimes,
-    ) -> Option<RequestSeq> {
-        if self.finished.is_detached(sample.goid) {
-            return None;
-        }
-        let line: Vec<_> = sample.lineage().collect();
-        let handler = sample.request.unwrap_or(sample.goid);
-        let seq = self.of_lineage(&line, handler, sample.entry.as_ref(), times);
-        if seq.is_none() {
-            self.finished.detach(sample.goid);
-        }
-        seq
-    }
-
-    /// The request of a goroutine that was sampled in the audit broker.
-    pub(crate) fn of_handler(
-        &mut self,
-        sample: &HandlerSample,
-        times: SampleTimes,
-    ) -> Option<RequestSeq> {
-        let line: Vec<_> = std::iter::once(sample.goid)
-            .chain(sample.ancestors.iter().copied())
-            .collect();
-        self.of_lineage(&line, sample.goid, sample.entry.as_ref(), times)
-    }
-
-    /// `line`: a goroutine and its ancestors, nearest first; `handler`: the one of them that works on the request.
-    fn of_lineage(
-        &mut self,
-        line: &[u64],
-        handler: u64,
-        entry: Option<&EntryHead>,
-        times: SampleTimes,
-    ) -> Option<RequestSeq> {
-        let parent = line.iter().skip_while(|goid| **goid != handler).nth(1);
-        if let Some(mistaken) = parent.and_then(|goid| self.connections.has_streams(*goid)) {
-            self.forget(mistaken);
-        }
-        self.add_served(line, times);
-        let of = match self.working(line) {
-            Some(of) => of,
-            None => {
-                let of = line.iter().position(|goid| *goid == handler).unwrap_or(0);
-                self.add(times.first_sign(), line[of]).last_act = 0;
-                of
-            }
-        };
-        let seq = self.merge_into_ancestor(self.works[&line[of]], &line[of + 1..], entry);
-        let request = self.get_mut(seq)?;
-        if let Some(entry) = entry {
-            if request.is_contradicted_by(entry) {
-                return None;
-            }
-            if request.is_confirmed_by(entry) {
-                request.signal(Signal::Confirmed);
-            } else if request.stage != Stage::InDoubt {
-                request.learn(entry);
-            }
-        }
-        for goid in line.iter().take(of).chain(&line[..1]) {
-            self.assign(*goid, seq, Attribution::Lineage);
-        }
-        self.note_descent(seq, &line[1..]);
-        Some(seq)
-    }
-
-    fn working(&self, line: &[u64]) -> Option<usize> {
-        line.iter().position(|goid| self.works.contains_key(goid))
-    }
-
-    /// A request that was sampled before it was seen to act began with what its client sent last, or before.
-    fn add_served(&mut self, line: &[u64], times: SampleTimes) {
-        let is_served = |goid: &u64| self.connections.served_by(*goid).is_some();
-        let Some(at) = line.iter().position(is_served) else {
-            return;
-        };
-        if self.working(line).is_some_and(|known| known >= at) {
-            return;
-        }
-        let server = line[at];
-        let Some(connection) = self.connections.served_by(server) else {
-            return;
-        };
-        let handler = match (connection.protocol.is_multiplexed(), at) {
-            (false, _) => server,
-            (true, 0) => return,
-            (true, _) => line[at - 1],
-        };
-        if self.works.contains_key(&handler) {
-            return;
-        }
-        let received = connection.received;
-        let first_sign = if received > 0 {
-            received
-        } else {
-            times.first_sign()
-        };
-        let seq = if handler == server {
-            self.add_for_server(first_sign, server)
-        } else {
-            self.add_stream_or_unattributed(first_sign, handler, Some(server))
-        };
-        if received == 0
-            && let Some(request) = self.get_mut(seq)
-        {
-            request.last_act = 0;
-        }
-    }
-
-    /// What seemed to be a request of an unknown client belongs to an ancestor's.
-    fn merge_into_ancestor(
-        &mut self,
-        seq: RequestSeq,
-        ancestors: &[u64],
-        entry: Option<&EntryHead>,
-    ) -> RequestSeq {
-        let mut of_ancestors = ancestors.iter().filter_map(|goid| self.works.get(goid));
-        let Some(of_ancestor) = of_ancestors.find(|of| **of != seq).copied() else {
-            return seq;
-        };
-        let contradicts = |request: &Request| entry.is_some_and(|e| request.is_contradicted_by(e));
-        if self.get(of_ancestor).is_some_and(contradicts) {
-            return seq;
-        }
-        if self.merge_into(seq, of_ancestor, Attribution::Lineage) {
-            of_ancestor
-        } else {
-            seq
-        }
-    }
-
     /// Makes a request of an unknown client part of another one.
-    fn merge_into(&mut self, from: RequestSeq, into: RequestSeq, how: Attribution) -> bool {
+    pub(super) fn merge_into(
+        &mut self,
+        from: RequestSeq,
+        into: RequestSeq,
+        how: Attribution,
+    ) -> bool {
         let (Some(part), Some(whole)) = (self.get(from), self.get(into)) else {
             return false;
         };
@@ -374,83 +219,12 @@ impl Requests {
         }
     }
 
-    fn assign(&mut self, goid: u64, seq: RequestSeq, how: Attribution) {
+    pub(super) fn assign(&mut self, goid: u64, seq: RequestSeq, how: Attribution) {
         if self.works.insert(goid, seq) != Some(seq)
             && let Some(request) = self.open.get_mut(&seq)
         {
             request.goroutines.push(goid);
             request.merged_by.get_or_insert(how);
         }
-    }
-
-    /// That a goroutine descends from the request's says more than what its entry does.
-    fn note_descent(&mut self, seq: RequestSeq, ancestors: &[u64]) {
-        if let Some(request) = self.get_mut(seq)
-            && request.goid.is_some_and(|of| ancestors.contains(&of))
-        {
-            request.merged_by = Some(Attribution::Lineage);
-        }
-    }
-
-    /// Takes which requests' own goroutines a sample found in the broker, and which are gone: a request of a multiplexed
-    /// connection was answered by the first frame after its goroutine was last seen in the broker.
-    /// `knows_broker`: the samples show the broker itself, rather than only the sinks in a device's code.
-    pub(crate) fn sampled_in_broker(
-        &mut self,
-        at: Nanos,
-        (in_broker, knows_broker): (&FxHashSet<u64>, bool),
-        gone: &Gone,
-    ) {
-        let mut answered = Vec::new();
-        for request in self.open.values_mut() {
-            let Some(goid) = request.goid else { continue };
-            let is_present = in_broker.contains(&goid);
-            let was_present = request.last_in_broker;
-            if is_present {
-                request.last_in_broker = Some(at);
-            }
-            if knows_broker && (is_present || was_present.is_some()) {
-                request.stays.sampled(at, is_present);
-            }
-            if request.is_stream && !is_present && was_present.is_some() {
-                answered.push((
-                    request.seq,
-                    goid,
-                    was_present.unwrap_or(at),
-                    request.connection,
-                ));
-            }
-        }
-        for (seq, goid, last_present, id) in answered {
-            let connection = id.and_then(|id| self.connections.get(id));
-            let frame = connection.and_then(|c| c.first_frame_after(last_present));
-            let is_dead = gone.is_dead(goid);
-            let alone = id.is_some_and(|id| self.all().filter(|r| r.is_stream_of(id)).count() == 1);
-            match frame {
-                Some(frame) if alone || is_dead => self.finish(seq, Signal::Answered, frame),
-                None if is_dead => self.finish(seq, Signal::Idle, last_present),
-                _ => {}
-            }
-        }
-    }
-}
-
-/// What the samples of sinks tell of their requests' goroutines.
-#[derive(Debug, Default)]
-pub(crate) struct Gone(FxHashSet<u64>);
-
-impl Gone {
-    /// Of each sink the ancestors are known as far as they live, and the oldest one's parent: a request's goroutine after
-    /// which no one comes has ended.
-    pub(crate) fn of(samples: &[GoroutineSample]) -> Self {
-        let ended = samples.iter().filter_map(|sample| {
-            let handler = sample.request.filter(|handler| *handler != sample.goid)?;
-            (sample.ancestors.last() == Some(&handler)).then_some(handler)
-        });
-        Self(ended.collect())
-    }
-
-    pub(crate) fn is_dead(&self, goid: u64) -> bool {
-        self.0.contains(&goid)
     }
 }

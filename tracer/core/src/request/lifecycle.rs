@@ -71,11 +71,12 @@ impl Stage {
             (Self::InDoubt, Signal::Answered | Signal::ClientClosed | Signal::ActsAgain) => {
                 Self::EndUnseen
             }
-            (Self::InDoubt, Signal::Confirmed) => Self::Open,
             (_, Signal::Answered) => Self::Answered,
             (_, Signal::ClientClosed) => Self::Abandoned,
             (Self::Open, Signal::RecordsLost) => Self::InDoubt,
-            (Self::Unattributed, Signal::ClientKnown) => Self::Open,
+            (Self::InDoubt, Signal::Confirmed) | (Self::Unattributed, Signal::ClientKnown) => {
+                Self::Open
+            }
             (stage, _) => stage,
         }
     }
@@ -83,17 +84,20 @@ impl Stage {
 
 #[cfg(test)]
 mod tests {
-    use super::{Signal::*, Stage, Stage::*};
+    use super::{
+        Signal,
+        Stage::{self, *},
+    };
 
-    const SIGNALS: [super::Signal; 8] = [
-        ClientKnown,
-        super::Signal::Answered,
-        ClientClosed,
-        RecordsLost,
-        Confirmed,
-        ActsAgain,
-        Idle,
-        End,
+    const SIGNALS: [Signal; 8] = [
+        Signal::ClientKnown,
+        Signal::Answered,
+        Signal::ClientClosed,
+        Signal::RecordsLost,
+        Signal::Confirmed,
+        Signal::ActsAgain,
+        Signal::Idle,
+        Signal::End,
     ];
 
     /// Every stage, and where each signal leads, in the order of `SIGNALS`.
@@ -102,7 +106,7 @@ mod tests {
             Unattributed,
             [
                 Open,
-                Stage::Answered,
+                Answered,
                 Abandoned,
                 Unattributed,
                 Unattributed,
@@ -114,14 +118,7 @@ mod tests {
         (
             Open,
             [
-                Open,
-                Stage::Answered,
-                Abandoned,
-                InDoubt,
-                Open,
-                Open,
-                EndUnseen,
-                Cut,
+                Open, Answered, Abandoned, InDoubt, Open, Open, EndUnseen, Cut,
             ],
         ),
         (
@@ -130,7 +127,7 @@ mod tests {
                 InDoubt, EndUnseen, EndUnseen, InDoubt, Open, EndUnseen, EndUnseen, Cut,
             ],
         ),
-        (Stage::Answered, [Stage::Answered; 8]),
+        (Answered, [Answered; 8]),
         (Abandoned, [Abandoned; 8]),
         (EndUnseen, [EndUnseen; 8]),
         (Cut, [Cut; 8]),

@@ -6,6 +6,7 @@ pub(crate) mod connection;
 pub(crate) mod packet_marks;
 pub(crate) mod sampled_wait;
 pub(crate) mod socket_events;
+pub(crate) mod socket_states;
 pub(crate) mod socket_waits;
 pub(crate) mod sockets;
 pub(crate) mod stall_periods;

@@ -183,7 +183,7 @@ impl Sockets {
         Some(Box::new(operation))
     }
 
-    fn begin_wait(&mut self, socket: &Socket, waiting: SocketWait) -> Option<Change> {
+    pub(super) fn begin_wait(&mut self, socket: &Socket, waiting: SocketWait) -> Option<Change> {
         let (by, device, op) = (waiting.by, waiting.device.clone(), waiting.op);
         let connection = self.connection(socket);
         if connection.waiting.is_some() {
@@ -288,99 +288,6 @@ impl Sockets {
             .then(|| connection.ack_stall.warn(sent.at, device, tcp));
         warning.flatten().map(Change::Filling)
     }
-
-    /// What a change of state means for the operation that waits.
-    fn operation_of(&mut self, change: &StateChange<'_>) -> Option<Change> {
-        let (outcome, errno) = match (change.old, change.new) {
-            (_, TcpState::SynSent) => return self.connects(change),
-            (TcpState::SynSent, TcpState::Established) => (Outcome::Ok, None),
-            (TcpState::SynSent, _) => self.connect_outcome(change),
-            (TcpState::Established | TcpState::CloseWait, closing) if is_closing(closing) => {
-                self.write_outcome(change)
-            }
-            _ => return None,
-        };
-        let end = Ending {
-            at: change.at,
-            outcome: Some(outcome),
-            errno,
-            tcp: change.tcp,
-        };
-        self.finish(change.socket.id, end).map(Change::Ended)
-    }
-
-    fn connects(&mut self, change: &StateChange<'_>) -> Option<Change> {
-        let waiting = SocketWait {
-            device: Device::of(change.socket)?,
-            op: Op::Connect,
-            by: change.by,
-            start: change.at,
-            seen: change.at,
-            missed: None,
-            entry: None,
-            begin: None,
-            silent_since: None,
-            phase: None,
-            frames: Vec::new(),
-            reported: false,
-        };
-        self.begin_wait(change.socket, waiting)
-    }
-
-    /// What a change of state means for the connection and what it owes.
-    fn track_close(&mut self, change: &StateChange<'_>) {
-        if matches!(change.new, TcpState::FinWait1 | TcpState::LastAck)
-            && let Some(connection) = self.open.get_mut(&change.socket.id)
-        {
-            connection.ledger.closed(change.at, change.tcp);
-            connection.ends = change.socket.local.zip(change.socket.remote);
-        }
-        if change.new == TcpState::Close
-            && let Some(connection) = self.open.get_mut(&change.socket.id)
-        {
-            connection.gone = Some((change.at, change.tcp.copied()));
-        }
-    }
-
-    /// A connection that closes while in `SYN_SENT`: by the peer's host, by the kernel's own
-    /// time-out, or, with no error pending, by the server that gave up.
-    fn connect_outcome(&self, change: &StateChange<'_>) -> (Outcome, Option<i32>) {
-        match change.errno {
-            errno::ECONNREFUSED => (Outcome::Refused, Some(errno::ECONNREFUSED)),
-            0 if self.was_reset(change) => (Outcome::Refused, Some(errno::ECONNREFUSED)),
-            0 if self.error(change).is_some() => self.reported(change),
-            0 => (Outcome::Timeout, Some(errno::EINPROGRESS)),
-            errno::ETIMEDOUT => (Outcome::Timeout, Some(errno::ETIMEDOUT)),
-            other => (Outcome::Error, Some(other)),
-        }
-    }
-
-    /// A connection that closes while a write waits.
-    fn write_outcome(&self, change: &StateChange<'_>) -> (Outcome, Option<i32>) {
-        match change.errno {
-            _ if self.was_reset(change) => (Outcome::Reset, Some(errno::ECONNRESET)),
-            0 => (Outcome::Timeout, Some(errno::EAGAIN)),
-            errno::ETIMEDOUT => (Outcome::Timeout, Some(errno::ETIMEDOUT)),
-            other => (Outcome::Error, Some(other)),
-        }
-    }
-
-    /// An error that ICMP brought, and that the server has fetched before the state change.
-    fn reported(&self, change: &StateChange<'_>) -> (Outcome, Option<i32>) {
-        match self.error(change) {
-            Some(errno::ECONNREFUSED) => (Outcome::Refused, Some(errno::ECONNREFUSED)),
-            error => (Outcome::Error, error.filter(|errno| *errno != 0)),
-        }
-    }
-
-    fn error(&self, change: &StateChange<'_>) -> Option<i32> {
-        self.open.get(&change.socket.id)?.marks.error()
-    }
-
-    fn was_reset(&self, change: &StateChange<'_>) -> bool {
-        let connection = self.open.get(&change.socket.id);
-        connection.is_some_and(|connection| connection.marks.reset())
-    }
 }
 
 /// Each trace in the same order: as they ended, and as their connections began.
@@ -414,12 +321,4 @@ fn at_once(
         errno,
         ..Operation::new(op, Device::of(socket)?, by, (at, at))
     })
-}
-
-/// States that only the process itself, or an error, leads to from an established connection.
-fn is_closing(state: TcpState) -> bool {
-    matches!(
-        state,
-        TcpState::FinWait1 | TcpState::LastAck | TcpState::Close
-    )
 }
