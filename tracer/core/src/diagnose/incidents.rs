@@ -13,6 +13,10 @@ use crate::diagnose::cause::cause_of;
 /// second that hosts leave between two ICMP errors (`net.ipv4.icmp_ratelimit`), ns.
 const UDP_CONFIRMED: Nanos = 2_000_000_000;
 
+/// Between two stalls of one outage that only samples show, ns: a sampling interval, and a handover from one request to the
+/// next.
+const SAMPLED_GAP: Nanos = 150_000_000;
+
 /// Incidents under way, and those that are over and wait for their last request to be answered.
 #[derive(Debug, Default)]
 pub(crate) struct Incidents {
@@ -44,8 +48,13 @@ impl Incidents {
 
     fn begin_or_extend(&mut self, operation: &Operation) {
         let device = &operation.device;
+        let gap = match operation.socket {
+            Some(_) => 0,
+            None => SAMPLED_GAP,
+        };
         let overlaps = |incident: &Incident| {
-            incident.device == *device && incident.end.is_some_and(|end| operation.start <= end)
+            let goes_on = |end: Nanos| operation.start <= end.saturating_add(gap);
+            incident.device == *device && incident.end.is_some_and(goes_on)
         };
         if !self.open.contains_key(device)
             && let Some(index) = self.over.iter().position(overlaps)

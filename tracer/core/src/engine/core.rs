@@ -17,7 +17,7 @@ use crate::{
         verdicts::Verdicts,
     },
     request::{lifecycle::Stage, request::Request, table::Act},
-    track::sockets::{Change, Sockets},
+    track::sockets::{Began, Change, Sockets},
 };
 
 /// Between two ticks, ns, where nothing is due.
@@ -204,7 +204,7 @@ impl Core {
 
     fn change(&mut self, at: Nanos, change: Change) {
         match change {
-            Change::Began(by, device, op) => self.wait_began(at, by, &device, op),
+            Change::Began(began) => self.wait_began(at, &began),
             Change::Ended(operation) => {
                 let ended = (&operation.device, operation.end);
                 self.trackers.stall_periods.wait_ended(ended.0, ended.1);
@@ -215,10 +215,11 @@ impl Core {
         }
     }
 
-    fn wait_began(&mut self, at: Nanos, by: Actor, device: &Device, op: Op) {
-        let act = match op {
+    fn wait_began(&mut self, at: Nanos, began: &Began) {
+        let Began { by, ref device, .. } = *began;
+        let act = match began.op {
             Op::Connect => Act::Dial,
-            _ => Act::Write(None),
+            _ => Act::Write(began.entry.as_ref()),
         };
         self.infer_queueing(at, by, device, act);
         let request = self.trackers.requests.wait_began(at, by, act);

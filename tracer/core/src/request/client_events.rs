@@ -11,7 +11,7 @@ use crate::{
         request::Request,
         table::Requests,
     },
-    track::client_connection::{Received, Sent},
+    track::client_connection::{ReceivedMeaning, SentMeaning},
 };
 
 impl Requests {
@@ -41,9 +41,9 @@ impl Requests {
 
     fn received(&mut self, at: Nanos, socket: &Socket, by: Actor, what: (u64, bool)) {
         match self.connections.received(at, socket, by, what) {
-            Received::Request(goid) => self.begin(at, goid, socket),
-            Received::Multiplexed(server) => self.forget(server),
-            Received::Nothing => {}
+            ReceivedMeaning::Request(goid) => self.begin(at, goid, socket),
+            ReceivedMeaning::Multiplexed(server) => self.forget(server),
+            ReceivedMeaning::Nothing => {}
         }
     }
 
@@ -100,8 +100,8 @@ impl Requests {
         }
         let bytes = u64::try_from(result).unwrap_or(0);
         match self.connections.sent(at, socket, by, (bytes, result < 0)) {
-            Some(Sent::Answer(goid)) => self.answered(at, goid, socket, status),
-            Some(Sent::Frame(mistaken)) => {
+            Some(SentMeaning::Answer(goid)) => self.answered(at, goid, socket, status),
+            Some(SentMeaning::Frame(mistaken)) => {
                 if let Some(goid) = mistaken {
                     self.forget(goid);
                 }

@@ -57,6 +57,8 @@ pub(crate) struct Request {
     pub(super) merged_by: Option<Attribution>,
     pub(super) begin_seen: bool,
     pub(crate) stage: Stage,
+    /// The id of an entry of which a write was seen to begin.
+    writing: Option<String>,
     /// How many of its operations go on.
     open_operations: u32,
     /// When any of its goroutines last acted.
@@ -92,6 +94,7 @@ impl Request {
             merged_by: None,
             begin_seen: false,
             stage: Stage::Unattributed,
+            writing: None,
             open_operations: 0,
             last_act: at,
             last_sign: at,
@@ -136,17 +139,20 @@ impl Request {
             .or_else(|| entries().next())
     }
 
+    fn id(&self) -> Option<&String> {
+        let known = self.entry().and_then(|entry| entry.id.as_ref());
+        known.or(self.writing.as_ref())
+    }
+
     /// Whether the entry is another request's.
     pub(super) fn is_contradicted_by(&self, entry: &EntryHead) -> bool {
-        let own = self.entry().and_then(|own| own.id.as_ref());
-        own.zip(entry.id.as_ref())
-            .is_some_and(|(own, id)| own != id)
+        let ids = self.id().zip(entry.id.as_ref());
+        ids.is_some_and(|(own, id)| own != id)
     }
 
     /// Whether the entry has the id that this request is known by.
     pub(super) fn is_confirmed_by(&self, entry: &EntryHead) -> bool {
-        let own = self.entry().and_then(|own| own.id.as_ref());
-        own.is_some() && own == entry.id.as_ref()
+        self.id().is_some() && self.id() == entry.id.as_ref()
     }
 
     /// Takes what was found of it elsewhere: in the arguments on a stack, in an audit file.
@@ -235,8 +241,9 @@ impl Request {
                 self.start = self.start.min(sample.since.unwrap_or(at));
             }
         }
-        let acted = self.last_act >= since;
-        let since = self.last_act.max(since);
+        let has_acted = self.last_act > 0;
+        let acted = has_acted && self.last_act >= since;
+        let since = since.max(if has_acted { self.last_act } else { self.start });
         let wait = self.sampled_waits.entry(goid);
         wait.or_insert_with(|| SampledWait::new(since, acted))
             .add(at, sample);
@@ -262,8 +269,11 @@ impl Request {
         }
     }
 
-    pub(super) fn operation_began(&mut self) {
+    pub(super) fn operation_began(&mut self, entry: Option<&EntryHead>) {
         self.open_operations += 1;
+        if let Some(id) = entry.and_then(|entry| entry.id.as_ref()) {
+            self.writing.get_or_insert_with(|| id.clone());
+        }
     }
 
     pub(super) fn operation_ended(&mut self, operation: Operation, waited: bool) {

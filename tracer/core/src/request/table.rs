@@ -177,7 +177,11 @@ impl Requests {
         let seq = self.attribute(at, by, act)?;
         let request = self.open.get_mut(&seq)?;
         request.acts(at, by.goid.unwrap_or(0));
-        request.operation_began();
+        let entry = match act {
+            Act::Write(entry) => entry,
+            Act::Dial => None,
+        };
+        request.operation_began(entry);
         Some(seq)
     }
 
@@ -187,14 +191,31 @@ impl Requests {
             Op::Connect => Act::Dial,
             _ => Act::Write(operation.entry.as_ref()),
         };
-        let Some(seq) = self.attribute(operation.start, operation.by, act) else {
-            return;
+        let begun = if waited {
+            self.of_wait_that_ended(&operation)
+        } else {
+            None
         };
+        let seq = begun.or_else(|| self.attribute(operation.start, operation.by, act));
+        let Some(seq) = seq else { return };
         if let Some(request) = self.open.get_mut(&seq) {
             request.operation_ended(operation, waited);
             let stream = request.stream();
             self.connections.mark_active(stream);
         }
+    }
+
+    /// The request in doubt for which a wait began that is over now. If its end was seen, it was still this request then.
+    fn of_wait_that_ended(&mut self, operation: &Operation) -> Option<RequestSeq> {
+        let seq = *self.works.get(&operation.by.goid?)?;
+        let request = self.open.get_mut(&seq)?;
+        let is_its = request.stage == Stage::InDoubt
+            && request.has_open_operations()
+            && operation.start >= request.start;
+        if is_its && operation.outcome.is_some() {
+            request.signal(Signal::Confirmed);
+        }
+        is_its.then_some(seq)
     }
 
     /// A goroutine that was silent while others were stalled in the device now uses it itself: without stacks, that is all

@@ -112,7 +112,7 @@ pub(crate) type Stream = (SocketId, u64);
 
 /// What data from a client means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Received {
+pub(crate) enum ReceivedMeaning {
     /// The goroutine begins a request, or reads more of it.
     Request(u64),
     /// The connection turned out to be multiplexed: what this goroutine seemed to begin was no request.
@@ -122,7 +122,7 @@ pub(crate) enum Received {
 
 /// What data to a client means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sent {
+pub(crate) enum SentMeaning {
     /// The goroutine answers its request.
     Answer(u64),
     /// One of the requests of a multiplexed connection may be answered. The goroutine named, if any, was taken for one that
@@ -190,9 +190,9 @@ impl ClientConnections {
         socket: &Socket,
         by: Actor,
         (bytes, handshake): (u64, bool),
-    ) -> Received {
+    ) -> ReceivedMeaning {
         let Some(goid) = by.goid else {
-            return Received::Nothing;
+            return ReceivedMeaning::Nothing;
         };
         let connection = self.connections.entry(socket.id).or_default();
         connection.address = socket.remote;
@@ -201,9 +201,9 @@ impl ClientConnections {
             self.served.insert(goid, socket.id);
             let begins = !connection.protocol.is_multiplexed() && !handshake;
             return if begins {
-                Received::Request(goid)
+                ReceivedMeaning::Request(goid)
             } else {
-                Received::Nothing
+                ReceivedMeaning::Nothing
             };
         }
         let mistaken = if connection.is_sibling(by) {
@@ -213,7 +213,7 @@ impl ClientConnections {
         } else {
             None
         };
-        mistaken.map_or(Received::Nothing, Received::Multiplexed)
+        mistaken.map_or(ReceivedMeaning::Nothing, ReceivedMeaning::Multiplexed)
     }
 
     /// A child of this goroutine works on a request. Returns the goroutine if that is news: what seemed to be its request
@@ -238,10 +238,10 @@ impl ClientConnections {
         socket: &Socket,
         by: Actor,
         (bytes, failed): (u64, bool),
-    ) -> Option<Sent> {
+    ) -> Option<SentMeaning> {
         let goid = by.goid?;
         if failed && !self.connections.contains_key(&socket.id) {
-            return Some(Sent::Answer(goid));
+            return Some(SentMeaning::Answer(goid));
         }
         let connection = self.connections.entry(socket.id).or_default();
         connection.address = socket.remote;
@@ -249,20 +249,20 @@ impl ClientConnections {
         if connection.is_served_by(by) {
             self.served.insert(goid, socket.id);
             return Some(if connection.protocol.is_multiplexed() {
-                Sent::Frame(None)
+                SentMeaning::Frame(None)
             } else {
-                Sent::Answer(goid)
+                SentMeaning::Answer(goid)
             });
         }
         if !connection.protocol.is_multiplexed() && connection.is_sibling(by) {
-            return Some(Sent::Frame(self.correct_server(socket.id)));
+            return Some(SentMeaning::Frame(self.correct_server(socket.id)));
         }
         let mistaken = connection
             .is_child(by)
             .then(|| connection.learn(Sign::ChildWrites))
             .flatten();
         let is_multiplexed = connection.protocol.is_multiplexed();
-        is_multiplexed.then_some(Sent::Frame(mistaken))
+        is_multiplexed.then_some(SentMeaning::Frame(mistaken))
     }
 
     /// Of a connection that was established before the trace, a reader or writer of frames was seen first and taken for its

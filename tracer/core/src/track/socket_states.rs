@@ -16,6 +16,10 @@ impl Sockets {
             (TcpState::SynSent, TcpState::Established) => (Outcome::Ok, None),
             (TcpState::SynSent, _) => self.connect_outcome(change),
             (TcpState::Established | TcpState::CloseWait, closing) if is_closing(closing) => {
+                if self.is_in_doubt(change.socket.id) {
+                    // The write may have ended before.
+                    return self.end_unseen(change.socket.id).map(Change::Ended);
+                }
                 self.write_outcome(change)
             }
             _ => return None,

@@ -8,7 +8,9 @@ use crate::track::{
     connection::{Connection, Ending},
     sockets::Sockets,
 };
-use tracer_model::{Device, GoroutineSample, Nanos, Operation, SendQueue, SocketId, Transport};
+use tracer_model::{
+    Device, EntryHead, GoroutineSample, Nanos, Operation, SendQueue, SocketId, Transport,
+};
 
 /// Who is in doubt and not found by so many looks in a row has gone on: one look may meet it on the move.
 const MISSED: u32 = 2;
@@ -91,16 +93,23 @@ impl Sockets {
     }
 
     /// Takes the stack on which a goroutine was found waiting at that time.
-    pub(crate) fn confirm_wait(&mut self, at: Nanos, parked: &GoroutineSample) {
-        let socket = self.waiting.get(&parked.goid);
+    pub(crate) fn confirm_wait(&mut self, at: Nanos, sample: &GoroutineSample) {
+        let socket = self.waiting.get(&sample.goid);
         let connection = socket
-            .filter(|_| parked.is_at_a_socket())
+            .filter(|_| sample.is_at_a_socket())
             .and_then(|id| self.open.get_mut(id));
         if let Some(waiting) = connection.and_then(|connection| connection.waiting.as_mut()) {
+            let id = |entry: Option<&EntryHead>| entry.and_then(|entry| entry.id.clone());
+            let (own, sampled) = (id(waiting.entry.as_ref()), id(sample.entry.as_ref()));
+            if waiting.missed.is_some() && (own.is_none() || own != sampled) {
+                // It may be the goroutine's next wait.
+                waiting.missed = Some(0);
+                return;
+            }
             waiting.seen = waiting.seen.max(at);
-            waiting.missed = waiting.missed.map(|_| 0);
-            waiting.frames.clone_from(&parked.frames);
-            waiting.phase = parked.phase();
+            waiting.missed = None;
+            waiting.frames.clone_from(&sample.frames);
+            waiting.phase = sample.phase();
         }
     }
 
@@ -124,6 +133,12 @@ impl Sockets {
         missed.sort_unstable();
         let ended = missed.into_iter().filter_map(|(_, id)| self.end_unseen(id));
         ended.map(|operation| *operation).collect()
+    }
+
+    /// Whether records were lost since this wait was last confirmed.
+    pub(super) fn is_in_doubt(&self, id: SocketId) -> bool {
+        let waiting = self.open.get(&id).and_then(|c| c.waiting.as_ref());
+        waiting.is_some_and(|waiting| waiting.missed.is_some())
     }
 
     fn in_doubt(&self) -> impl Iterator<Item = (u64, SocketId)> {

@@ -7,8 +7,8 @@
 use rustc_hash::FxHashMap;
 
 use tracer_model::{
-    Actor, Device, Dropped, Event, EventKind, FillingBuffer, LostEntries, Nanos, Op, Operation,
-    Outcome, Socket, SocketId, TcpState, Transport,
+    Actor, Device, Dropped, EntryHead, Event, EventKind, FillingBuffer, LostEntries, Nanos, Op,
+    Operation, Outcome, Socket, SocketId, TcpState, Transport,
 };
 
 use crate::track::{
@@ -21,13 +21,22 @@ use crate::track::{
 #[derive(Debug)]
 pub(crate) enum Change {
     /// Somebody waits for a device now.
-    Began(Actor, Device, Op),
+    Began(Box<Began>),
     /// The waiting is over.
     Ended(Box<Operation>),
     /// Done, well or badly, without waiting.
     Done(Box<Operation>),
     /// A connection fills up.
     Filling(FillingBuffer),
+}
+
+/// A wait that begins.
+#[derive(Debug)]
+pub(crate) struct Began {
+    pub(crate) by: Actor,
+    pub(crate) device: Device,
+    pub(crate) op: Op,
+    pub(crate) entry: Option<EntryHead>,
 }
 
 /// Sockets that the server opened, as far as something is going on with them.
@@ -47,6 +56,7 @@ impl Sockets {
         if let Some(sent) = Sent::of(event) {
             self.shows_tcp |= sent.tcp.is_some();
             changes.extend(self.end_wait_of_previous_writer(&sent).map(Change::Ended));
+            changes.extend(self.end_wait_in_doubt(&sent).map(Change::Ended));
             changes.extend(self.sent(&sent));
             changes.extend(self.account(&sent));
         } else if let Some(change) = StateChange::of(event) {
@@ -151,6 +161,9 @@ impl Sockets {
         if waits_for == socket.id {
             return None;
         }
+        if self.is_in_doubt(waits_for) {
+            return self.end_unseen(waits_for);
+        }
         self.finish(
             waits_for,
             Ending {
@@ -169,6 +182,20 @@ impl Sockets {
         (before != by).then(|| self.end_unseen(sent.socket.id))?
     }
 
+    /// Since records were lost, the write that waited may be over, and this one be another. The entry's id tells.
+    fn end_wait_in_doubt(&mut self, sent: &Sent<'_>) -> Option<Box<Operation>> {
+        let connection = self.open.get_mut(&sent.socket.id)?;
+        let waiting = connection.waiting.as_mut()?;
+        waiting.missed?;
+        let id = |entry: Option<&EntryHead>| entry.and_then(|entry| entry.id.clone());
+        let (before, now) = (id(waiting.entry.as_ref()), id(sent.entry));
+        if before.is_some() && before == now {
+            waiting.missed = None;
+            return None;
+        }
+        self.end_unseen(sent.socket.id)
+    }
+
     pub(super) fn finish(&mut self, id: SocketId, end: Ending<'_>) -> Option<Box<Operation>> {
         let operation = self.open.get_mut(&id)?.finish(id, end)?;
         if let Some(goid) = operation.by.goid
@@ -184,16 +211,21 @@ impl Sockets {
     }
 
     pub(super) fn begin_wait(&mut self, socket: &Socket, waiting: SocketWait) -> Option<Change> {
-        let (by, device, op) = (waiting.by, waiting.device.clone(), waiting.op);
+        let began = Box::new(Began {
+            by: waiting.by,
+            device: waiting.device.clone(),
+            op: waiting.op,
+            entry: waiting.entry.clone(),
+        });
         let connection = self.connection(socket);
         if connection.waiting.is_some() {
             return None;
         }
         connection.waiting = Some(waiting);
-        if let Some(goid) = by.goid {
+        if let Some(goid) = began.by.goid {
             self.waiting.insert(goid, socket.id);
         }
-        Some(Change::Began(by, device, op))
+        Some(Change::Began(began))
     }
 
     fn sent(&mut self, sent: &Sent<'_>) -> Option<Change> {

@@ -12,7 +12,7 @@ const ENTRIES: usize = 1 << 14;
 /// What one connection owes its peer.
 #[derive(Debug, Default)]
 pub(crate) struct UnackedEntries {
-    entries: VecDeque<Throughput>,
+    entries: VecDeque<UnackedEntry>,
     /// Where the first entry of the trace begins.
     first: Option<u32>,
     /// Behind the last byte, and what was acknowledged, when the server closed the socket: the FIN
@@ -23,7 +23,7 @@ pub(crate) struct UnackedEntries {
 }
 
 #[derive(Debug)]
-struct Throughput {
+struct UnackedEntry {
     end: u32,
     id: Option<String>,
     whole: bool,
@@ -46,7 +46,7 @@ impl UnackedEntries {
         let whole = requested.is_some_and(|wanted| bytes >= wanted);
         if let Some(entry) = entry {
             self.first.get_or_insert(tcp.end.wrapping_sub(bytes as u32));
-            self.push(Throughput {
+            self.push(UnackedEntry {
                 end: tcp.end,
                 id: entry.id.clone(),
                 whole,
@@ -64,7 +64,7 @@ impl UnackedEntries {
         }
     }
 
-    fn push(&mut self, written: Throughput) {
+    fn push(&mut self, written: UnackedEntry) {
         if self.entries.len() == ENTRIES {
             self.entries.pop_front();
         }
@@ -138,7 +138,7 @@ impl UnackedEntries {
 }
 
 /// Each once: a request has two entries.
-fn ids<'a>(entries: impl Iterator<Item = &'a Throughput>) -> Vec<String> {
+fn ids<'a>(entries: impl Iterator<Item = &'a UnackedEntry>) -> Vec<String> {
     let mut seen = HashSet::new();
     let ids = entries.filter_map(|entry| entry.id.as_ref());
     ids.filter(|id| seen.insert(*id)).cloned().collect()

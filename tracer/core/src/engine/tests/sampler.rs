@@ -1,7 +1,7 @@
 //! Sampler at the goroutines that come while these move on.
 
 use super::*;
-use tracer_model::{EntryHead, Hang, Nanos};
+use tracer_model::{EntryHead, GoroutineSample, Hang, Nanos, WaitReason};
 
 /// A look that found these then, and is told now.
 fn looked(story: &mut Story, at: Nanos, goroutines: Vec<GoroutineSample>) {

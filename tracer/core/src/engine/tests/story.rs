@@ -7,7 +7,9 @@ use tracer_model::{
     Actor, EntryHead, EntryKind, Event, EventKind, Nanos, Session, Socket, SocketId, TcpState,
     Transport,
 };
-use tracer_model::{EntryQuery, Finding, Hang, Phase, Summary};
+use tracer_model::{
+    Device, EntryQuery, Finding, GoroutineSample, Hang, Phase, Summary, WaitReason,
+};
 
 pub(super) const MS: Nanos = 1_000_000;
 pub(super) const S: Nanos = 1_000 * MS;
@@ -243,4 +245,30 @@ pub(super) fn classic(story: &mut Story) {
         .after(2 * S)
         .gives_up_connecting(2, 20);
     story.dials_twice(3, 20).after(MS).answered(20);
+}
+
+pub(super) fn parked(
+    goid: u64,
+    place: WaitReason,
+    phase: Option<Phase>,
+    device: Option<Device>,
+) -> GoroutineSample {
+    GoroutineSample {
+        goid,
+        ancestors: Vec::new(),
+        request: None,
+        place,
+        since: None,
+        phase,
+        device,
+        frames: Vec::new(),
+        entry: None,
+    }
+}
+
+/// Makes the device known, as a server's earlier entries do.
+pub(super) fn known_device(story: &mut Story) {
+    story.requested(5).logs(1, 5, EntryKind::Request);
+    story.logs(1, 5, EntryKind::Response).answered(5);
+    story.findings.clear();
 }

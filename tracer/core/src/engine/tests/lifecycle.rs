@@ -1,0 +1,377 @@
+//! When a request is over, and what is not its own.
+
+use tracer_model::{
+    Actor, Device, EntryHead, EntryKind, EventKind, Finding, GoroutineSample, HandlerSample,
+    Incident, Nanos, Op, Phase, Socket, TcpState, Transport, WaitReason,
+};
+
+use super::story::*;
+
+fn named(id: &str, kind: EntryKind) -> EntryHead {
+    EntryHead {
+        id: Some(id.to_owned()),
+        ..entry(kind)
+    }
+}
+
+fn lost(story: &mut Story) {
+    let kind = "send".to_owned();
+    story.happens(EventKind::RecordsLost { kind, records: 9 });
+}
+
+/// A sink below the handler, with the goroutine between them that only waits.
+fn sink(goid: u64, handler: u64, place: WaitReason) -> GoroutineSample {
+    GoroutineSample {
+        ancestors: vec![goid - 1, handler, 1],
+        request: Some(handler),
+        ..parked(goid, place, None, Some(Device::configured("tcp", LOG)))
+    }
+}
+
+fn in_broker(goid: u64) -> HandlerSample {
+    HandlerSample {
+        goid,
+        ancestors: vec![1],
+        phase: Some(Phase::Request),
+        entry: None,
+    }
+}
+
+fn sampled(story: &mut Story, goroutines: Vec<GoroutineSample>, handlers: &[u64]) {
+    story.happens(EventKind::GoroutinesSampled {
+        goroutines,
+        handlers: Some(handlers.iter().copied().map(in_broker).collect()),
+    });
+}
+
+fn incidents(story: &Story) -> Vec<&Incident> {
+    let of = |finding| match finding {
+        &Finding::Incident(ref incident) => Some(incident),
+        _ => None,
+    };
+    story.findings.iter().filter_map(of).collect()
+}
+
+/// Field case A1: while the agent does not read, the request ends, and the next one on its connection begins.
+#[test]
+fn after_a_loss_nothing_takes_a_later_name_or_end() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).connects(2, 20);
+    let certain = story.after(2 * S).gives_up_connecting(2, 20).now;
+    story.connects(3, 20).after(4 * S);
+    lost(&mut story);
+    // Of a request that began during the loss.
+    story.after(6 * S).sends(
+        log_socket(9),
+        20,
+        (900, 900),
+        Some(named("id-later", EntryKind::Response)),
+    );
+    story
+        .answered(20)
+        .happens(EventKind::Tick)
+        .nothing_is_found();
+    let [hang] = story.hangs()[..] else {
+        panic!("{:?}", story.findings);
+    };
+    assert_eq!(hang.request.id, None);
+    assert!(hang.request.lower_bound);
+    assert_eq!(hang.request.status, None);
+    let start = hang.request.start;
+    assert_eq!(
+        (hang.duration, start + hang.request.duration),
+        (2 * S, certain)
+    );
+}
+
+/// The twin: what is known by its name before and after the loss is one request.
+#[test]
+fn after_a_loss_a_request_that_shows_its_name_again_goes_on() {
+    let mut story = Story::new();
+    story.requested(20);
+    story.sends(
+        log_socket(1),
+        20,
+        (EAGAIN, 900),
+        Some(named("id-1", EntryKind::Request)),
+    );
+    story.after(S);
+    lost(&mut story);
+    let entry = Some(named("id-1", EntryKind::Request));
+    story.after(S).sends(log_socket(1), 20, (900, 900), entry);
+    story.answered(20).happens(EventKind::Tick);
+    let [hang] = story.hangs()[..] else {
+        panic!("{:?}", story.findings);
+    };
+    assert_eq!(hang.request.id.as_deref(), Some("id-1"));
+    assert!(!hang.request.lower_bound);
+}
+
+/// Vault 1.16: the broker's context ends, the request is answered, the sink writes on.
+#[test]
+fn no_hang_outlasts_the_answer() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20);
+    let write = story.now;
+    story.sends(log_socket(1), 22, (EAGAIN, 900), None);
+    for _ in 0..4 {
+        story.after(S);
+        sampled(&mut story, vec![sink(22, 20, WaitReason::Write)], &[20]);
+    }
+    let answer = story.after(S).answered(20).now;
+    story.nothing_is_found();
+    let [hang] = story.hangs()[..] else {
+        panic!(
+            "reported when the request is answered: {:?}",
+            story.findings
+        );
+    };
+    assert_eq!(
+        (hang.start, hang.end, hang.duration),
+        (write, answer, 5 * S)
+    );
+    assert_eq!(
+        (hang.stalls[0].op, hang.stalls[0].outcome),
+        (Op::Write, None)
+    );
+    // What the sink does from then on is the device's outage, and no further hang.
+    story.requested(20).after(3 * S).gives_up_writing(1, 22);
+    story.answered(20).after(S).logs(4, 23, EntryKind::Request);
+    story
+        .after(4 * S)
+        .happens(EventKind::Tick)
+        .happens(EventKind::End);
+    assert_eq!(story.hangs().len(), 1, "{:?}", story.hangs());
+    let [incident] = incidents(&story)[..] else {
+        panic!("{:?}", story.findings);
+    };
+    assert_eq!((incident.start, incident.hangs), (write, 1));
+}
+
+/// The broker gives up after one second, a slow plugin works for three, and the sink queues all the while.
+#[test]
+fn what_a_sink_does_while_its_handler_works_is_nobodys_wait() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20);
+    story.sends(log_socket(1), 22, (EAGAIN, 900), None);
+    for second in 0..5_u64 {
+        for _ in 0..10 {
+            story.after(100 * MS);
+            let handlers: &[u64] = if second == 0 { &[20] } else { &[] };
+            sampled(&mut story, vec![sink(22, 20, WaitReason::Write)], handlers);
+        }
+    }
+    story.answered(20).nothing_is_found();
+    let [hang] = story.hangs()[..] else {
+        panic!("{:?}", story.findings);
+    };
+    let stall = &hang.stalls[0];
+    assert!(
+        hang.duration.abs_diff(S) <= stall.uncertainty.max(MS),
+        "{hang:?}"
+    );
+    assert!(stall.uncertainty <= 150 * MS, "{hang:?}");
+}
+
+/// Field case A2: the goroutine that writes for all requests of an HTTP connection was started by the first one.
+#[test]
+fn who_writes_for_all_requests_works_for_none_of_them() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20);
+    let writes = |result, id: &str| EventKind::Send {
+        socket: log_socket(1),
+        by: Actor {
+            parent: Some(20),
+            ..goroutine(40)
+        },
+        result,
+        requested: Some(900),
+        entry: Some(EntryHead {
+            remote_port: Some(50_021),
+            ..named(id, EntryKind::Request)
+        }),
+        tcp: None,
+        status: None,
+    };
+    story.requested(21).happens(writes(EAGAIN, "id-21"));
+    story.after(2 * S).happens(writes(900, "id-21"));
+    story.answered(20).answered(21).nothing_is_found();
+    let names: Vec<_> = story.hangs().iter().map(|h| h.request.id.clone()).collect();
+    assert_eq!(names, [Some("id-21".to_owned())]);
+    assert_eq!(
+        story.hangs()[0].request.client.map(|c| c.port()),
+        Some(50_021)
+    );
+}
+
+/// An entry that was written before a request began is not that request's, though it bears its client's port.
+#[test]
+fn a_late_sink_of_the_request_before_does_not_name_the_next_one() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    let dials = |story: &mut Story, goid| {
+        story.requested(20).connects(3, goid);
+        story.after(S).gives_up_connecting(3, goid);
+    };
+    dials(&mut story, 20);
+    let late = EntryHead {
+        time: Some("1970-01-01T00:00:01Z".parse().expect("a time")),
+        remote_port: Some(50_020),
+        ..named("id-before", EntryKind::Response)
+    };
+    story.sends(log_socket(1), 33, (900, 900), Some(late));
+    story.answered(20).nothing_is_found();
+    assert_eq!(story.hangs()[0].request.id, None);
+}
+
+/// Field case A4: of the clients of a Unix listener nothing is seen but what the samples find.
+#[test]
+fn a_request_whose_client_is_not_seen_begins_with_its_first_sign() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.after(60 * S).happens(EventKind::Tick);
+    sampled(&mut story, Vec::new(), &[]);
+    let asked = story.now;
+    for _ in 0..20 {
+        story.after(100 * MS);
+        sampled(
+            &mut story,
+            vec![parked(
+                20,
+                WaitReason::Connect,
+                None,
+                Some(Device::configured("tcp", LOG)),
+            )],
+            &[20],
+        );
+    }
+    story
+        .after(10 * S)
+        .happens(EventKind::Tick)
+        .happens(EventKind::End);
+    let [hang] = story.hangs()[..] else {
+        panic!("{:?}", story.findings);
+    };
+    assert!(hang.request.lower_bound);
+    assert!(hang.request.start >= asked, "{hang:?}");
+    assert!(
+        hang.request.duration <= 2 * S && hang.duration <= 2 * S,
+        "{hang:?}"
+    );
+}
+
+/// Field case A13.
+#[test]
+fn what_the_servers_end_cuts_has_no_outcome() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).connects(2, 20).after(S);
+    let at = story.now;
+    story.happens(EventKind::ServerEnded);
+    let stalls = &story.hangs()[0].stalls;
+    assert_eq!((stalls[0].outcome, stalls[0].duration), (None, S));
+    let ended = story.findings.iter().find_map(|finding| match finding {
+        Finding::Ended(ended) => Some((ended.at, ended.under_way)),
+        _ => None,
+    });
+    assert_eq!(ended, Some((at, 1)));
+    let hangs = story.hangs().len();
+    story.after(S).happens(EventKind::End);
+    assert_eq!(story.hangs().len(), hangs);
+}
+
+/// Field case C2: a pipe that nobody reads has no socket; each wait is known when its request is over.
+#[test]
+fn an_outage_of_a_device_without_a_socket_is_one_incident() {
+    let mut story = Story::new();
+    let pipe = || Some(Device::configured("file", "/var/log/audit.pipe"));
+    let clients = 20..24_u64;
+    for goid in clients.clone() {
+        story.requested(goid);
+    }
+    for done in 0..4_u64 {
+        for _ in 0..10 {
+            story.after(100 * MS);
+            let waits = clients.clone().skip(done as usize).enumerate();
+            let waits = waits.map(|(place, goid)| {
+                let reason = if place == 0 {
+                    WaitReason::Write
+                } else {
+                    WaitReason::Lock
+                };
+                parked(goid, reason, None, pipe())
+            });
+            let waits = waits.collect();
+            sampled(&mut story, waits, &[20, 21, 22, 23]);
+        }
+        story.answered(20 + done).nothing_is_found();
+        story.happens(EventKind::Tick);
+    }
+    sampled(&mut story, Vec::new(), &[]);
+    story
+        .after(S)
+        .happens(EventKind::Tick)
+        .happens(EventKind::End);
+    assert_eq!(story.hangs().len(), 4);
+    let counts: Vec<_> = incidents(&story).iter().map(|i| i.hangs).collect();
+    assert_eq!(counts, [4]);
+}
+
+/// Two addresses of one name are dialled by children of the request's goroutine (`net/dial.go`, `dialParallel`).
+#[test]
+fn racing_dials_are_one_requests_one_wait() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    let racer = |goid| Actor {
+        parent: Some(20),
+        ..goroutine(goid)
+    };
+    let dial = |number: Nanos, goid, (old, new)| EventKind::State {
+        socket: Socket {
+            transport: Transport::Tcp,
+            ..socket(
+                number,
+                false,
+                if goid == 31 { "[fd00::2]:1515" } else { LOG },
+            )
+        },
+        by: Some(racer(goid)),
+        old,
+        new,
+        errno: 0,
+        tcp: None,
+    };
+    const DIALS: (TcpState, TcpState) = (TcpState::Close, TcpState::SynSent);
+    story.requested(20);
+    story.sends(
+        log_socket(1),
+        20,
+        (EAGAIN, 900),
+        Some(entry(EntryKind::Request)),
+    );
+    story.after(2 * S).gives_up_writing(1, 20);
+    story.happens(dial(5, 31, DIALS)).after(300 * MS);
+    story.happens(dial(6, 32, DIALS)).after(MS);
+    story.happens(dial(6, 32, (TcpState::SynSent, TcpState::Established)));
+    story.happens(dial(5, 31, (TcpState::SynSent, TcpState::Close)));
+    story.logs(6, 20, EntryKind::Request).answered(20);
+    let hangs = story.hangs();
+    let durations: Vec<_> = hangs.iter().map(|hang| hang.request.duration).collect();
+    assert_eq!(durations, [2301 * MS]);
+    assert_eq!(hangs[0].duration, 2 * S + MS);
+    let answered = story.findings.len();
+    story
+        .after(600 * S)
+        .happens(EventKind::Tick)
+        .happens(EventKind::Tick);
+    story.summary();
+    assert!(
+        story.findings[answered..]
+            .iter()
+            .all(|f| !matches!(f, Finding::Hang(_)))
+    );
+}

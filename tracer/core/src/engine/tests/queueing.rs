@@ -1,0 +1,165 @@
+//! Requests that queue behind a stall, and what looks like it.
+
+use tracer_model::{
+    Actor, Attribution, Cause, Device, EntryKind, EventKind, GoroutineSample, Phase, TcpState,
+    WaitReason,
+};
+
+use super::story::*;
+
+/// The second request, behind the dial of the first; neither is named.
+pub(super) fn queues_behind(story: &mut Story) {
+    for _ in 0..3 {
+        story.after(S / 2).happens(EventKind::GoroutinesSampled {
+            goroutines: vec![parked(21, WaitReason::Lock, None, None)],
+            handlers: None,
+        });
+    }
+    story.after(S / 2).gives_up_connecting(2, 20);
+    story.logs(3, 21, EntryKind::Response).answered(21);
+    story.nothing_is_found();
+}
+
+#[test]
+fn a_request_that_waits_for_the_lock_is_queued_behind_the_stall() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).connects(2, 20).requested(21);
+    queues_behind(&mut story);
+    let hang = story.hangs()[0];
+    assert_eq!(chain(hang), "lock 2.0 | ");
+    assert_eq!(hang.request.tie, Some(Attribution::Queued));
+    assert_eq!(hang.cause(), Cause::SynUnanswered);
+}
+
+#[test]
+fn a_request_that_is_silent_for_another_reason_is_not_queued() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).connects(2, 20).requested(21);
+    story.after(2 * S).happens(EventKind::GoroutinesSampled {
+        goroutines: Vec::new(),
+        handlers: None,
+    });
+    story.gives_up_connecting(2, 20);
+    story.logs(3, 21, EntryKind::Response).answered(21);
+    assert!(story.hangs().is_empty());
+}
+
+/// Attached when the device was dead already: no entry says that it is one, but the stack does.
+#[test]
+fn the_code_that_waits_says_which_devices_there_are() {
+    let mut story = Story::new();
+    let device = || Device::configured("tcp", LOG);
+    story
+        .requested(20)
+        .connects(2, 20)
+        .after(S)
+        .happens(EventKind::Tick);
+    story.happens(EventKind::GoroutinesSampled {
+        goroutines: vec![parked(
+            20,
+            WaitReason::Connect,
+            Some(Phase::Request),
+            Some(device()),
+        )],
+        handlers: None,
+    });
+    story.after(S).gives_up_connecting(2, 20).answered(20);
+    story.not_found();
+    assert_eq!(story.hangs()[0].device, device());
+}
+
+#[test]
+fn the_stack_says_for_which_entry_a_request_queues() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).requested(21);
+    for _ in 0..2 {
+        story.after(S / 4);
+        story.happens(EventKind::GoroutinesSampled {
+            goroutines: vec![parked(
+                21,
+                WaitReason::Lock,
+                Some(Phase::Response),
+                Some(Device::configured("tcp", LOG)),
+            )],
+            handlers: None,
+        });
+    }
+    story
+        .after(S / 2)
+        .logs(3, 21, EntryKind::Response)
+        .answered(21);
+    assert_eq!(chain(story.hangs()[0]), " | lock 1.0");
+}
+
+/// Found in a live run, of a request that another server of the cluster had forwarded: its connection had heard of another
+/// one after the dial had begun, and that was taken for its beginning.
+#[test]
+fn a_request_that_is_found_late_is_no_shorter_than_its_stall() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    // Goroutine 60 serves the connection, 61 the stream; 62, which it started, is in the device.
+    let dials = |new, old| EventKind::State {
+        socket: log_socket(2),
+        by: Some(Actor {
+            parent: Some(61),
+            ..goroutine(62)
+        }),
+        old,
+        new,
+        errno: 0,
+        tcp: None,
+    };
+    story.requested(60).answered(60).after(MS);
+    story.happens(dials(TcpState::SynSent, TcpState::Close));
+    story.after(40 * MS).requested(60).after(20 * MS);
+    story.happens(EventKind::GoroutinesSampled {
+        goroutines: vec![GoroutineSample {
+            ancestors: vec![61, 60],
+            request: Some(61),
+            ..parked(62, WaitReason::Connect, None, None)
+        }],
+        handlers: None,
+    });
+    story
+        .after(2 * S)
+        .happens(dials(TcpState::Close, TcpState::SynSent));
+    story
+        .after(4 * S)
+        .happens(EventKind::Tick)
+        .nothing_is_found();
+    let hang = story.hangs()[0];
+    assert_eq!(hang.request.tie, Some(Attribution::Lineage));
+    assert_eq!(hang.request.start, hang.start);
+    assert!(hang.duration <= hang.request.duration, "{hang:?}");
+}
+
+/// Found under load: of clients that ask again at once, the goroutine that looks whether they go reads the next request.
+#[test]
+fn a_connection_whose_next_request_others_read_is_still_one_at_a_time() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).answered(20);
+    for reader in 900..910 {
+        // Within TLS all of it, so that its own goroutine reads nothing.
+        story.after(MS).happens(EventKind::Receive {
+            socket: client_socket(20),
+            by: Actor {
+                parent: Some(20),
+                ..goroutine(reader)
+            },
+            bytes: 300,
+            handshake: false,
+        });
+        story.logs(1, 20, EntryKind::Request);
+        story.logs(1, 20, EntryKind::Response).answered(20);
+    }
+    story.after(MS).requested(20);
+    story.dials_twice(2, 20).dials_twice(4, 20).answered(20);
+    story.nothing_is_found();
+    let hang = story.hangs()[0];
+    assert_eq!(hang.request.http_version, Some("1.1"));
+    assert_eq!(hang.request.tie, Some(Attribution::Goroutine));
+}
