@@ -4,8 +4,8 @@ use std::{env, fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 
-use super::{cache::Cache, programs, toolchain::cargo};
-use crate::ui::{Remedy, Step};
+use super::{cache::cached, programs, toolchain::cargo};
+use crate::ui::Step;
 
 /// Half a minute to two minutes on two cores; a small machine needs longer.
 const BUILD_LIMIT: Duration = Duration::from_mins(30);
@@ -57,19 +57,12 @@ pub fn deny() -> Result<Command> {
         deny.arg("deny");
         return Ok(deny);
     }
-    let step = Step::new("setup", DENY);
-    let entry = Cache::open()?.entry(
+    let directory = cached(
+        DENY,
         &format!("{DENY}-{DENY_VERSION}-{}", env::consts::ARCH),
-        &step,
-        |path| {
-            let install = install(DENY, DENY_VERSION, path);
-            build(DENY, install, path, &step)
-        },
-    );
-    let entry = entry.remedy(
-        "setup: cargo-deny",
+        format_args!("{DENY_VERSION} from crates.io"),
         "see that crates.io can be reached and run this again",
+        |path, step| build(DENY, install(DENY, DENY_VERSION, path), path, step),
     )?;
-    step.end(entry.fresh, format_args!("{DENY_VERSION} from crates.io"));
-    Ok(Command::new(entry.path.join("bin").join(DENY)))
+    Ok(Command::new(directory.join("bin").join(DENY)))
 }

@@ -1,5 +1,5 @@
-//! What is in a guest: its init, the agent, the live tests, OpenBao, the lab's programs, each with its
-//! libraries from this host, and the kernel's modules that the lab needs.
+//! The files of a guest: its init, the agent, the live tests, OpenBao, the lab's programs, each with its libraries from
+//! this host, and the kernel modules that the lab needs.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ use crate::{
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// In the order in which they are to be loaded; what a kernel lacks it has built in, or does not need.
+/// In the order of loading. A module that a kernel does not have is built in, or not needed.
 const MODULES: [&str; 11] = [
     "nfnetlink",
     "libcrc32c",
@@ -41,7 +41,7 @@ const MODULES: [&str; 11] = [
     "veth",
 ];
 
-/// What the lab's processes look up; there is no name server.
+/// For look-ups of the lab's processes; there is no name server.
 const FILES: [(&str, &str); 4] = [
     ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
     (
@@ -52,19 +52,19 @@ const FILES: [(&str, &str); 4] = [
     ("/etc/group", "root:x:0:\n"),
 ];
 
-/// Which probes the agent attaches where a test does not say so: passed on.
+/// Passed on: the probes that the agent attaches where a test does not choose.
 const PROBES: &str = "VAULT_TRACER_PROBES";
 
 const PATH: &str = "/usr/sbin:/usr/bin";
 
-/// The programs of every guest, by what they are called there.
-pub struct Programs {
+/// The programs of every guest, by their paths in it.
+pub struct GuestFiles {
     init: PathBuf,
     files: Vec<(String, PathBuf)>,
     libraries: Vec<PathBuf>,
 }
 
-impl Programs {
+impl GuestFiles {
     /// Finds them and their libraries. `tests`: executables that cargo built, `live` and `vm-init`.
     pub fn new(agent: &Path, bao: &Path, tests: &BTreeMap<String, PathBuf>) -> Result<Self> {
         let built = |name: &str| {
@@ -143,7 +143,7 @@ fn plan(modules: Vec<String>, tests: &[String]) -> Plan {
     }
 }
 
-/// None, where it is linked statically: then `ldd` fails.
+/// `ldd` fails for a static executable, which needs none.
 fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
     let step = Step::new("vm", "libraries");
     let mut ldd = Command::new("ldd");

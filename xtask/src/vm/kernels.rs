@@ -129,25 +129,20 @@ pub fn get(choice: &Choice, refresh: bool) -> Result<Kernel> {
 const VERSION: &str = "version";
 
 fn download(choice: &Choice, path: &Path, step: &Step) -> Result<()> {
-    ensure!(apt::available(), "needs apt and dpkg-deb to get it");
     ensure!(
         Path::new(KEYRING).exists(),
         "Debian's keys are not at {KEYRING} (package debian-archive-keyring)"
     );
-    let private = path.join("apt");
     let source = format!(
         "deb [arch=amd64 signed-by={KEYRING}] {}{} {} main\n",
         mirror(choice.archive, step),
         choice.archive,
         choice.suite
     );
-    let (apt, updated) = PrivateApt::of_source(private.clone(), &source, step)?;
-    updated?;
+    let apt = PrivateApt::new(path, Some(&source), step)?;
     let packages = resolve(choice.package, &|package| apt.show(package, step))?;
-    for file in apt.fetch(&packages, step)? {
-        apt::unpack(&file, &path.join("root"), step)?;
-    }
-    fs::remove_dir_all(private)?;
+    let files = apt.fetch(&packages, step)?;
+    apt.unpack(&files, &path.join("root"), step)?;
     fs::write(path.join(VERSION), format!("{}\n", packages.join(" ")))?;
     Kernel::unpacked(choice.name, path).map(drop)
 }

@@ -1,31 +1,31 @@
-//! What somebody without us would take instead: data. All are to tell what the agent is told, system call by system
-//! call, as far as they can; what they write goes to a file.
+//! Tools that a user would take without this one. They report the same facts, system call by system call, as far as
+//! they can, to a file.
 
-use crate::{
-    setup::{apt, find_program},
-    ui::Step,
-};
+use std::{path::Path, process::Command};
 
-/// A program of others.
-#[derive(PartialEq, Eq)]
-pub struct Peer {
+use anyhow::Result;
+
+use crate::setup;
+
+const TRACEFS: &str = "/sys/kernel/tracing";
+/// Some tools need tracefs. Where it is not mounted they get it in a mount namespace of their own. `$0` is [`TRACEFS`].
+const WITH_TRACEFS: &str = "mount -t tracefs tracefs \"$0\" && exec \"$@\"";
+
+pub struct OtherTool {
     /// Its name in the table.
     pub name: &'static str,
-    /// The program.
-    pub program: &'static str,
+    program: &'static str,
     /// The Debian package that has it.
-    pub package: &'static str,
-    /// Its arguments; `{pid}` and `{output}` are replaced.
-    pub arguments: &'static [&'static str],
-    /// When it is at work.
-    pub ready: Ready,
-    /// What it tells.
-    pub tells: &'static str,
+    package: &'static str,
+    /// `{pid}` and `{output}` are replaced.
+    arguments: &'static [&'static str],
+    pub attached_when: AttachedWhen,
+    pub reports: &'static str,
 }
 
-/// How it can be seen that a program is at work.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Ready {
+/// The sign that a tool is attached.
+#[derive(Clone, Copy)]
+pub enum AttachedWhen {
     /// It is the tracer of each of the server's threads.
     Ptrace,
     /// It has opened perf events or attached BPF programs, and opens no more.
@@ -49,9 +49,8 @@ tracepoint:tcp:tcp_retransmit_skb { printf("%lld retransmit port %d\n", nsecs, a
 tracepoint:tcp:tcp_receive_reset { printf("%lld reset port %d\n", nsecs, args->dport); }
 "#;
 
-/// The peers.
-pub const PEERS: &[Peer] = &[
-    Peer {
+pub const OTHER_TOOLS: &[OtherTool] = &[
+    OtherTool {
         name: "strace",
         program: "strace",
         package: "strace",
@@ -66,10 +65,10 @@ pub const PEERS: &[Peer] = &[
             "-p",
             "{pid}",
         ],
-        ready: Ready::Ptrace,
-        tells: "each of these system calls; no hang, since each returns at once",
+        attached_when: AttachedWhen::Ptrace,
+        reports: "each of these system calls; no hang, since each returns at once",
     },
-    Peer {
+    OtherTool {
         name: "perf-trace",
         program: "perf",
         package: "linux-perf",
@@ -82,75 +81,64 @@ pub const PEERS: &[Peer] = &[
             "-p",
             "{pid}",
         ],
-        ready: Ready::Descriptors,
-        tells: "each of these system calls; no hang, since each returns at once",
+        attached_when: AttachedWhen::Descriptors,
+        reports: "each of these system calls; no hang, since each returns at once",
     },
-    Peer {
+    OtherTool {
         name: "bpftrace",
         program: "bpftrace",
         package: "bpftrace",
         arguments: &["-o", "{output}", "-e", SCRIPT],
-        ready: Ready::Descriptors,
-        tells: "the same system calls, TCP's states, retransmits and resets",
+        attached_when: AttachedWhen::Descriptors,
+        reports: "the same system calls, TCP's states, retransmits and resets",
     },
-    Peer {
+    OtherTool {
         name: "tcpstates",
         program: "tcpstates",
         package: "libbpf-tools",
         arguments: &[],
-        ready: Ready::Descriptors,
-        tells: "connections opened and closed, and nothing else",
+        attached_when: AttachedWhen::Descriptors,
+        reports: "connections opened and closed, and nothing else",
     },
-    Peer {
+    OtherTool {
         name: "tcpconnect",
         program: "tcpconnect",
         package: "libbpf-tools",
         arguments: &["-p", "{pid}"],
-        ready: Ready::Descriptors,
-        tells: "connection attempts, and nothing else",
+        attached_when: AttachedWhen::Descriptors,
+        reports: "connection attempts, and nothing else",
     },
-    Peer {
+    OtherTool {
         name: "tcpretrans",
         program: "tcpretrans-bpfcc",
         package: "bpfcc-tools",
         arguments: &[],
-        ready: Ready::Descriptors,
-        tells: "segments that are sent again, and nothing else",
+        attached_when: AttachedWhen::Descriptors,
+        reports: "segments that are sent again, and nothing else",
     },
 ];
 
-impl Peer {
-    /// Sees that the program is there; the error says why it cannot be had.
-    pub fn install(&self) -> Result<(), String> {
-        if find_program(self.program).is_some() {
-            return Ok(());
-        }
-        if !apt::can_install() {
-            return Err(format!(
-                "{} is not installed, and there is no apt to install it with (Debian's package is {})",
-                self.program, self.package
-            ));
-        }
-        let step = Step::new("bench", self.name);
-        apt::install(&[self.package], &step)
-            .map_err(|error| format!("cannot install {}: {error:#}", self.package))?;
-        step.done("installed");
-        match find_program(self.program) {
-            Some(_) => Ok(()),
-            None => Err(format!(
-                "Debian's package {} has no {}",
-                self.package, self.program
-            )),
-        }
+impl OtherTool {
+    /// Finds the program, or installs it where that is possible.
+    pub fn install(&self) -> Result<()> {
+        setup::require(&[(self.program, self.package)])
     }
 
-    /// Its arguments for this server and this file.
-    pub fn arguments_for(&self, pid: u32, output: &str) -> Vec<String> {
-        let filled = |argument: &&str| {
-            argument
-                .replace("{pid}", &pid.to_string())
-                .replace("{output}", output)
-        };
+    /// The command line for this server and this file.
+    pub fn command(&self, pid: u32, output: &str) -> Command {
+        let tracefs = Path::new(TRACEFS);
+        let mounted = tracefs.join("events").exists() || !tracefs.exists();
+        let mut command = Command::new(if mounted { self.program } else { "unshare" });
+        if !mounted {
+            command.args(["--mount", "sh", "-c", WITH_TRACEFS, TRACEFS, self.program]);
+        }
+        command.args(self.arguments_for(pid, output));
+        command
+    }
+
+    fn arguments_for(&self, pid: u32, output: &str) -> Vec<String> {
+        let pid = pid.to_string();
+        let filled = |argument: &&str| argument.replace("{pid}", &pid).replace("{output}", output);
         self.arguments.iter().map(filled).collect()
     }
 }
@@ -160,14 +148,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_left_to_fill_in() {
-        for peer in PEERS {
-            for argument in peer.arguments_for(77, "/tmp/out") {
+    fn every_placeholder_is_replaced() {
+        for tool in OTHER_TOOLS {
+            for argument in tool.arguments_for(77, "/tmp/out") {
                 let left = ["{pid}", "{output}"].map(|word| argument.contains(word));
                 assert_eq!(left, [false; 2], "{argument}");
             }
         }
-        let bpftrace = PEERS.iter().find(|peer| peer.name == "bpftrace").unwrap();
+        let bpftrace = OTHER_TOOLS
+            .iter()
+            .find(|tool| tool.name == "bpftrace")
+            .unwrap();
         let arguments = bpftrace.arguments_for(77, "/tmp/out");
         assert!(arguments[3].contains("/pid == 77/") && arguments[3].contains("{ @at[tid]"));
     }
