@@ -70,7 +70,7 @@ pub fn bench(paths: ProgramPaths, options: &bench::BenchOptions) -> Result<()> {
 pub fn lab(paths: &ProgramPaths, command: lab::LabCommand) -> Result<()> {
     let bao = || {
         paths
-            .bao_path
+            .bao
             .clone()
             .map_or_else(|| setup::OPENBAO.executable(), Ok)
     };
