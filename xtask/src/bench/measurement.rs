@@ -30,11 +30,6 @@ impl Load {
     pub fn server_ns(&self) -> f64 {
         self.cpu_ns[0] as f64 / self.requests as f64
     }
-
-    /// CPU time of the observer, in percent of one core.
-    pub fn observer_percent(&self) -> Option<f64> {
-        Some(*self.cpu_ns.get(1)? as f64 / 1e7 / self.seconds)
-    }
 }
 
 /// What a system call costs a process that has nothing to do with the server: the best of many batches.
@@ -128,22 +123,38 @@ impl Measurement {
         2.0 * figure(&self.attached.load) / (figure(&self.before) + figure(&self.after))
     }
 
-    /// CPU time inside BPF programs for one request, in nanoseconds.
-    pub fn bpf_ns(&self) -> Option<f64> {
-        let (bpf, requests) = self.attached.bpf?;
-        Some(bpf.run_ns as f64 / requests as f64)
-    }
-
-    /// Runs of BPF programs for one request.
-    pub fn bpf_runs(&self) -> Option<f64> {
-        let (bpf, requests) = self.attached.bpf?;
-        Some(bpf.runs as f64 / requests as f64)
-    }
-
-    /// Records a second of load.
-    pub fn records_per_second(&self) -> Option<f64> {
-        let records = self.attached.records.as_ref()?;
-        Some((records.events + records.lost) as f64 / self.attached.seconds)
+    /// A figure of [`super::summary::FIGURES`]; `None` where this variant does not have it.
+    pub fn figure(&self, name: &str) -> Option<f64> {
+        let Attached {
+            load,
+            resident,
+            records,
+            ..
+        } = &self.attached;
+        let bpf = |figure: fn(BpfRuns) -> u64| {
+            let (runs, requests) = self.attached.bpf?;
+            Some(figure(runs) as f64 / requests as f64)
+        };
+        match name {
+            "throughput_kept" => Some(self.ratio(Load::rate)),
+            "requests_per_second" => Some(load.rate()),
+            "p99_ns" => Some(load.p99_ns as f64),
+            "p99_ratio" => Some(self.ratio(|load| load.p99_ns as f64)),
+            "server_ns" => Some(load.server_ns()),
+            "observer_percent" => Some(*load.cpu_ns.get(1)? as f64 / 1e7 / load.seconds),
+            "loaded_bytes" => Some(resident.as_ref()?.loaded_bytes as f64),
+            "starting_bytes" => Some(resident.as_ref()?.starting_bytes as f64),
+            "bpf_ns_per_request" => bpf(|runs| runs.run_ns),
+            "bpf_runs_per_request" => bpf(|runs| runs.runs),
+            "getppid_ns" => Some(self.attached.bystander.getppid_ns),
+            "write_ns" => Some(self.attached.bystander.write_ns),
+            "records_per_second" => {
+                let records = records.as_ref()?;
+                Some((records.events + records.lost) as f64 / self.attached.seconds)
+            }
+            "records_lost" => Some(records.as_ref()?.lost as f64),
+            _ => None,
+        }
     }
 }
 
@@ -203,11 +214,15 @@ mod tests {
         let measurement = measurement("socket", 0, 980);
         assert!((measurement.ratio(Load::rate) - 0.98).abs() < 1e-9);
         assert!((measurement.ratio(Load::server_ns) - 1.0).abs() < 1e-9);
-        assert_eq!(measurement.attached.load.observer_percent(), Some(0.5));
-        assert_eq!(measurement.before.observer_percent(), None);
-        assert_eq!(measurement.bpf_ns(), Some(2000.0));
-        assert_eq!(measurement.bpf_runs(), Some(8.0));
-        assert_eq!(measurement.records_per_second(), Some(2.0));
+        assert_eq!(measurement.figure("observer_percent"), Some(0.5));
+        assert_eq!(measurement.figure("bpf_ns_per_request"), Some(2000.0));
+        assert_eq!(measurement.figure("bpf_runs_per_request"), Some(8.0));
+        assert_eq!(measurement.figure("records_per_second"), Some(2.0));
+        let all = super::super::summary::FIGURES;
+        assert!(
+            all.iter()
+                .all(|figure| measurement.figure(figure.name).is_some())
+        );
     }
 
     #[test]

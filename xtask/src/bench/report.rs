@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     measurement::Measurement,
-    summary::{FIGURES, Summary},
+    summary::{FIGURES, Figure, Summary},
     targets::Target,
     workload::REQUEST,
 };
@@ -84,9 +84,9 @@ fn of_variants(summaries: &[Summary]) -> Vec<Vec<String>> {
     let mut rows = vec![head.map(str::to_owned).collect()];
     for summary in summaries {
         let name = || summary.name.to_owned();
-        let cell = |figure: &super::summary::Figure| {
+        let cell = |figure: &Figure| {
             let spread = summary.figures.get(figure.name);
-            spread.map_or_else(|| "-".to_owned(), |spread| figure.text(spread))
+            spread.map_or_else(|| "-".to_owned(), |spread| figure.summary_text(spread))
         };
         if summary.rounds > 0 {
             let cells = FIGURES.iter().map(cell);

@@ -3,44 +3,10 @@
 use serde::Serialize;
 
 use super::{
-    summary::{FIGURES, Spread, Summary},
+    summary::{FIGURES, Figure, Limit, Summary},
     variants::Launch,
 };
 
-/// Limits of the best strategy that ran: figure, whether it is a minimum, limit, and the target in words.
-const LIMITS: [(&str, bool, f64, &str); 6] = [
-    (
-        "throughput_kept",
-        true,
-        0.98,
-        "throughput at least 0.98 of untraced",
-    ),
-    ("p99_ratio", false, 1.02, "p99 at most 1.02 of untraced"),
-    (
-        "bpf_ns_per_request",
-        false,
-        5500.0,
-        "at most 5.5 us a request in BPF programs",
-    ),
-    (
-        "observer_percent",
-        false,
-        1.0,
-        "at most 1 % of a core at full load",
-    ),
-    (
-        "loaded_bytes",
-        false,
-        24e6,
-        "at most 24 MB resident at full load",
-    ),
-    (
-        "records_per_second",
-        false,
-        10.0,
-        "at most 10 ring buffer records a second on a healthy server",
-    ),
-];
 /// The strategy that may not slow down system calls of other processes.
 const NO_BYSTANDERS: &str = "socket";
 /// Repeated measurements of an unchanged system call differ by as much.
@@ -99,10 +65,13 @@ pub fn targets(summaries: &[Summary]) -> Vec<Target> {
         return vec![Target::new("cost of the agent".to_owned(), None)];
     };
     let untraced = named(summaries, "untraced");
-    let limits = LIMITS.iter().map(|limit| within(best, untraced, limit));
+    let limits = FIGURES
+        .iter()
+        .filter_map(|figure| limit(figure, best, untraced));
+    let is_tool = |launch| matches!(launch, Launch::Tool(_));
     let tools = summaries
         .iter()
-        .filter(|summary| matches!(summary.variant.launch, Launch::Tool(_)));
+        .filter(|summary| is_tool(summary.variant.launch));
     let ahead = tools.map(|tool| ahead(best, tool));
     limits
         .chain(ahead)
@@ -114,40 +83,29 @@ fn named<'a>(summaries: &'a [Summary], name: &str) -> Option<&'a Summary> {
     summaries.iter().find(|summary| summary.name == name)
 }
 
-fn within(
-    best: &Summary,
-    untraced: Option<&Summary>,
-    (name, at_least, limit, words): &(&str, bool, f64, &str),
-) -> Target {
-    let figure = FIGURES.iter().find(|figure| figure.name == *name);
-    let found = figure.and_then(|figure| {
-        let text = |summary: &Summary| Some(figure.text(summary.figures.get(name)?));
-        let value = figure.representative(best.figures.get(name)?);
-        let noise = untraced.and_then(text);
-        let noise = noise.map_or_else(String::new, |noise| format!("; untraced {noise}"));
-        let met = if *at_least {
-            value >= *limit
-        } else {
-            value <= *limit
-        };
-        Some((format!("{} {}{noise}", figure.heading, text(best)?), met))
-    });
-    Target::new(format!("{}: {words}", best.name), found)
+fn limit(figure: &Figure, best: &Summary, untraced: Option<&Summary>) -> Option<Target> {
+    let spread = best.figures.get(figure.name);
+    let value = spread.map(|spread| figure.representative(spread));
+    let (words, limit, met) = match figure.limit? {
+        Limit::AtLeast(limit) => ("at least", limit, value.is_some_and(|value| value >= limit)),
+        Limit::AtMost(limit) => ("at most", limit, value.is_some_and(|value| value <= limit)),
+    };
+    let noise = untraced.and_then(|untraced| untraced.figures.get(figure.name));
+    let noise = noise.map(|noise| format!("; untraced {}", figure.summary_text(noise)));
+    let found = spread.map(|spread| figure.summary_text(spread) + &noise.unwrap_or_default());
+    let target = format!(
+        "{}: {} {words} {}",
+        best.name,
+        figure.heading,
+        figure.text(limit)
+    );
+    Some(Target::new(target, found.map(|found| (found, met))))
 }
 
 fn ahead(best: &Summary, tool: &Summary) -> Target {
-    let kept = |summary: &Summary| summary.figures.get("throughput_kept").copied();
-    let found = kept(best)
-        .zip(kept(tool))
-        .map(|(own, other): (Spread, Spread)| {
-            let doubt = if own.overlaps(&other) {
-                "; their middle halves overlap"
-            } else {
-                ""
-            };
-            let text = format!("{:.3} and {:.3}{doubt}", own.median, other.median);
-            (text, own.median >= other.median)
-        });
+    let kept = |summary: &Summary| Some(summary.figures.get("throughput_kept")?.median);
+    let found = kept(best).zip(kept(tool));
+    let found = found.map(|(own, other)| (format!("{own:.3} and {other:.3}"), own >= other));
     Target::new(
         format!("{}: throughput ahead of {}", best.name, tool.name),
         found,
@@ -157,18 +115,15 @@ fn ahead(best: &Summary, tool: &Summary) -> Target {
 fn bystanders(summaries: &[Summary], untraced: Option<&Summary>) -> Target {
     let ratio = |name| {
         let [traced, untraced] = [named(summaries, NO_BYSTANDERS)?, untraced?]
-            .map(|summary| summary.figures.get(name).map(|spread| spread.median));
+            .map(|summary| Some(summary.figures.get(name)?.median));
         Some(traced? / untraced?)
     };
-    let found = ratio("getppid_ns")
-        .zip(ratio("write_ns"))
-        .map(|(getppid, write)| {
-            let text = format!("getppid {getppid:.3}, write {write:.3} of untraced");
-            (text, getppid.max(write) <= BYSTANDER_NOISE)
-        });
-    let target = format!(
-        "{NO_BYSTANDERS}: system calls of other processes at most {BYSTANDER_NOISE} of untraced (noise)"
-    );
+    let ratios = ratio("getppid_ns").zip(ratio("write_ns"));
+    let found = ratios.map(|(getppid, write)| {
+        let text = format!("getppid {getppid:.3}, write {write:.3} of untraced");
+        (text, getppid.max(write) <= BYSTANDER_NOISE)
+    });
+    let target = format!("{NO_BYSTANDERS}: other processes at most {BYSTANDER_NOISE} of untraced");
     Target::new(target, found)
 }
 
@@ -217,11 +172,11 @@ mod tests {
         assert_eq!(verdict(&met, "ahead of bpftrace"), Verdict::NotMeasured);
         for word in [
             "p99",
-            "of a core",
-            "MB resident",
-            "records",
+            "CPU %",
+            "MB at most 24.0",
+            "records/s",
             "other processes",
-            "5.5 us",
+            "BPF us",
         ] {
             assert_eq!(verdict(&met, word), Verdict::Met, "{word}");
         }

@@ -25,6 +25,7 @@ pub const VM: &[SystemProgram] = &[
     NFT,
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("ldd", "libc-bin"),
+    ("cpio", "cpio"),
 ];
 
 /// Adds the directories of system programs to `PATH`: a plain `su` on Debian leaves them out.

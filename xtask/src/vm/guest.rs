@@ -3,9 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    env,
-    fs::File,
-    io::BufWriter,
+    env, fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -14,10 +13,7 @@ use std::{
 use anyhow::{Context, Result};
 use lab::guest::{PLAN, Plan};
 
-use super::{
-    cpio::{Cpio, libraries},
-    kernels::Kernel,
-};
+use super::kernels::Kernel;
 use crate::{
     build::executables,
     setup::{self, cargo},
@@ -59,7 +55,6 @@ const PATH: &str = "/usr/sbin:/usr/bin";
 
 /// The programs of every guest, by their paths in it.
 pub struct GuestFiles {
-    init: PathBuf,
     files: Vec<(String, PathBuf)>,
     libraries: Vec<PathBuf>,
 }
@@ -75,8 +70,8 @@ impl GuestFiles {
             let path = setup::find_program(name);
             path.with_context(|| format!("no {name} in PATH"))
         };
-        let init = built("vm-init")?;
         let files = vec![
+            ("/init".to_owned(), built("vm-init")?),
             ("/vm/vault-tracer".to_owned(), agent.to_owned()),
             ("/vm/bao".to_owned(), bao.to_owned()),
             ("/vm/live".to_owned(), built("live")?),
@@ -84,43 +79,56 @@ impl GuestFiles {
             ("/usr/sbin/nft".to_owned(), installed("nft")?),
         ];
         let mut libraries = Vec::new();
-        for program in files.iter().map(|(_, file)| file).chain([&init]) {
+        for program in files.iter().map(|(_, file)| file) {
             libraries.extend(libraries_of(program)?);
         }
         libraries.sort();
         libraries.dedup();
-        Ok(Self {
-            init,
-            files,
-            libraries,
-        })
+        Ok(Self { files, libraries })
     }
 
-    /// Writes the initramfs of a guest with this kernel that runs `tests` to `file`.
-    pub fn pack(&self, kernel: &Kernel, tests: &[String], file: File) -> Result<()> {
-        let mut cpio = Cpio::new(BufWriter::new(file));
-        cpio.device(Path::new("/dev/console"), 5, 1)?;
-        cpio.directory(Path::new("/root"))?;
-        cpio.file(Path::new("/init"), &self.init)?;
-        for (path, file) in &self.files {
-            cpio.file(Path::new(path), file)?;
-        }
-        for library in &self.libraries {
-            cpio.file(library, library)?;
+    /// Writes the initramfs of a guest with this kernel that runs `tests`. It is not compressed: unpacking under
+    /// emulation takes longer than reading.
+    pub fn pack(&self, kernel: &Kernel, tests: &[String], initramfs: &Path) -> Result<()> {
+        let root = tempfile::tempdir().context("no temporary directory")?;
+        let own = self.files.iter().map(|(path, file)| (path.clone(), file));
+        let libraries = self
+            .libraries
+            .iter()
+            .map(|file| (file.display().to_string(), file));
+        for (path, file) in own.chain(libraries) {
+            symlink(file, place(root.path(), &path)?)?;
         }
         for (path, text) in FILES {
-            cpio.text(Path::new(path), text)?;
+            fs::write(place(root.path(), path)?, text)?;
         }
         let mut modules = Vec::new();
         for module in MODULES.iter().filter_map(|name| kernel.module(name)) {
-            let path = Path::new("/vm/modules").join(module.file_name().unwrap_or_default());
-            cpio.file(&path, module)?;
-            modules.push(path.display().to_string());
+            let name = module.file_name().unwrap_or_default().display();
+            let path = format!("/vm/modules/{name}");
+            symlink(module, place(root.path(), &path)?)?;
+            modules.push(path);
         }
         let plan = serde_json::to_string(&plan(modules, tests))?;
-        cpio.text(Path::new(PLAN), &plan)?;
-        cpio.finish().map(drop)
+        fs::write(place(root.path(), PLAN)?, plan)?;
+        let mut cpio = Command::new("sh");
+        cpio.args(["-c", PACK])
+            .arg(initramfs)
+            .current_dir(root.path());
+        let step = Step::new("vm", "guest");
+        step.output("packing the initramfs", &mut cpio, LIMIT)
+            .map(drop)
     }
+}
+
+/// `$0` is the archive. Links are followed, and everything belongs to root.
+const PACK: &str = "find . -print0 | cpio --null --create --format=newc --dereference --owner=0:0 --quiet > \"$0\"";
+
+/// Where a path of the guest is below `root`; its directory is made.
+fn place(root: &Path, path: &str) -> Result<PathBuf> {
+    let place = root.join(path.trim_start_matches('/'));
+    fs::create_dir_all(place.parent().unwrap_or(root))?;
+    Ok(place)
 }
 
 fn plan(modules: Vec<String>, tests: &[String]) -> Plan {
@@ -155,6 +163,18 @@ fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
+/// The libraries that a program needs, as `ldd` names them, its loader among them.
+fn libraries(ldd: &str) -> Vec<PathBuf> {
+    let path = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let ([_, "=>", path, ..] | [path, ..]) = words[..] else {
+            return None;
+        };
+        path.starts_with('/').then(|| PathBuf::from(path))
+    };
+    ldd.lines().filter_map(path).collect()
+}
+
 /// Builds the live tests and `vm-init`: their executables by name.
 pub fn build() -> Result<BTreeMap<String, PathBuf>> {
     let mut build = cargo();
@@ -174,4 +194,23 @@ pub fn build() -> Result<BTreeMap<String, PathBuf>> {
         Duration::from_mins(30),
     )?;
     Ok(executables(&messages))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_those_that_ldd_finds() {
+        let ldd = "\tlinux-vdso.so.1 (0x00007ffd)\n\
+                   \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
+                   \tlibgone.so => not found\n\
+                   \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
+        let found = [
+            "/lib/x86_64-linux-gnu/libc.so.6",
+            "/lib64/ld-linux-x86-64.so.2",
+        ];
+        assert_eq!(libraries(ldd), found.map(PathBuf::from));
+        assert_eq!(libraries("\tstatically linked\n"), [] as [PathBuf; 0]);
+    }
 }

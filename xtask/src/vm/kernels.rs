@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::cpio::files_below;
 use crate::{
     setup::{
         apt::{self, PrivateApt},
@@ -17,10 +16,10 @@ use crate::{
     ui::{Remedy, Step},
 };
 
-/// A kernel that can be asked for.
+/// A kernel to choose with `--kernel`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// What `--kernel` calls it: the series, or `latest`.
+    /// Its series, or `latest`.
     pub name: &'static str,
     /// Which of Debian's archives: `debian`, `debian-security`.
     archive: &'static str,
@@ -28,7 +27,7 @@ pub struct Choice {
     package: &'static str,
 }
 
-/// Every kernel there is to choose, oldest first.
+/// Oldest first.
 pub const CHOICES: [Choice; 4] = [
     Choice {
         name: "5.10",
@@ -58,14 +57,12 @@ pub const CHOICES: [Choice; 4] = [
 
 /// Debian's keys, where the package `debian-archive-keyring` puts them.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// Where Debian is, if this system does not say.
+/// Used where this system's package sources name no mirror.
 const MIRROR: &str = "http://deb.debian.org/";
 
-/// A kernel that lies unpacked in the cache.
+/// A kernel unpacked in the cache.
 pub struct Kernel {
-    /// What it was asked for as.
     pub name: &'static str,
-    /// The kernel's image.
     pub image: PathBuf,
     /// Its modules: name and file.
     modules: Vec<(String, PathBuf)>,
@@ -91,6 +88,25 @@ impl Kernel {
                 .collect(),
         })
     }
+}
+
+/// Every file below a directory.
+fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let entries = fs::read_dir(&directory);
+        for entry in entries.with_context(|| format!("cannot read {}", directory.display()))? {
+            let entry = entry?;
+            // A link out of the package is not followed.
+            if entry.file_type()?.is_dir() {
+                directories.push(entry.path());
+            } else {
+                files.push(entry.path());
+            }
+        }
+    }
+    Ok(files)
 }
 
 fn name_of(path: &Path) -> String {
@@ -161,8 +177,8 @@ fn mirror_among<'a>(repositories: &'a str, archive: &str) -> Option<&'a str> {
     repositories.lines().find_map(base)
 }
 
-/// The packages that a metapackage stands for: what it depends on, as far as that is a kernel of one version.
-/// Up to 6.x that is one package; 7.x has its image and its modules in two more.
+/// The packages of one kernel version that a metapackage depends on.
+/// Up to 6.x that is one; 7.x has its image and its modules in two more.
 fn resolve(package: &str, show: &dyn Fn(&str) -> Result<String>) -> Result<Vec<String>> {
     let mut found: Vec<String> = Vec::new();
     let mut open = vec![package.to_owned()];

@@ -1,7 +1,6 @@
 //! `cargo xtask vm`: the live tests inside Debian's own kernels, under QEMU's software emulation. Nothing but
 //! QEMU is installed, no root is needed where it is, and the guests have no network.
 
-mod cpio;
 mod expected;
 mod guest;
 mod kernels;
@@ -10,7 +9,7 @@ mod report;
 mod table;
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -124,7 +123,7 @@ fn run_one(
     let directory = tempfile::tempdir().context("no temporary directory")?;
     let serial = Serial::in_directory(kept.unwrap_or(directory.path()), kernel.name);
     let initramfs = directory.path().join("initramfs");
-    guest.pack(kernel, tests, File::create(&initramfs)?)?;
+    guest.pack(kernel, tests, &initramfs)?;
     let (end, took) = machine::run(kernel, &initramfs, &serial)?;
     let report = GuestReport::parse(&Serial::read(&serial.reports));
     print(kernel, &report, took);
