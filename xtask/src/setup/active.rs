@@ -51,11 +51,10 @@ pub fn find() -> Result<Option<Compiler>> {
         build_std: !shipped,
         llvm_library,
     };
-    step.cached(format_args!(
-        "rustc {} of {}",
-        compiler.release(),
-        compiler.origin
-    ));
+    step.end(
+        false,
+        format_args!("rustc {} of {}", compiler.release(), compiler.origin),
+    );
     Ok(Some(compiler))
 }
 
@@ -78,7 +77,7 @@ pub fn add_rust_src() -> Result<()> {
         .current_dir(workspace());
     step.output("adding rust-src", &mut command, DOWNLOAD_LIMIT)
         .remedy(what, remedy)?;
-    step.done("rust-src added");
+    step.end(true, "rust-src added");
     Ok(())
 }
 

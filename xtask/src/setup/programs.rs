@@ -91,6 +91,6 @@ pub fn require(needed: &[SystemProgram]) -> Result<()> {
     if !names.is_empty() {
         return Err(anyhow!("{} not found", names.join(" and "))).remedy(what, remedy);
     }
-    step.done("installed");
+    step.end(true, "installed");
     Ok(())
 }

@@ -167,7 +167,7 @@ impl LiveTests {
         // Where cargo would run them.
         command.current_dir(workspace().join("tests"));
         let mut captured = Captured::new(&mut command)?;
-        let status = Step::unseen(&name, &mut command, TEST_LIMIT_OURS)?;
+        let status = Step::silent(&name, &mut command, TEST_LIMIT_OURS)?;
         let output = format!("{}{}", captured.stdout()?, captured.stderr()?);
         Ok(Ended {
             passed: passed(status, &output),
