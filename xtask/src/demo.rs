@@ -105,7 +105,6 @@ fn took(request: &Measured) -> String {
     )
 }
 
-/// The running agent.
 struct AttachedAgent(Process);
 
 impl AttachedAgent {

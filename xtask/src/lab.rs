@@ -77,7 +77,6 @@ impl LabState {
         Path::new(DIRECTORY).join("state.json")
     }
 
-    /// `None` if the lab is not up.
     fn load() -> Result<Option<Self>> {
         let path = Self::path();
         if !path.exists() {

@@ -37,7 +37,6 @@ pub fn trace(arguments: &[OsString]) -> Result<()> {
     become_root_program(&agent, &words)
 }
 
-/// The demo.
 pub fn demo(paths: ProgramPaths, arguments: &[OsString]) -> Result<()> {
     let (agent, bao) = match (paths.agent, paths.bao) {
         (Some(agent), Some(bao)) => (agent, bao),

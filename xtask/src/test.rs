@@ -43,7 +43,6 @@ pub struct TestOptions {
     live: Option<Vec<String>>,
 }
 
-/// The task.
 pub fn run(options: &TestOptions) -> Result<()> {
     let mut suite = Suite {
         started: Instant::now(),

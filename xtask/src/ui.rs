@@ -24,7 +24,6 @@ pub struct Step {
 }
 
 impl Step {
-    /// Begins the step `name` of `task`.
     pub fn new(task: &str, name: &str) -> Self {
         Self {
             title: format!("{task}: {name}"),

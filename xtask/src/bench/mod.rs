@@ -35,7 +35,6 @@ const OFFLINE_LIMIT: Duration = Duration::from_mins(30);
 /// Gives the bench three times the share of an ordinary process. More would keep others from working at all.
 const NICE: i32 = -5;
 
-/// Options of the task.
 #[derive(clap::Args)]
 pub struct BenchOptions {
     /// Number of rounds; each measures every variant once
@@ -100,7 +99,6 @@ impl BenchOptions {
     }
 }
 
-/// The part that needs root.
 pub fn run(agent: &Path, bao: &Path, helper: &Path, options: &BenchOptions) -> Result<()> {
     wait::catch_interrupts()?;
     let variants = options.variants()?;

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::{
     measurement::{BpfRuns, RingRecords},
-    other_tools::{AttachedWhen, OtherTool},
+    other_tools::OtherTool,
 };
 
 /// bpftrace compiles for 3 s.
@@ -23,6 +23,8 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 const END_LIMIT: Duration = Duration::from_secs(15);
 /// Consecutive polls, 10 ms apart, that must find the same number of descriptors.
 const SETTLED_POLLS: u32 = 30;
+/// strace has no such descriptors: it prints `strace: Process 1 attached with 9 threads`.
+const PTRACE_ATTACHED: &str = " attached";
 /// Lines of a failed program's output that the error quotes.
 const QUOTED_LINES: usize = 2;
 
@@ -64,30 +66,23 @@ impl Observer {
         Ok(observer)
     }
 
-    /// Another tool.
+    /// Another tool. It is attached once it opens no more perf events and BPF programs.
     pub fn tool(tool: &OtherTool, pid: u32) -> Result<Self> {
         let directory = directory()?;
         let output = directory.path().join("output");
         let command = tool.command(pid, &output.to_string_lossy());
         let mut observer = Self::start(tool.name, command, directory)?;
-        match tool.attached_when {
-            AttachedWhen::Ptrace => {
-                observer.wait_until(|observer| observer.traces_all_threads_of(pid))?;
-            }
-            AttachedWhen::Descriptors => {
-                let (mut before, mut same) = (0, 0);
-                observer.wait_until(|observer| {
-                    let now = observer.probes()?;
-                    same = if now > 0 && now == before {
-                        same + 1
-                    } else {
-                        0
-                    };
-                    before = now;
-                    Ok(same == SETTLED_POLLS)
-                })?;
-            }
-        }
+        let (mut before, mut same) = (0, 0);
+        observer.wait_until(|observer| {
+            let now = observer.probes()?;
+            same = if now > 0 && now == before {
+                same + 1
+            } else {
+                0
+            };
+            before = now;
+            Ok(same == SETTLED_POLLS || observer.read(ERRORS).contains(PTRACE_ATTACHED))
+        })?;
         Ok(observer)
     }
 
@@ -118,7 +113,6 @@ impl Observer {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The last lines of its output.
     fn complaint(&self) -> String {
         let text = self.read(ERRORS) + &self.read(OUTPUT);
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -135,17 +129,6 @@ impl Observer {
         whole
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
-    }
-
-    fn traces_all_threads_of(&self, server: u32) -> Result<bool> {
-        let us = format!("TracerPid:\t{}\n", self.pid());
-        for thread in fs::read_dir(format!("/proc/{server}/task"))? {
-            let status = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
-            if !status.contains(&us) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     /// The number of its descriptors of perf events and BPF programs.

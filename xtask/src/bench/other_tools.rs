@@ -15,25 +15,14 @@ pub struct OtherTool {
     /// Its name in the table.
     pub name: &'static str,
     program: &'static str,
-    /// The Debian package that has it.
     package: &'static str,
     /// `{pid}` and `{output}` are replaced.
     arguments: &'static [&'static str],
-    pub attached_when: AttachedWhen,
     pub reports: &'static str,
 }
 
-/// The sign that a tool is attached.
-#[derive(Clone, Copy)]
-pub enum AttachedWhen {
-    /// It is the tracer of each of the server's threads.
-    Ptrace,
-    /// It has opened perf events or attached BPF programs, and opens no more.
-    Descriptors,
-}
-
-/// The system calls that a Go server connects, reads and writes with, each with begin, duration and result; and what
-/// TCP does meanwhile. Tracepoints only, since not every kernel has kprobes.
+/// The system calls of a Go server on sockets, each with start, duration and result; state changes, retransmits and resets
+/// of TCP. Tracepoints only, since not every kernel has kprobes.
 const SCRIPT: &str = r#"
 tracepoint:syscalls:sys_enter_connect, tracepoint:syscalls:sys_enter_read,
 tracepoint:syscalls:sys_enter_write, tracepoint:syscalls:sys_enter_close
@@ -65,7 +54,6 @@ pub const OTHER_TOOLS: &[OtherTool] = &[
             "-p",
             "{pid}",
         ],
-        attached_when: AttachedWhen::Ptrace,
         reports: "each of these system calls; no hang, since each returns at once",
     },
     OtherTool {
@@ -81,7 +69,6 @@ pub const OTHER_TOOLS: &[OtherTool] = &[
             "-p",
             "{pid}",
         ],
-        attached_when: AttachedWhen::Descriptors,
         reports: "each of these system calls; no hang, since each returns at once",
     },
     OtherTool {
@@ -89,7 +76,6 @@ pub const OTHER_TOOLS: &[OtherTool] = &[
         program: "bpftrace",
         package: "bpftrace",
         arguments: &["-o", "{output}", "-e", SCRIPT],
-        attached_when: AttachedWhen::Descriptors,
         reports: "the same system calls, TCP's states, retransmits and resets",
     },
     OtherTool {
@@ -97,7 +83,6 @@ pub const OTHER_TOOLS: &[OtherTool] = &[
         program: "tcpstates",
         package: "libbpf-tools",
         arguments: &[],
-        attached_when: AttachedWhen::Descriptors,
         reports: "connections opened and closed, and nothing else",
     },
     OtherTool {
@@ -105,7 +90,6 @@ pub const OTHER_TOOLS: &[OtherTool] = &[
         program: "tcpconnect",
         package: "libbpf-tools",
         arguments: &["-p", "{pid}"],
-        attached_when: AttachedWhen::Descriptors,
         reports: "connection attempts, and nothing else",
     },
     OtherTool {
@@ -113,7 +97,6 @@ pub const OTHER_TOOLS: &[OtherTool] = &[
         program: "tcpretrans-bpfcc",
         package: "bpfcc-tools",
         arguments: &[],
-        attached_when: AttachedWhen::Descriptors,
         reports: "segments that are sent again, and nothing else",
     },
 ];

@@ -19,7 +19,6 @@ use super::{
 /// Share of a load during which the kernel counts the run time of BPF programs: an average over thousands of runs.
 const COUNTED_SHARE: f64 = 0.5;
 
-/// What has been measured so far.
 #[derive(Default)]
 pub struct Measurements {
     pub all: Vec<Measurement>,
@@ -37,7 +36,6 @@ impl Measurements {
     }
 }
 
-/// What the rounds need.
 pub struct Rounds<'a> {
     pub workload: &'a Workload<'a>,
     pub agent: &'a Path,
@@ -81,7 +79,6 @@ impl Rounds<'_> {
         hooks.context("the agent's trace does not say what it is attached to")
     }
 
-    /// Measures all rounds.
     pub fn run(
         &self,
         variants: &[Variant],

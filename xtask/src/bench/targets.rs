@@ -12,7 +12,6 @@ const NO_BYSTANDERS: &str = "socket";
 /// Repeated measurements of an unchanged system call differ by as much.
 const BYSTANDER_NOISE: f64 = 1.03;
 
-/// A target and whether it is met.
 #[derive(Debug, Serialize)]
 pub struct Target {
     #[serde(rename = "target")]
@@ -56,7 +55,6 @@ impl Target {
     }
 }
 
-/// All targets.
 pub fn targets(summaries: &[Summary]) -> Vec<Target> {
     let is_agent = |launch| matches!(launch, Launch::Agent { record: false, .. });
     let mut ran = summaries.iter().filter(|summary| summary.rounds > 0);

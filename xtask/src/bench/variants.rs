@@ -7,12 +7,10 @@ use super::other_tools::{OTHER_TOOLS, OtherTool};
 pub struct Variant {
     /// For `--only` and the table.
     pub name: &'static str,
-    /// What it reports.
     pub reports: &'static str,
     pub launch: Launch,
 }
 
-/// How a variant is started.
 #[derive(Clone, Copy)]
 pub enum Launch {
     /// Not at all: the difference to the untraced server beside it is the noise of the method.
@@ -48,7 +46,6 @@ const STRATEGIES: [[&str; 3]; 4] = [
     ["syscall", "syscall+record", "syscall-empty"],
 ];
 
-/// All variants.
 pub fn all() -> Vec<Variant> {
     let untraced = Variant {
         name: "untraced",

@@ -103,12 +103,22 @@ impl PrivateApt {
         command
     }
 
-    /// Output of `apt-cache show` for the newest version of a package.
-    pub fn show(&self, package: &str, step: &Step) -> Result<String> {
-        self.query(&["show", "--no-all-versions", package], step)
+    /// Every package that a package depends on, directly or not, one a line; lines that begin with a space are details.
+    pub fn depends(&self, package: &str, step: &Step) -> Result<String> {
+        const OTHERS: [&str; 6] = [
+            "--no-recommends",
+            "--no-suggests",
+            "--no-conflicts",
+            "--no-breaks",
+            "--no-replaces",
+            "--no-enhances",
+        ];
+        self.query(
+            &[&["depends", "--recurse"], &OTHERS[..], &[package]].concat(),
+            step,
+        )
     }
 
-    /// Output of `apt-cache madison` for these packages.
     pub fn madison(&self, packages: &[&str], step: &Step) -> Result<String> {
         self.query(&[&["madison"], packages].concat(), step)
     }
@@ -119,7 +129,6 @@ impl PrivateApt {
         found.map_err(|error| self.explain(error))
     }
 
-    /// Downloads exactly these packages.
     pub fn fetch(&self, packages: &[String], step: &Step) -> Result<Vec<PathBuf>> {
         let directory = self.directory.join("fetched");
         fs::create_dir(&directory)?;

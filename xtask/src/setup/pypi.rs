@@ -19,7 +19,6 @@ use crate::ui::Step;
 const DOWNLOAD_LIMIT: Duration = Duration::from_mins(10);
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// A program of which one version is pinned.
 pub struct Program {
     title: &'static str,
     version: &'static str,
@@ -28,7 +27,6 @@ pub struct Program {
     path: &'static str,
     /// The environment variable that names another executable to use instead.
     pub variable: &'static str,
-    /// Prints its version.
     version_argument: &'static str,
 }
 
@@ -108,7 +106,6 @@ fn check_executable(path: &Path) -> Result<PathBuf> {
     Ok(path.canonicalize()?)
 }
 
-/// A wheel.
 pub struct Wheel {
     /// For the user: name, version and size.
     pub what: &'static str,

@@ -14,15 +14,12 @@ use super::{active, apt, cache::Cache, debian, linker};
 /// A compiler that has, or can build, `core` for the BPF target.
 #[derive(Clone)]
 pub struct Compiler {
-    /// What to set `RUSTC` to.
     pub rustc: PathBuf,
     /// All that `rustc -vV` prints: what tells this compiler from others.
     pub verbose_version: String,
-    /// For the user: where it comes from.
     pub origin: String,
     /// Whether `core` is built from rust-src rather than shipped.
     pub build_std: bool,
-    /// The LLVM that it is linked to.
     pub llvm_library: PathBuf,
 }
 
@@ -32,7 +29,6 @@ impl Compiler {
         field(&self.verbose_version, "release").unwrap_or("of unknown version")
     }
 
-    /// LLVM's major version.
     pub fn llvm_major(&self) -> Result<u32> {
         llvm_major(&self.verbose_version)
             .with_context(|| format!("`{} -vV` names no LLVM version", self.rustc.display()))
@@ -41,7 +37,6 @@ impl Compiler {
 
 /// Compiler and linker, tried on a canary.
 pub struct Toolchain {
-    /// The compiler.
     pub compiler: Compiler,
     /// bpf-linker, built for that compiler.
     pub linker: PathBuf,
@@ -94,7 +89,6 @@ pub fn cargo() -> Command {
     command
 }
 
-/// The directory of the workspace.
 pub fn workspace() -> PathBuf {
     let xtask =
         env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());

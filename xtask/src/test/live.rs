@@ -2,14 +2,14 @@
 //! of its own, and mostly waits: twice as many run at once as there are processors.
 
 use std::{
-    collections::VecDeque,
     env,
     ffi::OsStr,
     num::NonZero,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
-    sync::{Mutex, PoisonError, mpsc},
-    thread,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
@@ -108,8 +108,8 @@ impl LiveTests {
             .partition(|name| ALONE.iter().any(|begin| name.starts_with(begin)));
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
         println!("running {} tests", alone.len() + others.len());
-        let mut ended = self.run_all(others, processors * 2)?;
-        ended.extend(self.run_all(alone, 1)?);
+        let mut ended = self.run_all(&others, processors * 2)?;
+        ended.extend(self.run_all(&alone, 1)?);
         summarise(&ended, started.elapsed())
     }
 
@@ -125,73 +125,62 @@ impl LiveTests {
         Ok(names.filter(is_wanted).map(str::to_owned).collect())
     }
 
-    /// Each in a process of its own, `at_once` of them beside each other.
-    fn run_all(&self, names: Vec<String>, at_once: usize) -> Result<Vec<Ended>> {
-        let count = names.len();
-        let queue = Mutex::new(VecDeque::from(names));
-        let next = || {
-            queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop_front()
+    /// Runs each in a process of its own, `at_once` of them in parallel.
+    fn run_all(&self, names: &[String], at_once: usize) -> Result<Vec<Ended>> {
+        let next = AtomicUsize::new(0);
+        let worker = || {
+            let mut ended = Vec::new();
+            while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let test = self.run_one(name)?;
+                print!("{}", test.verdict());
+                ended.push(test);
+            }
+            anyhow::Ok(ended)
         };
-        let (sender, receiver) = mpsc::channel();
         thread::scope(|scope| {
-            for _ in 0..at_once.min(count) {
-                let sender = sender.clone();
-                scope.spawn(move || {
-                    while let Some(name) = next() {
-                        let _ = sender.send(self.run_one(name));
-                    }
-                });
-            }
-            drop(sender);
-            let mut all = Vec::with_capacity(count);
-            for ended in receiver {
-                let ended: Ended = ended?;
-                ended.print();
-                all.push(ended);
-            }
-            Ok(all)
+            let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(worker)).collect();
+            let join = |worker: ScopedJoinHandle<Result<Vec<Ended>>>| {
+                worker.join().unwrap_or_else(|panic| resume_unwind(panic))
+            };
+            let ended: Vec<_> = workers.into_iter().map(join).collect::<Result<_>>()?;
+            Ok(ended.into_iter().flatten().collect())
         })
     }
 
-    fn run_one(&self, name: String) -> Result<Ended> {
+    fn run_one(&self, name: &str) -> Result<Ended> {
         let started = Instant::now();
         // `env`, since sudo passes no environment on. In the foreground, so that Ctrl-C reaches the test.
         let mut words: Vec<&OsStr> = self.variables.iter().map(OsStr::new).collect();
         words.extend(["timeout", "--foreground", "--kill-after=10", TEST_LIMIT].map(OsStr::new));
         words.push(self.binary.as_os_str());
-        words.extend(["--exact", &name, "--test-threads=1"].map(OsStr::new));
+        words.extend(["--exact", name, "--test-threads=1"].map(OsStr::new));
         let mut command = (self.as_root)(Path::new("env"), &words)?;
         // Where cargo would run them.
         command.current_dir(workspace().join("tests"));
         let mut captured = Captured::new(&mut command)?;
-        let status = Step::silent(&name, &mut command, TEST_LIMIT_OURS)?;
+        let status = Step::silent(name, &mut command, TEST_LIMIT_OURS)?;
         let output = format!("{}{}", captured.stdout()?, captured.stderr()?);
         Ok(Ended {
             passed: passed(status, &output),
             duration: started.elapsed(),
             output,
-            name,
+            name: name.to_owned(),
         })
     }
 }
 
 impl Ended {
     /// In the format of Rust's own harness, with the lines of a passed test that say what was not run.
-    fn print(&self) {
+    fn verdict(&self) -> String {
         let verdict = if self.passed { "ok" } else { "FAILED" };
-        println!(
-            "test {} ... {verdict} <{:.1}s>",
-            self.name,
-            self.duration.as_secs_f64()
-        );
+        let seconds = self.duration.as_secs_f64();
+        let mut text = format!("test {} ... {verdict} <{seconds:.1}s>\n", self.name);
         let not_run = self
             .output
             .lines()
             .filter(|line| line.starts_with("NOT RUN"));
-        not_run.for_each(|line| println!("{line}"));
+        not_run.for_each(|line| text.extend([line, "\n"]));
+        text
     }
 }
 

@@ -7,7 +7,6 @@ use lab::guest::Report;
 /// A probe: the kernel's name of its hook, and how it is attached.
 pub type Hook = (String, String);
 
-/// Everything a guest reported.
 #[derive(Debug, Default)]
 pub struct GuestReport {
     /// `uname -r`, once it was up.
@@ -18,12 +17,10 @@ pub struct GuestReport {
     pub probes: BTreeMap<Hook, Option<bool>>,
     /// The strategies of probing that were tried (`--probes`), and why one was refused.
     pub strategies: BTreeMap<String, Option<String>>,
-    /// Errors of init.
     pub complaints: Vec<String>,
 }
 
 impl GuestReport {
-    /// Reads the output of the reports' serial port.
     pub fn parse(text: &str) -> Self {
         let mut results = Self::default();
         for line in text.lines() {

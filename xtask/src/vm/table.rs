@@ -4,16 +4,13 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::report::GuestReport;
 
-/// A kernel and the report of its guest.
 pub struct KernelColumn {
-    /// As in `--kernel`.
     pub name: &'static str,
     pub report: GuestReport,
     /// From power-on to the end.
     pub took: Duration,
 }
 
-/// In Markdown.
 pub fn markdown(columns: &[KernelColumn]) -> String {
     let row = |name: &str, cell: &dyn Fn(&KernelColumn) -> String| {
         let cells = columns.iter().map(cell).map(|cell| format!(" {cell} |"));
