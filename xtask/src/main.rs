@@ -36,7 +36,7 @@ enum Task {
     Build,
     /// Build, then trace the Vault or OpenBao server on this host (root, or sudo)
     Run {
-        /// Trace a disposable OpenBao instead, whose log server stops to answer
+        /// Trace a disposable OpenBao instead, whose log server stops answering
         #[arg(long)]
         demo: bool,
         /// Arguments for `vault-tracer trace`

@@ -1,5 +1,5 @@
-//! `cargo xtask run`, `run --demo`, `lab` and `bench`: what needs root. Everything is set up and built as
-//! the user; only the finished program runs under sudo.
+//! The tasks that need root: `cargo xtask run`, `run --demo`, `lab` and `bench`. Everything is set up and built as the user;
+//! only the finished program runs under sudo.
 
 use std::{
     env,
@@ -79,7 +79,6 @@ pub fn lab(paths: &ProgramPaths, command: lab::LabCommand) -> Result<()> {
     as_root(&[(BAO, &bao()?)], || Ok(()))
 }
 
-/// Whether this process may do everything itself.
 pub fn is_root() -> bool {
     Uid::effective().is_root()
 }
@@ -129,7 +128,7 @@ pub fn root_command(program: &Path, arguments: &[&OsStr]) -> Result<Command> {
     Ok(command)
 }
 
-/// Under sudo, the file belongs to root and nobody else may read it.
+/// Under sudo a new file belongs to root, and the user may not read it.
 pub fn give_to_user(path: &Path) -> Result<()> {
     let id = |name| env::var(name).ok().and_then(|id| id.parse().ok());
     let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else {

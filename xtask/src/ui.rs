@@ -17,7 +17,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 /// Lines at the end of a failed program's output that an error quotes.
 const QUOTED_LINES: usize = 15;
 
-/// One step of a task, from its beginning to the line that says how it went.
+/// One step of a task: it ends with a line that reports the result.
 pub struct Step {
     title: String,
     started: Instant,

@@ -1,4 +1,4 @@
-//! The process that observes the server: started, known to be attached, ended; and what the kernel knows of it.
+//! The process that observes the server: started, waited for until it is attached, measured and ended.
 
 use std::{
     fs::{self, File},

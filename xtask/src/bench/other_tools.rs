@@ -134,8 +134,8 @@ mod tests {
     fn every_placeholder_is_replaced() {
         for tool in OTHER_TOOLS {
             for argument in tool.arguments_for(77, "/tmp/out") {
-                let left = ["{pid}", "{output}"].map(|word| argument.contains(word));
-                assert_eq!(left, [false; 2], "{argument}");
+                let unfilled = ["{pid}", "{output}"].map(|word| argument.contains(word));
+                assert_eq!(unfilled, [false; 2], "{argument}");
             }
         }
         let bpftrace = OTHER_TOOLS

@@ -1,6 +1,5 @@
-//! apt, in two ways: with private state and no root, to download packages for the cache; and as
-//! root, to install the few system programs that have to be installed. Either way apt verifies
-//! what it downloads by the signatures of the system's own package sources.
+//! apt with private state and without root, to download packages for the cache; and as root, to install system programs.
+//! In both cases apt verifies the signatures of the package sources.
 
 use std::{
     fs,

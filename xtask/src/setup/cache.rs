@@ -1,5 +1,5 @@
-//! The cache: finished directories only. Each is made under another name and renamed when it is
-//! complete, so that an interrupted set-up is never mistaken for a done one.
+//! The cache has complete directories only. Each is filled under another name and renamed when it is complete, so that an
+//! interrupted set-up is never mistaken for a finished one.
 
 use std::{
     env,
@@ -83,12 +83,12 @@ impl Cache {
         make_executable(staging.path())?;
         fs::rename(staging.path(), &path)
             .with_context(|| format!("cannot create {}", path.display()))?;
-        // Renamed away: nothing is left to remove.
+        // It was renamed, so there is nothing to remove.
         let _ = staging.keep();
         Ok(CacheEntry { path, fresh: true })
     }
 
-    /// Forgets the directory `name`, so that it is made anew.
+    /// Removes the directory `name`, so that it is made again.
     pub fn discard(&self, name: &str, step: &Step) -> Result<()> {
         let _lock = self.lock(step)?;
         match fs::remove_dir_all(self.0.join(name)) {
@@ -119,7 +119,7 @@ impl Cache {
                     return Err(error).context("cannot lock the cache");
                 }
                 Err(TryLockError::WouldBlock) if started.elapsed() > LOCK_LIMIT => bail!(
-                    "another set-up has held {} for too long; is it stuck?",
+                    "another set-up has locked {} for too long; is it stuck?",
                     path.display()
                 ),
                 Err(TryLockError::WouldBlock) => sleep(Duration::from_millis(200)),
@@ -127,7 +127,7 @@ impl Cache {
         }
     }
 
-    /// Removes what an interrupted set-up left. The caller holds the lock, so nobody is at work there.
+    /// Removes directories of interrupted set-ups. The caller has the lock, so none is in use.
     fn remove_abandoned(&self) -> Result<()> {
         for entry in fs::read_dir(&self.0)? {
             let entry = entry?;

@@ -1,5 +1,5 @@
-//! The proof that a toolchain works: five lines of eBPF, compiled and linked the way the real
-//! programs are. Version numbers prove nothing here.
+//! A toolchain is checked by compiling and linking five lines of eBPF like the real programs. Version numbers do not
+//! show whether it works.
 
 use std::{fs, path::Path, time::Duration};
 

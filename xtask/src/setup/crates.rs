@@ -10,13 +10,13 @@ use crate::ui::Step;
 /// Half a minute to two minutes on two cores; a small machine needs longer.
 const BUILD_LIMIT: Duration = Duration::from_mins(30);
 
-/// Where a program is built, beside where it is installed.
+/// The build directory, beside the installed program.
 const TARGET: &str = "target";
 
 const DENY: &str = "cargo-deny";
 const DENY_VERSION: &str = "0.20.2";
 
-/// A `cargo install` of this version of a program: `path/bin` has it then. Further options can be added.
+/// A `cargo install` of this version of a program into `path/bin`. Further options can be added.
 pub fn install(program: &str, version: &str, path: &Path) -> Command {
     let mut install = cargo();
     install
@@ -44,13 +44,13 @@ pub fn install(program: &str, version: &str, path: &Path) -> Command {
     install
 }
 
-/// Runs such an `install`, and removes what only building it needed.
+/// Runs such an `install`, and removes its build directory.
 pub fn build(program: &str, mut install: Command, path: &Path, step: &Step) -> Result<()> {
     step.output(&format!("building {program}"), &mut install, BUILD_LIMIT)?;
     fs::remove_dir_all(path.join(TARGET)).context("cannot remove the build directory")
 }
 
-/// A `cargo deny`, with the arguments yet to come: that in `PATH`, or one of our own.
+/// `cargo deny` without arguments: the one in `PATH`, or one from the cache.
 pub fn deny() -> Result<Command> {
     if programs::find(DENY).is_some() {
         let mut deny = cargo();

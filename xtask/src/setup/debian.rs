@@ -57,7 +57,7 @@ pub fn compiler(cache: &Cache) -> Result<Compiler> {
     Ok(compiler)
 }
 
-/// Packages of one suite need not run on another.
+/// Packages of one suite may not run on another.
 pub(super) fn codename() -> String {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let codename = release
@@ -165,7 +165,7 @@ fn newest_agreeing<'a>(offers: &[Offer<'a>], family: [&str; 3]) -> Option<[Offer
     })
 }
 
-/// The version without the mark of a rebuild (`+b1`), which only some packages of a source get.
+/// The version without the suffix of a rebuild (`+b1`), which only some packages of a source get.
 fn source(version: &str) -> &str {
     match version.rsplit_once("+b") {
         Some((source, digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => source,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::ui::Step;
 
-/// With the hashes for `x86_64` and aarch64, and of what is compiled for one Python, for 3.11 to 3.14.
+/// With the hashes for `x86_64` and aarch64; of wheels for one version of Python, those for 3.11 to 3.14.
 const REQUIREMENTS: &str = "\
 grpcio==1.85.3 \
     --hash=sha256:f2948333a1f462c0e559b5ea436655ed36822fa448f5713d6de2d483bed6e03f \

@@ -124,7 +124,7 @@ impl GuestFiles {
 /// `$0` is the archive. Links are followed, and everything belongs to root.
 const PACK: &str = "find . -print0 | cpio --null --create --format=newc --dereference --owner=0:0 --quiet > \"$0\"";
 
-/// Where a path of the guest is below `root`; its directory is made.
+/// The path below `root` of a path in the guest, whose directory is created.
 fn place(root: &Path, path: &str) -> Result<PathBuf> {
     let place = root.join(path.trim_start_matches('/'));
     fs::create_dir_all(place.parent().unwrap_or(root))?;
