@@ -68,13 +68,6 @@ impl BpfRuns {
     }
 }
 
-/// The most memory that a process had resident: until it was attached, and afterwards under load.
-#[derive(Clone, Debug, Serialize)]
-pub struct Resident {
-    pub starting_bytes: u64,
-    pub loaded_bytes: u64,
-}
-
 /// Records of the agent's ring buffer, by the `summary` of its trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RingRecords {
@@ -97,8 +90,8 @@ impl RingRecords {
 pub struct Attached {
     pub load: Load,
     pub bystander: Bystander,
-    /// Of the observer; `None` without one.
-    pub resident: Option<Resident>,
+    /// The most memory that the observer had resident under load; `None` without one.
+    pub loaded_bytes: Option<u64>,
     /// During a load of its own, since counting costs time too; with the requests of that load.
     pub bpf: Option<(BpfRuns, usize)>,
     /// Of the agent.
@@ -127,7 +120,7 @@ impl Measurement {
     pub fn figure(&self, name: &str) -> Option<f64> {
         let Attached {
             load,
-            resident,
+            loaded_bytes,
             records,
             ..
         } = &self.attached;
@@ -142,8 +135,7 @@ impl Measurement {
             "p99_ratio" => Some(self.ratio(|load| load.p99_ns as f64)),
             "server_ns" => Some(load.server_ns()),
             "observer_percent" => Some(*load.cpu_ns.get(1)? as f64 / 1e7 / load.seconds),
-            "loaded_bytes" => Some(resident.as_ref()?.loaded_bytes as f64),
-            "starting_bytes" => Some(resident.as_ref()?.starting_bytes as f64),
+            "loaded_bytes" => Some((*loaded_bytes)? as f64),
             "bpf_ns_per_request" => bpf(|runs| runs.run_ns),
             "bpf_runs_per_request" => bpf(|runs| runs.runs),
             "getppid_ns" => Some(self.attached.bystander.getppid_ns),
@@ -192,10 +184,7 @@ pub mod samples {
                     getppid_ns: 150.0,
                     write_ns: 200.0,
                 },
-                resident: Some(Resident {
-                    starting_bytes: 100_000_000,
-                    loaded_bytes: 10_500_000,
-                }),
+                loaded_bytes: Some(10_500_000),
                 bpf: Some((bpf, 1000)),
                 records: Some(RingRecords { events: 4, lost: 0 }),
                 seconds: 2.0,

@@ -164,7 +164,7 @@ mod tests {
             .lines()
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
         let lines: Vec<_> = lines.collect();
-        let socket = "| socket | 0.990 (0.99-0.99) | 990 | 1.00 | 1.000 (1.00-1.00) | 100.0 | 0.5 | 10.5 | 100.0 | 2.0 | 8.0 | 150 | 200 | 2 | 0 | hangs, causes, requests |";
+        let socket = "| socket | 0.990 (0.99-0.99) | 990 | 1.00 | 1.000 (1.00-1.00) | 100.0 | 0.5 | 10.5 | 2.0 | 8.0 | 150 | 200 | 2 | 0 | hangs, causes, requests |";
         assert_eq!(lines[2], socket);
         assert_eq!(lines[3], "| strace | NOT RUN after 0 rounds: no \\| apt |");
     }

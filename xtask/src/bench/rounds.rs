@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use lab::wait;
 
 use super::{
-    measurement::{Attached, BpfRuns, Load, Measurement, Resident},
+    measurement::{Attached, BpfRuns, Load, Measurement},
     observer::Observer,
     variants::{Launch, Variant, order},
     workload::{WARM_UP, Workload},
@@ -152,7 +152,7 @@ impl Rounds<'_> {
         Ok(Attached {
             load: self.load(None)?,
             bystander: self.workload.bystander()?,
-            resident: None,
+            loaded_bytes: None,
             bpf: None,
             records: None,
             seconds: self.measured.as_secs_f64(),
@@ -160,15 +160,11 @@ impl Rounds<'_> {
     }
 
     fn observed_by(&self, observer: Observer) -> Result<Attached> {
-        let starting_bytes = observer.peak_resident()?;
         observer.reset_peak()?;
         let load = self.load(Some(observer.pid()))?;
         let bystander = self.workload.bystander()?;
         let counted = self.count_bpf(&observer)?;
-        let resident = Some(Resident {
-            starting_bytes,
-            loaded_bytes: observer.peak_resident()?,
-        });
+        let loaded_bytes = Some(observer.peak_resident()?);
         let loads = [Some(&load), counted.as_ref().map(|(_, load)| load)];
         let seconds = loads
             .into_iter()
@@ -177,7 +173,7 @@ impl Rounds<'_> {
         Ok(Attached {
             seconds: seconds.sum(),
             bystander,
-            resident,
+            loaded_bytes,
             bpf: counted.map(|(bpf, load)| (bpf, load.all_requests)),
             records: observer.end()?,
             load,

@@ -54,7 +54,7 @@ const fn figure(
 }
 
 /// Ratios are to the untraced server beside each measurement.
-pub const FIGURES: [Figure; 14] = [
+pub const FIGURES: [Figure; 13] = [
     figure("throughput_kept", "throughput kept", 1.0, 3, Quartiles).limited(AtLeast(0.98)),
     figure("requests_per_second", "req/s", 1.0, 0, Median),
     figure("p99_ns", "p99 ms", 1e6, 2, Median),
@@ -62,7 +62,6 @@ pub const FIGURES: [Figure; 14] = [
     figure("server_ns", "server us/req", 1e3, 1, Median),
     figure("observer_percent", "CPU %", 1.0, 1, Median).limited(AtMost(1.0)),
     figure("loaded_bytes", "MB", 1e6, 1, Max).limited(AtMost(24e6)),
-    figure("starting_bytes", "MB at start", 1e6, 1, Max),
     figure("bpf_ns_per_request", "BPF us/req", 1e3, 1, Median).limited(AtMost(5500.0)),
     figure("bpf_runs_per_request", "runs/req", 1.0, 1, Median),
     figure("getppid_ns", "getppid ns", 1.0, 0, Median),
