@@ -9,12 +9,12 @@ const DEPTH: usize = 8;
 
 /// Each module's dependencies, with one path that shows each.
 #[derive(Debug, Default)]
-pub struct Graph(BTreeMap<String, BTreeMap<String, String>>);
+pub(crate) struct Graph(BTreeMap<String, BTreeMap<String, String>>);
 
 impl Graph {
     /// A name counts for the module that defines it, whichever module re-exports it. A module that only declares and
     /// re-exports depends on nothing.
-    pub fn of(source: &Source) -> Self {
+    pub(crate) fn of(source: &Source) -> Self {
         let mut graph = Self::default();
         for (path, module) in source.0.iter().filter(|(_, module)| module.has_code) {
             let from = path.join("::");
@@ -40,7 +40,7 @@ impl Graph {
     }
 
     /// The shortest cycle through each module that is in one, each told once.
-    pub fn cycles(&self) -> Vec<String> {
+    pub(crate) fn cycles(&self) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let cycles = self
             .0

@@ -13,38 +13,38 @@ use crate::token::{
 };
 
 /// `["crate", "socket", "tcp"]`
-pub type ModulePath = Vec<String>;
+pub(crate) type ModulePath = Vec<String>;
 
 /// A `use` of one name, or of all names of a module.
 #[derive(Clone, Debug)]
-pub struct Import {
-    pub path: ModulePath,
+pub(crate) struct Import {
+    pub(crate) path: ModulePath,
     /// `None` for `*`.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
 }
 
 /// What one module contains.
 #[derive(Clone, Debug, Default)]
-pub struct Module {
-    pub children: BTreeSet<String>,
-    pub imports: Vec<Import>,
+pub(crate) struct Module {
+    pub(crate) children: BTreeSet<String>,
+    pub(crate) imports: Vec<Import>,
     /// Paths in code, as written.
-    pub paths: BTreeSet<ModulePath>,
+    pub(crate) paths: BTreeSet<ModulePath>,
     /// Structs, enums, unions, traits and type aliases.
-    pub types: Vec<String>,
+    pub(crate) types: Vec<String>,
     /// Every item of the module, types among them.
-    pub items: BTreeSet<String>,
+    pub(crate) items: BTreeSet<String>,
     /// Whether it has more than declarations of modules and `use`.
-    pub has_code: bool,
+    pub(crate) has_code: bool,
 }
 
 /// All modules of a crate.
 #[derive(Debug, Default)]
-pub struct Source(pub BTreeMap<ModulePath, Module>);
+pub(crate) struct Source(pub(crate) BTreeMap<ModulePath, Module>);
 
 impl Source {
     /// Reads the files below the `src` directory of a crate.
-    pub fn read(directory: &Path) -> Self {
+    pub(crate) fn read(directory: &Path) -> Self {
         let mut files = BTreeMap::new();
         let mut open = vec![directory.to_owned()];
         while let Some(folder) = open.pop() {
@@ -63,7 +63,7 @@ impl Source {
     }
 
     /// Reads files that are given by their paths below `src`. Roots are `lib.rs` and `main.rs`: both are `crate`.
-    pub fn parse(files: &BTreeMap<PathBuf, String>) -> Self {
+    pub(crate) fn parse(files: &BTreeMap<PathBuf, String>) -> Self {
         let mut source = Self::default();
         for root in ["main.rs", "lib.rs"] {
             if let Some(text) = files.get(Path::new(root)) {

@@ -2,7 +2,7 @@
 
 /// One token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Token<'a> {
+pub(crate) enum Token<'a> {
     /// An identifier or a keyword.
     Word(&'a str),
     /// `::`
@@ -12,7 +12,7 @@ pub enum Token<'a> {
 }
 
 /// Splits `text` into tokens. A string that is a path, as in `#[serde(with = "module::path")]`, counts as the path.
-pub fn tokens(text: &str) -> Vec<Token<'_>> {
+pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
