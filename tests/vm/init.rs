@@ -1,5 +1,5 @@
-//! The first process of a guest of `cargo xtask vm`: makes a host of it, runs what the plan says, and tells
-//! the outcome by QEMU's exit status, since QEMU exits with 0 on a panic too.
+//! The first process of a guest of `cargo xtask vm`: mounts file systems, loads modules, runs the command of the plan,
+//! and reports the outcome by QEMU's exit status, since QEMU also exits with 0 after a panic.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -19,7 +19,7 @@ use nix::{
     sys::utsname,
 };
 
-/// What is mounted where. Some kernels lack some of these; the tests say what they miss.
+/// File systems and mount points. Some kernels lack some of them; tests that need one fail.
 const MOUNTS: [(&str, &str); 9] = [
     ("devtmpfs", "/dev"),
     ("proc", "/proc"),
@@ -46,7 +46,7 @@ fn main() {
 }
 
 fn work() -> Result<bool> {
-    // The firmware leaves escape codes without a line end.
+    // The firmware prints escape codes without a line end.
     println!("\ninit: mounting");
     for (kind, at) in MOUNTS {
         if let Err(error) = mount_at(kind, at) {
@@ -72,7 +72,7 @@ fn open_reports() -> Result<File> {
     file.with_context(|| format!("cannot open {REPORTS}"))
 }
 
-/// On the console too, for who watches it.
+/// On the console as well.
 fn report(mut to: &File, report: &Report) -> Result<()> {
     let line = report.to_line();
     println!("{line}");
@@ -89,7 +89,7 @@ fn booted() -> Result<Report> {
     })
 }
 
-/// A module that fails may not be needed: what needs it will say so.
+/// A module that fails may not be needed, so it is only reported.
 fn load_all(modules: &[String], reports: &File) -> Result<()> {
     for path in modules {
         if let Err(error) = load(path) {

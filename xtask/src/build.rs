@@ -11,10 +11,10 @@ use crate::{
     ui::Step,
 };
 
-/// The machines that the agent is for.
+/// Architectures that the agent supports.
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
-/// A cold build on a small machine; a network that is silent is cargo's own business, which gives up sooner.
+/// A cold build on a small machine. cargo itself gives up sooner on a silent network.
 const LIMIT: Duration = Duration::from_mins(30);
 
 /// The task: builds, and names the result on standard output.
@@ -33,17 +33,17 @@ pub fn agent() -> Result<PathBuf> {
     )
 }
 
-/// Builds the programs that take part in the bench, and returns the path of the one that has them all.
-pub fn bench_parts() -> Result<PathBuf> {
+/// Builds the helper program of the bench, and returns its path.
+pub fn bench_helper() -> Result<PathBuf> {
     release(
-        "building the parts of the bench",
+        "building the helper of the bench",
         &["--package", "vault-tracer-tests", "--example", "bench"],
         "examples/bench",
     )
 }
 
-/// Builds `what` with optimisations, and with the eBPF object: without, the agent's library would be built anew
-/// each time that one follows the other.
+/// Builds `what` with optimisations and with the eBPF object. Without the object, the agent's library would be rebuilt
+/// each time that one build follows the other.
 fn release(doing: &str, what: &[&str], place: &str) -> Result<PathBuf> {
     let object = ebpf_object(consts::ARCH)?;
     let target = workspace().join("target");
@@ -66,8 +66,7 @@ fn release(doing: &str, what: &[&str], place: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Builds the eBPF programs for the machines that this one is not: nothing can run them here, but
-/// what only one architecture has would not compile.
+/// Builds the eBPF programs for the other architectures: they cannot run here, but must compile.
 pub fn for_other_machines() -> Result<()> {
     let mut others = ARCHITECTURES.iter().filter(|arch| **arch != consts::ARCH);
     others.try_for_each(|arch| ebpf_object(arch).map(drop))

@@ -1,5 +1,5 @@
-//! `cargo xtask run --demo`: the hang that operators report, made from nothing, traced, and held against
-//! what the client measured.
+//! `cargo xtask run --demo`: reproduces the hang that operators report, traces it, and compares the trace with what the
+//! client measured.
 
 use std::{
     ffi::OsString,
@@ -25,9 +25,9 @@ use crate::run::give_to_user;
 
 /// In the current directory, so that the user finds it.
 const TRACE: &str = "vault-tracer-demo.jsonl";
-/// To read the server's executable and attach.
+/// Limit of reading the server's executable and attaching.
 const ATTACH_LIMIT: Duration = Duration::from_secs(30);
-/// To write the rest.
+/// Limit of writing the rest of the trace.
 const FINISH_LIMIT: Duration = Duration::from_secs(15);
 
 /// Runs the demo; an error if the trace does not agree with the client.
@@ -40,7 +40,7 @@ pub fn run(agent: &Path, bao: &Path, extra_tracer_args: &[OsString]) -> Result<(
         lab.server.pid(),
         lab.log_address()
     ));
-    let mut tracer = Tracer::start(agent, lab.server.pid(), extra_tracer_args)?;
+    let mut tracer = AttachedAgent::start(agent, lab.server.pid(), extra_tracer_args)?;
     let requests = reproduce(&lab)?;
     tracer.finish()?;
     say(&format!(
@@ -58,7 +58,7 @@ fn say(line: &str) {
     println!("demo: {line}");
 }
 
-/// The seed's steps. Returns every request that was sent.
+/// Sends requests before, during and after the fault. Returns all of them.
 fn reproduce(lab: &Lab) -> Result<Vec<Measured>> {
     let mut requests = Vec::new();
     let mut ask = |comment: &str| -> Result<()> {
@@ -105,15 +105,14 @@ fn took(request: &Measured) -> String {
     )
 }
 
-/// The agent at work.
-struct Tracer(Process);
+struct AttachedAgent(Process);
 
-impl Tracer {
+impl AttachedAgent {
     /// Returns once it is attached.
     fn start(agent: &Path, pid: u32, extra_args: &[OsString]) -> Result<Self> {
         let pid_word = pid.to_string();
         let mut command = Command::new(agent);
-        // What it prints goes where our lines go: each hang is seen as it ends.
+        // Its output is not redirected: each hang is shown as it ends.
         command
             .args(["trace", "--pid", &pid_word, "--output", TRACE])
             .args(extra_args);
@@ -139,7 +138,7 @@ impl Tracer {
     }
 }
 
-/// Whether the trace file begins with the session of this server: one of an earlier demo may be lying there.
+/// Whether the trace file begins with the session of this server: it may be that of an earlier demo.
 fn attached(pid: u32) -> bool {
     let text = fs::read_to_string(TRACE).unwrap_or_default();
     let first = text

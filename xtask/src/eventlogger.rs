@@ -1,5 +1,5 @@
-//! The tests' own server (`tests/eventlogger`), which audits in goroutines as Vault 1.15 and later
-//! does: built with several versions of Go, and once stripped.
+//! The tests' own server (`tests/eventlogger`), which writes audit entries in goroutines as Vault 1.15 and later does:
+//! built with several versions of Go, and once stripped.
 
 use std::{
     env, fs,

@@ -1,5 +1,5 @@
-//! `cargo xtask lab`: the reproduction step by step, by hand. The lab's processes are detached and found
-//! again through a state file.
+//! `cargo xtask lab`: the reproduction step by step, by hand. The processes are detached and found again through a state
+//! file.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 use lab::{
     Client, Endpoint, Family, Fault, Namespace, Network, fault, log_server,
@@ -35,7 +35,7 @@ pub enum LabCommand {
     Fill,
     /// Remove the firewall rule
     Flush,
-    /// What is up, whether the rule is on, and what the audit socket has not got rid of
+    /// Show what is up, whether the rule is on, and the unacknowledged bytes of the audit socket
     Status,
     /// Stop everything; does nothing when nothing is up
     Down,
@@ -64,33 +64,29 @@ pub fn run(command: LabCommand, bao: &dyn Fn() -> Result<PathBuf>) -> Result<()>
     }
 }
 
-/// What was started, as far as it got.
-#[derive(Default, Serialize, Deserialize)]
-struct State {
-    log_address: Option<SocketAddr>,
-    log_server: Option<Identity>,
+/// The lab that was started, as far as it got.
+#[derive(Serialize, Deserialize)]
+struct LabState {
+    log_address: SocketAddr,
+    log_server: Identity,
     server: Option<Identity>,
 }
 
-impl State {
+impl LabState {
     fn path() -> PathBuf {
         Path::new(DIRECTORY).join("state.json")
     }
 
-    /// Nothing if the lab is not up.
     fn load() -> Result<Option<Self>> {
         let path = Self::path();
         if !path.exists() {
             return Ok(None);
         }
         let read = || anyhow::Ok(serde_json::from_str(&fs::read_to_string(&path)?)?);
-        let state = read();
-        state
-            .map(Some)
-            .with_context(|| format!("cannot read the lab's state in {}", path.display()))
+        read().with_context(|| format!("cannot read the lab's state in {}", path.display()))
     }
 
-    /// Whole or not at all: a crash must not leave half a state behind.
+    /// Atomic, so that a crash cannot leave half a state behind.
     fn save(&self) -> Result<()> {
         let draft = Path::new(DIRECTORY).join("state.json.new");
         fs::write(&draft, serde_json::to_string_pretty(self)?)
@@ -99,38 +95,13 @@ impl State {
     }
 }
 
-/// A lab that is up.
-struct Up {
-    server: Identity,
-    log_server: Identity,
-    log_address: SocketAddr,
-    vault: Namespace,
-}
-
-impl Up {
-    fn find() -> Result<Self> {
-        let state =
-            State::load()?.context("the lab is not up: start it with `cargo xtask lab up`")?;
-        let (Some(server), Some(log_server), Some(log_address)) =
-            (state.server, state.log_server, state.log_address)
-        else {
-            bail!("the lab did not come up completely: clear it away with `cargo xtask lab down`");
-        };
-        Ok(Self {
-            server,
-            log_server,
-            log_address,
-            vault: Namespace::open(&namespaces()[0])?,
-        })
-    }
-
-    fn client(&self) -> Client {
-        Client::new(
-            &self.vault,
-            SocketAddr::new(FAMILY.loopback(), server::PORT),
-            server::TOKEN,
-        )
-    }
+/// The network namespace of the Vault host of a lab that is up.
+fn vault_host() -> Result<Namespace> {
+    ensure!(
+        LabState::path().exists(),
+        "the lab is not up: start it with `cargo xtask lab up`"
+    );
+    Namespace::open(&namespaces()[0])
 }
 
 fn namespaces() -> [String; 2] {
@@ -138,18 +109,15 @@ fn namespaces() -> [String; 2] {
 }
 
 fn up(bao: &Path) -> Result<()> {
-    if State::path().exists() || Namespace::open(&namespaces()[0]).is_ok() {
-        bail!(
-            "the lab, or what is left of one, is up already: see `cargo xtask lab status`, or take it down with `cargo xtask lab down`"
-        );
-    }
-    // What is left of a failure, or of Ctrl-C, would be in the way next time.
-    let state = start(bao).or_else(|error| down().and(Err(error)))?;
-    explain(&state, bao);
-    Ok(())
+    ensure!(
+        !LabState::path().exists() && Namespace::open(&namespaces()[0]).is_err(),
+        "a lab, or a part of one, is up already: see `cargo xtask lab status`, or take it down with `cargo xtask lab down`"
+    );
+    // A partial lab, also after Ctrl-C, would prevent the next `up`.
+    start(bao).or_else(|error| down().and(Err(error)))
 }
 
-fn start(bao: &Path) -> Result<State> {
+fn start(bao: &Path) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -157,21 +125,22 @@ fn start(bao: &Path) -> Result<State> {
         .with_context(|| format!("cannot create {DIRECTORY}: the lab needs root"))?;
     let network = Network::create_named(NAME, 1)?;
     let log_address = network.logs[0].port(FAMILY, PORT);
-    let mut state = State {
-        log_address: Some(log_address),
-        ..State::default()
+    let mut state = LabState {
+        log_address,
+        log_server: start_log_server(&network.logs[0].namespace, log_address)?,
+        server: None,
     };
-    state.log_server = Some(start_log_server(&network.logs[0].namespace, log_address)?);
     state.save()?;
     let server =
         scenario::classic(bao, log_address).start_detached(&network.vault, Path::new(DIRECTORY))?;
     state.server = Some(server);
     state.save()?;
     network.keep();
-    Ok(state)
+    explain(server.pid, log_address, bao);
+    Ok(())
 }
 
-/// This program again, in the log host.
+/// Runs this program in the log host.
 fn start_log_server(host: &Namespace, listen: SocketAddr) -> Result<Identity> {
     let log = File::create(Path::new(DIRECTORY).join("log-server.log"))?;
     let mut command =
@@ -189,16 +158,12 @@ fn start_log_server(host: &Namespace, listen: SocketAddr) -> Result<Identity> {
             .any(|socket| socket.local == listen)
             .then_some(process))
     });
-    // Nobody would know of it: it is not in the state yet.
+    // The state, by which `down` would find it, is not saved yet.
     listening.or_else(|error| process.stop().and(Err(error)))
 }
 
-fn explain(state: &State, bao: &Path) {
-    let (pid, log) = (
-        state.server.map_or(0, |server| server.pid),
-        state.log_address.map(|log| log.to_string()),
-    );
-    let (log, [vault, _]) = (log.unwrap_or_default(), namespaces());
+fn explain(pid: u32, log: SocketAddr, bao: &Path) {
+    let [vault, _] = namespaces();
     let address = SocketAddr::new(FAMILY.loopback(), server::PORT);
     let token = server::TOKEN;
     println!(
@@ -222,12 +187,12 @@ Break it and mend it:
 }
 
 fn drop_packets() -> Result<()> {
-    let lab = Up::find()?;
-    if fault::rules(&lab.vault)?.is_some() {
+    let vault = vault_host()?;
+    if fault::rules(&vault)?.is_some() {
         println!("lab: the rule is on already");
         return Ok(());
     }
-    Fault::drop_output(PORT).apply(&lab.vault)?.keep();
+    Fault::drop_output(PORT).apply(&vault)?.keep();
     println!(
         "lab: the Vault host now drops what it sends to tcp/{PORT}; undo it with `cargo xtask lab flush`"
     );
@@ -235,9 +200,10 @@ fn drop_packets() -> Result<()> {
 }
 
 fn fill() -> Result<()> {
-    let lab = Up::find()?;
+    let address = SocketAddr::new(FAMILY.loopback(), server::PORT);
+    let client = Client::new(&vault_host()?, address, server::TOKEN);
     println!("lab: GET {BIG_REQUEST} until one takes longer than 1 s");
-    let requests = scenario::fill(&lab.client())
+    let requests = scenario::fill(&client)
         .context("the send buffer was not filled (first `cargo xtask lab drop`)")?;
     if let Some(last) = requests.last() {
         let seconds = last.duration.as_secs_f64();
@@ -251,32 +217,30 @@ fn fill() -> Result<()> {
 }
 
 fn flush() -> Result<()> {
-    fault::flush(&Up::find()?.vault)?;
+    fault::flush(&vault_host()?)?;
     println!("lab: no rule is on");
     Ok(())
 }
 
 fn status() -> Result<()> {
-    if State::load()?.is_none() {
+    let Some(state) = LabState::load()? else {
         println!("lab: not up; `cargo xtask lab up` starts it");
         return Ok(());
-    }
-    let lab = Up::find()?;
-    println!("OpenBao       {}", liveness(lab.server));
-    println!("log server    {}", liveness(lab.log_server));
-    let rule = if fault::rules(&lab.vault)?.is_some() {
-        "on"
-    } else {
-        "off"
     };
+    let server = state
+        .server
+        .context("the lab did not come up completely: clear it away with `cargo xtask lab down`")?;
+    let rule = fault::rules(&vault_host()?)?.map_or("off", |_| "on");
+    println!("OpenBao       {}", liveness(server));
+    println!("log server    {}", liveness(state.log_server));
     println!("drop rule     {rule}");
-    if !lab.server.alive() {
+    if !server.alive() {
         return Ok(()); // its sockets are gone with it
     }
-    for socket in sockets::tcp_to(lab.server.pid, lab.log_address)? {
-        let (state, queue) = (format!("{:?}", socket.state), socket.send_queue);
+    for socket in sockets::tcp_to(server.pid, state.log_address)? {
+        let (tcp_state, queue) = (format!("{:?}", socket.state), socket.send_queue);
         println!(
-            "audit socket  {} -> {}  {state}, {queue} bytes not acknowledged",
+            "audit socket  {} -> {}  {tcp_state}, {queue} bytes not acknowledged",
             socket.local, socket.remote
         );
     }
@@ -289,9 +253,10 @@ fn liveness(process: Identity) -> String {
 }
 
 fn down() -> Result<()> {
-    let state = State::load()?.unwrap_or_default();
-    for process in [state.server, state.log_server].into_iter().flatten() {
-        process.stop()?;
+    if let Some(state) = LabState::load()? {
+        for process in [state.server, Some(state.log_server)].into_iter().flatten() {
+            process.stop()?;
+        }
     }
     for name in namespaces() {
         if let Ok(namespace) = Namespace::open(&name) {

@@ -20,12 +20,12 @@ use std::{ffi::OsString, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Set-up, build, demo, lab and tests of vault-tracer. What is missing is prepared by itself.
+/// Builds, demonstrates, tests and measures vault-tracer. Downloads and caches what is missing.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
     #[command(flatten)]
-    prepared: run::Prepared,
+    programs: run::ProgramPaths,
     #[command(subcommand)]
     task: Task,
 }
@@ -36,22 +36,22 @@ enum Task {
     Build,
     /// Build, then trace the Vault or OpenBao server on this host (root, or sudo)
     Run {
-        /// Trace a disposable OpenBao instead, with a log server that is made to go silent
+        /// Trace a disposable OpenBao instead, whose log server stops answering
         #[arg(long)]
         demo: bool,
         /// Arguments for `vault-tracer trace`
         #[arg(last = true, value_name = "TRACER ARGS")]
         tracer_args: Vec<OsString>,
     },
-    /// Everything CI runs: format, lints, unit and replay tests, build, live tests (root, or sudo)
-    Test(test::Options),
-    /// What tracing costs a real server, side by side with what a user would take instead (root, or sudo)
-    Bench(bench::Options),
-    /// The live tests inside stock Debian kernels, under QEMU's software emulation
-    Vm(vm::Options),
-    /// Build the tests' own server, which audits as Vault 1.15 and later does: target/eventlogger
+    /// Run everything that CI runs: format, lints, unit and replay tests, build, live tests (root, or sudo)
+    Test(test::TestOptions),
+    /// Measure what tracing costs a real server, compared with other tools (root, or sudo)
+    Bench(bench::BenchOptions),
+    /// Run live tests inside stock Debian kernels, under QEMU's software emulation
+    Vm(vm::VmOptions),
+    /// Build the tests' own server, which writes audit entries as Vault 1.15 and later does: target/eventlogger
     Eventlogger,
-    /// The reproduction by hand: a Vault host, a log host and the fault between them (root, or sudo)
+    /// Reproduce the hang by hand: a Vault host, a log host and a fault between them (root, or sudo)
     #[command(subcommand)]
     Lab(lab::LabCommand),
 }
@@ -66,12 +66,12 @@ fn dispatch(cli: Cli) -> Result<()> {
         Task::Run {
             demo: true,
             tracer_args,
-        } => run::demo(cli.prepared, &tracer_args),
+        } => run::demo(cli.programs, &tracer_args),
         Task::Test(options) => test::run(&options),
-        Task::Bench(options) => run::bench(cli.prepared, &options),
+        Task::Bench(options) => run::bench(cli.programs, &options),
         Task::Vm(options) => vm::run(&options),
         Task::Eventlogger => eventlogger::run(),
-        Task::Lab(command) => run::lab(cli.prepared, command),
+        Task::Lab(command) => run::lab(&cli.programs, command),
     }
 }
 

@@ -1,5 +1,5 @@
-//! `cargo xtask run`, `run --demo`, `lab` and `bench`: what needs root. Everything is set up and built as
-//! the user; only the finished program runs under sudo.
+//! The tasks that need root: `cargo xtask run`, `run --demo`, `lab` and `bench`. Everything is set up and built as the user;
+//! only the finished program runs under sudo.
 
 use std::{
     env,
@@ -9,29 +9,25 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use nix::unistd::Uid;
 
 use crate::{bench, build, demo, lab, setup, ui};
 
-/// The options of [`Prepared`].
-const AGENT: &str = "--prepared-agent";
-const BAO: &str = "--prepared-bao";
-const PARTS: &str = "--prepared-parts";
-
-/// What the user's half of a task hands to its root half, which builds and downloads nothing.
+/// Paths of programs, handed by the user's half of a task to its root half, which builds and downloads nothing.
 #[derive(clap::Args, Default)]
-pub struct Prepared {
-    /// The agent
-    #[arg(long = "prepared-agent", hide = true)]
+pub struct ProgramPaths {
+    #[arg(long = "agent-path", hide = true)]
     agent: Option<PathBuf>,
-    /// The OpenBao server
-    #[arg(long = "prepared-bao", hide = true)]
+    #[arg(long = "bao-path", hide = true)]
     bao: Option<PathBuf>,
-    /// The parts of the bench
-    #[arg(long = "prepared-parts", hide = true)]
-    parts: Option<PathBuf>,
+    #[arg(long = "bench-helper-path", hide = true)]
+    bench_helper: Option<PathBuf>,
 }
+
+const AGENT: &str = "--agent-path";
+const BAO: &str = "--bao-path";
+const BENCH_HELPER: &str = "--bench-helper-path";
 
 /// Builds the agent and becomes it, so that signals and the exit status are the agent's.
 pub fn trace(arguments: &[OsString]) -> Result<()> {
@@ -41,98 +37,65 @@ pub fn trace(arguments: &[OsString]) -> Result<()> {
     become_root_program(&agent, &words)
 }
 
-/// The demo: as root at once, or through sudo once everything is there.
-pub fn demo(prepared: Prepared, arguments: &[OsString]) -> Result<()> {
-    let Prepared {
-        agent: Some(agent),
-        bao: Some(bao),
-        ..
-    } = prepared
-    else {
-        let (agent, bao) = (build::agent()?, setup::bao()?);
-        let prepared = [(AGENT, agent.as_path()), (BAO, &bao)];
-        return as_root(&prepared, || demo_as_root(&agent, &bao, arguments));
+pub fn demo(paths: ProgramPaths, arguments: &[OsString]) -> Result<()> {
+    let (agent, bao) = match (paths.agent, paths.bao) {
+        (Some(agent), Some(bao)) => (agent, bao),
+        _ => (build::agent()?, setup::OPENBAO.executable()?),
     };
-    ensure_root()?;
-    demo_as_root(&agent, &bao, arguments)
+    as_root(&[(AGENT, &agent), (BAO, &bao)], || {
+        demo::run(&agent, &bao, arguments)
+    })
 }
 
-fn demo_as_root(agent: &Path, bao: &Path, arguments: &[OsString]) -> Result<()> {
-    setup::lab_programs()?;
-    demo::run(agent, bao, arguments)
-}
-
-/// The benchmarks: those that need no root first, as the user.
-pub fn bench(prepared: Prepared, options: &bench::Options) -> Result<()> {
-    let Prepared {
-        agent: Some(agent),
-        bao: Some(bao),
-        parts: Some(parts),
-    } = prepared
-    else {
+/// The benchmarks; as the user, those that need no root come first.
+pub fn bench(paths: ProgramPaths, options: &bench::BenchOptions) -> Result<()> {
+    let (agent, bao, helper) = if let (Some(agent), Some(bao), Some(helper)) =
+        (paths.agent, paths.bao, paths.bench_helper)
+    {
+        (agent, bao, helper)
+    } else {
         options.run_offline()?;
         if !options.needs_server() {
             return Ok(());
         }
-        let (agent, parts, bao) = (build::agent()?, build::bench_parts()?, setup::bao()?);
-        let prepared = [(AGENT, agent.as_path()), (BAO, &bao), (PARTS, &parts)];
-        return as_root(&prepared, || bench_as_root(&agent, &bao, &parts, options));
+        let agent = build::agent()?;
+        (agent, setup::OPENBAO.executable()?, build::bench_helper()?)
     };
-    ensure_root()?;
-    bench_as_root(&agent, &bao, &parts, options)
+    let programs = [(AGENT, &*agent), (BAO, &bao), (BENCH_HELPER, &helper)];
+    as_root(&programs, || bench::run(&agent, &bao, &helper, options))
 }
 
-fn bench_as_root(agent: &Path, bao: &Path, parts: &Path, options: &bench::Options) -> Result<()> {
-    setup::lab_programs()?;
-    bench::run(agent, bao, parts, options)
-}
-
-/// A step of the lab. As root, OpenBao is looked for only by the steps that need it.
-pub fn lab(prepared: Prepared, command: lab::LabCommand) -> Result<()> {
-    if let Some(bao) = prepared.bao {
-        ensure_root()?;
-        return lab_as_root(command, &|| Ok(bao.clone()));
-    }
+/// A step of the lab. As root, OpenBao is prepared only by the step that needs it.
+pub fn lab(paths: &ProgramPaths, command: lab::LabCommand) -> Result<()> {
+    let bao = || {
+        paths
+            .bao
+            .clone()
+            .map_or_else(|| setup::OPENBAO.executable(), Ok)
+    };
     if is_root() {
-        return lab_as_root(command, &setup::bao);
+        return as_root(&[], || lab::run(command, &bao));
     }
-    restart_as_root(&[(BAO, &setup::bao()?)])
+    as_root(&[(BAO, &bao()?)], || Ok(()))
 }
 
-fn lab_as_root(command: lab::LabCommand, bao: &dyn Fn() -> Result<PathBuf>) -> Result<()> {
-    setup::lab_programs()?;
-    lab::run(command, bao)
-}
-
-/// Whether this process may do everything itself.
 pub fn is_root() -> bool {
     Uid::effective().is_root()
 }
 
-fn ensure_root() -> Result<()> {
-    ensure!(
-        is_root(),
-        "the --prepared options are for the half of a task that runs as root"
-    );
-    Ok(())
-}
-
-fn as_root(prepared: &[(&str, &Path)], task: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Runs `task`; as another user this very command again under sudo, with the paths of the programs.
+fn as_root(programs: &[(&str, &Path)], task: impl FnOnce() -> Result<()>) -> Result<()> {
     if is_root() {
-        task()
-    } else {
-        restart_as_root(prepared)
+        setup::require(setup::LAB)?;
+        return task();
     }
-}
-
-/// Runs this very task again under sudo, with what was prepared, each under its option of [`Prepared`].
-fn restart_as_root(prepared: &[(&str, &Path)]) -> Result<()> {
     let xtask = env::current_exe().context("cannot find the running xtask")?;
-    let options = prepared
-        .iter()
-        .flat_map(|(option, path)| [OsString::from(option), OsString::from(path)]);
-    let words: Vec<_> = options.chain(env::args_os().skip(1)).collect();
-    let words: Vec<_> = words.iter().map(OsString::as_os_str).collect();
+    let own: Vec<_> = env::args_os().skip(1).collect();
+    let mut words = Vec::new();
+    for (option, path) in programs {
+        words.extend([OsStr::new(option), path.as_os_str()]);
+    }
+    words.extend(own.iter().map(OsString::as_os_str));
     become_root_program(&xtask, &words)
 }
 
@@ -165,7 +128,7 @@ pub fn root_command(program: &Path, arguments: &[&OsStr]) -> Result<Command> {
     Ok(command)
 }
 
-/// Under sudo, the file belongs to root and nobody else may read it.
+/// Under sudo a new file belongs to root, and the user may not read it.
 pub fn give_to_user(path: &Path) -> Result<()> {
     let id = |name| env::var(name).ok().and_then(|id| id.parse().ok());
     let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else {

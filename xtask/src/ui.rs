@@ -1,5 +1,5 @@
-//! What the user sees of a task: one line a step on standard error; and child processes, each with
-//! its own time limit, so that a silent server is an error and not a hang.
+//! Progress of a task on standard error, one line a step; and child processes with time limits, so that a silent server
+//! is an error and not a hang.
 
 use std::{
     ffi::OsStr,
@@ -12,19 +12,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
-/// Lines of a failed program's output that an error quotes: its own error is at the end.
+/// Lines at the end of a failed program's output that an error quotes.
 const QUOTED_LINES: usize = 15;
 
-/// One step of a task, from its beginning to the line that says how it went.
+/// One step of a task: it ends with a line that reports the result.
 pub struct Step {
     title: String,
     started: Instant,
 }
 
 impl Step {
-    /// Begins the step `name` of `task`.
     pub fn new(task: &str, name: &str) -> Self {
         Self {
             title: format!("{task}: {name}"),
@@ -32,8 +31,7 @@ impl Step {
         }
     }
 
-    /// Runs a program to its end and returns its standard output. `what` is shown meanwhile, and
-    /// names the failure.
+    /// Runs a program to its end and returns its standard output. `what` is shown meanwhile and in the error.
     pub fn output(&self, what: &str, command: &mut Command, limit: Duration) -> Result<String> {
         let mut captured = Captured::new(command)?;
         let status = self.wait(what, command, limit)?;
@@ -46,7 +44,7 @@ impl Step {
         captured.stdout()
     }
 
-    /// Runs a program that does not write to the terminal to its end.
+    /// Runs a program without output to its end.
     pub fn wait(&self, what: &str, command: &mut Command, limit: Duration) -> Result<ExitStatus> {
         let status = wait_limited(what, command, limit, |elapsed| self.progress(what, elapsed));
         clear_line();
@@ -55,47 +53,34 @@ impl Step {
 
     /// Runs a program to its end, its output going where ours goes.
     pub fn visible(what: &str, command: &mut Command, limit: Duration) -> Result<()> {
-        let status = Self::unseen(what, command, limit)?;
+        let status = Self::silent(what, command, limit)?;
         ensure!(status.success(), "{what}: {}", failure(command, status));
         Ok(())
     }
 
-    /// Runs a program to its end and says nothing of it: for several beside each other.
-    pub fn unseen(what: &str, command: &mut Command, limit: Duration) -> Result<ExitStatus> {
+    /// Runs a program to its end without showing progress: for several in parallel.
+    pub fn silent(what: &str, command: &mut Command, limit: Duration) -> Result<ExitStatus> {
         wait_limited(what, command, limit, |_| ())
     }
 
-    /// Ends a step that did something.
-    pub fn done(self, result: impl Display) {
-        eprintln!(
-            "{}: {result} ({:.1} s)",
-            self.title,
-            self.started.elapsed().as_secs_f64()
-        );
-    }
-
-    /// Ends a step that found its work done already.
-    pub fn cached(self, result: impl Display) {
-        eprintln!("{}: {result} (cached)", self.title);
-    }
-
-    /// Ends a step that did something just now, or did not need to.
+    /// Ends the step: with its duration if it did something, else its result was cached.
     pub fn end(self, fresh: bool, result: impl Display) {
-        if fresh {
-            self.done(result);
+        let seconds = self.started.elapsed().as_secs_f64();
+        let how = if fresh {
+            format!("{seconds:.1} s")
         } else {
-            self.cached(result);
-        }
+            "cached".to_owned()
+        };
+        eprintln!("{}: {result} ({how})", self.title);
     }
 
-    /// Says something on the way, before it happens.
+    /// Announces something before it happens.
     pub fn note(&self, text: impl Display) {
         clear_line();
         eprintln!("{}: {text}", self.title);
     }
 
     fn progress(&self, what: &str, elapsed: Duration) {
-        // A log file needs no ticking.
         if stderr().is_terminal() {
             eprint!("\r\x1b[K{}: {what} ... {} s", self.title, elapsed.as_secs());
         }
@@ -108,14 +93,14 @@ fn clear_line() {
     }
 }
 
-/// Both output streams of a program, in files: no pipe that could fill up.
+/// Both output streams of a program, in files, since a pipe could fill up.
 pub struct Captured {
     stdout: File,
     stderr: File,
 }
 
 impl Captured {
-    /// Redirects `command`, which gets no input either.
+    /// Redirects `command`, whose input becomes empty.
     pub fn new(command: &mut Command) -> Result<Self> {
         let stdout = tempfile::tempfile().context("cannot create a temporary file")?;
         let stderr = tempfile::tempfile().context("cannot create a temporary file")?;
@@ -126,28 +111,25 @@ impl Captured {
         Ok(Self { stdout, stderr })
     }
 
-    /// Everything written to standard output so far.
     pub fn stdout(&mut self) -> Result<String> {
         read_all(&mut self.stdout)
     }
 
-    /// Everything written to standard error so far.
     pub fn stderr(&mut self) -> Result<String> {
         read_all(&mut self.stderr)
     }
 
     fn tail(&mut self) -> Result<String> {
-        let text = match self.stderr()? {
-            empty if empty.trim().is_empty() => self.stdout()?,
-            text => text,
-        };
-        let lines: Vec<_> = text.trim_end().lines().collect();
-        let skipped = lines.len().saturating_sub(QUOTED_LINES);
-        Ok(lines[skipped..]
-            .iter()
+        let mut text = self.stderr()?;
+        if text.trim().is_empty() {
+            text = self.stdout()?;
+        }
+        let lines: Vec<_> = text
+            .trim_end()
+            .lines()
             .map(|line| format!("    {line}"))
-            .collect::<Vec<_>>()
-            .join("\n"))
+            .collect();
+        Ok(lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n"))
     }
 }
 
@@ -189,18 +171,12 @@ fn wait_limited(
     }
 }
 
-/// The program and what it is to do, without the options that nobody wants to read in an error.
+/// The program and its first argument that is not an option.
 fn name(command: &Command) -> String {
-    let program = Path::new(command.get_program())
-        .file_name()
-        .unwrap_or_default();
-    let task = command
-        .get_args()
-        .find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
-    let words = [Some(program), task]
-        .into_iter()
-        .flatten()
-        .map(OsStr::to_string_lossy);
+    let program = Path::new(command.get_program()).file_name();
+    let is_option = |argument: &&OsStr| argument.as_encoded_bytes().starts_with(b"-");
+    let task = command.get_args().find(|argument| !is_option(argument));
+    let words = program.into_iter().chain(task).map(OsStr::to_string_lossy);
     format!("`{}`", words.collect::<Vec<_>>().join(" "))
 }
 
@@ -209,7 +185,7 @@ pub fn failure(command: &Command, status: ExitStatus) -> String {
     format!("{} failed ({status})", name(command))
 }
 
-/// A command as one would type it, without the environment.
+/// The command line, without the environment.
 pub fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words
@@ -218,25 +194,19 @@ pub fn shown(command: &Command) -> String {
         .join(" ")
 }
 
-/// Adds the way out to an error: the last thing read is what to do.
+/// Adds to an error what to do about it.
 pub trait Remedy<T> {
-    /// `what` failed; `remedy` says what the reader can do about it.
     fn remedy(self, what: impl Display, remedy: impl Display) -> Result<T>;
 }
 
 impl<T> Remedy<T> for Result<T> {
     fn remedy(self, what: impl Display, remedy: impl Display) -> Result<T> {
-        match self {
-            Ok(value) => Ok(value),
-            Err(error) => bail!("{what}: {error:#}\n  what to do: {remedy}"),
-        }
+        self.map_err(|error| anyhow!("{what}: {error:#}\n  what to do: {remedy}"))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use anyhow::anyhow;
-
     use super::*;
 
     const SOON: Duration = Duration::from_millis(100);

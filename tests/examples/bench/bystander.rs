@@ -1,4 +1,4 @@
-//! What a process that has nothing to do with the server pays for a system call.
+//! The cost of a system call in a process that has nothing to do with the server.
 
 use std::{
     fs::File,

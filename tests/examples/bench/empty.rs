@@ -1,4 +1,4 @@
-//! Programs that return at once, on given hooks: what being called costs by itself.
+//! Programs that return at once, on given hooks: they show the cost of the hooks alone.
 
 use std::{fmt::Write as _, str::FromStr};
 
@@ -16,7 +16,7 @@ use tracer::probe::tracefs::Tracefs;
 /// `r0 = 0; exit`.
 const RETURN: [u8; 16] = [0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
 
-/// What one of the agent's probes hangs on: `raw_tracepoint:sock_send_length`.
+/// Kind and hook of one of the agent's probes: `raw_tracepoint:sock_send_length`.
 #[derive(Clone, Debug)]
 pub(crate) struct Hook {
     kind: String,
@@ -47,7 +47,7 @@ impl Hook {
     }
 }
 
-/// They are gone when the value is.
+/// They are detached when the value is dropped.
 pub(crate) fn attach(hooks: &[Hook]) -> Result<Ebpf> {
     let mut object = Ebpf::load(&elf(hooks)?).context("the loader refused the empty programs")?;
     for (number, hook) in hooks.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Clients that ask as fast as they are answered, each on a connection of its own, kept open (HTTP/1.1).
+//! Clients that send the next request when they have the response, each on a keep-alive connection of its own (HTTP/1.1).
 
 use std::{
     io::{Read, Write},
@@ -17,7 +17,6 @@ use serde::Serialize;
 /// A request that takes longer is a failure: nothing is broken here.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// What to ask, and for how long.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     #[arg(long)]
@@ -34,12 +33,12 @@ pub(crate) struct Options {
     /// Milliseconds that are
     #[arg(long)]
     measure: u64,
-    /// Processes whose CPU time is to be told
+    /// Processes whose CPU time is measured
     #[arg(long)]
     watch: Vec<i32>,
 }
 
-/// Of the time measured alone.
+/// Figures without the warm-up.
 #[derive(Serialize)]
 pub(crate) struct Load {
     seconds: f64,
@@ -60,40 +59,40 @@ pub(crate) fn run(options: &Options) -> Result<Load> {
     let begin = Instant::now() + Duration::from_millis(options.warm_up);
     let end = begin + Duration::from_millis(options.measure);
     thread::scope(|scope| {
-        let start = |mut connection: Connection| scope.spawn(move || connection.ask_until(end));
+        let start = |mut connection: Connection| scope.spawn(move || connection.send_until(end));
         let clients: Vec<_> = connections.into_iter().map(start).collect();
         thread::sleep(begin.saturating_duration_since(Instant::now()));
         let before = cpu_times(&options.watch)?;
-        let (begin, all_from) = (Instant::now(), before);
+        let (begin, all_before) = (Instant::now(), before);
         thread::sleep(end.saturating_duration_since(Instant::now()));
         let after = cpu_times(&options.watch)?;
         let seconds = begin.elapsed().as_secs_f64();
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for client in clients {
             let client = client
                 .join()
                 .unwrap_or_else(|p| std::panic::resume_unwind(p));
-            answers.extend(client?);
+            responses.extend(client?);
         }
         let cpu_ns = after
             .iter()
-            .zip(all_from)
+            .zip(all_before)
             .map(|(after, before)| after - before);
-        summarise(&answers, begin, end, seconds, cpu_ns.collect())
+        summarise(&responses, begin, end, seconds, cpu_ns.collect())
     })
 }
 
-/// An answer: when it was there, and after what time.
-type Answer = (Instant, Duration);
+/// When a response was complete, and how long it took.
+type Response = (Instant, Duration);
 
 fn summarise(
-    answers: &[Answer],
+    responses: &[Response],
     begin: Instant,
     end: Instant,
     seconds: f64,
     cpu_ns: Vec<u64>,
 ) -> Result<Load> {
-    let measured = answers.iter().filter(|(at, _)| (begin..end).contains(at));
+    let measured = responses.iter().filter(|(at, _)| (begin..end).contains(at));
     let mut taken: Vec<_> = measured.map(|(_, took)| took.as_nanos() as u64).collect();
     ensure!(!taken.is_empty(), "no request was answered");
     taken.sort_unstable();
@@ -106,7 +105,7 @@ fn summarise(
         p99_ns: quantile(0.99),
         p999_ns: quantile(0.999),
         cpu_ns,
-        all_requests: answers.len(),
+        all_requests: responses.len(),
     })
 }
 
@@ -123,7 +122,7 @@ fn cpu_times(processes: &[i32]) -> Result<Vec<u64>> {
 struct Connection {
     stream: TcpStream,
     request: Vec<u8>,
-    answer: Vec<u8>,
+    response: Vec<u8>,
 }
 
 impl Connection {
@@ -138,26 +137,26 @@ impl Connection {
         Ok(Self {
             stream,
             request: request.into_bytes(),
-            answer: vec![0; 64 << 10],
+            response: vec![0; 64 << 10],
         })
     }
 
-    fn ask_until(&mut self, end: Instant) -> Result<Vec<Answer>> {
-        let mut answers = Vec::with_capacity(1 << 14);
+    fn send_until(&mut self, end: Instant) -> Result<Vec<Response>> {
+        let mut responses = Vec::with_capacity(1 << 14);
         while Instant::now() < end {
             let begun = Instant::now();
-            self.ask()?;
-            answers.push((Instant::now(), begun.elapsed()));
+            self.send()?;
+            responses.push((Instant::now(), begun.elapsed()));
         }
-        Ok(answers)
+        Ok(responses)
     }
 
-    fn ask(&mut self) -> Result<()> {
+    fn send(&mut self) -> Result<()> {
         self.stream.write_all(&self.request)?;
         let mut length = 0;
-        while !is_whole(&self.answer[..length])? {
-            let read = self.stream.read(&mut self.answer[length..]);
-            match read.context("no answer")? {
+        while !is_whole(&self.response[..length])? {
+            let read = self.stream.read(&mut self.response[length..]);
+            match read.context("no response")? {
                 0 => bail!("the server closed the connection"),
                 more => length += more,
             }
@@ -166,12 +165,12 @@ impl Connection {
     }
 }
 
-/// Whether this is a whole answer. Nothing follows one: the next is asked for when it is there.
-fn is_whole(answer: &[u8]) -> Result<bool> {
-    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+/// Whether this is a complete response. Nothing follows it: the next is requested when it is complete.
+fn is_whole(response: &[u8]) -> Result<bool> {
+    let Some(end) = response.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(false);
     };
-    let (head, body) = (std::str::from_utf8(&answer[..end])?, &answer[end + 4..]);
+    let (head, body) = (std::str::from_utf8(&response[..end])?, &response[end + 4..]);
     ensure!(head.starts_with("HTTP/1.1 200"), "{head}");
     let lines = head.lines().filter_map(|line| line.split_once(": "));
     let length = lines

@@ -1,5 +1,5 @@
-//! The processes of `cargo xtask bench` that are not to be slowed down by it, nor it by them: who asks the server, who
-//! it logs to, a bystander, programs that do nothing. Compiled with optimisations, which xtask is not.
+//! Helper processes of `cargo xtask bench`: clients, log server, bystander, empty BPF programs. Unlike xtask they are
+//! compiled with optimisations.
 
 mod bystander;
 mod empty;
@@ -14,36 +14,36 @@ use lab::{Endpoint, log_server};
 use serde::Serialize;
 
 #[derive(Parser)]
-enum Part {
-    /// Ask the server for so long; prints what that took, as JSON
+enum Command {
+    /// Send requests for some time; print figures as JSON
     Load(load::Options),
-    /// Make system calls that have nothing to do with the server; prints what they take, as JSON
+    /// Make system calls that have nothing to do with the server; print their durations as JSON
     Bystander,
-    /// Attach programs that return at once, say so, and stay
+    /// Attach programs that return at once, print `ready`, and stay
     Empty {
         /// KIND:HOOK, as in the trace's `probes`
         hooks: Vec<empty::Hook>,
     },
-    /// Have the kernel count the run time of all BPF programs for as long as this lives; say so, and stay
+    /// Have the kernel count the run time of all BPF programs while this process lives; print `ready`, and stay
     Stats,
-    /// Read what the server logs
+    /// Run the log server
     LogServer { listen: SocketAddr },
 }
 
 fn main() -> Result<()> {
-    match Part::parse() {
-        Part::Load(options) => print(&load::run(&options)?),
-        Part::Bystander => print(&bystander::run()?),
-        Part::Empty { hooks } => {
+    match Command::parse() {
+        Command::Load(options) => print(&load::run(&options)?),
+        Command::Bystander => print(&bystander::run()?),
+        Command::Empty { hooks } => {
             let _attached = empty::attach(&hooks)?;
             stay()
         }
-        Part::Stats => {
+        Command::Stats => {
             // Of this descriptor, and not of the sysctl, which would outlive a bench that is killed.
             let _counting = enable_stats(Stats::RunTime).context("BPF_ENABLE_STATS")?;
             stay()
         }
-        Part::LogServer { listen } => log_server::serve(Endpoint::Tcp(listen)),
+        Command::LogServer { listen } => log_server::serve(Endpoint::Tcp(listen)),
     }
 }
 

@@ -1,60 +1,58 @@
-//! `cargo xtask bench`: what tracing costs a real server, side by side with what a user would take instead.
+//! `cargo xtask bench`: what tracing costs a real server, compared with what a user would take instead.
 //!
-//! One run measures all: untraced, traced by us in each way, programs that do nothing on the same hooks, and the
-//! tools of others. Each is measured between two measurements of the untraced server, round after round in another
-//! order, since the machine may be noisy: only what is next to each other is compared.
+//! Each variant is measured between two measurements of the untraced server, in another order each round: the machine
+//! may be noisy, so only neighbouring measurements are compared.
 
-mod figures;
-mod machine;
+mod measurement;
 mod observer;
-mod offline;
-mod output;
-mod peers;
-mod plot;
-mod priority;
+mod other_tools;
+mod report;
 mod rounds;
-mod subject;
 mod summary;
-mod table;
 mod targets;
-mod tracefs;
 mod variants;
-mod ways;
+mod workload;
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use lab::wait;
+use nix::libc::{PRIO_PROCESS, setpriority};
 
 use self::{
-    machine::Machine,
-    rounds::{Results, Rounds},
-    subject::{REQUEST, Subject},
-    summary::UNTRACED,
-    variants::{How, Variant},
-    ways::Ways,
+    report::Report,
+    rounds::{Measurements, Rounds},
+    variants::{Launch, Variant},
+    workload::Workload,
 };
-use crate::setup::workspace;
+use crate::{
+    setup::{cargo, workspace},
+    ui::Step,
+};
 
-/// Options of the task.
+/// Limit of the benchmarks of the agent's code.
+const OFFLINE_LIMIT: Duration = Duration::from_mins(30);
+/// Gives the bench three times the share of an ordinary process. More would keep others from working at all.
+const NICE: i32 = -5;
+
 #[derive(clap::Args)]
-pub struct Options {
-    /// How often everything is measured
+pub struct BenchOptions {
+    /// Number of rounds; each measures every variant once
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// How long each measurement takes
+    /// Length of each measurement
     #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     seconds: f64,
-    /// Connections that ask at the same time
+    /// Concurrent client connections
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     clients: u16,
     /// Measure these variants only, beside `untraced`: socket, socket+record, strace, ...
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
-    /// Run the benchmarks of the agent's code alone, which need no server and no root
+    /// Run only the benchmarks of the agent's code, which need no server and no root
     #[arg(long, conflicts_with = "online")]
     offline: bool,
-    /// Do not run those
+    /// Run only those with a server
     #[arg(long)]
     online: bool,
 }
@@ -66,17 +64,23 @@ fn seconds(word: &str) -> Result<f64, String> {
     }
 }
 
-impl Options {
+impl BenchOptions {
     /// Whether there is anything to do that needs root.
     pub fn needs_server(&self) -> bool {
         !self.offline
     }
 
-    /// Runs what needs neither root nor a server.
+    /// Runs the benchmarks that need neither root nor a server.
     pub fn run_offline(&self) -> Result<()> {
-        if self.online { Ok(()) } else { offline::run() }
+        if self.online {
+            return Ok(());
+        }
+        let mut bench = cargo();
+        bench.args(["bench", "--locked", "--package", "vault-tracer"]);
+        Step::visible("the offline benchmarks", &mut bench, OFFLINE_LIMIT)
     }
 
+    /// The chosen variants and `untraced`, which the others are compared with.
     fn variants(&self) -> Result<Vec<Variant>> {
         let mut variants = variants::all();
         let known: Vec<_> = variants.iter().map(|variant| variant.name).collect();
@@ -89,51 +93,56 @@ impl Options {
         }
         variants.retain(|variant| {
             let chosen = self.only.is_empty() || self.only.iter().any(|name| name == variant.name);
-            // Others are held against it.
-            chosen || variant.name == UNTRACED
+            chosen || matches!(variant.launch, Launch::Untraced)
         });
         Ok(variants)
     }
 }
 
-/// The part that needs root.
-pub fn run(agent: &Path, bao: &Path, parts: &Path, options: &Options) -> Result<()> {
+pub fn run(agent: &Path, bao: &Path, helper: &Path, options: &BenchOptions) -> Result<()> {
     wait::catch_interrupts()?;
     let variants = options.variants()?;
-    let mut results = Results::default();
-    install_peers(&variants, &mut results)?;
+    let mut results = Measurements::default();
+    install_tools(&variants, &mut results)?;
     let (rounds, clients) = (usize::from(options.rounds), usize::from(options.clients));
-    let machine = Machine::look(bao, REQUEST, clients, rounds, options.seconds)?;
-    priority::raise();
-    let subject = Subject::start(bao, parts, clients).context("the server did not start")?;
-    let ways = Ways::find(agent, subject.pid(), &variants)?;
-    for variant in &variants {
-        if let Some(obstacle) = ways.obstacle(variant) {
-            results.give_up(variant, obstacle);
-        }
-    }
-    let measuring = Rounds {
-        subject: &subject,
+    let setting = report::setting(bao, clients, rounds, options.seconds)?;
+    raise_priority();
+    let workload = Workload::start(bao, helper, clients).context("the server did not start")?;
+    let mut measuring = Rounds {
+        workload: &workload,
         agent,
-        parts,
-        ways: &ways,
+        helper,
         measured: Duration::from_secs_f64(options.seconds),
+        hooks: BTreeMap::new(),
     };
+    measuring.find_hooks(&variants, &mut results)?;
     measuring.run(&variants, rounds, &mut results)?;
-    let rows = summary::rows(&variants, &results);
-    let targets = targets::targets(&rows);
-    let directory = workspace().join("target/bench");
-    output::tell(&directory, &machine, &rows, &targets, &results.measurements)
+    let summaries = summary::summaries(&variants, &results);
+    let report = Report {
+        setting,
+        variants: &summaries,
+        targets: &targets::targets(&summaries),
+        measurements: &results.all,
+    };
+    report.write(&workspace().join("target/bench"))
 }
 
-fn install_peers(variants: &[Variant], results: &mut Results) -> Result<()> {
+fn install_tools(variants: &[Variant], results: &mut Measurements) -> Result<()> {
     for variant in variants {
-        if let How::Peer(peer) = variant.how
-            && let Err(reason) = peer.install()
+        if let Launch::Tool(tool) = variant.launch
+            && let Err(error) = tool.install()
         {
-            results.give_up(variant, &reason);
+            results.give_up(variant, &error);
         }
         wait::check_interrupt()?;
     }
     Ok(())
+}
+
+/// For this process and all that it starts: server, clients and observers alike.
+fn raise_priority() {
+    // SAFETY: takes numbers only; 0 is this process.
+    if unsafe { setpriority(PRIO_PROCESS, 0, NICE) } != 0 {
+        eprintln!("bench: cannot raise its priority: other work on this machine adds noise");
+    }
 }

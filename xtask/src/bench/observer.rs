@@ -1,4 +1,4 @@
-//! What looks at the server: begun, known to be at work, ended; and what the kernel knows of it meanwhile.
+//! The process that observes the server: started, waited for until it is attached, measured and ended.
 
 use std::{
     fs::{self, File},
@@ -14,17 +14,18 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    figures::{Programs, Records},
-    peers::{Peer, Ready},
-    tracefs::with_tracefs,
+    measurement::{BpfRuns, RingRecords},
+    other_tools::OtherTool,
 };
 
-/// bpftrace compiles for 3 s here; on an idle machine nothing takes as long as this.
+/// bpftrace compiles for 3 s.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 const END_LIMIT: Duration = Duration::from_secs(15);
-/// Looks in a row that must find the same descriptors, 10 ms apart.
-const SETTLED: u32 = 30;
-/// Quoted of what a program says when it does not work.
+/// Consecutive polls, 10 ms apart, that must find the same number of descriptors.
+const SETTLED_POLLS: u32 = 30;
+/// strace has no such descriptors: it prints `strace: Process 1 attached with 9 threads`.
+const PTRACE_ATTACHED: &str = " attached";
+/// Lines of a failed program's output that the error quotes.
 const QUOTED_LINES: usize = 2;
 
 const TRACE: &str = "trace.jsonl";
@@ -32,7 +33,7 @@ const RECORDING: &str = "recording.jsonl";
 const OUTPUT: &str = "stdout";
 const ERRORS: &str = "stderr";
 
-/// A program at work. Ended when dropped.
+/// A running program. Ended when dropped.
 pub struct Observer {
     process: Process,
     directory: TempDir,
@@ -52,43 +53,36 @@ impl Observer {
                 .arg(directory.path().join(RECORDING));
         }
         let mut observer = Self::start("the agent", command, directory)?;
-        observer.once(|observer| Ok(!observer.trace().is_empty()))?;
+        observer.wait_until(|observer| Ok(!observer.trace().is_empty()))?;
         Ok(observer)
     }
 
-    /// A part of the bench that says when it is at work.
-    pub fn part(parts: &Path, arguments: &[String]) -> Result<Self> {
-        let mut command = Command::new(parts);
-        command.args(arguments);
-        let mut observer = Self::start("a part of the bench", command, directory()?)?;
-        observer.once(|observer| Ok(observer.read(OUTPUT).contains("ready")))?;
+    /// A subcommand of the example program `bench` that prints when it is attached.
+    pub fn helper(helper: &Path, subcommand: &str, arguments: &[String]) -> Result<Self> {
+        let mut command = Command::new(helper);
+        command.arg(subcommand).args(arguments);
+        let mut observer = Self::start(subcommand, command, directory()?)?;
+        observer.wait_until(|observer| Ok(observer.read(OUTPUT).contains("ready")))?;
         Ok(observer)
     }
 
-    /// A program of others.
-    pub fn peer(peer: &Peer, pid: u32) -> Result<Self> {
+    /// Another tool. It is attached once it opens no more perf events and BPF programs.
+    pub fn tool(tool: &OtherTool, pid: u32) -> Result<Self> {
         let directory = directory()?;
-        let output = directory.path().join("peer");
-        let mut command = Command::new(peer.program);
-        command.args(peer.arguments_for(pid, &output.to_string_lossy()));
-        with_tracefs(&mut command);
-        let mut observer = Self::start(peer.name, command, directory)?;
-        match peer.ready {
-            Ready::Ptrace => observer.once(|observer| observer.traces_all_threads_of(pid))?,
-            Ready::Descriptors => {
-                let (mut before, mut same) = (0, 0);
-                observer.once(|observer| {
-                    let now = observer.probes()?;
-                    same = if now > 0 && now == before {
-                        same + 1
-                    } else {
-                        0
-                    };
-                    before = now;
-                    Ok(same == SETTLED)
-                })?;
-            }
-        }
+        let output = directory.path().join("output");
+        let command = tool.command(pid, &output.to_string_lossy());
+        let mut observer = Self::start(tool.name, command, directory)?;
+        let (mut before, mut same) = (0, 0);
+        observer.wait_until(|observer| {
+            let now = observer.probes()?;
+            same = if now > 0 && now == before {
+                same + 1
+            } else {
+                0
+            };
+            before = now;
+            Ok(same == SETTLED_POLLS || observer.read(ERRORS).contains(PTRACE_ATTACHED))
+        })?;
         Ok(observer)
     }
 
@@ -101,8 +95,8 @@ impl Observer {
         Ok(Self { process, directory })
     }
 
-    fn once(&mut self, mut ready: impl FnMut(&Self) -> Result<bool>) -> Result<()> {
-        wait::until("it to be at work", READY_LIMIT, || {
+    fn wait_until(&mut self, mut ready: impl FnMut(&Self) -> Result<bool>) -> Result<()> {
+        wait::until("it to be attached", READY_LIMIT, || {
             if let Some(status) = self.process.exited()? {
                 bail!("it ended at once ({status}): {}", self.complaint());
             }
@@ -110,7 +104,6 @@ impl Observer {
         })
     }
 
-    /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
@@ -120,18 +113,11 @@ impl Observer {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The end of what it complained about.
     fn complaint(&self) -> String {
         let text = self.read(ERRORS) + &self.read(OUTPUT);
-        let lines: Vec<_> = text
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
-        let last = &lines[lines.len().saturating_sub(QUOTED_LINES)..];
-        last.iter()
-            .map(|line| line.trim())
-            .collect::<Vec<_>>()
-            .join("; ")
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let lines: Vec<_> = lines.collect();
+        lines[lines.len().saturating_sub(QUOTED_LINES)..].join("; ")
     }
 
     /// The records of its trace so far.
@@ -145,18 +131,7 @@ impl Observer {
             .collect()
     }
 
-    fn traces_all_threads_of(&self, server: u32) -> Result<bool> {
-        let us = format!("TracerPid:\t{}\n", self.pid());
-        for thread in fs::read_dir(format!("/proc/{server}/task"))? {
-            let status = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
-            if !status.contains(&us) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// How many perf events and BPF programs it holds.
+    /// The number of its descriptors of perf events and BPF programs.
     fn probes(&self) -> Result<usize> {
         let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid()))?;
         let links = descriptors
@@ -169,12 +144,12 @@ impl Observer {
         Ok(links.filter(is_probe).count())
     }
 
-    /// Forgets the most memory that it had resident so far.
-    pub fn forget_peak(&self) -> Result<()> {
+    /// Restarts what [`Self::peak_resident`] measures.
+    pub fn reset_peak(&self) -> Result<()> {
         fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").context("cannot reset VmHWM")
     }
 
-    /// The most memory that it had resident, since it began or since that was forgotten, in bytes.
+    /// The most memory that it had resident since the start or the last reset, in bytes.
     pub fn peak_resident(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -182,20 +157,20 @@ impl Observer {
         Ok(kilobytes.context("no VmHWM in /proc/PID/status")? * 1024)
     }
 
-    /// What its BPF programs have taken so far, while the kernel counted; `None` if it has none.
-    pub fn programs(&self) -> Result<Option<Programs>> {
+    /// Run time of its BPF programs so far, while the kernel counted; `None` if it has none.
+    pub fn bpf_runs(&self) -> Result<Option<BpfRuns>> {
         let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", self.pid()))?;
         let texts = descriptors
             .flatten()
             .filter_map(|entry| fs::read_to_string(entry.path()).ok());
-        Ok(Programs::sum(texts))
+        Ok(BpfRuns::sum(texts))
     }
 
-    /// Ends it as Ctrl-C would; what an agent's trace says of its records.
-    pub fn end(mut self) -> Result<Option<Records>> {
+    /// Ends it as Ctrl-C would. Returns what the summary of an agent's trace says.
+    pub fn end(mut self) -> Result<Option<RingRecords>> {
         self.process.signal(Signal::SIGINT)?;
         self.process.wait(END_LIMIT)?;
-        Ok(self.trace().last().and_then(Records::of_summary))
+        Ok(self.trace().last().and_then(RingRecords::of_summary))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The measuring itself: rounds of all variants, each between two measurements of the untraced server.
+//! Rounds of all variants, each variant between two measurements of the untraced server.
 
 use std::{
     collections::BTreeMap,
@@ -6,189 +6,196 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 use lab::wait;
 
 use super::{
-    figures::{Load, Measurement, Others, Programs, Records, Resident},
+    measurement::{Attached, BpfRuns, Load, Measurement},
     observer::Observer,
-    subject::{Subject, WARM_UP},
-    variants::{How, Variant, order},
-    ways::Ways,
+    variants::{Launch, Variant, order},
+    workload::{WARM_UP, Workload},
 };
 
-/// Of the load during which the run time of BPF programs is counted: it is an average over thousands of runs.
+/// Share of a load during which the kernel counts the run time of BPF programs: an average over thousands of runs.
 const COUNTED_SHARE: f64 = 0.5;
 
-/// What has been measured.
 #[derive(Default)]
-pub struct Results {
-    pub measurements: Vec<Measurement>,
+pub struct Measurements {
+    pub all: Vec<Measurement>,
     /// Why a variant did not run, or not in all rounds.
-    pub given_up: BTreeMap<&'static str, String>,
+    pub failures: BTreeMap<&'static str, String>,
 }
 
-impl Results {
-    /// A variant does not run from here on; said at once, since it may be an hour until the table.
-    pub fn give_up(&mut self, variant: &Variant, reason: &str) {
+impl Measurements {
+    /// Leaves a variant out from now on. Printed at once, since the table may be an hour away.
+    pub fn give_up(&mut self, variant: &Variant, reason: &anyhow::Error) {
+        let reason = format!("{reason:#}");
         let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
         eprintln!("bench: {}: NOT RUN: {reason}", variant.name);
-        self.given_up.insert(variant.name, reason);
+        self.failures.insert(variant.name, reason);
     }
 }
 
-/// Measures.
 pub struct Rounds<'a> {
-    pub subject: &'a Subject<'a>,
+    pub workload: &'a Workload<'a>,
     pub agent: &'a Path,
-    pub parts: &'a Path,
-    pub ways: &'a Ways,
-    /// Of each load.
+    /// The example program `bench`.
+    pub helper: &'a Path,
+    /// Length of each load.
     pub measured: Duration,
-}
-
-/// What was measured while a variant was attached.
-struct Visit {
-    traced: Load,
-    others: Others,
-    resident: Option<Resident>,
-    counted: Option<(Programs, Load)>,
-    records: Option<Records>,
+    /// The hooks of each of the agent's strategies, as KIND:HOOK.
+    pub hooks: BTreeMap<&'static str, Vec<String>>,
 }
 
 impl Rounds<'_> {
-    /// Runs them all.
-    pub fn run(&self, variants: &[Variant], rounds: usize, results: &mut Results) -> Result<()> {
-        let begun = Instant::now();
+    /// Attaches the agent once by each strategy that a variant needs. Variants whose strategy fails are given up.
+    pub fn find_hooks(&mut self, variants: &[Variant], results: &mut Measurements) -> Result<()> {
+        for variant in variants {
+            let Some(probes) = variant.launch.probes() else {
+                continue;
+            };
+            if !self.hooks.contains_key(probes) {
+                match self.hooks_of(probes) {
+                    Ok(hooks) => drop(self.hooks.insert(probes, hooks)),
+                    Err(error) => results.give_up(variant, &error),
+                }
+                wait::check_interrupt()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hooks_of(&self, probes: &str) -> Result<Vec<String>> {
+        let observer = Observer::agent(self.agent, probes, false, self.workload.pid())?;
+        let trace = observer.trace();
+        let probes = trace
+            .first()
+            .and_then(|session| session["probes"].as_array());
+        let hook = |probe: &serde_json::Value| {
+            let (kind, hook) = (probe["kind"].as_str()?, probe["hook"].as_str()?);
+            Some(format!("{kind}:{hook}"))
+        };
+        let hooks = probes.and_then(|probes| probes.iter().map(hook).collect());
+        hooks.context("the agent's trace does not say what it is attached to")
+    }
+
+    pub fn run(
+        &self,
+        variants: &[Variant],
+        rounds: usize,
+        results: &mut Measurements,
+    ) -> Result<()> {
+        let started = Instant::now();
         for round in 0..rounds {
-            let order = order(variants.len(), round);
-            self.round(
-                round,
-                order.into_iter().map(|place| &variants[place]),
-                results,
-            )?;
+            let order = order(variants.len(), round).into_iter();
+            self.round(round, order.map(|place| &variants[place]), results)?;
             eprintln!(
                 "bench: round {} of {rounds} done after {:.0} s",
                 round + 1,
-                begun.elapsed().as_secs_f64()
+                started.elapsed().as_secs_f64()
             );
         }
         Ok(())
     }
 
-    /// Each variant once. One that fails is given up, and the others go on.
+    /// Measures each variant once. One that fails is given up, and the others go on.
     fn round<'a>(
         &self,
         round: usize,
         variants: impl Iterator<Item = &'a Variant>,
-        results: &mut Results,
+        results: &mut Measurements,
     ) -> Result<()> {
-        let mut before = self.untraced()?;
+        let mut before = self.load(None)?;
         for variant in variants {
-            if results.given_up.contains_key(variant.name) {
+            if results.failures.contains_key(variant.name) {
                 continue;
             }
-            let visit = self.visit(variant);
-            // Our own end is not the variant's failure.
+            let attached = self.measure(variant);
+            // An interrupt is not the variant's failure.
             wait::check_interrupt()?;
-            let after = self.untraced()?;
-            match visit {
-                Ok(visit) => {
-                    let measurement = visit.between(before, after.clone(), round, variant);
-                    results.measurements.push(measurement);
-                }
-                Err(error) => results.give_up(variant, &format!("{error:#}")),
+            let after = self.load(None)?;
+            match attached {
+                Ok(attached) => results.all.push(Measurement {
+                    round,
+                    variant: variant.name,
+                    before,
+                    attached,
+                    after: after.clone(),
+                }),
+                Err(error) => results.give_up(variant, &error),
             }
             before = after;
         }
         Ok(())
     }
 
-    fn untraced(&self) -> Result<Load> {
-        self.subject.load(self.measured, None)
+    fn load(&self, observer: Option<u32>) -> Result<Load> {
+        self.workload.load(self.measured, observer)
     }
 
-    fn visit(&self, variant: &Variant) -> Result<Visit> {
-        match self.attach(variant)? {
-            Some(observer) => self.watched_by(observer),
-            None => Ok(Visit {
-                traced: self.untraced()?,
-                others: self.subject.others()?,
-                resident: None,
-                counted: None,
-                records: None,
-            }),
-        }
-    }
-
-    fn attach(&self, variant: &Variant) -> Result<Option<Observer>> {
-        let pid = self.subject.pid();
-        Ok(Some(match variant.how {
-            How::Nothing => return Ok(None),
-            How::Agent { probes, record } => Observer::agent(self.agent, probes, record, pid)?,
-            How::Empty { probes } => {
-                let mut arguments = vec!["empty".to_owned()];
-                arguments.extend_from_slice(self.ways.hooks(probes));
-                Observer::part(self.parts, &arguments)?
+    fn measure(&self, variant: &Variant) -> Result<Attached> {
+        let pid = self.workload.pid();
+        let observer = match variant.launch {
+            Launch::Untraced => return self.untraced(),
+            Launch::Agent { probes, record } => Observer::agent(self.agent, probes, record, pid),
+            Launch::EmptyPrograms { probes } => {
+                let hooks = self.hooks.get(probes);
+                let hooks = hooks.ok_or_else(|| anyhow!("--probes {probes} does not work here"))?;
+                Observer::helper(self.helper, "empty", hooks)
             }
-            How::Peer(peer) => Observer::peer(peer, pid)?,
-        }))
+            Launch::Tool(tool) => Observer::tool(tool, pid),
+        };
+        self.observed_by(observer?)
     }
 
-    fn watched_by(&self, observer: Observer) -> Result<Visit> {
-        let starting_bytes = observer.peak_resident()?;
-        observer.forget_peak()?;
-        let traced = self.subject.load(self.measured, Some(observer.pid()))?;
-        let others = self.subject.others()?;
-        let counted = self.counted(&observer)?;
-        let resident = Resident {
-            starting_bytes,
-            loaded_bytes: observer.peak_resident()?,
-        };
-        Ok(Visit {
-            traced,
-            others,
-            resident: Some(resident),
-            counted,
-            records: observer.end()?,
+    fn untraced(&self) -> Result<Attached> {
+        Ok(Attached {
+            load: self.load(None)?,
+            bystander: self.workload.bystander()?,
+            loaded_bytes: None,
+            bpf: None,
+            records: None,
+            seconds: self.measured.as_secs_f64(),
         })
     }
 
-    /// What the observer's BPF programs take during a load of their own. Nobody counts otherwise: it costs time.
-    fn counted(&self, observer: &Observer) -> Result<Option<(Programs, Load)>> {
-        if observer.programs()?.is_none() {
+    fn observed_by(&self, observer: Observer) -> Result<Attached> {
+        observer.reset_peak()?;
+        let load = self.load(Some(observer.pid()))?;
+        let bystander = self.workload.bystander()?;
+        let counted = self.count_bpf(&observer)?;
+        let loaded_bytes = Some(observer.peak_resident()?);
+        let loads = [Some(&load), counted.as_ref().map(|(_, load)| load)];
+        let seconds = loads
+            .into_iter()
+            .flatten()
+            .map(|load| load.seconds + WARM_UP.as_secs_f64());
+        Ok(Attached {
+            seconds: seconds.sum(),
+            bystander,
+            loaded_bytes,
+            bpf: counted.map(|(bpf, load)| (bpf, load.all_requests)),
+            records: observer.end()?,
+            load,
+        })
+    }
+
+    /// Run time of the observer's BPF programs during a load of its own: counting costs time.
+    fn count_bpf(&self, observer: &Observer) -> Result<Option<(BpfRuns, Load)>> {
+        if observer.bpf_runs()?.is_none() {
             return Ok(None);
         }
-        let counting = Observer::part(self.parts, &["stats".to_owned()])?;
-        let before = observer.programs()?.unwrap_or_default();
+        let counting = Observer::helper(self.helper, "stats", &[])?;
+        let before = observer.bpf_runs()?.unwrap_or_default();
         let load = self
-            .subject
+            .workload
             .load(self.measured.mul_f64(COUNTED_SHARE), None)?;
-        let after = observer.programs()?.unwrap_or_default();
+        let after = observer.bpf_runs()?.unwrap_or_default();
         drop(counting);
-        Ok(Some((after.since(&before), load)))
-    }
-}
-
-impl Visit {
-    /// With what was measured on either side.
-    fn between(self, before: Load, after: Load, round: usize, variant: &Variant) -> Measurement {
-        let warm_up = Duration::from_millis(WARM_UP).as_secs_f64();
-        let (programs, counted) = self.counted.unzip();
-        let loads = || [Some(&self.traced), counted.as_ref()].into_iter().flatten();
-        Measurement {
-            round,
-            variant: variant.name,
-            requests_traced: loads().map(|load| load.all_requests).sum(),
-            seconds_traced: loads().map(|load| load.seconds + warm_up).sum(),
-            requests_with_programs_counted: counted.as_ref().map_or(0, |load| load.all_requests),
-            before,
-            after,
-            others: self.others,
-            resident: self.resident,
-            programs,
-            records: self.records,
-            traced: self.traced,
-        }
+        let added = BpfRuns {
+            run_ns: after.run_ns - before.run_ns,
+            runs: after.runs - before.runs,
+        };
+        Ok(Some((added, load)))
     }
 }

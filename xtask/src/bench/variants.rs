@@ -1,86 +1,88 @@
-//! What is measured beside each other: data.
+//! What is compared: the agent by each strategy of probing, empty programs on the same hooks, and other tools.
 
-use super::peers::{PEERS, Peer};
+use super::other_tools::{OTHER_TOOLS, OtherTool};
 
-/// One way to look at the server.
+/// One way to observe the server.
 #[derive(Clone, Copy)]
 pub struct Variant {
-    /// Its name, for `--only` and the table.
+    /// For `--only` and the table.
     pub name: &'static str,
-    /// What it is, and what it tells.
-    pub what: &'static str,
-    /// How it is begun.
-    pub how: How,
+    pub reports: &'static str,
+    pub launch: Launch,
 }
 
-/// How a variant is begun.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum How {
-    /// Not at all: what differs from the untraced server beside it is the noise of the method.
-    Nothing,
-    /// `vault-tracer trace --probes WAY`, with or without `--record`.
-    Agent { probes: &'static str, record: bool },
-    /// Programs that return at once, on what `--probes WAY` hangs on.
-    Empty { probes: &'static str },
-    /// What somebody without us would take.
-    Peer(&'static Peer),
-}
-
-const fn agent(name: &'static str, probes: &'static str, record: bool) -> Variant {
-    Variant {
-        name,
-        what: if record {
-            "hangs, their causes, the requests; each event to a file (--record)"
-        } else {
-            "hangs, their causes, the requests"
-        },
-        how: How::Agent { probes, record },
-    }
-}
-
-const fn empty(name: &'static str, probes: &'static str) -> Variant {
-    Variant {
-        name,
-        what: "nothing: the price of being called on the same hooks",
-        how: How::Empty { probes },
-    }
-}
-
-/// Best first: the first that this kernel has is the one that the targets are for.
-const OWN: [Variant; 13] = [
-    Variant {
-        name: "untraced",
-        what: "nothing: the noise of this measurement",
-        how: How::Nothing,
+#[derive(Clone, Copy)]
+pub enum Launch {
+    /// Not at all: the difference to the untraced server beside it is the noise of the method.
+    Untraced,
+    /// `vault-tracer trace --probes STRATEGY`, with or without `--record`.
+    Agent {
+        probes: &'static str,
+        record: bool,
     },
-    agent("socket", "socket", false),
-    agent("socket+record", "socket", true),
-    empty("socket-empty", "socket"),
-    agent("function", "function", false),
-    agent("function+record", "function", true),
-    empty("function-empty", "function"),
-    agent("kprobe", "kprobe", false),
-    agent("kprobe+record", "kprobe", true),
-    empty("kprobe-empty", "kprobe"),
-    agent("syscall", "syscall", false),
-    agent("syscall+record", "syscall", true),
-    empty("syscall-empty", "syscall"),
+    /// Programs that return at once, on the hooks of `--probes STRATEGY`.
+    EmptyPrograms {
+        probes: &'static str,
+    },
+    Tool(&'static OtherTool),
+}
+
+impl Launch {
+    /// The agent's strategy of probing that this needs.
+    pub fn probes(self) -> Option<&'static str> {
+        match self {
+            Self::Agent { probes, .. } | Self::EmptyPrograms { probes } => Some(probes),
+            Self::Untraced | Self::Tool(_) => None,
+        }
+    }
+}
+
+/// Strategies of probing, best first: the targets are for the first that this kernel supports. With the names of
+/// their variants: alone, with `--record`, with empty programs.
+const STRATEGIES: [[&str; 3]; 4] = [
+    ["socket", "socket+record", "socket-empty"],
+    ["function", "function+record", "function-empty"],
+    ["kprobe", "kprobe+record", "kprobe-empty"],
+    ["syscall", "syscall+record", "syscall-empty"],
 ];
 
-/// All there are.
 pub fn all() -> Vec<Variant> {
-    let peers = PEERS.iter().map(|peer| Variant {
-        name: peer.name,
-        what: peer.tells,
-        how: How::Peer(peer),
+    let untraced = Variant {
+        name: "untraced",
+        reports: "nothing: the noise of this measurement",
+        launch: Launch::Untraced,
+    };
+    let tools = OTHER_TOOLS.iter().map(|tool| Variant {
+        name: tool.name,
+        reports: tool.reports,
+        launch: Launch::Tool(tool),
     });
-    OWN.into_iter().chain(peers).collect()
+    let own = STRATEGIES.into_iter().flat_map(of_strategy);
+    [untraced].into_iter().chain(own).chain(tools).collect()
 }
 
-/// In another order each round, so that none always follows the same one.
+fn of_strategy([probes, record, empty]: [&'static str; 3]) -> [Variant; 3] {
+    let variant = |name, reports, launch| Variant {
+        name,
+        reports,
+        launch,
+    };
+    let agent = |record| Launch::Agent { probes, record };
+    [
+        variant(probes, "hangs, causes, requests", agent(false)),
+        variant(record, "the same, and each event to a file", agent(true)),
+        variant(
+            empty,
+            "nothing: the price of being called on the same hooks",
+            Launch::EmptyPrograms { probes },
+        ),
+    ]
+}
+
+/// The order of a round. It changes each round, so that no variant always follows the same one.
 pub fn order(variants: usize, round: usize) -> Vec<usize> {
     let mut order: Vec<_> = (0..variants).collect();
-    // A step of a third brings those of one family apart from where they were.
+    // Rotating by a third separates the variants of one strategy from where they were.
     let step = variants.div_ceil(3).max(1);
     order.rotate_left((round * step + round / 3) % variants.max(1));
     if round % 2 == 1 {

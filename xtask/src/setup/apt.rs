@@ -1,6 +1,5 @@
-//! apt, in two ways: with private state and no root, to download packages for the cache; and as
-//! root, to install the few system programs that have to be installed. Either way apt verifies
-//! what it downloads by the signatures of the system's own package sources.
+//! apt with private state and without root, to download packages for the cache; and as root, to install system programs.
+//! In both cases apt verifies the signatures of the package sources.
 
 use std::{
     fs,
@@ -9,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::unistd::Uid;
 
 use super::programs::find as find_program;
@@ -19,7 +18,7 @@ const UPDATE_LIMIT: Duration = Duration::from_mins(2);
 const DOWNLOAD_LIMIT: Duration = Duration::from_mins(10);
 const UNPACK_LIMIT: Duration = Duration::from_mins(5);
 const QUERY_LIMIT: Duration = Duration::from_mins(1);
-/// apt's own: a server that says nothing for this long is given up.
+/// Timeouts of apt itself for silent servers.
 const NETWORK: [&str; 4] = [
     "-oAcquire::Retries=2",
     "-oAcquire::http::Timeout=20",
@@ -39,41 +38,42 @@ pub struct PrivateApt {
     directory: PathBuf,
     /// A list of package sources instead of the system's.
     sources: Option<PathBuf>,
+    /// Some of the user's package sources may fail without harm: an error counts only when nothing is found.
+    update_error: Option<String>,
 }
 
 impl PrivateApt {
-    /// Prepares the directory and fetches the package lists. Some of the user's package sources may
-    /// fail without harm, so a failure is returned beside the instance, for when nothing is found.
-    pub fn new(directory: PathBuf, step: &Step) -> Result<(Self, Result<String>)> {
-        Self::with(directory, None, step)
-    }
-
-    /// The same with this package source, in the words of `sources.list(5)`, instead of the system's.
-    pub fn of_source(
-        directory: PathBuf,
-        source: &str,
-        step: &Step,
-    ) -> Result<(Self, Result<String>)> {
-        fs::create_dir_all(&directory)?;
-        let list = directory.join("sources.list");
-        fs::write(&list, source)?;
-        Self::with(directory, Some(list), step)
-    }
-
-    fn with(
-        directory: PathBuf,
-        sources: Option<PathBuf>,
-        step: &Step,
-    ) -> Result<(Self, Result<String>)> {
+    /// Fetches the package lists into a directory below `path`. `source` replaces the system's package sources, in the
+    /// format of `sources.list(5)`.
+    pub fn new(path: &Path, source: Option<&str>, step: &Step) -> Result<Self> {
+        ensure!(available(), "needs apt and dpkg-deb, which are not here");
+        let directory = path.join("apt");
         for name in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(directory.join(name))?;
         }
-        let apt = Self { directory, sources };
+        let list = directory.join("sources.list");
+        if let Some(source) = source {
+            fs::write(&list, source)?;
+        }
+        let mut apt = Self {
+            directory,
+            sources: source.map(|_| list),
+            update_error: None,
+        };
         let mut update = apt.command("apt-get");
         // By default apt calls an update without any server's answer a success.
         update.args(["-oAPT::Update::Error-Mode=any", "update"]);
         let updated = step.output("reading Debian's package lists", &mut update, UPDATE_LIMIT);
-        Ok((apt, updated))
+        apt.update_error = updated.err().map(|error| format!("{error:#}"));
+        Ok(apt)
+    }
+
+    /// `error`, or that of the package lists if there was one.
+    pub fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        match &self.update_error {
+            Some(update) => anyhow!("{update}"),
+            None => error,
+        }
     }
 
     fn command(&self, program: &str) -> Command {
@@ -102,56 +102,76 @@ impl PrivateApt {
         command
     }
 
-    /// What `apt-cache show` says of the newest version of a package.
-    pub fn show(&self, package: &str, step: &Step) -> Result<String> {
-        let mut query = self.command("apt-cache");
-        query.args(["show", "--no-all-versions", package]);
-        step.output("looking for it", &mut query, QUERY_LIMIT)
-    }
-
-    /// Downloads exactly these packages.
-    pub fn fetch(&self, packages: &[String], step: &Step) -> Result<Vec<PathBuf>> {
-        let into = self.directory.join("fetched");
-        fs::create_dir(&into)?;
-        let mut download = self.command("apt-get");
-        download.arg("download").args(packages).current_dir(&into);
-        let what = format!("downloading {}", packages.join(" "));
-        step.output(&what, &mut download, DOWNLOAD_LIMIT)?;
-        packages_in(&into)
-    }
-
-    /// What `apt-cache madison` says of these packages.
-    pub fn madison(&self, packages: &[&str], step: &Step) -> Result<String> {
-        let mut query = self.command("apt-cache");
-        step.output(
-            "looking for a compiler",
-            query.arg("madison").args(packages),
-            QUERY_LIMIT,
+    /// Every package that a package depends on, directly or not, one a line; lines that begin with a space are details.
+    pub fn depends(&self, package: &str, step: &Step) -> Result<String> {
+        const OTHERS: [&str; 6] = [
+            "--no-recommends",
+            "--no-suggests",
+            "--no-conflicts",
+            "--no-breaks",
+            "--no-replaces",
+            "--no-enhances",
+        ];
+        self.query(
+            &[&["depends", "--recurse"], &OTHERS[..], &[package]].concat(),
+            step,
         )
     }
 
-    /// Downloads packages (`name=version`), with what they depend on and the system does not have.
+    pub fn madison(&self, packages: &[&str], step: &Step) -> Result<String> {
+        self.query(&[&["madison"], packages].concat(), step)
+    }
+
+    fn query(&self, arguments: &[&str], step: &Step) -> Result<String> {
+        let mut query = self.command("apt-cache");
+        let found = step.output("looking for packages", query.args(arguments), QUERY_LIMIT);
+        found.map_err(|error| self.explain(error))
+    }
+
+    pub fn fetch(&self, packages: &[String], step: &Step) -> Result<Vec<PathBuf>> {
+        let directory = self.directory.join("fetched");
+        fs::create_dir(&directory)?;
+        let mut download = self.command("apt-get");
+        download.arg("download").current_dir(&directory);
+        self.get(download, packages, &directory, step)
+    }
+
+    /// Downloads packages (`name=version`), with their dependencies that the system does not have.
     pub fn download(&self, packages: &[String], step: &Step) -> Result<Vec<PathBuf>> {
         let mut install = self.command("apt-get");
-        install.args([
-            "install",
-            "-y",
-            "--no-install-recommends",
-            "--download-only",
-            "--reinstall",
-        ]);
-        let what = format!("downloading {}", packages[0].replace('=', " "));
-        step.output(&what, install.args(packages), DOWNLOAD_LIMIT)?;
-        packages_in(&self.directory.join("cache/archives"))
+        install.args(["install", "-y", "--no-install-recommends"]);
+        install.args(["--download-only", "--reinstall"]);
+        let directory = self.directory.join("cache/archives");
+        self.get(install, packages, &directory, step)
     }
-}
 
-fn packages_in(directory: &Path) -> Result<Vec<PathBuf>> {
-    let mut files: Vec<_> = fs::read_dir(directory)?
-        .map(|entry| entry.map(|e| e.path()))
-        .collect::<Result<_, _>>()?;
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "deb"));
-    Ok(files)
+    fn get(
+        &self,
+        mut command: Command,
+        packages: &[String],
+        directory: &Path,
+        step: &Step,
+    ) -> Result<Vec<PathBuf>> {
+        let what = format!("downloading {}", packages.join(" "));
+        step.output(&what, command.args(packages), DOWNLOAD_LIMIT)
+            .map_err(|error| self.explain(error))?;
+        let mut files: Vec<_> = fs::read_dir(directory)?
+            .map(|entry| entry.map(|e| e.path()))
+            .collect::<Result<_, _>>()?;
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "deb"));
+        Ok(files)
+    }
+
+    /// Unpacks downloaded packages below `root` without installing them, and removes the private directory.
+    pub fn unpack(self, packages: &[PathBuf], root: &Path, step: &Step) -> Result<()> {
+        for package in packages {
+            let name = package.file_stem().unwrap_or_default().display();
+            let mut command = Command::new("dpkg-deb");
+            command.arg("-x").arg(package).arg(root);
+            step.output(&format!("unpacking {name}"), &mut command, UNPACK_LIMIT)?;
+        }
+        Ok(fs::remove_dir_all(self.directory)?)
+    }
 }
 
 /// The addresses of the system's package sources, one a line.
@@ -166,28 +186,12 @@ pub fn repositories(step: &Step) -> Result<String> {
     step.output("asking apt for its sources", &mut query, QUERY_LIMIT)
 }
 
-/// Unpacks a package below `root`, without installing it.
-pub fn unpack(package: &Path, root: &Path, step: &Step) -> Result<()> {
-    let name = package
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let mut command = Command::new("dpkg-deb");
-    step.output(
-        &format!("unpacking {name}"),
-        command.arg("-x").arg(package).arg(root),
-        UNPACK_LIMIT,
-    )?;
-    Ok(())
-}
-
 /// Whether packages can be installed by us: a system with apt, and root.
 pub fn can_install() -> bool {
     available() && Uid::effective().is_root()
 }
 
-/// Installs packages on the system, having said so.
+/// Prints what it does, and installs packages on the system.
 pub fn install(packages: &[&str], step: &Step) -> Result<()> {
     step.note(format_args!(
         "installing {} with apt-get",
@@ -205,8 +209,7 @@ pub fn install(packages: &[&str], step: &Step) -> Result<()> {
     if attempt().is_ok() {
         return Ok(());
     }
-    // Package lists that are missing or out of date are the usual reason. What else it may be,
-    // the second attempt tells.
+    // Package lists that are missing or out of date are the usual reason; the second attempt reports any other.
     let mut update = Command::new("apt-get");
     let updated = step.output(
         "apt-get update",

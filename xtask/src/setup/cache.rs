@@ -1,11 +1,13 @@
-//! The cache: finished directories only. Each is made under another name and renamed when it is
-//! complete, so that an interrupted set-up is never mistaken for a done one.
+//! The cache has complete directories only. Each is filled under another name and renamed when it is complete, so that an
+//! interrupted set-up is never mistaken for a finished one.
 
 use std::{
     env,
     ffi::OsString,
+    fmt::Display,
     fs::{self, File, TryLockError},
     io::ErrorKind,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     thread::sleep,
     time::{Duration, Instant},
@@ -14,20 +16,33 @@ use std::{
 use anyhow::{Context, Result, bail};
 use nix::unistd::{Uid, User};
 
-use crate::ui::Step;
+use crate::ui::{Remedy, Step};
 
 const STAGING: &str = ".staging-";
-/// Longer than any set-up takes: whoever still holds the lock then is stuck.
+/// Longer than any set-up takes.
 const LOCK_LIMIT: Duration = Duration::from_mins(30);
+
+/// The directory `name` of the cache, which `make` fills now if it is missing. Prints which, with `origin`.
+pub fn cached(
+    title: &str,
+    name: &str,
+    origin: impl Display,
+    remedy: impl Display,
+    make: impl FnOnce(&Path, &Step) -> Result<()>,
+) -> Result<PathBuf> {
+    let step = Step::new("setup", title);
+    let entry = Cache::open()?.entry(name, &step, |path| make(path, &step));
+    let entry = entry.remedy(format_args!("setup: {title}: cannot get it"), remedy)?;
+    step.end(entry.fresh, origin);
+    Ok(entry.path)
+}
 
 /// The directory that outlives clones.
 pub struct Cache(PathBuf);
 
 /// A finished directory in the cache.
-pub struct Entry {
-    /// Where it is.
+pub struct CacheEntry {
     pub path: PathBuf,
-    /// Whether it was made just now.
     pub fresh: bool,
 }
 
@@ -50,29 +65,30 @@ impl Cache {
         name: &str,
         step: &Step,
         make: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<Entry> {
+    ) -> Result<CacheEntry> {
         let path = self.0.join(name);
         if path.exists() {
-            return Ok(Entry { path, fresh: false });
+            return Ok(CacheEntry { path, fresh: false });
         }
         let _lock = self.lock(step)?;
         if path.exists() {
-            return Ok(Entry { path, fresh: false });
+            return Ok(CacheEntry { path, fresh: false });
         }
         self.remove_abandoned()?;
         let staging = tempfile::Builder::new()
             .prefix(STAGING)
             .tempdir_in(&self.0)?;
         make(staging.path())?;
-        make_readable(staging.path())?;
+        // Temporary directories are private; a finished one may be used by root and by the user.
+        make_executable(staging.path())?;
         fs::rename(staging.path(), &path)
             .with_context(|| format!("cannot create {}", path.display()))?;
-        // Renamed away: nothing is left to remove.
+        // It was renamed, so there is nothing to remove.
         let _ = staging.keep();
-        Ok(Entry { path, fresh: true })
+        Ok(CacheEntry { path, fresh: true })
     }
 
-    /// Forgets the directory `name`, so that it is made anew.
+    /// Removes the directory `name`, so that it is made again.
     pub fn discard(&self, name: &str, step: &Step) -> Result<()> {
         let _lock = self.lock(step)?;
         match fs::remove_dir_all(self.0.join(name)) {
@@ -82,7 +98,7 @@ impl Cache {
     }
 
     /// The directory `name`, for a program that keeps a cache of its own and survives interruptions.
-    pub fn lent(&self, name: &str) -> Result<PathBuf> {
+    pub fn shared(&self, name: &str) -> Result<PathBuf> {
         let path = self.0.join(name);
         fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(path)
@@ -92,30 +108,26 @@ impl Cache {
         let path = self.0.join("lock");
         let file = File::options().create(true).append(true).open(&path);
         let file = file.with_context(|| format!("cannot write to {}", path.display()))?;
+        if file.try_lock().is_err() {
+            step.note("waiting for another set-up to finish");
+        }
         let started = Instant::now();
-        let mut told = false;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::Error(error)) => {
                     return Err(error).context("cannot lock the cache");
                 }
-                Err(TryLockError::WouldBlock) if started.elapsed() > LOCK_LIMIT => {
-                    bail!(
-                        "another set-up has held {} for too long; is it stuck?",
-                        path.display()
-                    )
-                }
-                Err(TryLockError::WouldBlock) if !told => {
-                    step.note("waiting for another set-up to finish");
-                }
+                Err(TryLockError::WouldBlock) if started.elapsed() > LOCK_LIMIT => bail!(
+                    "another set-up has locked {} for too long; is it stuck?",
+                    path.display()
+                ),
                 Err(TryLockError::WouldBlock) => sleep(Duration::from_millis(200)),
             }
-            told = true;
         }
     }
 
-    /// Removes what an interrupted set-up left. The caller holds the lock, so nobody is at work there.
+    /// Removes directories of interrupted set-ups. The caller has the lock, so none is in use.
     fn remove_abandoned(&self) -> Result<()> {
         for entry in fs::read_dir(&self.0)? {
             let entry = entry?;
@@ -128,13 +140,10 @@ impl Cache {
     }
 }
 
-/// Temporary directories are private; a finished one may be used by root and by the user.
-fn make_readable(path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(fs::set_permissions(
-        path,
-        fs::Permissions::from_mode(0o755),
-    )?)
+/// Readable and executable for everybody.
+pub fn make_executable(path: &Path) -> Result<()> {
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(path, mode).with_context(|| format!("cannot change {}", path.display()))
 }
 
 fn locate(

@@ -1,5 +1,5 @@
-//! The proof that a toolchain works: five lines of eBPF, compiled and linked the way the real
-//! programs are. Version numbers prove nothing here.
+//! A toolchain is checked by compiling and linking five lines of eBPF like the real programs. Version numbers do not
+//! show whether it works.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -28,7 +28,6 @@ fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }
 extern "C" fn canary(context: *mut core::ffi::c_void) -> u32 { context.is_null().into() }
 "#;
 
-/// Builds the canary below `directory`.
 pub fn check(toolchain: &Toolchain, directory: &Path, step: &Step) -> Result<()> {
     let project = directory.join("canary");
     fs::create_dir_all(project.join("src"))?;

@@ -4,19 +4,19 @@ use std::{env, fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 
-use super::{cache::Cache, programs, toolchain::cargo};
-use crate::ui::{Remedy, Step};
+use super::{cache::cached, programs, toolchain::cargo};
+use crate::ui::Step;
 
 /// Half a minute to two minutes on two cores; a small machine needs longer.
 const BUILD_LIMIT: Duration = Duration::from_mins(30);
 
-/// Where a program is built, beside where it is installed.
+/// The build directory, beside the installed program.
 const TARGET: &str = "target";
 
 const DENY: &str = "cargo-deny";
 const DENY_VERSION: &str = "0.20.2";
 
-/// A `cargo install` of this version of a program: `path/bin` has it then. Further options can be added.
+/// A `cargo install` of this version of a program into `path/bin`. Further options can be added.
 pub fn install(program: &str, version: &str, path: &Path) -> Command {
     let mut install = cargo();
     install
@@ -44,32 +44,25 @@ pub fn install(program: &str, version: &str, path: &Path) -> Command {
     install
 }
 
-/// Runs such an `install`, and removes what only building it needed.
+/// Runs such an `install`, and removes its build directory.
 pub fn build(program: &str, mut install: Command, path: &Path, step: &Step) -> Result<()> {
     step.output(&format!("building {program}"), &mut install, BUILD_LIMIT)?;
     fs::remove_dir_all(path.join(TARGET)).context("cannot remove the build directory")
 }
 
-/// A `cargo deny`, with the arguments yet to come: that in `PATH`, or one of our own.
+/// `cargo deny` without arguments: the one in `PATH`, or one from the cache.
 pub fn deny() -> Result<Command> {
     if programs::find(DENY).is_some() {
         let mut deny = cargo();
         deny.arg("deny");
         return Ok(deny);
     }
-    let step = Step::new("setup", DENY);
-    let entry = Cache::open()?.entry(
+    let directory = cached(
+        DENY,
         &format!("{DENY}-{DENY_VERSION}-{}", env::consts::ARCH),
-        &step,
-        |path| {
-            let install = install(DENY, DENY_VERSION, path);
-            build(DENY, install, path, &step)
-        },
-    );
-    let entry = entry.remedy(
-        "setup: cargo-deny",
+        format_args!("{DENY_VERSION} from crates.io"),
         "see that crates.io can be reached and run this again",
+        |path, step| build(DENY, install(DENY, DENY_VERSION, path), path, step),
     )?;
-    step.end(entry.fresh, format_args!("{DENY_VERSION} from crates.io"));
-    Ok(Command::new(entry.path.join("bin").join(DENY)))
+    Ok(Command::new(directory.join("bin").join(DENY)))
 }

@@ -1,14 +1,19 @@
 //! Debian's Rust compiler with its BPF `core`, unpacked into the cache without root. Debian ships
 //! the two prebuilt beside each other: no nightly, no rust-src, no `-Zbuild-std`.
 
-use std::{env, fs, path::Path};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::{
     active::{find_llvm, has_bpf_core},
-    apt::{self, PrivateApt},
-    cache::Cache,
+    apt::PrivateApt,
+    cache::{Cache, make_executable},
     toolchain::Compiler,
 };
 use crate::ui::{Remedy, Step};
@@ -26,7 +31,7 @@ const FAMILIES: [[&str; 3]; 2] = [
 /// The oldest release that compiles the workspace.
 const NEEDED: &str = env!("CARGO_PKG_RUST_VERSION");
 
-/// Finds the compiler of its own tree by its own path; its LLVM it has to be told.
+/// rustc finds its own tree by its path, but not its LLVM.
 const WRAPPER: &str = r#"#!/bin/sh
 # rustc of the Debian packages unpacked beside this file.
 here=${0%/*}/root/usr
@@ -52,7 +57,7 @@ pub fn compiler(cache: &Cache) -> Result<Compiler> {
     Ok(compiler)
 }
 
-/// Packages of one suite need not run on another.
+/// Packages of one suite may not run on another.
 pub(super) fn codename() -> String {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let codename = release
@@ -62,39 +67,25 @@ pub(super) fn codename() -> String {
 }
 
 fn prepare(path: &Path, step: &Step) -> Result<()> {
-    let private = path.join("apt");
-    let (apt, updated) = PrivateApt::new(private.clone(), step)?;
+    let apt = PrivateApt::new(path, None, step)?;
     let madison = apt.madison(FAMILIES.as_flattened(), step)?;
-    let Some(packages) = choose(&madison, NEEDED) else {
-        let nothing =
-            format!("no rustc >= {NEEDED} with a libstd-rust-*dev-bpf of the same version there");
-        return updated
-            .and_then(|_| Err(anyhow::anyhow!("apt's package sources have none")))
-            .context(nothing);
-    };
+    let packages = choose(&madison, NEEDED)
+        .ok_or_else(|| apt.explain(anyhow!("apt's package sources have none")))
+        .with_context(|| {
+            format!("no rustc >= {NEEDED} with a libstd-rust-*dev-bpf of the same version there")
+        })?;
     let files = apt.download(&packages, step)?;
     check_libc(&files)?;
-    for file in &files {
-        apt::unpack(file, &path.join("root"), step)?;
-    }
-    fs::remove_dir_all(private)?;
+    apt.unpack(&files, &path.join("root"), step)?;
     write_script(&path.join("rustc"), WRAPPER)?;
     describe(path, step).map(drop)
 }
 
 /// A libc among the downloads means that the packages want a newer one than the system has: the
 /// unpacked programs would not start.
-fn check_libc(files: &[std::path::PathBuf]) -> Result<()> {
-    let name = |file: &Path| {
-        file.file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
-    };
-    let libc = files
-        .iter()
-        .map(|file| name(file))
-        .find(|name| name.starts_with("libc6_"));
+fn check_libc(files: &[PathBuf]) -> Result<()> {
+    let names = files.iter().filter_map(|file| file.file_name()?.to_str());
+    let libc = names.into_iter().find(|name| name.starts_with("libc6_"));
     ensure!(
         libc.is_none(),
         "the packages want a newer libc ({}) than this system has; bring the system up to date first",
@@ -103,14 +94,9 @@ fn check_libc(files: &[std::path::PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Writes an executable file.
 pub fn write_script(path: &Path, text: &str) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
     fs::write(path, text)?;
-    Ok(fs::set_permissions(
-        path,
-        fs::Permissions::from_mode(0o755),
-    )?)
+    make_executable(path)
 }
 
 fn describe(path: &Path, step: &Step) -> Result<Compiler> {
@@ -122,12 +108,8 @@ fn describe(path: &Path, step: &Step) -> Result<Compiler> {
     );
     let llvm = find_llvm(&[usr.join("lib")]).or_else(|| find_llvm(&["/usr/lib".into()]));
     let rustc = path.join("rustc");
-    let mut ask = std::process::Command::new(&rustc);
-    let verbose_version = step.output(
-        "trying it",
-        ask.arg("-vV"),
-        std::time::Duration::from_mins(1),
-    )?;
+    let mut ask = Command::new(&rustc);
+    let verbose_version = step.output("trying it", ask.arg("-vV"), Duration::from_mins(1))?;
     Ok(Compiler {
         rustc,
         verbose_version,
@@ -137,7 +119,6 @@ fn describe(path: &Path, step: &Step) -> Result<Compiler> {
     })
 }
 
-/// One line of `apt-cache madison`.
 #[derive(Clone, Copy)]
 struct Offer<'a> {
     package: &'a str,
@@ -184,7 +165,7 @@ fn newest_agreeing<'a>(offers: &[Offer<'a>], family: [&str; 3]) -> Option<[Offer
     })
 }
 
-/// The version without the mark of a rebuild (`+b1`), which only some packages of a source get.
+/// The version without the suffix of a rebuild (`+b1`), which only some packages of a source get.
 fn source(version: &str) -> &str {
     match version.rsplit_once("+b") {
         Some((source, digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => source,

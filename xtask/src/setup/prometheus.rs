@@ -11,13 +11,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use lab::prometheus::VARIABLE;
 
-use super::{
-    apt::{self, PrivateApt},
-    cache::Cache,
-    debian::codename,
-    programs::find,
-};
-use crate::ui::{Remedy, Step};
+use super::{apt::PrivateApt, cache::cached, debian::codename, programs::find};
+use crate::ui::Step;
 
 const PACKAGE: &str = "prometheus";
 const PROGRAMS: [&str; 2] = ["prometheus", "promtool"];
@@ -39,19 +34,16 @@ pub fn prometheus() -> Result<PathBuf> {
     if let Some(directory) = of_the_system() {
         return Ok(directory);
     }
-    let step = Step::new("setup", "Prometheus");
-    let name = format!("prometheus-{}-{}", codename(), env::consts::ARCH);
-    let entry = Cache::open()?
-        .entry(&name, &step, |path| unpack(path, &step))
-        .remedy(
-            "setup: Prometheus: cannot get Debian's package",
-            format_args!(
-                "see that apt's package sources can be reached and run this again, or set {VARIABLE} \
-                 to a directory with prometheus and promtool"
-            ),
-        )?;
-    step.end(entry.fresh, "from Debian");
-    Ok(entry.path)
+    cached(
+        "Prometheus",
+        &format!("prometheus-{}-{}", codename(), env::consts::ARCH),
+        "from Debian",
+        format_args!(
+            "see that apt's package sources can be reached and run this again, or set {VARIABLE} \
+             to a directory with prometheus and promtool"
+        ),
+        unpack,
+    )
 }
 
 /// Where the system has both, if in one place.
@@ -61,26 +53,17 @@ fn of_the_system() -> Option<PathBuf> {
     (promtool?.parent() == Some(&directory)).then_some(directory)
 }
 
-/// All that is kept of the package are the two programs. They need nothing of what it depends on but libc.
+/// Keeps the two programs of the package. Of its dependencies they need only libc.
 fn unpack(path: &Path, step: &Step) -> Result<()> {
-    ensure!(apt::available(), "no apt here");
-    let private = path.join("apt");
-    let (apt, updated) = PrivateApt::new(private.clone(), step)?;
-    // Of several package sources some may have failed without harm.
-    let files = match apt.fetch(&[PACKAGE.to_owned()], step) {
-        Ok(files) => files,
-        Err(error) => return updated.and(Err(error)),
-    };
-    let root = private.join("root");
-    for file in &files {
-        apt::unpack(file, &root, step)?;
-    }
+    let apt = PrivateApt::new(path, None, step)?;
+    let root = path.join("root");
+    let packages = apt.fetch(&[PACKAGE.to_owned()], step)?;
+    apt.unpack(&packages, &root, step)?;
     for name in PROGRAMS {
-        let program = root.join("usr/bin").join(name);
-        fs::rename(&program, path.join(name))
+        fs::rename(root.join("usr/bin").join(name), path.join(name))
             .with_context(|| format!("the package has no {name}"))?;
         let mut version = Command::new(path.join(name));
         step.output("trying it", version.arg("--version"), LIMIT)?;
     }
-    Ok(fs::remove_dir_all(private)?)
+    Ok(fs::remove_dir_all(root)?)
 }

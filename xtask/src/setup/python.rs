@@ -1,21 +1,20 @@
-//! Packages of Python, for the tests that have what the agent writes and sends read by others: from PyPI, pinned by their
-//! hashes, in a directory of their own.
+//! Python packages for the tests that read the agent's formats with other programs: from PyPI, pinned by their hashes,
+//! in a directory of their own.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::{
-    cache::Cache,
-    wheel::{ensure_pip, python},
+    cache::cached,
+    pypi::{pip, python},
 };
-use crate::ui::{Remedy, Step};
+use crate::ui::Step;
 
-/// With the hashes for `x86_64` and aarch64, and of what is compiled for one Python, for 3.11 to 3.14.
+/// With the hashes for `x86_64` and aarch64; of wheels for one version of Python, those for 3.11 to 3.14.
 const REQUIREMENTS: &str = "\
 grpcio==1.85.3 \
     --hash=sha256:f2948333a1f462c0e559b5ea436655ed36822fa448f5713d6de2d483bed6e03f \
@@ -37,47 +36,32 @@ typing_extensions==4.16.0 \
     --hash=sha256:481caa481374e813c1b176ada14e97f1f67a4539ce9cfeb3f350d78d6370c2e8
 ";
 
-/// What the tests import.
+/// The modules that the tests import.
 const TRY: &str = "import google.protobuf, grpc, opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc, \
                    perfetto.protos.perfetto.trace.perfetto_trace_pb2";
 
-const DOWNLOAD_LIMIT: Duration = Duration::from_mins(10);
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// The directory to name in `PYTHONPATH`, from the cache or filled now.
+/// The directory for `PYTHONPATH`, from the cache or filled now.
 pub fn packages() -> Result<PathBuf> {
-    let step = Step::new("setup", "Python's packages");
-    ensure_pip(&step)?;
+    const TITLE: &str = "Python's packages";
     let tag = "import sys; print(sys.implementation.cache_tag)";
+    let step = Step::new("setup", TITLE);
     let tag = step.output("asking for its version", &mut python(&["-c", tag]), LIMIT)?;
-    let name = format!("python-packages-1-{}", tag.trim());
-    let entry = Cache::open()?
-        .entry(&name, &step, |path| install(path, &step))
-        .remedy(
-            "setup: Python's packages: cannot get them",
-            "see that PyPI can be reached and that python3 is one of 3.11 to 3.14, and run this again",
-        )?;
-    step.end(
-        entry.fresh,
+    cached(
+        TITLE,
+        &format!("python-packages-1-{}", tag.trim()),
         "grpcio, opentelemetry-proto, perfetto, protobuf from PyPI",
-    );
-    Ok(entry.path)
+        "see that PyPI can be reached and that python3 is one of 3.11 to 3.14, and run this again",
+        install,
+    )
 }
 
 fn install(path: &Path, step: &Step) -> Result<()> {
-    let requirements = path.join("requirements.txt");
-    fs::write(&requirements, REQUIREMENTS).context("cannot write into the cache")?;
-    let mut pip = python(&["-m", "pip", "install", "--quiet", "--no-deps"]);
-    pip.args(["--only-binary=:all:", "--require-hashes", "--no-cache-dir"]);
-    pip.args([
-        "--timeout",
-        "20",
-        "--retries",
-        "2",
-        "--root-user-action=ignore",
-    ]);
-    pip.arg("-r").arg(&requirements).arg("--target").arg(path);
-    step.output("downloading (8 MB)", &mut pip, DOWNLOAD_LIMIT)?;
+    let target = path.as_os_str();
+    let arguments = ["install", "--root-user-action=ignore", "--target"].map(str::as_ref);
+    let arguments = [&arguments[..], &[target]].concat();
+    pip("downloading (8 MB)", &arguments, REQUIREMENTS, path, step)?;
     let mut imports = python(&["-c", TRY]);
     step.output("trying them", imports.env("PYTHONPATH", path), LIMIT)
         .map(drop)

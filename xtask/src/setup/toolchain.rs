@@ -14,15 +14,12 @@ use super::{active, apt, cache::Cache, debian, linker};
 /// A compiler that has, or can build, `core` for the BPF target.
 #[derive(Clone)]
 pub struct Compiler {
-    /// What to set `RUSTC` to.
     pub rustc: PathBuf,
-    /// All that `rustc -vV` prints: what tells this compiler from others.
+    /// Output of `rustc -vV`, which identifies the compiler.
     pub verbose_version: String,
-    /// For the user: where it comes from.
     pub origin: String,
     /// Whether `core` is built from rust-src rather than shipped.
     pub build_std: bool,
-    /// The LLVM that it is linked to.
     pub llvm_library: PathBuf,
 }
 
@@ -32,7 +29,6 @@ impl Compiler {
         field(&self.verbose_version, "release").unwrap_or("of unknown version")
     }
 
-    /// LLVM's major version.
     pub fn llvm_major(&self) -> Result<u32> {
         llvm_major(&self.verbose_version)
             .with_context(|| format!("`{} -vV` names no LLVM version", self.rustc.display()))
@@ -41,14 +37,13 @@ impl Compiler {
 
 /// Compiler and linker, tried on a canary.
 pub struct Toolchain {
-    /// The compiler.
     pub compiler: Compiler,
     /// bpf-linker, built for that compiler.
     pub linker: PathBuf,
 }
 
 impl Toolchain {
-    /// `cargo build` for the BPF target of hosts of this architecture; the caller says what, and where to.
+    /// `cargo build` for the BPF target of hosts of this architecture; the caller adds packages and the target directory.
     pub fn cargo_build(&self, arch: &str) -> Command {
         let mut command = cargo();
         command.args(["build", "--release", "--target", "bpfel-unknown-none"]);
@@ -73,14 +68,13 @@ impl Toolchain {
 }
 
 /// Flags of the eBPF object for agents on `arch`. The compiler hands `-Ctarget-cpu` to bpf-linker as
-/// its `--cpu`, which therefore must not be given again; v3 is what every kernel with BTF runs.
+/// its `--cpu`, which therefore must not be given again; every kernel with BTF runs v3.
 fn rust_flags(arch: &str) -> String {
     let cfg = format!("--cfg=bpf_target_arch=\"{arch}\"");
     [&cfg, "-Ctarget-cpu=v3", "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f")
 }
 
-/// The cargo that runs this task, without what `cargo run` adds for its child: that would make
-/// cargo rebuild what it has just built.
+/// The cargo that runs this task, without the variables that `cargo run` sets for its child: they would cause rebuilds.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let ours = |name: &OsStr| {
@@ -94,7 +88,6 @@ pub fn cargo() -> Command {
     command
 }
 
-/// The directory of the workspace.
 pub fn workspace() -> PathBuf {
     let xtask =
         env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
@@ -125,7 +118,7 @@ pub fn ebpf_toolchain() -> Result<Toolchain> {
     }
 }
 
-/// The value of `name: value` in what `rustc -vV` prints.
+/// The value of `name: value` in the output of `rustc -vV`.
 fn field<'a>(verbose_version: &'a str, name: &str) -> Option<&'a str> {
     let of_line = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':').map(str::trim);
     verbose_version.lines().find_map(of_line)

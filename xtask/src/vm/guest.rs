@@ -1,11 +1,10 @@
-//! What is in a guest: its init, the agent, the live tests, OpenBao, the lab's programs, each with its
-//! libraries from this host, and the kernel's modules that the lab needs.
+//! The files of a guest: its init, the agent, the live tests, OpenBao, the lab's programs, each with its libraries from
+//! this host, and the kernel modules that the lab needs.
 
 use std::{
     collections::BTreeMap,
-    env,
-    fs::File,
-    io::BufWriter,
+    env, fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -14,10 +13,7 @@ use std::{
 use anyhow::{Context, Result};
 use lab::guest::{PLAN, Plan};
 
-use super::{
-    cpio::{Cpio, libraries},
-    kernels::Kernel,
-};
+use super::kernels::Kernel;
 use crate::{
     build::executables,
     setup::{self, cargo},
@@ -26,7 +22,7 @@ use crate::{
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// In the order in which they are to be loaded; what a kernel lacks it has built in, or does not need.
+/// In the order of loading. A module that a kernel does not have is built in, or not needed.
 const MODULES: [&str; 11] = [
     "nfnetlink",
     "libcrc32c",
@@ -41,7 +37,7 @@ const MODULES: [&str; 11] = [
     "veth",
 ];
 
-/// What the lab's processes look up; there is no name server.
+/// For look-ups of the lab's processes; there is no name server.
 const FILES: [(&str, &str); 4] = [
     ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
     (
@@ -52,19 +48,18 @@ const FILES: [(&str, &str); 4] = [
     ("/etc/group", "root:x:0:\n"),
 ];
 
-/// Which probes the agent attaches where a test does not say so: passed on.
+/// Passed on: the probes that the agent attaches where a test does not choose.
 const PROBES: &str = "VAULT_TRACER_PROBES";
 
 const PATH: &str = "/usr/sbin:/usr/bin";
 
-/// The programs of every guest, by what they are called there.
-pub struct Programs {
-    init: PathBuf,
+/// The programs of every guest, by their paths in it.
+pub struct GuestFiles {
     files: Vec<(String, PathBuf)>,
     libraries: Vec<PathBuf>,
 }
 
-impl Programs {
+impl GuestFiles {
     /// Finds them and their libraries. `tests`: executables that cargo built, `live` and `vm-init`.
     pub fn new(agent: &Path, bao: &Path, tests: &BTreeMap<String, PathBuf>) -> Result<Self> {
         let built = |name: &str| {
@@ -75,8 +70,8 @@ impl Programs {
             let path = setup::find_program(name);
             path.with_context(|| format!("no {name} in PATH"))
         };
-        let init = built("vm-init")?;
         let files = vec![
+            ("/init".to_owned(), built("vm-init")?),
             ("/vm/vault-tracer".to_owned(), agent.to_owned()),
             ("/vm/bao".to_owned(), bao.to_owned()),
             ("/vm/live".to_owned(), built("live")?),
@@ -84,43 +79,56 @@ impl Programs {
             ("/usr/sbin/nft".to_owned(), installed("nft")?),
         ];
         let mut libraries = Vec::new();
-        for program in files.iter().map(|(_, file)| file).chain([&init]) {
+        for program in files.iter().map(|(_, file)| file) {
             libraries.extend(libraries_of(program)?);
         }
         libraries.sort();
         libraries.dedup();
-        Ok(Self {
-            init,
-            files,
-            libraries,
-        })
+        Ok(Self { files, libraries })
     }
 
-    /// Writes the initramfs of a guest with this kernel that runs `tests` to `file`.
-    pub fn pack(&self, kernel: &Kernel, tests: &[String], file: File) -> Result<()> {
-        let mut cpio = Cpio::new(BufWriter::new(file));
-        cpio.device(Path::new("/dev/console"), 5, 1)?;
-        cpio.directory(Path::new("/root"))?;
-        cpio.file(Path::new("/init"), &self.init)?;
-        for (path, file) in &self.files {
-            cpio.file(Path::new(path), file)?;
-        }
-        for library in &self.libraries {
-            cpio.file(library, library)?;
+    /// Writes the initramfs of a guest with this kernel that runs `tests`. It is not compressed: unpacking under
+    /// emulation takes longer than reading.
+    pub fn pack(&self, kernel: &Kernel, tests: &[String], initramfs: &Path) -> Result<()> {
+        let root = tempfile::tempdir().context("no temporary directory")?;
+        let own = self.files.iter().map(|(path, file)| (path.clone(), file));
+        let libraries = self
+            .libraries
+            .iter()
+            .map(|file| (file.display().to_string(), file));
+        for (path, file) in own.chain(libraries) {
+            symlink(file, place(root.path(), &path)?)?;
         }
         for (path, text) in FILES {
-            cpio.text(Path::new(path), text)?;
+            fs::write(place(root.path(), path)?, text)?;
         }
         let mut modules = Vec::new();
         for module in MODULES.iter().filter_map(|name| kernel.module(name)) {
-            let path = Path::new("/vm/modules").join(module.file_name().unwrap_or_default());
-            cpio.file(&path, module)?;
-            modules.push(path.display().to_string());
+            let name = module.file_name().unwrap_or_default().display();
+            let path = format!("/vm/modules/{name}");
+            symlink(module, place(root.path(), &path)?)?;
+            modules.push(path);
         }
         let plan = serde_json::to_string(&plan(modules, tests))?;
-        cpio.text(Path::new(PLAN), &plan)?;
-        cpio.finish().map(drop)
+        fs::write(place(root.path(), PLAN)?, plan)?;
+        let mut cpio = Command::new("sh");
+        cpio.args(["-c", PACK])
+            .arg(initramfs)
+            .current_dir(root.path());
+        let step = Step::new("vm", "guest");
+        step.output("packing the initramfs", &mut cpio, LIMIT)
+            .map(drop)
     }
+}
+
+/// `$0` is the archive. Links are followed, and everything belongs to root.
+const PACK: &str = "find . -print0 | cpio --null --create --format=newc --dereference --owner=0:0 --quiet > \"$0\"";
+
+/// The path below `root` of a path in the guest, whose directory is created.
+fn place(root: &Path, path: &str) -> Result<PathBuf> {
+    let place = root.join(path.trim_start_matches('/'));
+    fs::create_dir_all(place.parent().unwrap_or(root))?;
+    Ok(place)
 }
 
 fn plan(modules: Vec<String>, tests: &[String]) -> Plan {
@@ -143,7 +151,7 @@ fn plan(modules: Vec<String>, tests: &[String]) -> Plan {
     }
 }
 
-/// None, where it is linked statically: then `ldd` fails.
+/// `ldd` fails for a static executable, which needs none.
 fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
     let step = Step::new("vm", "libraries");
     let mut ldd = Command::new("ldd");
@@ -153,6 +161,18 @@ fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
         Err(error) if format!("{error:#}").contains("not a dynamic executable") => Ok(Vec::new()),
         Err(error) => Err(error),
     }
+}
+
+/// The libraries that a program needs, as `ldd` names them, its loader among them.
+fn libraries(ldd: &str) -> Vec<PathBuf> {
+    let path = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let ([_, "=>", path, ..] | [path, ..]) = words[..] else {
+            return None;
+        };
+        path.starts_with('/').then(|| PathBuf::from(path))
+    };
+    ldd.lines().filter_map(path).collect()
 }
 
 /// Builds the live tests and `vm-init`: their executables by name.
@@ -174,4 +194,23 @@ pub fn build() -> Result<BTreeMap<String, PathBuf>> {
         Duration::from_mins(30),
     )?;
     Ok(executables(&messages))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_those_that_ldd_finds() {
+        let ldd = "\tlinux-vdso.so.1 (0x00007ffd)\n\
+                   \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
+                   \tlibgone.so => not found\n\
+                   \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
+        let found = [
+            "/lib/x86_64-linux-gnu/libc.so.6",
+            "/lib64/ld-linux-x86-64.so.2",
+        ];
+        assert_eq!(libraries(ldd), found.map(PathBuf::from));
+        assert_eq!(libraries("\tstatically linked\n"), [] as [PathBuf; 0]);
+    }
 }

@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::cpio::files_below;
 use crate::{
     setup::{
         apt::{self, PrivateApt},
@@ -17,10 +16,9 @@ use crate::{
     ui::{Remedy, Step},
 };
 
-/// A kernel that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// What `--kernel` calls it: the series, or `latest`.
+    /// Its series, or `latest`.
     pub name: &'static str,
     /// Which of Debian's archives: `debian`, `debian-security`.
     archive: &'static str,
@@ -28,7 +26,6 @@ pub struct Choice {
     package: &'static str,
 }
 
-/// Every kernel there is to choose, oldest first.
 pub const CHOICES: [Choice; 4] = [
     Choice {
         name: "5.10",
@@ -58,16 +55,12 @@ pub const CHOICES: [Choice; 4] = [
 
 /// Debian's keys, where the package `debian-archive-keyring` puts them.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// Where Debian is, if this system does not say.
+/// Used where this system's package sources name no mirror.
 const MIRROR: &str = "http://deb.debian.org/";
 
-/// A kernel that lies unpacked in the cache.
 pub struct Kernel {
-    /// What it was asked for as.
     pub name: &'static str,
-    /// The kernel's image.
     pub image: PathBuf,
-    /// Its modules: name and file.
     modules: Vec<(String, PathBuf)>,
 }
 
@@ -91,6 +84,24 @@ impl Kernel {
                 .collect(),
         })
     }
+}
+
+fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let entries = fs::read_dir(&directory);
+        for entry in entries.with_context(|| format!("cannot read {}", directory.display()))? {
+            let entry = entry?;
+            // A link out of the package is not followed.
+            if entry.file_type()?.is_dir() {
+                directories.push(entry.path());
+            } else {
+                files.push(entry.path());
+            }
+        }
+    }
+    Ok(files)
 }
 
 fn name_of(path: &Path) -> String {
@@ -120,35 +131,31 @@ pub fn get(choice: &Choice, refresh: bool) -> Result<Kernel> {
             format_args!("see that {MIRROR} can be reached and run this again"),
         )?;
     let kernel = Kernel::unpacked(choice.name, &entry.path)?;
-    let version = fs::read_to_string(entry.path.join(VERSION))?;
-    step.end(entry.fresh, format_args!("{} from Debian", version.trim()));
+    let image = name_of(&kernel.image);
+    step.end(entry.fresh, format_args!("{image} from Debian"));
     Ok(kernel)
 }
 
-/// Holds the name of the package that has the image.
-const VERSION: &str = "version";
-
 fn download(choice: &Choice, path: &Path, step: &Step) -> Result<()> {
-    ensure!(apt::available(), "needs apt and dpkg-deb to get it");
     ensure!(
         Path::new(KEYRING).exists(),
         "Debian's keys are not at {KEYRING} (package debian-archive-keyring)"
     );
-    let private = path.join("apt");
     let source = format!(
         "deb [arch=amd64 signed-by={KEYRING}] {}{} {} main\n",
         mirror(choice.archive, step),
         choice.archive,
         choice.suite
     );
-    let (apt, updated) = PrivateApt::of_source(private.clone(), &source, step)?;
-    updated?;
-    let packages = resolve(choice.package, &|package| apt.show(package, step))?;
-    for file in apt.fetch(&packages, step)? {
-        apt::unpack(&file, &path.join("root"), step)?;
-    }
-    fs::remove_dir_all(private)?;
-    fs::write(path.join(VERSION), format!("{}\n", packages.join(" ")))?;
+    let apt = PrivateApt::new(path, Some(&source), step)?;
+    let packages = of_one_version(&apt.depends(choice.package, step)?);
+    ensure!(
+        !packages.is_empty(),
+        "{} depends on no kernel",
+        choice.package
+    );
+    let files = apt.fetch(&packages, step)?;
+    apt.unpack(&files, &path.join("root"), step)?;
     Kernel::unpacked(choice.name, path).map(drop)
 }
 
@@ -166,72 +173,31 @@ fn mirror_among<'a>(repositories: &'a str, archive: &str) -> Option<&'a str> {
     repositories.lines().find_map(base)
 }
 
-/// The packages that a metapackage stands for: what it depends on, as far as that is a kernel of one version.
-/// Up to 6.x that is one package; 7.x has its image and its modules in two more.
-fn resolve(package: &str, show: &dyn Fn(&str) -> Result<String>) -> Result<Vec<String>> {
-    let mut found: Vec<String> = Vec::new();
-    let mut open = vec![package.to_owned()];
-    while let Some(package) = open.pop() {
-        for dependency in dependencies(&show(&package)?) {
-            if of_one_version(&dependency) && !found.contains(&dependency) {
-                found.push(dependency.clone());
-                open.push(dependency);
-            }
-        }
-    }
-    ensure!(!found.is_empty(), "{package} depends on no kernel");
-    Ok(found)
-}
-
-/// The packages in the first `Depends:` line; of alternatives the first.
-fn dependencies(shown: &str) -> Vec<String> {
-    let line = shown.lines().find_map(|line| line.strip_prefix("Depends:"));
-    let name = |clause: &str| clause.split_whitespace().next().map(str::to_owned);
-    line.unwrap_or_default()
-        .split(',')
-        .filter_map(name)
-        .collect()
-}
-
-fn of_one_version(package: &str) -> bool {
-    let parts = [
-        "linux-image-",
-        "linux-binary-",
-        "linux-modules-",
-        "linux-base-",
-    ];
-    let version = parts.iter().find_map(|part| package.strip_prefix(part));
-    version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+/// The packages of one kernel version among the dependencies of a metapackage. Up to 6.x that is one; 7.x has its image
+/// and its modules in two more.
+fn of_one_version(depends: &str) -> Vec<String> {
+    let parts = ["image", "binary", "modules", "base"].map(|part| format!("linux-{part}-"));
+    let is_kernel = |package: &&str| {
+        let version = parts.iter().find_map(|part| package.strip_prefix(&**part));
+        version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let packages = depends.lines().filter(is_kernel);
+    packages.map(str::to_owned).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn packages(name: &str) -> &'static str {
-        match name {
-            "linux-image-cloud-amd64" => {
-                "Package: x\nDepends: linux-image-7.3.4+deb13-cloud-amd64 (= 7.3.4-1)\n"
-            }
-            "linux-image-7.3.4+deb13-cloud-amd64" => {
-                "Depends: linux-base-7.3.4+deb13-cloud-amd64, linux-binary-7.3.4+deb13-cloud-amd64 (= 1), \
-                 linux-modules-7.3.4+deb13-cloud-amd64, kmod, initramfs-tools (>= 0.120) | linux-initramfs-tool\n"
-            }
-            _ => "Depends: linux-base (>= 4.3)\n",
-        }
-    }
-
     #[test]
-    fn a_metapackage_stands_for_the_packages_of_one_version() {
-        let show = |name: &str| Ok(packages(name).to_owned());
-        let mut found = resolve("linux-image-cloud-amd64", &show).unwrap();
-        found.sort();
-        let all = ["base", "binary", "image", "modules"];
-        assert_eq!(
-            found,
-            all.map(|part| format!("linux-{part}-7.3.4+deb13-cloud-amd64"))
-        );
-        assert!(resolve("linux-base", &show).is_err());
+    fn the_packages_of_one_version_are_the_kernel() {
+        let depends = "linux-image-cloud-amd64\n  Depends: linux-image-7.3.4+deb13-cloud-amd64\n\
+            linux-image-7.3.4+deb13-cloud-amd64\n  Depends: linux-base-7.3.4+deb13-cloud-amd64\n |Depends: kmod\n\
+            linux-base-7.3.4+deb13-cloud-amd64\nlinux-base\nkmod\n<linux-initramfs-tool>\n";
+        let found = of_one_version(depends);
+        let all = ["image", "base"].map(|part| format!("linux-{part}-7.3.4+deb13-cloud-amd64"));
+        assert_eq!(found, all);
+        assert!(of_one_version("linux-base\n").is_empty());
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! `cargo xtask vm`: the live tests inside Debian's own kernels, under QEMU's software emulation. Nothing but
 //! QEMU is installed, no root is needed where it is, and the guests have no network.
 
-mod cpio;
 mod expected;
 mod guest;
 mod kernels;
@@ -10,23 +9,23 @@ mod report;
 mod table;
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use self::{
-    guest::Programs,
+    guest::GuestFiles,
     kernels::{CHOICES, Choice, Kernel},
-    machine::{End, Serial},
-    report::Results,
-    table::Column,
+    machine::Serial,
+    report::GuestReport,
+    table::KernelColumn,
 };
 use crate::{build, setup};
 
-/// Every probe by every way, and the hang from start to report: found on this host, and on the other.
+/// Every probe of every strategy, and the hang from start to report.
 const TESTS: [&str; 6] = [
     "kernel::every_probe_that_attaches_fires_with_the_right_arguments",
     "hang::over_ipv4_both_hangs_are_tied_to_their_requests",
@@ -36,22 +35,21 @@ const TESTS: [&str; 6] = [
     "states::data_that_nobody_acknowledges_is_no_ack",
 ];
 
-/// Those of them that `cargo xtask test` has the time for.
+/// Those that `cargo xtask test` has the time for.
 const FEW: [&str; 2] = [TESTS[0], TESTS[1]];
 
 /// The kernels of most servers.
 const USUAL: &str = "6.1,6.12";
 
-/// Options of the task.
 #[derive(clap::Args)]
-pub struct Options {
-    /// Which: 5.10, 6.1, 6.12, latest
+pub struct VmOptions {
+    /// Kernels: 5.10, 6.1, 6.12, latest
     #[arg(long, value_delimiter = ',', default_value = USUAL, value_parser = choice)]
     kernel: Vec<Choice>,
-    /// Write what the guests' serial ports show into this directory
+    /// Write the output of the guests' serial ports into this directory
     #[arg(long, value_name = "DIR")]
     keep_serial: Option<PathBuf>,
-    /// Download the kernels anew, in the versions that are current now
+    /// Download the current versions of the kernels
     #[arg(long)]
     refresh: bool,
     /// Run these live tests, by their full names, instead of the usual ones
@@ -64,8 +62,8 @@ fn choice(name: &str) -> Result<Choice, String> {
     found.ok_or_else(|| format!("one of {}", CHOICES.map(|choice| choice.name).join(", ")))
 }
 
-/// The task: runs the guests, and prints the table of what they reported.
-pub fn run(options: &Options) -> Result<()> {
+/// The task: runs the guests, and prints a table of their reports.
+pub fn run(options: &VmOptions) -> Result<()> {
     let kernels = prepare(&options.kernel, options.refresh)?;
     let mut tests = options.tests.clone();
     if tests.is_empty() {
@@ -74,11 +72,10 @@ pub fn run(options: &Options) -> Result<()> {
     let kept = options.keep_serial.as_deref();
     kept.map_or(Ok(()), fs::create_dir_all)
         .context("--keep-serial")?;
-    run_all(&build::agent()?, &kernels, &tests, kept, false).map(drop)
+    run_all(&build::agent()?, &kernels, &tests, kept)
 }
 
-/// A step of `cargo xtask test`: the kernels of most servers, and few tests. Fails if QEMU or the kernels
-/// cannot be had.
+/// For `cargo xtask test`: the kernels of most servers.
 pub fn prepare_usual() -> Result<Vec<Kernel>> {
     let usual = USUAL.split(',').map(choice);
     let usual: Vec<_> = usual
@@ -87,9 +84,9 @@ pub fn prepare_usual() -> Result<Vec<Kernel>> {
     prepare(&usual, false)
 }
 
-/// The rest of it. A guest that failed is booted once more; returns those that passed only then.
-pub fn run_few(agent: &Path, kernels: &[Kernel]) -> Result<Vec<String>> {
-    run_all(agent, kernels, &FEW.map(str::to_owned), None, true)
+/// For `cargo xtask test`: few tests.
+pub fn run_few(agent: &Path, kernels: &[Kernel]) -> Result<()> {
+    run_all(agent, kernels, &FEW.map(str::to_owned), None)
 }
 
 fn prepare(choices: &[Choice], refresh: bool) -> Result<Vec<Kernel>> {
@@ -97,105 +94,85 @@ fn prepare(choices: &[Choice], refresh: bool) -> Result<Vec<Kernel>> {
         std::env::consts::ARCH == "x86_64",
         "only kernels for x86-64 are run so far"
     );
-    setup::vm_programs()?;
+    setup::require(setup::VM)?;
     let kernel = |choice| kernels::get(choice, refresh);
     choices.iter().map(kernel).collect()
 }
 
-fn run_all(
-    agent: &Path,
-    kernels: &[Kernel],
-    tests: &[String],
-    kept: Option<&Path>,
-    once_more: bool,
-) -> Result<Vec<String>> {
-    let programs = Programs::new(agent, &setup::bao()?, &guest::build()?)?;
-    let (mut columns, mut failed, mut flaky) = (Vec::new(), Vec::new(), Vec::new());
+fn run_all(agent: &Path, kernels: &[Kernel], tests: &[String], kept: Option<&Path>) -> Result<()> {
+    let guest = GuestFiles::new(agent, &setup::OPENBAO.executable()?, &guest::build()?)?;
+    let (mut columns, mut failed) = (Vec::new(), Vec::new());
     for kernel in kernels {
-        let run = || run_one(kernel, &programs, tests, kept);
-        let (mut column, mut passed) = run()?;
-        if !passed && once_more {
-            eprintln!("vm: {}: once more", kernel.name);
-            (column, passed) = run()?;
-            flaky.extend(passed.then(|| kernel.name.to_owned()));
-        }
-        if !passed {
-            failed.push(kernel.name);
-        }
+        let (column, passed) = run_one(kernel, &guest, tests, kept)?;
         columns.push(column);
+        failed.extend((!passed).then_some(kernel.name));
     }
     println!("{}", table::markdown(&columns));
     ensure!(failed.is_empty(), "vm: FAILED: {}", failed.join(", "));
-    Ok(flaky)
+    Ok(())
 }
 
-/// Whether the guest did and was what it should; what went wrong is told.
+/// Runs one guest; prints what it reported, and its serial ports if anything went wrong.
 fn run_one(
     kernel: &Kernel,
-    programs: &Programs,
+    guest: &GuestFiles,
     tests: &[String],
     kept: Option<&Path>,
-) -> Result<(Column, bool)> {
+) -> Result<(KernelColumn, bool)> {
     let directory = tempfile::tempdir().context("no temporary directory")?;
     let serial = Serial::in_directory(kept.unwrap_or(directory.path()), kernel.name);
-    let (end, took) = boot(kernel, programs, tests, &serial)?;
-    let results = Results::parse(&Serial::read(&serial.reports));
-    tell(kernel, &results, took);
-    let judged = judge(&end, &results, tests);
+    let initramfs = directory.path().join("initramfs");
+    guest.pack(kernel, tests, &initramfs)?;
+    let started = Instant::now();
+    let passed = machine::run(kernel, &initramfs, &serial);
+    let took = started.elapsed();
+    let report = GuestReport::parse(&Serial::read(&serial.reports));
+    print(kernel, &report, took);
+    let judged = judge(passed, &report, tests);
     if let Err(error) = &judged {
         show(&serial);
         eprintln!("vm: {}: {error:#}", kernel.name);
     }
-    let column = Column {
+    let column = KernelColumn {
         name: kernel.name,
-        results,
+        report,
         took,
     };
     Ok((column, judged.is_ok()))
 }
 
-fn boot(
-    kernel: &Kernel,
-    programs: &Programs,
-    tests: &[String],
-    serial: &Serial,
-) -> Result<(End, Duration)> {
-    let directory = tempfile::tempdir().context("no temporary directory")?;
-    let initramfs = directory.path().join("initramfs");
-    programs.pack(kernel, tests, File::create(&initramfs)?)?;
-    machine::run(kernel, &initramfs, serial)
-}
-
-fn tell(kernel: &Kernel, results: &Results, took: Duration) {
-    let release = results.release.as_deref().unwrap_or("did not come up");
+fn print(kernel: &Kernel, report: &GuestReport, took: Duration) {
+    let release = report.release.as_deref().unwrap_or("did not come up");
     let (name, seconds) = (kernel.name, took.as_secs_f64());
     eprintln!("vm: {name}: Linux {release}, {seconds:.1} s");
-    for complaint in &results.complaints {
+    for complaint in &report.complaints {
         eprintln!("vm: {name}: {complaint}");
     }
-    for (test, outcome) in &results.tests {
+    for (test, outcome) in &report.tests {
         eprintln!("vm: {name}: {outcome:<7} {test}");
     }
 }
 
-/// Init's word alone would not do: a test whose name is misspelt fails nobody.
-fn judge(end: &End, results: &Results, tests: &[String]) -> Result<()> {
-    match end {
-        End::Crashed(why) => bail!("the guest did not come to an end: {why}"),
-        End::Failed => bail!("tests failed"),
-        End::Passed => {}
-    }
+/// Init's exit status is not enough: libtest succeeds where no test has the name.
+fn judge(passed: Result<bool>, report: &GuestReport, tests: &[String]) -> Result<()> {
+    ensure!(
+        passed.context("the guest did not come to an end")?,
+        "tests failed"
+    );
     for test in tests {
-        let outcome = results.tests.get(test).map(String::as_str);
-        let said = outcome.unwrap_or("not run");
-        ensure!(outcome == Some("ok"), "{test}: {said}");
+        let outcome = report.tests.get(test).map(String::as_str);
+        ensure!(
+            outcome == Some("ok"),
+            "{test}: {}",
+            outcome.unwrap_or("not run")
+        );
     }
-    let differences = expected::differences(results);
+    let differences = expected::differences(report);
     ensure!(differences.is_empty(), "{}", differences.join("; "));
     Ok(())
 }
 
-/// All that there is, since a boot that failed is hard to have again.
+/// Prints everything, since a failed boot is hard to reproduce.
 fn show(serial: &Serial) {
     for file in [&serial.console, &serial.reports] {
         eprintln!("vm: --- {}", file.display());

@@ -1,4 +1,4 @@
-//! What came out of a guest.
+//! The report of a guest, read from its serial port.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,20 @@ use lab::guest::Report;
 /// A probe: the kernel's name of its hook, and how it is attached.
 pub type Hook = (String, String);
 
-/// Everything a guest told.
 #[derive(Debug, Default)]
-pub struct Results {
+pub struct GuestReport {
     /// `uname -r`, once it was up.
     pub release: Option<String>,
     /// Each test's outcome, in libtest's word: `ok`, `FAILED`.
     pub tests: BTreeMap<String, String>,
-    /// What was attached by any way of probing, and whether it was seen to work.
+    /// Probes that any strategy attached, and whether each was seen to fire.
     pub probes: BTreeMap<Hook, Option<bool>>,
-    /// The ways of probing that were tried, and why one was refused.
-    pub ways: BTreeMap<String, Option<String>>,
-    /// What init could not do.
+    /// The strategies of probing that were tried (`--probes`), and why one was refused.
+    pub strategies: BTreeMap<String, Option<String>>,
     pub complaints: Vec<String>,
 }
 
-impl Results {
-    /// Of the reports' serial port.
+impl GuestReport {
     pub fn parse(text: &str) -> Self {
         let mut results = Self::default();
         for line in text.lines() {
@@ -40,15 +37,15 @@ impl Results {
         match report {
             Report::Booted { release, .. } => self.release = Some(release),
             Report::Attached { way, probes } => {
-                self.ways.insert(way, None);
+                self.strategies.insert(way, None);
                 for probe in probes {
                     let fired = self.probes.entry((probe.hook, probe.kind)).or_default();
-                    // One way may make it work where another gives it nothing to do.
+                    // One strategy may make it fire where another gives it nothing to do.
                     *fired = (*fired).max(probe.fired);
                 }
             }
             Report::Refused { way, error } => {
-                self.ways.insert(way, Some(error));
+                self.strategies.insert(way, Some(error));
             }
             Report::ModuleFailed { path, error } => {
                 self.complaints.push(format!("cannot load {path}: {error}"));
@@ -85,22 +82,22 @@ mod tests {
                     #vm {\"report\":\"attached\",\"way\":\"function\",\"probes\":[{\"kind\":\"fexit\",\"hook\":\"f\",\"fired\":true}]}\n\
                     #vm {\"report\":\"refused\",\"way\":\"socket\",\"error\":\"no\"}\n\
                     test result: FAILED. 1 passed; 1 failed\n";
-        let results = Results::parse(text);
+        let results = GuestReport::parse(text);
         assert_eq!(results.version(), Some((6, 1)));
         let outcomes: Vec<_> = results.tests.iter().map(|(n, o)| (&**n, &**o)).collect();
         assert_eq!(outcomes, [("hang::a", "ok"), ("hang::b", "FAILED")]);
         let fexit = ("f".to_owned(), "fexit".to_owned());
         assert_eq!(results.probes.get(&fexit), Some(&Some(true)));
-        assert_eq!(results.ways["auto"], None);
-        assert_eq!(results.ways["socket"].as_deref(), Some("no"));
+        assert_eq!(results.strategies["auto"], None);
+        assert_eq!(results.strategies["socket"].as_deref(), Some("no"));
     }
 
     #[test]
     fn a_release_without_a_version_is_none() {
-        assert_eq!(Results::parse("").version(), None);
-        let release = |release: &str| Results {
+        assert_eq!(GuestReport::parse("").version(), None);
+        let release = |release: &str| GuestReport {
             release: Some(release.to_owned()),
-            ..Results::default()
+            ..GuestReport::default()
         };
         assert_eq!(release("7.3.4+deb13").version(), Some((7, 3)));
         assert_eq!(release("next").version(), None);

@@ -1,22 +1,18 @@
-//! The table of the README: probe by kernel, from what the guests reported.
+//! The table of the README: probes by kernel.
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::report::Results;
+use super::report::GuestReport;
 
-/// A kernel and what came of it.
-pub struct Column {
-    /// What it was asked for as.
+pub struct KernelColumn {
     pub name: &'static str,
-    /// What its guest reported.
-    pub results: Results,
+    pub report: GuestReport,
     /// From power-on to the end.
     pub took: Duration,
 }
 
-/// In Markdown.
-pub fn markdown(columns: &[Column]) -> String {
-    let row = |name: &str, cell: &dyn Fn(&Column) -> String| {
+pub fn markdown(columns: &[KernelColumn]) -> String {
+    let row = |name: &str, cell: &dyn Fn(&KernelColumn) -> String| {
         let cells = columns.iter().map(cell).map(|cell| format!(" {cell} |"));
         format!("| {name} |{}\n", cells.collect::<String>())
     };
@@ -24,25 +20,23 @@ pub fn markdown(columns: &[Column]) -> String {
         row("", &|column| column.name.to_owned()),
         row("---", &|_| "---".to_owned()),
         row("`uname -r`", &|column| {
-            column.results.release.clone().unwrap_or_default()
+            column.report.release.clone().unwrap_or_default()
         }),
     ];
-    let hooks = every(columns, |results| {
-        results.probes.keys().map(|(hook, _)| hook)
-    });
+    let hooks = every(columns, |report| report.probes.keys().map(|(hook, _)| hook));
     for hook in hooks {
         rows.push(row(&format!("`{hook}`"), &|column| {
-            probes(&column.results, hook)
+            probes(&column.report, hook)
         }));
     }
-    for name in every(columns, |results| results.ways.keys()) {
+    for name in every(columns, |report| report.strategies.keys()) {
         rows.push(row(&format!("`--probes {name}`"), &|column| {
-            way(column.results.ways.get(name)).to_owned()
+            strategy(column.report.strategies.get(name)).to_owned()
         }));
     }
-    for test in every(columns, |results| results.tests.keys()) {
+    for test in every(columns, |report| report.tests.keys()) {
         rows.push(row(&format!("test `{test}`"), &|column| {
-            column.results.tests.get(test).cloned().unwrap_or_default()
+            column.report.tests.get(test).cloned().unwrap_or_default()
         }));
     }
     rows.push(row("from power-on to the end", &|column| {
@@ -51,20 +45,20 @@ pub fn markdown(columns: &[Column]) -> String {
     rows.concat()
 }
 
-/// What any of the kernels has, in order.
+/// The union over all kernels, sorted.
 fn every<'a, T: Ord, I: Iterator<Item = T>>(
-    columns: &'a [Column],
-    of: impl Fn(&'a Results) -> I,
+    columns: &'a [KernelColumn],
+    of: impl Fn(&'a GuestReport) -> I,
 ) -> BTreeSet<T> {
     columns
         .iter()
-        .flat_map(|column| of(&column.results))
+        .flat_map(|column| of(&column.report))
         .collect()
 }
 
-/// How it was attached: plainly where it was seen to work, in parentheses where it was given nothing to tell.
-fn probes(results: &Results, hook: &str) -> String {
-    let of_hook = results.probes.iter().filter(|((name, _), _)| name == hook);
+/// How a hook was attached; in parentheses where it had no chance to fire.
+fn probes(report: &GuestReport, hook: &str) -> String {
+    let of_hook = report.probes.iter().filter(|((name, _), _)| name == hook);
     let kinds = of_hook.map(|((_, kind), fired)| match fired {
         Some(true) => kind.replace('_', " "),
         Some(false) => format!("{} SILENT", kind.replace('_', " ")),
@@ -78,7 +72,7 @@ fn probes(results: &Results, hook: &str) -> String {
     }
 }
 
-fn way(found: Option<&Option<String>>) -> &'static str {
+fn strategy(found: Option<&Option<String>>) -> &'static str {
     match found {
         None => "",
         Some(None) => "works",
@@ -92,9 +86,9 @@ mod tests {
 
     #[test]
     fn there_is_a_row_for_whatever_any_kernel_reported() {
-        let column = |name, text: &str| Column {
+        let column = |name, text: &str| KernelColumn {
             name,
-            results: Results::parse(text),
+            report: GuestReport::parse(text),
             took: Duration::from_secs(61),
         };
         let old = "#vm {\"report\":\"refused\",\"way\":\"socket\",\"error\":\"no\"}\n";
