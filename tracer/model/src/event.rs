@@ -6,19 +6,18 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    actor::Actor,
     device::Device,
     entry::EntryHead,
     goroutine::{GoroutineSample, HandlerSample},
     socket::{SendQueue, Socket, Tcp, TcpState},
+    time::Nanos,
 };
 
 /// The format of recordings, that is of events as serde writes them. Raised when an older agent would misunderstand a
 /// newer recording: a further field that may be absent is no reason, a further kind of event is. Those of before
 /// there was a number are of format 0, which is the same without it.
 pub const FORMAT: u32 = 2;
-
-/// Nanoseconds: of `CLOCK_MONOTONIC` where a point in time is meant.
-pub type Nanos = u64;
 
 /// One observation and its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -220,19 +219,6 @@ pub enum EventKind {
     Tick,
     /// The trace ends. Last of every stream.
     End,
-}
-
-/// Who made a system call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Actor {
-    /// Thread id. Correlates nothing in Go: goroutines move between threads.
-    pub tid: u32,
-    /// `runtime.g.goid`, where known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub goid: Option<u64>,
-    /// `runtime.g.parentGoid`: the goroutine that started this one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<u64>,
 }
 
 /// What happened while routine was held back in the kernel, in numbers.

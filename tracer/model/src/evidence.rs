@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{event::Nanos, socket::Tcp};
+use crate::{socket::Tcp, time::Nanos};
 
 /// A packet that this host's kernel dropped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

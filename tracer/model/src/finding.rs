@@ -1,16 +1,16 @@
 //! What the core finds out. Sinks turn findings into lines, records or spans; no finding knows how.
 
-use std::net::SocketAddr;
-
 use crate::{
     cause::Cause,
     device::Device,
-    entry::EntryHead,
-    event::{Nanos, Session},
+    event::Session,
     evidence::Evidence,
-    operation::{Op, Outcome, Phase},
-    request::{Attribution, RequestSeq},
+    operation::{Op, Outcome},
+    phase::Phase,
+    request::{RequestInfo, RequestSeq},
     snapshot::Snapshot,
+    summary::Summary,
+    time::Nanos,
 };
 
 /// A wait this short is how networks work, ns.
@@ -141,40 +141,6 @@ pub struct Stalled {
     pub blocked: Nanos,
 }
 
-/// A request, as far as known.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RequestInfo {
-    /// `request.id` of its audit entries.
-    pub id: Option<String>,
-    /// `read`, `update`, ...
-    pub operation: Option<String>,
-    /// `sys/mounts`, ...
-    pub path: Option<String>,
-    /// The client's end of its connection to the server.
-    pub client: Option<SocketAddr>,
-    /// "1.1" for one request at a time on a connection, "2" for several.
-    pub http_version: Option<&'static str>,
-    /// First sign of it.
-    pub start: Nanos,
-    /// To the answer, or to its last sign of life, ns.
-    pub duration: Nanos,
-    /// Whether `duration` is only what could be seen.
-    pub lower_bound: bool,
-    /// How the stall is tied to it.
-    pub tie: Option<Attribution>,
-    /// HTTP status of its answer, where it could be read.
-    pub status: Option<u16>,
-}
-
-impl RequestInfo {
-    /// Takes what an audit entry of this request says.
-    pub fn learn(&mut self, entry: &EntryHead) {
-        self.id.clone_from(&entry.id);
-        self.operation.clone_from(&entry.operation);
-        self.path.clone_from(&entry.path);
-    }
-}
-
 /// A device that failed fast.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
@@ -235,29 +201,6 @@ pub struct LossTotals {
     pub bytes: u64,
     /// Whole entries among them.
     pub entries: u64,
-}
-
-/// Totals of a trace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// When it ended.
-    pub end: Nanos,
-    /// Client requests seen to be answered.
-    pub requests: u64,
-    /// Whether there may have been more: of HTTP/2, while routine was held back.
-    pub requests_at_least: bool,
-    /// Entries written to audit sockets.
-    pub audit_writes: u64,
-    /// Hangs found.
-    pub hangs: u64,
-    /// Requests that met a device that failed fast.
-    pub refusals: u64,
-    /// Incidents found.
-    pub incidents: u64,
-    /// Events seen.
-    pub events: u64,
-    /// Records lost in the kernel, since the ring buffer was full.
-    pub events_lost: u64,
 }
 
 /// Entries that died with a connection.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     device::Device,
     entry::{EntryHead, EntryKind},
-    event::Nanos,
-    operation::Phase,
+    phase::Phase,
+    time::Nanos,
 };
 
 /// What a parked goroutine of the server waits for, in the code of an audit device.

@@ -3,6 +3,7 @@
 //! Nothing here decides anything. The probes' records become events, `tracer-core` turns events into findings, and
 //! the agent writes findings.
 
+mod actor;
 mod cause;
 mod device;
 mod entry;
@@ -11,26 +12,32 @@ mod evidence;
 mod finding;
 mod goroutine;
 mod operation;
+mod phase;
 mod request;
 mod snapshot;
 mod socket;
+mod summary;
+mod time;
+mod transport;
 
 pub use self::{
+    actor::Actor,
     cause::Cause,
-    device::{Device, Transport, canonical},
+    device::{Device, canonical},
     entry::{EntryHead, EntryKind},
-    event::{
-        Actor, BufferedTotals, EntryQuery, Event, EventKind, FORMAT, Nanos, Probe, Session,
-        took_all,
-    },
+    event::{BufferedTotals, EntryQuery, Event, EventKind, FORMAT, Probe, Session, took_all},
     evidence::{DropKind, Dropped, Drops, Evidence},
     finding::{
         Ended, FillingBuffer, Finding, Hang, Incident, LossTotals, LostEntries, NEGLIGIBLE_WAIT,
-        Refusal, RequestInfo, Stall, Stalled, Summary,
+        Refusal, Stall, Stalled,
     },
     goroutine::{GoroutineSample, HandlerSample, WaitReason},
-    operation::{Op, Operation, Outcome, Phase},
-    request::{Attribution, RequestSeq},
+    operation::{Op, Operation, Outcome},
+    phase::Phase,
+    request::{Attribution, RequestInfo, RequestSeq},
     snapshot::{Condition, DeviceSnapshot, OpenStall, SendBuffer, Snapshot},
     socket::{SendQueue, Socket, SocketId, Tcp, TcpState},
+    summary::Summary,
+    time::Nanos,
+    transport::Transport,
 };

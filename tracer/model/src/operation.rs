@@ -1,16 +1,9 @@
 //! One operation of the server on a socket it opened: a connect or a write, from its first sign of
 //! waiting to its outcome.
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
-    cause::Cause,
-    device::Device,
-    entry::EntryHead,
-    event::{Actor, Nanos},
-    evidence::Evidence,
-    request::RequestSeq,
-    socket::SocketId,
+    actor::Actor, cause::Cause, device::Device, entry::EntryHead, evidence::Evidence, phase::Phase,
+    request::RequestSeq, socket::SocketId, time::Nanos,
 };
 
 /// What was asked of the socket.
@@ -67,26 +60,6 @@ impl Outcome {
             Outcome::Refused => "refused",
             Outcome::Reset => "reset",
             Outcome::Error => "error",
-        }
-    }
-}
-
-/// The server writes one entry before it works on a request and one before it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// Before the work.
-    Request,
-    /// Before the answer.
-    Response,
-}
-
-impl Phase {
-    /// As the trace spells it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Phase::Request => "request",
-            Phase::Response => "response",
         }
     }
 }

@@ -1,5 +1,9 @@
 //! What identifies a request, and what ties an operation to it.
 
+use std::net::SocketAddr;
+
+use crate::{entry::EntryHead, time::Nanos};
+
 /// Names a request for the length of a trace: the server's goroutines outlive their requests.
 pub type RequestSeq = u64;
 
@@ -25,5 +29,39 @@ impl Attribution {
             Attribution::Payload => "payload",
             Attribution::Queued => "queued",
         }
+    }
+}
+
+/// A request, as far as known.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RequestInfo {
+    /// `request.id` of its audit entries.
+    pub id: Option<String>,
+    /// `read`, `update`, ...
+    pub operation: Option<String>,
+    /// `sys/mounts`, ...
+    pub path: Option<String>,
+    /// The client's end of its connection to the server.
+    pub client: Option<SocketAddr>,
+    /// "1.1" for one request at a time on a connection, "2" for several.
+    pub http_version: Option<&'static str>,
+    /// First sign of it.
+    pub start: Nanos,
+    /// To the answer, or to its last sign of life, ns.
+    pub duration: Nanos,
+    /// Whether `duration` is only what could be seen.
+    pub lower_bound: bool,
+    /// How the stall is tied to it.
+    pub tie: Option<Attribution>,
+    /// HTTP status of its answer, where it could be read.
+    pub status: Option<u16>,
+}
+
+impl RequestInfo {
+    /// Takes what an audit entry of this request says.
+    pub fn learn(&mut self, entry: &EntryHead) {
+        self.id.clone_from(&entry.id);
+        self.operation.clone_from(&entry.operation);
+        self.path.clone_from(&entry.path);
     }
 }

@@ -1,11 +1,8 @@
 //! The state of the server at one moment: what the live view and the metrics show.
 
 use crate::{
-    cause::Cause,
-    device::Device,
-    event::Nanos,
-    finding::{RequestInfo, Summary},
-    operation::Op,
+    cause::Cause, device::Device, operation::Op, request::RequestInfo, summary::Summary,
+    time::Nanos,
 };
 
 /// How things stand.

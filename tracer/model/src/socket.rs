@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{device::Transport, event::Nanos};
+use crate::{time::Nanos, transport::Transport};
 
 /// A socket, as each event carries it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -23,6 +23,8 @@ struct Stay {
     absent_before: Option<Nanos>,
     first: Nanos,
     last: Nanos,
+    /// One sample that did not find it there: it may have been running, or on the move while it was read.
+    missed: Option<Nanos>,
     /// The sample after, which did not find it there.
     absent_after: Option<Nanos>,
 }
@@ -33,12 +35,17 @@ impl BrokerStays {
         let has_room = self.stays.len() < MAX_STAYS;
         let open = self.stays.last_mut().filter(|s| s.absent_after.is_none());
         match open {
-            Some(stay) if is_present => stay.last = at,
-            Some(stay) => stay.absent_after = Some(at),
+            Some(stay) if is_present => {
+                stay.last = at;
+                stay.missed = None;
+            }
+            Some(stay) if stay.missed.is_none() => stay.missed = Some(at),
+            Some(stay) => stay.absent_after = stay.missed,
             None if is_present && has_room => self.stays.push(Stay {
                 absent_before: self.absent,
                 first: at,
                 last: at,
+                missed: None,
                 absent_after: None,
             }),
             None => {}

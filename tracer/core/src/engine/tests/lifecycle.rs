@@ -44,9 +44,9 @@ fn sampled(story: &mut Story, goroutines: Vec<GoroutineSample>, handlers: &[u64]
     });
 }
 
-fn incidents(story: &Story) -> Vec<&Incident> {
-    let of = |finding| match finding {
-        &Finding::Incident(ref incident) => Some(incident),
+fn incidents<'a>(story: &'a Story) -> Vec<&'a Incident> {
+    let of = |finding: &'a Finding| match finding {
+        Finding::Incident(incident) => Some(incident),
         _ => None,
     };
     story.findings.iter().filter_map(of).collect()
@@ -321,6 +321,8 @@ fn an_outage_of_a_device_without_a_socket_is_one_incident() {
     assert_eq!(counts, [4]);
 }
 
+const DIALS: (TcpState, TcpState) = (TcpState::Close, TcpState::SynSent);
+
 /// Two addresses of one name are dialled by children of the request's goroutine (`net/dial.go`, `dialParallel`).
 #[test]
 fn racing_dials_are_one_requests_one_wait() {
@@ -345,7 +347,6 @@ fn racing_dials_are_one_requests_one_wait() {
         errno: 0,
         tcp: None,
     };
-    const DIALS: (TcpState, TcpState) = (TcpState::Close, TcpState::SynSent);
     story.requested(20);
     story.sends(
         log_socket(1),
