@@ -66,7 +66,7 @@ fn main() -> Result<()> {
 
 fn look(reader: &GoroutineReader, memory: &Counted) -> Result<Look> {
     let (begun, cpu) = (Instant::now(), cpu()?);
-    let found = reader.waiting(memory)?.len();
+    let found = reader.sample(memory)?.waiting.len();
     let spent = self::cpu()?.saturating_sub(cpu);
     Ok((
         begun.elapsed(),

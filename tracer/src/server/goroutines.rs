@@ -38,7 +38,7 @@ use self::{
     functions::Functions,
     goroutine::{Goroutine, Layout},
     method::Method,
-    requests::{AllSaid, Requests, Said, Ties},
+    requests::{AllSaid, Requests, Ties},
     seen::{Seen, Sight, Sighting},
     stack::{Frame, Stack},
     variables::Variables,
@@ -52,7 +52,7 @@ use super::{
     executable::Executable,
     go::{buildinfo, dwarf, table},
 };
-use tracer_model::{EntryHead, Nanos, Phase, WaitReason};
+use tracer_model::{EntryHead, HandlerSample, Nanos, Phase, WaitReason};
 
 /// A goroutine that waits in the code of an audit device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +83,15 @@ pub struct Waiting {
     pub frames: Vec<String>,
     /// What the server's own arguments say of the request: ID, operation, path.
     pub entry: Option<EntryHead>,
+}
+
+/// One sample of all stacks.
+#[derive(Debug, Default)]
+pub struct Samples {
+    /// Goroutines that wait in the code of an audit device.
+    pub waiting: Vec<Waiting>,
+    /// Goroutines of requests that are inside the audit broker; `None` if the program has no broker that is known.
+    pub handlers: Option<Vec<HandlerSample>>,
 }
 
 /// Whether functions of this package are looked up in the debugging information.
@@ -124,6 +133,8 @@ type Fresh<'a> = (&'a Goroutine, Option<&'a Sight>);
 #[derive(Default)]
 struct Round {
     found: Vec<Waiting>,
+    /// Goroutines inside the audit broker, and what started each.
+    handlers: Vec<(u64, Option<u64>, Phase)>,
     said: AllSaid,
     seen: Vec<Sighting>,
 }
@@ -201,39 +212,55 @@ impl GoroutineReader {
         })
     }
 
-    /// Who waits now. Fails if the server is gone; goroutines that cannot be read are left out.
-    pub fn waiting(&self, memory: &impl Memory) -> io::Result<Vec<Waiting>> {
+    /// Samples all stacks. Fails if the server is gone; goroutines that cannot be read are left out.
+    pub fn sample(&self, memory: &impl Memory) -> io::Result<Samples> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let all = self.goroutines(memory, &mut known.list)?;
         let parents = Parents::new(&all);
         let last = mem::take(&mut known.seen);
         let (mut round, mut fresh) = (Round::default(), Vec::new());
         let mut sights = last.in_order();
-        for goroutine in all.iter().filter(|g| g.stands_still()) {
-            match sights.of(goroutine) {
-                Some(sight) if sight.dull => round.take(goroutine, None, sight.said.clone()),
-                sight => fresh.push((goroutine, sight)),
+        for goroutine in &all {
+            if goroutine.is_running() {
+                // Its stack cannot be read while it runs.
+                let was_handler = sights.before_this_run(goroutine).and_then(|s| s.handler);
+                round.handler(goroutine, was_handler);
+            } else if goroutine.saved_its_stack() {
+                match sights.of(goroutine) {
+                    Some(sight) if sight.dull => round.take(goroutine, None, sight.clone()),
+                    sight => fresh.push((goroutine, sight)),
+                }
             }
         }
         each_stack(memory, &fresh, |(goroutine, sight), stack| {
             let frames = stack.frames(goroutine);
-            let waiting = self.look(memory, goroutine, stack, &frames, &parents);
+            let functions: Vec<_> = frames.iter().map(|f| self.functions.at(f.pc)).collect();
+            let waiting = self.look(memory, goroutine, stack, &frames, &functions, &parents);
             let waiting = waiting.map(|waiting| Waiting {
                 still: sight.is_some(),
                 ..waiting
             });
-            let said = match sight {
-                Some(sight) => sight.said.clone(),
-                None => self.requests.read(memory, &self.variables, stack, &frames),
-            };
-            let tells = waiting.is_some() || said.is_some();
+            let sight = sight.cloned().unwrap_or_else(|| Sight {
+                dull: waiting.is_none(),
+                handler: place::handler(&functions),
+                said: self.requests.read(memory, &self.variables, stack, &frames),
+            });
+            let tells = waiting.is_some() || sight.handler.is_some() || sight.said.is_some();
             if !tells || self.is_still(memory, goroutine) {
-                round.take(goroutine, waiting, said);
+                round.take(goroutine, waiting, sight);
             }
         });
-        let found = round.found(&parents, &mut known.ties);
+        let samples = Samples {
+            handlers: self.has_broker().then(|| round.handlers(&parents)),
+            waiting: round.found(&parents, &mut known.ties),
+        };
         known.seen = Seen::of(round.seen);
-        Ok(found)
+        Ok(samples)
+    }
+
+    fn has_broker(&self) -> bool {
+        self.functions
+            .any(|role| method::Function::broker(role).is_some())
     }
 
     /// All that live.
@@ -254,10 +281,11 @@ impl GoroutineReader {
         goroutine: &Goroutine,
         stack: Stack<'_>,
         frames: &[Frame],
+        functions: &[Option<&functions::Known>],
         parents: &Parents<'_>,
     ) -> Option<Waiting> {
-        let functions: Vec<_> = frames.iter().map(|f| self.functions.at(f.pc)).collect();
-        let found = place::find(&functions)?;
+        goroutine.stands_still().then_some(())?;
+        let found = place::find(functions)?;
         let (inner, entry) = found.frames;
         let receivers = [frames[entry].record, frames[inner].record];
         Some(Waiting {
@@ -270,7 +298,7 @@ impl GoroutineReader {
             code: found.code,
             phase: found.phase,
             device: self.devices.read(memory, found.code, stack, receivers),
-            frames: place::names(&functions),
+            frames: place::names(functions),
             entry: None,
         })
     }
@@ -289,14 +317,33 @@ impl GoroutineReader {
 }
 
 impl Round {
-    fn take(&mut self, goroutine: &Goroutine, waiting: Option<Waiting>, said: Option<Said>) {
-        let dull = waiting.is_none();
+    fn take(&mut self, goroutine: &Goroutine, waiting: Option<Waiting>, sight: Sight) {
         self.found.extend(waiting);
-        if let Some(said) = &said {
+        self.handler(goroutine, sight.handler);
+        if let Some(said) = &sight.said {
             self.said.add(goroutine.goid, said.clone());
         }
-        self.seen
-            .extend(Sighting::of(goroutine, Sight { dull, said }));
+        self.seen.extend(Sighting::of(goroutine, sight));
+    }
+
+    fn handler(&mut self, goroutine: &Goroutine, phase: Option<Phase>) {
+        let handler = phase.map(|phase| (goroutine.goid, goroutine.parent, phase));
+        self.handlers.extend(handler);
+    }
+
+    fn handlers(&mut self, parents: &Parents<'_>) -> Vec<HandlerSample> {
+        let handlers = self.handlers.drain(..);
+        let said = &self.said;
+        let mut handlers: Vec<_> = handlers
+            .map(|(goid, parent, phase)| HandlerSample {
+                goid,
+                ancestors: parents.line(parent).collect(),
+                phase: Some(phase),
+                entry: said.of(goid).cloned(),
+            })
+            .collect();
+        handlers.sort_by_key(|handler| handler.goid);
+        handlers
     }
 
     fn found(&mut self, parents: &Parents<'_>, ties: &mut Ties) -> Vec<Waiting> {

@@ -60,8 +60,8 @@ impl Answer {
 /// As of when the look began: what goroutines did since then is newer.
 fn look(goroutines: &Goroutines) -> Answer {
     let (at, began) = (clock::monotonic(), Instant::now());
-    let waiting = match goroutines.reader.waiting(&goroutines.memory) {
-        Ok(waiting) => waiting,
+    let samples = match goroutines.reader.sample(&goroutines.memory) {
+        Ok(samples) => samples,
         Err(error) => {
             debug!("the server's goroutines could not be read this time: {error}");
             return Answer::none();
@@ -71,13 +71,13 @@ fn look(goroutines: &Goroutines) -> Answer {
         event: Some(Event {
             at,
             what: EventKind::GoroutinesSampled {
-                goroutines: waiting.iter().map(of_request).collect(),
-                handlers: None,
+                goroutines: samples.waiting.iter().map(of_request).collect(),
+                handlers: samples.handlers,
             },
         }),
         look: Some(Look {
             took: began.elapsed(),
-            is_stuck: waiting.iter().any(|waiting| waiting.still),
+            is_stuck: samples.waiting.iter().any(|waiting| waiting.still),
         }),
     }
 }

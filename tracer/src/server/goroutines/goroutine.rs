@@ -10,13 +10,16 @@ use crate::server::go::dwarf::Structures;
 /// The structures to be described.
 pub(super) const STRUCTURES: [&str; 3] = ["runtime.g", "runtime.gobuf", "runtime.stack"];
 
-/// `runtime/runtime2.go`: `_Gidle`, `_Gsyscall`, `_Gwaiting`, `_Gdead`, and the bit that the garbage
-/// collector sets while it looks at a stack.
+/// `runtime/runtime2.go`: `_Gidle`, `_Grunnable` and so on, and the bit that the garbage collector sets while it
+/// scans a stack.
 mod status {
     pub(super) const IDLE: u32 = 0;
+    pub(super) const RUNNABLE: u32 = 1;
+    pub(super) const RUNNING: u32 = 2;
     pub(super) const SYSCALL: u32 = 3;
     pub(super) const WAITING: u32 = 4;
     pub(super) const DEAD: u32 = 6;
+    pub(super) const PREEMPTED: u32 = 9;
     pub(super) const SCAN: u32 = 0x1000;
 }
 
@@ -55,6 +58,16 @@ impl Goroutine {
             status::SYSCALL => self.syscall == Some([self.sp, self.pc, self.bp]),
             _ => false,
         }
+    }
+
+    /// Whether its stack can be read: one that waits for a processor has saved it too.
+    pub(super) fn saved_its_stack(&self) -> bool {
+        self.stands_still() || matches!(self.status, status::RUNNABLE | status::PREEMPTED)
+    }
+
+    /// Whether a processor runs it.
+    pub(super) fn is_running(&self) -> bool {
+        self.status == status::RUNNING
     }
 
     /// Whether it is the runtime that will wake it up, rather than the kernel.

@@ -59,6 +59,18 @@ pub(super) enum Function {
     Answer,
 }
 
+impl Function {
+    /// Which entry it hands to the devices, if it is the audit broker's `LogRequest` or `LogResponse`.
+    pub(super) fn broker(self) -> Option<Entry> {
+        match self {
+            Self::Device(code, Part { entry, .. }) if code.kind == Kind::Broker => {
+                entry.filter(|entry| *entry != Entry::Other)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What a function of a device does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Part {

@@ -41,6 +41,12 @@ pub(super) fn find(functions: &[Option<&Known>]) -> Option<Found> {
     })
 }
 
+/// For which entry a request's own goroutine is inside the audit broker.
+pub(super) fn handler(functions: &[Option<&Known>]) -> Option<Phase> {
+    let role = |known: &&Known| known.role.and_then(Function::broker);
+    functions.iter().flatten().find_map(role).and_then(phase)
+}
+
 /// What the device's code called says most; whom that called in turn says how.
 fn place(calls: &[Option<Function>], by: Part) -> WaitReason {
     let syslog = |call: &&Option<Function>| **call == Some(Function::Syslog);

@@ -204,6 +204,11 @@ impl AllSaid {
         }
     }
 
+    /// The request whose own goroutine this is.
+    pub(super) fn of(&self, goid: u64) -> Option<&EntryHead> {
+        self.requests.get(&goid).map(|entry| &**entry)
+    }
+
     /// The goroutine of the request that the first of these works on, and the request; those above it
     /// follow. One that says nothing itself works for the next one that does.
     pub(super) fn of_line(

@@ -2,6 +2,7 @@
 //! most of a server's are of no interest and wait for their clients.
 
 use super::{goroutine::Goroutine, requests::Said};
+use tracer_model::Phase;
 
 /// In the order of their addresses. As many as there were goroutines at the last look.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub(super) struct Sighting {
 pub(super) struct Sight {
     /// Whether it is of no interest itself.
     pub(super) dull: bool,
+    /// For which entry it is inside the audit broker.
+    pub(super) handler: Option<Phase>,
     /// What its stack says of a request.
     pub(super) said: Option<Said>,
 }
@@ -76,12 +79,23 @@ pub(super) struct InOrder<'a>(&'a [Sighting]);
 impl<'a> InOrder<'a> {
     /// What was found of this one, if it stands where it stood then.
     pub(super) fn of(&mut self, goroutine: &Goroutine) -> Option<&'a Sight> {
-        let is_passed = |sighting: &Sighting| sighting.address < goroutine.address;
+        let last = self.at(goroutine.address)?;
+        (Some(last.mark) == Mark::of(goroutine)).then_some(&last.sight)
+    }
+
+    /// What was found of this one, which runs for the first time since.
+    pub(super) fn before_this_run(&mut self, goroutine: &Goroutine) -> Option<&'a Sight> {
+        let last = self.at(goroutine.address)?;
+        let (goid, stops) = (last.mark.goid, Some(last.mark.stops));
+        ((goid, stops) == (goroutine.goid, goroutine.stops)).then_some(&last.sight)
+    }
+
+    fn at(&mut self, address: u64) -> Option<&'a Sighting> {
+        let is_passed = |sighting: &Sighting| sighting.address < address;
         while let Some((_, rest)) = self.0.split_first().filter(|(first, _)| is_passed(first)) {
             self.0 = rest;
         }
-        let first = self.0.first().filter(|s| s.address == goroutine.address)?;
-        (Some(first.mark) == Mark::of(goroutine)).then_some(&first.sight)
+        self.0.first().filter(|first| first.address == address)
     }
 }
 
@@ -91,6 +105,7 @@ mod tests {
 
     const DULL: Sight = Sight {
         dull: true,
+        handler: None,
         said: None,
     };
 
@@ -121,7 +136,12 @@ mod tests {
     fn who_has_not_moved_is_known_again() {
         assert!(!is_known(&Seen::default(), &goroutine()));
         let said = Some(Said::Context(1));
-        let seen = seen(&goroutine(), Sight { dull: false, said });
+        let sight = Sight {
+            dull: false,
+            handler: None,
+            said,
+        };
+        let seen = seen(&goroutine(), sight);
         let sight = seen.in_order().of(&goroutine()).expect("known");
         assert_eq!((sight.dull, &sight.said), (false, &Some(Said::Context(1))));
     }

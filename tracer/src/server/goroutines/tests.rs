@@ -1,6 +1,7 @@
 //! The reading, on made-up memory.
 
 mod damage;
+mod handlers;
 mod many;
 mod requests;
 
@@ -29,6 +30,10 @@ const BACKEND: DeviceCode = DeviceCode {
 const SINKS: DeviceCode = DeviceCode {
     kind: Kind::Socket,
     style: Style::Sink,
+};
+const AUDIT_BROKER: DeviceCode = DeviceCode {
+    kind: Kind::Broker,
+    style: Style::Backend,
 };
 
 fn device_layout() -> device::Layout {
@@ -134,7 +139,7 @@ impl Made {
     }
 
     fn waiting(&self) -> Vec<Waiting> {
-        reader().waiting(self).expect("a list")
+        reader().sample(self).expect("a list").waiting
     }
 }
 
@@ -165,6 +170,11 @@ fn reader() -> GoroutineReader {
             "event.(*SocketSink).Process",
         ),
         (HANDLER, None, "http.(*conn).serve"),
+        (
+            BROKER,
+            entry(AUDIT_BROKER, Entry::Response),
+            "vault.(*AuditBroker).LogResponse",
+        ),
     ];
     let known = known.map(|(pc, role, name)| {
         let name = name.into();
@@ -311,26 +321,26 @@ fn a_system_call_is_looked_into_where_it_was_saved_whole() {
 fn who_has_not_moved_is_not_looked_at_again() {
     let made = Made::default().goroutine(7, 1, &[HANDLER]);
     let reader = reader();
-    assert_eq!(reader.waiting(&made).expect("a list"), []);
+    assert_eq!(reader.sample(&made).expect("a list").waiting, []);
     let mut made = made.goroutine(5, 1, &[LOCK, REQUEST]);
     for _ in 0..2 {
         // Who waits for a device is, always.
-        assert_eq!(reader.waiting(&made).expect("a list").len(), 1);
+        assert_eq!(reader.sample(&made).expect("a list").waiting.len(), 1);
     }
     // Its stack has become another, which only a count tells.
     let calls = [(8, LOCK), (0x40, STACKS + 0x80), (0x48, REQUEST)];
     made.words
         .extend(calls.map(|(at, word)| (STACKS + at, word)));
-    assert_eq!(reader.waiting(&made).expect("a list").len(), 1);
+    assert_eq!(reader.sample(&made).expect("a list").waiting.len(), 1);
     made.words.insert(GOROUTINES + STOPS, 1);
-    assert_eq!(reader.waiting(&made).expect("a list").len(), 2);
+    assert_eq!(reader.sample(&made).expect("a list").waiting.len(), 2);
 }
 
 #[test]
 fn says_who_has_not_run_since_the_previous_look() {
     let reader = reader();
     let still = |made: &Made, reader: &GoroutineReader| {
-        let waiting = reader.waiting(made).expect("a list");
+        let waiting = reader.sample(made).expect("a list").waiting;
         waiting.iter().map(|w| w.still).collect::<Vec<_>>()
     };
     let mut made = Made::default().goroutine(5, 1, &[LOCK, REQUEST]);
@@ -364,7 +374,7 @@ fn nobody_is_known_to_stand_still_where_go_does_not_count() {
     };
     let counted = Made::default().goroutine(5, 1, &[LOCK, REQUEST]);
     for _ in 0..2 {
-        assert!(!reader.waiting(&counted).expect("a list")[0].still);
+        assert!(!reader.sample(&counted).expect("a list").waiting[0].still);
     }
 }
 
@@ -397,7 +407,7 @@ fn on_arm64_the_device_is_found_from_the_caller() {
     assert_eq!(made.waiting()[0].device, None);
     let mut reader = reader();
     reader.devices = Devices::made(true, vec![(BACKEND, device_layout())]);
-    let waiting = reader.waiting(&made).expect("a list");
+    let waiting = reader.sample(&made).expect("a list").waiting;
     assert!(waiting[0].device.is_some(), "{waiting:?}");
 }
 
@@ -442,5 +452,5 @@ fn what_is_assumed_of_a_stripped_program_is_verified() {
 
 #[test]
 fn a_server_that_is_gone_is_an_error() {
-    assert!(reader().waiting(&Made::default()).is_err());
+    assert!(reader().sample(&Made::default()).is_err());
 }

@@ -40,7 +40,7 @@ fn anything() -> impl Strategy<Value = u64> {
 proptest! {
     #[test]
     fn any_memory_is_survived(words in prop::collection::vec(anything(), 1..200)) {
-        let _ = reader().waiting(&Arena::of(&words));
+        let _ = reader().sample(&Arena::of(&words));
     }
 
     #[test]
@@ -54,6 +54,6 @@ proptest! {
         let places = [LIST, GOROUTINES, STACKS, DEVICE, STACKS + 0x2000, INPUTS + 0x1_0000];
         let base = places[which];
         made.words.insert(base + at % 0x400 / 8 * 8, word);
-        let _ = reader().waiting(&made);
+        let _ = reader().sample(&made);
     }
 }

@@ -88,7 +88,7 @@ fn ten_thousand_are_read_once_and_then_only_who_has_moved() {
     let mut read = Vec::new();
     for _ in 0..3 {
         let begun = Instant::now();
-        let waiting = reader.waiting(&memory).expect("a list");
+        let waiting = reader.sample(&memory).expect("a list").waiting;
         println!("{:?}: {} bytes", begun.elapsed(), memory.1.get());
         let goids: Vec<_> = waiting.iter().map(|waiting| waiting.goid).collect();
         assert_eq!(goids, [1000 + 4711]);

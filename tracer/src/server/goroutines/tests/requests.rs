@@ -9,7 +9,7 @@ use super::{
 use crate::server::go::dwarf::locals::Local;
 use tracer_model::EntryKind;
 
-const ID: &str = "11111111-2222-3333-4444-0123456789aB";
+pub(super) const ID: &str = "11111111-2222-3333-4444-0123456789aB";
 pub(super) const LIST_KEYS: [&str; 3] = [ID, "list", "secret/metadata/app"];
 
 /// The input is the second of the broker's parameters, the context the first of the graph's. On arm64 the
@@ -49,7 +49,7 @@ impl Made {
     }
 
     /// With this as the context of the outermost call of so many.
-    fn context(mut self, calls: u64, context: u64) -> Self {
+    pub(super) fn context(mut self, calls: u64, context: u64) -> Self {
         let stack = STACKS + 0x1000 * (self.len - 1);
         self.words.insert(stack + 0x40 * calls + 32, context);
         self
@@ -111,7 +111,7 @@ fn a_path_that_cannot_be_told_leaves_the_request_known() {
 fn who_has_not_moved_is_not_asked_again_which_request_it_is() {
     let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
     let (reader, mut made) = (reader(), made.input(3, LIST_KEYS));
-    let entry = |made: &Made| reader.waiting(made).expect("a list").remove(0).entry;
+    let entry = |made: &Made| reader.sample(made).expect("a list").waiting.remove(0).entry;
     let first = entry(&made);
     assert!(first.is_some());
     let id = INPUTS + 0x100;
@@ -139,7 +139,7 @@ fn a_sink_is_told_the_request_that_waits_for_it() {
     let expected = entry_of(ID, "list", Some("secret/metadata/app"));
     // The second time nothing has moved.
     for _ in 0..2 {
-        let waiting = reader.waiting(&made).expect("a list").remove(0);
+        let waiting = reader.sample(&made).expect("a list").waiting.remove(0);
         assert_eq!(waiting.entry.as_ref(), Some(&expected));
     }
 }
@@ -147,7 +147,7 @@ fn a_sink_is_told_the_request_that_waits_for_it() {
 #[test]
 fn a_sink_is_told_its_own_request_when_that_has_gone_on() {
     let (reader, made) = (reader(), sink([0xc0de, 0xc0de]));
-    let first = reader.waiting(&made).expect("a list").remove(0);
+    let first = reader.sample(&made).expect("a list").waiting.remove(0);
     assert!(first.entry.is_some());
     // The next request of this goroutine.
     let mut made = made.context(1, 0xbeef).member(STOPS, 1);
@@ -155,14 +155,14 @@ fn a_sink_is_told_its_own_request_when_that_has_gone_on() {
         still: true,
         ..first.clone()
     };
-    assert_eq!(reader.waiting(&made).expect("a list")[0], still);
+    assert_eq!(reader.sample(&made).expect("a list").waiting[0], still);
     // Nor is it asked.
     made = made.member(144, 6);
-    let alone = reader.waiting(&made).expect("a list").remove(0);
+    let alone = reader.sample(&made).expect("a list").waiting.remove(0);
     assert_eq!((alone.entry, alone.request), (first.entry, Some(48)));
     // Another sink in its place.
     made.words.insert(GOROUTINES + 152, 60);
-    let other = reader.waiting(&made).expect("a list").remove(0);
+    let other = reader.sample(&made).expect("a list").waiting.remove(0);
     assert_eq!((other.goid, other.entry), (60, None));
 }
 
@@ -223,7 +223,10 @@ fn a_server_with_a_clock_of_its_own_does_not_say_since_when() {
     let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
     let mut reader = reader();
     reader.shares_clock = false;
-    let found = reader.waiting(&made.queued_since(4_711)).expect("a list");
+    let found = reader
+        .sample(&made.queued_since(4_711))
+        .expect("a list")
+        .waiting;
     assert_eq!(found[0].since, None);
 }
 
@@ -232,7 +235,14 @@ fn on_arm64_the_request_is_found_from_the_caller() {
     let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER, HANDLER]);
     let made = made.input(4, LIST_KEYS);
     let mut reader = reader();
-    let entry = |reader: &GoroutineReader| reader.waiting(&made).expect("a list").remove(0).entry;
+    let entry = |reader: &GoroutineReader| {
+        reader
+            .sample(&made)
+            .expect("a list")
+            .waiting
+            .remove(0)
+            .entry
+    };
     assert_eq!(entry(&reader), None);
     (reader.variables, reader.requests) = requests(true);
     reader.known = Mutex::default();
@@ -256,7 +266,7 @@ fn nothing_else_of_the_request_is_read() {
     let made = made.input(3, LIST_KEYS);
     let watched = Watched(&made, RefCell::default());
     assert!(
-        reader().waiting(&watched).expect("a list")[0]
+        reader().sample(&watched).expect("a list").waiting[0]
             .entry
             .is_some()
     );
