@@ -42,7 +42,7 @@ impl Target {
         let executable = Executable::open(&exe).with_context(context)?;
         let build = go::build(&executable).with_context(context)?;
         // The one large part: unpacked once, for all that is asked of it.
-        let debug = Sections::read(&executable, goroutines::needs);
+        let debug = Sections::read(&executable, goroutines::has_variables);
         let go = go::facts(build, &debug);
         // What is wrong with it has been said by then.
         let debug = debug.ok().flatten();

@@ -14,14 +14,23 @@ const PREEMPTED: u64 = 9;
 const STATUS: u64 = 144;
 const NONE: [u64; 0] = [];
 
-fn handlers(reader: &GoroutineReader, made: &Made) -> Vec<HandlerSample> {
-    let samples = reader.sample(made).expect("a list");
+fn handlers(reader: &GoroutineReader, memory: &FakeMemory) -> Vec<HandlerSample> {
+    let samples = reader.sample(memory).expect("a list");
     samples.handlers.expect("a broker")
 }
 
-fn goids(reader: &GoroutineReader, made: &Made) -> Vec<u64> {
-    let handlers = handlers(reader, made);
+fn goids(reader: &GoroutineReader, memory: &FakeMemory) -> Vec<u64> {
+    let handlers = handlers(reader, memory);
     handlers.iter().map(|handler| handler.goid).collect()
+}
+
+fn expected(goid: u64) -> HandlerSample {
+    HandlerSample {
+        goid,
+        ancestors: vec![1],
+        phase: Some(Phase::Response),
+        entry: None,
+    }
 }
 
 #[test]
@@ -34,39 +43,33 @@ fn a_handler_is_found_wherever_it_waits_below_the_broker() {
         &[0x1234, BROKER, HANDLER],
         &[BROKER],
     ] {
-        let made = Made::default().goroutine(5, 1, calls);
-        let expected = HandlerSample {
-            goid: 5,
-            ancestors: vec![1],
-            phase: Some(Phase::Response),
-            entry: None,
-        };
+        let memory = FakeMemory::default().goroutine(5, 1, calls);
         let reader = reader();
         // The second time nothing has moved.
         for _ in 0..2 {
-            assert_eq!(handlers(&reader, &made), [expected.clone()], "{calls:x?}");
+            assert_eq!(handlers(&reader, &memory), [expected(5)], "{calls:x?}");
         }
     }
 }
 
 #[test]
 fn goroutines_outside_the_broker_are_no_handlers() {
-    let made = Made::default()
+    let memory = FakeMemory::default()
         .goroutine(5, 1, &[LOCK, REQUEST, HANDLER])
         .goroutine(6, 1, &[LOCK, SINK, GRAPH])
         .goroutine(7, 1, &[HANDLER]);
-    assert_eq!(handlers(&reader(), &made), []);
+    assert_eq!(handlers(&reader(), &memory), []);
 }
 
 #[test]
 fn handlers_come_with_their_requests_and_in_order() {
-    let made = Made::default()
+    let memory = FakeMemory::default()
         .goroutine(48, 7, &[GRAPH, BROKER, HANDLER])
         .context(1, 0xc0de)
         .input(2, LIST_KEYS)
         .goroutine(7, 1, &[HANDLER])
         .goroutine(20, 7, &[LOCK, REQUEST, BROKER]);
-    let found = handlers(&reader(), &made);
+    let found = handlers(&reader(), &memory);
     assert_eq!(found.iter().map(|h| h.goid).collect::<Vec<_>>(), [20, 48]);
     let entry = found[1].entry.as_ref().expect("an input");
     assert_eq!(entry.id.as_deref(), Some(ID));
@@ -82,46 +85,46 @@ fn without_a_broker_handlers_are_unknown() {
         functions: Functions::default(),
         ..reader()
     };
-    let made = Made::default().goroutine(5, 1, &[GRAPH, BROKER, HANDLER]);
-    assert_eq!(reader.sample(&made).expect("a list").handlers, None);
+    let memory = FakeMemory::default().goroutine(5, 1, &[GRAPH, BROKER, HANDLER]);
+    assert_eq!(reader.sample(&memory).expect("a list").handlers, None);
 }
 
 #[test]
 fn a_handler_that_waits_for_a_processor_is_found() {
     for status in [RUNNABLE, PREEMPTED] {
-        let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
-        let made = made.member(STATUS, status);
-        assert_eq!(goids(&reader(), &made), [5], "{status}");
+        let memory = FakeMemory::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
+        let memory = memory.member(STATUS, status);
+        assert_eq!(goids(&reader(), &memory), [5], "{status}");
     }
 }
 
 #[test]
 fn a_handler_that_has_begun_to_run_is_kept_for_one_sample() {
     let reader = reader();
-    let mut made = Made::default().goroutine(5, 1, &[GRAPH, BROKER, HANDLER]);
-    made = made.member(STATUS, RUNNING);
-    assert_eq!(goids(&reader, &made), NONE, "not seen before");
-    made = made.member(STATUS, WAITING);
-    assert_eq!(goids(&reader, &made), [5]);
-    made = made.member(STATUS, RUNNING);
-    assert_eq!(goids(&reader, &made), [5]);
-    assert_eq!(goids(&reader, &made), NONE, "for longer than a sample");
+    let mut memory = FakeMemory::default().goroutine(5, 1, &[GRAPH, BROKER, HANDLER]);
+    memory = memory.member(STATUS, RUNNING);
+    assert_eq!(goids(&reader, &memory), NONE, "not seen before");
+    memory = memory.member(STATUS, WAITING);
+    assert_eq!(goids(&reader, &memory), [5]);
+    memory = memory.member(STATUS, RUNNING);
+    assert_eq!(goids(&reader, &memory), [5]);
+    assert_eq!(goids(&reader, &memory), NONE, "for longer than a sample");
 }
 
 #[test]
 fn a_handler_that_has_stopped_elsewhere_meanwhile_is_not_kept() {
     for (member, word) in [(STOPS, 1), (152, 6), (STATUS, SYSCALL)] {
         let reader = reader();
-        let made = Made::default().goroutine(5, 1, &[GRAPH, BROKER, HANDLER]);
-        assert_eq!(goids(&reader, &made), [5]);
-        let made = made.member(STATUS, RUNNING).member(member, word);
-        assert_eq!(goids(&reader, &made), NONE, "{member}");
+        let memory = FakeMemory::default().goroutine(5, 1, &[GRAPH, BROKER, HANDLER]);
+        assert_eq!(goids(&reader, &memory), [5]);
+        let memory = memory.member(STATUS, RUNNING).member(member, word);
+        assert_eq!(goids(&reader, &memory), NONE, "{member}");
     }
 }
 
 #[test]
 fn a_handler_that_moves_while_it_is_read_is_left_out() {
-    let mut made = Made::default().goroutine(5, 1, &[GRAPH, BROKER, HANDLER]);
-    made.changing = Some((GOROUTINES + 64, Cell::new(0)));
-    assert_eq!(goids(&reader(), &made), NONE);
+    let mut memory = FakeMemory::default().goroutine(5, 1, &[GRAPH, BROKER, HANDLER]);
+    memory.changing = Some((GOROUTINES + 64, Cell::new(0)));
+    assert_eq!(goids(&reader(), &memory), NONE);
 }

@@ -1,4 +1,4 @@
-//! Where a stripped program keeps a variable, from the machine code of a function that uses it.
+//! The address of a variable in a stripped program, from the machine code of a function that uses it.
 
 use std::collections::BTreeSet;
 
