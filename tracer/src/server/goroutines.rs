@@ -38,7 +38,7 @@ use self::{
     goroutine::{Goroutine, GoroutineLayout},
     list::GoroutineList,
     requests::{RequestReader, SinkRequests},
-    roles::{DeviceStyle, Role},
+    roles::{DeviceStyle, FunctionRole},
     stack_cache::StackCache,
     variables::Variables,
 };
@@ -138,7 +138,7 @@ impl GoroutineReader {
     /// Whether entries are written by sinks, in goroutines of their own, rather than in the request's.
     pub(crate) fn has_sinks(&self) -> bool {
         let is_sink =
-            |role| matches!(role, Role::Device(code, _) if code.style == DeviceStyle::Sink);
+            |role| matches!(role, FunctionRole::Device(code, _) if code.style == DeviceStyle::Sink);
         self.functions.any(is_sink)
     }
 

@@ -1,4 +1,4 @@
-//! The layout of `runtime.g` from the executable's own debugging information.
+//! The executable's own debugging information: layouts of structures, variables of functions.
 //!
 //! The Go linker collects the types of the whole program in a unit of package `runtime`, and writes
 //! names inline (`cmd/link/internal/ld/dwarf.go`: `runtimeCU`, `DW_FORM_string`). So only the units
@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use gimli::{Abbreviations, EndianSlice, EntriesRaw, LittleEndian, UnitHeader};
 
 use self::{
-    entry::Entry,
+    entry::DebugEntry,
     units::{AbbreviationCache, UnitBytes, header},
 };
 use super::GoLayout;
@@ -25,21 +25,21 @@ mod units;
 
 /// The package whose units have the types.
 const RUNTIME: &str = "runtime";
-type Slice<'a> = EndianSlice<'a, LittleEndian>;
+type DwarfSlice<'a> = EndianSlice<'a, LittleEndian>;
 
 /// Of each structure, the members' names and offsets, bytes.
-pub type Structures = HashMap<String, HashMap<String, u32>>;
+pub(crate) type Structures = HashMap<String, HashMap<String, u32>>;
 
 /// The parts of `.debug_info` and `.debug_abbrev` that are needed, uncompressed.
 #[derive(Debug)]
-pub struct Sections {
+pub(crate) struct Sections {
     units: Vec<UnitBytes>,
     abbrev: Vec<u8>,
 }
 
 impl Sections {
     /// Reads the types, and the functions of these packages. `None` if the executable was stripped.
-    pub fn read(
+    pub(crate) fn read(
         executable: &Executable<'_>,
         is_package: impl Fn(&str) -> bool,
     ) -> Result<Option<Self>> {
@@ -55,12 +55,12 @@ impl Sections {
     }
 
     /// The members of these structures, of any package, as far as they are described, found in one go.
-    pub fn structures(&self, names: &[&str]) -> Result<Structures> {
+    pub(crate) fn structures(&self, names: &[&str]) -> Result<Structures> {
         let mut found = Structures::new();
         let read = self.each_unit(|_, header, abbreviations| {
             let mut entries = header.entries_raw(abbreviations, None)?;
             // Assembly files make further units of the same name, without types.
-            if Entry::read(&mut entries)?.is_some_and(|root| root.is(RUNTIME)) {
+            if DebugEntry::read(&mut entries)?.is_some_and(|root| root.is(RUNTIME)) {
                 in_unit(&mut entries, names, &mut found)?;
             }
             Ok((found.len() == names.len()).then_some(()))
@@ -72,7 +72,11 @@ impl Sections {
     /// Passes each unit, with its offset in `.debug_info`, until `take` returns something.
     fn each_unit<'s, T>(
         &'s self,
-        mut take: impl FnMut(usize, UnitHeader<Slice<'s>>, &Abbreviations) -> gimli::Result<Option<T>>,
+        mut take: impl FnMut(
+            usize,
+            UnitHeader<DwarfSlice<'s>>,
+            &Abbreviations,
+        ) -> gimli::Result<Option<T>>,
     ) -> gimli::Result<Option<T>> {
         let mut abbreviations = AbbreviationCache::new(&self.abbrev);
         for unit in &self.units {
@@ -89,7 +93,7 @@ impl Sections {
 }
 
 /// Where goroutines have their IDs; fails if that is not described.
-pub fn layout(debug: &Sections) -> Result<GoLayout> {
+pub(crate) fn layout(debug: &Sections) -> Result<GoLayout> {
     let found = debug.structures(&["runtime.g"])?;
     let members = found
         .get("runtime.g")
@@ -103,13 +107,13 @@ pub fn layout(debug: &Sections) -> Result<GoLayout> {
 
 /// Reads no further than the last of these structures.
 fn in_unit(
-    entries: &mut EntriesRaw<'_, Slice<'_>>,
+    entries: &mut EntriesRaw<'_, DwarfSlice<'_>>,
     names: &[&str],
     found: &mut Structures,
 ) -> gimli::Result<()> {
     while !entries.is_empty() && found.len() < names.len() {
         let depth = entries.next_depth();
-        let entry = Entry::read(entries)?;
+        let entry = DebugEntry::read(entries)?;
         let entry = entry.filter(|e| e.tag == Some(gimli::DW_TAG_structure_type));
         let name = entry.and_then(|e| names.iter().find(|name| e.is(name)));
         if let Some(name) = name {

@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::{function_name::FunctionName, roles::Role};
+use super::{function_name::FunctionName, roles::FunctionRole};
 
 /// Such a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KnownFunction {
     /// `None` if it shows only on what the goroutine works.
-    pub(super) role: Option<Role>,
+    pub(super) role: Option<FunctionRole>,
     /// As people write it: `net.(*netFD).connect`.
     pub(super) name: Box<str>,
 }
@@ -35,7 +35,7 @@ impl Functions {
     }
 
     /// Whether one has such a role.
-    pub(super) fn any(&self, role: impl Fn(Role) -> bool) -> bool {
+    pub(super) fn any(&self, role: impl Fn(FunctionRole) -> bool) -> bool {
         self.0.iter().filter_map(|(_, known)| known.role).any(role)
     }
 
@@ -53,7 +53,7 @@ impl Functions {
 mod tests {
     use super::*;
 
-    fn known(role: Role) -> KnownFunction {
+    fn known(role: FunctionRole) -> KnownFunction {
         KnownFunction {
             role: Some(role),
             name: "".into(),
@@ -63,16 +63,16 @@ mod tests {
     #[test]
     fn finds_the_caller_of_a_return_address() {
         let functions = Functions::new(vec![
-            (0x200..0x210, known(Role::Write)),
-            (0x100..0x110, known(Role::Lock)),
+            (0x200..0x210, known(FunctionRole::Write)),
+            (0x100..0x110, known(FunctionRole::Lock)),
         ]);
         let at = |address| functions.at(address).and_then(|known| known.role);
         assert_eq!(at(0x100), None);
-        assert_eq!(at(0x101), Some(Role::Lock));
+        assert_eq!(at(0x101), Some(FunctionRole::Lock));
         // The call is the function's last instruction.
-        assert_eq!(at(0x110), Some(Role::Lock));
+        assert_eq!(at(0x110), Some(FunctionRole::Lock));
         assert_eq!(at(0x111), None);
-        assert_eq!(at(0x205), Some(Role::Write));
+        assert_eq!(at(0x205), Some(FunctionRole::Write));
         assert_eq!((at(0), at(u64::MAX)), (None, None));
     }
 
@@ -82,7 +82,7 @@ mod tests {
         let served = of("net/http.(*conn).serve").expect("telling");
         assert_eq!((served.role, &*served.name), (None, "http.(*conn).serve"));
         let lock = of("sync.(*Mutex).Lock").expect("telling");
-        assert_eq!(lock.role, Some(Role::Lock));
+        assert_eq!(lock.role, Some(FunctionRole::Lock));
         assert_eq!(of("net/http.(*conn).readRequest"), None);
     }
 }

@@ -44,7 +44,7 @@ pub(super) enum DeviceStyle {
 
 /// What a function on a stack shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum FunctionRole {
     /// Of an audit device or the audit broker, with what calls it from outside, if anything does.
     Device(DeviceCode, Option<EntryPoint>),
     /// Makes the text of an entry: salt, HMACs, JSON.
@@ -69,7 +69,7 @@ pub(super) enum Role {
     HttpClient,
 }
 
-impl Role {
+impl FunctionRole {
     /// Which entry it hands to the devices, if it is the audit broker's `LogRequest` or `LogResponse`.
     pub(super) fn broker_entry(self) -> Option<EntryPoint> {
         match self {
@@ -125,13 +125,13 @@ impl Variable {
 
 impl FunctionName<'_> {
     /// `None` if it does not show what is waited for.
-    pub(super) fn role(self) -> Option<Role> {
+    pub(super) fn role(self) -> Option<FunctionRole> {
         if self.formats() {
-            return Some(Role::Format);
+            return Some(FunctionRole::Format);
         }
         let device = self.device_code();
         device
-            .map(|code| Role::Device(code, self.entry_point(code)))
+            .map(|code| FunctionRole::Device(code, self.entry_point(code)))
             .or_else(|| self.role_in_library())
     }
 
@@ -177,38 +177,40 @@ impl FunctionName<'_> {
     /// `net/dial.go`: `Dialer.DialContext` first has `Resolver.resolveAddrList` look the name up, then
     /// has a `sysDialer` connect. Either may start goroutines and wait for them, as `net/http`'s `Transport`
     /// always does. `RWMutex.RLock` is compiled into its callers, and what it calls is not (`sync/runtime.go`).
-    fn role_in_library(self) -> Option<Role> {
+    fn role_in_library(self) -> Option<FunctionRole> {
         match (self.package, self.receiver, self.name) {
             ("sync" | "internal/sync", "Mutex" | "RWMutex", _)
             | ("sync", "", "runtime_SemacquireRWMutexR" | "runtime_SemacquireRWMutex") => {
-                Some(Role::Lock)
+                Some(FunctionRole::Lock)
             }
             // All that wait for others: not for input or output, a time, or the garbage collector.
             ("runtime", "", "chanrecv" | "chansend" | "selectgo" | "semacquire1")
             | ("runtime" | "sync", "", "notifyListWait" | "runtime_notifyListWait") => {
-                Some(Role::Park)
+                Some(FunctionRole::Park)
             }
-            ("net", "Resolver", _) => Some(Role::Resolve),
+            ("net", "Resolver", _) => Some(FunctionRole::Resolve),
             ("net", "sysDialer", _)
             | ("net", "netFD", "connect" | "dial")
             | ("net/http", "Transport", "getConn")
-            | ("net/http", "http2clientConnPool", _) => Some(Role::Connect),
-            ("os", "", "OpenFile") => Some(Role::Open),
+            | ("net/http", "http2clientConnPool", _) => Some(FunctionRole::Connect),
+            ("os", "", "OpenFile") => Some(FunctionRole::Open),
             ("net", "conn", "Write")
             | ("internal/poll", "FD", "Write")
-            | ("os", "File", "Write" | "WriteString") => Some(Role::Write),
+            | ("os", "File", "Write" | "WriteString") => Some(FunctionRole::Write),
             ("net/http", "persistConn", "roundTrip")
-            | ("net/http", "http2ClientConn", "RoundTrip" | "roundTrip") => Some(Role::Answer),
-            ("net/http", "Client" | "bodyEOFSignal", _) => Some(Role::HttpClient),
+            | ("net/http", "http2ClientConn", "RoundTrip" | "roundTrip") => {
+                Some(FunctionRole::Answer)
+            }
+            ("net/http", "Client" | "bodyEOFSignal", _) => Some(FunctionRole::HttpClient),
             _ => self.role_in_module(),
         }
     }
 
-    fn role_in_module(self) -> Option<Role> {
+    fn role_in_module(self) -> Option<FunctionRole> {
         match (self.package_name(), self.receiver, self.name) {
-            ("http2", "ClientConn", "RoundTrip" | "roundTrip") => Some(Role::Answer),
-            ("http2", "clientConnPool", _) => Some(Role::Connect),
-            ("go-syslog", ..) => Some(Role::Syslog),
+            ("http2", "ClientConn", "RoundTrip" | "roundTrip") => Some(FunctionRole::Answer),
+            ("http2", "clientConnPool", _) => Some(FunctionRole::Connect),
+            ("go-syslog", ..) => Some(FunctionRole::Syslog),
             _ => None,
         }
     }

@@ -9,7 +9,7 @@ use super::{
     list::{MAX_ANCESTORS, Parents},
     memory::{self, Memory},
     requests::{SinkRequests, StackRequests},
-    roles::{DeviceCode, DeviceStyle, Role},
+    roles::{DeviceCode, DeviceStyle, FunctionRole},
     stack::{Frame, Stack},
     stack_cache::{CachedStack, StackCache, StackFacts},
     wait,
@@ -32,7 +32,7 @@ pub struct Samples {
 type Unread<'a> = (&'a Goroutine, Option<&'a StackFacts>);
 
 /// A stack with the functions on it, innermost first.
-struct Functions<'a> {
+struct StackFunctions<'a> {
     stack: Stack<'a>,
     frames: Vec<Frame>,
     known: Vec<Option<&'a KnownFunction>>,
@@ -93,16 +93,16 @@ impl GoroutineReader {
 
     fn has_broker(&self) -> bool {
         self.functions
-            .any(|role| Role::broker_entry(role).is_some())
+            .any(|role| FunctionRole::broker_entry(role).is_some())
     }
 
-    fn functions_on<'a>(&'a self, stack: Stack<'a>, goroutine: &Goroutine) -> Functions<'a> {
+    fn functions_on<'a>(&'a self, stack: Stack<'a>, goroutine: &Goroutine) -> StackFunctions<'a> {
         let frames = stack.frames(goroutine);
         let known = frames
             .iter()
             .map(|frame| self.functions.at(frame.pc))
             .collect();
-        Functions {
+        StackFunctions {
             stack,
             frames,
             known,
@@ -114,11 +114,11 @@ impl GoroutineReader {
         &self,
         memory: &impl Memory,
         goroutine: &Goroutine,
-        Functions {
+        StackFunctions {
             stack,
             frames,
             known,
-        }: &Functions<'_>,
+        }: &StackFunctions<'_>,
         parents: &Parents<'_>,
     ) -> Option<GoroutineSample> {
         goroutine.is_blocked().then_some(())?;

@@ -13,7 +13,7 @@ use super::{
     machine_code,
     memory::word,
     pclntab,
-    roles::{DeviceCode, Role},
+    roles::{DeviceCode, FunctionRole},
 };
 use crate::server::executable::Executable;
 
@@ -118,7 +118,7 @@ impl Collected {
 
     fn relocate(self, by: u64) -> Result<Symbols> {
         let is_device =
-            |(_, known): &(_, KnownFunction)| matches!(known.role, Some(Role::Device(..)));
+            |(_, known): &(_, KnownFunction)| matches!(known.role, Some(FunctionRole::Device(..)));
         ensure!(
             self.functions.iter().any(is_device),
             "the server has no audit device that this version of vault-tracer knows"
@@ -203,7 +203,7 @@ mod tests {
         let lock = symbols.functions.at(0x1078).expect("known");
         assert_eq!(
             (lock.role, &*lock.name),
-            (Some(Role::Lock), "sync.(*RWMutex).Lock")
+            (Some(FunctionRole::Lock), "sync.(*RWMutex).Lock")
         );
         let backend = "example.com/builtin/audit/socket.Backend";
         let code = DeviceCode {
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(collected.parks, Some(0x1020..0x1030));
         let symbols = collected.relocate(0x10).expect("a device");
         let lock = symbols.functions.at(0x1028).expect("known");
-        assert_eq!(lock.role, Some(Role::Lock));
+        assert_eq!(lock.role, Some(FunctionRole::Lock));
         assert_eq!(symbols.device_types.len(), 1);
     }
 

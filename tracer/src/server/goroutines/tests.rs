@@ -147,9 +147,9 @@ impl FakeMemory {
 }
 
 fn reader() -> GoroutineReader {
-    let entry = |code, entry| Some(Role::Device(code, Some(entry)));
+    let entry = |code, entry| Some(FunctionRole::Device(code, Some(entry)));
     let known = [
-        (LOCK, Some(Role::Lock), "sync.(*Mutex).lockSlow"),
+        (LOCK, Some(FunctionRole::Lock), "sync.(*Mutex).lockSlow"),
         (
             REQUEST,
             entry(BACKEND, EntryPoint::Request),
@@ -157,10 +157,10 @@ fn reader() -> GoroutineReader {
         ),
         (
             RECONNECT,
-            Some(Role::Device(BACKEND, None)),
+            Some(FunctionRole::Device(BACKEND, None)),
             "socket.(*Backend).reconnect",
         ),
-        (CONNECT, Some(Role::Connect), "net.(*netFD).connect"),
+        (CONNECT, Some(FunctionRole::Connect), "net.(*netFD).connect"),
         (
             SINK,
             entry(SINKS, EntryPoint::Other),

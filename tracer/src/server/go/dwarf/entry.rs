@@ -7,7 +7,7 @@ use gimli::{
     EntriesRaw, Expression,
 };
 
-use super::Slice;
+use super::DwarfSlice;
 
 /// Where a type is described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,30 +15,30 @@ pub(crate) struct TypeOffset(pub(super) DebugInfoOffset);
 
 /// A member of a structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Member {
+pub(crate) struct StructMember {
     /// Bytes.
     pub(crate) offset: u32,
     pub(crate) of: Option<TypeOffset>,
 }
 
 /// By their names.
-pub(crate) type Members = HashMap<String, Member>;
+pub(crate) type Members = HashMap<String, StructMember>;
 
 /// Reads the members of the structure at this depth, whose first one comes next.
 pub(super) fn members(
-    entries: &mut EntriesRaw<'_, Slice<'_>>,
+    entries: &mut EntriesRaw<'_, DwarfSlice<'_>>,
     depth: isize,
 ) -> gimli::Result<Members> {
     let mut members = Members::new();
     while !entries.is_empty() && entries.next_depth() > depth {
-        let Some(entry) = Entry::read(entries)? else {
+        let Some(entry) = DebugEntry::read(entries)? else {
             continue;
         };
         if let Some((name, offset)) = entry.name.zip(entry.member) {
             let name = name.to_string_lossy().into_owned();
             members.insert(
                 name,
-                Member {
+                StructMember {
                     offset,
                     of: entry.of,
                 },
@@ -50,29 +50,31 @@ pub(super) fn members(
 
 /// The attributes that are needed.
 #[derive(Default)]
-pub(super) struct Entry<'a> {
+pub(super) struct DebugEntry<'a> {
     pub(super) tag: Option<DwTag>,
-    pub(super) name: Option<Slice<'a>>,
+    pub(super) name: Option<DwarfSlice<'a>>,
     pub(super) of: Option<TypeOffset>,
     /// Of a member: its offset, bytes.
     pub(super) member: Option<u32>,
-    pub(super) low: Option<AttributeValue<Slice<'a>>>,
-    pub(super) high: Option<AttributeValue<Slice<'a>>>,
-    pub(super) location: Option<AttributeValue<Slice<'a>>>,
-    pub(super) frame: Option<Expression<Slice<'a>>>,
+    pub(super) low: Option<AttributeValue<DwarfSlice<'a>>>,
+    pub(super) high: Option<AttributeValue<DwarfSlice<'a>>>,
+    pub(super) location: Option<AttributeValue<DwarfSlice<'a>>>,
+    pub(super) frame: Option<Expression<DwarfSlice<'a>>>,
     pub(super) addresses: Option<DebugAddrBase<usize>>,
     pub(super) lists: Option<DebugLocListsBase<usize>>,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> DebugEntry<'a> {
     /// `None` for the mark behind the last entry of several siblings.
-    pub(super) fn read(entries: &mut EntriesRaw<'_, Slice<'a>>) -> gimli::Result<Option<Self>> {
+    pub(super) fn read(
+        entries: &mut EntriesRaw<'_, DwarfSlice<'a>>,
+    ) -> gimli::Result<Option<Self>> {
         let Some(abbreviation) = entries.read_abbreviation()? else {
             return Ok(None);
         };
-        let mut entry = Entry {
+        let mut entry = DebugEntry {
             tag: Some(abbreviation.tag()),
-            ..Entry::default()
+            ..DebugEntry::default()
         };
         for attribute in abbreviation.attributes() {
             entry.take(&entries.read_attribute(*attribute)?);
@@ -80,7 +82,7 @@ impl<'a> Entry<'a> {
         Ok(Some(entry))
     }
 
-    fn take(&mut self, attribute: &Attribute<Slice<'a>>) {
+    fn take(&mut self, attribute: &Attribute<DwarfSlice<'a>>) {
         let value = attribute.value();
         match (attribute.name(), value) {
             (gimli::DW_AT_name, AttributeValue::String(name)) => self.name = Some(name),

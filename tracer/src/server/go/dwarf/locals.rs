@@ -13,8 +13,8 @@ use gimli::{
 };
 
 use super::{
-    Sections, Slice,
-    entry::{Entry, TypeOffset, members},
+    DwarfSlice, Sections,
+    entry::{DebugEntry, TypeOffset, members},
     local::{Local, Location, LocationPiece, Structure},
 };
 use crate::server::executable::Executable;
@@ -41,7 +41,7 @@ impl Sections {
                 DebugLoc::new(&old, LittleEndian),
                 DebugLocLists::new(&lists, LittleEndian),
             ),
-            addresses: DebugAddr::from(Slice::new(&addresses, LittleEndian)),
+            addresses: DebugAddr::from(DwarfSlice::new(&addresses, LittleEndian)),
         };
         self.in_packages(&sections, is_package, wanted)
             .context("its debugging information is damaged")
@@ -56,7 +56,7 @@ impl Sections {
         let mut found = Vec::new();
         self.each_unit(|_, header, abbreviations| {
             let mut entries = header.entries_raw(abbreviations, None)?;
-            let root = Entry::read(&mut entries)?.unwrap_or_default();
+            let root = DebugEntry::read(&mut entries)?.unwrap_or_default();
             if is_package(&root.name()) {
                 let unit = UnitBases::new(&header, &root);
                 found.extend(unit.functions(&mut entries, sections, &wanted)?);
@@ -85,7 +85,7 @@ impl Sections {
                 return Ok(None);
             };
             let mut entries = header.entries_raw(abbreviations, Some(UnitOffset(offset)))?;
-            let entry = Entry::read(&mut entries)?.unwrap_or_default();
+            let entry = DebugEntry::read(&mut entries)?.unwrap_or_default();
             Ok(match entry.tag {
                 Some(gimli::DW_TAG_pointer_type | gimli::DW_TAG_typedef) => entry.of.map(Step::To),
                 Some(gimli::DW_TAG_structure_type) => Some(Step::At(Structure {
@@ -111,8 +111,8 @@ fn or_empty(section: Result<Option<Vec<u8>>>) -> Result<Vec<u8>> {
 
 /// The sections that describe where values lie.
 struct LocationSections<'a> {
-    lists: LocationLists<Slice<'a>>,
-    addresses: DebugAddr<Slice<'a>>,
+    lists: LocationLists<DwarfSlice<'a>>,
+    addresses: DebugAddr<DwarfSlice<'a>>,
 }
 
 /// What is needed of a unit to read its locations.
@@ -124,7 +124,7 @@ struct UnitBases {
 }
 
 impl UnitBases {
-    fn new(header: &UnitHeader<Slice<'_>>, root: &Entry<'_>) -> Self {
+    fn new(header: &UnitHeader<DwarfSlice<'_>>, root: &DebugEntry<'_>) -> Self {
         let encoding = header.encoding();
         let low = match root.low {
             Some(AttributeValue::Addr(low)) => low,
@@ -145,14 +145,14 @@ impl UnitBases {
 
     fn functions(
         &self,
-        entries: &mut EntriesRaw<'_, Slice<'_>>,
+        entries: &mut EntriesRaw<'_, DwarfSlice<'_>>,
         sections: &LocationSections<'_>,
         wanted: &impl Fn(&str) -> Option<&'static str>,
     ) -> gimli::Result<Vec<Local>> {
         let mut found = Vec::new();
         while !entries.is_empty() {
             let depth = entries.next_depth();
-            let entry = Entry::read(entries)?;
+            let entry = DebugEntry::read(entries)?;
             let entry = entry.filter(|e| e.tag == Some(gimli::DW_TAG_subprogram) && e.is_framed());
             let function =
                 entry.and_then(|e| Some((wanted(&e.name())?, self.code(&e, sections)?, e)));
@@ -173,7 +173,7 @@ impl UnitBases {
     }
 
     /// `None` where it was inlined everywhere.
-    fn code(&self, entry: &Entry<'_>, sections: &LocationSections<'_>) -> Option<Range<u64>> {
+    fn code(&self, entry: &DebugEntry<'_>, sections: &LocationSections<'_>) -> Option<Range<u64>> {
         let address = |value| match value {
             AttributeValue::Addr(at) => Some(at),
             AttributeValue::DebugAddrIndex(index) => {
@@ -195,7 +195,7 @@ impl UnitBases {
 
     fn locations(
         &self,
-        entry: &Entry<'_>,
+        entry: &DebugEntry<'_>,
         sections: &LocationSections<'_>,
     ) -> gimli::Result<Vec<Location>> {
         let offset = match entry.location {
@@ -234,13 +234,13 @@ impl UnitBases {
 
 /// The parameter or variable of this name of the function at this depth, whose first child comes next.
 fn local<'a>(
-    entries: &mut EntriesRaw<'_, Slice<'a>>,
+    entries: &mut EntriesRaw<'_, DwarfSlice<'a>>,
     depth: isize,
     name: &str,
-) -> gimli::Result<Option<Entry<'a>>> {
+) -> gimli::Result<Option<DebugEntry<'a>>> {
     while !entries.is_empty() && entries.next_depth() > depth {
         let is_own = entries.next_depth() == depth + 1;
-        let entry = Entry::read(entries)?;
+        let entry = DebugEntry::read(entries)?;
         let entry = entry.filter(|e| is_own && e.is_local() && e.name() == name);
         if let Some(entry) = entry {
             return Ok(Some(entry));
@@ -250,12 +250,15 @@ fn local<'a>(
 }
 
 /// `None` if it needs more than the frame to be evaluated.
-fn pieces(expression: Expression<Slice<'_>>, encoding: Encoding) -> Option<Vec<LocationPiece>> {
+fn pieces(
+    expression: Expression<DwarfSlice<'_>>,
+    encoding: Encoding,
+) -> Option<Vec<LocationPiece>> {
     let (mut operations, mut pieces, mut at) = (expression.operations(encoding), Vec::new(), None);
     while let Some(operation) = operations.next().ok()? {
         match operation {
             Operation::CallFrameCFA => at = Some(0),
-            // The frame base is the same: `Entry::is_framed`.
+            // The frame base is the same: `DebugEntry::is_framed`.
             Operation::FrameOffset { offset } => at = Some(offset),
             Operation::Register { .. } => at = None,
             Operation::Piece {

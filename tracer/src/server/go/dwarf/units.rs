@@ -5,7 +5,7 @@ use std::io::Read;
 use anyhow::{Result, ensure};
 use gimli::{Abbreviations, DebugAbbrev, DebugAbbrevOffset, DebugInfo, LittleEndian, UnitHeader};
 
-use super::{Slice, entry::Entry};
+use super::{DwarfSlice, entry::DebugEntry};
 
 /// DWARF 5, 7.4: what precedes a length of 64 bits, and the least value that is no length of 32.
 const LONG: u32 = 0xffff_ffff;
@@ -33,7 +33,7 @@ impl UnitBytes {
             let bytes = read_unit(&mut info, len - at as u64, &mut buffer)?;
             if let Some(header) = header(bytes)? {
                 let mut entries = header.entries_raw(abbreviations.of(&header)?, None)?;
-                let root = Entry::read(&mut entries)?;
+                let root = DebugEntry::read(&mut entries)?;
                 let name = root.and_then(|root| root.name);
                 // Go's linker names all of them, excerpts for tests do not.
                 if name.is_none_or(|name| is_wanted(&name.to_string_lossy())) {
@@ -74,13 +74,13 @@ fn read_unit<'b>(info: &mut impl Read, most: u64, buffer: &'b mut Vec<u8>) -> Re
 }
 
 /// `unit`: the bytes of a whole unit.
-pub(super) fn header(unit: &[u8]) -> gimli::Result<Option<UnitHeader<Slice<'_>>>> {
+pub(super) fn header(unit: &[u8]) -> gimli::Result<Option<UnitHeader<DwarfSlice<'_>>>> {
     DebugInfo::new(unit, LittleEndian).units().next()
 }
 
 /// Go's linker writes the same for all units, so the last are enough.
 pub(super) struct AbbreviationCache<'a> {
-    section: DebugAbbrev<Slice<'a>>,
+    section: DebugAbbrev<DwarfSlice<'a>>,
     last: Option<(DebugAbbrevOffset, Abbreviations)>,
 }
 
@@ -92,7 +92,10 @@ impl<'a> AbbreviationCache<'a> {
         }
     }
 
-    pub(super) fn of(&mut self, unit: &UnitHeader<Slice<'_>>) -> gimli::Result<&Abbreviations> {
+    pub(super) fn of(
+        &mut self,
+        unit: &UnitHeader<DwarfSlice<'_>>,
+    ) -> gimli::Result<&Abbreviations> {
         let offset = unit.debug_abbrev_offset();
         let (_, abbreviations) = match self.last.take().filter(|(of, _)| *of == offset) {
             Some(same) => self.last.insert(same),

@@ -1,14 +1,14 @@
 use super::*;
 
-fn role(name: &str) -> Option<Role> {
+fn role(name: &str) -> Option<FunctionRole> {
     FunctionName::parse(name.as_bytes())?.role()
 }
 
 const OPENBAO: &str = "github.com/openbao/openbao/v2/internal/builtin/audit";
 const EVENT: &str = "github.com/hashicorp/vault/internal/observability/event";
 
-fn device(kind: DeviceKind, style: DeviceStyle, entry: Option<EntryPoint>) -> Role {
-    Role::Device(DeviceCode { kind, style }, entry)
+fn device(kind: DeviceKind, style: DeviceStyle, entry: Option<EntryPoint>) -> FunctionRole {
+    FunctionRole::Device(DeviceCode { kind, style }, entry)
 }
 
 #[test]
@@ -72,23 +72,23 @@ fn recognizes_the_other_devices_code() {
 #[test]
 fn recognizes_library_functions() {
     for (name, expected) in [
-        ("internal/sync.(*Mutex).lockSlow", Role::Lock),
-        ("sync.(*RWMutex).Lock", Role::Lock),
-        ("net.(*Resolver).lookupIPAddr", Role::Resolve),
-        ("net.(*sysDialer).dialParallel", Role::Connect),
-        ("net.(*netFD).connect", Role::Connect),
-        ("net/http.(*Transport).getConn", Role::Connect),
-        ("os.OpenFile", Role::Open),
-        ("net.(*conn).Write", Role::Write),
-        ("os.(*File).Write", Role::Write),
-        ("net/http.(*persistConn).roundTrip", Role::Answer),
+        ("internal/sync.(*Mutex).lockSlow", FunctionRole::Lock),
+        ("sync.(*RWMutex).Lock", FunctionRole::Lock),
+        ("net.(*Resolver).lookupIPAddr", FunctionRole::Resolve),
+        ("net.(*sysDialer).dialParallel", FunctionRole::Connect),
+        ("net.(*netFD).connect", FunctionRole::Connect),
+        ("net/http.(*Transport).getConn", FunctionRole::Connect),
+        ("os.OpenFile", FunctionRole::Open),
+        ("net.(*conn).Write", FunctionRole::Write),
+        ("os.(*File).Write", FunctionRole::Write),
+        ("net/http.(*persistConn).roundTrip", FunctionRole::Answer),
         (
             "net/http/internal/http2.(*ClientConn).RoundTrip",
-            Role::Answer,
+            FunctionRole::Answer,
         ),
         (
             "github.com/hashicorp/go-syslog.(*builtinWriter).writeAndRetry",
-            Role::Syslog,
+            FunctionRole::Syslog,
         ),
     ] {
         assert_eq!(role(name), Some(expected), "{name}");

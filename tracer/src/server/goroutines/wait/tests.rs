@@ -197,15 +197,15 @@ const CODE: DeviceCode = DeviceCode {
     kind: DeviceKind::Socket,
     style: DeviceStyle::Backend,
 };
-const REQUEST: Option<Role> = Some(Role::Device(CODE, Some(EntryPoint::Request)));
-const INNER: Option<Role> = Some(Role::Device(CODE, None));
-const LOCK: Option<Role> = Some(Role::Lock);
-const WRITE: Option<Role> = Some(Role::Write);
-const CONNECT: Option<Role> = Some(Role::Connect);
-const SYSLOG: Option<Role> = Some(Role::Syslog);
+const REQUEST: Option<FunctionRole> = Some(FunctionRole::Device(CODE, Some(EntryPoint::Request)));
+const INNER: Option<FunctionRole> = Some(FunctionRole::Device(CODE, None));
+const LOCK: Option<FunctionRole> = Some(FunctionRole::Lock);
+const WRITE: Option<FunctionRole> = Some(FunctionRole::Write);
+const CONNECT: Option<FunctionRole> = Some(FunctionRole::Connect);
+const SYSLOG: Option<FunctionRole> = Some(FunctionRole::Syslog);
 
-fn known(roles: &[Option<Role>]) -> Vec<Option<KnownFunction>> {
-    let known = |(i, role): (usize, &Option<Role>)| {
+fn known(roles: &[Option<FunctionRole>]) -> Vec<Option<KnownFunction>> {
+    let known = |(i, role): (usize, &Option<FunctionRole>)| {
         let name = i.to_string().into();
         role.map(|role| KnownFunction {
             role: Some(role),
@@ -215,7 +215,7 @@ fn known(roles: &[Option<Role>]) -> Vec<Option<KnownFunction>> {
     roles.iter().enumerate().map(known).collect()
 }
 
-fn at(roles: &[Option<Role>]) -> Option<WaitReason> {
+fn at(roles: &[Option<FunctionRole>]) -> Option<WaitReason> {
     let known = known(roles);
     let functions: Vec<_> = known.iter().map(Option::as_ref).collect();
     find(&functions).map(|found| found.reason)
@@ -230,21 +230,25 @@ fn syslogs_lock_is_taken_by_what_writes_to_it() {
 
 #[test]
 fn the_outermost_call_decides() {
-    let under = |calls: &[Role]| {
+    let under = |calls: &[FunctionRole]| {
         let calls = calls.iter().copied().map(Some).chain([INNER, REQUEST]);
         at(&calls.collect::<Vec<_>>())
     };
-    assert_eq!(under(&[Role::Write]), Some(WaitReason::Write));
-    assert_eq!(under(&[Role::Connect]), Some(WaitReason::Connect));
-    assert_eq!(under(&[Role::Resolve]), Some(WaitReason::Resolve));
-    assert_eq!(under(&[Role::Open]), Some(WaitReason::Open));
-    assert_eq!(under(&[Role::Answer]), Some(WaitReason::Answer));
+    assert_eq!(under(&[FunctionRole::Write]), Some(WaitReason::Write));
+    assert_eq!(under(&[FunctionRole::Connect]), Some(WaitReason::Connect));
+    assert_eq!(under(&[FunctionRole::Resolve]), Some(WaitReason::Resolve));
+    assert_eq!(under(&[FunctionRole::Open]), Some(WaitReason::Open));
+    assert_eq!(under(&[FunctionRole::Answer]), Some(WaitReason::Answer));
     assert_eq!(under(&[]), Some(WaitReason::Other));
     // Asking a name server.
-    let asking = [Role::Write, Role::Connect, Role::Resolve];
+    let asking = [
+        FunctionRole::Write,
+        FunctionRole::Connect,
+        FunctionRole::Resolve,
+    ];
     assert_eq!(under(&asking), Some(WaitReason::Resolve));
     // Reading what has been interrupted, inside the dial.
-    let inside = [Role::Lock, Role::Connect];
+    let inside = [FunctionRole::Lock, FunctionRole::Connect];
     assert_eq!(under(&inside), Some(WaitReason::Connect));
 }
 
@@ -258,7 +262,7 @@ fn a_stack_without_a_device_is_no_wait() {
 
 #[test]
 fn names_the_innermost_of_a_library_and_all_of_a_device() {
-    let named = |roles: &[Option<Role>]| {
+    let named = |roles: &[Option<FunctionRole>]| {
         let known = known(roles);
         names(&known.iter().map(Option::as_ref).collect::<Vec<_>>()).join(" ")
     };

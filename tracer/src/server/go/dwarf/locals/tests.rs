@@ -82,7 +82,10 @@ fn pieces_of(expression: &[u8]) -> Option<Vec<LocationPiece>> {
         format: gimli::Format::Dwarf32,
         version: 5,
     };
-    pieces(Expression(Slice::new(expression, LittleEndian)), encoding)
+    pieces(
+        Expression(DwarfSlice::new(expression, LittleEndian)),
+        encoding,
+    )
 }
 
 #[test]
@@ -120,7 +123,7 @@ fn found(info: &[u8], abbrev: &[u8], lists: &[u8]) -> Option<(Vec<Local>, Option
             DebugLoc::new(&[], LittleEndian),
             DebugLocLists::new(lists, LittleEndian),
         ),
-        addresses: DebugAddr::from(Slice::new(&addresses, LittleEndian)),
+        addresses: DebugAddr::from(DwarfSlice::new(&addresses, LittleEndian)),
     };
     let wanted = |name: &str| name.ends_with("LogRequest").then_some("in");
     let found = sections
