@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_may_be_cut_before_it_says_so() {
+    fn an_entry_may_be_cut_before_its_type() {
         let auth = br#"{"time":"2026-11-23T05:57:03Z","type":"request","auth":{"#;
         let head = parse_head(auth).expect("an entry");
         assert_eq!(head.kind, Some(EntryKind::Request));
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_entry_says_nothing_else() {
+    fn a_cut_entry_has_no_other_values() {
         for line in [OPENBAO, VAULT] {
             for cut in 0..line.len() {
                 let part = parse_head(&line.as_bytes()[..cut]).unwrap_or_default();

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_its_own_files() {
+    fn recognizes_audit_files() {
         let dir = tempfile::tempdir().expect("a directory");
         let open = |name, append: bool| {
             let mut options = fs::OpenOptions::new();

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_was_found_instead_of_a_server() {
+    fn the_error_lists_what_was_found_instead() {
         let agent = [process(2, "/usr/bin/vault", &["vault", "agent"])];
         let error = auto(&agent).expect_err("no server");
         assert!(error.contains("PID 2: vault agent"), "{error}");

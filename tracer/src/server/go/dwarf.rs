@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stripped_program_says_nothing() {
+    fn a_stripped_program_has_none() {
         assert_eq!(layout_in(STRIPPED).expect("readable"), None);
     }
 

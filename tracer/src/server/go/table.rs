@@ -113,7 +113,7 @@ mod tests {
     use crate::server::executable::Executable;
 
     #[test]
-    fn knows_versions_in_all_spellings() {
+    fn parses_versions_in_all_spellings() {
         let offsets = |version| layout(version).map(|l| (l.goid, l.parent_goid));
         assert_eq!(offsets("go1.21"), Some((152, Some(272))));
         assert_eq!(offsets("go1.24.5 X:boringcrypto"), Some((160, Some(280))));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn says_the_same_as_debugging_information() {
+    fn agrees_with_debugging_information() {
         let excerpts: [&[u8]; 2] = [
             include_bytes!("../testdata/go1.27.3-amd64.elf"),
             include_bytes!("../testdata/go1.27.3-arm64.elf"),

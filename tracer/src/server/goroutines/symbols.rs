@@ -23,7 +23,7 @@ const ADDS: &[u8] = b"runtime.allgadd";
 /// The function that goroutines wait in, nearly all of them (`runtime/proc.go`).
 const PARKS: &[u8] = b"runtime.gopark";
 
-/// Bytes beyond which a function is not believed to be a small one of the runtime.
+/// Most bytes of the function that adds to the list.
 const MAX_FUNCTION: u64 = 1 << 14;
 
 /// What is kept.

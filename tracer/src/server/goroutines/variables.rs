@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_where_the_compiler_says_that_requests_are() {
+    fn reads_where_requests_are() {
         let fields = RequestLayout {
             request: 16,
             id: 0,

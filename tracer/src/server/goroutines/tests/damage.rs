@@ -1,4 +1,4 @@
-//! Whatever the memory holds.
+//! Arbitrary and damaged memory.
 
 use proptest::prelude::*;
 

@@ -107,7 +107,7 @@ fn the_stack_of_an_unmoved_goroutine_is_not_read_again() {
         // Of one that waits for a device it is.
         assert_eq!(reader.sample(&memory).expect("a list").goroutines.len(), 1);
     }
-    // Its stack has become another, which only a count tells.
+    // Its stack has changed, which only the count shows.
     let calls = [(8, LOCK), (0x40, STACKS + 0x80), (0x48, REQUEST)];
     memory
         .words

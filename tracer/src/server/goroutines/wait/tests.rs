@@ -49,7 +49,7 @@ const DEVICES: [&str; 9] = [
 ];
 
 #[test]
-fn who_waits_in_a_device_queues_there_by_whatever_primitive() {
+fn a_wait_in_a_device_is_a_queue_by_whatever_primitive() {
     for primitive in [MUTEX, RW_MUTEX, SELECT, RECEIVE, SEND, CONDITION] {
         for wrapper in ["", POOL, UNKNOWN_POOL] {
             for device in DEVICES {
@@ -256,7 +256,7 @@ fn the_outermost_call_decides() {
 fn a_stack_without_a_device_is_no_wait() {
     assert_eq!(at(&[None, LOCK, None]), None);
     assert_eq!(at(&[]), None);
-    // Cut off before the function that was called from elsewhere: it cannot be told which.
+    // Cut off before the function that was called from outside: what it is called for is unknown.
     assert_eq!(at(&[WRITE, INNER]), None);
 }
 
