@@ -9,10 +9,10 @@ use serde::{
     de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor},
 };
 
-/// Longest `prefix` option of an audit device that is looked past, bytes.
+/// Longest `prefix` option of an audit device that is skipped, bytes.
 const PREFIX: usize = 256;
 
-/// Fields that hardly another program's JSON has under these names (`audit/types.go`).
+/// Fields whose names are rare in other programs' JSON (`audit/types.go`).
 const AUTH: [&str; 8] = [
     "accessor",
     "client_token",
@@ -39,21 +39,21 @@ const REQUEST: [&str; 10] = [
 /// Reads the start of an entry, behind an optional prefix. `None` if it is none: another program's
 /// line, TLS, the rest of an entry that began in an earlier write.
 ///
-/// Both orders of fields are known: OpenBao and Vault up to 1.16 begin with `time` and `type`, newer
-/// Vault sorts by name. A cut end costs the fields behind it and no more.
+/// The order of fields does not matter: it differs between versions. If the end was cut off, the fields before the cut
+/// are still read.
 pub fn parse_head(bytes: &[u8]) -> Option<EntryHead> {
     let start = bytes.iter().take(PREFIX).position(|byte| *byte == b'{')?;
     let mut entry = Capture::default();
     let mut json = serde_json::Deserializer::from_slice(without_cut_number(&bytes[start..]));
-    // The error at a cut end is no news: what was read before it has been kept.
-    entry.cut = Object(|key: &str, value: &mut dyn Value| entry.field(key, value))
+    // An error at a cut end is expected; the fields before it have been read.
+    entry.cut = Object(|key: &str, value: &mut dyn FieldValue| entry.field(key, value))
         .deserialize(&mut json)
         .is_err();
     entry.finish()
 }
 
-/// A whole entry ends in a brace. Digits at the end are what a cut left of a number: `389` of 38926
-/// would be another client's port.
+/// A whole entry ends in a brace. Digits at the end may be the start of a number that was cut off: `389` of 38926 would
+/// be another client's port.
 fn without_cut_number(json: &[u8]) -> &[u8] {
     let end = json.iter().rposition(|byte| !byte.is_ascii_digit());
     &json[..end.map_or(0, |end| end + 1)]
@@ -65,15 +65,15 @@ struct Capture {
     /// How many fields of `auth` and `request` are as in an entry.
     hints: usize,
     has_response: bool,
-    /// A top-level field that entries do not have, or not yet, or a `type` of something else.
+    /// Whether it has an unknown field at the top level, or an unknown `type`.
     has_others: bool,
-    /// The end is missing.
+    /// Whether the end is missing.
     cut: bool,
 }
 
 impl Capture {
-    /// A line that says so itself need only look like it. One that was cut may owe that to the cut,
-    /// but must not hold anything strange.
+    /// With a known `type` one field of an entry is enough. One that was cut off may lack fields, but must not have
+    /// unknown ones.
     fn is_entry(&self) -> bool {
         let named = self.head.kind.is_some();
         let whole = named && self.hints >= 1;
@@ -91,7 +91,7 @@ impl Capture {
         Some(self.head)
     }
 
-    fn field(&mut self, key: &str, value: &mut dyn Value) {
+    fn field(&mut self, key: &str, value: &mut dyn FieldValue) {
         match key {
             "time" => self.head.time = value.string().and_then(|time| time.parse().ok()),
             "type" => {
@@ -120,7 +120,7 @@ fn kind_named(name: &str) -> Option<EntryKind> {
     }
 }
 
-fn request_field(head: &mut EntryHead, key: &str, value: &mut dyn Value) {
+fn request_field(head: &mut EntryHead, key: &str, value: &mut dyn FieldValue) {
     match key {
         "id" => head.id = value.string(),
         "operation" => head.operation = value.string(),
@@ -131,18 +131,18 @@ fn request_field(head: &mut EntryHead, key: &str, value: &mut dyn Value) {
     }
 }
 
-/// The value of a field, to be taken in the form that is wanted or left alone.
-trait Value {
+/// The value of a field, which is read as one of these or skipped.
+trait FieldValue {
     fn string(&mut self) -> Option<String>;
     fn number(&mut self) -> Option<u64>;
-    fn object(&mut self, field: &mut dyn FnMut(&str, &mut dyn Value));
+    fn object(&mut self, field: &mut dyn FnMut(&str, &mut dyn FieldValue));
 }
 
-/// Hands each field of a JSON object to a function, in passing: serde's own structures would give
-/// nothing at all for an object whose end is missing.
+/// Passes each field of a JSON object to a function while it is parsed: serde's derived structures would give nothing
+/// for an object whose end is missing.
 struct Object<F>(F);
 
-impl<'de, F: FnMut(&str, &mut dyn Value)> DeserializeSeed<'de> for Object<F> {
+impl<'de, F: FnMut(&str, &mut dyn FieldValue)> DeserializeSeed<'de> for Object<F> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
@@ -150,7 +150,7 @@ impl<'de, F: FnMut(&str, &mut dyn Value)> DeserializeSeed<'de> for Object<F> {
     }
 }
 
-impl<'de, F: FnMut(&str, &mut dyn Value)> Visitor<'de> for Object<F> {
+impl<'de, F: FnMut(&str, &mut dyn FieldValue)> Visitor<'de> for Object<F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -173,7 +173,7 @@ impl<'de, F: FnMut(&str, &mut dyn Value)> Visitor<'de> for Object<F> {
     }
 }
 
-/// The name of a field. Most hold no escape, and need no memory of their own.
+/// The name of a field; borrowed if it has no escapes, as most.
 struct Key<'de>(Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for Key<'de> {
@@ -200,10 +200,10 @@ impl<'de> Visitor<'de> for KeyVisitor {
     }
 }
 
-/// The value that a map's iteration has come to.
+/// The next value of a map.
 struct InMap<'a, 'de, A: MapAccess<'de>> {
     map: &'a mut A,
-    /// Whether it was taken, and how that ended.
+    /// How reading it ended; `None` if it was not read.
     outcome: Option<Result<(), A::Error>>,
 }
 
@@ -222,7 +222,7 @@ impl<'de, A: MapAccess<'de>> InMap<'_, 'de, A> {
     }
 }
 
-impl<'de, A: MapAccess<'de>> Value for InMap<'_, 'de, A> {
+impl<'de, A: MapAccess<'de>> FieldValue for InMap<'_, 'de, A> {
     fn string(&mut self) -> Option<String> {
         self.take()
     }
@@ -231,7 +231,7 @@ impl<'de, A: MapAccess<'de>> Value for InMap<'_, 'de, A> {
         self.take()
     }
 
-    fn object(&mut self, field: &mut dyn FnMut(&str, &mut dyn Value)) {
+    fn object(&mut self, field: &mut dyn FnMut(&str, &mut dyn FieldValue)) {
         self.outcome = Some(self.map.next_value_seed(Object(field)));
     }
 }
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_may_be_cut_before_it_says_so() {
+    fn an_entry_may_be_cut_before_its_type() {
         let auth = br#"{"time":"2026-11-23T05:57:03Z","type":"request","auth":{"#;
         let head = parse_head(auth).expect("an entry");
         assert_eq!(head.kind, Some(EntryKind::Request));
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_entry_says_nothing_else() {
+    fn a_cut_entry_has_no_other_values() {
         for line in [OPENBAO, VAULT] {
             for cut in 0..line.len() {
                 let part = parse_head(&line.as_bytes()[..cut]).unwrap_or_default();

@@ -1,6 +1,5 @@
-//! The server's audit files, read at the end of a hang. While a socket device is down, no byte of an
-//! entry reaches the kernel on it; but the same request is written to the file device beside it,
-//! with its id and the port of its client. Reading that costs nothing as long as nothing hangs.
+//! The server's audit files, read at the end of a hang. While a socket device is down, no byte of an entry reaches the
+//! kernel on it; but the same request is written to the file device beside it, with its id and its client's port.
 
 use std::{
     fs::{self, File},
@@ -16,13 +15,13 @@ use log::debug;
 
 use super::entry::parse_head;
 
-/// Read at a time, from the end backwards, bytes.
+/// Bytes read at a time, from the end backwards.
 const BLOCK: u64 = 64 << 10;
 
-/// Read in all of one file, bytes. A server that hangs writes little.
+/// Most bytes read of one file. A server that hangs writes little.
 const BUDGET: u64 = 16 << 20;
 
-/// Lines without a single entry after which a file is taken for something else.
+/// Lines without an entry after which a file is taken for no audit file.
 const OTHER_LINES: u32 = 100;
 
 /// Entries of several goroutines are not written in the exact order of their times.
@@ -35,20 +34,20 @@ const SLACK: SignedDuration = SignedDuration::from_millis(5);
 const O_ACCMODE: i32 = 0o3;
 const O_APPEND: i32 = 0o2000;
 
-/// Which request.
+/// Identifies a request.
 #[derive(Clone, Copy, Debug)]
-pub struct FileQuery {
+pub(crate) struct FileQuery {
     /// Port of its client.
-    pub client_port: u16,
+    pub(crate) client_port: u16,
     /// When it began.
-    pub not_before: Timestamp,
+    pub(crate) not_before: Timestamp,
     /// When it ended.
-    pub not_after: Timestamp,
+    pub(crate) not_after: Timestamp,
 }
 
 /// The entry that the request wrote to any audit file of this server, if there is one and all that
 /// fit are of the same request.
-pub fn find_entry(pid: i32, query: &FileQuery) -> Option<EntryHead> {
+pub(crate) fn find_entry(pid: i32, query: &FileQuery) -> Option<EntryHead> {
     let mut found: Option<EntryHead> = None;
     for path in candidates(pid) {
         let entries = search(&path, query).unwrap_or_else(|error| {
@@ -65,8 +64,8 @@ pub fn find_entry(pid: i32, query: &FileQuery) -> Option<EntryHead> {
     found
 }
 
-/// Regular files that the server has open for appending. Opened through `/proc/PID/fd` they are the
-/// right ones also when renamed, deleted or in another mount namespace.
+/// Regular files that the server has open for appending. `/proc/PID/fd` leads to them even if they were renamed or
+/// deleted, or are in another mount namespace.
 fn candidates(pid: i32) -> Vec<PathBuf> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
     let paths = descriptors
@@ -100,11 +99,11 @@ fn search(path: &PathBuf, query: &FileQuery) -> io::Result<Vec<EntryHead>> {
     let mut is_log = false;
     let mut others = 0;
     backwards(&File::open(path)?, |line| {
-        match judge(line, query) {
-            Judgement::Match(entry) => matches.push(entry),
-            Judgement::OtherEntry => is_log = true,
-            Judgement::NoEntry => others += 1,
-            Judgement::TooOld => return ControlFlow::Break(()),
+        match match_line(line, query) {
+            LineMatch::Match(entry) => matches.push(entry),
+            LineMatch::OtherEntry => is_log = true,
+            LineMatch::NoEntry => others += 1,
+            LineMatch::TooOld => return ControlFlow::Break(()),
         }
         if others > OTHER_LINES && !is_log {
             return ControlFlow::Break(());
@@ -114,33 +113,33 @@ fn search(path: &PathBuf, query: &FileQuery) -> io::Result<Vec<EntryHead>> {
     Ok(matches)
 }
 
-enum Judgement {
+enum LineMatch {
     Match(EntryHead),
     OtherEntry,
     NoEntry,
     TooOld,
 }
 
-fn judge(line: &[u8], query: &FileQuery) -> Judgement {
+fn match_line(line: &[u8], query: &FileQuery) -> LineMatch {
     let Some(entry) = parse_head(line) else {
-        return Judgement::NoEntry;
+        return LineMatch::NoEntry;
     };
     let Some(time) = entry.time else {
-        return Judgement::OtherEntry;
+        return LineMatch::OtherEntry;
     };
     let since = time.duration_since(query.not_before);
     let until = query.not_after.duration_since(time);
     if since < -DISORDER {
-        return Judgement::TooOld;
+        return LineMatch::TooOld;
     }
     let fits = since >= -SLACK && until >= -SLACK;
     if fits && entry.id.is_some() && entry.remote_port == Some(query.client_port) {
-        return Judgement::Match(entry);
+        return LineMatch::Match(entry);
     }
-    Judgement::OtherEntry
+    LineMatch::OtherEntry
 }
 
-/// Hands over whole lines, last first, until told to stop or the budget is used up.
+/// Passes whole lines, last first, until `line` breaks or `BUDGET` is used up.
 fn backwards(file: &File, mut line: impl FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<()> {
     let mut end = file.metadata()?.len();
     let limit = end.saturating_sub(BUDGET);
@@ -171,12 +170,12 @@ fn backwards(file: &File, mut line: impl FnMut(&[u8]) -> ControlFlow<()>) -> io:
     Ok(())
 }
 
-/// Where in a block, read from this position, the first line starts that does so within it.
+/// The offset of the first line that starts within a block, which was read from this position.
 fn first_whole_line(block: &[u8], position: u64) -> Option<usize> {
     if position == 0 {
         return Some(0);
     }
-    // The last byte ends the last line: nothing starts behind it.
+    // The last byte ends the last line: no line starts after it.
     let (_, body) = block.split_last()?;
     body.iter()
         .position(|byte| *byte == b'\n')
@@ -285,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_its_own_files() {
+    fn recognizes_audit_files() {
         let dir = tempfile::tempdir().expect("a directory");
         let open = |name, append: bool| {
             let mut options = fs::OpenOptions::new();

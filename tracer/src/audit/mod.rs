@@ -1,5 +1,5 @@
-//! Audit entries: what may be known of them, whether they come from a socket or from a file. What
-//! else stands in an entry (with `log_raw` tokens and secrets in clear) leaves neither place.
+//! Audit entries, from a socket or a file. Only the fields of [`tracer_model::EntryHead`] are kept: others may be
+//! tokens and secrets, with `log_raw` in clear.
 
 pub mod entry;
-pub mod file;
+pub(crate) mod file;

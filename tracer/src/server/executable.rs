@@ -1,5 +1,5 @@
-//! A program's executable, of which only what is needed is read, piece by piece: a real server's has
-//! 180 MB. Nothing is mapped: where the file is replaced or its disk fails, reading is an error, not a signal.
+//! A program's ELF file, of which only the needed sections are read, in small parts: a real server's has 180 MB.
+//! Nothing is mapped: if the file is replaced or its disk fails, reading is an error, not a signal.
 
 use std::{
     collections::HashMap,
@@ -14,12 +14,12 @@ use object::{
     Architecture, CompressedFileRange, CompressionFormat, Object, ObjectSection, ReadCache, ReadRef,
 };
 
-/// Uncompressed size beyond which a section is not believed, bytes. Twenty times a server's largest.
+/// Most bytes of an uncompressed section. Twenty times a server's largest.
 const MAX_SECTION: u64 = 1 << 30;
 /// Bytes read of the file at once.
 const AT_ONCE: usize = 64 * 1024;
 
-/// The sections that anything is known of.
+/// The sections that are read.
 const SECTIONS: [&str; 11] = [
     ".debug_abbrev",
     ".debug_addr",
@@ -35,9 +35,9 @@ const SECTIONS: [&str; 11] = [
     ".text",
 ];
 
-/// Where an executable is read from.
-pub trait Source {
-    /// As many bytes from there on as there are, up to the buffer's length; none at the end.
+/// A file, or bytes in memory.
+pub(crate) trait Source {
+    /// Reads up to the buffer's length from this offset on; 0 at the end.
     fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize>;
 }
 
@@ -48,7 +48,7 @@ impl Source for File {
 }
 
 /// An ELF file.
-pub struct Executable<'a> {
+pub(crate) struct Executable<'a> {
     source: &'a dyn Source,
     machine: Architecture,
     entry: u64,
@@ -57,15 +57,15 @@ pub struct Executable<'a> {
 
 #[derive(Clone, Copy)]
 struct Section {
-    /// Where it is in memory.
+    /// Its address in memory, before relocation.
     address: u64,
     /// Where it is in the file.
     range: CompressedFileRange,
 }
 
 impl<'a> Executable<'a> {
-    /// Reads what it consists of; fails if it is no ELF file.
-    pub fn open(file: &'a File) -> Result<Self> {
+    /// Reads the headers; fails if it is no ELF file.
+    pub(crate) fn open(file: &'a File) -> Result<Self> {
         let cache = ReadCache::new(file);
         Self::parse(&cache, file)
     }
@@ -86,23 +86,22 @@ impl<'a> Executable<'a> {
         })
     }
 
-    /// What it runs on.
-    pub fn machine(&self) -> Architecture {
+    pub(crate) fn machine(&self) -> Architecture {
         self.machine
     }
 
-    /// Where it begins to run, as it says itself.
-    pub fn entry(&self) -> u64 {
+    /// The address of its first instruction, before relocation.
+    pub(crate) fn entry(&self) -> u64 {
         self.entry
     }
 
-    /// Where a section begins in memory; `None` if it has none of that name.
-    pub fn address(&self, name: &str) -> Option<u64> {
+    /// The address of a section, before relocation; `None` if it has none of that name.
+    pub(crate) fn address(&self, name: &str) -> Option<u64> {
         self.sections.get(name).map(|section| section.address)
     }
 
-    /// All of a section, uncompressed; `None` if it has none of that name.
-    pub fn section(&self, name: &str) -> Result<Option<Vec<u8>>> {
+    /// A whole section, uncompressed; `None` if it has none of that name.
+    pub(crate) fn section(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let Some((size, mut reader)) = self.stream(name)? else {
             return Ok(None);
         };
@@ -112,8 +111,8 @@ impl<'a> Executable<'a> {
         Ok(Some(bytes))
     }
 
-    /// A section, uncompressed, from its beginning on, and its size; `None` if it has none of that name.
-    pub fn stream(&self, name: &str) -> Result<Option<(u64, Box<dyn Read + 'a>)>> {
+    /// The uncompressed size of a section and a reader of it; `None` if it has none of that name.
+    pub(crate) fn stream(&self, name: &str) -> Result<Option<(u64, Box<dyn Read + 'a>)>> {
         let Some(Section { range, .. }) = self.sections.get(name) else {
             return Ok(None);
         };
@@ -121,55 +120,55 @@ impl<'a> Executable<'a> {
             range.uncompressed_size <= MAX_SECTION,
             "its {name} is too large"
         );
-        let piece = Piece {
+        let range_of_file = FileRange {
             source: self.source,
             at: range.offset,
-            left: range.compressed_size,
+            remaining: range.compressed_size,
         };
-        let piece = BufReader::with_capacity(AT_ONCE, piece);
+        let range_of_file = BufReader::with_capacity(AT_ONCE, range_of_file);
         let size = range.uncompressed_size;
         Ok(Some((
             size,
             match range.format {
-                CompressionFormat::None => Box::new(piece),
-                CompressionFormat::Zlib => Box::new(ZlibDecoder::new(piece)),
+                CompressionFormat::None => Box::new(range_of_file),
+                CompressionFormat::Zlib => Box::new(ZlibDecoder::new(range_of_file)),
                 format => bail!("its {name} is compressed in an unknown way ({format:?})"),
             },
         )))
     }
 
-    /// So many bytes of its code, at this address in memory.
-    pub fn code(&self, address: u64, len: u64) -> Option<Vec<u8>> {
+    /// `len` bytes of its code at this address, before relocation.
+    pub(crate) fn code(&self, address: u64, len: u64) -> Option<Vec<u8>> {
         let text = self.sections.get(".text")?;
         let from = address.checked_sub(text.address)?;
         let inside = from.checked_add(len)? <= text.range.compressed_size;
         let is_plain = text.range.format == CompressionFormat::None;
-        let mut piece = Piece {
+        let mut range_of_file = FileRange {
             source: self.source,
             at: text.range.offset.checked_add(from)?,
-            left: len,
+            remaining: len,
         };
         let mut bytes = (inside && is_plain).then(|| vec![0; len as usize])?;
-        piece.read_exact(&mut bytes).ok()?;
+        range_of_file.read_exact(&mut bytes).ok()?;
         Some(bytes)
     }
 }
 
-/// So much of the file from there on.
-struct Piece<'a> {
+/// Reads a part of the file.
+struct FileRange<'a> {
     source: &'a dyn Source,
     at: u64,
-    left: u64,
+    remaining: u64,
 }
 
-impl Read for Piece<'_> {
+impl Read for FileRange<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let len = into
             .len()
-            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+            .min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
         let read = self.source.read_at(&mut into[..len], self.at)?;
         self.at = self.at.saturating_add(read as u64);
-        self.left -= read as u64;
+        self.remaining -= read as u64;
         Ok(read)
     }
 }

@@ -1,20 +1,20 @@
-//! Which process is the server.
+//! Finds the server's process.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-/// What `vault server` and `bao server` are called.
+/// Names of the programs of Vault and `OpenBao`.
 const SERVERS: [&str; 2] = ["vault", "bao"];
 
-/// What the operator said about it.
+/// How the operator selected it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
     /// This process.
     Pid(i32),
     /// The one whose program has this name.
     Name(String),
-    /// Nothing: the server that runs on this host.
+    /// Any: the server that runs on this host.
     Auto,
 }
 
@@ -42,7 +42,7 @@ pub struct Process {
     pub is_server: bool,
 }
 
-/// Finds it, or says what was found instead.
+/// Fails if there is not exactly one; the error lists what was found instead.
 pub fn find(selector: &Selector) -> Result<Process> {
     match selector {
         Selector::Pid(pid) => by_pid(*pid),
@@ -80,7 +80,7 @@ fn why_unreadable(process: &procfs::process::Process) -> &'static str {
     }
 }
 
-/// Processes that can be looked at: others, and those that end meanwhile, are no candidates.
+/// Processes that can be read: others, and those that end meanwhile, are no candidates.
 fn running() -> Result<Vec<Process>> {
     let all = procfs::process::all_processes().context("cannot list processes: mount /proc")?;
     Ok(all
@@ -102,8 +102,7 @@ fn describe(process: &procfs::process::Process) -> Option<Process> {
     })
 }
 
-/// Vault's command line takes its first word that is no option for the subcommand: `vault kv get
-/// server` is no server.
+/// The first word that is no option is the subcommand: `vault kv get server` is no server.
 fn is_server(command: &[String]) -> bool {
     let mut words = command.iter().skip(1);
     words
@@ -111,7 +110,7 @@ fn is_server(command: &[String]) -> bool {
         .is_some_and(|word| word == "server")
 }
 
-/// On one line, and an option without its value.
+/// On one line; an option without its value, which may be secret.
 fn shown(word: &str) -> String {
     let name = word.split_once('=').map_or(word, |(name, _)| name);
     name.escape_debug().to_string()
@@ -119,7 +118,7 @@ fn shown(word: &str) -> String {
 
 /// The one server among these processes that has one of these names. `vault agent` and the command
 /// line tools have the same name and are none; a program that the operator named may be a server
-/// without saying so.
+/// under another subcommand.
 fn choose<'a>(
     processes: &'a [Process],
     names: &[&str],
@@ -246,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_was_found_instead_of_a_server() {
+    fn the_error_lists_what_was_found_instead() {
         let agent = [process(2, "/usr/bin/vault", &["vault", "agent"])];
         let error = auto(&agent).expect_err("no server");
         assert!(error.contains("PID 2: vault agent"), "{error}");

@@ -1,9 +1,9 @@
-//! What the executable says of its Go: version, architecture, and where `runtime.g` keeps the
-//! goroutine's ID and that of the goroutine that started it.
+//! Go's version, and where `runtime.g` has the goroutine's ID and that of the goroutine that started it, from the
+//! executable.
 
-pub mod buildinfo;
-pub mod dwarf;
-pub mod table;
+pub(crate) mod buildinfo;
+pub(crate) mod dwarf;
+pub(crate) mod table;
 
 use anyhow::{Result, anyhow, bail};
 use object::Architecture;
@@ -11,24 +11,24 @@ use object::Architecture;
 use self::{buildinfo::BuildInfo, dwarf::Sections};
 use super::executable::Executable;
 
-/// What is known.
+/// What is known about the Go that built an executable.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GoFacts {
+pub(crate) struct GoFacts {
     /// `go1.27.3`.
-    pub version: Option<String>,
+    pub(crate) version: Option<String>,
     /// Path of the main module: `github.com/openbao/openbao`.
-    pub module: Option<String>,
-    /// Where goroutine IDs lie.
-    pub layout: Option<GoLayout>,
-    /// Who says so.
-    pub layout_source: Option<LayoutSource>,
-    /// What the operator should know of the above.
-    pub warnings: Vec<String>,
+    pub(crate) module: Option<String>,
+    /// Where goroutines have their IDs.
+    pub(crate) layout: Option<GoLayout>,
+    /// Where `layout` comes from.
+    pub(crate) layout_source: Option<LayoutSource>,
+    /// Doubts about the above, for the operator.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Where a layout comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LayoutSource {
+pub(crate) enum LayoutSource {
     /// The executable's debugging information.
     Dwarf,
     /// [`table`], by the version.
@@ -37,15 +37,15 @@ pub enum LayoutSource {
 
 /// Byte offsets in `runtime.g`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GoLayout {
+pub(crate) struct GoLayout {
     /// `goid`.
-    pub goid: u32,
+    pub(crate) goid: u32,
     /// `parentGoid`, since Go 1.21.
-    pub parent_goid: Option<u32>,
+    pub(crate) parent_goid: Option<u32>,
 }
 
-/// Which build it is; fails if it is no Go program for a supported machine.
-pub fn build(executable: &Executable<'_>) -> Result<BuildInfo> {
+/// Reads the build information; fails if it is no Go program for a supported machine.
+pub(crate) fn build(executable: &Executable<'_>) -> Result<BuildInfo> {
     let Some(build) = buildinfo::read(executable) else {
         bail!("it is not a Go program: give the PID of a Vault or OpenBao server");
     };
@@ -56,8 +56,8 @@ pub fn build(executable: &Executable<'_>) -> Result<BuildInfo> {
     Ok(build)
 }
 
-/// Of this build, with its debugging information, if it has any that can be read.
-pub fn facts(build: BuildInfo, debug: &Result<Option<Sections>>) -> GoFacts {
+/// `debug`: its debugging information, if it has any that can be read.
+pub(crate) fn facts(build: BuildInfo, debug: &Result<Option<Sections>>) -> GoFacts {
     let layout = match debug {
         Ok(debug) => debug.as_ref().map(dwarf::layout).transpose(),
         Err(error) => Err(anyhow!("{error:#}")),
@@ -65,7 +65,7 @@ pub fn facts(build: BuildInfo, debug: &Result<Option<Sections>>) -> GoFacts {
     decide(build, layout)
 }
 
-/// The binary's own debugging information knows best; then the table; then nothing, said aloud.
+/// The executable's own debugging information precedes the table. Without both there is a warning.
 fn decide(build: BuildInfo, dwarf: Result<Option<GoLayout>>) -> GoFacts {
     let known = build.version.as_deref().and_then(table::layout);
     let mut warnings = Vec::new();
@@ -80,7 +80,7 @@ fn decide(build: BuildInfo, dwarf: Result<Option<GoLayout>>) -> GoFacts {
         (None, Some(known)) => (Some(known), Some(LayoutSource::Table)),
         (None, None) => (None, None),
     };
-    warnings.extend(doubts(build.version.as_deref(), own, known));
+    warnings.extend(disagreement(build.version.as_deref(), own, known));
     GoFacts {
         layout,
         layout_source,
@@ -90,7 +90,11 @@ fn decide(build: BuildInfo, dwarf: Result<Option<GoLayout>>) -> GoFacts {
     }
 }
 
-fn doubts(version: Option<&str>, own: Option<GoLayout>, known: Option<GoLayout>) -> Option<String> {
+fn disagreement(
+    version: Option<&str>,
+    own: Option<GoLayout>,
+    known: Option<GoLayout>,
+) -> Option<String> {
     let version = version.unwrap_or("an unknown version");
     match (own, known) {
         (None, None) => Some(format!(
@@ -122,7 +126,7 @@ mod tests {
     };
 
     #[test]
-    fn dwarf_knows_better_than_the_table() {
+    fn dwarf_precedes_the_table() {
         let facts = decide(built_with("go1.99.0"), Ok(Some(OWN)));
         assert_eq!((facts.layout, facts.warnings.len()), (Some(OWN), 0));
         let facts = decide(built_with("go1.27.3"), Ok(Some(OWN)));
@@ -138,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_knows_better_than_nothing() {
+    fn without_dwarf_the_table_is_used() {
         let facts = decide(built_with("go1.27.3"), Ok(None));
         assert_eq!(facts.layout, table::layout("go1.27.3"));
         assert_eq!(
@@ -162,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_version_without_dwarf_is_a_warning_and_no_guess() {
+    fn an_unknown_version_without_dwarf_is_a_warning() {
         let facts = decide(built_with("go1.99.0"), Ok(None));
         assert_eq!((facts.layout, facts.layout_source), (None, None));
         assert!(

@@ -1,144 +1,94 @@
-//! Which goroutines of the running server wait in the code of an audit device, and for what.
+//! Samples of the stacks of the running server's goroutines: which wait in the code of an audit device, for what, and
+//! which requests are inside the audit broker.
 //!
-//! A request that queues for a device makes no system call while it waits, so no probe sees it. But
-//! the server's own memory tells: the list of all goroutines (`runtime/proc.go`, `allgs`), what each
-//! does (`runtime/runtime2.go`, `g`) and the return addresses on its stack, which the frame pointers
-//! lead to (`runtime/tracestack.go`, `fpTracebackPCs`). The server is not stopped for it: what is read
-//! may be torn, so all of it is doubted, and who was found is looked at again before being believed.
+//! A request that queues for a device makes no system call while it waits, so no probe sees it. The server's memory shows
+//! it: the list of all goroutines (`runtime/proc.go`, `allgs`), the state of each (`runtime/runtime2.go`, `g`) and the
+//! return addresses on its stack, which the frame pointers lead to (`runtime/tracestack.go`, `fpTracebackPCs`). The
+//! server is not stopped for it: what is read may be torn, so every value is checked, and a goroutine that was found is
+//! read once more to see that it has not moved.
 
-mod all;
-mod code;
 mod device;
+mod function_name;
 mod functions;
 mod goroutine;
+mod list;
+mod machine_code;
 mod memory;
-mod method;
 mod pclntab;
 mod permission;
-mod place;
 mod requests;
-mod seen;
+mod roles;
+mod sample;
 mod stack;
+mod stack_cache;
 mod symbols;
 #[cfg(test)]
 mod tests;
 mod variables;
+mod wait;
 
-use std::{
-    fs, io, iter, mem,
-    ops::Range,
-    sync::{Mutex, PoisonError},
-};
+use std::{fs, io, ops::Range, sync::Mutex};
 
 use anyhow::{Context, Result, ensure};
 
+pub(crate) use self::roles::has_variables;
 use self::{
-    all::{List, MAX_ANCESTORS, Parents},
-    device::Devices,
+    device::DeviceLayouts,
     functions::Functions,
-    goroutine::{Goroutine, Layout},
-    method::Method,
-    requests::{AllSaid, Requests, Said, Ties},
-    seen::{Seen, Sight, Sighting},
-    stack::{Frame, Stack},
+    goroutine::{Goroutine, GoroutineLayout},
+    list::GoroutineList,
+    requests::{RequestReader, SinkRequests},
+    roles::{DeviceStyle, FunctionRole},
+    stack_cache::StackCache,
     variables::Variables,
 };
 pub use self::{
-    device::Configured,
     memory::{Memory, Piece, ProcessMemory},
-    method::{DeviceCode, Kind, Style},
+    sample::Samples,
 };
 use super::{
     executable::Executable,
     go::{buildinfo, dwarf, table},
 };
-use tracer_model::{EntryHead, Nanos, Phase, WaitReason};
 
-/// A goroutine that waits in the code of an audit device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// Its ID.
-    pub goid: u64,
-    /// The goroutine that started it, the one that started that, and so on, as far as they live;
-    /// none before Go 1.21.
-    pub ancestors: Vec<u64>,
-    /// The goroutine that works on the client's request, if it is known.
-    pub request: Option<u64>,
-    /// For what it waits.
-    pub at: WaitReason,
-    /// Since when, on `CLOCK_MONOTONIC`, ns: of who queues for a mutex, which takes the time; as far as known.
-    pub since: Option<Nanos>,
-    /// Whether it has not run since the previous look, which found it at this very place: it is stuck there,
-    /// rather than often there. False where that is unknown: at a first look, in a system call, and in
-    /// versions of Go that do not count how often a goroutine stops (`trackingSeq`, since Go 1.17). The
-    /// count is modulo 256.
-    pub still: bool,
-    /// In whose code.
-    pub code: DeviceCode,
-    /// Which of the request's two entries it has to write, where the code tells.
-    pub phase: Option<Phase>,
-    /// Which device it is, if that is certain. One that is no socket is told by its kind at least.
-    pub device: Option<Configured>,
-    /// Functions on its stack that tell what it does, innermost first.
-    pub frames: Vec<String>,
-    /// What the server's own arguments say of the request: ID, operation, path.
-    pub entry: Option<EntryHead>,
-}
-
-/// Whether functions of this package are looked up in the debugging information.
-pub fn needs(package: &str) -> bool {
-    Method::has_variables(package)
-}
-
-/// What has to be known of the executable to read its goroutines.
+/// Reads the goroutines of one process, with what its executable says about them.
 #[derive(Debug)]
 pub struct GoroutineReader {
     /// Address of `runtime.allgs`, a slice of pointers.
     list: u64,
-    layout: Layout,
+    layout: GoroutineLayout,
     functions: Functions,
-    devices: Devices,
+    devices: DeviceLayouts,
     variables: Variables,
-    requests: Requests,
-    known: Mutex<Known>,
-    /// Where nearly all goroutines are that wait.
+    requests: RequestReader,
+    history: Mutex<History>,
+    /// `runtime.gopark`, where nearly all goroutines are that wait.
     parks: Option<Range<u64>>,
     /// Whether the server reads the same `CLOCK_MONOTONIC` as the kernel's probes.
     shares_clock: bool,
-    /// The version of Go whose offsets are believed to be this program's, which does not say them itself.
+    /// The version of Go whose offsets are used because the executable does not say its own.
     assumed: Option<String>,
 }
 
-/// What earlier looks found.
+/// What is kept from one sample to the next.
 #[derive(Debug, Default)]
-struct Known {
-    list: List,
-    seen: Seen,
-    ties: Ties,
-}
-
-/// A goroutine that is to be looked at, with what was found of it if it has not moved since.
-type Fresh<'a> = (&'a Goroutine, Option<&'a Sight>);
-
-/// One look at all goroutines.
-#[derive(Default)]
-struct Round {
-    found: Vec<Waiting>,
-    said: AllSaid,
-    seen: Vec<Sighting>,
+struct History {
+    list: GoroutineList,
+    stacks: StackCache,
+    sinks: SinkRequests,
 }
 
 impl GoroutineReader {
-    /// Of a running process with this executable and its debugging information, if it has any that can
-    /// be read; an error says why its goroutines cannot be read.
-    pub fn new(
+    /// For a running process with this executable and its debugging information, if it has any that can
+    /// be read. The error says why its goroutines cannot be read.
+    pub(crate) fn new(
         pid: i32,
         executable: &Executable<'_>,
         debug: Option<&dwarf::Sections>,
     ) -> Result<Self> {
-        // By how much it lies elsewhere than it says, if it is position-independent.
-        let moved = memory::entry(pid)?.wrapping_sub(executable.entry());
-        let symbols = symbols::read(executable, moved)?;
+        // Not zero if it is position-independent.
+        let load_bias = memory::entry(pid)?.wrapping_sub(executable.entry());
+        let symbols = symbols::read(executable, load_bias)?;
         let devices = symbols.device_types.keys().map(String::as_str);
         let devices = devices.chain(device::STRUCTURES);
         let names: Vec<_> = goroutine::STRUCTURES.into_iter().chain(devices).collect();
@@ -147,30 +97,30 @@ impl GoroutineReader {
             Some(structures) => (structures, None),
             None => assume(executable).map(|(structures, version)| (structures, Some(version)))?,
         };
-        let variables = debug.map(|debug| Variables::new(executable, debug, moved));
+        let variables = debug.map(|debug| Variables::new(executable, debug, load_bias));
         let variables = variables.unwrap_or_default();
-        let requests = debug.map(|debug| Requests::new(debug, &variables));
+        let requests = debug.map(|debug| RequestReader::new(debug, &variables));
         Ok(Self {
             list: symbols.list,
-            layout: Layout::new(&structures)?,
+            layout: GoroutineLayout::new(&structures)?,
             functions: symbols.functions,
-            devices: Devices::new(executable.machine(), &structures, &symbols.device_types),
+            devices: DeviceLayouts::new(executable.machine(), &structures, &symbols.device_types),
             variables,
             requests: requests.unwrap_or_default(),
-            known: Mutex::default(),
+            history: Mutex::default(),
             parks: symbols.parks,
             shares_clock: shares_clock(pid),
             assumed,
         })
     }
 
-    /// Whether what was assumed of the program is true of the process: nearly all goroutines that wait
-    /// do so in one function, wherever its offsets and its list are. Fails if not, or if it is gone.
-    pub fn verify(&self, memory: &impl Memory) -> Result<()> {
+    /// Checks what was assumed about the program: nearly all goroutines that wait do so in one function, if its
+    /// offsets and its list are right. Fails if they are not, or if the process is gone.
+    pub(crate) fn verify(&self, memory: &impl Memory) -> Result<()> {
         let Some(version) = &self.assumed else {
             return Ok(());
         };
-        let all = self.goroutines(memory, &mut List::default())?;
+        let all = self.goroutines(memory, &mut GoroutineList::default())?;
         let parked = all.iter().filter(|g| g.is_parked());
         let (parked, strange): (Vec<_>, Vec<_>) = parked.partition(|g| self.is_in_park(g));
         ensure!(
@@ -186,14 +136,14 @@ impl GoroutineReader {
     }
 
     /// Whether entries are written by sinks, in goroutines of their own, rather than in the request's.
-    pub fn has_sinks(&self) -> bool {
+    pub(crate) fn has_sinks(&self) -> bool {
         let is_sink =
-            |role| matches!(role, method::Function::Device(code, _) if code.style == Style::Sink);
+            |role| matches!(role, FunctionRole::Device(code, _) if code.style == DeviceStyle::Sink);
         self.functions.any(is_sink)
     }
 
-    /// What is not exact about it, for the operator.
-    pub fn doubts(&self) -> Option<String> {
+    /// The limits of what is read, for the operator.
+    pub(crate) fn doubts(&self) -> Option<String> {
         self.assumed.as_ref().map(|version| {
             format!(
                 "the server was stripped of its debugging information: its goroutines are read as {version} has them, but not which device one waits for; an executable that was not stripped (built without -ldflags=-w) would tell"
@@ -201,139 +151,36 @@ impl GoroutineReader {
         })
     }
 
-    /// Who waits now. Fails if the server is gone; goroutines that cannot be read are left out.
-    pub fn waiting(&self, memory: &impl Memory) -> io::Result<Vec<Waiting>> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = self.goroutines(memory, &mut known.list)?;
-        let parents = Parents::new(&all);
-        let last = mem::take(&mut known.seen);
-        let (mut round, mut fresh) = (Round::default(), Vec::new());
-        let mut sights = last.in_order();
-        for goroutine in all.iter().filter(|g| g.stands_still()) {
-            match sights.of(goroutine) {
-                Some(sight) if sight.dull => round.take(goroutine, None, sight.said.clone()),
-                sight => fresh.push((goroutine, sight)),
-            }
-        }
-        each_stack(memory, &fresh, |(goroutine, sight), stack| {
-            let frames = stack.frames(goroutine);
-            let waiting = self.look(memory, goroutine, stack, &frames, &parents);
-            let waiting = waiting.map(|waiting| Waiting {
-                still: sight.is_some(),
-                ..waiting
-            });
-            let said = match sight {
-                Some(sight) => sight.said.clone(),
-                None => self.requests.read(memory, &self.variables, stack, &frames),
-            };
-            let tells = waiting.is_some() || said.is_some();
-            if !tells || self.is_still(memory, goroutine) {
-                round.take(goroutine, waiting, said);
-            }
-        });
-        let found = round.found(&parents, &mut known.ties);
-        known.seen = Seen::of(round.seen);
-        Ok(found)
-    }
-
-    /// All that live.
-    fn goroutines(&self, memory: &impl Memory, list: &mut List) -> io::Result<Vec<Goroutine>> {
+    /// All that are alive.
+    fn goroutines(
+        &self,
+        memory: &impl Memory,
+        list: &mut GoroutineList,
+    ) -> io::Result<Vec<Goroutine>> {
         let addresses = list.read(memory, self.list)?;
         let mut found = Vec::with_capacity(addresses.len());
         memory::each(memory, addresses, self.layout.size(), |address, bytes| {
             let goroutine = self.layout.read(address, bytes);
-            found.extend(Some(goroutine).filter(Goroutine::lives));
+            found.extend(Some(goroutine).filter(Goroutine::is_alive));
         });
         Ok(found)
     }
 
-    /// At one that waits, for whatever; `None` if that is no business of an audit device.
-    fn look(
-        &self,
-        memory: &impl Memory,
-        goroutine: &Goroutine,
-        stack: Stack<'_>,
-        frames: &[Frame],
-        parents: &Parents<'_>,
-    ) -> Option<Waiting> {
-        let functions: Vec<_> = frames.iter().map(|f| self.functions.at(f.pc)).collect();
-        let found = place::find(&functions)?;
-        let (inner, entry) = found.frames;
-        let receivers = [frames[entry].record, frames[inner].record];
-        Some(Waiting {
-            goid: goroutine.goid,
-            ancestors: parents.line(goroutine.parent).collect(),
-            request: found.code.request(goroutine, parents),
-            at: found.at,
-            since: self.queued_since(found.at, stack, frames),
-            still: false,
-            code: found.code,
-            phase: found.phase,
-            device: self.devices.read(memory, found.code, stack, receivers),
-            frames: place::names(&functions),
-            entry: None,
-        })
-    }
-
-    fn queued_since(&self, at: WaitReason, stack: Stack<'_>, frames: &[Frame]) -> Option<Nanos> {
-        let queues = self.shares_clock && at == WaitReason::Lock;
-        queues.then(|| self.variables.queued_since(stack, frames))?
-    }
-
     /// Whether it has not moved on while its stack was read.
-    fn is_still(&self, memory: &impl Memory, goroutine: &Goroutine) -> bool {
+    fn is_unchanged(&self, memory: &impl Memory, goroutine: &Goroutine) -> bool {
         let mut bytes = vec![0; self.layout.size()];
         let read = memory.read(goroutine.address, &mut bytes);
         read.is_ok() && self.layout.read(goroutine.address, &bytes) == *goroutine
     }
 }
 
-impl Round {
-    fn take(&mut self, goroutine: &Goroutine, waiting: Option<Waiting>, said: Option<Said>) {
-        let dull = waiting.is_none();
-        self.found.extend(waiting);
-        if let Some(said) = &said {
-            self.said.add(goroutine.goid, said.clone());
-        }
-        self.seen
-            .extend(Sighting::of(goroutine, Sight { dull, said }));
-    }
-
-    fn found(&mut self, parents: &Parents<'_>, ties: &mut Ties) -> Vec<Waiting> {
-        ties.learn(&self.said, |goid| parents.lives(goid));
-        let mut found = mem::take(&mut self.found);
-        for waiting in &mut found {
-            let line = iter::once(waiting.goid).chain(waiting.ancestors.iter().copied());
-            if let Some((request, entry)) = self.said.of_line(line, ties) {
-                waiting.is_of(request, entry, parents);
-            }
-        }
-        found.sort_by_key(|waiting| waiting.goid);
-        found
-    }
-}
-
-impl Waiting {
-    /// The request's goroutine is above it, even if one between them lives no more.
-    fn is_of(&mut self, request: u64, entry: EntryHead, parents: &Parents<'_>) {
-        let is_above = |goid: &u64| *goid == request;
-        if request != self.goid && !self.ancestors.iter().any(is_above) {
-            let further = parents.line(Some(request));
-            self.ancestors.extend(further);
-            self.ancestors.truncate(MAX_ANCESTORS);
-        }
-        self.request = Some(request);
-        self.entry = Some(entry);
-    }
-}
-
-/// A time namespace may have moved it for its processes (`time_namespaces(7)`). Kernels before 5.6 have none.
+/// A time namespace may have moved the clock for its processes (`time_namespaces(7)`). Kernels before 5.6 have none.
 fn shares_clock(pid: i32) -> bool {
     let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/time")).ok();
     namespace(&pid.to_string()) == namespace("self")
 }
 
-/// What a program that says nothing of its runtime is believed to be like, by its version of Go.
+/// The structures of a program that does not describe them, by its version of Go.
 fn assume(executable: &Executable<'_>) -> Result<(dwarf::Structures, String)> {
     let version = buildinfo::read(executable).and_then(|build| build.version);
     let version = version.unwrap_or_else(|| "an unknown version of Go".to_owned());
@@ -341,31 +188,4 @@ fn assume(executable: &Executable<'_>) -> Result<(dwarf::Structures, String)> {
         format!("the server was stripped of its debugging information, and this version of vault-tracer does not know the goroutines of {version}: an executable that was not stripped (built without -ldflags=-w) would tell")
     })?;
     Ok((structures, version))
-}
-
-/// Those stacks that can be read.
-fn each_stack(
-    memory: &impl Memory,
-    goroutines: &[Fresh<'_>],
-    mut take: impl FnMut(Fresh<'_>, Stack<'_>),
-) {
-    let pieces = goroutines.iter().map(|g| Some((*g, Stack::piece(g.0)?)));
-    let (goroutines, pieces): (Vec<_>, Vec<_>) = pieces.flatten().unzip();
-    memory::in_batches(memory, &pieces, |i, bytes| {
-        if let Some(bytes) = bytes {
-            take(goroutines[i], Stack::of(pieces[i], bytes));
-        }
-    });
-}
-
-impl DeviceCode {
-    /// A backend runs in the request's goroutine. A sink runs in one of its own, which a goroutine
-    /// started that waits for all sinks of the entry, which the request's goroutine started
-    /// (`hashicorp/eventlogger`, `graph.go`, `process`).
-    fn request(self, goroutine: &Goroutine, parents: &Parents<'_>) -> Option<u64> {
-        match self.style {
-            Style::Backend => Some(goroutine.goid),
-            Style::Sink => parents.of(goroutine.parent?),
-        }
-    }
 }

@@ -1,10 +1,10 @@
-//! The server: which process it is, which Go it was built with, what it has open.
+//! The server: its process, its executable, its goroutines, its open sockets.
 
-pub mod executable;
+pub(crate) mod executable;
 pub mod find;
-pub mod go;
+pub(crate) mod go;
 pub mod goroutines;
-pub mod sockets;
+pub(crate) mod sockets;
 
 use std::{fs::File, path::PathBuf};
 
@@ -21,18 +21,18 @@ use self::{
 #[derive(Debug)]
 pub struct Target {
     /// Its process ID.
-    pub pid: i32,
+    pub(crate) pid: i32,
     /// Its executable, as `/proc/PID/exe` names it.
-    pub exe: PathBuf,
-    /// What the executable says of its Go.
-    pub go: GoFacts,
+    pub(crate) exe: PathBuf,
+    /// The Go that built it.
+    pub(crate) go: GoFacts,
     /// Inode number of its network namespace.
-    pub netns: u64,
+    pub(crate) netns: u64,
 }
 
 impl Target {
-    /// Looks at a running process, once for all that its executable tells: what it takes to read its
-    /// goroutines too, or why they cannot be read. Fails if it is no Go program.
+    /// Reads the executable of a running process once, for the reader of its goroutines too; the inner error says why
+    /// they cannot be read. Fails if it is no Go program.
     pub fn inspect(process: &Process) -> Result<(Self, Result<GoroutineReader>)> {
         let pid = process.pid;
         // Through /proc: the right file also where it was replaced or lies in a container.
@@ -41,10 +41,10 @@ impl Target {
         let context = || format!("cannot trace PID {pid} ({})", process.exe.display());
         let executable = Executable::open(&exe).with_context(context)?;
         let build = go::build(&executable).with_context(context)?;
-        // The one large part: unpacked once, for all that is asked of it.
-        let debug = Sections::read(&executable, goroutines::needs);
+        // Large: unpacked once, for all uses.
+        let debug = Sections::read(&executable, goroutines::has_variables);
         let go = go::facts(build, &debug);
-        // What is wrong with it has been said by then.
+        // `facts` has reported the error.
         let debug = debug.ok().flatten();
         let goroutines = GoroutineReader::new(pid, &executable, debug.as_ref());
         let target = Self {

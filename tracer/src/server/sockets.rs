@@ -1,4 +1,4 @@
-//! What the server had open before the probes were attached.
+//! Sockets that the server opened before the probes were attached.
 
 use std::{collections::HashMap, net::SocketAddr, os::unix::fs::MetadataExt};
 
@@ -12,23 +12,23 @@ use tracer_model::{SendQueue, canonical};
 
 /// A TCP socket of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenSocket {
+pub(crate) struct OpenSocket {
     /// Its descriptor.
-    pub fd: i32,
+    pub(crate) fd: i32,
     /// Its inode number.
-    pub inode: u64,
-    /// This end.
-    pub local: SocketAddr,
-    /// The other end; unspecified for listeners.
-    pub remote: SocketAddr,
+    pub(crate) inode: u64,
+    /// Local address.
+    pub(crate) local: SocketAddr,
+    /// Remote address; unspecified for listeners.
+    pub(crate) remote: SocketAddr,
     /// Whether it accepts connections.
-    pub listening: bool,
+    pub(crate) listening: bool,
     /// Whether it is connected.
-    pub established: bool,
+    pub(crate) established: bool,
 }
 
 /// TCP sockets of the process, in its own network namespace.
-pub fn open_sockets(pid: i32) -> Result<Vec<OpenSocket>> {
+pub(crate) fn open_sockets(pid: i32) -> Result<Vec<OpenSocket>> {
     let context =
         || format!("cannot list the sockets of PID {pid}: it has ended, or is another user's");
     let process = Process::new(pid).with_context(context)?;
@@ -59,9 +59,9 @@ pub fn open_sockets(pid: i32) -> Result<Vec<OpenSocket>> {
         .collect())
 }
 
-/// What connections hold that are closed on this side and not yet on the other, in the network
-/// namespace of the process: nobody has a descriptor of them any more.
-pub fn closing(pid: i32) -> Result<Vec<SendQueue>> {
+/// Send queues of connections that are closed on this side and not yet on the other, in the network namespace of the
+/// process: no process has a descriptor of them any more.
+pub(crate) fn closing(pid: i32) -> Result<Vec<SendQueue>> {
     let context = || format!("cannot list the connections of PID {pid}: it has ended");
     let process = Process::new(pid).with_context(context)?;
     let v4 = process.tcp().with_context(context)?;
@@ -86,7 +86,7 @@ fn canonical_address(address: SocketAddr) -> SocketAddr {
 }
 
 /// Inode number of the process's network namespace, as the kernel knows it (`net.ns.inum`).
-pub fn netns_inode(pid: i32) -> Result<u64> {
+pub(crate) fn netns_inode(pid: i32) -> Result<u64> {
     let metadata = std::fs::metadata(format!("/proc/{pid}/ns/net"))
         .with_context(|| format!("cannot tell the network namespace of PID {pid}"))?;
     Ok(metadata.ino())

@@ -71,7 +71,7 @@ fn inspect(selector: &Selector) -> Result<Server> {
 fn read_stacks(pid: i32, reader: Result<GoroutineReader>) -> Result<()> {
     let reader = reader?;
     let memory = ProcessMemory::open(pid)?;
-    reader.waiting(&memory).map(drop).map_err(|error| {
+    reader.sample(&memory).map(drop).map_err(|error| {
         if error.kind() == io::ErrorKind::PermissionDenied {
             anyhow::anyhow!("this process may not read its memory ({error})")
         } else {

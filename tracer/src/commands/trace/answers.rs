@@ -1,4 +1,4 @@
-//! What the core asks, answered: from the server's memory, and from its audit files.
+//! Answers to the core's queries, from the server's memory and its audit files.
 
 use std::time::{Duration, Instant};
 
@@ -8,100 +8,79 @@ use log::debug;
 use super::clock;
 use crate::{
     audit::file::{FileQuery, find_entry as find_in_files},
-    server::goroutines::{GoroutineReader, ProcessMemory, Waiting},
+    server::goroutines::{GoroutineReader, ProcessMemory},
 };
 use tracer_core::Query;
-use tracer_model::{Device, EntryHead, EntryQuery, Event, EventKind, GoroutineSample};
+use tracer_model::{EntryHead, EntryQuery, Event, EventKind};
 
-/// An answer to a question.
+/// The answer to a query of the core.
 pub(super) struct Answer {
-    /// `None` where there is none.
+    /// `None` if there is none.
     pub(super) event: Option<Event>,
-    /// Of a look at the server's goroutines.
-    pub(super) look: Option<Look>,
+    /// Of a sample of the server's goroutines.
+    pub(super) sample: Option<SampleInfo>,
 }
 
-/// What else a look tells.
-pub(super) struct Look {
+/// How a sample went.
+pub(super) struct SampleInfo {
     pub(super) took: Duration,
-    /// Whether somebody in a device's code has not moved since the look before.
+    /// Whether a goroutine in a device's code has not moved since the previous sample.
     pub(super) is_stuck: bool,
 }
 
-/// What it takes to see where goroutines wait.
+/// Samples the goroutines of a running server.
 pub(super) struct Goroutines {
     pub(super) reader: GoroutineReader,
     pub(super) memory: ProcessMemory,
 }
 
 impl Answer {
-    /// What is asked of the server with this process ID.
-    pub(super) fn to(question: Query, pid: i32, goroutines: Option<&Goroutines>) -> Self {
-        match question {
+    /// `pid`: of the server.
+    pub(super) fn to(query: Query, pid: i32, goroutines: Option<&Goroutines>) -> Self {
+        match query {
             Query::Entry(asked) => Self {
                 event: Some(clock::now(EventKind::EntryFound {
                     entry: find_entry(pid, &asked),
                     asked,
                 })),
-                look: None,
+                sample: None,
             },
-            Query::Goroutines => goroutines.map_or_else(Self::none, look),
-        }
-    }
-
-    fn none() -> Self {
-        Self {
-            event: None,
-            look: None,
+            Query::Goroutines => goroutines.and_then(sample).unwrap_or(Self {
+                event: None,
+                sample: None,
+            }),
         }
     }
 }
 
-/// As of when the look began: what goroutines did since then is newer.
-fn look(goroutines: &Goroutines) -> Answer {
+/// The event has the time when the sample began: what goroutines did since then is newer.
+fn sample(goroutines: &Goroutines) -> Option<Answer> {
     let (at, began) = (clock::monotonic(), Instant::now());
-    let waiting = match goroutines.reader.waiting(&goroutines.memory) {
-        Ok(waiting) => waiting,
-        Err(error) => {
-            debug!("the server's goroutines could not be read this time: {error}");
-            return Answer::none();
-        }
-    };
-    Answer {
+    let samples = goroutines.reader.sample(&goroutines.memory);
+    let samples = samples.inspect_err(|error| {
+        debug!("the server's goroutines could not be read this time: {error}");
+    });
+    let samples = samples.ok()?;
+    Some(Answer {
         event: Some(Event {
             at,
             what: EventKind::GoroutinesSampled {
-                goroutines: waiting.iter().map(of_request).collect(),
-                handlers: None,
+                goroutines: samples.goroutines,
+                handlers: samples.handlers,
             },
         }),
-        look: Some(Look {
+        sample: Some(SampleInfo {
             took: began.elapsed(),
-            is_stuck: waiting.iter().any(|waiting| waiting.still),
+            is_stuck: !samples.unmoved.is_empty(),
         }),
-    }
+    })
 }
 
-fn of_request(waiting: &Waiting) -> GoroutineSample {
-    let configured = waiting.device.as_ref();
-    GoroutineSample {
-        goid: waiting.goid,
-        ancestors: waiting.ancestors.clone(),
-        request: waiting.request.filter(|request| *request != waiting.goid),
-        place: waiting.at,
-        since: waiting.since,
-        phase: waiting.phase,
-        device: configured.map(|device| Device::configured(&device.network, &device.address)),
-        frames: waiting.frames.clone(),
-        entry: waiting.entry.clone(),
-    }
-}
-
-fn find_entry(pid: i32, question: &EntryQuery) -> Option<EntryHead> {
+fn find_entry(pid: i32, asked: &EntryQuery) -> Option<EntryHead> {
     let query = FileQuery {
-        client_port: question.client_port,
-        not_before: Timestamp::from_nanosecond(question.not_before.into()).ok()?,
-        not_after: Timestamp::from_nanosecond(question.not_after.into()).ok()?,
+        client_port: asked.client_port,
+        not_before: Timestamp::from_nanosecond(asked.not_before.into()).ok()?,
+        not_after: Timestamp::from_nanosecond(asked.not_after.into()).ok()?,
     };
     find_in_files(pid, &query)
 }

@@ -313,7 +313,7 @@ impl Live {
 
     fn take(&mut self, answer: Answer, server: &mut Following) -> Result<()> {
         server.open -= 1;
-        if let Some(look) = &answer.look {
+        if let Some(look) = &answer.sample {
             server.holding.looked(look.took);
             if look.is_stuck && server.holding.is_on() {
                 debug!("no routine: a goroutine is stuck in a device's code");

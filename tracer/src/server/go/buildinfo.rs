@@ -1,4 +1,4 @@
-//! What the Go linker wrote about the build (`debug/buildinfo`, `cmd/link/internal/ld/data.go`).
+//! The build information that the Go linker wrote (`debug/buildinfo`, `cmd/link/internal/ld/data.go`).
 
 use bytes::Buf;
 
@@ -14,15 +14,15 @@ const FRAME: usize = 16;
 
 /// The build.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BuildInfo {
+pub(crate) struct BuildInfo {
     /// `go1.27.3`; unknown before Go 1.18.
-    pub version: Option<String>,
+    pub(crate) version: Option<String>,
     /// Path of the main module.
-    pub module: Option<String>,
+    pub(crate) module: Option<String>,
 }
 
 /// `None` if this is no Go program.
-pub fn read(executable: &Executable<'_>) -> Option<BuildInfo> {
+pub(crate) fn read(executable: &Executable<'_>) -> Option<BuildInfo> {
     let section = executable.section(SECTION).ok()??;
     parse(&section)
 }
@@ -43,7 +43,7 @@ fn parse(data: &[u8]) -> Option<BuildInfo> {
     })
 }
 
-/// A length as a varint (`encoding/binary.Uvarint`), and so many bytes.
+/// A length as a varint (`encoding/binary.Uvarint`), then the bytes.
 fn string<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
     let mut len: usize = 0;
     for shift in (0..usize::BITS).step_by(7) {

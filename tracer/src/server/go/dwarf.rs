@@ -1,4 +1,4 @@
-//! The layout of `runtime.g` from the executable's own debugging information.
+//! The executable's own debugging information: layouts of structures, variables of functions.
 //!
 //! The Go linker collects the types of the whole program in a unit of package `runtime`, and writes
 //! names inline (`cmd/link/internal/ld/dwarf.go`: `runtimeCU`, `DW_FORM_string`). So only the units
@@ -6,49 +6,40 @@
 //! `.debug_info` and `.debug_abbrev`: a real server has 46 MB of the first alone, which are unpacked
 //! once, unit by unit; only units of interest are kept, 12 MB.
 
-use std::{collections::HashMap, io::Read};
+use std::collections::HashMap;
 
-use anyhow::{Context, Result, ensure};
-use gimli::{
-    Abbreviations, AttributeValue, DebugAbbrev, DebugAbbrevOffset, DebugInfo, DwTag, EndianSlice,
-    EntriesRaw, LittleEndian, UnitHeader,
+use anyhow::{Context, Result};
+use gimli::{Abbreviations, EndianSlice, EntriesRaw, LittleEndian, UnitHeader};
+
+use self::{
+    entry::DebugEntry,
+    units::{AbbreviationCache, UnitBytes, header},
 };
-
 use super::GoLayout;
 use crate::server::executable::Executable;
 
-pub mod locals;
+mod entry;
+pub(crate) mod local;
+mod locals;
+mod units;
 
-/// The package whose unit has the types.
+/// The package whose units have the types.
 const RUNTIME: &str = "runtime";
-/// DWARF 5, 7.4: what stands before a length of 64 bits, and the least of what is no length of 32.
-const LONG: u32 = 0xffff_ffff;
-const NO_LENGTH: u32 = 0xffff_fff0;
-
-type Slice<'a> = EndianSlice<'a, LittleEndian>;
+type DwarfSlice<'a> = EndianSlice<'a, LittleEndian>;
 
 /// Of each structure, the members' names and offsets, bytes.
-pub type Structures = HashMap<String, HashMap<String, u32>>;
+pub(crate) type Structures = HashMap<String, HashMap<String, u32>>;
 
-/// What is kept of the sections that say what there is, uncompressed.
+/// The parts of `.debug_info` and `.debug_abbrev` that are needed, uncompressed.
 #[derive(Debug)]
-pub struct Sections {
-    units: Vec<Kept>,
+pub(crate) struct Sections {
+    units: Vec<UnitBytes>,
     abbrev: Vec<u8>,
 }
 
-/// A unit of `.debug_info`.
-#[derive(Debug)]
-struct Kept {
-    /// Where it begins in the section, bytes.
-    at: usize,
-    bytes: Vec<u8>,
-}
-
 impl Sections {
-    /// Keeps the types, and what is said of the functions of these packages. `None` where the executable
-    /// was stripped.
-    pub fn read(
+    /// Reads the types, and the functions of these packages. `None` if the executable was stripped.
+    pub(crate) fn read(
         executable: &Executable<'_>,
         is_package: impl Fn(&str) -> bool,
     ) -> Result<Option<Self>> {
@@ -58,18 +49,18 @@ impl Sections {
         let abbrev = executable.section(".debug_abbrev")?;
         let abbrev = abbrev.context("it lacks .debug_abbrev")?;
         let is_wanted = |name: &str| name == RUNTIME || is_package(name);
-        let units = Kept::those(info, len, &abbrev, is_wanted);
+        let units = UnitBytes::read_wanted(info, len, &abbrev, is_wanted);
         let units = units.context("its .debug_info cannot be read")?;
         Ok(Some(Self { units, abbrev }))
     }
 
     /// The members of these structures, of any package, as far as they are described, found in one go.
-    pub fn structures(&self, names: &[&str]) -> Result<Structures> {
+    pub(crate) fn structures(&self, names: &[&str]) -> Result<Structures> {
         let mut found = Structures::new();
         let read = self.each_unit(|_, header, abbreviations| {
             let mut entries = header.entries_raw(abbreviations, None)?;
             // Assembly files make further units of the same name, without types.
-            if Entry::read(&mut entries)?.is_some_and(|root| root.is(RUNTIME)) {
+            if DebugEntry::read(&mut entries)?.is_some_and(|root| root.is(RUNTIME)) {
                 in_unit(&mut entries, names, &mut found)?;
             }
             Ok((found.len() == names.len()).then_some(()))
@@ -78,12 +69,16 @@ impl Sections {
         Ok(found)
     }
 
-    /// Until one of them is it. With each goes where it begins in `.debug_info`.
+    /// Passes each unit, with its offset in `.debug_info`, until `take` returns something.
     fn each_unit<'s, T>(
         &'s self,
-        mut take: impl FnMut(usize, UnitHeader<Slice<'s>>, &Abbreviations) -> gimli::Result<Option<T>>,
+        mut take: impl FnMut(
+            usize,
+            UnitHeader<DwarfSlice<'s>>,
+            &Abbreviations,
+        ) -> gimli::Result<Option<T>>,
     ) -> gimli::Result<Option<T>> {
-        let mut abbreviations = LastAbbreviations::new(&self.abbrev);
+        let mut abbreviations = AbbreviationCache::new(&self.abbrev);
         for unit in &self.units {
             let Some(header) = header(&unit.bytes)? else {
                 continue;
@@ -97,93 +92,8 @@ impl Sections {
     }
 }
 
-impl Kept {
-    /// Of so many bytes of `.debug_info`, the units whose names are wanted.
-    fn those(
-        mut info: impl Read,
-        len: u64,
-        abbrev: &[u8],
-        is_wanted: impl Fn(&str) -> bool,
-    ) -> Result<Vec<Self>> {
-        let mut abbreviations = LastAbbreviations::new(abbrev);
-        let (mut at, mut kept, mut buffer) = (0, Vec::new(), Vec::new());
-        while at < len as usize {
-            let bytes = read_unit(&mut info, len - at as u64, &mut buffer)?;
-            if let Some(header) = header(bytes)? {
-                let mut entries = header.entries_raw(abbreviations.of(&header)?, None)?;
-                let root = Entry::read(&mut entries)?;
-                let name = root.and_then(|root| root.name);
-                // Go's linker names all of them, excerpts for tests do not.
-                if name.is_none_or(|name| is_wanted(&name.to_string_lossy())) {
-                    let bytes = bytes.to_vec();
-                    kept.push(Self { at, bytes });
-                }
-            }
-            at += bytes.len();
-        }
-        Ok(kept)
-    }
-}
-
-/// One with its header, of at most so many bytes. What the buffer held before is not cleared.
-fn read_unit<'b>(info: &mut impl Read, most: u64, buffer: &'b mut Vec<u8>) -> Result<&'b mut [u8]> {
-    let mut head = [0; 12];
-    info.read_exact(&mut head[..4])?;
-    let short = head.first_chunk().map_or(0, |len| u32::from_le_bytes(*len));
-    let (head, len) = if short == LONG {
-        info.read_exact(&mut head[4..])?;
-        let len = head.last_chunk().map_or(0, |len| u64::from_le_bytes(*len));
-        (&head[..], len)
-    } else {
-        ensure!(short < NO_LENGTH, "a unit has no length");
-        (&head[..4], short.into())
-    };
-    let len = len.saturating_add(head.len() as u64);
-    ensure!(len <= most, "a unit is longer than the section");
-    let len = len as usize;
-    if buffer.len() < len {
-        *buffer = vec![0; len];
-    }
-    let unit = &mut buffer[..len];
-    let (first, rest) = unit.split_at_mut(head.len());
-    first.copy_from_slice(head);
-    info.read_exact(rest)?;
-    Ok(unit)
-}
-
-/// That of the unit that these bytes are.
-fn header(unit: &[u8]) -> gimli::Result<Option<UnitHeader<Slice<'_>>>> {
-    DebugInfo::new(unit, LittleEndian).units().next()
-}
-
-/// Go's linker writes the same for all units.
-struct LastAbbreviations<'a> {
-    section: DebugAbbrev<Slice<'a>>,
-    last: Option<(DebugAbbrevOffset, Abbreviations)>,
-}
-
-impl<'a> LastAbbreviations<'a> {
-    fn new(section: &'a [u8]) -> Self {
-        Self {
-            section: DebugAbbrev::new(section, LittleEndian),
-            last: None,
-        }
-    }
-
-    fn of(&mut self, unit: &UnitHeader<Slice<'_>>) -> gimli::Result<&Abbreviations> {
-        let offset = unit.debug_abbrev_offset();
-        let (_, abbreviations) = match self.last.take().filter(|(of, _)| *of == offset) {
-            Some(same) => self.last.insert(same),
-            None => self
-                .last
-                .insert((offset, self.section.abbreviations(offset)?)),
-        };
-        Ok(abbreviations)
-    }
-}
-
-/// Where goroutines keep their IDs; an error where that is not described.
-pub fn layout(debug: &Sections) -> Result<GoLayout> {
+/// Where goroutines have their IDs; fails if that is not described.
+pub(crate) fn layout(debug: &Sections) -> Result<GoLayout> {
     let found = debug.structures(&["runtime.g"])?;
     let members = found
         .get("runtime.g")
@@ -195,73 +105,24 @@ pub fn layout(debug: &Sections) -> Result<GoLayout> {
     })
 }
 
-/// Goes no further than the last of them.
+/// Reads no further than the last of these structures.
 fn in_unit(
-    entries: &mut EntriesRaw<'_, Slice<'_>>,
+    entries: &mut EntriesRaw<'_, DwarfSlice<'_>>,
     names: &[&str],
     found: &mut Structures,
 ) -> gimli::Result<()> {
     while !entries.is_empty() && found.len() < names.len() {
         let depth = entries.next_depth();
-        let entry = Entry::read(entries)?.filter(|e| e.tag == gimli::DW_TAG_structure_type);
+        let entry = DebugEntry::read(entries)?;
+        let entry = entry.filter(|e| e.tag == Some(gimli::DW_TAG_structure_type));
         let name = entry.and_then(|e| names.iter().find(|name| e.is(name)));
         if let Some(name) = name {
-            found.insert((*name).to_owned(), members(entries, depth)?);
+            let members = entry::members(entries, depth)?.into_iter();
+            let offsets = members.map(|(name, member)| (name, member.offset));
+            found.insert((*name).to_owned(), offsets.collect());
         }
     }
     Ok(())
-}
-
-/// Of the structure at this depth, whose first member comes next.
-fn members(
-    entries: &mut EntriesRaw<'_, Slice<'_>>,
-    depth: isize,
-) -> gimli::Result<HashMap<String, u32>> {
-    let mut members = HashMap::new();
-    while !entries.is_empty() && entries.next_depth() > depth {
-        let member = Entry::read(entries)?;
-        if let Some((name, at)) = member.and_then(|m| m.name.zip(m.location)) {
-            members.insert(name.to_string_lossy().into_owned(), at);
-        }
-    }
-    Ok(members)
-}
-
-/// What is needed of a debugging information entry.
-struct Entry<'a> {
-    tag: DwTag,
-    name: Option<Slice<'a>>,
-    /// Of a member: its offset in the structure, bytes.
-    location: Option<u32>,
-}
-
-impl<'a> Entry<'a> {
-    /// `None` for the mark behind the last entry of several siblings.
-    fn read(entries: &mut EntriesRaw<'_, Slice<'a>>) -> gimli::Result<Option<Self>> {
-        let Some(abbreviation) = entries.read_abbreviation()? else {
-            return Ok(None);
-        };
-        let mut entry = Entry {
-            tag: abbreviation.tag(),
-            name: None,
-            location: None,
-        };
-        for attribute in abbreviation.attributes() {
-            let attribute = entries.read_attribute(*attribute)?;
-            match (attribute.name(), attribute.value()) {
-                (gimli::DW_AT_name, AttributeValue::String(name)) => entry.name = Some(name),
-                (gimli::DW_AT_data_member_location, value) => {
-                    entry.location = value.udata_value().and_then(|at| at.try_into().ok());
-                }
-                _ => {}
-            }
-        }
-        Ok(Some(entry))
-    }
-
-    fn is(&self, name: &str) -> bool {
-        self.name.is_some_and(|own| own.slice() == name.as_bytes())
-    }
 }
 
 #[cfg(test)]
@@ -301,11 +162,11 @@ mod tests {
         };
         let abbrev = [1, 0x11, 0, 0x03, 0x08, 0, 0, 0]; // DW_TAG_compile_unit: DW_AT_name
         let info = [unit("a"), unit("wanted"), unit("b"), unit("wanted")].concat();
-        let those = |info: &[u8]| {
+        let read = |info: &[u8]| {
             let len = info.len() as u64;
-            Kept::those(info, len, &abbrev, |name| name == "wanted")
+            UnitBytes::read_wanted(info, len, &abbrev, |name| name == "wanted")
         };
-        let kept = those(&info).expect("readable");
+        let kept = read(&info).expect("readable");
         let [first, second] = &kept[..] else {
             panic!("{kept:?}")
         };
@@ -315,7 +176,7 @@ mod tests {
             kept.iter()
                 .all(|unit| unit.bytes == info[info.len() - len..])
         );
-        assert!(those(&info[..info.len() - 1]).is_err(), "cut off");
+        assert!(read(&info[..info.len() - 1]).is_err(), "cut off");
         let sections = Sections {
             units: kept,
             abbrev: abbrev.to_vec(),
@@ -329,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stripped_program_says_nothing() {
+    fn a_stripped_program_has_none() {
         assert_eq!(layout_in(STRIPPED).expect("readable"), None);
     }
 

@@ -1,5 +1,5 @@
-//! What `runtime.g` looks like, by Go version, for executables without debugging information. Measured
-//! on amd64 and arm64, which agree; the offsets are not monotonic in the version.
+//! The layout of `runtime.g` by Go version, for executables without debugging information. Measured on amd64 and
+//! arm64, which agree; the offsets are not monotonic in the version.
 
 use super::{GoLayout, dwarf::Structures};
 
@@ -45,16 +45,16 @@ const fn row(
     }
 }
 
-/// Of `go1.27.3` and the like; `None` for versions not measured, development versions among them.
-pub fn layout(version: &str) -> Option<GoLayout> {
+/// `version`: `go1.27.3` and the like. `None` for versions that were not measured, such as development versions.
+pub(crate) fn layout(version: &str) -> Option<GoLayout> {
     find(version).map(|row| GoLayout {
         goid: row.goid,
         parent_goid: Some(row.parent),
     })
 }
 
-/// The same as [`super::dwarf::Sections::structures`] says of the runtime's, as far as it is needed.
-pub fn structures(version: &str) -> Option<Structures> {
+/// The runtime's structures in the form of [`super::dwarf::Sections::structures`], as far as they are needed.
+pub(crate) fn structures(version: &str) -> Option<Structures> {
     find(version).map(Row::structures)
 }
 
@@ -113,7 +113,7 @@ mod tests {
     use crate::server::executable::Executable;
 
     #[test]
-    fn knows_versions_in_all_spellings() {
+    fn parses_versions_in_all_spellings() {
         let offsets = |version| layout(version).map(|l| (l.goid, l.parent_goid));
         assert_eq!(offsets("go1.21"), Some((152, Some(272))));
         assert_eq!(offsets("go1.24.5 X:boringcrypto"), Some((160, Some(280))));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn says_the_same_as_debugging_information() {
+    fn agrees_with_debugging_information() {
         let excerpts: [&[u8]; 2] = [
             include_bytes!("../testdata/go1.27.3-amd64.elf"),
             include_bytes!("../testdata/go1.27.3-arm64.elf"),

@@ -1,8 +1,8 @@
-//! Which device a goroutine waits in: the receiver of its method.
+//! The device in whose code a goroutine waits: the receiver of its method.
 //!
 //! Go's compiler keeps a receiver that it needs again where the caller of old would have passed it
 //! (`src/cmd/compile/abi-internal.md`, "spill area"): on amd64 behind the return address, on arm64
-//! above the caller's frame record. That is no promise, so it is believed only if what lies there is
+//! above the caller's frame record. That is no promise, so it is used only if the value there is
 //! what the device's configuration allows.
 
 use std::{collections::BTreeMap, str};
@@ -11,15 +11,15 @@ use object::Architecture;
 
 use super::{
     memory::{Memory, word},
-    method::{DeviceCode, Kind},
+    roles::{DeviceCode, DeviceKind},
     stack::Stack,
 };
 use crate::server::go::dwarf::Structures;
 
 /// From the frame pointer, on arm64 (read in disassembly, not tried) from the caller's.
 const RECEIVER: u64 = 16;
-/// An interface's second word points to what it holds (`runtime/runtime2.go`, `iface`).
-const HELD: u32 = 8;
+/// An interface's second word points to its value (`runtime/runtime2.go`, `iface`).
+const IFACE_DATA: u32 = 8;
 /// `net/dial.go`, `Dialer.Dial`: those that audit devices can use.
 const NETWORKS: [&str; 9] = [
     "tcp",
@@ -32,7 +32,7 @@ const NETWORKS: [&str; 9] = [
     "unixgram",
     "unixpacket",
 ];
-/// Bytes beyond which an address is not believed: a name has up to 253, a path 4095.
+/// Bytes beyond which an address is rejected: a name has up to 253, a path 4095.
 const MAX_ADDRESS: u64 = 4096;
 
 /// The structures that lead from a syslog device to its socket's path, beside the device's own.
@@ -45,70 +45,70 @@ pub(super) const STRUCTURES: [&str; 4] = [
 
 /// A device, as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Configured {
+pub(super) struct DeviceConfig {
     /// `tcp`, `udp`, `unix` and the like: a socket's type; `file`; `http`; `syslog` if its socket is
     /// not known.
-    pub network: String,
+    pub(super) network: String,
     /// `log.example.com:1515`, not looked up; a path, or `stdout`; the scheme, host and port of a URI,
     /// whose other parts may be secret. Empty if it is not known.
-    pub address: String,
+    pub(super) address: String,
 }
 
 /// Where devices keep their configuration.
 #[derive(Debug, Default)]
-pub(super) struct Devices {
+pub(super) struct DeviceLayouts {
     /// Whether receivers are found from the caller's frame pointer.
     by_caller: bool,
-    layouts: Vec<(DeviceCode, Layout)>,
+    layouts: Vec<(DeviceCode, DeviceLayout)>,
 }
 
-/// Where a device keeps what tells which it is.
+/// Where a device keeps what identifies it.
 #[derive(Clone, Debug)]
-pub(super) struct Layout {
-    /// Of its socket's type, where the code does not tell it.
+pub(super) struct DeviceLayout {
+    /// Offset of its socket's type, where the code does not fix it.
     pub(super) network: Option<u32>,
-    pub(super) address: Way,
+    pub(super) address: FieldPath,
 }
 
-/// The way to a string: the offsets of pointers to be followed, then that of the string, bytes.
+/// Leads to a string: the offsets of the pointers to follow, then that of the string, bytes.
 #[derive(Clone, Debug)]
-pub(super) struct Way(pub(super) Vec<u32>);
+pub(super) struct FieldPath(pub(super) Vec<u32>);
 
-impl Layout {
+impl DeviceLayout {
     /// `name`: of the device's type.
-    fn new(structures: &Structures, name: &str, kind: Kind) -> Option<Self> {
+    fn new(structures: &Structures, name: &str, kind: DeviceKind) -> Option<Self> {
         let of = |structure: &str, member: &str| structures.get(structure)?.get(member).copied();
         let own = |member| of(name, member);
         let network = match kind {
-            Kind::Socket => Some(own("socketType")?),
+            DeviceKind::Socket => Some(own("socketType")?),
             _ => None,
         };
         let [writer, connection, descriptor, path] = STRUCTURES;
-        let way = match kind {
-            Kind::Socket => vec![own("address")?],
-            Kind::File => vec![own("path")?],
-            Kind::Http => vec![own("uri")?],
+        let path = match kind {
+            DeviceKind::Socket => vec![own("address")?],
+            DeviceKind::File => vec![own("path")?],
+            DeviceKind::Http => vec![own("uri")?],
             // `builtinLogger` holds but a pointer to its writer, and `net.UnixConn` one to its
             // descriptor.
-            Kind::Syslog => vec![
-                own("logger")? + HELD,
+            DeviceKind::Syslog => vec![
+                own("logger")? + IFACE_DATA,
                 0,
-                of(writer, "conn")? + HELD,
-                of(connection, "conn")? + HELD,
+                of(writer, "conn")? + IFACE_DATA,
+                of(connection, "conn")? + IFACE_DATA,
                 0,
-                of(descriptor, "raddr")? + HELD,
+                of(descriptor, "raddr")? + IFACE_DATA,
                 of(path, "Name")?,
             ],
-            Kind::Stdout | Kind::Broker => return None,
+            DeviceKind::Stdout | DeviceKind::Broker => return None,
         };
         Some(Self {
             network,
-            address: Way(way),
+            address: FieldPath(path),
         })
     }
 }
 
-impl Way {
+impl FieldPath {
     fn read(&self, memory: &impl Memory, from: u64) -> Option<String> {
         let (last, pointers) = self.0.split_last()?;
         let follow = |from: u64, at: &u32| memory.word(from.checked_add((*at).into())?).ok();
@@ -117,15 +117,15 @@ impl Way {
     }
 }
 
-impl Devices {
+impl DeviceLayouts {
     pub(super) fn new(
         machine: Architecture,
         structures: &Structures,
         types: &BTreeMap<String, DeviceCode>,
     ) -> Self {
-        let layouts = types
-            .iter()
-            .filter_map(|(name, code)| Some((*code, Layout::new(structures, name, code.kind)?)));
+        let layouts = types.iter().filter_map(|(name, code)| {
+            Some((*code, DeviceLayout::new(structures, name, code.kind)?))
+        });
         Self {
             by_caller: machine == Architecture::Aarch64,
             layouts: layouts.collect(),
@@ -133,24 +133,24 @@ impl Devices {
     }
 
     #[cfg(test)]
-    pub(super) fn made(by_caller: bool, layouts: Vec<(DeviceCode, Layout)>) -> Self {
+    pub(super) fn for_test(by_caller: bool, layouts: Vec<(DeviceCode, DeviceLayout)>) -> Self {
         Self { by_caller, layouts }
     }
 
-    /// Of the methods whose frame pointers these are. A device that is no socket is told by its kind
-    /// even if nothing else is known: it must not be mistaken for one.
+    /// `frames`: frame pointers of the device's methods. A device that is no socket is reported by its kind even if
+    /// nothing else is known: it must not be mistaken for one.
     pub(super) fn read(
         &self,
         memory: &impl Memory,
         code: DeviceCode,
         stack: Stack<'_>,
         frames: [u64; 2],
-    ) -> Option<Configured> {
+    ) -> Option<DeviceConfig> {
         let mut receivers = frames
             .into_iter()
             .filter_map(|frame| self.receiver(stack, frame));
         let found = receivers.find_map(|receiver| self.configured(memory, code, receiver));
-        found.or_else(|| unknown(code.kind))
+        found.or_else(|| by_kind(code.kind))
     }
 
     fn receiver(&self, stack: Stack<'_>, frame: u64) -> Option<u64> {
@@ -167,41 +167,41 @@ impl Devices {
         memory: &impl Memory,
         code: DeviceCode,
         receiver: u64,
-    ) -> Option<Configured> {
+    ) -> Option<DeviceConfig> {
         let mut layouts = self.layouts.iter().filter(|(of, _)| *of == code);
         layouts.find_map(|(_, layout)| layout.read(memory, code.kind, receiver))
     }
 }
 
-impl Layout {
-    fn read(&self, memory: &impl Memory, kind: Kind, receiver: u64) -> Option<Configured> {
+impl DeviceLayout {
+    fn read(&self, memory: &impl Memory, kind: DeviceKind, receiver: u64) -> Option<DeviceConfig> {
         let text = self.address.read(memory, receiver)?;
         let network = self
             .network
             .map(|at| string(memory, receiver.checked_add(at.into())?));
         let (network, address) = match (kind, network) {
-            (Kind::Socket, network) => {
+            (DeviceKind::Socket, network) => {
                 let network = network??;
                 is_socket(&network, &text).then_some((network, text))?
             }
-            (Kind::File, _) => is_file(&text).then(|| ("file".to_owned(), text))?,
-            (Kind::Http, _) => ("http".to_owned(), origin(&text)?),
-            (Kind::Syslog, _) => is_path(&text).then(|| ("unixgram".to_owned(), text))?,
-            (Kind::Stdout | Kind::Broker, _) => return None,
+            (DeviceKind::File, _) => is_file(&text).then(|| ("file".to_owned(), text))?,
+            (DeviceKind::Http, _) => ("http".to_owned(), origin(&text)?),
+            (DeviceKind::Syslog, _) => is_path(&text).then(|| ("unixgram".to_owned(), text))?,
+            (DeviceKind::Stdout | DeviceKind::Broker, _) => return None,
         };
-        Some(Configured { network, address })
+        Some(DeviceConfig { network, address })
     }
 }
 
-fn unknown(kind: Kind) -> Option<Configured> {
+fn by_kind(kind: DeviceKind) -> Option<DeviceConfig> {
     let (network, address) = match kind {
-        Kind::Socket | Kind::Broker => return None,
-        Kind::File => ("file", ""),
-        Kind::Stdout => ("file", "stdout"),
-        Kind::Http => ("http", ""),
-        Kind::Syslog => ("syslog", ""),
+        DeviceKind::Socket | DeviceKind::Broker => return None,
+        DeviceKind::File => ("file", ""),
+        DeviceKind::Stdout => ("file", "stdout"),
+        DeviceKind::Http => ("http", ""),
+        DeviceKind::Syslog => ("syslog", ""),
     };
-    Some(Configured {
+    Some(DeviceConfig {
         network: network.to_owned(),
         address: address.to_owned(),
     })
@@ -225,7 +225,7 @@ fn is_socket(network: &str, address: &str) -> bool {
     NETWORKS.contains(&network) && (network.starts_with("unix") || address.contains(':'))
 }
 
-/// Relative paths are possible, but could be anything.
+/// Relative paths are possible, but cannot be told from other text.
 fn is_path(text: &str) -> bool {
     text.starts_with('/')
 }
@@ -234,7 +234,7 @@ fn is_file(text: &str) -> bool {
     is_path(text) || text == "stdout"
 }
 
-/// Of `https://user:password@host:8080/path?token=secret` what is no secret: `https://host:8080`.
+/// Of `https://user:password@host:8080/path?token=secret` the part that is not secret: `https://host:8080`.
 fn origin(uri: &str) -> Option<String> {
     let (scheme, rest) = uri.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
@@ -250,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_uri_nothing_is_told_that_may_be_secret() {
+    fn secret_parts_of_a_uri_are_omitted() {
         for (uri, expected) in [
             ("http://log.lab:8080/audit", Some("http://log.lab:8080")),
             ("https://u:p@[fd00::2]?token=t", Some("https://[fd00::2]")),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn believes_what_a_configuration_allows() {
+    fn accepts_what_a_configuration_allows() {
         assert!(is_socket("tcp", "log.lab:1515") && is_socket("unix", "relative"));
         assert!(!is_socket("tcp", "log.lab") && !is_socket("http", "log.lab:1515"));
         assert!(is_file("/var/log/audit.log") && is_file("stdout"));
@@ -273,9 +273,9 @@ mod tests {
 
     #[test]
     fn what_is_no_socket_device_is_never_taken_for_one() {
-        let told = |kind| unknown(kind).map(|device| device.network);
-        assert_eq!(told(Kind::Socket), None);
-        assert_eq!(told(Kind::Http).as_deref(), Some("http"));
-        assert_eq!(told(Kind::Syslog).as_deref(), Some("syslog"));
+        let network = |kind| by_kind(kind).map(|device| device.network);
+        assert_eq!(network(DeviceKind::Socket), None);
+        assert_eq!(network(DeviceKind::Http).as_deref(), Some("http"));
+        assert_eq!(network(DeviceKind::Syslog).as_deref(), Some("syslog"));
     }
 }

@@ -1,4 +1,4 @@
-//! What the runtime keeps of a goroutine (`runtime/runtime2.go`: `g`, `gobuf`, `stack`).
+//! The runtime's record of a goroutine (`runtime/runtime2.go`: `g`, `gobuf`, `stack`).
 
 use std::ops::Range;
 
@@ -7,20 +7,23 @@ use anyhow::{Context, Result, ensure};
 use super::memory::word;
 use crate::server::go::dwarf::Structures;
 
-/// The structures to be described.
+/// The structures whose layout is needed.
 pub(super) const STRUCTURES: [&str; 3] = ["runtime.g", "runtime.gobuf", "runtime.stack"];
 
-/// `runtime/runtime2.go`: `_Gidle`, `_Gsyscall`, `_Gwaiting`, `_Gdead`, and the bit that the garbage
-/// collector sets while it looks at a stack.
+/// `runtime/runtime2.go`: `_Gidle`, `_Grunnable` and so on, and the bit that the garbage collector sets while it
+/// scans a stack.
 mod status {
     pub(super) const IDLE: u32 = 0;
+    pub(super) const RUNNABLE: u32 = 1;
+    pub(super) const RUNNING: u32 = 2;
     pub(super) const SYSCALL: u32 = 3;
     pub(super) const WAITING: u32 = 4;
     pub(super) const DEAD: u32 = 6;
+    pub(super) const PREEMPTED: u32 = 9;
     pub(super) const SCAN: u32 = 0x1000;
 }
 
-/// Bytes beyond which a `runtime.g` is not believed. Seven times the real one.
+/// Bytes beyond which a member of `runtime.g` is rejected. Seven times the real one.
 const MAX_SIZE: u32 = 4096;
 
 /// A goroutine, as it was when it was read.
@@ -31,7 +34,7 @@ pub(super) struct Goroutine {
     pub(super) parent: Option<u64>,
     pub(super) status: u32,
     pub(super) stack: Range<u64>,
-    /// Where it will go on.
+    /// Where it continues.
     pub(super) sp: u64,
     pub(super) pc: u64,
     pub(super) bp: u64,
@@ -42,14 +45,14 @@ pub(super) struct Goroutine {
 }
 
 impl Goroutine {
-    pub(super) fn lives(&self) -> bool {
+    pub(super) fn is_alive(&self) -> bool {
         self.goid != 0 && !matches!(self.status, status::IDLE | status::DEAD)
     }
 
-    /// Whether what it saved of its stack is what that is like now. A system call saves it twice
-    /// (`runtime/proc.go`, `reentersyscall`): in versions of Go that save no frame pointer there, the one
-    /// at hand is an old one.
-    pub(super) fn stands_still(&self) -> bool {
+    /// Whether it waits, or is in a system call, and its saved stack pointers are current. A system call saves them
+    /// twice (`runtime/proc.go`, `reentersyscall`): in versions of Go that save no frame pointer there, the one at hand is an
+    /// old one.
+    pub(super) fn is_blocked(&self) -> bool {
         match self.status {
             status::WAITING => true,
             status::SYSCALL => self.syscall == Some([self.sp, self.pc, self.bp]),
@@ -57,7 +60,17 @@ impl Goroutine {
         }
     }
 
-    /// Whether it is the runtime that will wake it up, rather than the kernel.
+    /// Whether its stack can be read: one that waits for a processor has saved it too.
+    pub(super) fn has_saved_stack(&self) -> bool {
+        self.is_blocked() || matches!(self.status, status::RUNNABLE | status::PREEMPTED)
+    }
+
+    /// Whether a processor runs it.
+    pub(super) fn is_running(&self) -> bool {
+        self.status == status::RUNNING
+    }
+
+    /// Whether the runtime wakes it up, rather than the kernel.
     pub(super) fn is_parked(&self) -> bool {
         self.status == status::WAITING
     }
@@ -65,7 +78,7 @@ impl Goroutine {
 
 /// Byte offsets in `runtime.g`.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub(super) struct GoroutineLayout {
     goid: u32,
     parent: Option<u32>,
     status: u32,
@@ -77,7 +90,7 @@ pub(super) struct Layout {
     stops: Option<u32>,
 }
 
-impl Layout {
+impl GoroutineLayout {
     pub(super) fn new(structures: &Structures) -> Result<Self> {
         let find = |structure: &str, member: &str| structures.get(structure)?.get(member).copied();
         let of = |structure: &str, member: &str| {
@@ -104,7 +117,7 @@ impl Layout {
         })
     }
 
-    /// How much of it has to be read.
+    /// Bytes that have to be read.
     pub(super) fn size(&self) -> usize {
         let Self {
             goid,
@@ -123,7 +136,7 @@ impl Layout {
         last.max().map_or(0, |last| last as usize + 8)
     }
 
-    /// From so many bytes at this address.
+    /// `bytes`: those at this address.
     pub(super) fn read(&self, address: u64, bytes: &[u8]) -> Goroutine {
         let at = |offset: u32| bytes.get(offset as usize..).map_or(0, word);
         Goroutine {
@@ -145,7 +158,7 @@ impl Layout {
 mod tests {
     use super::*;
 
-    fn structures(leave_out: &str) -> Structures {
+    fn structures(omitted: &str) -> Structures {
         let members = [
             ("runtime.g", "goid", 152),
             ("runtime.g", "parentGoid", 280),
@@ -165,7 +178,7 @@ mod tests {
         let mut structures = Structures::new();
         for (structure, member, at) in members {
             let structure = structures.entry(structure.to_owned()).or_default();
-            if member != leave_out {
+            if member != omitted {
                 structure.insert(member.to_owned(), at);
             }
         }
@@ -174,7 +187,7 @@ mod tests {
 
     #[test]
     fn reads_members_where_they_lie() {
-        let layout = Layout::new(&structures("")).expect("described");
+        let layout = GoroutineLayout::new(&structures("")).expect("described");
         let mut bytes: Vec<u8> = (0..layout.size() / 8)
             .flat_map(|i| (8 * i as u64).to_le_bytes())
             .collect();
@@ -186,31 +199,31 @@ mod tests {
         assert_eq!(goroutine.syscall, Some([104, 112, 120]));
         // One byte of the word at 192.
         assert_eq!(goroutine.stops, Some(0));
-        assert!(goroutine.stands_still() && goroutine.is_parked() && goroutine.lives());
+        assert!(goroutine.is_blocked() && goroutine.is_parked() && goroutine.is_alive());
     }
 
     #[test]
-    fn in_a_system_call_it_stands_still_if_all_is_saved() {
-        let layout = Layout::new(&structures("")).expect("described");
+    fn in_a_system_call_it_is_blocked_if_all_is_saved() {
+        let layout = GoroutineLayout::new(&structures("")).expect("described");
         let mut goroutine = layout.read(0, &[0; 512]);
         goroutine.status = status::SYSCALL;
-        assert!(goroutine.stands_still() && !goroutine.is_parked());
+        assert!(goroutine.is_blocked() && !goroutine.is_parked());
         goroutine.bp += 8;
-        assert!(!goroutine.stands_still(), "the frame pointer is an old one");
-        let old = Layout::new(&structures("syscallbp")).expect("described");
+        assert!(!goroutine.is_blocked(), "the frame pointer is an old one");
+        let old = GoroutineLayout::new(&structures("syscallbp")).expect("described");
         let mut goroutine = old.read(0, &[0; 512]);
         goroutine.status = status::SYSCALL;
-        assert!(!goroutine.stands_still());
+        assert!(!goroutine.is_blocked());
     }
 
     #[test]
     fn old_versions_of_go_know_no_parents() {
-        let layout = Layout::new(&structures("parentGoid")).expect("described");
+        let layout = GoroutineLayout::new(&structures("parentGoid")).expect("described");
         assert_eq!(layout.read(0, &[1; 512]).parent, None);
     }
 
     #[test]
-    fn whatever_else_is_missing_is_an_error() {
+    fn other_missing_members_are_an_error() {
         for member in [
             "goid",
             "atomicstatus",
@@ -221,7 +234,7 @@ mod tests {
             "bp",
             "lo",
         ] {
-            let error = Layout::new(&structures(member))
+            let error = GoroutineLayout::new(&structures(member))
                 .expect_err(member)
                 .to_string();
             assert!(error.contains(member), "{error}");

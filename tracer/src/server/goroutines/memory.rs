@@ -16,24 +16,24 @@ use procfs::process::Process;
 
 use super::permission;
 
-/// Goroutines no further apart than this are read together: Go keeps things of one size together
+/// Goroutines no further apart than this are read together: Go allocates objects of one size together
 /// (`runtime/mheap.go`, `mspan`).
 const GAP: u64 = 2048;
-/// So many at once.
+/// Most goroutines in one read.
 const AT_ONCE: usize = 64;
-/// Pieces that the kernel takes in one system call (`include/uapi/linux/uio.h`, `UIO_MAXIOV`).
+/// Most pieces of one system call (`include/uapi/linux/uio.h`, `UIO_MAXIOV`).
 const MAX_PIECES: usize = 1024;
-/// Bytes read in one system call: no more than stays in a processor's cache until it is looked at.
+/// Most bytes of one system call: they stay in the processor's cache until they are parsed.
 const MAX_BYTES: usize = 256 << 10;
 /// `include/uapi/linux/auxvec.h`.
 const AT_ENTRY: u64 = 9;
 
-/// So many bytes from an address on.
+/// A range of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// Where.
+    /// Its first byte.
     pub address: u64,
-    /// How many.
+    /// Bytes.
     pub len: usize,
 }
 
@@ -42,7 +42,7 @@ pub trait Memory {
     /// Fills the buffer from this address on, or fails.
     fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()>;
 
-    /// Fills the buffer with these pieces, one behind the other, as far as they fit; says which could
+    /// Fills the buffer with these pieces, one after the other, as far as they fit. Returns for each whether it could
     /// be read.
     fn read_pieces(&self, pieces: &[Piece], into: &mut [u8]) -> Vec<bool> {
         one_by_one(self, pieces, into)
@@ -67,16 +67,16 @@ fn one_by_one(memory: &(impl Memory + ?Sized), pieces: &[Piece], mut into: &mut 
     read.collect()
 }
 
-/// That of a running process.
+/// The memory of a running process.
 #[derive(Debug)]
 pub struct ProcessMemory {
-    /// Stays this process's when another one gets its ID.
+    /// Remains this process's when another one gets its ID.
     file: File,
     pid: Pid,
 }
 
 impl ProcessMemory {
-    /// Permission is asked for now: that of a debugger (`ptrace(2)`, `PTRACE_MODE_ATTACH`).
+    /// Needs a debugger's permission (`ptrace(2)`, `PTRACE_MODE_ATTACH`).
     pub fn open(pid: i32) -> Result<Self> {
         let file = File::open(format!("/proc/{pid}/mem"));
         let file = file.map_err(|error| {
@@ -113,7 +113,7 @@ impl Memory for ProcessMemory {
         self.file.read_exact_at(into, address)
     }
 
-    /// What another process with this ID holds is not taken for this one's: its own memory is gone then.
+    /// Another process that has got this ID is not read: this one's memory is gone then.
     /// A container may allow the file but not the system call.
     fn read_pieces(&self, pieces: &[Piece], into: &mut [u8]) -> Vec<bool> {
         let mut read = Vec::with_capacity(pieces.len());
@@ -144,7 +144,7 @@ impl Memory for ProcessMemory {
     }
 }
 
-/// Where the process's executable begins to run, wherever it was loaded to.
+/// The address of the executable's first instruction, after relocation.
 pub(super) fn entry(pid: i32) -> Result<u64> {
     let context = || format!("cannot tell where the executable of PID {pid} was loaded");
     let values = Process::new(pid).and_then(|process| process.auxv());
@@ -159,7 +159,7 @@ pub(super) fn word(bytes: &[u8]) -> u64 {
         .map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-/// Reads so many bytes at each of these addresses, which are in order, neighbours together; leaves out
+/// Reads `size` bytes at each of these addresses, which are in order, neighbours together; leaves out
 /// what cannot be read.
 pub(super) fn each(
     memory: &impl Memory,
@@ -184,7 +184,7 @@ pub(super) fn each(
     });
 }
 
-/// So many bytes at each of these, which are in order, and what lies between.
+/// `size` bytes at each of these addresses, which are in order, and what is between them.
 fn around(addresses: &[u64], size: usize) -> Piece {
     let address = addresses.first().copied().unwrap_or(0);
     let last = addresses.last().copied().unwrap_or(address);
@@ -194,7 +194,7 @@ fn around(addresses: &[u64], size: usize) -> Piece {
     }
 }
 
-/// Reads pieces, many at once, and hands on which it is and its bytes; `None` if it cannot be read.
+/// Reads pieces, many at once, and passes the index and the bytes of each; `None` if it cannot be read.
 pub(super) fn in_batches(
     memory: &impl Memory,
     mut pieces: &[Piece],
@@ -218,7 +218,7 @@ pub(super) fn in_batches(
     }
 }
 
-/// As many from the first on as may be read in one go, and at least that.
+/// As many from the first on as fit into one system call, and at least that.
 fn batch(pieces: &[Piece]) -> &[Piece] {
     let mut bytes = 0;
     let fits = |piece: &&Piece| {
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_where_a_program_was_loaded() {
+    fn finds_where_a_program_was_loaded() {
         let file = File::open("/proc/self/exe").expect("opened");
         let cache = object::ReadCache::new(&file);
         let file = object::File::parse(&cache).expect("an ELF file");

@@ -18,12 +18,12 @@ const ENTRY: usize = 8;
 #[derive(Debug)]
 pub(super) struct Table<'a> {
     bytes: &'a [u8],
-    /// Where the code begins that it describes.
+    /// Where the described code begins.
     text: u64,
 }
 
 impl<'a> Table<'a> {
-    /// Of this executable, into this buffer.
+    /// `into`: the buffer for its bytes.
     pub(super) fn read(executable: &Executable<'_>, into: &'a mut Vec<u8>) -> Result<Self> {
         let has = |name: &&str| executable.address(name).is_some();
         let name = SECTIONS
@@ -35,8 +35,8 @@ impl<'a> Table<'a> {
         Self::of(into, text).context("its .gopclntab is of an unknown version of Go")
     }
 
-    /// `text`: where the code begins, if the table does not say it: not since Go 1.26, and before it is
-    /// what a loader has yet to add to in position-independent programs.
+    /// `text`: where the code begins, if the table does not contain that: since Go 1.26 it does not, and before that it
+    /// is 0 in position-independent programs until they are relocated.
     pub(super) fn of(bytes: &'a [u8], text: u64) -> Option<Self> {
         let table = Self { bytes, text };
         let known = table.half(0)? == MAGIC && *bytes.get(7)? == 8;
@@ -57,7 +57,7 @@ impl<'a> Table<'a> {
         Some(u64::from_le_bytes(*bytes))
     }
 
-    /// What begins at the offset that the header has here.
+    /// The bytes from the offset in the header on.
     fn part(&self, at: usize) -> Option<&'a [u8]> {
         self.bytes.get(usize::try_from(self.word(at)?).ok()?..)
     }
@@ -123,7 +123,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn knows_names_and_places() {
+    fn reads_names_and_addresses() {
         let names = ["main.main", "runtime.gopark"];
         let found = functions(&table(&names, 0)).expect("a table");
         let expected = [(names[0], 0x1000..0x1010), (names[1], 0x1010..0x1020)];

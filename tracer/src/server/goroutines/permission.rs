@@ -1,12 +1,12 @@
-//! Why another process's memory may not be read, and what to do.
+//! Reasons why another process's memory cannot be read.
 
 use std::{fs, io};
 
 const YAMA: &str = "/proc/sys/kernel/yama/ptrace_scope";
-/// Nobody may, whatever his capabilities (`Documentation/admin-guide/LSM/Yama.rst`).
+/// No process may, whatever its capabilities (`Documentation/admin-guide/LSM/Yama.rst`).
 const NOBODY: u32 = 3;
 
-/// What to tell of this error.
+/// Explains the error to the operator.
 pub(super) fn explain(error: &io::Error) -> String {
     let scope = fs::read_to_string(YAMA);
     why(
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_what_forbids_it_and_what_to_do() {
+    fn the_reason_names_the_remedy() {
         let denied = io::ErrorKind::PermissionDenied.into();
         assert!(why(&denied, Some(3)).contains("ptrace_scope"));
         for scope in [None, Some(1), Some(2)] {

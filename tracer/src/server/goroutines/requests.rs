@@ -1,15 +1,15 @@
-//! Which request a goroutine works on: an argument of what hands its entries to the devices. What lies there is
-//! believed only if it looks like a request: an ID, and an operation that there is.
+//! The request that a goroutine works on: an argument of the audit broker's methods. What is read there is used only if
+//! it has the form of a request: an ID, and an operation that exists.
 
 use std::{collections::HashMap, str};
 
 use super::{
     memory::{Memory, Piece, word},
-    method::Variable,
+    roles::Variable,
     stack::{Frame, Stack},
     variables::Variables,
 };
-use crate::server::go::dwarf::{Sections, locals::Local};
+use crate::server::go::dwarf::{Sections, local::Local};
 use tracer_model::{EntryHead, EntryKind};
 
 /// `sdk/logical/request.go`, `Operation`; `scan` is `OpenBao`'s.
@@ -29,57 +29,57 @@ const OPERATIONS: [&str; 14] = [
     "renew",
     "rollback",
 ];
-/// Lengths beyond which these are not believed, bytes.
+/// Lengths beyond which these are rejected, bytes.
 const MAX_OPERATION: u64 = 32;
 const MAX_PATH: u64 = 2048;
 /// `github.com/hashicorp/go-uuid`: 8-4-4-4-12 digits.
 const ID: u64 = 36;
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
-/// Where requests' fields lie, if that is known.
+/// Reads requests, if the offsets of their fields are known.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Requests(Option<Fields>);
+pub(super) struct RequestReader(Option<RequestLayout>);
 
 /// Offsets in `logical.LogInput` and `logical.Request`, bytes. Nothing else of them is read: tokens lie
 /// beside these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fields {
+pub(super) struct RequestLayout {
     pub(super) request: u32,
     pub(super) id: u32,
     pub(super) operation: u32,
     pub(super) path: u32,
 }
 
-/// What a stack says of a request.
+/// What a stack says about a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum StackRequest {
     /// The request itself, with the context of its entry if that is on its way to sinks.
     Request(Box<EntryHead>, Option<u64>),
-    /// Only that context.
+    /// Only the context of an entry.
     Context(u64),
 }
 
-impl Requests {
-    /// Knows nothing where none of these leads to a request.
+impl RequestReader {
+    /// Reads nothing if none of these variables leads to a request.
     pub(super) fn new(debug: &Sections, variables: &Variables) -> Self {
         let inputs = variables.of(|variable| matches!(variable, Variable::Input(_)));
-        let mut fields = inputs.filter_map(|input| Fields::of(debug, input));
+        let mut fields = inputs.filter_map(|input| RequestLayout::of(debug, input));
         Self(fields.next())
     }
 
     #[cfg(test)]
-    pub(super) fn made(fields: Fields) -> Self {
+    pub(super) fn for_test(fields: RequestLayout) -> Self {
         Self(Some(fields))
     }
 
-    /// `None` if it says nothing.
+    /// `None` if the stack says nothing.
     pub(super) fn read(
         &self,
         memory: &impl Memory,
         variables: &Variables,
         stack: Stack<'_>,
         frames: &[Frame],
-    ) -> Option<Said> {
+    ) -> Option<StackRequest> {
         let mut inputs = frames.iter().filter_map(|frame| {
             let (variable, input) = variables.read(stack, *frame)?;
             let Variable::Input(kind) = variable else {
@@ -93,12 +93,12 @@ impl Requests {
             (variable == Variable::Context && context != 0).then_some(context)
         });
         match (inputs.next(), contexts.next()) {
-            (Some(entry), context) => Some(Said::Request(Box::new(entry), context)),
-            (None, context) => context.map(Said::Context),
+            (Some(entry), context) => Some(StackRequest::Request(Box::new(entry), context)),
+            (None, context) => context.map(StackRequest::Context),
         }
     }
 
-    /// All must fit before any is believed; but a path that is too long, or strange, is just unknown.
+    /// All lengths must fit before a text is read; a path that is too long, or has control characters, is unknown.
     fn entry(&self, memory: &impl Memory, input: u64, kind: EntryKind) -> Option<EntryHead> {
         let fields = self.0?;
         let at = |base: u64, offset: u32| base.checked_add(offset.into());
@@ -120,18 +120,18 @@ impl Requests {
     }
 }
 
-impl Fields {
-    /// Of what this points to.
+impl RequestLayout {
+    /// `input`: the variable that points to a `LogInput`.
     fn of(debug: &Sections, input: &Local) -> Option<Self> {
         let pointed = debug.structure(input.of()?)?;
-        let (request, of) = *pointed.members.get("Request")?;
-        let structure = debug.structure(of?)?;
+        let request = *pointed.members.get("Request")?;
+        let structure = debug.structure(request.of?)?;
         let is_known = pointed.name.ends_with("/logical.LogInput")
             && structure.name.ends_with("/logical.Request");
-        let member = |name| structure.members.get(name).map(|(at, _)| *at);
+        let member = |name| structure.members.get(name).map(|member| member.offset);
         is_known.then_some(())?;
         Some(Self {
-            request,
+            request: request.offset,
             id: member("ID")?,
             operation: member("Operation")?,
             path: member("Path")?,
@@ -167,66 +167,75 @@ fn is_id(text: &str) -> bool {
     text.len() as u64 == ID && text.bytes().enumerate().all(fits)
 }
 
-/// What all stacks say, by goroutine.
+/// What all stacks say about requests, by goroutine.
 #[derive(Debug, Default)]
-pub(super) struct AllSaid {
+pub(super) struct StackRequests {
     requests: HashMap<u64, Box<EntryHead>>,
     sinks: HashMap<u64, u64>,
-    /// Who waits for the sinks of the entry with this context; `None` if several seem to.
+    /// The goroutine that waits for the sinks of the entry with this context; `None` if several seem to.
     senders: HashMap<u64, Option<u64>>,
 }
 
-/// Of each sink, whose entry it has. It may outlive who waited for it.
+/// The request whose entry each sink's goroutine has. It may outlive the goroutine that waited for it.
 #[derive(Debug, Default)]
-pub(super) struct Ties(HashMap<u64, Tie>);
+pub(super) struct SinkRequests(HashMap<u64, SinkRequest>);
 
 #[derive(Clone, Debug)]
-struct Tie {
+struct SinkRequest {
     context: u64,
     /// The request's goroutine.
     request: u64,
     entry: Box<EntryHead>,
 }
 
-impl AllSaid {
-    pub(super) fn add(&mut self, goid: u64, said: Said) {
-        match said {
-            Said::Request(entry, context) => {
+impl StackRequests {
+    pub(super) fn add(&mut self, goid: u64, stacks: StackRequest) {
+        match stacks {
+            StackRequest::Request(entry, context) => {
                 self.requests.insert(goid, entry);
                 if let Some(context) = context {
                     let sender = self.senders.entry(context);
                     sender.and_modify(|s| *s = None).or_insert(Some(goid));
                 }
             }
-            Said::Context(context) => {
+            StackRequest::Context(context) => {
                 self.sinks.insert(goid, context);
             }
         }
     }
 
-    /// The goroutine of the request that the first of these works on, and the request; those above it
-    /// follow. One that says nothing itself works for the next one that does.
-    pub(super) fn of_line(
+    /// The request whose own goroutine this is.
+    pub(super) fn of(&self, goid: u64) -> Option<&EntryHead> {
+        self.requests.get(&goid).map(|entry| &**entry)
+    }
+
+    /// The goroutine of the request that the first of these works on, and the request. One whose stack says nothing
+    /// works for the next of its ancestors whose stack does.
+    pub(super) fn of_lineage(
         &self,
-        line: impl Iterator<Item = u64>,
-        ties: &Ties,
+        lineage: impl Iterator<Item = u64>,
+        sinks: &SinkRequests,
     ) -> Option<(u64, EntryHead)> {
-        let says = |goid: &u64| self.sinks.contains_key(goid) || self.requests.contains_key(goid);
-        let mut line = line.filter(says);
-        let goid = line.next()?;
+        let is_known =
+            |goid: &u64| self.sinks.contains_key(goid) || self.requests.contains_key(goid);
+        let mut lineage = lineage.filter(is_known);
+        let goid = lineage.next()?;
         let (request, entry) = match self.requests.get(&goid) {
             Some(entry) => (goid, entry),
-            None => ties.0.get(&goid).map(|tie| (tie.request, &tie.entry))?,
+            None => sinks
+                .0
+                .get(&goid)
+                .map(|request| (request.request, &request.entry))?,
         };
         Some((request, (**entry).clone()))
     }
 
     /// A sink's request is not the one above it, which may work on the next one by now, but the one that
     /// waits for this very entry.
-    fn tie(&self, context: u64) -> Option<Tie> {
+    fn request(&self, context: u64) -> Option<SinkRequest> {
         let request = (*self.senders.get(&context)?)?;
         let entry = self.requests.get(&request)?.clone();
-        Some(Tie {
+        Some(SinkRequest {
             context,
             request,
             entry,
@@ -234,15 +243,16 @@ impl AllSaid {
     }
 }
 
-impl Ties {
-    /// Takes what is said now. What was once known of a sink stays true as long as that lives.
-    pub(super) fn learn(&mut self, said: &AllSaid, lives: impl Fn(u64) -> bool) {
-        self.0.retain(|goid, tie| {
-            let context = said.sinks.get(goid);
-            lives(*goid) && context.is_none_or(|context| *context == tie.context)
+impl SinkRequests {
+    /// What was once known of a sink stays true as long as that is alive.
+    pub(super) fn update(&mut self, stacks: &StackRequests, is_alive: impl Fn(u64) -> bool) {
+        self.0.retain(|goid, request| {
+            let context = stacks.sinks.get(goid);
+            is_alive(*goid) && context.is_none_or(|context| *context == request.context)
         });
-        for (goid, context) in &said.sinks {
-            self.0.extend(said.tie(*context).map(|tie| (*goid, tie)));
+        for (goid, context) in &stacks.sinks {
+            self.0
+                .extend(stacks.request(*context).map(|request| (*goid, request)));
         }
     }
 }
@@ -252,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_an_id_by_its_looks() {
+    fn recognizes_an_id_by_its_form() {
         assert!(is_id("01234567-89ab-cdef-0123-456789abcdef"));
         for text in [
             "",

@@ -8,16 +8,16 @@ use super::{
     memory::{Piece, word},
 };
 
-/// Bytes from its top beyond which a stack is not looked at: some hundreds is usual down to the
-/// device's code, some thousands in a look-up.
+/// Most bytes read of a stack, from its top: some hundreds is usual down to the
+/// device's code, some thousands while a name is resolved.
 const MAX_STACK: u64 = 16 * 1024;
-/// Frames from its top beyond which a stack is not looked at.
+/// Most frames read of a stack, from its top.
 const MAX_FRAMES: usize = 64;
 
-/// A function that has called another.
+/// The frame of a function that has called another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
-    /// Where it will go on.
+    /// Where it continues.
     pub(super) pc: u64,
     /// Its frame pointer.
     pub(super) record: u64,
@@ -31,14 +31,13 @@ pub(super) struct Stack<'a> {
 }
 
 impl<'a> Stack<'a> {
-    /// What of a goroutine's stack is looked at; `None` if that cannot be its stack.
+    /// The part of a goroutine's stack to be read; `None` if the saved pointers are not in the stack.
     pub(super) fn piece(goroutine: &Goroutine) -> Option<Piece> {
         let Goroutine { stack, sp, .. } = goroutine;
         let len = (stack.end.checked_sub(*sp)?).min(MAX_STACK) as usize;
         stack.contains(sp).then_some(Piece { address: *sp, len })
     }
 
-    /// Of these bytes.
     pub(super) fn of(piece: Piece, bytes: &'a [u8]) -> Self {
         Self {
             base: piece.address,
@@ -61,7 +60,7 @@ impl<'a> Stack<'a> {
         frames.take(MAX_FRAMES).collect()
     }
 
-    /// `None` where it ends, or what should be its frame pointer leads back.
+    /// `None` at its end, or if the frame pointer leads back.
     fn caller(&self, frame: Frame) -> Option<Frame> {
         let record = self.word(frame.record)?;
         let pc = self.word(frame.record.checked_add(8)?)?;

@@ -1,6 +1,6 @@
-//! Where the list of goroutines is, and the functions that tell something. `.symtab` says it; where the
-//! program was stripped of that, the runtime's own table has the functions at least, and the code of one
-//! of them tells where the list is. A real server has 178,000 symbols with 12 MB of names: only what is
+//! The address of the list of goroutines, and the functions that show something. `.symtab` has both; where the
+//! program was stripped of it, the runtime's own table has the functions, and the code of one of them refers to the
+//! list. A real server has 178,000 symbols with 12 MB of names: only what is
 //! needed is kept.
 
 use std::{collections::BTreeMap, io::Read, ops::Range};
@@ -8,11 +8,12 @@ use std::{collections::BTreeMap, io::Read, ops::Range};
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    code,
-    functions::{Functions, Known},
+    function_name::FunctionName,
+    functions::{Functions, KnownFunction},
+    machine_code,
     memory::word,
-    method::{DeviceCode, Function, Method},
     pclntab,
+    roles::{DeviceCode, FunctionRole},
 };
 use crate::server::executable::Executable;
 
@@ -22,7 +23,7 @@ const ADDS: &[u8] = b"runtime.allgadd";
 /// The function that goroutines wait in, nearly all of them (`runtime/proc.go`).
 const PARKS: &[u8] = b"runtime.gopark";
 
-/// Bytes beyond which a function is not believed to be a small one of the runtime.
+/// Most bytes of the function that adds to the list.
 const MAX_FUNCTION: u64 = 1 << 14;
 
 /// What is kept.
@@ -36,13 +37,13 @@ pub(super) struct Symbols {
     pub(super) parks: Option<Range<u64>>,
 }
 
-/// Fails where none of it can be told, or the program has no audit device. `moved`: by how much it lies
-/// elsewhere than it says.
-pub(super) fn read(executable: &Executable<'_>, moved: u64) -> Result<Symbols> {
+/// Fails if the list cannot be found, or the program has no audit device. `load_bias`: by how much its addresses
+/// differ from those in the file.
+pub(super) fn read(executable: &Executable<'_>, load_bias: u64) -> Result<Symbols> {
     let names = executable.section(".strtab")?;
     match (executable.stream(".symtab")?, names) {
-        (Some((len, table)), Some(names)) => from_symbols(table, len, &names)?.moved(moved),
-        _ => from_runtime(executable)?.moved(moved),
+        (Some((len, table)), Some(names)) => from_symbols(table, len, &names)?.relocate(load_bias),
+        _ => from_runtime(executable)?.relocate(load_bias),
     }
 }
 
@@ -81,16 +82,16 @@ fn list(executable: &Executable<'_>, adds: Range<u64>) -> Option<u64> {
     let len = adds.end.checked_sub(adds.start);
     let len = len.filter(|len| *len <= MAX_FUNCTION)?;
     let code = executable.code(adds.start, len)?;
-    code::slice(executable.machine(), &code, adds.start)
+    machine_code::slice(executable.machine(), &code, adds.start)
 }
 
-/// What is of interest of all functions and variables, at the addresses that the file says.
+/// The functions and variables of interest, at the addresses in the file.
 #[derive(Default)]
 struct Collected {
     list: Option<u64>,
     adds: Option<Range<u64>>,
     parks: Option<Range<u64>>,
-    functions: Vec<(Range<u64>, Known)>,
+    functions: Vec<(Range<u64>, KnownFunction)>,
     device_types: BTreeMap<String, DeviceCode>,
 }
 
@@ -105,18 +106,19 @@ impl Collected {
     }
 
     fn extend(&mut self, name: &[u8], at: Range<u64>) {
-        let Some(method) = Method::parse(name) else {
+        let Some(function) = FunctionName::parse(name) else {
             return;
         };
         self.functions
-            .extend(Known::of(method).map(|known| (at, known)));
-        let code = method.device_code();
+            .extend(KnownFunction::of(function).map(|known| (at, known)));
+        let code = function.device_code();
         self.device_types
-            .extend(code.map(|code| (method.type_name(), code)));
+            .extend(code.map(|code| (function.type_name(), code)));
     }
 
-    fn moved(self, by: u64) -> Result<Symbols> {
-        let is_device = |(_, known): &(_, Known)| matches!(known.role, Some(Function::Device(..)));
+    fn relocate(self, by: u64) -> Result<Symbols> {
+        let is_device =
+            |(_, known): &(_, KnownFunction)| matches!(known.role, Some(FunctionRole::Device(..)));
         ensure!(
             self.functions.iter().any(is_device),
             "the server has no audit device that this version of vault-tracer knows"
@@ -167,7 +169,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::method::{Kind, Style},
+        super::roles::{DeviceKind, DeviceStyle},
         *,
     };
 
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_tells_something() {
+    fn keeps_what_shows_something() {
         let (table, names) = table(&[
             ("runtime.allgs", 0x50, 24),
             ("main.main", 0x60, 16),
@@ -194,30 +196,30 @@ mod tests {
             ("runtime.gopark", 0x90, 16),
         ]);
         let collected = from_symbols(&table[..], table.len() as u64, &names).expect("readable");
-        let symbols = collected.moved(0x1000).expect("a device");
+        let symbols = collected.relocate(0x1000).expect("a device");
         assert_eq!(symbols.parks, Some(0x1090..0x10a0));
         assert_eq!(symbols.list, 0x1050);
         assert_eq!(symbols.functions.at(0x1068), None);
         let lock = symbols.functions.at(0x1078).expect("known");
         assert_eq!(
             (lock.role, &*lock.name),
-            (Some(Function::Lock), "sync.(*RWMutex).Lock")
+            (Some(FunctionRole::Lock), "sync.(*RWMutex).Lock")
         );
         let backend = "example.com/builtin/audit/socket.Backend";
         let code = DeviceCode {
-            kind: Kind::Socket,
-            style: Style::Backend,
+            kind: DeviceKind::Socket,
+            style: DeviceStyle::Backend,
         };
         let types: Vec<_> = symbols.device_types.into_iter().collect();
         assert_eq!(types, [(backend.to_owned(), code)]);
     }
 
     #[test]
-    fn what_is_missing_is_said() {
+    fn the_error_names_what_is_missing() {
         let error = |symbols: &[(&str, u64, u64)]| {
             let (table, names) = table(symbols);
             let symbols = from_symbols(&table[..], table.len() as u64, &names)
-                .and_then(|collected| collected.moved(0));
+                .and_then(|collected| collected.relocate(0));
             symbols.expect_err("missing").to_string()
         };
         assert!(error(&[(BACKEND, 0x80, 16)]).contains("runtime.allgs"));
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_runtimes_table_says_the_same() {
+    fn the_runtimes_table_has_the_same() {
         let names = [
             BACKEND,
             "sync.(*Mutex).Lock",
@@ -248,9 +250,9 @@ mod tests {
         }
         assert_eq!(collected.adds, Some(0x1030..0x1040));
         assert_eq!(collected.parks, Some(0x1020..0x1030));
-        let symbols = collected.moved(0x10).expect("a device");
+        let symbols = collected.relocate(0x10).expect("a device");
         let lock = symbols.functions.at(0x1028).expect("known");
-        assert_eq!(lock.role, Some(Function::Lock));
+        assert_eq!(lock.role, Some(FunctionRole::Lock));
         assert_eq!(symbols.device_types.len(), 1);
     }
 
@@ -264,7 +266,7 @@ mod tests {
             }
             names.truncate(cut);
             let _ = from_symbols(&table[..], table.len() as u64, &names)
-                .and_then(|collected| collected.moved(u64::from(byte) << 56));
+                .and_then(|collected| collected.relocate(u64::from(byte) << 56));
         }
     }
 }

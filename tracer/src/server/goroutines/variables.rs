@@ -1,19 +1,20 @@
-//! What functions keep in their frames while they call others: the compiler says where.
+//! Variables that functions keep in their frames while they call others; the compiler describes where.
 
 use anyhow::Result;
 use object::Architecture;
 
 use super::{
-    method::{Method, Variable},
+    function_name::FunctionName,
+    roles::{self, Variable},
     stack::{Frame, Stack},
 };
 use crate::server::{
     executable::Executable,
-    go::dwarf::{Sections, locals::Local},
+    go::dwarf::{Sections, local::Local},
 };
 use tracer_model::Nanos;
 
-/// Those that tell something.
+/// Those that are read.
 #[derive(Debug, Default)]
 pub(super) struct Variables {
     /// Whether frames are found from the caller's frame pointer.
@@ -22,23 +23,22 @@ pub(super) struct Variables {
 }
 
 impl Variables {
-    /// Knows nothing where the debugging information cannot be read. `moved`: by how much the program
-    /// lies elsewhere than it says.
-    pub(super) fn new(executable: &Executable<'_>, debug: &Sections, moved: u64) -> Self {
-        Self::read_from(executable, debug, moved).unwrap_or_else(|error| {
+    /// Empty if the debugging information cannot be read.
+    pub(super) fn new(executable: &Executable<'_>, debug: &Sections, load_bias: u64) -> Self {
+        Self::read_from(executable, debug, load_bias).unwrap_or_else(|error| {
             log::warn!("which request a goroutine works on cannot be read: {error:#}");
             Self::default()
         })
     }
 
-    fn read_from(executable: &Executable<'_>, debug: &Sections, moved: u64) -> Result<Self> {
-        let variable = |name: &str| Method::parse(name.as_bytes())?.variable();
-        let found = debug.locals(executable, Method::has_variables, |name| {
+    fn read_from(executable: &Executable<'_>, debug: &Sections, load_bias: u64) -> Result<Self> {
+        let variable = |name: &str| FunctionName::parse(name.as_bytes())?.variable();
+        let found = debug.locals(executable, roles::has_variables, |name| {
             variable(name).map(Variable::name)
         })?;
         let all = found
             .into_iter()
-            .filter_map(|found| Some((variable(&found.function)?, found.moved(moved))));
+            .filter_map(|found| Some((variable(&found.function)?, found.moved(load_bias))));
         Ok(Self {
             by_caller: executable.machine() == Architecture::Aarch64,
             all: all.collect(),
@@ -46,11 +46,10 @@ impl Variables {
     }
 
     #[cfg(test)]
-    pub(super) fn made(by_caller: bool, all: Vec<(Variable, Local)>) -> Self {
+    pub(super) fn for_test(by_caller: bool, all: Vec<(Variable, Local)>) -> Self {
         Self { by_caller, all }
     }
 
-    /// Of one kind.
     pub(super) fn of(&self, is_wanted: impl Fn(Variable) -> bool) -> impl Iterator<Item = &Local> {
         let all = self
             .all
@@ -59,7 +58,7 @@ impl Variables {
         all.map(|(_, local)| local)
     }
 
-    /// What this frame keeps, if it is of a function that keeps one.
+    /// The variable of this frame, if its function has one.
     pub(super) fn read(&self, stack: Stack<'_>, frame: Frame) -> Option<(Variable, u64)> {
         let call = frame.pc.checked_sub(1)?;
         let mut all = self.all.iter();
@@ -70,8 +69,8 @@ impl Variables {
         Some((*variable, stack.word(address)?))
     }
 
-    /// Since when the mutex is waited for that this goroutine waits for. One that was woken and found the mutex
-    /// taken again waits on, and keeps the time.
+    /// Since when this goroutine waits for its mutex. One that was woken and found the mutex taken again continues to
+    /// wait, and keeps the time.
     pub(super) fn queued_since(&self, stack: Stack<'_>, frames: &[Frame]) -> Option<Nanos> {
         let mut read = frames.iter().filter_map(|frame| self.read(stack, *frame));
         read.find_map(|(variable, at)| (variable == Variable::WaitStart && at != 0).then_some(at))
@@ -92,23 +91,23 @@ impl Variables {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::requests::{Fields, Requests},
+        super::requests::{RequestLayout, RequestReader},
         *,
     };
     use tracer_model::EntryKind;
 
-    fn read(bytes: &[u8]) -> (Variables, Requests) {
+    fn read(bytes: &[u8]) -> (Variables, RequestReader) {
         let executable = Executable::of(&bytes).expect("an ELF file");
-        let debug = Sections::read(&executable, Method::has_variables);
+        let debug = Sections::read(&executable, roles::has_variables);
         let debug = debug.expect("readable").expect("there");
         let variables = Variables::read_from(&executable, &debug, 0x1000).expect("readable");
-        let requests = Requests::new(&debug, &variables);
+        let requests = RequestReader::new(&debug, &variables);
         (variables, requests)
     }
 
     #[test]
-    fn reads_where_the_compiler_says_that_requests_are() {
-        let fields = Fields {
+    fn reads_where_requests_are() {
+        let fields = RequestLayout {
             request: 16,
             id: 0,
             operation: 32,
@@ -132,7 +131,7 @@ mod tests {
             ),
         ] {
             let (variables, requests) = read(bytes);
-            assert_eq!(requests, Requests::made(fields));
+            assert_eq!(requests, RequestReader::for_test(fields));
             let [(variable, local)] = &variables.all[..] else {
                 panic!("{variables:?}")
             };
@@ -164,6 +163,6 @@ mod tests {
     #[test]
     fn a_program_without_a_broker_has_no_requests() {
         let (variables, requests) = read(include_bytes!("../testdata/go1.27.3-amd64.elf"));
-        assert!(variables.all.is_empty() && requests == Requests::default());
+        assert!(variables.all.is_empty() && requests == RequestReader::default());
     }
 }

@@ -1,4 +1,4 @@
-//! Whatever the memory holds.
+//! Arbitrary and damaged memory.
 
 use proptest::prelude::*;
 
@@ -40,12 +40,12 @@ fn anything() -> impl Strategy<Value = u64> {
 proptest! {
     #[test]
     fn any_memory_is_survived(words in prop::collection::vec(anything(), 1..200)) {
-        let _ = reader().waiting(&Arena::of(&words));
+        let _ = reader().sample(&Arena::of(&words));
     }
 
     #[test]
     fn any_damage_is_survived(at in 0..0x2000_u64, word in anything(), which in 0..6_usize) {
-        let mut made = Made::default()
+        let mut memory = FakeMemory::default()
             .goroutine(30, 1, &[CONNECT, RECONNECT, REQUEST, HANDLER])
             .goroutine(31, 1, &[LOCK, REQUEST, HANDLER])
             .device(2, "tcp", "10.0.0.2:1515")
@@ -53,7 +53,7 @@ proptest! {
             .input(3, LIST_KEYS);
         let places = [LIST, GOROUTINES, STACKS, DEVICE, STACKS + 0x2000, INPUTS + 0x1_0000];
         let base = places[which];
-        made.words.insert(base + at % 0x400 / 8 * 8, word);
-        let _ = reader().waiting(&made);
+        memory.words.insert(base + at % 0x400 / 8 * 8, word);
+        let _ = reader().sample(&memory);
     }
 }

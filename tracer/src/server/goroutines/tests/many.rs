@@ -8,7 +8,7 @@ const MANY: usize = 10_000;
 /// Words.
 const G: usize = 64;
 const STACK: usize = 256;
-/// Calls on each stack of who does something else.
+/// Calls on each of the other stacks.
 const DEPTH: u64 = 25;
 
 /// The list's header, the list, the goroutines, their stacks.
@@ -58,7 +58,7 @@ impl Server {
     }
 }
 
-/// That counts what is read of it.
+/// Counts the bytes that are read.
 struct Counted(ProcessMemory, Cell<usize>);
 
 impl Memory for Counted {
@@ -74,9 +74,9 @@ impl Memory for Counted {
     }
 }
 
-/// What it takes is printed; on a real server see the README, "What it costs".
+/// Prints the time; for a real server see the README, "What it costs".
 #[test]
-fn ten_thousand_are_read_once_and_then_only_who_has_moved() {
+fn ten_thousand_are_read_once_and_then_only_those_that_have_moved() {
     let mut server = Server::new();
     server.calls(4711, &[LOCK, REQUEST, HANDLER]);
     let reader = GoroutineReader {
@@ -88,9 +88,9 @@ fn ten_thousand_are_read_once_and_then_only_who_has_moved() {
     let mut read = Vec::new();
     for _ in 0..3 {
         let begun = Instant::now();
-        let waiting = reader.waiting(&memory).expect("a list");
+        let sampled = reader.sample(&memory).expect("a list").goroutines;
         println!("{:?}: {} bytes", begun.elapsed(), memory.1.get());
-        let goids: Vec<_> = waiting.iter().map(|waiting| waiting.goid).collect();
+        let goids: Vec<_> = sampled.iter().map(|sample| sample.goid).collect();
         assert_eq!(goids, [1000 + 4711]);
         read.push(memory.1.take());
     }

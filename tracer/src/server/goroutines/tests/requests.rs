@@ -1,40 +1,40 @@
-//! Which request it is.
+//! The requests that goroutines work on.
 
 use std::cell::RefCell;
 
 use super::{
-    super::{method::Variable, requests::Fields},
+    super::{requests::RequestLayout, roles::Variable},
     *,
 };
-use crate::server::go::dwarf::locals::Local;
+use crate::server::go::dwarf::local::Local;
 use tracer_model::EntryKind;
 
-const ID: &str = "11111111-2222-3333-4444-0123456789aB";
+pub(super) const ID: &str = "11111111-2222-3333-4444-0123456789aB";
 pub(super) const LIST_KEYS: [&str; 3] = [ID, "list", "secret/metadata/app"];
 
 /// The input is the second of the broker's parameters, the context the first of the graph's. On arm64 the
 /// caller's frame has room for its link register below them.
-pub(super) fn requests(by_caller: bool) -> (Variables, Requests) {
+pub(super) fn requests(by_caller: bool) -> (Variables, RequestReader) {
     let link = if by_caller { 8 } else { 0 };
-    let function = |argument, pc, at| (argument, Local::made(pc - 4..pc + 4, at));
+    let function = |argument, pc, at| (argument, Local::for_test(pc - 4..pc + 4, at));
     let functions = [
         function(Variable::Input(EntryKind::Response), BROKER, 24 + link),
         function(Variable::Context, GRAPH, 8 + link),
         function(Variable::WaitStart, LOCK, link),
     ];
-    let fields = Fields {
+    let fields = RequestLayout {
         request: 24,
         id: 0,
         operation: 32,
         path: 48,
     };
     (
-        Variables::made(by_caller, functions.to_vec()),
-        Requests::made(fields),
+        Variables::for_test(by_caller, functions.to_vec()),
+        RequestReader::for_test(fields),
     )
 }
 
-impl Made {
+impl FakeMemory {
     /// With a request's ID, operation and path as the input of the outermost call of so many.
     pub(super) fn input(mut self, calls: u64, texts: [&str; 3]) -> Self {
         let last = self.len - 1;
@@ -49,7 +49,7 @@ impl Made {
     }
 
     /// With this as the context of the outermost call of so many.
-    fn context(mut self, calls: u64, context: u64) -> Self {
+    pub(super) fn context(mut self, calls: u64, context: u64) -> Self {
         let stack = STACKS + 0x1000 * (self.len - 1);
         self.words.insert(stack + 0x40 * calls + 32, context);
         self
@@ -67,18 +67,18 @@ fn entry_of(id: &str, operation: &str, path: Option<&str>) -> EntryHead {
 }
 
 fn queued_with(texts: [&str; 3]) -> Option<EntryHead> {
-    let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
-    made.input(3, texts).waiting().remove(0).entry
+    let memory = FakeMemory::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
+    memory.input(3, texts).sampled().remove(0).entry
 }
 
 #[test]
-fn says_which_request_it_is() {
+fn the_request_is_read() {
     let expected = entry_of(ID, "list", Some("secret/metadata/app"));
     assert_eq!(queued_with(LIST_KEYS), Some(expected));
 }
 
 #[test]
-fn what_does_not_look_like_a_request_is_none() {
+fn other_values_are_no_request() {
     for (id, operation) in [
         ("", "list"),
         ("11111111-2222-3333-4444-0123456789a", "list"),
@@ -94,12 +94,12 @@ fn what_does_not_look_like_a_request_is_none() {
             "{id} {operation}"
         );
     }
-    let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
-    assert_eq!(made.waiting()[0].entry, None);
+    let memory = FakeMemory::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
+    assert_eq!(memory.sampled()[0].entry, None);
 }
 
 #[test]
-fn a_path_that_cannot_be_told_leaves_the_request_known() {
+fn a_request_is_known_without_a_readable_path() {
     let long = "x".repeat(2049);
     for (path, expected) in [("a\nb", None), (&*long, None), ("", Some(""))] {
         let entry = queued_with([ID, "read", path]);
@@ -108,23 +108,30 @@ fn a_path_that_cannot_be_told_leaves_the_request_known() {
 }
 
 #[test]
-fn who_has_not_moved_is_not_asked_again_which_request_it_is() {
-    let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
-    let (reader, mut made) = (reader(), made.input(3, LIST_KEYS));
-    let entry = |made: &Made| reader.waiting(made).expect("a list").remove(0).entry;
-    let first = entry(&made);
+fn the_request_of_an_unmoved_goroutine_is_not_read_again() {
+    let memory = FakeMemory::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
+    let (reader, mut memory) = (reader(), memory.input(3, LIST_KEYS));
+    let entry = |memory: &FakeMemory| {
+        reader
+            .sample(memory)
+            .expect("a list")
+            .goroutines
+            .remove(0)
+            .entry
+    };
+    let first = entry(&memory);
     assert!(first.is_some());
     let id = INPUTS + 0x100;
-    made.words.insert(id, 0);
-    assert_eq!(entry(&made), first);
-    made.words.insert(GOROUTINES + STOPS, 1);
-    assert_eq!(entry(&made), None);
+    memory.words.insert(id, 0);
+    assert_eq!(entry(&memory), first);
+    memory.words.insert(GOROUTINES + STOPS, 1);
+    assert_eq!(entry(&memory), None);
 }
 
 /// A sink, what started it, and the request, which waits for all sinks.
-fn sink(contexts: [u64; 2]) -> Made {
+fn sink(contexts: [u64; 2]) -> FakeMemory {
     let [own, of_request] = contexts;
-    Made::default()
+    FakeMemory::default()
         .goroutine(50, 49, &[LOCK, SINK, GRAPH])
         .context(3, own)
         .goroutine(49, 48, &[HANDLER])
@@ -134,71 +141,67 @@ fn sink(contexts: [u64; 2]) -> Made {
 }
 
 #[test]
-fn a_sink_is_told_the_request_that_waits_for_it() {
-    let (reader, made) = (reader(), sink([0xc0de, 0xc0de]));
+fn a_sink_has_the_request_that_waits_for_it() {
+    let (reader, memory) = (reader(), sink([0xc0de, 0xc0de]));
     let expected = entry_of(ID, "list", Some("secret/metadata/app"));
     // The second time nothing has moved.
     for _ in 0..2 {
-        let waiting = reader.waiting(&made).expect("a list").remove(0);
-        assert_eq!(waiting.entry.as_ref(), Some(&expected));
+        let sample = reader.sample(&memory).expect("a list").goroutines.remove(0);
+        assert_eq!(sample.entry.as_ref(), Some(&expected));
     }
 }
 
 #[test]
-fn a_sink_is_told_its_own_request_when_that_has_gone_on() {
-    let (reader, made) = (reader(), sink([0xc0de, 0xc0de]));
-    let first = reader.waiting(&made).expect("a list").remove(0);
+fn a_sink_keeps_its_request_when_that_has_continued() {
+    let (reader, memory) = (reader(), sink([0xc0de, 0xc0de]));
+    let first = reader.sample(&memory).expect("a list").goroutines.remove(0);
     assert!(first.entry.is_some());
     // The next request of this goroutine.
-    let mut made = made.context(1, 0xbeef).member(STOPS, 1);
-    let still = Waiting {
-        still: true,
-        ..first.clone()
-    };
-    assert_eq!(reader.waiting(&made).expect("a list")[0], still);
-    // Nor is it asked.
-    made = made.member(144, 6);
-    let alone = reader.waiting(&made).expect("a list").remove(0);
+    let mut memory = memory.context(1, 0xbeef).member(STOPS, 1);
+    assert_eq!(reader.sample(&memory).expect("a list").goroutines[0], first);
+    // Nor is it read any more.
+    memory = memory.member(144, 6);
+    let alone = reader.sample(&memory).expect("a list").goroutines.remove(0);
     assert_eq!((alone.entry, alone.request), (first.entry, Some(48)));
     // Another sink in its place.
-    made.words.insert(GOROUTINES + 152, 60);
-    let other = reader.waiting(&made).expect("a list").remove(0);
+    memory.words.insert(GOROUTINES + 152, 60);
+    let other = reader.sample(&memory).expect("a list").goroutines.remove(0);
     assert_eq!((other.goid, other.entry), (60, None));
 }
 
 #[test]
-fn a_sink_that_outlived_its_request_is_not_told_the_next_one() {
+fn a_sink_that_outlived_its_request_does_not_get_the_next_one() {
     for contexts in [[0xc0de, 0xbeef], [0xc0de, 0]] {
-        let waiting = sink(contexts).waiting().remove(0);
-        assert_eq!((waiting.entry, waiting.request), (None, Some(48)));
+        let sample = sink(contexts).sampled().remove(0);
+        assert_eq!((sample.entry, sample.request), (None, Some(48)));
     }
 }
 
 #[test]
-fn a_sink_whose_context_cannot_be_read_works_for_who_is_above_it() {
-    let waiting = sink([0, 0]).waiting().remove(0);
-    assert!(waiting.entry.is_some());
-    assert_eq!(waiting.request, Some(48));
+fn a_sink_whose_context_cannot_be_read_works_for_its_ancestor() {
+    let sample = sink([0, 0]).sampled().remove(0);
+    assert!(sample.entry.is_some());
+    assert_eq!(sample.request, Some(48));
 }
 
 #[test]
 fn behind_a_filter_the_request_is_the_one_that_waits() {
     // The goroutine between them has ended.
-    let made = sink([0xc0de, 0xc0de]).goroutine(51, 60, &[LOCK, SINK, GRAPH]);
-    let waiting = made.context(3, 0xc0de).waiting().remove(1);
-    assert_eq!((waiting.goid, waiting.request), (51, Some(48)));
-    assert!(waiting.entry.is_some());
-    assert_eq!(waiting.ancestors, [60, 48, 7]);
+    let memory = sink([0xc0de, 0xc0de]).goroutine(51, 60, &[LOCK, SINK, GRAPH]);
+    let sample = memory.context(3, 0xc0de).sampled().remove(1);
+    assert_eq!((sample.goid, sample.request), (51, Some(48)));
+    assert!(sample.entry.is_some());
+    assert_eq!(sample.ancestors, [60, 48, 7]);
 }
 
 #[test]
-fn if_two_seem_to_wait_for_a_sink_neither_is_believed() {
-    let made = sink([0xc0de, 0xc0de]).goroutine(47, 7, &[GRAPH, BROKER, HANDLER]);
-    let made = made.context(1, 0xc0de).input(2, LIST_KEYS);
-    assert_eq!(made.waiting()[0].entry, None);
+fn if_two_seem_to_wait_for_a_sink_it_has_neither() {
+    let memory = sink([0xc0de, 0xc0de]).goroutine(47, 7, &[GRAPH, BROKER, HANDLER]);
+    let memory = memory.context(1, 0xc0de).input(2, LIST_KEYS);
+    assert_eq!(memory.sampled()[0].entry, None);
 }
 
-impl Made {
+impl FakeMemory {
     /// With this as the time since when the innermost of the calls waits.
     fn queued_since(mut self, since: u64) -> Self {
         let stack = STACKS + 0x1000 * (self.len - 1);
@@ -208,39 +211,49 @@ impl Made {
 }
 
 #[test]
-fn a_mutex_says_since_when_it_is_waited_for() {
-    let since = |made: Made| made.waiting().remove(0).since;
-    let queued = || Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
+fn a_mutex_has_the_time_since_when_it_is_waited_for() {
+    let since = |memory: FakeMemory| memory.sampled().remove(0).since;
+    let queued = || FakeMemory::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
     assert_eq!(since(queued().queued_since(4_711)), Some(4_711));
     assert_eq!(since(queued()), None);
     // A mutex further in, while it dials, is not the device's.
-    let dials = Made::default().goroutine(5, 1, &[LOCK, CONNECT, REQUEST]);
+    let dials = FakeMemory::default().goroutine(5, 1, &[LOCK, CONNECT, REQUEST]);
     assert_eq!(since(dials.queued_since(4_711)), None);
 }
 
 #[test]
-fn a_server_with_a_clock_of_its_own_does_not_say_since_when() {
-    let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
+fn times_of_a_server_with_a_clock_of_its_own_are_not_used() {
+    let memory = FakeMemory::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
     let mut reader = reader();
     reader.shares_clock = false;
-    let found = reader.waiting(&made.queued_since(4_711)).expect("a list");
+    let found = reader
+        .sample(&memory.queued_since(4_711))
+        .expect("a list")
+        .goroutines;
     assert_eq!(found[0].since, None);
 }
 
 #[test]
 fn on_arm64_the_request_is_found_from_the_caller() {
-    let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER, HANDLER]);
-    let made = made.input(4, LIST_KEYS);
+    let memory = FakeMemory::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER, HANDLER]);
+    let memory = memory.input(4, LIST_KEYS);
     let mut reader = reader();
-    let entry = |reader: &GoroutineReader| reader.waiting(&made).expect("a list").remove(0).entry;
+    let entry = |reader: &GoroutineReader| {
+        reader
+            .sample(&memory)
+            .expect("a list")
+            .goroutines
+            .remove(0)
+            .entry
+    };
     assert_eq!(entry(&reader), None);
     (reader.variables, reader.requests) = requests(true);
-    reader.known = Mutex::default();
+    reader.history = Mutex::default();
     assert!(entry(&reader).is_some());
 }
 
-/// Says where it was read.
-struct Watched<'a>(&'a Made, RefCell<Vec<(u64, usize)>>);
+/// Records what is read.
+struct Watched<'a>(&'a FakeMemory, RefCell<Vec<(u64, usize)>>);
 
 impl Memory for Watched<'_> {
     fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()> {
@@ -252,11 +265,11 @@ impl Memory for Watched<'_> {
 /// Tokens lie beside these.
 #[test]
 fn nothing_else_of_the_request_is_read() {
-    let made = Made::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
-    let made = made.input(3, LIST_KEYS);
-    let watched = Watched(&made, RefCell::default());
+    let memory = FakeMemory::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
+    let memory = memory.input(3, LIST_KEYS);
+    let watched = Watched(&memory, RefCell::default());
     assert!(
-        reader().waiting(&watched).expect("a list")[0]
+        reader().sample(&watched).expect("a list").goroutines[0]
             .entry
             .is_some()
     );

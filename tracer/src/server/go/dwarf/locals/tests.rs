@@ -2,14 +2,16 @@
 
 use proptest::prelude::*;
 
-use super::{super::Kept, *};
+use super::{super::units::UnitBytes, *};
 
 const LEN: Option<u64> = Some(8);
 
 fn word(pieces: &[(Option<i64>, Option<u64>)], word: usize, of: usize) -> Option<i64> {
-    let pieces = pieces.iter().map(|(at, len)| Piece { at: *at, len: *len });
-    let mut local = Local::made(0x100..0x200, 0);
-    local.places[0].pieces = pieces.collect();
+    let pieces = pieces
+        .iter()
+        .map(|(at, len)| LocationPiece { at: *at, len: *len });
+    let mut local = Local::for_test(0x100..0x200, 0);
+    local.locations[0].pieces = pieces.collect();
     local.word(0x150, word, of)
 }
 
@@ -22,7 +24,7 @@ fn a_word_lies_in_its_piece() {
 }
 
 #[test]
-fn each_word_may_be_said_twice() {
+fn each_word_may_be_described_twice() {
     let twice = [
         (Some(-144), LEN),
         (Some(-144), LEN),
@@ -36,7 +38,7 @@ fn each_word_may_be_said_twice() {
 }
 
 #[test]
-fn what_makes_no_sense_is_nowhere() {
+fn an_inconsistent_location_is_none() {
     let at = (Some(8), LEN);
     for pieces in [
         &[][..],
@@ -49,24 +51,24 @@ fn what_makes_no_sense_is_nowhere() {
     ] {
         assert_eq!(word(pieces, 1, 2), None, "{pieces:?}");
     }
-    assert_eq!(Local::made(0x100..0x200, 0).word(0x201, 0, 1), None);
+    assert_eq!(Local::for_test(0x100..0x200, 0).word(0x201, 0, 1), None);
 }
 
 #[test]
-fn what_a_call_destroys_is_where_it_is_after_it() {
-    let mut local = Local::made(0x100..0x200, 24);
-    let mut before = local.places[0].clone();
-    local.places[0].code = 0x150..0x200;
+fn a_word_that_a_call_destroys_lies_where_it_is_after_it() {
+    let mut local = Local::for_test(0x100..0x200, 24);
+    let mut before = local.locations[0].clone();
+    local.locations[0].code = 0x150..0x200;
     before.code = 0x100..0x150;
     before.pieces[0].at = None;
-    local.places.insert(0, before);
+    local.locations.insert(0, before);
     assert_eq!(local.word(0x150, 0, 1), Some(24));
     assert_eq!(local.word(0x14f, 0, 1), None);
 }
 
 #[test]
-fn a_program_may_lie_elsewhere() {
-    let moved = Local::made(0x100..0x200, 24).moved(0x1000);
+fn a_program_may_be_loaded_elsewhere() {
+    let moved = Local::for_test(0x100..0x200, 24).moved(0x1000);
     assert_eq!(moved.code, 0x1100..0x1200);
     assert_eq!(
         (moved.word(0x1150, 0, 1), moved.word(0x150, 0, 1)),
@@ -74,22 +76,25 @@ fn a_program_may_lie_elsewhere() {
     );
 }
 
-fn pieces_of(expression: &[u8]) -> Option<Vec<Piece>> {
+fn pieces_of(expression: &[u8]) -> Option<Vec<LocationPiece>> {
     let encoding = Encoding {
         address_size: 8,
         format: gimli::Format::Dwarf32,
         version: 5,
     };
-    pieces(Expression(Slice::new(expression, LittleEndian)), encoding)
+    pieces(
+        Expression(DwarfSlice::new(expression, LittleEndian)),
+        encoding,
+    )
 }
 
 #[test]
 fn reads_the_expressions_that_the_compiler_writes() {
-    let whole = |at| Some(vec![Piece { at, len: None }]);
+    let whole = |at| Some(vec![LocationPiece { at, len: None }]);
     assert_eq!(pieces_of(&[0x9c]), whole(Some(0))); // DW_OP_call_frame_cfa
     assert_eq!(pieces_of(&[0x91, 24]), whole(Some(24))); // DW_OP_fbreg
     assert_eq!(pieces_of(&[0x55]), whole(None)); // DW_OP_reg5
-    let piece = |at| Piece { at, len: LEN };
+    let piece = |at| LocationPiece { at, len: LEN };
     let two = pieces_of(&[0x53, 0x93, 8, 0x91, 16, 0x93, 8]); // DW_OP_piece
     assert_eq!(two, Some(vec![piece(None), piece(Some(16))]));
     // Half of it is nowhere.
@@ -106,23 +111,23 @@ fn uncompressed(name: &str) -> Vec<u8> {
     section.expect("in the sample")
 }
 
-/// What is found of the sample, damaged or not.
+/// Reads the sample, damaged or not.
 fn found(info: &[u8], abbrev: &[u8], lists: &[u8]) -> Option<(Vec<Local>, Option<Structure>)> {
     let sections = Sections {
-        units: Kept::those(info, info.len() as u64, abbrev, |_| true).ok()?,
+        units: UnitBytes::read_wanted(info, info.len() as u64, abbrev, |_| true).ok()?,
         abbrev: abbrev.into(),
     };
     let addresses = uncompressed(".debug_addr");
-    let places = Places {
+    let locations = LocationSections {
         lists: LocationLists::new(
             DebugLoc::new(&[], LittleEndian),
             DebugLocLists::new(lists, LittleEndian),
         ),
-        addresses: DebugAddr::from(Slice::new(&addresses, LittleEndian)),
+        addresses: DebugAddr::from(DwarfSlice::new(&addresses, LittleEndian)),
     };
     let wanted = |name: &str| name.ends_with("LogRequest").then_some("in");
     let found = sections
-        .in_packages(&places, |name| name.ends_with("/audit"), wanted)
+        .in_packages(&locations, |name| name.ends_with("/audit"), wanted)
         .ok()?;
     let of = found.first().and_then(Local::of);
     let structure = of.and_then(|of| sections.structure(of));

@@ -1,4 +1,4 @@
-//! Where a stripped program keeps a variable, from the machine code of a function that uses it.
+//! The address of a variable in a stripped program, from the machine code of a function that uses it.
 
 use std::collections::BTreeSet;
 
@@ -67,7 +67,7 @@ mod tests {
 
     use super::*;
 
-    /// `mov` between rcx and what lies so far behind the instruction.
+    /// `mov` between rcx and the word at this distance from the instruction's end.
     fn mov(opcode: u8, displacement: i32) -> Vec<u8> {
         let mut code = vec![0x48, opcode, 0x0d];
         code.extend(displacement.to_le_bytes());

@@ -1,4 +1,4 @@
-//! All goroutines: where they are, and who started whom.
+//! All goroutines: their addresses, and which started which.
 
 use std::{cell::OnceCell, collections::HashMap, io, iter};
 
@@ -7,22 +7,22 @@ use super::{
     memory::{Memory, word},
 };
 
-/// Goroutines beyond which no further ones are looked at. Go never shortens the list.
+/// Most goroutines that are read. Go never shortens the list.
 const MAX_GOROUTINES: u64 = 100_000;
-/// Generations told of one goroutine: a sink's request is two up, its connection three.
+/// Most ancestors of one goroutine that are reported: a sink's request is two up, its connection three.
 pub(super) const MAX_ANCESTORS: usize = 6;
 
-/// Where they are, in order: `runtime.allgs`, a slice of pointers. Go only ever adds to it
+/// Their addresses, in order: `runtime.allgs`, a slice of pointers. Go only ever adds to it
 /// (`runtime/proc.go`, `allgadd`), so it need not be read again while it is as long as it was.
 #[derive(Debug, Default)]
-pub(super) struct List {
+pub(super) struct GoroutineList {
     /// The slice's pointer and length, if they were the same before and after it was read.
     of: Option<(u64, u64)>,
     addresses: Vec<u64>,
 }
 
-impl List {
-    /// Of the slice that lies here.
+impl GoroutineList {
+    /// `at`: the address of the slice.
     pub(super) fn read(&mut self, memory: &impl Memory, at: u64) -> io::Result<&[u64]> {
         let slice = slice(memory, at)?;
         if self.of != Some(slice) {
@@ -45,8 +45,8 @@ fn slice(memory: &impl Memory, at: u64) -> io::Result<(u64, u64)> {
     Ok((word(&header), word(&header[8..])))
 }
 
-/// Of each goroutine that lives, which one started it. Put in order when it is first asked for: while
-/// nobody is in a device's code nobody asks.
+/// Which goroutine started each that is alive. Made when it is first used: while no goroutine is in a device's code
+/// none is looked up.
 pub(super) struct Parents<'a> {
     all: &'a [Goroutine],
     by_id: OnceCell<HashMap<u64, Option<u64>>>,
@@ -63,19 +63,20 @@ impl<'a> Parents<'a> {
         self.by_id.get_or_init(ids)
     }
 
-    pub(super) fn lives(&self, goid: u64) -> bool {
+    pub(super) fn is_alive(&self, goid: u64) -> bool {
         self.by_id().contains_key(&goid)
     }
 
-    /// `None` if it lives no more, or nobody is known to have started it.
+    /// `None` if it has ended, or what started it is unknown.
     pub(super) fn of(&self, goid: u64) -> Option<u64> {
         *self.by_id().get(&goid)?
     }
 
-    /// From one on upwards, as far as they live. Nobody is his own ancestor, but what is read may be torn.
-    pub(super) fn line(&self, from: Option<u64>) -> impl Iterator<Item = u64> {
-        let line = iter::successors(from, |goid| self.of(*goid));
-        line.take_while(|goid| *goid != 0).take(MAX_ANCESTORS)
+    /// A goroutine, the one that started it and so on, as far as they are alive. What is read may be torn: it is
+    /// bounded even where it leads back.
+    pub(super) fn lineage(&self, from: Option<u64>) -> impl Iterator<Item = u64> {
+        let lineage = iter::successors(from, |goid| self.of(*goid));
+        lineage.take_while(|goid| *goid != 0).take(MAX_ANCESTORS)
     }
 }
 
@@ -124,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_list_is_read_again_when_it_has_grown() {
-        let mut list = List::default();
+        let mut list = GoroutineList::default();
         let words = Words::of(&[0x3000, 0x1000, 0x1000]);
         assert_eq!(list.read(&words, LIST).expect("a list"), [0x1000, 0x3000]);
         assert!(words.was_read());
@@ -137,8 +138,8 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_could_not_be_read_is_not_remembered() {
-        let mut list = List::default();
+    fn a_list_that_could_not_be_read_is_not_kept() {
+        let mut list = GoroutineList::default();
         let mut words = Words::of(&[0x3000]);
         words.0.remove(&POINTERS);
         list.read(&words, LIST).expect_err("unreadable");
