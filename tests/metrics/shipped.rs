@@ -33,7 +33,7 @@ fn families() -> Result<BTreeMap<String, Exported>> {
     for name in replays::names()? {
         let mut metrics = Metrics::new();
         let exposition = metrics.exposition();
-        exposition.watch("trace", Arc::default());
+        exposition.add_sink("trace", Arc::default());
         for finding in findings(&name)? {
             metrics.write(&finding)?;
         }

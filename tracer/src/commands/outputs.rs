@@ -104,10 +104,10 @@ impl Outputs {
         let exposition = metrics.exposition();
         self.watchers.push(Worker::spawn(metrics));
         for worker in self.workers.iter().chain(&self.watchers) {
-            exposition.watch(worker.kind(), worker.missed());
+            exposition.add_sink(worker.kind(), worker.missed());
         }
         if let Some(recording) = recording {
-            exposition.watch(recording.kind(), recording.missed());
+            exposition.add_sink(recording.kind(), recording.missed());
         }
         Ok(())
     }

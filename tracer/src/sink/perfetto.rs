@@ -1,15 +1,15 @@
-//! The trace in Perfetto's protobuf, for its timeline. What is shown where is in [`packets`], which
-//! tracks there are in `tracks`.
+//! The trace in Perfetto's protobuf, for its timeline: [`packets`] decides what is shown where, `tracks` which tracks
+//! there are.
 //!
-//! A trace is a `perfetto.protos.Trace`, which is packets and nothing else: those of one finding are
-//! appended to those before, so a trace that is cut short is one too.
+//! A trace is a `perfetto.protos.Trace`, a mere list of packets: those of each finding are appended, so a trace that is
+//! cut short is readable too.
 
 mod annotations;
-mod batch;
 mod flows;
 pub mod packets;
 pub mod proto;
 mod tracks;
+mod writer;
 
 use std::io;
 
@@ -26,7 +26,7 @@ pub struct Perfetto {
 }
 
 impl Perfetto {
-    /// Into this file.
+    /// Writes to this file.
     pub fn new(file: LineFile) -> Self {
         Self {
             file: Made::new(file),
@@ -50,7 +50,7 @@ impl Sink<Finding> for Perfetto {
     }
 }
 
-/// What a finding adds to the trace.
+/// The bytes that a finding appends to the trace.
 pub fn encode(packets: &mut Packets, finding: &Finding) -> serde_json::Result<Vec<u8>> {
     let packet = packets.on(finding)?;
     Ok(Trace { packet }.encode_to_vec())
