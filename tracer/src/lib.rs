@@ -14,4 +14,4 @@ pub mod server;
 pub mod sink;
 pub mod source;
 
-pub use sink::live::restore_at_end;
+pub use sink::tui::restore_at_end;

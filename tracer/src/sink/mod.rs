@@ -6,7 +6,6 @@ mod clean;
 pub mod errno;
 pub mod jsonl;
 pub mod line_file;
-pub mod live;
 mod made;
 pub mod metrics;
 pub mod otlp;
@@ -14,6 +13,7 @@ pub mod perfetto;
 mod recent;
 pub mod recording;
 pub mod terminal;
+pub mod tui;
 pub mod wall;
 
 use std::{
@@ -201,7 +201,7 @@ fn work<T>(mut sink: impl Sink<T>, items: &Receiver<Arc<T>>) -> Result<(), Failu
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => {
                 if !told {
-                    console::say(&format!(
+                    console::print(&format!(
                         "vault-tracer: cannot write to {}: {error}; trying on",
                         sink.name()
                     ));

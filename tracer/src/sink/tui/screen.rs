@@ -1,4 +1,4 @@
-//! The terminal as a screen: taken, and given back as it was, whatever ends the program, `kill -9` excepted.
+//! Takes over the terminal for the full-screen view, and restores it however the program ends, `kill -9` excepted.
 
 use std::{
     env,
@@ -27,30 +27,29 @@ use ratatui::{
 
 use crate::console;
 
-/// What is drawn on. Not [`io::stdout`], whose lock a thread that is stuck in a write would keep.
+/// Draws to a duplicate of standard output: a thread stuck in a write would keep the lock of [`io::stdout`].
 pub(super) type Screen = Terminal<CrosstermBackend<File>>;
 
-/// Whether the terminal is taken.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 static HOOK: Once = Once::new();
 
-/// How long the end of the program waits for a terminal that takes nothing.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the end of the program waits for a terminal that blocks.
+const RESTORE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Whether there is a terminal on which a screen can be drawn, and keys be read from.
+/// Whether there is a terminal that can be drawn on and read keys from.
 pub fn is_possible() -> bool {
     let is_smart = env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
     is_smart && io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
-/// Takes it.
+/// Switches to raw mode and the alternate screen.
 pub(super) fn take() -> io::Result<Screen> {
     HOOK.call_once(restore_at_panic);
     let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     enable_raw_mode()?;
     TAKEN.store(true, Ordering::SeqCst);
-    console::hold();
+    console::start_buffering();
     let taken = execute!(&out, EnterAlternateScreen, Hide)
         .and_then(|()| Terminal::new(CrosstermBackend::new(out)));
     if taken.is_err() {
@@ -59,27 +58,26 @@ pub(super) fn take() -> io::Result<Screen> {
     taken
 }
 
-/// Whether it is taken.
 pub(super) fn is_taken() -> bool {
     TAKEN.load(Ordering::SeqCst)
 }
 
-/// Gives it back, if it is taken, and says what was kept meanwhile.
+/// Restores the terminal if it is taken, and prints the lines that were buffered meanwhile.
 pub(super) fn restore() {
     if !TAKEN.swap(false, Ordering::SeqCst) {
         return;
     }
-    // Nothing more can be done for a terminal that takes nothing.
+    // Nothing can be done about a terminal that fails.
     if let Ok(out) = io::stdout().as_fd().try_clone_to_owned() {
         let mut out = File::from(out);
         let _ = execute!(out, LeaveAlternateScreen, Show);
         let _ = out.flush();
     }
     let _ = disable_raw_mode();
-    console::release();
+    console::stop_buffering();
 }
 
-/// The same at the end of the program, which waits for nobody.
+/// [`restore`] with a time limit, for the end of the program.
 pub fn restore_at_end() {
     if !is_taken() {
         return;
@@ -89,10 +87,10 @@ pub fn restore_at_end() {
         restore();
         let _ = restored.send(());
     });
-    let _ = done.recv_timeout(PATIENCE);
+    let _ = done.recv_timeout(RESTORE_TIMEOUT);
 }
 
-/// What a panic says is to be read.
+/// Restores the terminal before a panic is printed.
 fn restore_at_panic() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |panicked| {

@@ -1,4 +1,4 @@
-//! The model on a screen.
+//! Draws the model.
 
 use ratatui::{
     Frame,
@@ -9,18 +9,18 @@ use ratatui::{
 };
 
 use super::{
-    answer::{Answer, answer, time},
     detail,
-    model::{Level, Model, Page, Picture},
-    tables::{device_table, hang_table, stall_table},
+    headline::{Headline, duration, headline},
+    model::{Level, Model, Page, ViewData},
+    tables::{device_table, draw_hangs, stall_table},
 };
 use crate::sink::clean::clean;
 use tracer_model::Snapshot;
 
-/// From so many columns on, all of a table's are shown.
+/// Least width at which tables have all their columns.
 pub(super) const WIDE: u16 = 72;
 
-/// Looks, with colours or without.
+/// Styles, with colours or without.
 #[derive(Clone, Copy, Debug)]
 pub struct Palette {
     /// Whether there are colours.
@@ -54,12 +54,12 @@ impl Palette {
     }
 }
 
-/// Of what is not read first.
-pub(super) fn aside() -> Style {
+/// For secondary text.
+pub(super) fn dim() -> Style {
     Style::new().add_modifier(Modifier::DIM)
 }
 
-/// Draws the page that is to be seen.
+/// Draws the current page.
 pub fn draw(frame: &mut Frame<'_>, model: &Model, palette: Palette) {
     let [title, body, keys] = Layout::vertical([
         Constraint::Length(1),
@@ -70,36 +70,33 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model, palette: Palette) {
     frame.render_widget(title_line(model, title.width), title);
     match model.page {
         Page::Overview => overview(frame, body, model, palette),
-        Page::Hang => detail::hang(frame, body, model, palette),
-        Page::Help => detail::help(frame, body, model, palette),
+        Page::Hang => detail::draw_hang(frame, body, model, palette),
+        Page::Help => detail::draw_help(frame, body, model, palette),
     }
     frame.render_widget(keys_line(model, keys.width), keys);
 }
 
 fn title_line(model: &Model, width: u16) -> Line<'static> {
-    let picture = model.picture();
-    let server = picture.session.as_ref().map(|session| {
+    let data = model.data();
+    let server = data.session.as_ref().map(|session| {
         let name = session.exe.rsplit('/').next().unwrap_or_default();
         format!("  {} (PID {})", clean(name), session.pid)
     });
-    let mode = match (picture.has_ended, model.is_paused()) {
+    let mode = match (data.has_ended, model.is_paused()) {
         (true, _) => "ENDED",
         (_, true) => "PAUSED",
         _ => "live",
     };
-    let moment = picture.state.as_ref().map(|state| {
-        let began = picture.session.as_ref().map_or(state.at, |s| s.began);
-        let clock = picture
-            .clock
-            .time(state.at)
-            .strftime("%H:%M:%SZ")
-            .to_string();
-        format!("{clock}  {}  ", time(state.at.saturating_sub(began)))
+    let now = data.snapshot().map(|snapshot| snapshot.at);
+    let moment = now.map(|at| {
+        let began = data.session.as_ref().map_or(at, |session| session.began);
+        let clock = data.clock.time(at).strftime("%H:%M:%SZ");
+        format!("{clock}  {}  ", duration(at.saturating_sub(began)))
     });
     let left = format!("vault-tracer{}", server.unwrap_or_default());
     let right = format!("{}{mode}", moment.unwrap_or_default());
     let has_room = left.chars().count() + right.chars().count() < usize::from(width);
-    // What matters less goes first.
+    // On narrow screens without the time.
     let right = if has_room { right } else { mode.to_owned() };
     let room = usize::from(width).saturating_sub(right.chars().count() + 1);
     let left: String = left.chars().take(room).collect();
@@ -122,10 +119,10 @@ fn keys_line(model: &Model, width: u16) -> Line<'static> {
         Page::Hang => "up/down scroll  Esc back  q quit".to_owned(),
         Page::Help => "Esc back  q quit".to_owned(),
     };
-    Line::styled(text, aside())
+    Line::styled(text, dim())
 }
 
-/// How many rows a text takes that is wrapped at words.
+/// Rows of a text that is wrapped at words.
 fn rows_of(text: &str, width: u16) -> u16 {
     let width = usize::from(width.max(1));
     let (mut rows, mut used) = (1, 0);
@@ -142,95 +139,87 @@ fn rows_of(text: &str, width: u16) -> u16 {
     u16::try_from(rows).unwrap_or(u16::MAX)
 }
 
-/// How many rows each part gets; 0 is a part that is not there.
+/// Rows of tables; 0 if the table is not shown.
 struct Rows {
     devices: usize,
     stalls: usize,
 }
 
 impl Rows {
-    /// The answer comes first; then each part gets a share.
-    fn of(height: u16, state: &Snapshot) -> Self {
-        let height = usize::from(height);
+    fn of(height: u16, snapshot: &Snapshot) -> Self {
+        let most = usize::from(height / 5).max(1);
         Self {
-            devices: state.devices.len().min((height / 5).max(1)),
-            stalls: state.stalls.len().min((height / 5).max(1)),
+            devices: snapshot.devices.len().min(most),
+            stalls: snapshot.stalls.len().min(most),
         }
     }
 }
 
 fn overview(frame: &mut Frame<'_>, area: Rect, model: &Model, palette: Palette) {
-    let picture = model.picture();
-    let answer = answer(picture);
-    let nothing = Snapshot::default();
-    let state = picture.state.as_ref().unwrap_or(&nothing);
-    let rows = Rows::of(area.height, state);
-    let part = |rows: usize| match rows {
+    let data = model.data();
+    let empty = Snapshot::default();
+    let snapshot = data.snapshot().unwrap_or(&empty);
+    let rows = Rows::of(area.height, snapshot);
+    let table_height = |rows: usize| match rows {
         0 => Constraint::Length(0),
-        // Its heading, and a blank line behind it.
+        // With a heading and a blank line.
         rows => Constraint::Length(rows as u16 + 2),
     };
-    let note = picture
-        .note
-        .as_ref()
-        .map(|note| format!("! {}", clean(note)));
-    let note_rows = note
-        .as_ref()
-        .map_or(0, |note| rows_of(note, area.width).min(2));
-    let lines = top_lines(&answer, picture, palette);
+    let message = data.message.as_ref();
+    let message = message.map(|message| format!("! {}", clean(message)));
+    let message_rows = message.as_ref().map_or(0, |text| rows_of(text, area.width));
+    let lines = top_lines(headline(data), data, palette);
     let top_rows = lines
         .iter()
         .map(|line| rows_of(&line.to_string(), area.width));
-    let [top, devices, stalls, hangs, last] = Layout::vertical([
+    let [top, devices, stalls, hangs, bottom] = Layout::vertical([
         Constraint::Length(top_rows.sum::<u16>().min(area.height / 2)),
-        part(rows.devices),
-        part(rows.stalls),
+        table_height(rows.devices),
+        table_height(rows.stalls),
         Constraint::Min(0),
-        Constraint::Length(note_rows),
+        Constraint::Length(message_rows.min(2)),
     ])
     .areas(area);
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), top);
     if rows.devices > 0 {
-        frame.render_widget(
-            device_table(picture, state, rows.devices, devices, palette),
-            devices,
-        );
+        let table = device_table(data, snapshot, rows.devices, devices, palette);
+        frame.render_widget(table, devices);
     }
     if rows.stalls > 0 {
-        frame.render_widget(stall_table(state, rows.stalls, stalls, palette), stalls);
+        let table = stall_table(snapshot, rows.stalls, stalls, palette);
+        frame.render_widget(table, stalls);
     }
-    hang_table(frame, hangs, model, palette);
-    if let Some(note) = note {
-        let note = Line::styled(note, palette.level(Level::Warning));
-        frame.render_widget(Paragraph::new(note).wrap(Wrap { trim: false }), last);
+    draw_hangs(frame, hangs, model, palette);
+    if let Some(message) = message {
+        let message = Line::styled(message, palette.level(Level::Warning));
+        frame.render_widget(Paragraph::new(message).wrap(Wrap { trim: false }), bottom);
     }
 }
 
-fn top_lines(answer: &Answer, picture: &Picture, palette: Palette) -> Vec<Line<'static>> {
+fn top_lines(headline: Headline, data: &ViewData, palette: Palette) -> Vec<Line<'static>> {
     vec![
-        Line::styled(answer.what.clone(), palette.level(answer.level)),
-        Line::raw(answer.why.clone()),
-        Line::raw(numbers(picture)),
+        Line::styled(headline.status, palette.level(headline.level)),
+        Line::raw(headline.detail),
+        Line::raw(statistics(data)),
         Line::default(),
     ]
 }
 
-/// Only what is known.
-fn numbers(picture: &Picture) -> String {
-    let Some(state) = &picture.state else {
+fn statistics(data: &ViewData) -> String {
+    let Some(snapshot) = data.snapshot() else {
         return String::new();
     };
     let mut known = Vec::new();
-    if let Some((requests, writes)) = picture.rates() {
+    if let Some((requests, writes)) = data.rates() {
         known.push(format!("{} requests/s", rate(requests)));
         known.push(format!("{} audit writes/s", rate(writes)));
     }
-    if let Some(under_way) = state.under_way {
+    if let Some(under_way) = snapshot.under_way {
         known.push(format!("{under_way} under way"));
     }
-    known.push(format!("{} held up", state.held_up));
-    if state.totals.events_lost > 0 {
-        known.push(format!("{} records lost", state.totals.events_lost));
+    known.push(format!("{} held up", snapshot.held_up));
+    if snapshot.totals.events_lost > 0 {
+        known.push(format!("{} records lost", snapshot.totals.events_lost));
     }
     known.join(", ")
 }

@@ -1,4 +1,4 @@
-//! One hang in full, and the help.
+//! The pages that show one hang in full, and the help.
 
 use ratatui::{
     Frame,
@@ -8,27 +8,25 @@ use ratatui::{
 };
 
 use super::{
-    answer::time,
-    draw::{Palette, aside},
+    draw::{Palette, dim},
+    headline::duration,
     keys::HELP,
-    model::{Model, Past, Picture},
+    model::{Model, PastHang, ViewData},
     tables::request,
 };
 use crate::sink::{clean::clean, errno};
 use tracer_core::{explain, seconds};
-use tracer_model::{Hang, Op, Stall, Tcp};
+use tracer_model::{Hang, Op, RequestInfo, Stall, Tcp};
 
-/// The chosen hang.
-pub(super) fn hang(frame: &mut Frame<'_>, area: Rect, model: &Model, palette: Palette) {
+pub(super) fn draw_hang(frame: &mut Frame<'_>, area: Rect, model: &Model, palette: Palette) {
     let lines = match model.chosen() {
-        Some(past) => hang_lines(model.picture(), &past, palette),
+        Some(past) => hang_lines(model.data(), &past, palette),
         None => vec![Line::raw("No hang is chosen.")],
     };
-    text(frame, area, lines, model.scrolled);
+    draw_text(frame, area, lines, model.scroll);
 }
 
-/// What the keys are.
-pub(super) fn help(frame: &mut Frame<'_>, area: Rect, model: &Model, palette: Palette) {
+pub(super) fn draw_help(frame: &mut Frame<'_>, area: Rect, model: &Model, palette: Palette) {
     let mut lines = vec![Line::styled("Keys", palette.heading())];
     let keys = HELP.iter().map(|(key, does)| format!("  {key:<10} {does}"));
     lines.extend(keys.map(Line::raw));
@@ -47,27 +45,27 @@ pub(super) fn help(frame: &mut Frame<'_>, area: Rect, model: &Model, palette: Pa
     ];
     let states = states.map(|(state, means)| format!("  {state:<10} {means}"));
     lines.extend(states.map(Line::raw));
-    text(frame, area, lines, model.scrolled);
+    draw_text(frame, area, lines, model.scroll);
 }
 
-fn text(frame: &mut Frame<'_>, area: Rect, lines: Vec<Line<'static>>, scrolled: usize) {
-    // As far as there is text: each line takes at least one row.
+fn draw_text(frame: &mut Frame<'_>, area: Rect, lines: Vec<Line<'static>>, scrolled: usize) {
+    // Not beyond the text: each line takes at least one row.
     let most = lines.len().saturating_sub(1);
     let scrolled = u16::try_from(scrolled.min(most)).unwrap_or(u16::MAX);
     let text = Paragraph::new(lines).wrap(Wrap { trim: false });
     frame.render_widget(text.scroll((scrolled, 0)), area);
 }
 
-fn hang_lines(picture: &Picture, past: &Past, palette: Palette) -> Vec<Line<'static>> {
+fn hang_lines(data: &ViewData, past: &PastHang, palette: Palette) -> Vec<Line<'static>> {
     let hang = &past.hang;
     let name = hang.device.to_string();
     let heading = format!(
         "Hang of {} by {}: {}",
-        time(hang.duration),
+        duration(hang.duration),
         clean(&name),
         hang.cause().name()
     );
-    let when = |nanos, format| picture.clock.time(nanos).strftime(format).to_string();
+    let when = |nanos, format| data.clock.time(nanos).strftime(format).to_string();
     let begin = when(hang.start, "%Y-%m-%d %H:%M:%S%.3fZ");
     let end = when(hang.end, "%H:%M:%S%.3fZ");
     let mut lines = vec![
@@ -86,13 +84,13 @@ fn hang_lines(picture: &Picture, past: &Past, palette: Palette) -> Vec<Line<'sta
         let seen = evidence(stall);
         if !seen.is_empty() {
             let seen = format!("    {}", seen.join(", "));
-            lines.push(Line::styled(seen, aside()));
+            lines.push(Line::styled(seen, dim()));
         }
     }
     lines
 }
 
-/// What it was and its ID, and all else that is known of it.
+/// Operation and path, id, and what else is known.
 fn request_lines(hang: &Hang) -> Vec<String> {
     let info = &hang.request;
     let mut lines = vec![format!("  {}", request(info))];
@@ -103,7 +101,7 @@ fn request_lines(hang: &Hang) -> Vec<String> {
         info.client.map(|client| format!("client {client}")),
         info.http_version.map(|version| format!("HTTP/{version}")),
         info.status.map(|status| format!("status {status}")),
-        Some(format!("took {}", took(hang))),
+        Some(format!("took {}", request_duration(info))),
         info.tie.map(|tie| format!("tied by {}", tie.name())),
     ];
     let known: Vec<_> = known.into_iter().flatten().collect();
@@ -111,13 +109,13 @@ fn request_lines(hang: &Hang) -> Vec<String> {
     lines
 }
 
-fn took(hang: &Hang) -> String {
-    let at_least = if hang.request.lower_bound {
-        "at least "
+fn request_duration(request: &RequestInfo) -> String {
+    let duration = duration(request.duration);
+    if request.lower_bound {
+        format!("at least {duration}")
     } else {
-        ""
-    };
-    format!("{at_least}{}", time(hang.request.duration))
+        duration
+    }
 }
 
 /// `  +2.00 s  connect 2.00 s timeout  for the request entry  local_drop`
@@ -139,7 +137,7 @@ fn stall_line(stall: &Stall, offset: f64) -> String {
     )
 }
 
-/// What was seen, in numbers; what was not seen at all is left out.
+/// Numbers that are not 0, and what else was seen.
 fn evidence(stall: &Stall) -> Vec<String> {
     let evidence = &stall.evidence;
     let mut seen = Vec::new();
@@ -152,9 +150,9 @@ fn evidence(stall: &Stall) -> Vec<String> {
         seen.push(format!("{count} {what}{several} sent again"));
     }
     for (dropped, count) in &evidence.drops {
-        let way = if dropped.incoming { "in" } else { "out" };
+        let direction = if dropped.incoming { "in" } else { "out" };
         seen.push(format!(
-            "{count} dropped on the way {way} ({})",
+            "{count} dropped on the way {direction} ({})",
             clean(&dropped.reason)
         ));
     }
@@ -173,7 +171,7 @@ fn evidence(stall: &Stall) -> Vec<String> {
     seen
 }
 
-/// Before there is a connection, there is no data on it.
+/// A dial has a timeout only: there is no data yet.
 fn tcp_numbers(op: Op, tcp: &Tcp) -> Vec<String> {
     let rto = tcp.rto.map(|rto| format!("RTO {:.1} s", seconds(rto)));
     if op == Op::Connect {

@@ -1,6 +1,6 @@
-//! The view of recorded traces, at moments of them, as it stands on a screen; and what keys make of it.
+//! Screens of the live view at moments of recorded traces, and the effect of keys.
 //!
-//! `UPDATE_SCREENS=1 cargo test -p vault-tracer --lib live` writes the expected screens (`screens/`) anew.
+//! `UPDATE_SCREENS=1 cargo test -p vault-tracer --lib tui` rewrites the expected screens (`screens/`).
 
 use std::{env, fs, path::Path};
 
@@ -15,7 +15,7 @@ use ratatui::{
 use super::{
     draw::{Palette, draw},
     keys::press,
-    model::{Model, Sort},
+    model::{Model, SortOrder},
 };
 use crate::source::recording;
 use tracer_core::Core;
@@ -26,14 +26,14 @@ const SIZES: [(&str, u16, u16); 3] = [("80x24", 80, 24), ("40x24", 40, 24), ("80
 
 const MONOCHROME: Palette = Palette { coloured: false };
 
-/// A view of a recording.
+/// A replay and its view.
 struct Watch {
     core: Core,
     model: Model,
 }
 
 impl Watch {
-    /// Up to where `is_there` says so, when the next tick has come.
+    /// Replays up to the first tick after a finding that fulfils `is_there`.
     fn until(case: &str, is_there: impl Fn(&Finding) -> bool) -> Self {
         let mut watch = Self {
             core: Core::new(),
@@ -42,14 +42,14 @@ impl Watch {
         let mut is_over = false;
         for event in recorded(case) {
             if matches!(event.what, EventKind::SendQueues { .. } | EventKind::End) {
-                watch.shows(event.at);
+                watch.add_snapshot(event.at);
             }
             for finding in watch.core.on(&event).findings {
                 is_over |= is_there(&finding);
-                watch.model.take(&finding);
+                watch.model.apply(&finding);
             }
             if event.what == EventKind::Tick {
-                watch.shows(event.at);
+                watch.add_snapshot(event.at);
                 if is_over {
                     break;
                 }
@@ -58,9 +58,9 @@ impl Watch {
         watch
     }
 
-    fn shows(&mut self, at: Nanos) {
+    fn add_snapshot(&mut self, at: Nanos) {
         let state = Finding::Snapshot(Box::new(self.core.snapshot(at)));
-        self.model.take(&state);
+        self.model.apply(&state);
     }
 }
 
@@ -88,9 +88,9 @@ fn screen(model: &Model, (width, height): (u16, u16)) -> String {
     text
 }
 
-/// Compares it with what is kept in `screens/`, at all sizes.
-fn stands(model: &Model, name: &str) {
-    let screens = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sink/live/screens");
+/// Compares the screen with those in `screens/`, at all sizes.
+fn expect_screens(model: &Model, name: &str) {
+    let screens = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sink/tui/screens");
     for (suffix, width, height) in SIZES {
         let path = screens.join(format!("{name}-{suffix}.txt"));
         let drawn = screen(model, (width, height));
@@ -120,29 +120,29 @@ fn many() -> Model {
 }
 
 #[test]
-fn a_stall_under_way_is_the_first_thing_to_be_seen() {
+fn the_headline_is_an_open_stall() {
     let watch = Watch::until(
         "convoy",
         |finding| matches!(finding, Finding::Stalled(stalled) if stalled.waiting > 0),
     );
-    stands(&watch.model, "stalled");
+    expect_screens(&watch.model, "stalled");
     let first = screen(&watch.model, (80, 24));
     let second = first.lines().nth(1).expect("a line");
     assert!(second.starts_with("STALLED  tcp "), "{second}");
 }
 
 #[test]
-fn what_fills_is_warned_of() {
+fn a_filling_buffer_is_a_warning() {
     let watch = Watch::until("filling-warning", |f| matches!(f, Finding::Filling(_)));
-    stands(&watch.model, "filling");
+    expect_screens(&watch.model, "filling");
 }
 
 #[test]
-fn what_is_well_says_so() {
+fn a_healthy_server_is_ok() {
     let watch = Watch::until("healthy-load", |finding| {
         matches!(finding, Finding::Summary(_))
     });
-    stands(&watch.model, "healthy");
+    expect_screens(&watch.model, "healthy");
     assert!(screen(&watch.model, (80, 24)).contains("ENDED"));
 }
 
@@ -150,7 +150,7 @@ fn what_is_well_says_so() {
 fn a_hang_can_be_inspected() {
     let mut watch = Watch::until("drop-on-vault-host", is_hang);
     pressed(&mut watch.model, KeyCode::Enter);
-    stands(&watch.model, "hang");
+    expect_screens(&watch.model, "hang");
     pressed(&mut watch.model, KeyCode::Esc);
     assert!(screen(&watch.model, (80, 24)).contains("LAST HANGS"));
 }
@@ -159,11 +159,11 @@ fn a_hang_can_be_inspected() {
 fn the_keys_are_explained() {
     let mut model = Model::default();
     pressed(&mut model, KeyCode::Char('?'));
-    stands(&model, "help");
+    expect_screens(&model, "help");
 }
 
 #[test]
-fn nothing_is_drawn_outside_of_any_size() {
+fn every_page_can_be_drawn_in_any_size() {
     let mut model = many();
     for page in [KeyCode::Esc, KeyCode::Enter, KeyCode::Char('?')] {
         pressed(&mut model, page);
@@ -183,26 +183,26 @@ fn hangs_are_sorted_by_time_duration_and_device() {
     let mut model = Watch::until("two-devices", |_| false).model;
     assert!(shown_hangs(&model).len() > 1);
     pressed(&mut model, KeyCode::Char('s'));
-    assert_eq!(model.sort, Sort::Duration);
+    assert_eq!(model.sort, SortOrder::Duration);
     assert!(shown_hangs(&model).is_sorted_by(|a, b| a.duration >= b.duration));
     pressed(&mut model, KeyCode::Char('s'));
-    assert_eq!(model.sort, Sort::Device);
+    assert_eq!(model.sort, SortOrder::Device);
     assert!(shown_hangs(&model).is_sorted_by(|a, b| a.device <= b.device));
     pressed(&mut model, KeyCode::Char('s'));
-    assert_eq!(model.sort, Sort::Time);
+    assert_eq!(model.sort, SortOrder::Time);
     assert!(screen(&model, (80, 24)).contains("s sort: time"));
 }
 
 #[test]
-fn while_it_is_paused_the_picture_stands_still_and_nothing_is_missed() {
+fn a_paused_view_does_not_change_and_misses_nothing() {
     let mut watch = Watch::until("convoy", |f| matches!(f, Finding::Stalled(_)));
     pressed(&mut watch.model, KeyCode::Char('p'));
     let still = screen(&watch.model, (80, 24));
     assert!(still.contains("PAUSED"), "{still}");
     let later = Watch::until("convoy", |_| false);
     let hang = shown_hangs(&later.model).remove(0);
-    watch.model.take(&Finding::Hang(Box::new(hang)));
-    watch.model.take(&Finding::Snapshot(Box::default()));
+    watch.model.apply(&Finding::Hang(Box::new(hang)));
+    watch.model.apply(&Finding::Snapshot(Box::default()));
     assert_eq!(screen(&watch.model, (80, 24)), still);
     pressed(&mut watch.model, KeyCode::Char('p'));
     let on = screen(&watch.model, (80, 24));
@@ -216,7 +216,7 @@ fn the_chosen_hang_stays_chosen_when_others_come_and_the_order_changes() {
     pressed(&mut model, KeyCode::Down);
     let chosen = model.chosen().expect("chosen").number;
     let hang = shown_hangs(&model).remove(0);
-    model.take(&Finding::Hang(Box::new(hang)));
+    model.apply(&Finding::Hang(Box::new(hang)));
     assert_eq!(model.chosen().expect("chosen").number, chosen);
     assert_eq!(model.chosen_index(), Some(2));
     pressed(&mut model, KeyCode::Char('s'));
@@ -245,13 +245,13 @@ fn q_and_control_c_are_the_end_and_no_other_key_is() {
 
 /// A client may ask for a path that a terminal would obey.
 #[test]
-fn what_clients_wrote_does_not_reach_the_terminal_as_it_is() {
+fn control_characters_of_clients_are_escaped() {
     let mut model = many();
     let mut hang = shown_hangs(&model).remove(0);
     hang.request.path = Some("evil\u{1b}[2J\u{1b}]0;title\u{7}/\u{202e}txt".to_owned());
     hang.request.id = Some("id\r\n".to_owned());
-    model.take(&Finding::Hang(Box::new(hang)));
-    model.take(&Finding::Warning("look\u{9b}31m".to_owned()));
+    model.apply(&Finding::Hang(Box::new(hang)));
+    model.apply(&Finding::Warning("look\u{9b}31m".to_owned()));
     for page in [KeyCode::Esc, KeyCode::Enter] {
         pressed(&mut model, page);
         let text = screen(&model, (200, 60));
@@ -275,11 +275,11 @@ fn colours_are_used_only_where_they_may_be() {
 
 /// Where there is no room for all devices.
 #[test]
-fn the_device_that_stalls_is_never_the_one_that_is_left_out() {
+fn a_stalled_device_is_never_left_out() {
     let watch = Watch::until("convoy", |f| matches!(f, Finding::Stalled(_)));
     let mut state = watch
         .core
-        .snapshot(watch.model.picture().state.clone().expect("a state").at);
+        .snapshot(watch.model.data().snapshot().expect("a snapshot").at);
     let stalled = state.devices[0].clone();
     for number in 0..9 {
         let mut other = stalled.clone();
@@ -288,7 +288,7 @@ fn the_device_that_stalls_is_never_the_one_that_is_left_out() {
         state.devices.insert(0, other);
     }
     let mut model = watch.model;
-    model.take(&Finding::Snapshot(Box::new(state)));
+    model.apply(&Finding::Snapshot(Box::new(state)));
     let text = screen(&model, (80, 24));
     let row = text.lines().find(|line| line.contains(" stalled "));
     let row = row.expect("a stalled device");
