@@ -5,7 +5,6 @@
 use tracer_model::EntryQuery;
 pub mod ack_stall;
 pub mod cause;
-pub mod explain;
 pub mod hang;
 pub mod incident;
 pub mod names;

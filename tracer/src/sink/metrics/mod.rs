@@ -26,7 +26,8 @@ use self::{
     labels::{DeviceLabels, Devices, SessionLabels, UNKNOWN},
     server::Server,
 };
-use super::{Sink, recent::Recent, wall::WallClock};
+use super::{Sink, recent::Recent};
+use tracer_format::WallClock;
 use tracer_model::{Device, Finding, Hang, LostEntries, Nanos, RequestInfo, Session};
 
 /// Counts findings.

@@ -35,7 +35,8 @@ impl Flows {
     /// A stall of this request, on its device's track.
     pub(super) fn stalled(&mut self, device: &Device, id: &str, stall: Slice, writer: &mut Writer) {
         let ends = self.ends(device, id);
-        ends.queued.retain(|queued| !connect(stall, *queued, writer));
+        ends.queued
+            .retain(|queued| !connect(stall, *queued, writer));
         keep(&mut ends.stalls, stall);
     }
 

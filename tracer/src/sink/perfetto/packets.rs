@@ -11,7 +11,8 @@ use super::{
     tracks::{DeviceTracks, Tracks},
     writer::{Interval, Writer},
 };
-use crate::sink::{jsonl, wall::WallClock};
+use crate::sink::jsonl;
+use tracer_format::WallClock;
 use tracer_model::{
     Device, FillingBuffer, Finding, Hang, Incident, Nanos, Op, RequestInfo, Session, Stall,
     Stalled, Summary, Tcp,

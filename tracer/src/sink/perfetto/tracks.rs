@@ -279,7 +279,9 @@ impl Lane {
     }
 
     fn add(&mut self, time: Interval) {
-        let index = self.slices.partition_point(|other| other.start < time.start);
+        let index = self
+            .slices
+            .partition_point(|other| other.start < time.start);
         self.slices.insert(index, time);
         if self.slices.len() > MAX_SLICES {
             let oldest = self.slices.remove(0);

@@ -4,7 +4,7 @@ use super::proto::{
     BuiltinClock, Clock, ClockSnapshot, Data, EventType, STATE_CLEARED, TracePacket,
     TrackDescriptor, TrackEvent,
 };
-use crate::sink::wall::WallClock;
+use tracer_format::WallClock;
 use tracer_model::{Nanos, Session};
 
 /// Our packet sequence. Perfetto's own service counts from 1: traces of both can be concatenated.

@@ -14,8 +14,10 @@ use super::{
     model::{Model, PastHang, ViewData},
     tables::request,
 };
-use crate::sink::{clean::clean, errno};
-use tracer_core::{explain, seconds};
+use tracer_format::{
+    errno_name,
+    text::{clean, explain, seconds},
+};
 use tracer_model::{Hang, Op, RequestInfo, Stall, Tcp};
 
 pub(super) fn draw_hang(frame: &mut Frame<'_>, area: Rect, model: &Model, palette: Palette) {
@@ -160,7 +162,7 @@ fn evidence(stall: &Stall) -> Vec<String> {
         seen.push("RST".to_owned());
     }
     if let Some(errno) = stall.errno {
-        seen.push(errno::name(errno));
+        seen.push(errno_name(errno));
     }
     if let Some(tcp) = evidence.end.as_ref().or(evidence.begin.as_ref()) {
         seen.extend(tcp_numbers(stall.op, tcp));

@@ -14,7 +14,7 @@ use super::{
     model::{Level, Model, Page, ViewData},
     tables::{device_table, draw_hangs, stall_table},
 };
-use crate::sink::clean::clean;
+use tracer_format::text::clean;
 use tracer_model::Snapshot;
 
 /// Least width at which tables have all their columns.

@@ -1,8 +1,7 @@
 //! The first lines of the live view: which device is stalled now, for how long, why, and how many requests it blocks.
 
 use super::model::{Level, ViewData};
-use crate::sink::clean::clean;
-use tracer_core::seconds;
+use tracer_format::text::{cause, clean, seconds};
 use tracer_model::{Cause, Condition, DeviceSnapshot, Nanos, Snapshot};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,10 +40,10 @@ pub(super) fn condition_age(snapshot: &Snapshot, device: &DeviceSnapshot) -> Opt
 fn problem(data: &ViewData, snapshot: &Snapshot, device: &DeviceSnapshot) -> Headline {
     let name = device.device.to_string();
     let name = clean(&name);
-    let cause = device.cause.unwrap_or(Cause::Unknown);
+    let why = device.cause.unwrap_or(Cause::Unknown);
     let age = condition_age(snapshot, device);
     let age = age.map_or(String::new(), |age| format!(" for {}", duration(age)));
-    let explained = format!("{}: {}", cause.name(), hint(cause));
+    let explained = format!("{}: {}", why.name(), cause::hint(why));
     let (status, detail) = match device.condition {
         Some(Condition::Stalled) => {
             let blocked = match snapshot.held_up {
@@ -99,24 +98,6 @@ fn no_problem(data: &ViewData, snapshot: &Snapshot) -> Headline {
         level: Level::Good,
         status: format!("OK  no audit device stalls{before}"),
         detail: String::new(),
-    }
-}
-
-/// What to check.
-fn hint(cause: Cause) -> &'static str {
-    match cause {
-        Cause::SynUnanswered => {
-            "nothing answers: is the log server's host up, does a firewall swallow it?"
-        }
-        Cause::NoAck => "what is sent is not acknowledged: network, firewall, log server's host",
-        Cause::ZeroWindow => "the log server does not read, or too slowly",
-        Cause::LocalDrop => "this host itself drops the packets: look at its firewall",
-        Cause::Refused => "nothing listens there",
-        Cause::Reset => "the log server's end reset the connection",
-        Cause::Unreachable => "no route, or no neighbour answers",
-        Cause::Resolver => "the device's name is being looked up: look at the name server",
-        Cause::PeerFull => "the reader of the Unix socket does not read",
-        Cause::Unknown => "the cause cannot be told yet",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::VecDeque, sync::Arc};
 
-use crate::sink::wall::WallClock;
+use tracer_format::WallClock;
 use tracer_model::{Condition, Device, DeviceSnapshot, Finding, Hang, Nanos, Session, Snapshot};
 
 /// Latest hangs that are kept; the report and the trace have all.

@@ -15,10 +15,8 @@ use super::{
     headline::{condition_age, duration},
     model::{Level, Model, ViewData},
 };
-use crate::sink::clean::clean;
-use tracer_model::{
-    Condition, Device, DeviceSnapshot, Nanos, RequestInfo, SendBuffer, Snapshot,
-};
+use tracer_format::text::clean;
+use tracer_model::{Condition, Device, DeviceSnapshot, Nanos, RequestInfo, SendBuffer, Snapshot};
 
 /// The fill level of a working device's send buffer is outdated after this time, ns.
 const BUFFER_MAX_AGE: Nanos = 3_000_000_000;
