@@ -1,5 +1,5 @@
-//! The trace as OpenTelemetry spans, in the shape of the collector's file exporter: one
-//! `ExportTraceServiceRequest` a line, in the JSON of OTLP. What is said in which span is in [`spans`].
+//! The trace as OpenTelemetry spans ([`spans`]), in the format of the collector's file exporter: one
+//! `ExportTraceServiceRequest` a line, in the JSON of OTLP.
 
 mod attributes;
 pub mod collector;
@@ -20,7 +20,7 @@ pub struct Otlp {
 }
 
 impl Otlp {
-    /// Into this file.
+    /// Writes to this file.
     pub fn new(file: LineFile) -> Self {
         Self {
             file: Made::new(file),
@@ -47,7 +47,7 @@ impl Sink<Finding> for Otlp {
     }
 }
 
-/// The line of a finding, for those that make spans.
+/// The line of a finding, if it makes spans.
 pub fn line(spans: &mut Spans, finding: &Finding) -> serde_json::Result<Option<String>> {
     let request = spans.on(finding);
     request.as_ref().map(serde_json::to_string).transpose()

@@ -1,42 +1,40 @@
-//! What became of the spans.
+//! Counts of spans at the end of the trace.
 
-/// Counts of spans, at the end of the trace.
 #[derive(Debug, Default)]
-pub(super) struct Account {
-    /// The collector has them.
-    pub(super) taken: u64,
-    /// Of requests that it took in part, those that it did not.
+pub(super) struct Tally {
+    pub(super) accepted: u64,
+    /// In requests that were accepted in part.
     pub(super) rejected: u64,
-    /// Of requests that it refused.
+    /// In requests that were refused.
     pub(super) refused: u64,
     /// Not confirmed when the time to send them was over.
     pub(super) unsent: u64,
-    /// There was no room to let them wait.
-    pub(super) left_out: u64,
+    /// Dropped because the buffer was full.
+    pub(super) dropped: u64,
     /// The last reason.
-    pub(super) why: String,
+    pub(super) reason: String,
 }
 
-impl Account {
-    /// Those that the collector has not got.
+impl Tally {
+    /// Spans that did not reach the collector.
     pub(super) fn lost(&self) -> u64 {
-        self.rejected + self.refused + self.unsent + self.left_out
+        self.rejected + self.refused + self.unsent + self.dropped
     }
 
     /// Why those are lost.
     pub(super) fn reasons(&self) -> String {
         let counts = [
             (self.unsent, "not confirmed in time"),
-            (self.left_out, "without room to wait"),
+            (self.dropped, "without room to wait"),
             (self.refused, "refused"),
             (self.rejected, "rejected"),
         ];
         let counts = counts.iter().filter(|(count, _)| *count > 0);
         let counts: Vec<_> = counts.map(|(n, what)| format!("{n} {what}")).collect();
         let counts = counts.join(", ");
-        match self.why.as_str() {
+        match self.reason.as_str() {
             "" => counts,
-            why => format!("{counts}: {why}"),
+            reason => format!("{counts}: {reason}"),
         }
     }
 }
@@ -46,18 +44,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_that_is_lost_has_a_reason() {
-        let account = Account {
-            taken: 100,
+    fn all_lost_spans_have_a_reason() {
+        let tally = Tally {
+            accepted: 100,
             rejected: 1,
             refused: 2,
             unsent: 3,
-            left_out: 4,
-            why: "Connection refused".to_owned(),
+            dropped: 4,
+            reason: "Connection refused".to_owned(),
         };
-        assert_eq!(account.lost(), 10);
+        assert_eq!(tally.lost(), 10);
         assert_eq!(
-            account.reasons(),
+            tally.reasons(),
             "3 not confirmed in time, 4 without room to wait, 2 refused, 1 rejected: Connection refused"
         );
     }
