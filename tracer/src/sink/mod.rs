@@ -8,7 +8,6 @@ mod made;
 pub mod metrics;
 pub mod otlp;
 pub mod perfetto;
-mod recent;
 pub mod recording;
 pub mod terminal;
 pub mod tui;
@@ -16,9 +15,6 @@ pub mod tui;
 // Where sinks still look for what `tracer_format` has.
 pub(crate) mod clean {
     pub(crate) use tracer_format::text::clean;
-}
-pub(crate) mod errno {
-    pub(crate) use tracer_format::errno_name as name;
 }
 pub mod wall {
     //! The clock of a trace.

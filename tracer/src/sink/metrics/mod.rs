@@ -26,17 +26,21 @@ use self::{
     labels::{DeviceLabels, Devices, SessionLabels, UNKNOWN},
     server::Server,
 };
-use super::{Sink, recent::Recent};
+use super::Sink;
+use crate::bounded::BoundedMap;
 use tracer_format::WallClock;
 use tracer_model::{Device, Finding, Hang, LostEntries, Nanos, RequestInfo, Session};
+
+/// Requests that are remembered. The hangs of one request come together.
+const MAX_REQUESTS: usize = 1024;
 
 /// Counts findings.
 pub struct Metrics {
     exported: Arc<Exported>,
     devices: Devices,
     clock: Option<WallClock>,
-    /// Requests of which a hang was counted.
-    blocked: Recent<(Option<SocketAddr>, Nanos), ()>,
+    /// Client and start of requests of which a hang was counted.
+    blocked: BoundedMap<(Option<SocketAddr>, Nanos), (), MAX_REQUESTS>,
     /// Serves until it is dropped.
     server: Option<Server>,
 }
@@ -81,7 +85,7 @@ impl Metrics {
             }),
             devices: Devices::default(),
             clock: None,
-            blocked: Recent::default(),
+            blocked: BoundedMap::default(),
             server: None,
         }
     }
@@ -179,10 +183,9 @@ impl Metrics {
 
     /// Counts a request once, however many devices blocked it.
     fn request_blocked(&mut self, request: &RequestInfo) {
-        let counter = &self.exported.families.requests_blocked;
-        self.blocked.entry(&(request.client, request.start), || {
-            counter.inc();
-        });
+        if self.blocked.insert(&(request.client, request.start)) {
+            self.families().requests_blocked.inc();
+        }
     }
 
     fn lost(&mut self, loss: &LostEntries) {

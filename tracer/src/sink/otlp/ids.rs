@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use tracer_model::{Nanos, RequestInfo, Session};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TraceId(pub(super) [u8; 16]);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

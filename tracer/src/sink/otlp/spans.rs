@@ -4,7 +4,7 @@
 //!
 //! Spans are made when they are over, so [`Finding::Stalled`] makes none.
 
-use std::{collections::VecDeque, fmt, mem};
+use std::{fmt, mem};
 
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
@@ -21,13 +21,14 @@ use super::{
     describe::{self, device},
     ids::{Origin, SpanId, TraceId, of_request_id},
 };
+use crate::bounded::BoundedMap;
 use tracer_format::{WallClock, errno_name, hang_id, text::explain};
 use tracer_model::{
     DropKind, Ended, FillingBuffer, Finding, Hang, Incident, LostEntries, Nanos, Op, Outcome,
     Refusal, RequestInfo, Session, Stall, Summary,
 };
 
-/// Requests whose span is known to be made. The hangs of one request come together, so few are needed.
+/// Requests that are remembered. The hangs of one request come together, so few are needed.
 const MAX_REQUESTS: usize = 256;
 
 /// Makes spans of findings. Pure.
@@ -38,8 +39,8 @@ pub struct Spans {
     origin: Origin,
     /// Start and origin of the first session.
     first: Option<(Nanos, Origin)>,
-    /// Requests whose span is made, the latest last.
-    requests: VecDeque<TraceId>,
+    /// Requests whose span is made.
+    requests: BoundedMap<TraceId, (), MAX_REQUESTS>,
     /// Incidents that last until the trace ends.
     open_incidents: Vec<Incident>,
 }
@@ -128,13 +129,9 @@ impl Spans {
 
     /// The span of the request as a whole, unless it was made before.
     fn request(&mut self, trace: TraceId, request: &RequestInfo) -> Vec<Span> {
-        if self.requests.contains(&trace) {
+        if !self.requests.insert(&trace) {
             return Vec::new();
         }
-        if self.requests.len() == MAX_REQUESTS {
-            self.requests.pop_front();
-        }
-        self.requests.push_back(trace);
         // By the semantic conventions only 5xx answers of a server are errors.
         let error = request.status.filter(|status| *status >= 500);
         let attributes =

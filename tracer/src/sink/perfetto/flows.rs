@@ -7,8 +7,11 @@ use super::{
     proto::TrackEvent,
     writer::{Interval, Writer},
 };
-use crate::sink::recent::Recent;
+use crate::bounded::BoundedMap;
 use tracer_model::Device;
+
+/// Blocking requests that are remembered.
+const MAX_BLOCKERS: usize = 1024;
 
 /// Slices of each kind kept for one request.
 const MAX_SLICES: usize = 64;
@@ -29,7 +32,7 @@ struct Ends {
 
 /// Slices that flows may still begin or end at, by device and id of the blocking request.
 #[derive(Debug, Default)]
-pub(super) struct Flows(Recent<(Device, String), Ends>);
+pub(super) struct Flows(BoundedMap<(Device, String), Ends, MAX_BLOCKERS>);
 
 impl Flows {
     /// A stall of this request, on its device's track.

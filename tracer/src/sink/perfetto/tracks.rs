@@ -14,11 +14,7 @@
 //!             at the same time     what does not lie within its request, or overlaps
 //! ```
 
-use std::{
-    collections::{HashMap, VecDeque},
-    net::SocketAddr,
-    path::Path,
-};
+use std::{collections::HashMap, net::SocketAddr, path::Path};
 
 use super::{
     proto::{
@@ -26,11 +22,14 @@ use super::{
     },
     writer::{Interval, Writer},
 };
-use crate::sink::recent::Recent;
+use crate::bounded::BoundedMap;
 use tracer_model::{Device, Nanos, RequestInfo, Session};
 
 /// Slices of a lane that are known one by one. Gaps between older ones count as used.
 const MAX_SLICES: usize = 64;
+
+/// Connections whose tracks are used again.
+const MAX_CONNECTIONS: usize = 1024;
 
 /// Requests of a connection that further hangs may belong to.
 const MAX_REQUESTS: usize = 64;
@@ -50,7 +49,7 @@ pub(super) struct Tracks {
     devices_parent: u64,
     connections_parent: u64,
     devices: HashMap<Device, DeviceTracks>,
-    connections: Recent<Option<SocketAddr>, ConnectionTracks>,
+    connections: BoundedMap<Option<SocketAddr>, ConnectionTracks, MAX_CONNECTIONS>,
 }
 
 impl Tracks {
@@ -75,7 +74,7 @@ impl Tracks {
             devices_parent: group("audit devices", ChildOrdering::Lexicographic),
             connections_parent: group("blocked requests", ChildOrdering::Chronological),
             devices: HashMap::new(),
-            connections: Recent::default(),
+            connections: BoundedMap::default(),
         }
     }
 
@@ -100,7 +99,7 @@ impl Tracks {
             ConnectionTracks {
                 requests: Lanes::new(&name, parent, writer),
                 aside: None,
-                written: VecDeque::new(),
+                written: BoundedMap::default(),
             }
         })
     }
@@ -181,17 +180,23 @@ impl Counter {
 pub(super) struct ConnectionTracks {
     requests: Lanes,
     aside: Option<Lanes>,
-    written: VecDeque<WrittenRequest>,
+    /// By id and start.
+    written: BoundedMap<(Option<String>, Nanos), WrittenRequest, MAX_REQUESTS>,
 }
 
 /// A request whose slice is written.
 #[derive(Debug)]
 struct WrittenRequest {
-    id: Option<String>,
     time: Interval,
     track: u64,
     /// Hangs in it.
     hangs: Vec<Interval>,
+}
+
+impl WrittenRequest {
+    fn has_room_for(&self, hang: Interval) -> bool {
+        self.time.contains(hang) && !self.hangs.iter().any(|other| hang.conflicts(*other))
+    }
 }
 
 impl ConnectionTracks {
@@ -204,38 +209,29 @@ impl ConnectionTracks {
         event: impl FnOnce() -> TrackEvent,
         writer: &mut Writer,
     ) -> (u64, Option<(Nanos, u64)>) {
-        let mut written = self.written.iter_mut();
-        let same = |other: &&mut WrittenRequest| {
-            other.id == request.id && other.time.start == request.start
-        };
-        if let Some(written) = written.find(same) {
-            let is_free = !written.hangs.iter().any(|other| hang.conflicts(*other));
-            if is_free && written.time.contains(hang) {
-                written.hangs.push(hang);
-                return (written.track, None);
-            }
-            return (self.place_aside(hang, writer), None);
-        }
         let time = Interval {
             start: request.start,
             end: request.start.saturating_add(request.duration),
         };
-        let track = self.requests.place(time, writer);
-        writer.begin(time.start, track, event());
-        let fits = time.contains(hang);
-        if self.written.len() == MAX_REQUESTS {
-            self.written.pop_front();
-        }
-        self.written.push_back(WrittenRequest {
-            id: request.id.clone(),
-            time,
-            track,
-            hangs: fits.then_some(hang).into_iter().collect(),
+        let mut end = None;
+        let key = (request.id.clone(), request.start);
+        let written = self.written.entry(&key, || {
+            let track = self.requests.place(time, writer);
+            writer.begin(time.start, track, event());
+            end = Some((time.end, track));
+            WrittenRequest {
+                time,
+                track,
+                hangs: Vec::new(),
+            }
         });
-        if fits {
-            return (track, Some((time.end, track)));
+        if written.has_room_for(hang) {
+            written.hangs.push(hang);
+            return (written.track, end);
         }
-        writer.end(time.end, track);
+        if let Some((at, track)) = end {
+            writer.end(at, track);
+        }
         (self.place_aside(hang, writer), None)
     }
 
