@@ -6,43 +6,26 @@ use serde_json::Value;
 use tracer_format::{Record, WallClock};
 use tracer_model::Finding;
 
-use super::{Sink, line_file::LineFile};
+use super::trace_file::{Encode, TraceFile};
 
 pub use tracer_format::line;
 
 /// Writes a line for each finding that is part of a trace.
-pub struct Jsonl {
-    file: LineFile,
+pub type Jsonl = TraceFile<Lines>;
+
+/// Makes lines of findings.
+#[derive(Debug, Default)]
+pub struct Lines {
     clock: WallClock,
 }
 
-impl Jsonl {
-    /// Into this file.
-    pub fn new(file: LineFile) -> Self {
-        Self {
-            file,
-            clock: WallClock::default(),
-        }
-    }
-}
-
-impl Sink<Finding> for Jsonl {
-    fn write(&mut self, finding: &Finding) -> io::Result<()> {
+impl Encode for Lines {
+    fn encode(&mut self, finding: &Finding) -> io::Result<Vec<u8>> {
         if let Finding::Session(session) = finding {
             self.clock = WallClock::of(session);
         }
-        match line(finding, self.clock)? {
-            Some(line) => self.file.write_line(&line),
-            None => Ok(()),
-        }
-    }
-
-    fn name(&self) -> String {
-        self.file.name()
-    }
-
-    fn kind(&self) -> &'static str {
-        "trace"
+        let line = line(finding, self.clock)?;
+        Ok(line.map_or_else(Vec::new, |line| (line + "\n").into_bytes()))
     }
 }
 

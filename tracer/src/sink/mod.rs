@@ -4,12 +4,12 @@
 
 pub mod jsonl;
 pub mod line_file;
-mod made;
 pub mod metrics;
 pub mod otlp;
 pub mod perfetto;
 pub mod recording;
 pub mod terminal;
+pub mod trace_file;
 pub mod tui;
 
 // Where sinks still look for what `tracer_format` has.

@@ -10,40 +10,16 @@ pub mod spans;
 use std::io;
 
 use self::spans::Spans;
-use super::{Sink, line_file::LineFile, made::Made};
+use super::trace_file::{Encode, TraceFile};
 use tracer_model::Finding;
 
 /// Writes findings as spans.
-pub struct Otlp {
-    file: Made,
-    spans: Spans,
-}
+pub type Otlp = TraceFile<Spans>;
 
-impl Otlp {
-    /// Writes to this file.
-    pub fn new(file: LineFile) -> Self {
-        Self {
-            file: Made::new(file),
-            spans: Spans::default(),
-        }
-    }
-}
-
-impl Sink<Finding> for Otlp {
-    fn write(&mut self, finding: &Finding) -> io::Result<()> {
-        let spans = &mut self.spans;
-        self.file.write(|| {
-            let line = line(spans, finding)?;
-            Ok(line.map_or_else(Vec::new, |line| (line + "\n").into_bytes()))
-        })
-    }
-
-    fn name(&self) -> String {
-        self.file.name()
-    }
-
-    fn kind(&self) -> &'static str {
-        "trace"
+impl Encode for Spans {
+    fn encode(&mut self, finding: &Finding) -> io::Result<Vec<u8>> {
+        let line = line(self, finding)?;
+        Ok(line.map_or_else(Vec::new, |line| (line + "\n").into_bytes()))
     }
 }
 

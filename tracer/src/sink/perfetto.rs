@@ -16,37 +16,15 @@ use std::io;
 use prost::Message;
 
 use self::{packets::Packets, proto::Trace};
-use super::{Sink, line_file::LineFile, made::Made};
+use super::trace_file::{Encode, TraceFile};
 use tracer_model::Finding;
 
 /// Writes findings as packets.
-pub struct Perfetto {
-    file: Made,
-    packets: Packets,
-}
+pub type Perfetto = TraceFile<Packets>;
 
-impl Perfetto {
-    /// Writes to this file.
-    pub fn new(file: LineFile) -> Self {
-        Self {
-            file: Made::new(file),
-            packets: Packets::default(),
-        }
-    }
-}
-
-impl Sink<Finding> for Perfetto {
-    fn write(&mut self, finding: &Finding) -> io::Result<()> {
-        let packets = &mut self.packets;
-        self.file.write(|| Ok(encode(packets, finding)?))
-    }
-
-    fn name(&self) -> String {
-        self.file.name()
-    }
-
-    fn kind(&self) -> &'static str {
-        "trace"
+impl Encode for Packets {
+    fn encode(&mut self, finding: &Finding) -> io::Result<Vec<u8>> {
+        Ok(encode(self, finding)?)
     }
 }
 

@@ -40,22 +40,25 @@ impl<T: IntoValue> IntoValue for Option<T> {
     }
 }
 
-impl IntoValue for bool {
-    fn into_value(self) -> Option<Value> {
-        Some(Value::BoolValue(self))
-    }
+macro_rules! into_value {
+    ($($type:ty: $value:ident => $into:expr;)*) => {$(
+        impl IntoValue for $type {
+            fn into_value(self) -> Option<Value> {
+                let $value = self;
+                Some($into)
+            }
+        }
+    )*};
 }
 
-impl IntoValue for String {
-    fn into_value(self) -> Option<Value> {
-        Some(Value::StringValue(self))
-    }
-}
-
-impl IntoValue for &str {
-    fn into_value(self) -> Option<Value> {
-        self.to_owned().into_value()
-    }
+into_value! {
+    bool: value => Value::BoolValue(value);
+    &str: text => Value::StringValue(text.to_owned());
+    String: text => Value::StringValue(text);
+    u16: number => Value::IntValue(number.into());
+    u32: number => Value::IntValue(number.into());
+    // Integers are signed in OTLP; none of ours comes near the limit.
+    u64: number => Value::IntValue(i64::try_from(number).unwrap_or(i64::MAX));
 }
 
 /// An empty list is left out.
@@ -68,22 +71,3 @@ impl IntoValue for &Vec<String> {
         (!values.is_empty()).then_some(Value::ArrayValue(ArrayValue { values }))
     }
 }
-
-/// Integers are signed in OTLP; none of ours comes near the limit.
-impl IntoValue for u64 {
-    fn into_value(self) -> Option<Value> {
-        Some(Value::IntValue(i64::try_from(self).unwrap_or(i64::MAX)))
-    }
-}
-
-macro_rules! smaller {
-    ($($integer:ty)*) => {$(
-        impl IntoValue for $integer {
-            fn into_value(self) -> Option<Value> {
-                u64::from(self).into_value()
-            }
-        }
-    )*};
-}
-
-smaller!(u16 u32);

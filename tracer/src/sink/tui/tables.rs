@@ -24,52 +24,38 @@ const BUFFER_MAX_AGE: Nanos = 3_000_000_000;
 /// Marks the chosen row on terminals without colours.
 const CHOSEN: &str = ">";
 
-struct Column {
-    heading: &'static str,
-    width: Constraint,
-    /// Left out on narrow screens.
-    is_optional: bool,
-}
+/// Heading, width, and whether narrow screens have it.
+struct Column(&'static str, Constraint, Shown);
 
-const fn column(heading: &'static str, width: Constraint) -> Column {
-    Column {
-        heading,
-        width,
-        is_optional: false,
-    }
-}
-
-const fn optional(heading: &'static str, width: u16) -> Column {
-    Column {
-        heading,
-        width: Constraint::Length(width),
-        is_optional: true,
-    }
+#[derive(PartialEq)]
+enum Shown {
+    Always,
+    IfWide,
 }
 
 const DEVICES: [Column; 6] = [
-    column("DEVICE", Constraint::Min(12)),
-    column("STATE", Constraint::Length(7)),
-    column("FOR", Constraint::Length(11)),
-    optional("CAUSE", 14),
-    optional("SEND BUFFER", 12),
-    optional("TAKES", 9),
+    Column("DEVICE", Constraint::Min(12), Shown::Always),
+    Column("STATE", Constraint::Length(7), Shown::Always),
+    Column("FOR", Constraint::Length(11), Shown::Always),
+    Column("CAUSE", Constraint::Length(14), Shown::IfWide),
+    Column("SEND BUFFER", Constraint::Length(12), Shown::IfWide),
+    Column("TAKES", Constraint::Length(9), Shown::IfWide),
 ];
 
 const STALLS: [Column; 5] = [
-    column("HELD UP", Constraint::Length(11)),
-    column("IN", Constraint::Length(7)),
-    column("REQUEST", Constraint::Min(12)),
-    optional("CLIENT", 21),
-    optional("BY", 20),
+    Column("HELD UP", Constraint::Length(11), Shown::Always),
+    Column("IN", Constraint::Length(7), Shown::Always),
+    Column("REQUEST", Constraint::Min(12), Shown::Always),
+    Column("CLIENT", Constraint::Length(21), Shown::IfWide),
+    Column("BY", Constraint::Length(20), Shown::IfWide),
 ];
 
 const HANGS: [Column; 5] = [
-    column("LAST HANGS", Constraint::Length(10)),
-    column("TOOK", Constraint::Length(11)),
-    column("REQUEST", Constraint::Min(12)),
-    optional("CAUSE", 14),
-    optional("BY", 20),
+    Column("LAST HANGS", Constraint::Length(10), Shown::Always),
+    Column("TOOK", Constraint::Length(11), Shown::Always),
+    Column("REQUEST", Constraint::Min(12), Shown::Always),
+    Column("CAUSE", Constraint::Length(14), Shown::IfWide),
+    Column("BY", Constraint::Length(20), Shown::IfWide),
 ];
 
 /// `hidden`: the number of rows for which there is no room.
@@ -80,19 +66,22 @@ fn table<const N: usize>(
     width: u16,
     palette: Palette,
 ) -> Table<'static> {
-    let is_shown = |column: &&Column| !column.is_optional || width >= WIDE;
-    let rows = rows.map(|cells| {
-        let cells = columns.iter().zip(cells);
-        let shown = cells.filter(|(column, _)| is_shown(column));
-        Row::new(shown.map(|(_, cell)| cell))
+    let is_shown = |column: &&Column| width >= WIDE || column.2 == Shown::Always;
+    let columns = || {
+        columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| is_shown(column))
+    };
+    let rows = rows.map(|mut cells| {
+        Row::new(columns().map(move |(index, _)| std::mem::take(&mut cells[index])))
     });
-    let shown = || columns.iter().filter(is_shown);
-    let heading = shown().enumerate().map(|(index, column)| match hidden {
-        more @ 1.. if index == 0 => format!("{} (+{more})", column.heading),
-        _ => column.heading.to_owned(),
+    let heading = columns().map(|(index, Column(heading, ..))| match index {
+        0 if hidden > 0 => format!("{heading} (+{hidden})"),
+        _ => (*heading).to_owned(),
     });
     let heading = Row::new(heading).style(palette.heading());
-    Table::new(rows, shown().map(|column| column.width))
+    Table::new(rows, columns().map(|(_, column)| column.1))
         .header(heading)
         .column_spacing(1)
 }
