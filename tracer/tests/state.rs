@@ -30,7 +30,10 @@ fn expect_stall(state: &Snapshot, reported: &Stalled) -> Result<()> {
     ensure!(device.condition == Some(Condition::Stalled), "{device:?}");
     ensure!(device.since.is_some_and(|since| since <= stall.start));
     let waiting = (device.waiting, device.estimated);
-    ensure!(waiting == (reported.waiting, reported.estimated), "{device:?}");
+    ensure!(
+        waiting == (reported.waiting, reported.estimated),
+        "{device:?}"
+    );
     ensure!(state.held_up > 0);
     Ok(())
 }
@@ -44,7 +47,8 @@ fn every_reported_stall_is_in_the_snapshot() -> Result<()> {
             for finding in core.on(event).findings {
                 if let Finding::Stalled(reported) = finding {
                     stalls += 1;
-                    expect_stall(&core.snapshot(event.at), &reported).with_context(|| name.clone())?;
+                    expect_stall(&core.snapshot(event.at), &reported)
+                        .with_context(|| name.clone())?;
                 }
             }
         }

@@ -32,7 +32,9 @@ pub(crate) fn recording(case: &str) -> PathBuf {
 pub(crate) type WholeSpan = (Option<Resource>, Option<InstrumentationScope>, Span);
 
 /// All spans, in their order. An absent status becomes an unset one: in protobuf they are the same.
-pub(crate) fn spans(requests: impl IntoIterator<Item = ExportTraceServiceRequest>) -> Vec<WholeSpan> {
+pub(crate) fn spans(
+    requests: impl IntoIterator<Item = ExportTraceServiceRequest>,
+) -> Vec<WholeSpan> {
     let mut whole = Vec::new();
     for of_server in requests.into_iter().flat_map(|r| r.resource_spans) {
         for of_scope in of_server.scope_spans {

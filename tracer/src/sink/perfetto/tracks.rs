@@ -252,7 +252,7 @@ pub(super) struct Lanes {
     parent: u64,
     /// The one that is always there.
     pub(super) first: u64,
-    lanes: Vec<Lane>,
+    all: Vec<Lane>,
 }
 
 #[derive(Debug)]
@@ -296,20 +296,20 @@ impl Lanes {
             name: name.to_owned(),
             parent,
             first,
-            lanes: vec![Lane::new(first)],
+            all: vec![Lane::new(first)],
         }
     }
 
     /// The track for a slice of this time.
     pub(super) fn place(&mut self, time: Interval, writer: &mut Writer) -> u64 {
-        let free = self.lanes.iter().position(|lane| lane.is_free(time));
+        let free = self.all.iter().position(|lane| lane.is_free(time));
         let index = free.unwrap_or_else(|| {
             let track = writer.track(named(&self.name, self.parent));
-            self.lanes.push(Lane::new(track));
-            self.lanes.len() - 1
+            self.all.push(Lane::new(track));
+            self.all.len() - 1
         });
-        self.lanes[index].add(time);
-        self.lanes[index].track
+        self.all[index].add(time);
+        self.all[index].track
     }
 }
 
@@ -345,7 +345,7 @@ mod tests {
             };
             assert_eq!(lanes.place(time, &mut writer), 0);
         }
-        assert_eq!(lanes.lanes[0].slices.len(), MAX_SLICES);
+        assert_eq!(lanes.all[0].slices.len(), MAX_SLICES);
         let early = Interval { start: 6, end: 8 };
         assert_eq!(lanes.place(early, &mut writer), 1);
     }

@@ -49,10 +49,11 @@ impl Report {
     pub(super) fn text(&mut self) -> String {
         let mut text = mem::take(&mut self.session);
         if self.left_out > 0 {
-            text += &format!(
+            let left_out = format!(
                 "({} earlier findings are left out: a trace file, -o FILE, has all)\n",
                 self.left_out
             );
+            text.push_str(&left_out);
         }
         text.extend(self.findings.drain(..));
         text
