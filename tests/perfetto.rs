@@ -26,7 +26,6 @@ use tracer::sink::{
         proto::{Data, DebugAnnotation, EventType, Trace, TracePacket, TrackEvent, Value},
     },
 };
-use tracer_core;
 use tracer_model::{Event, Finding, Nanos, Op, Stall};
 
 /// Recordings with an `expected.perfetto.txt`.

@@ -15,7 +15,6 @@ use tracer::{
     },
     source::recording,
 };
-use tracer_core;
 use tracer_model::Finding;
 
 use crate::{
