@@ -1,6 +1,5 @@
-//! Recordings of real servers as Perfetto traces: what the packets say, in words (`expected.perfetto.txt`;
-//! `UPDATE_REPLAYS=1` writes them), that slices are those of the findings, and that Perfetto's own definitions read all
-//! of it.
+//! Recordings of real servers as Perfetto traces: their packets as text (`expected.perfetto.txt`; `UPDATE_REPLAYS=1`
+//! writes it), that the slices are those of the findings, and that Perfetto's own definitions can read them.
 
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../tracer/tests/replays/mod.rs"]
@@ -27,11 +26,10 @@ use tracer::sink::{
         proto::{Data, DebugAnnotation, EventType, Trace, TracePacket, TrackEvent, Value},
     },
 };
-use tracer_core;
 use tracer_model::{Event, Finding, Nanos, Op, Stall};
 
-/// Recordings whose packets are expected in words: those that are there, and no others.
-const IN_WORDS: [&str; 5] = [
+/// Recordings with an `expected.perfetto.txt`.
+const EXPECTED: [&str; 5] = [
     "convoy",
     "filling-warning",
     "lost-entries",
@@ -42,7 +40,7 @@ const IN_WORDS: [&str; 5] = [
 /// Perfetto's definitions, as it publishes them.
 const PACKAGE: &str = "perfetto==0.59.1";
 
-/// What `read_perfetto.py` ends with where that is not there.
+/// Exit code of `read_perfetto.py` without that package.
 const NO_PACKAGE: i32 = 77;
 
 fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Finding> {
@@ -68,8 +66,8 @@ fn packets(findings: &[Finding]) -> Result<Vec<TracePacket>> {
 
 #[test]
 fn recordings_replay_to_the_packets_that_are_expected() -> Result<()> {
-    for name in IN_WORDS {
-        let actual = in_words(&packets(&findings(name)?)?)?;
+    for name in EXPECTED {
+        let actual = packets_text(&packets(&findings(name)?)?)?;
         let path = replays::of(name).join("expected.perfetto.txt");
         if env::var_os("UPDATE_REPLAYS").is_some() {
             fs::write(&path, &actual)?;
@@ -80,13 +78,13 @@ fn recordings_replay_to_the_packets_that_are_expected() -> Result<()> {
     }
     for name in replays::names()? {
         let is_there = replays::of(&name).join("expected.perfetto.txt").exists();
-        assert_eq!(is_there, IN_WORDS.contains(&name.as_str()), "{name}");
+        assert_eq!(is_there, EXPECTED.contains(&name.as_str()), "{name}");
     }
     Ok(())
 }
 
 /// A line a packet: times in seconds since the first, tracks by their number, arguments in braces.
-fn in_words(packets: &[TracePacket]) -> Result<String> {
+fn packets_text(packets: &[TracePacket]) -> Result<String> {
     let mut text = String::new();
     let began = packets.first().and_then(|first| first.timestamp);
     let began = began.context("no first time")?;
@@ -125,7 +123,7 @@ fn in_words(packets: &[TracePacket]) -> Result<String> {
                 let track = tracks[&event.track_uuid()];
                 let kind = event.r#type();
                 write!(text, "{whole}.{part:09} {track} {kind:?}")?;
-                write!(text, "{}", event_in_words(event, &mut flows))?;
+                write!(text, "{}", event_text(event, &mut flows))?;
                 writeln!(text)?;
             }
         }
@@ -133,7 +131,7 @@ fn in_words(packets: &[TracePacket]) -> Result<String> {
     Ok(text)
 }
 
-fn event_in_words(event: &TrackEvent, flows: &mut HashMap<u64, usize>) -> String {
+fn event_text(event: &TrackEvent, flows: &mut HashMap<u64, usize>) -> String {
     let mut text = String::new();
     let categories = event.categories.join(",");
     let name = event
@@ -182,7 +180,7 @@ fn argument(annotation: &DebugAnnotation) -> String {
 /// By name, beginning and end; sorted.
 type Slices = Vec<(String, Nanos, Nanos)>;
 
-/// As a reader makes them of the packets: it sorts them by time, and an end ends the innermost slice. Slices that cross
+/// The slices as a reader makes them: it sorts packets by time, and an end ends the innermost slice. Slices that cross
 /// would exchange their ends.
 fn slices(packets: &[TracePacket]) -> Result<Slices> {
     let mut events: Vec<_> = packets
@@ -211,8 +209,8 @@ fn slices(packets: &[TracePacket]) -> Result<Slices> {
     Ok(slices)
 }
 
-/// Those that the findings promise: a stall on its device's track and on its request's, a request once.
-fn promised(findings: &[Finding]) -> Slices {
+/// The slices of the findings: a stall on its device's track and on its request's, a request once.
+fn expected_slices(findings: &[Finding]) -> Slices {
     let mut slices = Slices::new();
     let mut requests = Vec::new();
     let end = findings.iter().find_map(|finding| match finding {
@@ -225,7 +223,7 @@ fn promised(findings: &[Finding]) -> Slices {
                 let name = format!("hang: {}", hang.cause().name());
                 slices.push((name, hang.start, hang.end));
                 for stall in &hang.stalls {
-                    slices.extend(vec![of_stall(stall); twice(stall)]);
+                    slices.extend(vec![of_stall(stall); track_count(stall)]);
                 }
                 let request = &hang.request;
                 let key = (request.id.clone(), request.client, request.start);
@@ -252,8 +250,8 @@ fn promised(findings: &[Finding]) -> Slices {
     slices
 }
 
-/// Who queues does not use the device.
-fn twice(stall: &Stall) -> usize {
+/// The tracks of a stall: a queued request is not on the device's.
+fn track_count(stall: &Stall) -> usize {
     if stall.op == Op::Lock { 1 } else { 2 }
 }
 
@@ -267,12 +265,12 @@ fn slices_are_those_of_the_findings() -> Result<()> {
     for name in replays::names()? {
         let findings = findings(&name)?;
         let slices = slices(&packets(&findings)?).with_context(|| name.clone())?;
-        assert_eq!(slices, promised(&findings), "{name}");
+        assert_eq!(slices, expected_slices(&findings), "{name}");
     }
     Ok(())
 }
 
-/// What is found then may overlap as nothing on a server does.
+/// Findings after lost events may overlap as real ones cannot.
 #[test]
 fn slices_are_those_of_the_findings_whichever_event_is_lost() -> Result<()> {
     for name in replays::names()? {
@@ -284,15 +282,15 @@ fn slices_are_those_of_the_findings_whichever_event_is_lost() -> Result<()> {
             let findings = replay(kept.map(|(_, event)| event));
             let case = format!("{name} without event {lost}");
             let slices = slices(&packets(&findings)?).with_context(|| case.clone())?;
-            assert_eq!(slices, promised(&findings), "{case}");
+            assert_eq!(slices, expected_slices(&findings), "{case}");
         }
     }
     Ok(())
 }
 
-/// A hang that names who it queued behind has an arrow from there, if that one's own hang was told.
+/// A hang that names the request that it queued behind has a flow from there, if that one hung too.
 #[test]
-fn arrows_lead_to_who_queued() -> Result<()> {
+fn flows_lead_to_queued_requests() -> Result<()> {
     let mut drawn = 0;
     for name in replays::names()? {
         let findings = findings(&name)?;
@@ -302,10 +300,10 @@ fn arrows_lead_to_who_queued() -> Result<()> {
                 _ => None,
             })
         };
-        let told = |id: &String| hangs().any(|hang| hang.request.id.as_ref() == Some(id));
+        let hung = |id: &String| hangs().any(|hang| hang.request.id.as_ref() == Some(id));
         let queued = hangs()
             .flat_map(|hang| &hang.stalls)
-            .filter(|stall| stall.blocked_by.as_ref().is_some_and(told))
+            .filter(|stall| stall.blocked_by.as_ref().is_some_and(hung))
             .count();
         let packets = packets(&findings)?;
         let arrows = packets.iter().filter(|packet| match &packet.data {
@@ -323,9 +321,9 @@ fn arrows_lead_to_who_queued() -> Result<()> {
     Ok(())
 }
 
-/// Wherever it is cut between two findings, what is written is a trace; and the sink writes nothing else.
+/// The file is a valid trace after each finding, and the sink writes nothing else.
 #[test]
-fn a_trace_cut_short_is_read_up_to_there() -> Result<()> {
+fn a_trace_that_is_cut_short_can_be_read() -> Result<()> {
     let findings = findings("convoy")?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("trace.pftrace");
@@ -350,7 +348,7 @@ fn perfetto_reads_every_trace() -> Result<()> {
     }
     match read(&files)? {
         Ok(checked) => assert_eq!(checked, files.len()),
-        // Not by `eprintln!`, which a test that passes keeps to itself.
+        // `eprintln!` is not shown for a test that passes.
         Err(why) => writeln!(
             io::stderr(),
             "\nNOT RUN: perfetto_reads_every_trace needs python3 with {PACKAGE}: {why}\n"
@@ -359,7 +357,7 @@ fn perfetto_reads_every_trace() -> Result<()> {
     Ok(())
 }
 
-/// How many were checked, or what for want of which none was: by the Python that is there, or by one of the tests' own.
+/// The number of checked files, or why none was checked. Uses the system's Python, or one with the package made here.
 fn read(files: &[PathBuf]) -> Result<Result<usize, String>> {
     let read = |python: &Path| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("read_perfetto.py");
@@ -382,7 +380,7 @@ fn read(files: &[PathBuf]) -> Result<Result<usize, String>> {
     Ok(Ok(String::from_utf8(output.stdout)?.lines().count()))
 }
 
-/// A Python with the package, made once and kept beside what cargo builds; or why there is none.
+/// A Python with the package, made once and kept in the build directory; or why there is none.
 fn python() -> Result<Result<PathBuf, String>> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(PACKAGE.replace("==", "-"));
     let (python, done) = (directory.join("bin/python"), directory.join("done"));

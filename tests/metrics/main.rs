@@ -1,5 +1,5 @@
-//! Recordings of real servers as metrics: what is exported of them (`expected.metrics.txt`; `UPDATE_REPLAYS=1` writes it),
-//! that it counts what the trace tells, and that the README lists it.
+//! Recordings of real servers as metrics: the exposition (`expected.metrics.txt`; `UPDATE_REPLAYS=1` writes it), that it
+//! agrees with the trace, and that the README lists it.
 
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../../tracer/tests/replays/mod.rs"]
@@ -24,7 +24,7 @@ const EXPECTED: [&str; 4] = [
     "udp-dead-port",
 ];
 
-/// Of a recording, with how things stand after each event.
+/// The findings of a recording, with a snapshot after each event.
 fn findings(name: &str) -> Result<Vec<Finding>> {
     let events = replays::events(name)?;
     let mut core = Core::new();
@@ -46,8 +46,7 @@ fn exposition(findings: &[Finding]) -> Result<String> {
     metrics.exposition().text()
 }
 
-/// Series of a family come in no order: here in that of their labels, buckets by their bounds. Of a histogram that nothing
-/// was observed in, the count alone.
+/// Sorts the series of a family by their labels, and buckets by their bounds. Of an empty histogram only the count is kept.
 fn sorted(text: &str) -> String {
     let mut sorted = Vec::new();
     let mut family: Vec<&str> = Vec::new();
@@ -120,7 +119,7 @@ fn sum(text: &str, name: &str) -> Result<f64> {
 }
 
 #[test]
-fn of_every_recording_they_count_what_the_trace_tells() -> Result<()> {
+fn metrics_agree_with_the_trace() -> Result<()> {
     for name in replays::names()? {
         let findings = findings(&name)?;
         let text = exposition(&findings)?;
@@ -178,9 +177,9 @@ fn of_every_recording_they_count_what_the_trace_tells() -> Result<()> {
     Ok(())
 }
 
-/// A hang shows while it lasts, in all its gauges, and is over when the device works again.
+/// A hang shows in all gauges while it lasts, and no longer.
 #[test]
-fn what_goes_on_shows_while_it_does() -> Result<()> {
+fn an_open_stall_shows_in_the_gauges() -> Result<()> {
     let findings = findings("convoy")?;
     let mut metrics = Metrics::new();
     let mut most = BTreeMap::new();
@@ -221,9 +220,9 @@ fn what_goes_on_shows_while_it_does() -> Result<()> {
     Ok(())
 }
 
-/// Before it hangs: the buffer of a device that acknowledges nothing.
+/// The buffer of a device that acknowledges nothing, before requests hang.
 #[test]
-fn a_send_buffer_shows_as_it_fills() -> Result<()> {
+fn a_filling_send_buffer_shows_in_the_gauges() -> Result<()> {
     let mut metrics = Metrics::new();
     let (mut fullest, mut is_told) = (0.0_f64, false);
     for finding in findings("filling-warning")? {
@@ -238,13 +237,13 @@ fn a_send_buffer_shows_as_it_fills() -> Result<()> {
     }
     // The second warning comes at 80 %.
     assert!(fullest > 0.8, "{fullest}");
-    assert!(is_told, "never said to fill");
+    assert!(is_told, "never in the condition filling");
     Ok(())
 }
 
-/// What may be scraped by anybody says nothing of requests.
+/// Everybody may be able to scrape the metrics.
 #[test]
-fn nothing_of_a_request_is_exported() -> Result<()> {
+fn requests_are_not_exported() -> Result<()> {
     for name in replays::names()? {
         let findings = findings(&name)?;
         let text = exposition(&findings)?;

@@ -1,4 +1,4 @@
-//! What is shipped beside the agent names what it exports: alert rules, dashboard, README.
+//! Alert rules, dashboard and README use the names of the exported metrics.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ const TABLE: [&str; 2] = [
     "<!-- metrics: end -->\n",
 ];
 
-/// One family of what is exported.
+/// An exported family.
 #[derive(Debug, Default)]
 struct Exported {
     kind: String,
@@ -27,13 +27,13 @@ struct Exported {
     labels: BTreeSet<String>,
 }
 
-/// All that is exported of any recording, by name.
+/// The families of all recordings, by name.
 fn families() -> Result<BTreeMap<String, Exported>> {
     let mut families = BTreeMap::new();
     for name in replays::names()? {
         let mut metrics = Metrics::new();
         let exposition = metrics.exposition();
-        exposition.watch("trace", Arc::default());
+        exposition.add_sink("trace", Arc::default());
         for finding in findings(&name)? {
             metrics.write(&finding)?;
         }
@@ -76,7 +76,7 @@ fn stem<'a>(name: &'a str, families: &BTreeMap<String, Exported>) -> &'a str {
     stem.filter(is_histogram).unwrap_or(name)
 }
 
-/// Names of our metrics in a text, without what a histogram's series have at their end.
+/// Names of our metrics in a text, without the suffixes of histograms.
 fn named<'a>(text: &'a str, families: &BTreeMap<String, Exported>) -> BTreeSet<&'a str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let starts = text.match_indices("vault_tracer_").map(|(at, _)| at);

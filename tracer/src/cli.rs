@@ -1,4 +1,4 @@
-//! What was typed, to what it means.
+//! The command line.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, ToSocketAddrs},
@@ -21,13 +21,13 @@ use tracer_model::{Device, Transport};
 #[derive(Debug, Parser)]
 #[command(name = "vault-tracer", version, about, after_help = examples::ALL)]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
 impl Cli {
-    /// What was typed; what clap cannot know to be wrong is a usage error as well.
+    /// Parses the command line. A wrong URL is a usage error too, though clap cannot know.
     pub fn read() -> Result<Self, clap::Error> {
         let cli = Self::try_parse()?;
         let output = match &cli.command {
@@ -36,13 +36,13 @@ impl Cli {
             _ => None,
         };
         let collector = output.map_or(Ok(None), OutputArgs::collector);
-        // Not clap's own sentence, which repeats the value: a URL may hold a secret.
+        // clap's own message would repeat the value, and a URL may contain a secret.
         collector.map_err(|why| clap::Error::raw(ErrorKind::ValueValidation, why))?;
         Ok(cli)
     }
 }
 
-/// The commands.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Attach to a running server and report every hang as it ends
@@ -71,7 +71,7 @@ pub enum Command {
     },
 }
 
-/// What is typed most often, at the end of `--help`.
+/// Examples at the end of `--help`.
 mod examples {
     pub(super) const ALL: &str = "\
 Examples:
@@ -215,26 +215,26 @@ pub struct OutputArgs {
     /// Format of the trace [default: otlp for .otlp.json, perfetto for .perfetto-trace and .pftrace, else jsonl]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
-    /// Send the trace as OpenTelemetry spans to the collector there, for example <http://localhost:4317>; what
-    /// authenticates is taken from the environment variable `OTEL_EXPORTER_OTLP_HEADERS`
+    /// Send the trace as OpenTelemetry spans to the collector there, for example <http://localhost:4317>; its
+    /// credentials are taken from the environment variable `OTEL_EXPORTER_OTLP_HEADERS`
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
-    /// How the collector is spoken to [default: grpc for port 4317, else http/protobuf]
+    /// Protocol of the collector [default: grpc for port 4317, else http/protobuf]
     #[arg(long, value_name = "PROTOCOL", requires = "otlp_endpoint")]
     pub otlp_protocol: Option<Protocol>,
     /// No report on the terminal
     #[arg(short, long)]
     pub quiet: bool,
-    /// Show how things stand on the whole terminal, with keys to look closer: `auto` is for a trace on an interactive
-    /// terminal of which no other output was asked; lines where there is no such terminal; nothing with --quiet
+    /// Show the state of the server in a full-screen view with keys to inspect it: `auto` does so for a trace on an
+    /// interactive terminal without other outputs; lines where there is no such terminal; nothing with --quiet
     #[arg(long, value_name = "WHEN", default_value = "auto", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
     pub live: When,
 }
 
-/// When to do something.
+/// When to show the live view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum When {
-    /// Where it is of use
+    /// For a trace on an interactive terminal without other outputs
     #[default]
     Auto,
     /// Wherever it is possible
@@ -255,7 +255,7 @@ pub enum Format {
 }
 
 impl OutputArgs {
-    /// As asked for, else by the file's name.
+    /// The chosen format, or that of the file's name.
     pub fn trace_format(&self) -> Format {
         let name = self.output.as_deref().map(Path::to_string_lossy);
         let is = |extension| name.as_ref().is_some_and(|name| name.ends_with(extension));
@@ -269,7 +269,7 @@ impl OutputArgs {
         self.format.unwrap_or(by_name)
     }
 
-    /// Where spans are sent to, or what is wrong with it.
+    /// The collector, or an error message for its URL.
     pub fn collector(&self) -> Result<Option<Endpoint>, String> {
         let Some(text) = &self.otlp_endpoint else {
             return Ok(None);
@@ -280,7 +280,7 @@ impl OutputArgs {
             .map_err(|why| format!("invalid value for '--otlp-endpoint <URL>': {why}"))
     }
 
-    /// Whether the trace takes standard output.
+    /// Whether the trace is written to standard output.
     pub fn takes_stdout(&self) -> bool {
         self.output.as_deref() == Some(Path::new("-"))
     }
@@ -312,7 +312,7 @@ fn device(text: &str) -> Result<Device> {
     Ok(Device::tcp(first))
 }
 
-/// `host:port`, `[v6]:port`; `:port` and `port` of this host only
+/// `host:port`, `[v6]:port`; `:port` and `port` are on the loopback address
 fn listener(text: &str) -> Result<SocketAddr> {
     let port = text.strip_prefix(':').unwrap_or(text);
     if let Ok(port) = port.parse::<u16>() {
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_stay_on_this_host_unless_one_is_named() {
+    fn metrics_listen_on_loopback_by_default() {
         let address = |text| listener(text).map(|a| a.to_string()).ok();
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(address("9464"), some("127.0.0.1:9464"));
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_chooses_the_format_unless_it_is_given() {
+    fn the_file_name_chooses_the_format_by_default() {
         let format = |name: &str, format| {
             let output = OutputArgs {
                 output: Some(name.into()),

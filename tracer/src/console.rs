@@ -1,96 +1,90 @@
-//! What is said beside the report, a line at a time: on standard error, or, while a screen is shown that it would tear,
-//! kept until that is left.
+//! Lines for standard error. While the full-screen view is shown they would damage it, so they are buffered until it is
+//! closed.
 
 use std::{
     collections::VecDeque,
     io::{self, IsTerminal, Write},
-    mem,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Lines that are kept; the eldest go first.
-const KEPT: usize = 200;
+/// Lines that are buffered; the oldest are dropped first.
+const MAX_LINES: usize = 200;
 
-static KEEPER: Mutex<Keeper> = Mutex::new(Keeper {
-    holds: false,
+static CONSOLE: Mutex<Console> = Mutex::new(Console {
+    is_buffering: false,
     last: None,
     lines: VecDeque::new(),
     dropped: 0,
 });
 
-struct Keeper {
-    holds: bool,
-    /// While it holds: what was said last.
+struct Console {
+    is_buffering: bool,
+    /// The last line since buffering started.
     last: Option<String>,
     lines: VecDeque<String>,
     dropped: u64,
 }
 
-/// A panic elsewhere takes nothing from what is kept here.
-fn keeper() -> MutexGuard<'static, Keeper> {
-    KEEPER.lock().unwrap_or_else(PoisonError::into_inner)
+fn console() -> MutexGuard<'static, Console> {
+    CONSOLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Says something.
-pub(crate) fn say(line: &str) {
-    let mut keeper = keeper();
-    if keeper.holds {
-        keeper.last = Some(line.to_owned());
+/// Prints a line, now or when buffering stops.
+pub(crate) fn print(line: &str) {
+    let mut console = console();
+    if console.is_buffering {
+        console.last = Some(line.to_owned());
     }
-    // Where it goes to a file, it tears no screen.
-    if keeper.holds && io::stderr().is_terminal() {
-        keeper.keep(line);
+    // Where standard error is a file, it damages no screen.
+    if console.is_buffering && io::stderr().is_terminal() {
+        if console.lines.len() == MAX_LINES {
+            console.lines.pop_front();
+            console.dropped += 1;
+        }
+        console.lines.push_back(line.to_owned());
     } else {
-        // Nobody is left to be told that it failed.
+        // There is nowhere to report that this failed.
         let _ = writeln!(io::stderr(), "{line}");
     }
 }
 
-/// From now on, lines are kept.
-pub(crate) fn hold() {
-    keeper().holds = true;
+pub(crate) fn start_buffering() {
+    console().is_buffering = true;
 }
 
-/// What was said last while lines are kept.
-pub(crate) fn last() -> Option<String> {
-    keeper().last.clone()
+/// The last line since buffering started.
+pub(crate) fn last_line() -> Option<String> {
+    console().last.clone()
 }
 
-/// Says what was kept. From now on, lines go to standard error again.
-pub(crate) fn release() {
-    let mut keeper = keeper();
-    keeper.holds = false;
-    keeper.last = None;
-    let dropped = mem::take(&mut keeper.dropped);
+/// Prints the buffered lines.
+pub(crate) fn stop_buffering() {
+    let mut console = console();
+    console.is_buffering = false;
+    console.last = None;
     let mut text = String::new();
-    if dropped > 0 {
-        text = format!("vault-tracer: {dropped} earlier messages are left out\n");
+    if console.dropped > 0 {
+        text = format!(
+            "vault-tracer: {} earlier messages are left out\n",
+            console.dropped
+        );
+        console.dropped = 0;
     }
-    for line in keeper.lines.drain(..) {
+    for line in console.lines.drain(..) {
         text.push_str(&line);
         text.push('\n');
     }
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-impl Keeper {
-    fn keep(&mut self, line: &str) {
-        if self.lines.len() == KEPT {
-            self.lines.pop_front();
-            self.dropped += 1;
-        }
-        self.lines.push_back(line.to_owned());
-    }
-}
-
-/// For a logger: a write is a line, or several.
+/// For a logger: each write is one or several lines.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lines;
 
 impl Write for Lines {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         for line in String::from_utf8_lossy(text).lines() {
-            say(line);
+            print(line);
         }
         Ok(text.len())
     }

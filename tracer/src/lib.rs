@@ -4,6 +4,7 @@
 //! findings -> [`sink`]. `ARCHITECTURE.md` walks one event through it.
 
 pub mod audit;
+mod bounded;
 pub mod cli;
 pub mod commands;
 mod console;
@@ -14,4 +15,4 @@ pub mod server;
 pub mod sink;
 pub mod source;
 
-pub use sink::live::restore_at_end;
+pub use sink::tui::restore_at_end;

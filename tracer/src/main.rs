@@ -1,4 +1,4 @@
-//! `vault-tracer`: reads the command line, runs the command, says in one line what went wrong.
+//! `vault-tracer`: parses the command line, runs the command, prints an error as one line.
 
 use std::process::ExitCode;
 
@@ -8,10 +8,10 @@ use tracer::{cli::Cli, commands, restore_at_end};
 fn main() -> ExitCode {
     let cli = match Cli::read() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return print_usage_error(&error),
     };
     let done = commands::run(&cli);
-    // What failed is to be read.
+    // Before an error is printed.
     restore_at_end();
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -22,8 +22,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Help goes out as clap made it; of an error, the line that says what is wrong.
-fn usage(error: &clap::Error) -> ExitCode {
+/// Prints help as clap made it; of an error, only the line with the message.
+fn print_usage_error(error: &clap::Error) -> ExitCode {
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
@@ -37,12 +37,12 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::from(2);
     }
     let text = error.to_string();
-    let what = text.split("\n\nUsage").next().unwrap_or(&text);
-    let what = what.split("\n\nFor more").next().unwrap_or(what);
-    let what = what.strip_prefix("error: ").unwrap_or(what);
-    // What is meant, perhaps, is the second half of the sentence.
-    let what = what.replace("\n\n  tip: ", "; ");
-    eprintln!("vault-tracer: {} (see --help)", one_line(&what));
+    let message = text.split("\n\nUsage").next().unwrap_or(&text);
+    let message = message.split("\n\nFor more").next().unwrap_or(message);
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    // A suggestion becomes the second half of the sentence.
+    let message = message.replace("\n\n  tip: ", "; ");
+    eprintln!("vault-tracer: {} (see --help)", one_line(&message));
     ExitCode::from(2)
 }
 

@@ -1,5 +1,5 @@
-//! The live view on a real terminal: what is seen, what keys do, and that the terminal is given back as it was. Of a
-//! recording, so without root.
+//! The live view on a real terminal: its screen, its keys, and that the terminal is restored. Replays a recording, so
+//! without root.
 
 mod pty;
 
@@ -19,7 +19,7 @@ use nix::sys::signal::Signal;
 use pty_process::blocking::Command;
 use tracer::sink::{
     Sink, Worker,
-    live::{Left, Live},
+    tui::{QuitFlag, Tui},
 };
 use tracer_model::{Finding, Session};
 
@@ -48,8 +48,8 @@ fn live(case: &str) -> Result<OnTerminal> {
     Ok(on)
 }
 
-/// After the end: the terminal as before, and on it the report.
-fn leaves_its_report(mut on: OnTerminal) -> Result<()> {
+/// After the end, the terminal is restored and shows the report.
+fn ends_with_its_report(mut on: OnTerminal) -> Result<()> {
     let status = on.ends()?;
     ensure!(status.success(), "{status}: {}", on.screen());
     on.is_restored()?;
@@ -61,7 +61,7 @@ fn leaves_its_report(mut on: OnTerminal) -> Result<()> {
 }
 
 #[test]
-fn keys_look_closer_and_q_leaves_the_report() -> Result<()> {
+fn keys_change_the_view_and_q_ends_with_the_report() -> Result<()> {
     let on = live("drop-on-vault-host")?;
     ensure!(on.screen().contains("ENDED"), "{}", on.screen());
     on.types("\r")?;
@@ -78,28 +78,28 @@ fn keys_look_closer_and_q_leaves_the_report() -> Result<()> {
     on.types("p")?;
     on.shows("p go on")?;
     on.types("q")?;
-    leaves_its_report(on)
+    ends_with_its_report(on)
 }
 
 #[test]
-fn control_c_is_a_key_that_ends_it_too() -> Result<()> {
+fn control_c_ends_it() -> Result<()> {
     let on = live("drop-on-vault-host")?;
     on.types("\u{3}")?;
-    leaves_its_report(on)
+    ends_with_its_report(on)
 }
 
 #[test]
-fn signals_give_the_terminal_back() -> Result<()> {
+fn signals_restore_the_terminal() -> Result<()> {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let on = live("drop-on-vault-host")?;
         on.signal(signal)?;
-        leaves_its_report(on)?;
+        ends_with_its_report(on)?;
     }
     Ok(())
 }
 
 #[test]
-fn another_size_is_drawn_anew() -> Result<()> {
+fn a_resized_terminal_is_redrawn() -> Result<()> {
     let on = live("drop-on-vault-host")?;
     on.resize((12, 40))?;
     on.until("the narrow screen", |screen| {
@@ -108,11 +108,11 @@ fn another_size_is_drawn_anew() -> Result<()> {
     on.resize((30, 120))?;
     on.shows("up/down Enter inspect")?;
     on.types("q")?;
-    leaves_its_report(on)
+    ends_with_its_report(on)
 }
 
 #[test]
-fn where_no_colours_are_wanted_there_are_none() -> Result<()> {
+fn no_color_is_respected() -> Result<()> {
     // Foreground and background, of 8 and of 256 colours.
     let colour = |raw: &str| {
         let mut sequences = raw.split("\u{1b}[").skip(1);
@@ -133,7 +133,7 @@ fn where_no_colours_are_wanted_there_are_none() -> Result<()> {
 }
 
 #[test]
-fn there_are_lines_where_no_screen_can_be_or_is_wanted() -> Result<()> {
+fn without_a_screen_there_are_lines() -> Result<()> {
     let dumb = replay("drop-on-vault-host", &["--live"]).env("TERM", "dumb");
     let never = replay("drop-on-vault-host", &["--live=never"]);
     let by_itself = replay("drop-on-vault-host", &[]);
@@ -166,12 +166,12 @@ fn a_pipe_gets_lines() -> Result<()> {
     Ok(())
 }
 
-/// The variable that makes one of the tests below the program on the terminal: the file for which it waits before it
-/// goes on.
-const ROLE: &str = "VAULT_TRACER_TEST_GOES_ON";
+/// The variable that makes one of the tests below the program on the terminal. Its value is a file: the program continues
+/// when that exists.
+const ROLE: &str = "VAULT_TRACER_TEST_CONTINUE";
 
-/// This very test program, as the program on the terminal, with the view on its screen. It goes on when the file is there.
-fn itself(test: &str, sign: &Path) -> Result<OnTerminal> {
+/// Runs one test of this program on the terminal, until it shows the view.
+fn run_self(test: &str, sign: &Path) -> Result<OnTerminal> {
     let command = Command::new(env::current_exe()?)
         .args(["--exact", test, "--nocapture"])
         .env(ROLE, sign)
@@ -183,16 +183,16 @@ fn itself(test: &str, sign: &Path) -> Result<OnTerminal> {
     Ok(on)
 }
 
-fn waits_for(sign: &OsStr) {
+fn wait_for(sign: &OsStr) {
     while !Path::new(sign).exists() {
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-fn is_restored_after(test: &str) -> Result<()> {
+fn expect_restored_after(test: &str) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let sign = directory.path().join("panic");
-    let mut on = itself(test, &sign)?;
+    let mut on = run_self(test, &sign)?;
     fs::write(&sign, "")?;
     let status = on.ends()?;
     ensure!(!status.success(), "{}", on.raw());
@@ -202,8 +202,8 @@ fn is_restored_after(test: &str) -> Result<()> {
     Ok(())
 }
 
-fn panics_when_told(sign: &OsStr) {
-    waits_for(sign);
+fn panic_at(sign: &OsStr) {
+    wait_for(sign);
     panic!("it is broken");
 }
 
@@ -224,36 +224,36 @@ impl Sink<Finding> for Broken {
     }
 }
 
-/// What goes to standard error while there is a screen is seen in it, and said when it is left.
+/// Lines for standard error are shown in the view, and printed when it is closed.
 #[test]
-fn what_is_said_beside_does_not_tear_the_screen() -> Result<()> {
-    const SAID: &str = "vault-tracer: cannot write to this: it is broken; trying on";
+fn messages_do_not_damage_the_screen() -> Result<()> {
+    const MESSAGE: &str = "vault-tracer: cannot write to this: it is broken; trying on";
     let Some(sign) = env::var_os(ROLE) else {
         let directory = tempfile::tempdir()?;
         let sign = directory.path().join("write");
-        let mut on = itself("what_is_said_beside_does_not_tear_the_screen", &sign)?;
+        let mut on = run_self("messages_do_not_damage_the_screen", &sign)?;
         fs::write(&sign, "")?;
-        let screen = on.shows(&format!("! {SAID}"))?;
+        let screen = on.shows(&format!("! {MESSAGE}"))?;
         let second = screen.lines().nth(1).unwrap_or_default();
         ensure!(second.starts_with("No audit device"), "{screen}");
-        ensure!(screen.matches(SAID).count() == 1, "{screen}");
+        ensure!(screen.matches(MESSAGE).count() == 1, "{screen}");
         on.types("q")?;
         ensure!(on.ends()?.success(), "{}", on.raw());
         on.is_restored()?;
         let screen = on.screen();
-        ensure!(screen.contains(&format!("\n{SAID}")), "{screen}");
+        ensure!(screen.contains(&format!("\n{MESSAGE}")), "{screen}");
         return Ok(());
     };
-    let left = Left::default();
-    let mut view = Worker::spawn(Live::new(left.clone()));
+    let quit = QuitFlag::default();
+    let mut view = Worker::spawn(Tui::new(quit.clone()));
     let mut broken = Worker::spawn(Broken);
     for finding in shown() {
         view.send(&Arc::new(finding));
     }
-    waits_for(&sign);
+    wait_for(&sign);
     let [session, _] = shown();
     broken.send(&Arc::new(session));
-    while !left.is_set() {
+    while !quit.is_set() {
         thread::sleep(Duration::from_millis(5));
     }
     view.finish()?;
@@ -269,28 +269,28 @@ fn shown() -> [Finding; 2] {
 }
 
 #[test]
-fn a_panic_elsewhere_gives_the_terminal_back() -> Result<()> {
+fn a_panic_elsewhere_restores_the_terminal() -> Result<()> {
     let Some(sign) = env::var_os(ROLE) else {
-        return is_restored_after("a_panic_elsewhere_gives_the_terminal_back");
+        return expect_restored_after("a_panic_elsewhere_restores_the_terminal");
     };
-    let mut worker = Worker::spawn(Live::new(Left::default()));
+    let mut worker = Worker::spawn(Tui::new(QuitFlag::default()));
     for finding in shown() {
         worker.send(&Arc::new(finding));
     }
-    panics_when_told(&sign);
+    panic_at(&sign);
     worker.finish()
 }
 
 #[test]
-fn a_panic_of_the_view_gives_the_terminal_back() -> Result<()> {
+fn a_panic_of_the_view_restores_the_terminal() -> Result<()> {
     let Some(sign) = env::var_os(ROLE) else {
-        return is_restored_after("a_panic_of_the_view_gives_the_terminal_back");
+        return expect_restored_after("a_panic_of_the_view_restores_the_terminal");
     };
-    let mut live = Live::new(Left::default());
+    let mut tui = Tui::new(QuitFlag::default());
     for finding in shown() {
-        live.write(&finding)?;
+        tui.write(&finding)?;
     }
-    live.settle()?;
-    panics_when_told(&sign);
+    tui.settle()?;
+    panic_at(&sign);
     Ok(())
 }

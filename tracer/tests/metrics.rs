@@ -1,4 +1,4 @@
-//! The endpoint of `--metrics`, over real sockets: what it answers, and that nobody who connects holds it up.
+//! The endpoint of `--metrics` over real sockets: its answers, and that no client can block it.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -47,7 +47,7 @@ fn get(address: SocketAddr) -> String {
 }
 
 #[test]
-fn it_answers_what_http_asks() {
+fn it_answers_http_requests() {
     let (worker, address) = serve();
     let (status, head, body) = ask(address, &["GET /metrics HTTP/1.1"]);
     assert_eq!(status, 200);
@@ -77,7 +77,7 @@ fn it_answers_what_http_asks() {
 }
 
 #[test]
-fn the_client_chooses_the_format() {
+fn the_accept_header_chooses_the_format() {
     let (worker, address) = serve();
     let openmetrics = "application/openmetrics-text";
     for (accept, expected) in [
@@ -135,13 +135,13 @@ fn declared_devices_are_there_from_the_start() {
     worker.finish().expect("it ends");
 }
 
-/// Those that say nothing, those that never finish a request, and those that do not read the answer.
+/// Clients that send nothing, that never finish a request, and that do not read the answer.
 #[test]
-fn whoever_is_stuck_shuts_nobody_out() {
+fn stuck_clients_block_no_others() {
     let (worker, address) = serve();
-    let connect = |said: &[u8]| {
+    let connect = |bytes: &[u8]| {
         let mut stream = TcpStream::connect(address).expect("it listens");
-        stream.write_all(said).expect("it fits");
+        stream.write_all(bytes).expect("it fits");
         stream
     };
     let silent: Vec<_> = (0..MANY).map(|_| connect(b"")).collect();
@@ -154,13 +154,13 @@ fn whoever_is_stuck_shuts_nobody_out() {
     let whole = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let deaf: Vec<_> = (0..MANY).map(|_| connect(whole)).collect();
     assert!(!get(address).is_empty());
-    // No waiting for those to be given up.
+    // Without waiting for their time-out.
     assert!(
         begun.elapsed() < Duration::from_secs(5),
         "{:?}",
         begun.elapsed()
     );
-    // The oldest have made room: they were closed, not kept.
+    // The oldest connections were closed.
     let mut first = &silent[0];
     first.set_read_timeout(Some(LIMIT)).expect("a limit");
     let ended = match first.read(&mut [0]) {
@@ -184,7 +184,6 @@ fn it_ends_with_the_trace() {
     }
 }
 
-/// Told before anything is looked for or attached, though not before the right to trace.
 #[test]
 fn an_address_in_use_is_one_line() {
     let taken = TcpListener::bind(ANY_PORT).expect("a port");
@@ -197,7 +196,7 @@ fn an_address_in_use_is_one_line() {
 }
 
 #[test]
-fn an_address_that_is_none_is_a_usage_error() {
+fn an_invalid_address_is_a_usage_error() {
     for wrong in ["127.0.0.1", "9464x", ":port"] {
         let output = Command::new(env!("CARGO_BIN_EXE_vault-tracer"))
             .args(["trace", "--metrics", wrong])

@@ -1,5 +1,5 @@
-//! How things stand, on every recording: it must agree with what the findings say at the same moment, and know as much
-//! while routine is held back as while all is told.
+//! State snapshots of every recording: they agree with the findings of the same moment, and know as much while normal
+//! traffic is buffered as without buffering.
 
 #[allow(dead_code, reason = "the simulation uses the rest")]
 #[path = "simulation/holding.rs"]
@@ -13,38 +13,42 @@ use anyhow::{Context, Result, ensure};
 use tracer_core::Core;
 use tracer_model::{Condition, Event, EventKind, Finding, Snapshot, Stalled, Summary};
 
-/// Whether the state has what was told of a stall at the same moment.
-fn agrees(state: &Snapshot, told: &Stalled) -> Result<()> {
-    let stall = state.stalls.iter().find(|s| s.hang == Some(told.hang));
-    let stall = stall.with_context(|| format!("no hang {} in {state:#?}", told.hang))?;
-    ensure!(stall.device == told.device, "{stall:?}");
+/// An error unless the snapshot has the stall that was reported at the same moment.
+fn expect_stall(state: &Snapshot, reported: &Stalled) -> Result<()> {
+    let stall = state.stalls.iter().find(|s| s.hang == Some(reported.hang));
+    let stall = stall.with_context(|| format!("no hang {} in {state:#?}", reported.hang))?;
+    ensure!(stall.device == reported.device, "{stall:?}");
     ensure!(
-        (stall.op, stall.cause) == (told.op, told.cause),
+        (stall.op, stall.cause) == (reported.op, reported.cause),
         "{stall:?}"
     );
-    ensure!(stall.blocked == told.blocked, "{stall:?}");
-    ensure!(stall.request == told.request, "{stall:?}");
+    ensure!(stall.blocked == reported.blocked, "{stall:?}");
+    ensure!(stall.request == reported.request, "{stall:?}");
     let mut devices = state.devices.iter();
-    let device = devices.find(|d| d.device == told.device);
+    let device = devices.find(|d| d.device == reported.device);
     let device = device.context("the device is not known")?;
     ensure!(device.condition == Some(Condition::Stalled), "{device:?}");
     ensure!(device.since.is_some_and(|since| since <= stall.start));
     let waiting = (device.waiting, device.estimated);
-    ensure!(waiting == (told.waiting, told.estimated), "{device:?}");
+    ensure!(
+        waiting == (reported.waiting, reported.estimated),
+        "{device:?}"
+    );
     ensure!(state.held_up > 0);
     Ok(())
 }
 
 #[test]
-fn every_stall_that_is_told_stands_in_the_state() -> Result<()> {
+fn every_reported_stall_is_in_the_snapshot() -> Result<()> {
     let mut stalls = 0;
     for (name, events) in replays::recordings()? {
         let mut core = Core::new();
         for event in &events {
             for finding in core.on(event).findings {
-                if let Finding::Stalled(told) = finding {
+                if let Finding::Stalled(reported) = finding {
                     stalls += 1;
-                    agrees(&core.snapshot(event.at), &told).with_context(|| name.clone())?;
+                    expect_stall(&core.snapshot(event.at), &reported)
+                        .with_context(|| name.clone())?;
                 }
             }
         }
@@ -54,7 +58,7 @@ fn every_stall_that_is_told_stands_in_the_state() -> Result<()> {
 }
 
 #[test]
-fn nothing_stalls_where_nothing_is_told() -> Result<()> {
+fn healthy_recordings_have_no_stall() -> Result<()> {
     let healthy = ["healthy-load", "slow-storage", "slow-work", "slow-plugin"];
     let recordings = replays::recordings()?;
     for (name, events) in recordings.iter().filter(|(n, _)| healthy.contains(&&**n)) {
@@ -76,7 +80,7 @@ fn nothing_stalls_where_nothing_is_told() -> Result<()> {
     Ok(())
 }
 
-/// Before its last event: the totals, and of each device what it took.
+/// The snapshot before the last event.
 fn last(events: &[Event], holds: bool) -> Option<Snapshot> {
     let mut core = Core::new();
     let mut between = holds.then(|| holding::Between::new(events[0].at));
@@ -100,14 +104,14 @@ fn last(events: &[Event], holds: bool) -> Option<Snapshot> {
 }
 
 #[test]
-fn as_much_is_known_while_routine_is_held_back() -> Result<()> {
+fn snapshots_know_as_much_while_buffering() -> Result<()> {
     let (mut compared, mut in_bytes) = (0, 0);
     for (name, events) in replays::recordings()? {
         let (Some(full), Some(held)) = (last(&events, false), last(&events, true)) else {
             continue;
         };
         compared += 1;
-        // An incident is counted when the next tick has told of it.
+        // An incident is counted at the next tick.
         let totals = |of: &Summary| (of.requests, of.audit_writes, of.hangs);
         ensure!(
             totals(&full.totals) == totals(&held.totals),
@@ -122,7 +126,7 @@ fn as_much_is_known_while_routine_is_held_back() -> Result<()> {
         };
         let (full, held) = (taken(&full), taken(&held));
         for (device, (entries, bytes)) in &held {
-            let (all_entries, all_bytes) = full.get(device).context("a device of nowhere")?;
+            let (all_entries, all_bytes) = full.get(device).context("an unknown device")?;
             // Unknown is a value, and no other is wrong.
             ensure!(
                 entries.is_none() || entries == all_entries,

@@ -15,7 +15,6 @@ use crate::{
         Worker,
         jsonl::Jsonl,
         line_file::LineFile,
-        live::{self, Left, Live},
         metrics::{self, Metrics},
         otlp::{
             Otlp,
@@ -23,40 +22,40 @@ use crate::{
         },
         perfetto::Perfetto,
         terminal::Terminal,
+        tui::{self, QuitFlag, Tui},
     },
 };
 use tracer_model::{Event, Finding, Snapshot};
 
-/// Where findings go, and how things stand.
+/// All sinks of a trace.
 pub(super) struct Outputs {
+    /// Get findings.
     workers: Vec<Worker<Finding>>,
-    /// Those of them that show how things stand too.
+    /// Get state snapshots too.
     watchers: Vec<Worker<Finding>>,
-    /// Whether the operator has left the live view, if there is one.
-    left: Option<Left>,
-    /// The trace file, if it is one.
+    /// Of the live view, if there is one.
+    quit: Option<QuitFlag>,
+    /// The trace file, unless it is standard output.
     file: Option<PathBuf>,
 }
 
-/// Whether the report is to be a live view: where there is a terminal for it, and it was asked for, or, if `by_itself`, no
-/// other output was.
-pub(super) fn are_to_be_live(args: &OutputArgs, by_itself: bool) -> bool {
+/// Whether to show the live view: on a terminal, if it was asked for, or, with `by_default`, if no other output was.
+pub(super) fn wants_tui(args: &OutputArgs, by_default: bool) -> bool {
     let is_wanted = match args.live {
         When::Always => true,
         When::Never => false,
-        When::Auto => by_itself && args.output.is_none(),
+        When::Auto => by_default && args.output.is_none(),
     };
-    is_wanted && !args.quiet && !args.takes_stdout() && live::is_possible()
+    is_wanted && !args.quiet && !args.takes_stdout() && tui::is_possible()
 }
 
 impl Outputs {
-    /// Opens them; fails before anything is attached, and if the trace would overwrite `other`. `live`: whether the report
-    /// is a live view.
-    pub(super) fn open(args: &OutputArgs, other: Option<&Path>, live: bool) -> Result<Self> {
+    /// Opens the sinks. An error if the trace would overwrite `recording`. `tui`: show the live view instead of lines.
+    pub(super) fn open(args: &OutputArgs, recording: Option<&Path>, tui: bool) -> Result<Self> {
         let mut workers = Vec::new();
         if let Some(path) = &args.output {
             let file = LineFile::create(path)?;
-            if other.is_some_and(|other| file.is_same(other)) {
+            if recording.is_some_and(|recording| file.is_same(recording)) {
                 bail!(
                     "{} is the recording too: give the trace another name",
                     path.display()
@@ -74,9 +73,9 @@ impl Outputs {
             workers.push(Worker::spawn(collector));
         }
         let mut watchers = Vec::new();
-        let left = live.then(Left::default);
-        if let Some(left) = &left {
-            watchers.push(Worker::spawn(Live::new(left.clone())));
+        let quit = tui.then(QuitFlag::default);
+        if let Some(quit) = &quit {
+            watchers.push(Worker::spawn(Tui::new(quit.clone())));
         } else if !args.quiet {
             workers.push(Worker::spawn(Terminal::new(args.takes_stdout())));
         }
@@ -84,30 +83,30 @@ impl Outputs {
         Ok(Self {
             workers,
             watchers,
-            left,
+            quit,
             file,
         })
     }
 
-    /// Serves metrics too; fails before anything is attached.
+    /// Serves metrics too.
     pub(super) fn serve(
         &mut self,
         address: SocketAddr,
         recording: Option<&Worker<Event>>,
     ) -> Result<()> {
         let (metrics, address) = Metrics::serve(address)?;
-        if let Some(warning) = exposure(address) {
+        if let Some(warning) = exposure_warning(address) {
             warn!("{warning}");
         }
-        // In any case: the port may be chosen by the system.
+        // The system chooses the port where it is 0.
         eprintln!("metrics at http://{address}{}", metrics::PATH);
         let exposition = metrics.exposition();
         self.watchers.push(Worker::spawn(metrics));
         for worker in self.workers.iter().chain(&self.watchers) {
-            exposition.watch(worker.kind(), worker.missed());
+            exposition.add_sink(worker.kind(), worker.missed());
         }
         if let Some(recording) = recording {
-            exposition.watch(recording.kind(), recording.missed());
+            exposition.add_sink(recording.kind(), recording.missed());
         }
         Ok(())
     }
@@ -119,36 +118,35 @@ impl Outputs {
         }
     }
 
-    /// Whether anybody shows how things stand.
-    pub(super) fn are_watched(&self) -> bool {
+    /// Whether a sink takes state snapshots.
+    pub(super) fn want_snapshots(&self) -> bool {
         !self.watchers.is_empty()
     }
 
-    /// Whether one of them is a live view.
-    pub(super) fn are_live(&self) -> bool {
-        self.left.is_some()
+    /// Whether there is a live view.
+    pub(super) fn have_tui(&self) -> bool {
+        self.quit.is_some()
     }
 
-    /// Whether the operator has left the live view, and so wants the end.
-    pub(super) fn are_left(&self) -> bool {
-        self.left.as_ref().is_some_and(Left::is_set)
+    /// Whether the operator has quit the live view.
+    pub(super) fn has_quit(&self) -> bool {
+        self.quit.as_ref().is_some_and(QuitFlag::is_set)
     }
 
-    /// Shows how things stand.
-    pub(super) fn show(&mut self, state: Snapshot) {
-        let state = Arc::new(Finding::Snapshot(Box::new(state)));
+    pub(super) fn write_snapshot(&mut self, snapshot: Snapshot) {
+        let snapshot = Arc::new(Finding::Snapshot(Box::new(snapshot)));
         for watcher in &mut self.watchers {
-            watcher.send(&state);
+            watcher.send(&snapshot);
         }
     }
 
-    /// Whether nobody reads any of them any more.
+    /// Whether the readers of all sinks went away.
     pub(super) fn are_over(&mut self) -> bool {
         let mut all = self.workers.iter_mut().chain(&mut self.watchers).peekable();
         all.peek().is_some() && all.all(Worker::is_over)
     }
 
-    /// Writes what is left; fails if something could not be written.
+    /// Ends all sinks. An error if something could not be written.
     pub(super) fn finish(self, quiet: bool) -> Result<()> {
         Worker::finish_all(self.workers.into_iter().chain(self.watchers))?;
         if let Some(file) = self.file.filter(|_| !quiet) {
@@ -158,11 +156,11 @@ impl Outputs {
     }
 }
 
-/// What is to be said of metrics that are served to others than this host.
-fn exposure(address: SocketAddr) -> Option<String> {
+/// The warning for an address that other hosts can reach.
+fn exposure_warning(address: SocketAddr) -> Option<String> {
     (!address.ip().to_canonical().is_loopback()).then(|| {
         format!(
-            "whoever can reach {address} can read the metrics: which audit devices there are, by address or path, and how they fail"
+            "everybody who can reach {address} can read the metrics: which audit devices there are, by address or path, and how they fail"
         )
     })
 }
@@ -172,8 +170,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metrics_for_others_are_warned_of() {
-        let warned = |address: &str| exposure(address.parse().expect("an address")).is_some();
+    fn metrics_for_other_hosts_are_a_warning() {
+        let warned =
+            |address: &str| exposure_warning(address.parse().expect("an address")).is_some();
         for own in [
             "127.0.0.1:1",
             "127.0.0.53:1",

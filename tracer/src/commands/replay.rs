@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use tokio::{runtime, time::interval};
 
 use super::{
-    outputs::{Outputs, are_to_be_live},
+    outputs::{Outputs, wants_tui},
     progress::Progress,
     stops::Stops,
 };
@@ -14,16 +14,16 @@ use crate::{cli::ReplayArgs, source::recording};
 use tracer_core::Core;
 use tracer_model::{Event, EventKind};
 
-/// How soon it is noticed that the operator has left the view.
-const NOTICED: Duration = Duration::from_millis(50);
+/// Time between two checks whether the operator has quit the live view.
+const QUIT_POLL: Duration = Duration::from_millis(50);
 
 pub(super) fn run(args: &ReplayArgs) -> Result<()> {
     let mut events = read(args)?;
-    let live = are_to_be_live(&args.output, false);
-    let mut outputs = Outputs::open(&args.output, Some(&args.recording), live)?;
-    complete(&mut events, &args.recording);
-    if !outputs.are_live() {
-        tell(&events, &mut outputs);
+    let tui = wants_tui(&args.output, false);
+    let mut outputs = Outputs::open(&args.output, Some(&args.recording), tui)?;
+    add_missing_end(&mut events, &args.recording);
+    if !outputs.have_tui() {
+        replay(&events, &mut outputs);
         return outputs.finish(args.output.quiet);
     }
     let runtime = runtime::Builder::new_current_thread()
@@ -31,14 +31,14 @@ pub(super) fn run(args: &ReplayArgs) -> Result<()> {
         .build()
         .context("cannot start the event loop")?;
     runtime.block_on(async {
-        // Before the terminal is taken.
+        // Before the live view takes the terminal.
         let mut stops = Stops::new(None)?;
-        tell(&events, &mut outputs);
-        let mut look = interval(NOTICED);
-        while !outputs.are_left() && !outputs.are_over() {
+        replay(&events, &mut outputs);
+        let mut poll = interval(QUIT_POLL);
+        while !outputs.has_quit() && !outputs.are_over() {
             tokio::select! {
                 _ = stops.wait() => break,
-                _ = look.tick() => {}
+                _ = poll.tick() => {}
             }
         }
         outputs.finish(args.output.quiet)
@@ -51,14 +51,14 @@ fn read(args: &ReplayArgs) -> Result<Vec<Event>> {
     recording::read_through(&args.recording, |file| progress.through(file))
 }
 
-/// All that was recorded; and, if somebody shows that, how things stood before the trace ended.
-fn tell(events: &[Event], outputs: &mut Outputs) {
+/// Writes all findings, and, for outputs that show it, the last state before the trace ended.
+fn replay(events: &[Event], outputs: &mut Outputs) {
     let mut core = Core::new();
-    let mut is_shown = !outputs.are_watched();
+    let mut needs_snapshot = outputs.want_snapshots();
     for event in events {
-        if !is_shown && matches!(event.what, EventKind::SendQueues { .. } | EventKind::End) {
-            outputs.show(core.snapshot(event.at));
-            is_shown = true;
+        if needs_snapshot && matches!(event.what, EventKind::SendQueues { .. } | EventKind::End) {
+            outputs.write_snapshot(core.snapshot(event.at));
+            needs_snapshot = false;
         }
         for finding in core.on(event).findings {
             outputs.write(finding);
@@ -66,14 +66,14 @@ fn tell(events: &[Event], outputs: &mut Outputs) {
     }
 }
 
-/// A recording without an end was cut short: it ends with what could be read.
-fn complete(events: &mut Vec<Event>, path: &Path) {
+/// A recording that was cut short ends with its last event.
+fn add_missing_end(events: &mut Vec<Event>, path: &Path) {
     let Some(Event { at, .. }) = events.last().filter(|last| last.what != EventKind::End) else {
         return;
     };
     let at = *at;
     eprintln!(
-        "vault-tracer: {} was cut short: told is what it holds",
+        "vault-tracer: {} was cut short: the report covers what it holds",
         path.display()
     );
     events.push(Event {

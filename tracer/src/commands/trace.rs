@@ -6,7 +6,7 @@ use log::LevelFilter;
 use tokio::runtime;
 
 use self::live::{End, Live, Server};
-use super::outputs::{Outputs, are_to_be_live};
+use super::outputs::{Outputs, wants_tui};
 use crate::{
     cli::TraceArgs,
     console,
@@ -69,7 +69,7 @@ async fn follow(
 
 /// Who asks for a recording, or for more on standard error, has something else in mind.
 fn is_live(args: &TraceArgs) -> bool {
-    are_to_be_live(&args.output, args.record.is_none() && !args.verbose)
+    wants_tui(&args.output, args.record.is_none() && !args.verbose)
 }
 
 fn log_to_stderr(args: &TraceArgs) {

@@ -1,170 +1,134 @@
-//! What each device did, and why.
+//! Totals of each device.
+
+use std::cmp::Reverse;
+
+use tracer_format::{Name, record::Device, text::shortened};
+use tracer_model::{Cause, Nanos};
 
 use super::{
-    record::{DeviceRef, Nanos},
-    summary::{Lost, OfCause, OfDevice},
-    tally::Tally,
-    words,
+    heavy::HangTotals,
+    summary::{CauseSummary, DeviceSummary, Lost},
 };
 
-/// Devices that are told apart. A server has a handful.
-pub const MOST: usize = 64;
+/// Devices that have totals of their own. A server has a handful.
+pub const DEVICES: usize = 64;
 
-/// Causes of a device that are told apart; there are ten.
+/// Causes of a device that have totals of their own; there are ten.
 const CAUSES: usize = 16;
 
 /// All devices.
 #[derive(Default)]
 pub struct Devices {
-    known: Vec<Of>,
-    /// Hangs of those beyond [`MOST`].
-    pub others: Tally,
-}
-
-/// One of them.
-pub struct Of {
-    sum: OfDevice,
-    /// Of each cause, the hang that explains it best: whether it met the device itself, and how long it was.
-    best: Vec<Option<(bool, Nanos)>>,
+    known: Vec<DeviceSummary>,
+    /// Hangs of those beyond [`DEVICES`].
+    pub others: HangTotals,
 }
 
 impl Devices {
-    /// The one that is named; `None` if there are too many.
-    pub fn get(&mut self, named: &DeviceRef<'_>) -> Option<&mut Of> {
-        let place = self.known.iter().position(|of| named.is(&of.sum.device));
-        let place = match place {
-            Some(place) => place,
-            None if self.known.len() < MOST => {
-                self.known.push(Of::new(named, self.known.len()));
-                self.known.len() - 1
-            }
-            None => return None,
+    /// A device, added if it is new; `None` if there are too many.
+    pub fn get<T: AsRef<str>>(&mut self, named: &Device<T>) -> Option<&mut DeviceSummary> {
+        let is_named = |known: &DeviceSummary| {
+            let device = &known.device;
+            device.address == named.address.as_ref() && device.transport == named.transport
         };
-        self.known.get_mut(place)
+        let lane = self.known.iter().position(is_named);
+        let lane = lane.unwrap_or(self.known.len());
+        if lane == self.known.len() && lane < DEVICES {
+            let device = Device {
+                transport: named.transport.clone(),
+                address: shortened(named.address.as_ref()),
+            };
+            self.known.push(DeviceSummary::new(device, lane));
+        }
+        self.known.get_mut(lane)
     }
 
-    /// How many things are kept.
+    /// Items that are kept.
     pub fn kept(&self) -> usize {
-        self.known.iter().map(|of| 1 + of.sum.causes.len()).sum()
+        let kept = self.known.iter().map(|device| 1 + device.causes.len());
+        kept.sum()
     }
 
-    /// The one that cost most first.
-    pub fn finish(self) -> Vec<OfDevice> {
-        let mut devices: Vec<_> = self.known.into_iter().map(|of| of.sum).collect();
+    /// By time lost.
+    pub fn finish(self) -> Vec<DeviceSummary> {
+        let mut devices = self.known;
         for device in &mut devices {
-            (device.causes).sort_by_key(|cause| std::cmp::Reverse((cause.total, cause.refusals)));
+            (device.causes).sort_by_key(|cause| Reverse((cause.total, cause.refusals)));
         }
         devices.sort_by(|a, b| {
-            let size = |of: &OfDevice| (of.total, of.refusals, of.lost.entries);
+            let size = |of: &DeviceSummary| (of.total, of.refusals, of.lost.entries);
             size(b).cmp(&size(a)).then_with(|| a.device.cmp(&b.device))
         });
         devices
     }
 }
 
-impl Of {
-    fn new(device: &DeviceRef<'_>, lane: usize) -> Self {
+impl DeviceSummary {
+    fn new(device: Device, lane: usize) -> Self {
         Self {
-            sum: OfDevice {
-                device: device.to_device(),
-                total: Tally::default(),
-                longest_ns: 0,
-                refusals: 0,
-                causes: Vec::new(),
-                incidents: 0,
-                incidents_open: 0,
-                lost: Lost::default(),
-                pending: Lost::default(),
-                most_waiting: 0,
-                fillings: 0,
-                lane,
-            },
-            best: Vec::new(),
+            device,
+            total: HangTotals::default(),
+            longest_ns: 0,
+            refusals: 0,
+            causes: Vec::new(),
+            incidents: 0,
+            incidents_open: 0,
+            lost: Lost::default(),
+            pending: Lost::default(),
+            most_waiting: 0,
+            fillings: 0,
+            lane,
         }
     }
 
-    /// Its place in the timeline.
-    pub fn lane(&self) -> usize {
-        self.sum.lane
+    /// Adds a hang. Its explanation is kept if it explains the cause best: that of the longest hang whose request was in
+    /// the device itself.
+    pub(super) fn add_hang(
+        &mut self,
+        cause: &Name<Cause>,
+        blocked: Nanos,
+        (was_inside, explanation): (bool, &str),
+    ) {
+        self.total.add(blocked);
+        self.longest_ns = self.longest_ns.max(blocked);
+        let cause = self.cause(cause);
+        cause.total.add(blocked);
+        let rank = Some((was_inside, blocked));
+        if rank > cause.explained_by {
+            cause.explained_by = rank;
+            cause.explanation = shortened(explanation);
+        }
     }
 
-    /// It held up a request, which met it itself or queued first. Whether no other hang explains the cause better: the
-    /// longest of those that met it.
-    pub fn hang(&mut self, cause: &str, blocked: Nanos, met_it: bool) -> bool {
-        self.sum.total.add(blocked);
-        self.sum.longest_ns = self.sum.longest_ns.max(blocked);
-        let place = self.cause(cause);
-        self.sum.causes[place].total.add(blocked);
-        let this = Some((met_it, blocked));
-        let is_best = this > self.best[place];
-        self.best[place] = self.best[place].max(this);
-        is_best
-    }
-
-    /// In the words of its longest hang.
-    pub fn explain(&mut self, cause: &str, explanation: &str) {
-        let place = self.cause(cause);
-        self.sum.causes[place].explanation = words::short(explanation);
-    }
-
-    /// It failed a request at once.
-    pub fn refusal(&mut self, cause: &str, explanation: &str) {
-        self.sum.refusals += 1;
-        let place = self.cause(cause);
-        let cause = &mut self.sum.causes[place];
+    /// Adds a refusal.
+    pub(super) fn add_refusal(&mut self, cause: &Name<Cause>, explanation: &str) {
+        self.refusals += 1;
+        let cause = self.cause(cause);
         cause.refusals += 1;
         if cause.explanation.is_empty() {
-            cause.explanation = words::short(explanation);
+            cause.explanation = shortened(explanation);
         }
     }
 
-    /// Requests were seen to queue for it.
-    pub fn waiting(&mut self, waiting: u64) {
-        self.sum.most_waiting = self.sum.most_waiting.max(waiting);
-    }
-
-    /// It did not acknowledge entries.
-    pub fn lost(&mut self, lost: Lost, pending: bool) {
-        let of = &mut self.sum;
-        let sum = if pending {
-            &mut of.pending
-        } else {
-            &mut of.lost
-        };
-        sum.add(lost);
-    }
-
-    /// It was about to be full.
-    pub fn filling(&mut self) {
-        self.sum.fillings += 1;
-    }
-
-    /// It had a bad time.
-    pub fn incident(&mut self, is_open: bool) {
-        self.sum.incidents += 1;
-        self.sum.incidents_open += u64::from(is_open);
-    }
-
-    fn cause(&mut self, name: &str) -> usize {
-        let causes = &mut self.sum.causes;
-        let known = causes.iter().position(|cause| cause.cause == name);
-        known.unwrap_or_else(|| {
-            if causes.len() < CAUSES {
-                self.best.push(None);
-                causes.push(OfCause {
-                    cause: words::short(name),
-                    total: Tally::default(),
-                    refusals: 0,
-                    explanation: String::new(),
-                });
-            }
-            causes.len() - 1
-        })
+    /// The totals of a cause; those of the last one if there are too many.
+    fn cause(&mut self, name: &Name<Cause>) -> &mut CauseSummary {
+        let known = self.causes.iter().position(|known| known.cause == *name);
+        let place = known.unwrap_or(self.causes.len()).min(CAUSES - 1);
+        if place == self.causes.len() {
+            self.causes.push(CauseSummary {
+                cause: name.clone(),
+                total: HangTotals::default(),
+                refusals: 0,
+                explanation: String::new(),
+                explained_by: None,
+            });
+        }
+        &mut self.causes[place]
     }
 }
 
 impl Lost {
-    /// And these.
+    /// Adds another loss.
     pub fn add(&mut self, other: Self) {
         self.entries = self.entries.saturating_add(other.entries);
         self.bytes = self.bytes.saturating_add(other.bytes);

@@ -1,5 +1,5 @@
-//! The report as a page: one file, which loads nothing, for screens of any size, for paper, by day and by night. Whatever
-//! comes from a trace is text (`maud` escapes it), and the page's own policy forbids any script and style but its own.
+//! The report as a page: one file that loads nothing, for screens of any size, for paper, light and dark. Text of a trace is
+//! escaped (by `maud`), and the page's content security policy forbids any script and style but its own.
 
 mod hangs;
 mod tables;
@@ -9,16 +9,21 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
+use tracer_format::{
+    Name,
+    text::{between, bytes, cause::seen, clean, count, digits, duration, moment, span},
+};
+use tracer_model::Cause;
+
 use super::{
-    summary::{OfDevice, Report},
+    summary::{DeviceSummary, Report},
     text,
-    words::{self, bytes, count, digits, duration, plain},
 };
 
 const STYLE: &str = include_str!("html/assets/page.css");
 const SCRIPT: &str = include_str!("html/assets/page.js");
 
-/// The page.
+/// The page, as HTML.
 pub fn page(report: &Report) -> String {
     let headline = text::headline_of(report);
     let page = html! {
@@ -58,7 +63,7 @@ pub fn page(report: &Report) -> String {
     page.into_string()
 }
 
-/// Nothing from anywhere, and of what is in the page only what was put there.
+/// Allows nothing but the style and the script that are in the page.
 fn policy() -> String {
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
     format!(
@@ -75,9 +80,9 @@ fn header(report: &Report, headline: &str) -> Markup {
             p.what { "vault-tracer report" }
             h1 { (headline) }
             @if let (Some(start), Some(end)) = (report.start, report.end) {
-                p { (words::span(start, end)) " (" (duration(words::between(start, end))) "), "
+                p { (span(start, end)) " (" (duration(between(start, end))) "), "
                     @match &*report.files {
-                        [one] => { (plain(&one.file)) }
+                        [one] => { (clean(&one.file)) }
                         several => { (several.len()) " files" }
                     }
                 }
@@ -139,11 +144,11 @@ fn devices(report: &Report) -> Markup {
     }
 }
 
-fn of_device(report: &Report, device: &OfDevice) -> Markup {
+fn of_device(report: &Report, device: &DeviceSummary) -> Markup {
     let warning = (report.fillings.iter()).find(|f| f.record.device == device.device);
     html! {
         article.device {
-            h3 { (plain(&device.device.to_string())) }
+            h3 { (clean(&device.device.to_string())) }
             p.facts { (text::facts(device)) }
             @for cause in &device.causes {
                 div class=(format!("cause {}", class(&cause.cause))) {
@@ -152,42 +157,43 @@ fn of_device(report: &Report, device: &OfDevice) -> Markup {
                             (count(cause.total.hangs, "hang")) ", " (duration(cause.total.blocked_ns)) ". "
                         }
                         @if cause.refusals > 0 { (count(cause.refusals, "refusal")) ". " }
-                        @if let Some(words) = words::cause(&cause.cause) { "Seen: " (words) "." }
+                        @if let Some(words) = cause.cause.known().map(seen) { "Seen: " (words) "." }
                     }
-                    p.explanation { (plain(&cause.explanation)) }
+                    p.explanation { (clean(&cause.explanation)) }
                 }
             }
             @for line in text::losses(device) { p.loss { (line) "." } }
             @if let Some(warning) = warning {
-                p { "Warned at " (words::moment(warning.record.at)) ": " (plain(&warning.record.explanation)) }
+                p { "Warned at " (moment(warning.record.at)) ": " (clean(&warning.record.explanation)) }
             }
         }
     }
 }
 
 /// The class that colours this cause.
-fn class(cause: &str) -> String {
-    match words::cause(cause) {
-        Some(_) => format!("c-{cause}"),
+fn class(cause: &Name<Cause>) -> String {
+    match cause.known() {
+        Some(cause) => format!("c-{}", cause.name()),
         None => "c-other".to_owned(),
     }
 }
 
-fn chip(cause: &str) -> Markup {
+fn chip(cause: &Name<Cause>) -> Markup {
     html! {
-        span class=(format!("chip {}", class(cause))) { (plain(cause)) }
+        span class=(format!("chip {}", class(cause))) { (clean(cause)) }
     }
 }
 
-/// Of a figure in evidence, by the unit in its name: `103.0 kB`, `0.50 s`, or as it is.
+/// A figure of evidence, by the unit in its name: `103.0 kB`, `0.50 s`, or as it is.
 fn figure(name: &str, value: &serde_json::Value) -> String {
     match value.as_u64() {
         Some(number) if name.ends_with("_bytes") => bytes(number),
         Some(number) if name.ends_with("_ns") => duration(number),
         Some(number) => digits(number),
-        None => value
-            .as_str()
-            .map_or_else(|| plain(&value.to_string()), plain),
+        None => value.as_str().map_or_else(
+            || clean(&value.to_string()).into_owned(),
+            |text| clean(text).into_owned(),
+        ),
     }
 }
 
@@ -195,7 +201,7 @@ fn figure(name: &str, value: &serde_json::Value) -> String {
 fn label(name: &str) -> String {
     let name = name.strip_suffix("_bytes").unwrap_or(name);
     let name = name.strip_suffix("_ns").unwrap_or(name);
-    plain(&name.replace('_', " "))
+    clean(&name.replace('_', " ")).into_owned()
 }
 
 #[cfg(test)]
@@ -203,24 +209,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_of_evidence_are_told_in_their_unit() {
-        let told = |name, value: serde_json::Value| (label(name), figure(name, &value));
+    fn figures_of_evidence_have_their_unit() {
+        let shown = |name, value: serde_json::Value| (label(name), figure(name, &value));
         assert_eq!(
-            told("send_queue_bytes", 103_000.into()),
+            shown("send_queue_bytes", 103_000.into()),
             ("send queue".into(), "103.0 kB".into())
         );
         assert_eq!(
-            told("rto_ns", 204_000_000.into()),
+            shown("rto_ns", 204_000_000.into()),
             ("rto".into(), "0.20 s".into())
         );
         assert_eq!(
-            told("drop_reason", "NETFILTER_DROP".into()),
+            shown("drop_reason", "NETFILTER_DROP".into()),
             ("drop reason".into(), "NETFILTER_DROP".into())
         );
     }
 
     #[test]
-    fn what_the_page_brings_along_cannot_end_its_own_element() {
+    fn style_and_script_cannot_end_their_own_element() {
         assert!(!STYLE.contains("</") && !SCRIPT.contains("</"));
         assert!(!STYLE.contains("url(") && !SCRIPT.contains("http"));
     }

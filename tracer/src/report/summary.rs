@@ -1,76 +1,83 @@
-//! A report, before it is text or a page: what `--format json` writes.
+//! A report as data: what `--format json` writes, and what the text and the page are made of.
 
-use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Map, Value};
+use tracer_format::{
+    Name, Time,
+    record::{self, Device, Filling, Hang, Incident, LostEntries, Stalled},
+};
+use tracer_model::{Cause, Nanos, Op};
 
 use super::{
-    record::{Device, Filling, Hang, Incident, Loss, Nanos, Session, Stalled},
-    tally::{Named, Others, Tally},
+    heavy::{HangTotals, Named, Others},
     timeline::Timeline,
 };
 
-/// What several traces say, all together and one by one.
+/// A hang with all that its trace has of it, also what this version does not know.
+pub type WholeHang = Hang<String, Map<String, Value>>;
+
+/// The summary of several traces, together and one by one.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The first session's beginning, or the first time seen.
+    /// The first time in any of them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub start: Option<Timestamp>,
-    /// The last end.
+    pub start: Option<Time>,
+    /// The last time in any of them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub end: Option<Timestamp>,
-    /// Requests that were held up: a request that two devices held up is one.
+    pub end: Option<Time>,
+    /// Requests that were blocked: one that two devices blocked is one.
     pub requests_held_up: u64,
     /// All hangs.
     #[serde(flatten)]
-    pub total: Tally,
-    /// The longest.
+    pub total: HangTotals,
+    /// The longest hang.
     pub longest_ns: Nanos,
-    /// Requests that met a device that failed at once.
+    /// Requests that met a device that failed without a hang.
     pub refusals: u64,
-    /// How long hangs were.
+    /// Durations of hangs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub percentiles: Option<Percentiles>,
-    /// What was waited for, over all stalls of all hangs.
+    /// Operations that were waited for, over all stalls of all hangs.
     pub waits: Vec<Wait>,
-    /// One by one, the one that cost most first.
-    pub devices: Vec<OfDevice>,
-    /// Devices beyond those that are told apart.
+    /// By time lost.
+    pub devices: Vec<DeviceSummary>,
+    /// Devices beyond [`super::devices::DEVICES`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub other_devices: Option<Tally>,
+    pub other_devices: Option<HangTotals>,
     /// The worst first.
-    pub incidents: Vec<In<Incident>>,
+    pub incidents: Vec<FromFile<Incident>>,
     /// How many more there were.
     pub incidents_left_out: u64,
     /// The longest first, in full.
-    pub worst_hangs: Vec<In<Hang>>,
+    pub worst_hangs: Vec<FromFile<WholeHang>>,
     /// How many more there were.
     pub hangs_left_out: u64,
     /// Hangs that had not ended when their trace was cut.
-    pub under_way: Vec<In<Stalled>>,
+    pub under_way: Vec<FromFile<Stalled>>,
     /// How many more there were.
     pub under_way_left_out: u64,
-    /// Who lost most.
+    /// Names with the most time lost.
     pub affected: Affected,
     /// Entries that were not acknowledged, the largest first.
-    pub lost: Vec<In<Loss>>,
+    pub lost: Vec<FromFile<LostEntries>>,
     /// How many more there were.
     pub lost_left_out: u64,
     /// Warnings of devices that filled up silently.
-    pub fillings: Vec<In<Filling>>,
+    pub fillings: Vec<FromFile<Filling>>,
     /// How many more there were.
     pub fillings_left_out: u64,
-    /// One by one.
-    pub files: Vec<OfFile>,
-    /// When what happened; for the picture.
+    /// The traces.
+    pub files: Vec<FileSummary>,
+    /// For the page.
     #[serde(skip)]
     pub timeline: Timeline,
-    /// Causes as the timeline numbers them.
+    /// Causes by their number in the timeline.
     #[serde(skip)]
-    pub causes: Vec<String>,
+    pub causes: Vec<Name<Cause>>,
 }
 
 impl Report {
-    /// Whether there is nothing bad to tell.
+    /// Whether no device stalled or failed.
     pub fn is_clean(&self) -> bool {
         self.total.hangs == 0
             && self.refusals == 0
@@ -81,9 +88,9 @@ impl Report {
     }
 }
 
-/// A record, and the place of its file in `files`.
+/// A record, and the index of its file in `files`.
 #[derive(Debug, Serialize)]
-pub struct In<T> {
+pub struct FromFile<T> {
     /// From 0.
     pub file: usize,
     /// As in the trace.
@@ -91,57 +98,57 @@ pub struct In<T> {
     pub record: T,
 }
 
-/// Of the durations of hangs.
+/// Percentiles of the durations of hangs.
 #[derive(Debug, Serialize)]
 pub struct Percentiles {
-    /// Each is so exact, relatively.
+    /// Relative precision.
     pub precision: f64,
-    /// Half of all hangs were shorter.
+    /// Median.
     pub p50_ns: Nanos,
-    /// Nine of ten.
+    /// 90th.
     pub p90_ns: Nanos,
-    /// 99 of 100.
+    /// 99th.
     pub p99_ns: Nanos,
-    /// 999 of 1000.
+    /// 99.9th.
     pub p999_ns: Nanos,
 }
 
 /// One kind of wait.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Wait {
-    /// `connect`, `write`, `lock`
-    pub op: String,
-    /// How often.
+    /// The operation.
+    pub op: Name<Op>,
+    /// Number of stalls.
     pub count: u64,
-    /// How long in all.
+    /// Their sum.
     pub duration_ns: Nanos,
 }
 
 /// One device.
 #[derive(Debug, Serialize)]
-pub struct OfDevice {
-    /// Which.
+pub struct DeviceSummary {
+    /// The device.
     pub device: Device,
     /// Its hangs.
     #[serde(flatten)]
-    pub total: Tally,
-    /// The longest.
+    pub total: HangTotals,
+    /// The longest of them.
     pub longest_ns: Nanos,
-    /// Requests it failed at once.
+    /// Requests that it failed without a hang.
     pub refusals: u64,
-    /// Why, the dearest first.
-    pub causes: Vec<OfCause>,
+    /// Causes, by time lost.
+    pub causes: Vec<CauseSummary>,
     /// Its incidents.
     pub incidents: u64,
-    /// Those that had not ended when their trace did.
+    /// Those without an end.
     pub incidents_open: u64,
     /// Entries that were never acknowledged.
     pub lost: Lost,
-    /// Those of which the kernel was still trying to deliver the bytes when the trace ended.
+    /// Entries that the kernel was still trying to deliver when the trace ended.
     pub pending: Lost,
-    /// The most requests that were seen to queue behind one that it held up.
+    /// The most requests that queued behind a blocked one.
     pub most_waiting: u64,
-    /// Warnings that it filled up.
+    /// Warnings that its send buffer filled up.
     pub fillings: u64,
     /// Its place in the timeline.
     #[serde(skip)]
@@ -150,22 +157,25 @@ pub struct OfDevice {
 
 /// One cause of a device's hangs and refusals.
 #[derive(Debug, Serialize)]
-pub struct OfCause {
+pub struct CauseSummary {
     /// As in the trace.
-    pub cause: String,
+    pub cause: Name<Cause>,
     /// Hangs.
     #[serde(flatten)]
-    pub total: Tally,
-    /// Requests failed at once.
+    pub total: HangTotals,
+    /// Requests that failed without a hang.
     pub refusals: u64,
-    /// Of the longest of them.
+    /// The explanation of the longest of them.
     pub explanation: String,
+    /// The hang that it is of: whether its request was in the device itself, and its duration.
+    #[serde(skip)]
+    pub explained_by: Option<(bool, Nanos)>,
 }
 
-/// Entries lost.
+/// Audit entries that were lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Lost {
-    /// Whole ones.
+    /// Whole entries.
     pub entries: u64,
     /// Bytes.
     pub bytes: u64,
@@ -174,10 +184,10 @@ pub struct Lost {
     pub is_lower_bound: bool,
 }
 
-/// Who lost most.
+/// Names with the most time lost.
 #[derive(Debug, Serialize)]
 pub struct Affected {
-    /// Paths.
+    /// Paths of requests.
     pub paths: Ranking,
     /// `read`, ...
     pub operations: Ranking,
@@ -194,25 +204,55 @@ pub struct Ranking {
     pub others: Others,
 }
 
+/// A session without its probes.
+#[derive(Debug, Serialize)]
+pub struct SessionSummary {
+    /// Of vault-tracer.
+    pub version: String,
+    /// The server's process.
+    pub pid: i32,
+    /// Its executable.
+    pub exe: String,
+    /// `uname -r`
+    pub kernel: String,
+    /// The Go version that the server was built with.
+    pub go_version: Option<String>,
+    /// When the probes were attached.
+    pub start: Time,
+}
+
+impl From<record::Session> for SessionSummary {
+    fn from(session: record::Session) -> Self {
+        Self {
+            version: session.version,
+            pid: session.pid,
+            exe: session.exe,
+            kernel: session.kernel,
+            go_version: session.go_version,
+            start: session.start,
+        }
+    }
+}
+
 /// One trace file.
 #[derive(Debug, Default, Serialize)]
-pub struct OfFile {
+pub struct FileSummary {
     /// Its name.
     pub file: String,
     /// The sessions in it, and re-attachments to a server that was started again.
-    pub sessions: Vec<Session>,
+    pub sessions: Vec<SessionSummary>,
     /// How many more there were.
     #[serde(skip_serializing_if = "is_zero")]
     pub sessions_left_out: u64,
-    /// When it begins.
+    /// The first time in it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub start: Option<Timestamp>,
-    /// When it ends, as far as it tells.
+    pub start: Option<Time>,
+    /// The last time in it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub end: Option<Timestamp>,
+    pub end: Option<Time>,
     /// Its hangs.
     #[serde(flatten)]
-    pub total: Tally,
+    pub total: HangTotals,
     /// The longest.
     pub longest_ns: Nanos,
     /// Requests that a device failed at once.
@@ -221,7 +261,7 @@ pub struct OfFile {
     pub incidents: u64,
     /// Entries that were never acknowledged.
     pub lost: Lost,
-    /// As its summaries say; absent where it has none.
+    /// Requests in its summaries; absent where it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
     /// Whether there may have been more.
@@ -230,7 +270,7 @@ pub struct OfFile {
     /// Entries written to audit sockets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit_writes: Option<u64>,
-    /// What the trace itself lost.
+    /// What the file lacks.
     #[serde(flatten)]
     pub trace: Completeness,
 }
@@ -240,31 +280,31 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Whether a trace is all there.
+/// What a trace file lacks.
 #[derive(Debug, Default, Serialize)]
 pub struct Completeness {
-    /// Lines that were records.
+    /// Lines that are records.
     pub records: u64,
-    /// Of types that this version does not know.
+    /// Records of types that this version does not know.
     pub unknown_records: u64,
-    /// Each session has its summary.
+    /// Each session has a summary.
     pub complete: bool,
-    /// Whether it begins with a session.
+    /// It begins with a session.
     pub has_beginning: bool,
-    /// Whether its last line, or its compressed data, ends in the middle.
+    /// Its last line, or its compressed data, ends in the middle.
     pub torn: bool,
     /// Lines that are no records.
     pub damaged_lines: u64,
-    /// The first of them, and what is wrong with it.
+    /// The first of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_damaged: Option<Damage>,
-    /// Events that were told to the agent.
+    /// Events that the agent received.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events: Option<u64>,
     /// Events that the kernel had no room for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events_lost: Option<u64>,
-    /// Hangs that a summary counts and the file does not hold.
+    /// Hangs that a summary counts and that are not in the file.
     pub hangs_missing: u64,
 }
 
@@ -280,11 +320,11 @@ impl Completeness {
     }
 }
 
-/// A line that is no record.
+/// The first line that is no record.
 #[derive(Debug, Serialize)]
 pub struct Damage {
     /// From 1.
     pub line: u64,
-    /// What is wrong.
+    /// The error.
     pub why: String,
 }

@@ -1,5 +1,5 @@
-//! The trace as OpenTelemetry spans, in the shape of the collector's file exporter: one
-//! `ExportTraceServiceRequest` a line, in the JSON of OTLP. What is said in which span is in [`spans`].
+//! The trace as OpenTelemetry spans ([`spans`]), in the format of the collector's file exporter: one
+//! `ExportTraceServiceRequest` a line, in the JSON of OTLP.
 
 mod attributes;
 pub mod collector;
@@ -10,44 +10,20 @@ pub mod spans;
 use std::io;
 
 use self::spans::Spans;
-use super::{Sink, line_file::LineFile, made::Made};
+use super::trace_file::{Encode, TraceFile};
 use tracer_model::Finding;
 
 /// Writes findings as spans.
-pub struct Otlp {
-    file: Made,
-    spans: Spans,
-}
+pub type Otlp = TraceFile<Spans>;
 
-impl Otlp {
-    /// Into this file.
-    pub fn new(file: LineFile) -> Self {
-        Self {
-            file: Made::new(file),
-            spans: Spans::default(),
-        }
+impl Encode for Spans {
+    fn encode(&mut self, finding: &Finding) -> io::Result<Vec<u8>> {
+        let line = line(self, finding)?;
+        Ok(line.map_or_else(Vec::new, |line| (line + "\n").into_bytes()))
     }
 }
 
-impl Sink<Finding> for Otlp {
-    fn write(&mut self, finding: &Finding) -> io::Result<()> {
-        let spans = &mut self.spans;
-        self.file.write(|| {
-            let line = line(spans, finding)?;
-            Ok(line.map_or_else(Vec::new, |line| (line + "\n").into_bytes()))
-        })
-    }
-
-    fn name(&self) -> String {
-        self.file.name()
-    }
-
-    fn kind(&self) -> &'static str {
-        "trace"
-    }
-}
-
-/// The line of a finding, for those that make spans.
+/// The line of a finding, if it makes spans.
 pub fn line(spans: &mut Spans, finding: &Finding) -> serde_json::Result<Option<String>> {
     let request = spans.on(finding);
     request.as_ref().map(serde_json::to_string).transpose()

@@ -17,10 +17,10 @@ use opentelemetry_proto::tonic::{
     trace::v1::{Span, Status},
 };
 
-/// Longer than anything here takes on a busy machine.
+/// Time limit of a wait; nothing takes as long on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 
-/// What the agent does at the end of a trace at most, and some time to start and to end.
+/// The longest that the agent waits for a sink at the end of a trace, and some time to start and to end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A recording of `tests/replays`.
@@ -28,22 +28,24 @@ pub(crate) fn recording(case: &str) -> PathBuf {
     crate::replays::of(case).join("recording.jsonl")
 }
 
-/// A span with what is said of its server.
-pub(crate) type Told = (Option<Resource>, Option<InstrumentationScope>, Span);
+/// A span with its resource and scope.
+pub(crate) type WholeSpan = (Option<Resource>, Option<InstrumentationScope>, Span);
 
-/// All spans, in their order. No status is the same as an unset one: the wire does not tell them apart.
-pub(crate) fn spans(requests: impl IntoIterator<Item = ExportTraceServiceRequest>) -> Vec<Told> {
-    let mut told = Vec::new();
+/// All spans, in their order. An absent status becomes an unset one: in protobuf they are the same.
+pub(crate) fn spans(
+    requests: impl IntoIterator<Item = ExportTraceServiceRequest>,
+) -> Vec<WholeSpan> {
+    let mut whole = Vec::new();
     for of_server in requests.into_iter().flat_map(|r| r.resource_spans) {
         for of_scope in of_server.scope_spans {
             for mut span in of_scope.spans {
                 span.status = Some(span.status.unwrap_or_else(Status::default));
                 let (resource, scope) = (of_server.resource.clone(), of_scope.scope.clone());
-                told.push((resource, scope, span));
+                whole.push((resource, scope, span));
             }
         }
     }
-    told
+    whole
 }
 
 /// The trace file of a recording: a line a finding.
@@ -57,8 +59,8 @@ pub(crate) fn file(case: &str) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// What that holds.
-pub(crate) fn expected(case: &str) -> Result<Vec<Told>> {
+/// The spans of that file.
+pub(crate) fn expected(case: &str) -> Result<Vec<WholeSpan>> {
     let lines = file(case)?;
     let requests: Vec<_> = lines
         .lines()
@@ -69,15 +71,15 @@ pub(crate) fn expected(case: &str) -> Result<Vec<Told>> {
     Ok(spans)
 }
 
-/// One that runs.
+/// A running agent.
 pub(crate) struct Agent {
     child: Child,
     started: Instant,
-    said: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
 }
 
-/// One that ended.
+/// An agent that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -85,7 +87,7 @@ pub(crate) struct Ended {
     pub(crate) took: Duration,
 }
 
-/// The environment of the machine is not the test's.
+/// Without the environment's own headers.
 pub(crate) fn command(case: &str, endpoint: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vault-tracer"));
     command
@@ -106,24 +108,24 @@ impl Agent {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()?;
-        let said = Arc::new(Mutex::new(String::new()));
+        let stderr = Arc::new(Mutex::new(String::new()));
         let lines = BufReader::new(child.stderr.take().context("not piped")?);
         let reader = thread::spawn({
-            let said = Arc::clone(&said);
-            move || collect(lines, &said)
+            let stderr = Arc::clone(&stderr);
+            move || collect(lines, &stderr)
         });
         Ok(Self {
             child,
             started,
-            said,
+            stderr,
             reader: Some(reader),
         })
     }
 
-    /// Waits until it says this.
+    /// Waits until its standard error contains this.
     pub(crate) fn says(&self, text: &str) -> Result<()> {
         let said = || {
-            self.said
+            self.stderr
                 .lock()
                 .map(|said| said.clone())
                 .unwrap_or_default()
@@ -145,7 +147,7 @@ impl Agent {
             reader.join().ok().context("nobody read")?;
         }
         let said = self
-            .said
+            .stderr
             .lock()
             .map(|said| said.clone())
             .unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What arrives when nothing is wrong.
+//! Delivery to a working collector.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ fn replay(case: &str, to: &Fake) -> Result<Ended> {
 }
 
 #[test]
-fn a_collector_gets_of_every_recording_what_the_file_holds() -> Result<()> {
+fn a_collector_gets_the_spans_of_the_file() -> Result<()> {
     for case in crate::replays::names()? {
         let expected = expected(&case)?;
         for speaks in BOTH {
@@ -30,21 +30,21 @@ fn a_collector_gets_of_every_recording_what_the_file_holds() -> Result<()> {
 }
 
 #[test]
-fn findings_that_come_together_are_sent_together() -> Result<()> {
+fn findings_of_one_time_are_sent_together() -> Result<()> {
     let collector = Fake::new(BOTH[0], &[])?;
     replay("convoy", &collector)?;
     let requests = collector.taken();
-    // The empty one asks whether anybody is there.
+    // The empty one only tests the connection.
     assert!(requests[0].resource_spans.is_empty());
     let findings = file("convoy")?.lines().count();
     assert!(requests.len() - 1 < findings, "{} requests", requests.len());
     let whole = &requests[requests.len() - 1].resource_spans;
-    assert_eq!(whole.len(), 1, "one server is told of once");
+    assert_eq!(whole.len(), 1, "the resource of one server is sent once");
     Ok(())
 }
 
 #[test]
-fn what_authenticates_is_taken_from_the_environment() -> Result<()> {
+fn headers_are_taken_from_the_environment() -> Result<()> {
     for speaks in BOTH {
         let collector = Fake::new(speaks, &[])?;
         let mut command = command("no-ack", &collector.url());
@@ -77,7 +77,7 @@ fn what_authenticates_is_taken_from_the_environment() -> Result<()> {
 }
 
 #[test]
-fn tls_trusts_whom_the_system_trusts_and_nobody_else() -> Result<()> {
+fn tls_trusts_the_certificates_of_the_system_only() -> Result<()> {
     let expected = expected("no-ack")?;
     let identity = Identity::new()?;
     let directory = tempfile::tempdir()?;

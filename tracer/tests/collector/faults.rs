@@ -1,4 +1,4 @@
-//! What is done about a collector that fails: nothing that would hold up the agent, and nothing in silence.
+//! Collectors that fail: they do not block the agent, and every lost span is counted and reported.
 
 use std::{net::TcpListener, time::Duration};
 
@@ -20,7 +20,7 @@ fn replay(to: &Fake) -> Result<Ended> {
     start(&to.url(), to.speaks())?.ended()
 }
 
-/// How many lines hold this.
+/// The number of lines with this text.
 fn lines(ended: &Ended, text: &str) -> usize {
     ended
         .said
@@ -30,9 +30,9 @@ fn lines(ended: &Ended, text: &str) -> usize {
 }
 
 #[test]
-fn a_collector_may_come_later() -> Result<()> {
+fn a_collector_may_start_later() -> Result<()> {
     for speaks in BOTH {
-        // A port that is free a moment later too, as far as anybody can tell.
+        // The port may be taken by others before it is used here; that is unlikely.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let agent = start(&format!("http://{address}"), speaks)?;
         agent.says("nothing can be sent")?;
@@ -48,7 +48,7 @@ fn a_collector_may_come_later() -> Result<()> {
 }
 
 #[test]
-fn a_busy_collector_is_asked_again() -> Result<()> {
+fn a_busy_collector_is_retried() -> Result<()> {
     for speaks in BOTH {
         let busy = Answer::Busy(None);
         let collector = Fake::new(speaks, &[Answer::Take, busy, busy, busy])?;
@@ -57,10 +57,10 @@ fn a_busy_collector_is_asked_again() -> Result<()> {
         assert_eq!(ended.said.lines().count(), 2, "{ended:?}");
         assert!(spans(collector.taken()) == expected(CASE)?, "{speaks:?}");
         let asked = collector.asked();
-        // The empty one, three in vain, one that is taken at least.
+        // The empty one, three that fail, at least one that is accepted.
         assert!(asked.len() >= 5, "{}", asked.len());
         let waits = asked[1..].windows(2).map(|two| two[1].0 - two[0].0);
-        // At the end of a trace the first may come at once.
+        // At the end of a trace the first retry may come at once.
         let waited: Duration = waits.skip(1).sum();
         assert!(waited >= Duration::from_millis(500), "{waited:?}");
     }
@@ -68,7 +68,7 @@ fn a_busy_collector_is_asked_again() -> Result<()> {
 }
 
 #[test]
-fn a_collector_that_says_when_is_asked_then() -> Result<()> {
+fn retry_after_is_respected() -> Result<()> {
     for speaks in BOTH {
         let wait = Duration::from_secs(2);
         let collector = Fake::new(speaks, &[Answer::Take, Answer::Busy(Some(wait))])?;
@@ -83,7 +83,7 @@ fn a_collector_that_says_when_is_asked_then() -> Result<()> {
 }
 
 #[test]
-fn a_collector_that_wants_longer_than_there_is_time_loses_and_is_counted() -> Result<()> {
+fn spans_are_lost_and_counted_if_retry_after_is_too_long() -> Result<()> {
     for speaks in BOTH {
         let later = Answer::Busy(Some(Duration::from_hours(1)));
         let collector = Fake::always(speaks, later)?;
@@ -93,13 +93,13 @@ fn a_collector_that_wants_longer_than_there_is_time_loses_and_is_counted() -> Re
         let lost = format!("{count} spans could not be written to the collector at http://");
         assert_eq!(lines(&ended, &lost), 1, "{ended:?}");
         assert!(ended.took < PATIENCE, "{ended:?}");
-        assert_eq!(collector.asked().len(), 1, "asked not to ask before");
+        assert_eq!(collector.asked().len(), 1, "retried too early");
     }
     Ok(())
 }
 
 #[test]
-fn a_collector_that_never_answers_costs_the_patience_and_its_spans() -> Result<()> {
+fn a_collector_that_never_answers_delays_the_end_no_longer_than_the_limit() -> Result<()> {
     let count = expected(CASE)?.len();
     let lost = format!("{count} spans could not be written");
     for speaks in BOTH {
@@ -110,7 +110,7 @@ fn a_collector_that_never_answers_costs_the_patience_and_its_spans() -> Result<(
         assert_eq!(lines(&ended, "no answer"), 1, "{ended:?}");
         assert!(ended.took < PATIENCE, "{ended:?}");
 
-        // Nobody even takes the connection from the kernel.
+        // A connection that is never accepted.
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let url = format!("http://{}", listener.local_addr()?);
         let ended = start(&url, speaks)?.ended()?;
@@ -122,7 +122,7 @@ fn a_collector_that_never_answers_costs_the_patience_and_its_spans() -> Result<(
 }
 
 #[test]
-fn a_collector_that_does_not_run_is_one_line_and_one_at_the_end() -> Result<()> {
+fn a_collector_that_does_not_run_is_two_lines() -> Result<()> {
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let ended = start(&format!("http://{address}"), Speaks::Grpc)?.ended()?;
     assert_eq!(
@@ -141,7 +141,7 @@ fn a_collector_that_does_not_run_is_one_line_and_one_at_the_end() -> Result<()> 
 }
 
 #[test]
-fn what_is_taken_in_part_is_counted_and_told_once() -> Result<()> {
+fn a_partial_success_is_counted_and_reported_once() -> Result<()> {
     for speaks in BOTH {
         let script = [Answer::Take, Answer::Partly(2)];
         let collector = Fake::new(speaks, &script)?;
@@ -159,7 +159,7 @@ fn what_is_taken_in_part_is_counted_and_told_once() -> Result<()> {
 }
 
 #[test]
-fn what_is_refused_is_not_sent_again() -> Result<()> {
+fn refused_spans_are_not_retried() -> Result<()> {
     for speaks in BOTH {
         let collector = Fake::always(speaks, Answer::Refuse)?;
         let ended = replay(&collector)?;
@@ -177,7 +177,7 @@ fn what_is_refused_is_not_sent_again() -> Result<()> {
 }
 
 #[test]
-fn the_wrong_protocol_is_told_from_the_right_one() -> Result<()> {
+fn a_wrong_protocol_is_an_error() -> Result<()> {
     for (server, client) in [(Speaks::Grpc, Speaks::Http), (Speaks::Http, Speaks::Grpc)] {
         let collector = Fake::new(server, &[])?;
         let ended = start(&collector.url(), client)?.ended()?;

@@ -1,5 +1,5 @@
-//! Programs of others that take OTLP: gRPC's own Python, and the collector Rotel. `cargo xtask test` gets both; where they
-//! are missing, that is said.
+//! Foreign OTLP servers: gRPC's own Python, and the collector Rotel. `cargo xtask test` installs both; where they are
+//! missing, a line says so.
 
 use std::{
     env,
@@ -20,14 +20,14 @@ use crate::{
     fake::{BOTH, Fake, Speaks},
 };
 
-/// Where `cargo xtask test` says that the collector is.
+/// The variable with the path of the collector, set by `cargo xtask test`.
 const ROTEL: &str = "VAULT_TRACER_ROTEL";
 
-/// What `serve_otlp.py` ends with where there are no packages.
+/// Exit code of `serve_otlp.py` without its packages.
 const NO_PACKAGE: i32 = 77;
 
 fn not_run(test: &str, why: &str) -> Result<()> {
-    // Not by `eprintln!`, which a test that passes keeps to itself.
+    // `eprintln!` is not shown for a test that passes.
     Ok(writeln!(io::stderr(), "\nNOT RUN: {test} {why}\n")?)
 }
 
@@ -40,14 +40,14 @@ fn python() -> Command {
 /// A server in Python.
 struct Python {
     child: Child,
-    /// Read all the time: a server that cannot print does not answer.
+    /// Read continuously: a server that cannot print does not answer.
     lines: Receiver<String>,
     input: Option<ChildStdin>,
     ports: Value,
 }
 
 impl Python {
-    /// `None` if there is no Python that could.
+    /// `None` without Python or its packages.
     fn start() -> Result<Option<Self>> {
         let child = python()
             .stdin(Stdio::piped())
@@ -120,10 +120,10 @@ fn read_by_python(case: &str) -> Result<Vec<String>> {
 }
 
 #[test]
-fn grpcs_own_python_gets_of_every_recording_what_the_file_holds() -> Result<()> {
+fn grpcs_own_python_gets_the_spans_of_the_file() -> Result<()> {
     let Some(server) = Python::start()? else {
         return not_run(
-            "grpcs_own_python_gets_of_every_recording_what_the_file_holds",
+            "grpcs_own_python_gets_the_spans_of_the_file",
             "needs python3 with grpcio and opentelemetry-proto (pip install grpcio opentelemetry-proto)",
         );
     };
@@ -141,7 +141,7 @@ fn grpcs_own_python_gets_of_every_recording_what_the_file_holds() -> Result<()> 
     Ok(())
 }
 
-/// The collector, at work.
+/// The running collector.
 struct Rotel {
     child: Child,
     grpc: SocketAddr,
@@ -149,8 +149,7 @@ struct Rotel {
 }
 
 impl Rotel {
-    /// That hands on to another collector. Its ports are free a moment before, as far as anybody can tell: others take
-    /// some too.
+    /// Forwards to another collector. Its ports may be taken by others between the choice and the start.
     fn start(program: &Path, to: &Fake) -> Result<Self> {
         for _ in 0..10 {
             if let Some(rotel) = Self::try_to_start(program, to)? {
@@ -200,10 +199,10 @@ impl Drop for Rotel {
 }
 
 #[test]
-fn a_real_collector_hands_on_what_the_file_holds() -> Result<()> {
+fn a_real_collector_forwards_the_spans_of_the_file() -> Result<()> {
     let Some(program) = env::var_os(ROTEL).map(PathBuf::from) else {
         return not_run(
-            "a_real_collector_hands_on_what_the_file_holds",
+            "a_real_collector_forwards_the_spans_of_the_file",
             &format!(
                 "needs the collector Rotel: {ROTEL}=/path/to/rotel-agent (cargo xtask test gets it)"
             ),
@@ -218,7 +217,7 @@ fn a_real_collector_hands_on_what_the_file_holds() -> Result<()> {
             let ended = Agent::start(agent.args(["--otlp-protocol", speaks.name()]))?.ended()?;
             assert_eq!((ended.code, &*ended.said), (Some(0), ""), "{case}");
             all.extend(expected(case)?);
-            wait_until("Rotel has handed on", || {
+            wait_until("Rotel has forwarded", || {
                 spans(end.taken()).len() >= all.len()
             })?;
         }

@@ -1,5 +1,5 @@
-//! A collector that goes and comes back while a trace goes on, and one that takes nothing for so long that there is no
-//! room left. By the sink itself, since a replay is over too soon.
+//! A collector that restarts during a trace, and one that accepts nothing until the buffer is full. These use the sink
+//! directly, since a replay is over too soon.
 
 use std::sync::Arc;
 
@@ -15,7 +15,6 @@ use tracer::{
     },
     source::recording,
 };
-use tracer_core;
 use tracer_model::Finding;
 
 use crate::{
@@ -39,7 +38,7 @@ fn collector(url: &str, speaks: Speaks) -> Result<Collector> {
 }
 
 #[test]
-fn what_happens_while_a_collector_is_away_arrives_when_it_is_back() -> Result<()> {
+fn spans_of_an_outage_arrive_after_it() -> Result<()> {
     let findings = findings()?;
     let (before, after) = findings.split_at(findings.len() / 2);
     let mut made = Spans::default();
@@ -70,13 +69,13 @@ fn what_happens_while_a_collector_is_away_arrives_when_it_is_back() -> Result<()
 }
 
 #[test]
-fn what_there_is_no_room_for_holds_up_nobody_and_is_counted() -> Result<()> {
+fn a_full_buffer_blocks_nobody_and_lost_spans_are_counted() -> Result<()> {
     let findings = findings()?;
     let silent = Fake::always(Speaks::Http, Answer::Silence)?;
     let mut sink = collector(&silent.url(), Speaks::Http)?;
     let mut made = Spans::default();
     let (mut count, mut bytes) = (0, 0);
-    // More than there is room for by far, and each is taken without a word.
+    // Far more than the buffer has room for: each write succeeds.
     while bytes < 24 << 20 {
         for finding in &findings {
             sink.write(finding)?;
@@ -94,11 +93,11 @@ fn what_there_is_no_room_for_holds_up_nobody_and_is_counted() -> Result<()> {
         let number = found.and_then(|words| words.split_whitespace().next());
         number.and_then(|number| number.parse().ok()).unwrap_or(0)
     };
-    let (unsent, left_out) = (
+    let (unsent, dropped) = (
         number("not confirmed in time"),
         number("without room to wait"),
     );
-    assert_eq!(unsent + left_out, count, "{error}");
-    assert!(unsent > 0 && left_out > 0, "{error}");
+    assert_eq!(unsent + dropped, count, "{error}");
+    assert!(unsent > 0 && dropped > 0, "{error}");
     Ok(())
 }

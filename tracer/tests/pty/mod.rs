@@ -1,4 +1,4 @@
-//! A program on a terminal of its own: what stands on its screen, and how it leaves it.
+//! A program on a pseudo-terminal: its screen, and the terminal's settings after it.
 
 use std::{
     fs::File,
@@ -23,14 +23,14 @@ use pty_process::{
     blocking::{Command, Pts, Pty},
 };
 
-/// What is waited for takes milliseconds; two busy cores may make seconds of it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time limit of a wait. What is waited for takes milliseconds, on busy machines seconds.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Between two looks at the screen.
-const LOOK: Duration = Duration::from_millis(10);
+/// Time between two checks of the screen.
+const POLL: Duration = Duration::from_millis(10);
 
-/// The screen, and all that was written to it.
-struct Seen {
+/// The screen, and all bytes that were written to it.
+struct Output {
     parser: vt100::Parser,
     raw: Vec<u8>,
 }
@@ -39,10 +39,10 @@ struct Seen {
 pub(crate) struct OnTerminal {
     child: Child,
     pty: Arc<Pty>,
-    /// Open for as long as it is asked for its settings.
+    /// Kept open to read the settings of the terminal.
     pts: Pts,
     before: Termios,
-    seen: Arc<Mutex<Seen>>,
+    output: Arc<Mutex<Output>>,
 }
 
 impl OnTerminal {
@@ -52,18 +52,18 @@ impl OnTerminal {
         pty.resize(Size::new(rows, columns))?;
         let before = tcgetattr(pts.as_fd())?;
         let child = command.spawn_borrowed(&pts)?;
-        let seen = Arc::new(Mutex::new(Seen {
+        let output = Arc::new(Mutex::new(Output {
             parser: vt100::Parser::new(rows, columns, 1000),
             raw: Vec::new(),
         }));
         let pty = Arc::new(pty);
-        let (from, into) = (Arc::clone(&pty), Arc::clone(&seen));
+        let (from, into) = (Arc::clone(&pty), Arc::clone(&output));
         thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(count) = (&*from).read(&mut bytes) {
-                let mut seen = into.lock().unwrap_or_else(PoisonError::into_inner);
-                seen.parser.process(&bytes[..count]);
-                seen.raw.extend(&bytes[..count]);
+                let mut output = into.lock().unwrap_or_else(PoisonError::into_inner);
+                output.parser.process(&bytes[..count]);
+                output.raw.extend(&bytes[..count]);
             }
         });
         Ok(Self {
@@ -71,22 +71,22 @@ impl OnTerminal {
             pty,
             pts,
             before,
-            seen,
+            output,
         })
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn output(&self) -> MutexGuard<'_, Output> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What stands on the screen now.
+    /// The text of the screen.
     pub(crate) fn screen(&self) -> String {
-        self.seen().parser.screen().contents()
+        self.output().parser.screen().contents()
     }
 
-    /// All that was written to it.
+    /// All bytes that were written to it.
     pub(crate) fn raw(&self) -> String {
-        String::from_utf8_lossy(&self.seen().raw).into_owned()
+        String::from_utf8_lossy(&self.output().raw).into_owned()
     }
 
     /// Types.
@@ -95,10 +95,10 @@ impl OnTerminal {
         Ok(())
     }
 
-    /// Makes it larger or smaller, as who drags its window does.
+    /// Changes its size.
     #[allow(dead_code, reason = "not every test does")]
     pub(crate) fn resize(&self, (rows, columns): (u16, u16)) -> Result<()> {
-        self.seen().parser.screen_mut().set_size(rows, columns);
+        self.output().parser.screen_mut().set_size(rows, columns);
         self.pty.resize(Size::new(rows, columns))?;
         Ok(())
     }
@@ -109,7 +109,7 @@ impl OnTerminal {
         Ok(())
     }
 
-    /// Waits until the screen is like this.
+    /// Waits until the screen fulfils the condition.
     pub(crate) fn until(&self, what: &str, is_so: impl Fn(&str) -> bool) -> Result<String> {
         let begun = Instant::now();
         loop {
@@ -117,19 +117,19 @@ impl OnTerminal {
             if is_so(&screen) {
                 return Ok(screen);
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > TIMEOUT {
                 bail!("{what}: not seen; the screen is\n{screen}");
             }
-            thread::sleep(LOOK);
+            thread::sleep(POLL);
         }
     }
 
-    /// Waits until it stands on the screen.
+    /// Waits until the screen contains the text.
     pub(crate) fn shows(&self, text: &str) -> Result<String> {
         self.until(text, |screen| screen.contains(text))
     }
 
-    /// Waits until the program has ended, and all it wrote is on the screen.
+    /// Waits until the program has ended and all its output is on the screen.
     pub(crate) fn ends(&mut self) -> Result<ExitStatus> {
         let begun = Instant::now();
         let status = loop {
@@ -137,23 +137,23 @@ impl OnTerminal {
                 break status;
             }
             ensure!(
-                begun.elapsed() < PATIENCE,
+                begun.elapsed() < TIMEOUT,
                 "it does not end; the screen is\n{}",
                 self.screen()
             );
-            thread::sleep(LOOK);
+            thread::sleep(POLL);
         };
-        // What it wrote last is on its way.
+        // Its last output may not be read yet.
         let end = "\r\nend of the program\r\n";
         File::from(self.pts.as_fd().try_clone_to_owned()?).write_all(end.as_bytes())?;
         self.until("the end", |_| self.raw().contains("end of the program"))?;
         Ok(status)
     }
 
-    /// Whether the terminal is as it was before the program, which has ended.
+    /// An error unless the terminal has the settings from before the program.
     pub(crate) fn is_restored(&self) -> Result<()> {
-        let seen = self.seen();
-        let screen = seen.parser.screen();
+        let output = self.output();
+        let screen = output.parser.screen();
         ensure!(!screen.alternate_screen(), "the alternate screen is left");
         ensure!(!screen.hide_cursor(), "the cursor is shown");
         let now = tcgetattr(self.pts.as_fd())?;
@@ -161,11 +161,11 @@ impl OnTerminal {
         Ok(())
     }
 
-    /// Whether a program has the screen for itself.
+    /// An error unless the program has taken over the screen.
     pub(crate) fn is_taken(&self) -> Result<()> {
         let now = tcgetattr(self.pts.as_fd())?;
         ensure!(now != self.before, "the terminal is in raw mode");
-        ensure!(self.seen().parser.screen().alternate_screen());
+        ensure!(self.output().parser.screen().alternate_screen());
         Ok(())
     }
 }

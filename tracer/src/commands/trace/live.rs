@@ -188,7 +188,7 @@ impl Live {
             }
             self.tick(server)?;
             self.show(server)?;
-            if self.outputs.are_left() {
+            if self.outputs.has_quit() {
                 return Ok(End::Asked);
             }
             if self.outputs.are_over() {
@@ -219,7 +219,7 @@ impl Live {
     /// Says how things stand, if anybody wants to see it.
     fn show(&mut self, server: &Following) -> Result<()> {
         let now = clock::monotonic();
-        if now < self.shown || !self.outputs.are_watched() {
+        if now < self.shown || !self.outputs.want_snapshots() {
             return Ok(());
         }
         let holds = server.holding.is_on();
@@ -230,7 +230,7 @@ impl Live {
             self.core.snapshot(now)
         };
         self.shown = now + if holds { OF_ROUTINE } else { OF_TROUBLE };
-        self.outputs.show(state);
+        self.outputs.write_snapshot(state);
         Ok(())
     }
 
@@ -351,7 +351,7 @@ impl Live {
             if let Some(found) = found() {
                 return Some(found);
             }
-            if self.outputs.are_left() {
+            if self.outputs.has_quit() {
                 return None;
             }
         }

@@ -1,9 +1,8 @@
-//! What is exported: names, labels, help, units. By the conventions of Prometheus: base units, `_total` on what only
-//! grows, one unit and one meaning a family.
+//! The exported metrics: names, labels, units, help texts. By the conventions of Prometheus: base units, `_total` on
+//! counters, one unit and one meaning a family.
 
 use std::{
     fmt,
-    hash::Hash,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -24,307 +23,181 @@ use prometheus_client::{
     registry::{Metric, Registry, Unit},
 };
 
-use super::labels::{ByCause, ByCondition, ByOp, OfDevice, OfSession};
+use super::labels::{CauseLabels, ConditionLabels, DeviceLabels, OpLabels, SessionLabels};
 use tracer_model::Cause;
 
-/// Bounds of the buckets of durations, s.
+/// Upper bounds of the buckets of durations, s.
 ///
-/// What ends by a deadline ends a few milliseconds after it. Vault's socket device gives a dial and a write 2 s each and
-/// tries each of a request's two entries twice, so the times pile up just above 2, 4, 6 and 8 s, and a request that queues
-/// behind others adds theirs: 16, 32, 64 s and more. So there is a bound at each of these, and the pile lies in the bucket
-/// above it; those of one, two and four deadlines are narrow, for quantiles that mean something. Below: the default
-/// threshold, 0.1 s, and single stalls that are part of a hang.
-const SECONDS: [f64; 17] = [
+/// Operations that end by a deadline end a few milliseconds after it. Vault's socket device gives a dial and a write 2 s
+/// each and tries each of a request's two entries twice, so durations pile up just above 2, 4, 6 and 8 s, and a request
+/// that queues behind others adds theirs: 16, 32, 64 s and more. Each of these is a bound, so the pile lies in the bucket
+/// above it; the buckets of one, two and four deadlines are narrow, for meaningful quantiles. Below: the default
+/// threshold, 0.1 s, and single stalls of a hang.
+const BUCKETS: [f64; 17] = [
     0.01, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 4.0, 5.0, 6.0, 8.0, 10.0, 16.0, 32.0, 64.0, 128.0, 300.0,
 ];
 
-/// From one bound of a native histogram to the next, at most: what the Prometheus documentation begins with.
-const FACTOR: f64 = 1.1;
+/// Growth from one bucket of a native histogram to the next, at most: what the Prometheus documentation starts with.
+const NATIVE_FACTOR: f64 = 1.1;
 
-/// Of one native histogram, beyond which its bounds get wider: from 1 ms to an hour by that factor there are fewer.
-const MOST_BUCKETS: usize = 200;
+/// A native histogram with more buckets merges them; from 1 ms to an hour by that factor there are fewer.
+const NATIVE_BUCKETS: usize = 200;
 
-/// Of a gauge that may be absent.
+/// For a gauge that may be absent.
 pub(super) type NoLabels = [(&'static str, &'static str); 0];
 
 type Seconds = Gauge<f64, AtomicU64>;
 
 type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 
-/// All that is exported.
-pub(super) struct Families {
-    pub(super) now: Now,
-    pub(super) found: Found,
-    pub(super) own: Own,
+/// Declares the struct of all metrics and registers them. Of each: its name without prefix, unit and `_total`; its type,
+/// with a constructor where it has no default; its unit, if it has one; its help text.
+macro_rules! families {
+    ($($name:ident: $metric:ty $(= $new:expr)?, $([$unit:ident])? $help:literal;)*) => {
+        pub(super) struct Families {
+            $(pub(super) $name: $metric,)*
+        }
+
+        impl Families {
+            fn register(registry: &mut Registry) -> Self {
+                Self {
+                    $($name: {
+                        let metric: $metric = families!(@new $($new)?);
+                        let unit = families!(@unit $($unit)?);
+                        register(registry, stringify!($name), $help, unit, metric)
+                    },)*
+                }
+            }
+        }
+    };
+    (@new) => { Default::default() };
+    (@new $new:expr) => { $new };
+    (@unit) => { None };
+    (@unit $unit:ident) => { Some(Unit::$unit) };
+}
+
+families! {
+    // From the last state snapshot.
+    stalls_open: Family<CauseLabels, Gauge>,
+        "Requests that a device blocks now and has blocked for longer than the threshold, by cause as far as known; requests that queue behind them are in requests_waiting";
+    stall_age: Family<DeviceLabels, Seconds>, [Seconds]
+        "How long the device has been stalled without a break, whichever requests it blocked; 0 if it is not stalled";
+    requests_waiting: Family<DeviceLabels, Gauge>,
+        "Requests that queue for the device now, behind the one that it blocks; all requests under way where the server's stacks cannot be read";
+    requests_held_up: Gauge,
+        "Requests that any device blocks now, or that queue for one";
+    requests_under_way: Family<NoLabels, Gauge>,
+        "Client requests under way; absent while all devices work, when they are not counted";
+    device_condition: Family<ConditionLabels, Gauge>,
+        "1 for the condition that the device is in: ok, stalled (blocks a request), failing (no success since it failed), filling (acknowledges nothing), closed";
+    send_buffer: Family<DeviceLabels, Gauge>, [Bytes]
+        "Memory of the send queue to the device when last seen; absent if unknown";
+    send_buffer_limit: Family<DeviceLabels, Gauge>, [Bytes]
+        "Limit of send_buffer_bytes; when it is reached the server hangs";
+
+    // From findings.
+    hang_duration: Durations<CauseLabels> = durations(), [Seconds]
+        "Time that a device blocked a request, all stalls together, by the cause of the first stall; observed when the hang ends";
+    stall_duration: Durations<OpLabels> = durations(), [Seconds]
+        "Time of each stall of a hang: connect, write, or lock (the queue behind another request)";
+    hangs: Family<CauseLabels, Counter>,
+        "Requests that the device blocked, counted when the hang ends";
+    requests_blocked: Counter,
+        "Requests that were blocked by one or several devices, counted when the first hang ends";
+    stalls: Family<DeviceLabels, Counter>,
+        "Stalls that passed the threshold, counted while they last";
+    refusals: Family<CauseLabels, Counter>,
+        "Requests for which the device failed at once";
+    incidents: Family<DeviceLabels, Counter>,
+        "Periods from a failure of the device to its next success or the end of the server, counted when they end";
+    lost_entries: Family<DeviceLabels, Counter>,
+        "Audit entries written but not acknowledged when their connection died";
+    lost: Family<DeviceLabels, Counter>, [Bytes]
+        "Bytes written but not acknowledged when their connection died";
+    filling_warnings: Family<DeviceLabels, Counter>,
+        "Warnings that the device acknowledges nothing while its send buffer fills";
+    requests: Counter,
+        "Client requests seen to be answered; a lower bound with HTTP/2";
+    audit_writes: Counter,
+        "Entries written to audit sockets";
+
+    // The tracer itself.
+    events: Counter,
+        "Events seen by the tracer";
+    events_lost: Counter,
+        "Records lost because the tracer's ring buffer was full; other counters are lower bounds then";
+    state_timestamp: Seconds, [Seconds]
+        "Unix time of the last state snapshot; there are two a second while a server is traced";
+    session_info: Family<SessionLabels, Gauge>,
+        "The server that is traced";
+    session_start_timestamp: Seconds, [Seconds]
+        "Unix time when the probes were attached to the server";
+    threshold: Seconds, [Seconds]
+        "Minimum time blocked that is reported as a hang";
+    server_restarts: Counter,
+        "Times that the server was restarted and the probes were attached to it again";
 }
 
 impl Families {
-    /// All at zero, of no device yet; and what encodes them.
-    pub(super) fn new() -> (Self, Registry) {
+    /// All at zero, without series for any device; and the registry that encodes them.
+    pub(super) fn new(missed: &Arc<Missed>) -> (Self, Registry) {
         let mut registry = Registry::with_prefix("vault_tracer");
-        let families = Self {
-            now: Now::new(&mut registry),
-            found: Found::new(&mut registry),
-            own: Own::new(&mut registry),
-        };
+        let families = Self::register(&mut registry);
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Version of vault-tracer", version);
+        registry.register_collector(Box::new(Arc::clone(missed)));
         (families, registry)
     }
-}
 
-/// How things stand.
-pub(super) struct Now {
-    pub(super) stalls_open: Family<ByCause, Gauge>,
-    pub(super) stall_age: Family<OfDevice, Seconds>,
-    pub(super) waiting: Family<OfDevice, Gauge>,
-    pub(super) held_up: Gauge,
-    pub(super) under_way: Family<NoLabels, Gauge>,
-    pub(super) condition: Family<ByCondition, Gauge>,
-    pub(super) send_buffer: Family<OfDevice, Gauge>,
-    pub(super) send_buffer_limit: Family<OfDevice, Gauge>,
-}
-
-impl Now {
-    fn new(of: &mut Registry) -> Self {
-        Self {
-            stalls_open: new(
-                of,
-                "stalls_open",
-                "Requests that are in a device now which has held them up for longer than the threshold, by why as far as known; those that queue behind them are in requests_waiting",
-            ),
-            stall_age: with_unit(
-                of,
-                "stall_age",
-                "How long a device that is stalled now has been so without a break, whoever it held up; 0 if it is not",
-                Unit::Seconds,
-            ),
-            waiting: new(
-                of,
-                "requests_waiting",
-                "Requests that queue for a device now, behind the one that it holds up; all that are under way, where the server's stacks cannot be read",
-            ),
-            held_up: new(
-                of,
-                "requests_held_up",
-                "Requests that any device holds up now, or that queue for one",
-            ),
-            under_way: new(
-                of,
-                "requests_under_way",
-                "Requests of clients under way; absent while all is well, when nobody counts them",
-            ),
-            condition: new(
-                of,
-                "device_condition",
-                "1 for the condition a device is in: ok, stalled (holds up a request), failing (has not worked since it failed), filling (acknowledges nothing), closed",
-            ),
-            send_buffer: with_unit(
-                of,
-                "send_buffer",
-                "Memory of the send queue to a device when last seen; absent if unknown",
-                Unit::Bytes,
-            ),
-            send_buffer_limit: with_unit(
-                of,
-                "send_buffer_limit",
-                "Limit of that: once it is reached the server hangs",
-                Unit::Bytes,
-            ),
-        }
-    }
-}
-
-/// What was found.
-pub(super) struct Found {
-    pub(super) hang_duration: Durations<ByCause>,
-    pub(super) stall_duration: Durations<ByOp>,
-    pub(super) hangs: Family<ByCause, Counter>,
-    pub(super) requests_blocked: Counter,
-    pub(super) stalls: Family<OfDevice, Counter>,
-    pub(super) refusals: Family<ByCause, Counter>,
-    pub(super) incidents: Family<OfDevice, Counter>,
-    pub(super) lost_entries: Family<OfDevice, Counter>,
-    pub(super) lost_bytes: Family<OfDevice, Counter>,
-    pub(super) fillings: Family<OfDevice, Counter>,
-    pub(super) requests: Counter,
-    pub(super) audit_writes: Counter,
-}
-
-impl Found {
-    fn new(of: &mut Registry) -> Self {
-        Self {
-            hang_duration: durations(
-                of,
-                "hang_duration",
-                "How long a device held up a request, all in all, by the cause of the first stall; told when it is over",
-            ),
-            stall_duration: durations(
-                of,
-                "stall_duration",
-                "The single waits that hangs are made of: connect, write, or lock, the queue behind another request",
-            ),
-            hangs: new(
-                of,
-                "hangs",
-                "Requests that a device held up; told when it is over",
-            ),
-            requests_blocked: new(
-                of,
-                "requests_blocked",
-                "Requests that were held up, by however many devices; told when it is over",
-            ),
-            stalls: new(
-                of,
-                "stalls",
-                "Stalls that passed the threshold; told while they last",
-            ),
-            refusals: new(of, "refusals", "Requests for which a device failed at once"),
-            incidents: new(
-                of,
-                "incidents",
-                "Times a device failed until it worked again or the server ended; told then",
-            ),
-            lost_entries: new(
-                of,
-                "lost_entries",
-                "Audit entries written and never acknowledged when their connection died",
-            ),
-            lost_bytes: with_unit(
-                of,
-                "lost",
-                "Bytes written and never acknowledged when their connection died",
-                Unit::Bytes,
-            ),
-            fillings: new(
-                of,
-                "filling_warnings",
-                "Warnings that a device acknowledges nothing any more while its send buffer fills",
-            ),
-            requests: new(
-                of,
-                "requests",
-                "Requests of clients that were seen to be answered; a lower bound with HTTP/2",
-            ),
-            audit_writes: new(of, "audit_writes", "Entries written to audit sockets"),
-        }
-    }
-}
-
-/// Of the tracer itself.
-pub(super) struct Own {
-    pub(super) events: Counter,
-    pub(super) events_lost: Counter,
-    pub(super) state_timestamp: Seconds,
-    pub(super) session: Family<OfSession, Gauge>,
-    pub(super) session_start: Seconds,
-    pub(super) threshold: Seconds,
-    pub(super) restarts: Counter,
-    pub(super) missed: Arc<Missed>,
-}
-
-impl Own {
-    fn new(of: &mut Registry) -> Self {
-        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        of.register("build", "Version of vault-tracer", version);
-        let missed = Arc::<Missed>::default();
-        of.register_collector(Box::new(Arc::clone(&missed)));
-        Self {
-            events: new(of, "events", "Events seen by the tracer"),
-            events_lost: new(
-                of,
-                "events_lost",
-                "Records that the tracer lost, since the ring buffer was full: what is counted here is then a lower bound",
-            ),
-            state_timestamp: with_unit(
-                of,
-                "state_timestamp",
-                "When it was last told how things stand, since the epoch: twice a second while a server is traced",
-                Unit::Seconds,
-            ),
-            session: new(of, "session_info", "The server that is traced"),
-            session_start: with_unit(
-                of,
-                "session_start_timestamp",
-                "When the probes were attached to it, since the epoch",
-                Unit::Seconds,
-            ),
-            threshold: with_unit(
-                of,
-                "threshold",
-                "What a device held a request up for less than is no hang",
-                Unit::Seconds,
-            ),
-            restarts: new(
-                of,
-                "server_restarts",
-                "Times the server was started again and attached to",
-            ),
-            missed,
-        }
-    }
-}
-
-impl Families {
-    /// Has everything of this device exported, as 0 until there is something: what first appears as 1 has not grown, by
-    /// Prometheus's reckoning.
-    pub(super) fn appears(&self, device: &OfDevice) {
-        let (now, found) = (&self.now, &self.found);
-        drop(now.stall_age.get_or_create(device));
-        drop(now.waiting.get_or_create(device));
+    /// Creates the series of a device at 0: to Prometheus, a series that first appears as 1 has not grown.
+    pub(super) fn add_device(&self, device: &DeviceLabels) {
+        drop(self.stall_age.get_or_create(device));
+        drop(self.requests_waiting.get_or_create(device));
         for counter in [
-            &found.stalls,
-            &found.incidents,
-            &found.lost_entries,
-            &found.lost_bytes,
-            &found.fillings,
+            &self.stalls,
+            &self.incidents,
+            &self.lost_entries,
+            &self.lost,
+            &self.filling_warnings,
         ] {
             drop(counter.get_or_create(device));
         }
-        for device in Cause::ALL.map(|cause| device.by(cause)) {
-            drop(now.stalls_open.get_or_create(&device));
-            drop(found.hangs.get_or_create(&device));
-            drop(found.hang_duration.get_or_create(&device));
-            drop(found.refusals.get_or_create(&device));
+        for device in Cause::ALL.map(|cause| device.with_cause(cause)) {
+            drop(self.stalls_open.get_or_create(&device));
+            drop(self.hangs.get_or_create(&device));
+            drop(self.hang_duration.get_or_create(&device));
+            drop(self.refusals.get_or_create(&device));
         }
     }
 }
 
-fn new<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
-    let metric = M::default();
-    registry.register(name, help, metric.clone());
-    metric
-}
-
-fn with_unit<M: Metric + Clone + Default>(
+fn register<M: Metric + Clone>(
     registry: &mut Registry,
     name: &str,
     help: &str,
-    unit: Unit,
+    unit: Option<Unit>,
+    metric: M,
 ) -> M {
-    let metric = M::default();
-    registry.register_with_unit(name, help, unit, metric.clone());
+    match unit {
+        Some(unit) => registry.register_with_unit(name, help, unit, metric.clone()),
+        None => registry.register(name, help, metric.clone()),
+    }
     metric
 }
 
-fn durations<L>(registry: &mut Registry, name: &str, help: &str) -> Durations<L>
-where
-    L: Clone + Hash + Eq,
-    Durations<L>: Metric,
-{
-    let family: Durations<L> = Family::new_with_constructor(|| {
-        let native = NativeHistogramConfig::with_bucket_factor(FACTOR).max_buckets(MOST_BUCKETS);
-        Histogram::new_classic_and_native(SECONDS, native)
-    });
-    registry.register_with_unit(name, help, Unit::Seconds, family.clone());
-    family
+fn durations<L: Clone + std::hash::Hash + Eq>() -> Durations<L> {
+    Family::new_with_constructor(|| {
+        let native = NativeHistogramConfig::with_bucket_factor(NATIVE_FACTOR);
+        Histogram::new_classic_and_native(BUCKETS, native.max_buckets(NATIVE_BUCKETS))
+    })
 }
 
-/// What each sink was too slow for, as its [`super::super::Worker`] counts it.
+/// Records that each sink was too slow for, as its [`super::super::Worker`] counts them.
 #[derive(Debug, Default)]
 pub(super) struct Missed(Mutex<Vec<(&'static str, Arc<AtomicU64>)>>);
 
 impl Missed {
-    /// From now on of this sink too.
-    pub(super) fn watch(&self, sink: &'static str, count: Arc<AtomicU64>) {
+    pub(super) fn add_sink(&self, sink: &'static str, count: Arc<AtomicU64>) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.push((sink, count));
     }

@@ -4,106 +4,105 @@ use std::collections::HashMap;
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-use tracer_model::{Cause, Device};
+use tracer_model::{Cause, Condition, Device, Stall};
 
-/// Devices that have series of their own. A server has a handful; what else is found is counted as one.
-const DEVICES: usize = 64;
+/// Devices that have series of their own. A server has a handful; all others share one.
+const MAX_DEVICES: usize = 64;
 
-/// The label of all devices beyond.
+/// The label of all other devices.
 const OTHER: &str = "other";
 
-/// The label of a device whose address is not known: an empty one would be none.
+/// Instead of an empty label, which to Prometheus is an absent one.
 pub(super) const UNKNOWN: &str = "unknown";
 
-/// One device.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfDevice {
-    pub(super) device: String,
-    pub(super) transport: &'static str,
+pub(super) struct DeviceLabels {
+    device: String,
+    transport: &'static str,
 }
 
-/// One device, by why it failed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ByCause {
-    pub(super) device: String,
-    pub(super) transport: &'static str,
-    pub(super) cause: &'static str,
+pub(super) struct CauseLabels {
+    #[prometheus(flatten)]
+    device: DeviceLabels,
+    cause: &'static str,
 }
 
-/// One device, by what was waited for and why.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ByOp {
-    pub(super) device: String,
-    pub(super) transport: &'static str,
-    pub(super) op: &'static str,
-    pub(super) cause: &'static str,
+pub(super) struct OpLabels {
+    #[prometheus(flatten)]
+    device: DeviceLabels,
+    op: &'static str,
+    cause: &'static str,
 }
 
-/// One device, and one of the conditions that it may be in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ByCondition {
-    pub(super) device: String,
-    pub(super) transport: &'static str,
-    pub(super) condition: &'static str,
+pub(super) struct ConditionLabels {
+    #[prometheus(flatten)]
+    device: DeviceLabels,
+    condition: &'static str,
 }
 
-/// Which server is traced.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfSession {
+pub(super) struct SessionLabels {
     pub(super) pid: i32,
     pub(super) kernel: String,
     pub(super) go_version: String,
 }
 
-/// The devices that are known.
+/// The devices that have series.
 #[derive(Default)]
-pub(super) struct Devices(HashMap<Device, OfDevice>);
+pub(super) struct Devices(HashMap<Device, DeviceLabels>);
 
 impl Devices {
-    /// Its labels, and whether they are new.
-    pub(super) fn labels(&mut self, device: &Device) -> (OfDevice, bool) {
+    /// The labels of a device, and whether they may be new.
+    pub(super) fn labels(&mut self, device: &Device) -> (DeviceLabels, bool) {
         if let Some(labels) = self.0.get(device) {
             return (labels.clone(), false);
         }
-        if self.0.len() >= DEVICES {
-            return (OfDevice::other(), true);
+        if self.0.len() >= MAX_DEVICES {
+            return (DeviceLabels::new(OTHER, OTHER), true);
         }
-        let labels = OfDevice::of(device);
+        let address = match &*device.address {
+            "" => UNKNOWN,
+            address => address,
+        };
+        let labels = DeviceLabels::new(address, device.transport.name());
         self.0.insert(device.clone(), labels.clone());
         (labels, true)
     }
 }
 
-impl OfDevice {
-    fn of(device: &Device) -> Self {
-        let address = match &*device.address {
-            "" => UNKNOWN,
-            address => address,
-        };
-        Self {
-            device: address.to_owned(),
-            transport: device.transport.name(),
-        }
+impl DeviceLabels {
+    fn new(device: &str, transport: &'static str) -> Self {
+        let device = device.to_owned();
+        Self { device, transport }
     }
 
-    fn other() -> Self {
-        Self {
-            device: OTHER.to_owned(),
-            transport: OTHER,
-        }
-    }
-
-    /// Whether it is not all others together.
-    pub(super) fn is_one(&self) -> bool {
+    /// Whether these are of one device, and not of all others together.
+    pub(super) fn is_single(&self) -> bool {
         self.transport != OTHER
     }
 
-    /// By why it failed.
-    pub(super) fn by(&self, cause: Cause) -> ByCause {
-        ByCause {
-            device: self.device.clone(),
-            transport: self.transport,
+    pub(super) fn with_cause(&self, cause: Cause) -> CauseLabels {
+        CauseLabels {
+            device: self.clone(),
             cause: cause.name(),
+        }
+    }
+
+    pub(super) fn with_stall(&self, stall: &Stall) -> OpLabels {
+        OpLabels {
+            device: self.clone(),
+            op: stall.op.name(),
+            cause: stall.cause.name(),
+        }
+    }
+
+    pub(super) fn with_condition(&self, condition: Condition) -> ConditionLabels {
+        ConditionLabels {
+            device: self.clone(),
+            condition: condition.name(),
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Metrics for Prometheus: findings, counted. What is exported is said in [`families`], how it is fetched in [`server`].
+//! Metrics for Prometheus: [`families`] declares them, [`server`] serves them.
 //!
-//! Labels say which device, by which way and why: of these there are few. Which request, whose and for what is in the trace:
-//! here each would be a time series of its own, and readable by everybody who may scrape.
+//! Labels name the device, the operation and the cause, of which there are few. Requests and clients are in the trace
+//! only: here each would be a time series of its own, and readable by everybody who may scrape.
 
 mod families;
 mod labels;
-mod now;
 mod server;
+mod snapshot;
 
 use std::{
     io,
@@ -22,43 +22,47 @@ use prometheus_client::{
 
 pub use self::server::PATH;
 use self::{
-    families::{Families, Found},
-    labels::{ByOp, Devices, OfDevice, OfSession, UNKNOWN},
+    families::{Families, Missed},
+    labels::{DeviceLabels, Devices, SessionLabels, UNKNOWN},
     server::Server,
 };
-use super::{Sink, recent::Recent, wall::WallClock};
-use tracer_model::{
-    Device, Finding, Hang, LostEntries, Nanos, Refusal, RequestInfo, Session, Stalled,
-};
+use super::Sink;
+use crate::bounded::BoundedMap;
+use tracer_format::WallClock;
+use tracer_model::{Device, Finding, Hang, LostEntries, Nanos, RequestInfo, Session};
+
+/// Requests that are remembered. The hangs of one request come together.
+const MAX_REQUESTS: usize = 1024;
 
 /// Counts findings.
 pub struct Metrics {
     exported: Arc<Exported>,
     devices: Devices,
     clock: Option<WallClock>,
-    /// Requests of which a hang was counted.
-    blocked: Recent<(Option<SocketAddr>, Nanos), ()>,
-    /// Kept for its end: it serves no longer than somebody counts.
+    /// Client and start of requests of which a hang was counted.
+    blocked: BoundedMap<(Option<SocketAddr>, Nanos), (), MAX_REQUESTS>,
+    /// Serves until it is dropped.
     server: Option<Server>,
 }
 
 struct Exported {
     families: Families,
+    missed: Arc<Missed>,
     registry: Registry,
 }
 
-/// What has been counted, for whoever asks.
+/// A handle to what has been counted.
 #[derive(Clone)]
 pub struct Exposition(Arc<Exported>);
 
 /// Formats of the exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Prometheus's own text format, 0.0.4.
+    /// Prometheus's text format, 0.0.4.
     Text,
     /// The text format of OpenMetrics, 1.0.0.
     OpenMetrics,
-    /// Prometheus's own messages, each with its length before it: the only format with native histograms.
+    /// Prometheus's protobuf messages, length-delimited: the only format with native histograms.
     Protobuf,
 }
 
@@ -69,19 +73,24 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Nothing counted yet, and nobody to ask for it but by [`Metrics::exposition`].
+    /// Nothing counted yet; not served.
     pub fn new() -> Self {
-        let (families, registry) = Families::new();
+        let missed = Arc::<Missed>::default();
+        let (families, registry) = Families::new(&missed);
         Self {
-            exported: Arc::new(Exported { families, registry }),
+            exported: Arc::new(Exported {
+                families,
+                missed,
+                registry,
+            }),
             devices: Devices::default(),
             clock: None,
-            blocked: Recent::default(),
+            blocked: BoundedMap::default(),
             server: None,
         }
     }
 
-    /// The same, and served over HTTP at this address, which may have port 0: which one it became is returned.
+    /// Served over HTTP at this address. Returns the bound address too: port 0 lets the system choose.
     pub fn serve(address: SocketAddr) -> Result<(Self, SocketAddr)> {
         let mut metrics = Self::new();
         let (server, bound) = Server::start(address, metrics.exposition())?;
@@ -89,125 +98,116 @@ impl Metrics {
         Ok((metrics, bound))
     }
 
-    /// What has been counted, and will be.
+    /// What has been and will be counted.
     pub fn exposition(&self) -> Exposition {
         Exposition(Arc::clone(&self.exported))
     }
 
-    fn found(&self) -> &Found {
-        &self.exported.families.found
+    fn families(&self) -> &Families {
+        &self.exported.families
     }
 
-    fn on(&mut self, finding: &Finding) {
+    fn count(&mut self, finding: &Finding) {
         match finding {
             Finding::Session(session) => self.session(session),
             Finding::Attached(session) => {
-                self.exported.families.own.restarts.inc();
+                self.families().server_restarts.inc();
                 self.session(session);
             }
-            Finding::Stalled(stalled) => self.stalled(stalled),
+            Finding::Stalled(stalled) => {
+                let device = self.device(&stalled.device);
+                self.families().stalls.get_or_create(&device).inc();
+            }
             Finding::Hang(hang) => self.hang(hang),
-            Finding::Refusal(refusal) => self.refusal(refusal),
+            Finding::Refusal(refusal) => {
+                let labels = self.device(&refusal.device).with_cause(refusal.cause);
+                self.families().refusals.get_or_create(&labels).inc();
+            }
             Finding::LostEntries(loss) => self.lost(loss),
             Finding::Filling(filling) => {
                 let device = self.device(&filling.device);
-                self.found().fillings.get_or_create(&device).inc();
+                let warnings = &self.families().filling_warnings;
+                warnings.get_or_create(&device).inc();
             }
             Finding::Incident(incident) => {
                 let device = self.device(&incident.device);
-                self.found().incidents.get_or_create(&device).inc();
+                self.families().incidents.get_or_create(&device).inc();
             }
-            Finding::Snapshot(state) => self.state(state),
+            Finding::Snapshot(snapshot) => self.snapshot(snapshot),
             Finding::Summary(summary) => self.totals(summary),
             Finding::Warning(_) | Finding::Ended(_) => {}
         }
     }
 
     fn session(&mut self, session: &Session) {
-        let labels = OfSession {
+        let go_version = session.go_version.as_deref().unwrap_or(UNKNOWN);
+        let labels = SessionLabels {
             pid: session.pid,
             kernel: session.kernel.clone(),
-            go_version: session
-                .go_version
-                .clone()
-                .unwrap_or_else(|| UNKNOWN.to_owned()),
+            go_version: go_version.to_owned(),
         };
-        // Taken once, as all that is written of a trace.
+        // One offset for the whole trace, as in all other outputs.
         self.clock = self.clock.or(Some(WallClock::of(session)));
-        let families = &self.exported.families;
-        families.own.session.clear();
-        families.own.session.get_or_create(&labels).set(1);
-        families.own.threshold.set(seconds(session.threshold));
-        families.own.session_start.set(self.epoch(session.began));
+        let families = self.families();
+        families.session_info.clear();
+        families.session_info.get_or_create(&labels).set(1);
+        families.threshold.set(seconds(session.threshold));
+        let start = self.unix_time(session.began);
+        families.session_start_timestamp.set(start);
         for device in &session.declared {
             self.device(device);
         }
     }
 
     /// Seconds since the epoch.
-    fn epoch(&self, at: Nanos) -> f64 {
+    fn unix_time(&self, at: Nanos) -> f64 {
         let clock = self.clock.unwrap_or_default();
         clock.time(at).as_nanosecond() as f64 / 1e9
     }
 
-    fn stalled(&mut self, stalled: &Stalled) {
-        let device = self.device(&stalled.device);
-        self.found().stalls.get_or_create(&device).inc();
-    }
-
     fn hang(&mut self, hang: &Hang) {
         let device = self.device(&hang.device);
-        let found = self.found();
-        let labels = device.by(hang.cause());
-        found.hangs.get_or_create(&labels).inc();
-        let held_up = seconds(hang.duration);
-        found.hang_duration.get_or_create(&labels).observe(held_up);
+        let families = self.families();
+        let labels = device.with_cause(hang.cause());
+        families.hangs.get_or_create(&labels).inc();
+        let durations = families.hang_duration.get_or_create(&labels);
+        durations.observe(seconds(hang.duration));
+        drop(durations);
         for stall in &hang.stalls {
-            let labels = ByOp {
-                device: device.device.clone(),
-                transport: device.transport,
-                op: stall.op.name(),
-                cause: stall.cause.name(),
-            };
-            let waited = seconds(stall.duration);
-            found.stall_duration.get_or_create(&labels).observe(waited);
+            let labels = device.with_stall(stall);
+            let durations = families.stall_duration.get_or_create(&labels);
+            durations.observe(seconds(stall.duration));
         }
-        self.blocked(&hang.request);
+        self.request_blocked(&hang.request);
     }
 
-    /// Once, however many devices held it up.
-    fn blocked(&mut self, request: &RequestInfo) {
-        let counter = &self.exported.families.found.requests_blocked;
-        self.blocked.entry(&(request.client, request.start), || {
-            counter.inc();
-        });
-    }
-
-    fn refusal(&mut self, refusal: &Refusal) {
-        let labels = self.device(&refusal.device).by(refusal.cause);
-        self.found().refusals.get_or_create(&labels).inc();
+    /// Counts a request once, however many devices blocked it.
+    fn request_blocked(&mut self, request: &RequestInfo) {
+        if self.blocked.insert(&(request.client, request.start)) {
+            self.families().requests_blocked.inc();
+        }
     }
 
     fn lost(&mut self, loss: &LostEntries) {
         let device = self.device(&loss.device);
-        let found = self.found();
-        let (entries, bytes) = (&found.lost_entries, &found.lost_bytes);
-        entries.get_or_create(&device).inc_by(loss.entries);
-        bytes.get_or_create(&device).inc_by(loss.bytes);
+        let families = self.families();
+        let entries = families.lost_entries.get_or_create(&device);
+        entries.inc_by(loss.entries);
+        families.lost.get_or_create(&device).inc_by(loss.bytes);
     }
 
-    /// Its labels.
-    fn device(&mut self, device: &Device) -> OfDevice {
+    /// The labels of a device, with all its series created.
+    fn device(&mut self, device: &Device) -> DeviceLabels {
         let (labels, is_new) = self.devices.labels(device);
         if is_new {
-            self.exported.families.appears(&labels);
+            self.families().add_device(&labels);
         }
         labels
     }
 }
 
 impl Exposition {
-    /// In this format.
+    /// All metrics in this format.
     pub fn encode(&self, format: Format) -> Result<Vec<u8>> {
         let registry = &self.0.registry;
         let mut text = String::new();
@@ -219,20 +219,20 @@ impl Exposition {
         Ok(text.into_bytes())
     }
 
-    /// In Prometheus's own text format.
+    /// All metrics in Prometheus's text format.
     pub fn text(&self) -> Result<String> {
         Ok(String::from_utf8(self.encode(Format::Text)?)?)
     }
 
-    /// Has what this sink was too slow for exported too.
-    pub fn watch(&self, sink: &'static str, missed: Arc<AtomicU64>) {
-        self.0.families.own.missed.watch(sink, missed);
+    /// Exports how many records this sink was too slow for.
+    pub fn add_sink(&self, sink: &'static str, missed: Arc<AtomicU64>) {
+        self.0.missed.add_sink(sink, missed);
     }
 }
 
 impl Sink<Finding> for Metrics {
     fn write(&mut self, finding: &Finding) -> io::Result<()> {
-        self.on(finding);
+        self.count(finding);
         Ok(())
     }
 

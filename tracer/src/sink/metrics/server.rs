@@ -1,5 +1,5 @@
-//! Metrics over HTTP, for Prometheus to fetch. On a thread of its own, and bounded in all it does: however many connect, and
-//! however slowly they read, nothing else waits, and no more than [`CONNECTIONS`] answers are held.
+//! Metrics over HTTP, for Prometheus to fetch. On a thread of its own and bounded: however many clients connect and however
+//! slowly they read, nothing else waits, and at most [`MAX_CONNECTIONS`] answers are in memory.
 
 use std::{
     collections::VecDeque,
@@ -30,24 +30,24 @@ use tokio::{
 
 use super::{Exposition, Format};
 
-/// Connections at once; one more ends the oldest, so that no number of idle ones shuts a scraper out.
-const CONNECTIONS: usize = 64;
+/// Connections at once. One more closes the oldest, so that idle ones cannot shut a scraper out.
+const MAX_CONNECTIONS: usize = 64;
 
-/// How long a connection may take for its one request, from the first byte of it to the last of the answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time limit of a connection, which serves one request.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long to wait after the system had no descriptor left.
-const RETRY: Duration = Duration::from_millis(100);
+/// Wait after a failed accept, for example without a free file descriptor.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Bytes of a request's head that are read: hyper's least.
-const HEAD: usize = 8 << 10;
+/// Limit of a request's head, bytes: the minimum of hyper.
+const MAX_HEAD: usize = 8 << 10;
 
-/// Where the metrics are.
+/// The path of the metrics.
 pub const PATH: &str = "/metrics";
 
-/// The media type of protobuf, and what else it has to say (`expfmt` of `prometheus/common`).
-const MESSAGES: &str = "application/vnd.google.protobuf";
-const MESSAGE: [(&str, &str); 2] = [
+/// The media type of protobuf and its required parameters (`expfmt` of `prometheus/common`).
+const PROTOBUF: &str = "application/vnd.google.protobuf";
+const PROTOBUF_PARAMETERS: [(&str, &str); 2] = [
     ("proto", "io.prometheus.client.MetricFamily"),
     ("encoding", "delimited"),
 ];
@@ -56,12 +56,12 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Serves until it is dropped.
 pub(super) struct Server {
-    /// Its other end waits for nothing but that this one is gone.
+    /// Dropped with the server: that ends the thread.
     _stop: oneshot::Sender<Infallible>,
 }
 
 impl Server {
-    /// Listens at once, so that an address that cannot be had is known; and at which port, if it was left open.
+    /// Binds before it returns, so that an address in use is an error here. Returns the bound address.
     pub(super) fn start(address: SocketAddr, exposition: Exposition) -> Result<(Self, SocketAddr)> {
         let listen = || -> std::io::Result<_> {
             let listener = TcpListener::bind(address)?;
@@ -100,12 +100,12 @@ async fn serve(listener: TcpListener, exposition: &Exposition) {
             Ok((stream, _)) => stream,
             Err(error) => {
                 log::debug!("metrics: no connection: {error}");
-                sleep(RETRY).await;
+                sleep(ACCEPT_RETRY).await;
                 continue;
             }
         };
         open.retain(|connection| !connection.is_finished());
-        if open.len() == CONNECTIONS
+        if open.len() == MAX_CONNECTIONS
             && let Some(oldest) = open.pop_front()
         {
             oldest.abort();
@@ -115,7 +115,7 @@ async fn serve(listener: TcpListener, exposition: &Exposition) {
     }
 }
 
-/// One request a connection: a scrape comes every few seconds.
+/// Serves one request: a scrape comes every few seconds.
 async fn answer(stream: TcpStream, exposition: Exposition) {
     let service = service_fn(move |request| {
         let response = respond(&request, &exposition);
@@ -124,12 +124,12 @@ async fn answer(stream: TcpStream, exposition: Exposition) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .keep_alive(false)
-        .max_buf_size(HEAD);
+        .max_buf_size(MAX_HEAD);
     let connection = http.serve_connection(TokioIo::new(stream), service);
-    match timeout(PATIENCE, connection).await {
+    match timeout(CONNECTION_TIMEOUT, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => log::debug!("metrics: {error}"),
-        Err(_) => log::debug!("metrics: a connection was given up"),
+        Err(_) => log::debug!("metrics: a connection timed out"),
     }
 }
 
@@ -168,19 +168,19 @@ fn response(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Ful
 }
 
 impl Format {
-    /// What the client likes best of what there is (RFC 9110, 12.5.1); Prometheus's text if it does not say.
+    /// The format that `Accept` prefers (RFC 9110, 12.5.1); Prometheus's text if there is no preference.
     fn accepted(headers: &HeaderMap) -> Self {
         let values = headers.get_all(ACCEPT).into_iter();
         let ranges = values
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .filter_map(Self::range);
-        // The first of those it likes as well.
+        // The first of those with the highest weight.
         let best = ranges.reduce(|best, next| if next.1 > best.1 { next } else { best });
         best.map_or(Self::Text, |(format, _)| format)
     }
 
-    /// Format and weight of one element of `Accept`; `None` of what there is not.
+    /// Format and weight of one element of `Accept`; `None` if it is not supported.
     fn range(text: &str) -> Option<(Self, f32)> {
         let mut words = text.split(';').map(str::trim);
         let kind = words.next()?;
@@ -189,8 +189,8 @@ impl Format {
             values.find_map(|(key, value)| (key == name).then_some(value))
         };
         let format = match kind {
-            MESSAGES
-                if MESSAGE
+            PROTOBUF
+                if PROTOBUF_PARAMETERS
                     .iter()
                     .all(|(key, value)| parameter(key) == Some(value)) =>
             {
@@ -204,7 +204,7 @@ impl Format {
         (weight > 0.0).then_some((format, weight))
     }
 
-    /// Of its answers.
+    /// The media type.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Text => prometheus_text::CONTENT_TYPE,

@@ -32,7 +32,7 @@ fn loss(address: &str) -> Finding {
 }
 
 #[test]
-fn beyond_so_many_all_devices_are_one() {
+fn devices_beyond_the_limit_share_one_series() {
     let losses: Vec<_> = (0..1000)
         .map(|number| loss(&format!("/{number}")))
         .collect();
@@ -46,7 +46,7 @@ fn beyond_so_many_all_devices_are_one() {
 }
 
 #[test]
-fn a_path_is_quoted_and_a_missing_one_is_no_empty_label() {
+fn an_address_is_escaped_and_an_empty_one_is_unknown() {
     let text = text(&[loss("/a\"b\\c\nd"), loss("")]);
     for label in ["{device=\"/a\\\"b\\\\c\\nd\",", "{device=\"unknown\","] {
         assert!(text.contains(label), "{text}");
@@ -54,7 +54,7 @@ fn a_path_is_quoted_and_a_missing_one_is_no_empty_label() {
 }
 
 #[test]
-fn a_server_that_was_started_again_takes_the_place_of_the_one_before() {
+fn a_restarted_server_replaces_the_earlier_one() {
     let session = |pid| Session {
         pid,
         ..Session::default()
@@ -69,7 +69,7 @@ fn a_server_that_was_started_again_takes_the_place_of_the_one_before() {
     assert!(series[0].contains("pid=\"2\""), "{series:?}");
 }
 
-fn state(requests: u64, under_way: Option<u64>, condition: Condition) -> Finding {
+fn snapshot(requests: u64, under_way: Option<u64>, condition: Condition) -> Finding {
     Finding::Snapshot(Box::new(Snapshot {
         totals: Summary {
             requests,
@@ -92,9 +92,9 @@ fn state(requests: u64, under_way: Option<u64>, condition: Condition) -> Finding
 }
 
 #[test]
-fn what_is_not_known_is_absent_and_a_total_never_falls() {
-    let known = state(7, Some(2), Condition::Works);
-    let unknown = state(5, None, Condition::Failing);
+fn an_unknown_gauge_is_absent_and_a_total_never_falls() {
+    let known = snapshot(7, Some(2), Condition::Works);
+    let unknown = snapshot(5, None, Condition::Failing);
     let before = text(std::slice::from_ref(&known));
     assert!(
         before.contains("vault_tracer_requests_under_way 2\n"),

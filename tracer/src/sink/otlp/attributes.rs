@@ -1,73 +1,73 @@
-//! Lists of attributes. What is unknown is left out.
+//! Lists of attributes. Unknown values are left out.
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
 
-/// Attributes under construction.
+/// Attributes in their order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Attributes(Vec<KeyValue>);
+pub(super) struct Attributes(pub(super) Vec<KeyValue>);
 
 impl Attributes {
-    pub(super) fn text(self, key: &str, value: impl Into<String>) -> Self {
-        self.with(key, Value::StringValue(value.into()))
-    }
-
-    pub(super) fn maybe_text(self, key: &str, value: Option<impl Into<String>>) -> Self {
-        match value {
-            Some(value) => self.text(key, value),
-            None => self,
+    pub(super) fn with(mut self, key: &str, value: impl IntoValue) -> Self {
+        if let Some(value) = value.into_value() {
+            self.0.push(KeyValue {
+                key: key.to_owned(),
+                value: Some(AnyValue { value: Some(value) }),
+                ..KeyValue::default()
+            });
         }
+        self
     }
 
-    /// Numbers are signed in OTLP; none of ours comes near the limit.
-    pub(super) fn number(self, key: &str, value: u64) -> Self {
-        self.with(
-            key,
-            Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX)),
-        )
-    }
-
-    pub(super) fn maybe_number(self, key: &str, value: Option<impl Into<u64>>) -> Self {
-        match value {
-            Some(value) => self.number(key, value.into()),
-            None => self,
-        }
-    }
-
-    /// Only if it is so.
+    /// Written only where it is true.
     pub(super) fn flag(self, key: &str, value: bool) -> Self {
-        if value { self.truth(key, true) } else { self }
-    }
-
-    pub(super) fn truth(self, key: &str, value: bool) -> Self {
-        self.with(key, Value::BoolValue(value))
-    }
-
-    pub(super) fn texts(self, key: &str, values: &[String]) -> Self {
-        if values.is_empty() {
-            return self;
-        }
-        let values = values.iter().map(|value| AnyValue {
-            value: Some(Value::StringValue(value.clone())),
-        });
-        let values = values.collect();
-        self.with(key, Value::ArrayValue(ArrayValue { values }))
+        self.with(key, value.then_some(true))
     }
 
     pub(super) fn and(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
     }
+}
 
-    pub(super) fn into_vec(self) -> Vec<KeyValue> {
-        self.0
+/// Values of attributes; `None` is unknown.
+pub(super) trait IntoValue {
+    fn into_value(self) -> Option<Value>;
+}
+
+impl<T: IntoValue> IntoValue for Option<T> {
+    fn into_value(self) -> Option<Value> {
+        self.and_then(T::into_value)
     }
+}
 
-    fn with(mut self, key: &str, value: Value) -> Self {
-        self.0.push(KeyValue {
-            key: key.to_owned(),
-            value: Some(AnyValue { value: Some(value) }),
-            ..KeyValue::default()
+macro_rules! into_value {
+    ($($type:ty: $value:ident => $into:expr;)*) => {$(
+        impl IntoValue for $type {
+            fn into_value(self) -> Option<Value> {
+                let $value = self;
+                Some($into)
+            }
+        }
+    )*};
+}
+
+into_value! {
+    bool: value => Value::BoolValue(value);
+    &str: text => Value::StringValue(text.to_owned());
+    String: text => Value::StringValue(text);
+    u16: number => Value::IntValue(number.into());
+    u32: number => Value::IntValue(number.into());
+    // Integers are signed in OTLP; none of ours comes near the limit.
+    u64: number => Value::IntValue(i64::try_from(number).unwrap_or(i64::MAX));
+}
+
+/// An empty list is left out.
+impl IntoValue for &Vec<String> {
+    fn into_value(self) -> Option<Value> {
+        let values = self.iter().map(|text| AnyValue {
+            value: Some(Value::StringValue(text.clone())),
         });
-        self
+        let values: Vec<_> = values.collect();
+        (!values.is_empty()).then_some(Value::ArrayValue(ArrayValue { values }))
     }
 }

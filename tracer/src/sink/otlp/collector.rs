@@ -1,16 +1,16 @@
-//! The trace as OpenTelemetry spans, sent to a collector: OTLP over gRPC or HTTP. Spans are made on the sink's own
-//! thread, which waits for nothing, and sent from another.
+//! The trace as OpenTelemetry spans, sent to a collector over gRPC or HTTP. The sink's own thread makes the spans and
+//! never blocks; another one sends them.
 
-mod account;
-mod attempt;
 mod buffer;
 mod client;
 mod endpoint;
 mod grpc;
 mod health;
 mod http_protobuf;
+mod outcome;
 mod retry;
 mod sender;
+mod tally;
 
 use std::{
     io,
@@ -28,63 +28,58 @@ use tokio::{runtime, sync::watch, time::Instant};
 
 pub use self::endpoint::{Endpoint, Protocol, headers};
 use self::{
-    account::Account,
     buffer::Buffer,
-    client::Maker,
+    client::Client,
     health::Health,
     sender::{Deadline, Sender},
+    tally::Tally,
 };
 use super::spans::Spans;
 use crate::sink::{PATIENCE, Sink};
 use tracer_model::Finding;
 
-/// What is left of the time that sinks get at the end, for the counting.
-const COUNTING: Duration = Duration::from_millis(500);
+/// Reserved for counting, of the time that sinks get at the end.
+const RESERVE: Duration = Duration::from_millis(500);
 
 /// Sends findings as spans.
 pub struct Collector {
     name: String,
     spans: Spans,
     buffer: Arc<Buffer>,
-    end: watch::Sender<Deadline>,
-    account: Receiver<Account>,
+    deadline: watch::Sender<Deadline>,
+    tally: Receiver<Tally>,
     lost: u64,
-    told_full: bool,
+    has_warned_of_full: bool,
     quiet: bool,
 }
 
 impl Collector {
-    /// To the collector there, which need not run yet. `quiet`: what went well is not told.
+    /// The collector need not run yet. `quiet`: success is not reported.
     pub fn start(endpoint: Endpoint, headers: HeaderMap, quiet: bool) -> Result<Self> {
         let name = format!("the collector at {endpoint}");
-        let maker = Maker::new(&endpoint)?;
+        let health = Health::new(name.clone(), endpoint.protocol.title());
+        let client = Client::new(endpoint, headers)?;
         let buffer = Arc::new(Buffer::new());
-        let (end, ending) = watch::channel(None);
-        let (report, account) = mpsc::sync_channel(1);
+        let (deadline, watched) = watch::channel(None);
+        let (result, tally) = mpsc::sync_channel(1);
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("cannot start the event loop of the collector")?;
-        let health = Health::new(name.clone(), endpoint.protocol.title());
-        let shared = Arc::clone(&buffer);
+        let sender = Sender::new(client, Arc::clone(&buffer), watched, health);
         thread::spawn(move || {
-            let account = runtime.block_on(async {
-                Sender::new(endpoint, headers, maker, health, shared, ending)
-                    .run()
-                    .await
-            });
-            let _ = report.send(account);
-            // A name server that does not answer is no reason to wait.
+            let _ = result.send(runtime.block_on(sender.run()));
+            // Does not wait for a name server that does not answer.
             runtime.shutdown_background();
         });
         Ok(Self {
             name,
             spans: Spans::default(),
             buffer,
-            end,
-            account,
+            deadline,
+            tally,
             lost: 0,
-            told_full: false,
+            has_warned_of_full: false,
             quiet,
         })
     }
@@ -95,8 +90,8 @@ impl Sink<Finding> for Collector {
         let Some(request) = self.spans.on(finding) else {
             return Ok(());
         };
-        if !self.buffer.push(request) && !self.told_full {
-            self.told_full = true;
+        if !self.buffer.push(&request) && !self.has_warned_of_full {
+            self.has_warned_of_full = true;
             eprintln!(
                 "vault-tracer: too many spans wait for {}: further ones are lost, and counted",
                 self.name
@@ -106,16 +101,16 @@ impl Sink<Finding> for Collector {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        let patience = PATIENCE.saturating_sub(COUNTING);
-        self.end.send_replace(Some(Instant::now() + patience));
-        let account = self.account.recv();
-        let account = account.map_err(|_| io::Error::other("the sender failed"))?;
-        self.lost = account.lost();
+        let patience = PATIENCE.saturating_sub(RESERVE);
+        self.deadline.send_replace(Some(Instant::now() + patience));
+        let tally = self.tally.recv();
+        let tally = tally.map_err(|_| io::Error::other("the sender failed"))?;
+        self.lost = tally.lost();
         if self.lost > 0 {
-            return Err(io::Error::other(account.reasons()));
+            return Err(io::Error::other(tally.reasons()));
         }
         if !self.quiet {
-            eprintln!("{} spans sent to {}", account.taken, self.name);
+            eprintln!("{} spans sent to {}", tally.accepted, self.name);
         }
         Ok(())
     }

@@ -1,20 +1,17 @@
-//! Ids of traces and spans, made from what is known of them and from nothing else: whoever replays a
-//! recording again, or traces the same request on another node, gets the same trace.
+//! Ids of traces and spans, derived from their content: a recording always replays to the same ids, and two nodes that
+//! trace the same request share its trace.
 
 use sha2::{Digest, Sha256};
 
 use tracer_model::{Nanos, RequestInfo, Session};
 
-/// Of a trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TraceId(pub(super) [u8; 16]);
 
-/// Of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SpanId(pub(super) [u8; 8]);
 
-/// What tells one tracing of one process from all others: two nodes have spans of their own in the
-/// trace of one request.
+/// Identifies the session of one process on one host: the spans of two nodes in a shared trace differ by it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Origin(String);
 
@@ -25,13 +22,12 @@ impl Origin {
         Self(format!("{host}/{}/{wall}", session.pid))
     }
 
-    /// Of something that is no request's.
-    pub(super) fn trace(&self, what: &str, which: &str) -> TraceId {
-        TraceId(digest(&[&self.0, what, which]))
+    /// Of something that belongs to no request; `kind` and `key` identify it.
+    pub(super) fn trace(&self, kind: &str, key: &str) -> TraceId {
+        TraceId(digest(&[&self.0, kind, key]))
     }
 
-    /// Of a request: its id's own 16 bytes if it is a UUID, as Vault's are, so that the id with the
-    /// dashes left out finds the trace.
+    /// Of a request. The 16 bytes of its id if that is a UUID, as Vault's are: the id without dashes finds the trace.
     pub(super) fn request(&self, request: &RequestInfo) -> TraceId {
         match &request.id {
             Some(id) => of_request_id(id),
@@ -39,19 +35,19 @@ impl Origin {
         }
     }
 
-    pub(super) fn span(&self, trace: TraceId, what: &str, which: &str) -> SpanId {
+    pub(super) fn span(&self, trace: TraceId, kind: &str, key: &str) -> SpanId {
         let trace = u128::from_be_bytes(trace.0).to_string();
-        SpanId(digest(&[&self.0, &trace, what, which]))
+        SpanId(digest(&[&self.0, &trace, kind, key]))
     }
 
-    /// Of the span that stands for a whole request.
+    /// Of the span of a whole request.
     pub(super) fn request_span(&self, trace: TraceId) -> SpanId {
         self.span(trace, "request", "")
     }
 }
 
 pub(super) fn of_request_id(id: &str) -> TraceId {
-    // All zeros are no valid id of a trace.
+    // A trace id of zeros is invalid.
     let own = uuid(id).filter(|bytes| *bytes != [0; 16]);
     TraceId(own.unwrap_or_else(|| digest(&["request id", id])))
 }
@@ -68,13 +64,13 @@ fn uuid(text: &str) -> Option<[u8; 16]> {
         return None;
     }
     let digits = groups.concat();
-    // `from_str_radix` would take a sign.
+    // `from_str_radix` accepts a sign.
     let all_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     let number = all_hex.then(|| u128::from_str_radix(&digits, 16).ok())??;
     Some(number.to_be_bytes())
 }
 
-/// The first bytes of a hash over the parts, each with its length: `a`, `bc` is not `ab`, `c`.
+/// The first bytes of a hash over the parts and their lengths: `a`, `bc` differs from `ab`, `c`.
 fn digest<const N: usize>(parts: &[&str]) -> [u8; N] {
     let mut hash = Sha256::new();
     for part in parts {
@@ -100,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_uuid_has_a_trace_id_too() {
+    fn an_id_that_is_no_uuid_has_a_trace_id() {
         let ids = [
             "",
             "x",

@@ -1,18 +1,18 @@
-//! The fields of a record of the JSON trace as arguments of an event: they have the same names and
-//! units there as here, and what is unknown is absent from both.
+//! The fields of a JSON Lines record as arguments of an event, with the same names and units. Unknown values are absent
+//! from both.
 
 use serde_json::Value as Json;
 
 use super::proto::{DebugAnnotation, Value};
 
-/// Each known field of an object, by name. What is no object has none.
+/// Each known field of an object, sorted by name; nothing for other values.
 pub(super) fn of(fields: &Json) -> Vec<DebugAnnotation> {
     let Json::Object(fields) = fields else {
         return Vec::new();
     };
     let known = fields.iter().filter(|(_, value)| !value.is_null());
     let mut named: Vec<_> = known.collect();
-    // The same bytes whatever the map's own order, which a feature of serde_json decides.
+    // The map's own order depends on a feature of serde_json.
     named.sort_unstable_by_key(|(name, _)| *name);
     let named = named.into_iter();
     named.map(|(name, value)| annotation(name, value)).collect()

@@ -1,105 +1,99 @@
-//! Arrows from a stall to those who queued behind it. Which of the two is told first depends on which
-//! request is answered first, so each is kept until the other comes, and an arrow is drawn once both
-//! are written: it never lacks an end.
+//! Flows (arrows) from a stall to the requests that queued behind it. Either of the two may be reported first, so each
+//! is kept until the other comes; a flow is written once both slices are, so it always has two ends.
 
 use std::collections::VecDeque;
 
 use super::{
-    batch::{Batch, Says, Span},
-    tracks::Ids,
+    proto::TrackEvent,
+    writer::{Interval, Writer},
 };
-use crate::sink::recent::Recent;
+use crate::bounded::BoundedMap;
 use tracer_model::Device;
 
-/// Stalls, or those who queued, kept for one request.
-const KEPT: usize = 64;
+/// Blocking requests that are remembered.
+const MAX_BLOCKERS: usize = 1024;
+
+/// Slices of each kind kept for one request.
+const MAX_SLICES: usize = 64;
 
 /// A slice that is written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slice {
     pub(super) track: u64,
-    pub(super) span: Span,
+    pub(super) time: Interval,
 }
 
-/// Of one request on one device.
+/// Slices of one blocking request on one device.
 #[derive(Debug, Default)]
-struct Known {
+struct Ends {
     stalls: VecDeque<Slice>,
     queued: VecDeque<Slice>,
 }
 
-/// What arrows may still be drawn to or from, by device and the id of the request in the device.
+/// Slices that flows may still begin or end at, by device and id of the blocking request.
 #[derive(Debug, Default)]
-pub(super) struct Flows(Recent<(Device, String), Known>);
+pub(super) struct Flows(BoundedMap<(Device, String), Ends, MAX_BLOCKERS>);
 
 impl Flows {
     /// A stall of this request, on its device's track.
-    pub(super) fn stalled(
-        &mut self,
-        (device, id): (&Device, &str),
-        stall: Slice,
-        ids: &mut Ids,
-        batch: &mut Batch,
-    ) {
-        let known = self
-            .0
-            .entry(&(device.clone(), id.to_owned()), Known::default);
-        known
-            .queued
-            .retain(|queued| !arrow(stall, *queued, ids, batch));
-        keep(&mut known.stalls, stall);
+    pub(super) fn stalled(&mut self, device: &Device, id: &str, stall: Slice, writer: &mut Writer) {
+        let ends = self.ends(device, id);
+        ends.queued
+            .retain(|queued| !connect(stall, *queued, writer));
+        keep(&mut ends.stalls, stall);
     }
 
-    /// Who queued behind this request, on its own track. One arrow, from the first stall that lasted
-    /// meanwhile: the finding says who was in the device when the queueing began, and no more.
+    /// A wait behind `blocker`, on the waiting request's track. It gets one flow, from the first stall that overlaps:
+    /// the finding names only the request that was in the device when the queueing began.
     pub(super) fn queued(
         &mut self,
-        (device, behind): (&Device, &str),
+        device: &Device,
+        blocker: &str,
         queued: Slice,
-        ids: &mut Ids,
-        batch: &mut Batch,
+        writer: &mut Writer,
     ) {
-        let key = (device.clone(), behind.to_owned());
-        let known = self.0.entry(&key, Known::default);
-        if !known
-            .stalls
-            .iter()
-            .any(|stall| arrow(*stall, queued, ids, batch))
-        {
-            keep(&mut known.queued, queued);
+        let ends = self.ends(device, blocker);
+        let mut stalls = ends.stalls.iter();
+        if !stalls.any(|stall| connect(*stall, queued, writer)) {
+            keep(&mut ends.queued, queued);
         }
+    }
+
+    fn ends(&mut self, device: &Device, id: &str) -> &mut Ends {
+        let key = (device.clone(), id.to_owned());
+        self.0.entry(&key, Ends::default)
     }
 }
 
 fn keep(slices: &mut VecDeque<Slice>, slice: Slice) {
-    if slices.len() == KEPT {
+    if slices.len() == MAX_SLICES {
         slices.pop_front();
     }
     slices.push_back(slice);
 }
 
-/// Draws it if both lasted at some time. Slices that are written take no more arrows, so it leads from
-/// an instant in the one to an instant in the other, when first both lasted.
-fn arrow(stall: Slice, queued: Slice, ids: &mut Ids, batch: &mut Batch) -> bool {
-    let at = stall.span.start.max(queued.span.start);
-    if at >= stall.span.end.min(queued.span.end) {
+/// Writes a flow if the two overlap. Slices that are written take no more flows, so it leads from an instant in the one
+/// to an instant in the other, at the beginning of the overlap.
+fn connect(stall: Slice, queued: Slice, writer: &mut Writer) -> bool {
+    let at = stall.time.start.max(queued.time.start);
+    if at >= stall.time.end.min(queued.time.end) {
         return false;
     }
-    let flow = ids.next();
-    let says = |name: &str, category| Says {
-        name: name.to_owned(),
-        category,
-        ..Says::default()
+    let flow = writer.id();
+    let event = |name: &str, category: &str| TrackEvent {
+        name: Some(name.to_owned()),
+        categories: vec![category.to_owned()],
+        ..TrackEvent::default()
     };
-    let from = Says {
-        leads: Some(flow),
-        ..says("blocks", "device")
+    let from = TrackEvent {
+        flow_ids: vec![flow],
+        ..event("blocks", "device")
     };
-    let to = Says {
-        ends: Some(flow),
-        ..says("blocked", "request")
+    let to = TrackEvent {
+        terminating_flow_ids: vec![flow],
+        ..event("blocked", "request")
     };
-    batch.instant(at, stall.track, from);
-    batch.instant(at, queued.track, to);
+    writer.instant(at, stall.track, from);
+    writer.instant(at, queued.track, to);
     true
 }

@@ -1,35 +1,38 @@
-//! From findings to packets. Does no I/O and reads no clock: the same findings make the same packets,
-//! traced or replayed.
+//! From findings to packets. Pure: the same findings make the same packets, traced or replayed.
+
+use std::mem;
 
 use serde_json::Value as Json;
 
 use super::{
     annotations,
-    batch::{Batch, Says, Span},
     flows::{Flows, Slice},
-    proto::TracePacket,
-    tracks::{DeviceTracks, Ids, Tracks},
+    proto::{TracePacket, TrackEvent},
+    tracks::{DeviceTracks, Tracks},
+    writer::{Interval, Writer},
 };
-use crate::sink::{jsonl, wall::WallClock};
+use crate::sink::jsonl;
+use tracer_format::WallClock;
 use tracer_model::{
     Device, FillingBuffer, Finding, Hang, Incident, Nanos, Op, RequestInfo, Session, Stall,
     Stalled, Summary, Tcp,
 };
 
-/// What has been told so far, as far as further packets refer to it.
+/// Makes packets of findings.
 #[derive(Debug, Default)]
 pub struct Packets {
     clock: WallClock,
-    told: Option<Told>,
+    writer: Writer,
+    timeline: Option<Timeline>,
 }
 
+/// What was written so far, as far as further packets refer to it.
 #[derive(Debug)]
-struct Told {
-    ids: Ids,
+struct Timeline {
     tracks: Tracks,
     flows: Flows,
-    /// Tracks of incidents that had no end yet.
-    open: Vec<u64>,
+    /// Tracks of incidents without an end yet.
+    open_incidents: Vec<u64>,
 }
 
 impl Packets {
@@ -41,55 +44,36 @@ impl Packets {
         let Some(record) = jsonl::object(finding, self.clock)? else {
             return Ok(Vec::new());
         };
-        let mut batch = Batch::default();
-        match finding {
-            Finding::Session(session) => self.begin(session, &record, &mut batch),
-            Finding::Attached(session) => {
-                if let Some(told) = &mut self.told {
-                    told.attached(session, &record, &mut batch);
-                }
-            }
-            _ => {
-                if let Some(told) = &mut self.told {
-                    told.on(finding, &record, &mut batch);
-                }
-            }
+        if let Finding::Session(session) = finding {
+            self.begin(session, &record);
+        } else if let Some(timeline) = &mut self.timeline {
+            timeline.on(finding, &record, &mut self.writer);
         }
-        Ok(batch.0)
+        Ok(mem::take(&mut self.writer.packets))
     }
 
-    fn begin(&mut self, session: &Session, record: &Json, batch: &mut Batch) {
-        batch.clocks(session, self.clock);
-        let began = self.clock.time(session.began).as_nanosecond();
-        let mut ids = Ids::from(u64::try_from(began).unwrap_or_default());
-        let tracks = Tracks::of(session, &mut ids, batch);
-        let says = says("trace begins", "trace", record);
-        batch.instant(session.began, tracks.process, says);
-        self.told = Some(Told {
-            ids,
+    fn begin(&mut self, session: &Session, record: &Json) {
+        self.writer.begin_trace(session, self.clock);
+        let tracks = Tracks::new(session, &mut self.writer);
+        let event = event("trace begins", "trace", record);
+        self.writer.instant(session.began, tracks.process, event);
+        self.timeline = Some(Timeline {
             tracks,
             flows: Flows::default(),
-            open: Vec::new(),
+            open_incidents: Vec::new(),
         });
     }
 }
 
-impl Told {
-    /// Another process has tracks of its own.
-    fn attached(&mut self, session: &Session, record: &Json, batch: &mut Batch) {
-        self.tracks = Tracks::of(session, &mut self.ids, batch);
-        self.flows = Flows::default();
-        let says = says("attached", "trace", record);
-        batch.instant(session.began, self.tracks.process, says);
-    }
-
-    fn on(&mut self, finding: &Finding, record: &Json, batch: &mut Batch) {
+impl Timeline {
+    fn on(&mut self, finding: &Finding, record: &Json, writer: &mut Writer) {
         match finding {
-            Finding::Stalled(stalled) => self.stalled(stalled, record, batch),
-            Finding::Hang(hang) => self.hang(hang, record, batch),
+            Finding::Attached(session) => self.attached(session, record, writer),
+            Finding::Stalled(stalled) => self.stalled(stalled, record, writer),
+            Finding::Hang(hang) => self.hang(hang, record, writer),
             Finding::Refusal(refusal) => {
                 let name = format!("refusal: {}", refusal.cause.name());
-                self.instant((&refusal.device, refusal.start), name, record, batch);
+                self.instant(&refusal.device, refusal.start, name, record, writer);
             }
             Finding::LostEntries(loss) => {
                 let name = if loss.pending {
@@ -97,203 +81,202 @@ impl Told {
                 } else {
                     "entries lost"
                 };
-                self.instant((&loss.device, loss.at), name.to_owned(), record, batch);
+                self.instant(&loss.device, loss.at, name, record, writer);
             }
-            Finding::Filling(filling) => self.filling(filling, record, batch),
-            Finding::Incident(incident) => self.incident(incident, record, batch),
-            Finding::Summary(summary) => self.end(summary, record, batch),
-            Finding::Session(_)
-            | Finding::Attached(_)
-            | Finding::Snapshot(_)
-            | Finding::Warning(_)
-            | Finding::Ended(_) => {}
+            Finding::Filling(filling) => self.filling(filling, record, writer),
+            Finding::Incident(incident) => self.incident(incident, record, writer),
+            Finding::Ended(ended) => {
+                let event = event("server ended", "trace", record);
+                writer.instant(ended.at, self.tracks.process, event);
+            }
+            Finding::Summary(summary) => self.end(summary, record, writer),
+            Finding::Session(_) | Finding::Snapshot(_) | Finding::Warning(_) => {}
         }
+    }
+
+    /// Another process has tracks of its own.
+    fn attached(&mut self, session: &Session, record: &Json, writer: &mut Writer) {
+        self.tracks = Tracks::new(session, writer);
+        self.flows = Flows::default();
+        let event = event("attached", "trace", record);
+        writer.instant(session.began, self.tracks.process, event);
     }
 
     fn instant(
         &mut self,
-        (device, at): (&Device, Nanos),
-        name: String,
+        device: &Device,
+        at: Nanos,
+        name: impl Into<String>,
         record: &Json,
-        batch: &mut Batch,
+        writer: &mut Writer,
     ) {
-        let track = self.tracks.device(device, &mut self.ids, batch).own();
-        batch.instant(at, track, says(name, "device", record));
+        let track = self.tracks.device(device, writer).track();
+        writer.instant(at, track, event(name, "device", record));
     }
 
-    /// What is under way, in case the trace ends before it does.
-    fn stalled(&mut self, stalled: &Stalled, record: &Json, batch: &mut Batch) {
+    /// A stall under way, in case the trace ends before it does.
+    fn stalled(&mut self, stalled: &Stalled, record: &Json, writer: &mut Writer) {
         let name = format!("stalled: {}", stalled.op.name());
-        self.instant((&stalled.device, stalled.at), name, record, batch);
-        let device = self.tracks.device(&stalled.device, &mut self.ids, batch);
-        device
-            .waiting
-            .set(stalled.at, stalled.waiting, &mut self.ids, batch);
+        self.instant(&stalled.device, stalled.at, name, record, writer);
+        let device = self.tracks.device(&stalled.device, writer);
+        device.waiting.set(stalled.at, stalled.waiting, writer);
     }
 
-    fn filling(&mut self, filling: &FillingBuffer, record: &Json, batch: &mut Batch) {
-        let name = "filling".to_owned();
-        self.instant((&filling.device, filling.at), name, record, batch);
-        let device = self.tracks.device(&filling.device, &mut self.ids, batch);
-        device
-            .queue
-            .set(filling.at, filling.queued, &mut self.ids, batch);
-        device
-            .buffer
-            .set(filling.at, filling.limit, &mut self.ids, batch);
+    fn filling(&mut self, filling: &FillingBuffer, record: &Json, writer: &mut Writer) {
+        self.instant(&filling.device, filling.at, "filling", record, writer);
+        let device = self.tracks.device(&filling.device, writer);
+        device.send_queue.set(filling.at, filling.queued, writer);
+        device.send_buffer.set(filling.at, filling.limit, writer);
     }
 
-    fn incident(&mut self, incident: &Incident, record: &Json, batch: &mut Batch) {
-        let device = self.tracks.device(&incident.device, &mut self.ids, batch);
-        let span = Span {
+    fn incident(&mut self, incident: &Incident, record: &Json, writer: &mut Writer) {
+        let device = self.tracks.device(&incident.device, writer);
+        let time = Interval {
             start: incident.start,
             end: incident.end.unwrap_or(Nanos::MAX),
         };
-        let track = device.incidents.place(span, &mut self.ids, batch);
+        let track = device.incidents.place(time, writer);
         let name = format!("incident: {}", incident.cause.name());
-        batch.begin(span.start, track, says(name, "device", record));
+        writer.begin(time.start, track, event(name, "device", record));
         match incident.end {
             Some(end) => {
-                batch.end(end, track);
+                writer.end(end, track);
                 // Nobody queues for a device that is not stalled.
-                device.waiting.clear(end, batch);
+                device.waiting.clear(end, writer);
             }
-            None => self.open.push(track),
+            None => self.open_incidents.push(track),
         }
     }
 
-    /// The trace is over, and with it what was still open.
-    fn end(&mut self, summary: &Summary, record: &Json, batch: &mut Batch) {
-        for track in self.open.drain(..) {
-            batch.end(summary.end, track);
+    /// The end of the trace ends the incidents that were still open.
+    fn end(&mut self, summary: &Summary, record: &Json, writer: &mut Writer) {
+        for track in self.open_incidents.drain(..) {
+            writer.end(summary.end, track);
         }
-        let says = says("trace ends", "trace", record);
-        batch.instant(summary.end, self.tracks.process, says);
+        let event = event("trace ends", "trace", record);
+        writer.instant(summary.end, self.tracks.process, event);
     }
 
-    fn hang(&mut self, hang: &Hang, record: &Json, batch: &mut Batch) {
+    fn hang(&mut self, hang: &Hang, record: &Json, writer: &mut Writer) {
         let mut record = record.clone();
         let request = record["request"].take();
         let stalls = match record["stalls"].take() {
             Json::Array(stalls) => stalls,
             _ => Vec::new(),
         };
-        let arrows = self.on_device(hang, (&request, &stalls), batch);
-        let fields = (&request, &record, stalls.as_slice());
-        self.on_connection(hang, fields, &arrows, batch);
+        let flows = self.hang_on_device(hang, &request, &stalls, writer);
+        let records = (&request, &record, stalls.as_slice());
+        self.hang_on_connection(hang, records, &flows, writer);
     }
 
-    /// What the device was waited for, and an arrow from each to its twin on the request's track.
-    fn on_device(
+    /// Slices for the stalls on the device's track, each with a flow to its slice on the request's track.
+    fn hang_on_device(
         &mut self,
         hang: &Hang,
-        (request, stalls): (&Json, &[Json]),
-        batch: &mut Batch,
+        request: &Json,
+        stalls: &[Json],
+        writer: &mut Writer,
     ) -> Vec<Option<u64>> {
-        let device = self.tracks.device(&hang.device, &mut self.ids, batch);
-        let mut arrows = Vec::new();
+        let device = self.tracks.device(&hang.device, writer);
+        let mut flows = Vec::new();
         for (stall, fields) in hang.stalls.iter().zip(stalls) {
-            // Who queues does not use the device.
+            // A queued request does not use the device.
             if stall.op == Op::Lock {
-                arrows.push(None);
+                flows.push(None);
                 continue;
             }
             let mut fields = fields.clone();
             fields["request"] = request.clone();
-            let span = span(stall);
-            let track = device.stalls.place(span, &mut self.ids, batch);
-            let arrow = self.ids.next();
-            arrows.push(Some(arrow));
-            let says = Says {
-                leads: Some(arrow),
-                ..says(name(stall), "device", &fields)
+            let time = interval(stall);
+            let track = device.stalls.place(time, writer);
+            let flow = writer.id();
+            flows.push(Some(flow));
+            let event = TrackEvent {
+                flow_ids: vec![flow],
+                ..event(stall_name(stall), "device", &fields)
             };
-            batch.slice(span, track, says);
-            sample(device, stall, &mut self.ids, batch);
+            writer.slice(time, track, event);
+            sample_send_buffer(device, stall, writer);
             if let Some(id) = &hang.request.id {
-                let slice = Slice { track, span };
-                self.flows
-                    .stalled((&hang.device, id), slice, &mut self.ids, batch);
+                let slice = Slice { track, time };
+                self.flows.stalled(&hang.device, id, slice, writer);
             }
         }
-        arrows
+        flows
     }
 
-    fn on_connection(
+    fn hang_on_connection(
         &mut self,
         hang: &Hang,
         (request, record, stalls): (&Json, &Json, &[Json]),
-        arrows: &[Option<u64>],
-        batch: &mut Batch,
+        flows: &[Option<u64>],
+        writer: &mut Writer,
     ) {
-        let ids = &mut self.ids;
-        let connection = self.tracks.connection(hang.request.client, ids, batch);
-        let whole = Span {
+        let connection = self.tracks.connection(hang.request.client, writer);
+        let whole = Interval {
             start: hang.start,
             end: hang.end,
         };
-        let of_request = || says(title(&hang.request), "request", request);
-        let (track, end) = connection.hang((&hang.request, whole), of_request, ids, batch);
-        let title = format!("hang: {}", hang.cause().name());
-        batch.begin(whole.start, track, says(title, "request", record));
+        let of_request = || event(title(&hang.request), "request", request);
+        let (track, end) = connection.place_hang(&hang.request, whole, of_request, writer);
+        let name = format!("hang: {}", hang.cause().name());
+        writer.begin(whole.start, track, event(name, "request", record));
         let mut queued = Vec::new();
         let mut free = whole;
-        for ((stall, fields), arrow) in hang.stalls.iter().zip(stalls).zip(arrows) {
-            let span = span(stall);
-            let track = if free.contains(span) {
-                free.start = span.end;
+        for ((stall, fields), flow) in hang.stalls.iter().zip(stalls).zip(flows) {
+            let time = interval(stall);
+            let track = if free.contains(time) {
+                free.start = time.end;
                 track
             } else {
-                connection.beside(span, ids, batch)
+                connection.place_aside(time, writer)
             };
-            let says = Says {
-                ends: *arrow,
-                ..says(name(stall), "request", fields)
+            let event = TrackEvent {
+                terminating_flow_ids: flow.iter().copied().collect(),
+                ..event(stall_name(stall), "request", fields)
             };
-            batch.slice(span, track, says);
-            if let Some(behind) = &stall.blocked_by {
-                queued.push((behind, Slice { track, span }));
+            writer.slice(time, track, event);
+            if let Some(blocker) = &stall.blocked_by {
+                queued.push((blocker, Slice { track, time }));
             }
         }
-        batch.end(whole.end, track);
+        writer.end(whole.end, track);
         if let Some((at, track)) = end {
-            batch.end(at, track);
+            writer.end(at, track);
         }
-        for (behind, slice) in queued {
-            self.flows
-                .queued((&hang.device, behind), slice, &mut self.ids, batch);
+        for (blocker, slice) in queued {
+            self.flows.queued(&hang.device, blocker, slice, writer);
         }
     }
 }
 
-/// How full the send buffer was when a write began to wait, and when it ended. Of a dial there is
-/// nothing to say, and what is between is not known.
-fn sample(device: &mut DeviceTracks, stall: &Stall, ids: &mut Ids, batch: &mut Batch) {
+/// The send buffer when a write began to wait, and when it ended; between them it is not known.
+fn sample_send_buffer(device: &mut DeviceTracks, stall: &Stall, writer: &mut Writer) {
     if stall.op != Op::Write {
         return;
     }
-    let span = span(stall);
+    let time = interval(stall);
     let mut set = |at, tcp: &Option<Tcp>| {
         let Some(tcp) = tcp else { return };
         if let Some(queued) = tcp.queued {
-            device.queue.set(at, queued.into(), ids, batch);
+            device.send_queue.set(at, queued.into(), writer);
         }
         if let Some(limit) = tcp.limit {
-            device.buffer.set(at, limit.into(), ids, batch);
+            device.send_buffer.set(at, limit.into(), writer);
         }
     };
-    set(span.start, &stall.evidence.begin);
-    set(span.end, &stall.evidence.end);
+    set(time.start, &stall.evidence.begin);
+    set(time.end, &stall.evidence.end);
 }
 
-fn span(stall: &Stall) -> Span {
-    Span {
+fn interval(stall: &Stall) -> Interval {
+    Interval {
         start: stall.start,
         end: stall.start.saturating_add(stall.duration),
     }
 }
 
-fn name(stall: &Stall) -> String {
+fn stall_name(stall: &Stall) -> String {
     format!("{}: {}", stall.op.name(), stall.cause.name())
 }
 
@@ -306,14 +289,14 @@ fn title(request: &RequestInfo) -> String {
     }
 }
 
-fn says(name: impl Into<String>, category: &'static str, fields: &Json) -> Says {
-    let mut args = annotations::of(fields);
-    // Which of the records of the JSON trace it is, its name says.
-    args.retain(|arg| arg.name.as_deref() != Some("type"));
-    Says {
-        name: name.into(),
-        category,
-        args,
-        ..Says::default()
+/// An event with the fields of a JSON Lines record as arguments, but for `type`, which the event's name says.
+fn event(name: impl Into<String>, category: &str, fields: &Json) -> TrackEvent {
+    let mut arguments = annotations::of(fields);
+    arguments.retain(|argument| argument.name.as_deref() != Some("type"));
+    TrackEvent {
+        name: Some(name.into()),
+        categories: vec![category.to_owned()],
+        debug_annotations: arguments,
+        ..TrackEvent::default()
     }
 }

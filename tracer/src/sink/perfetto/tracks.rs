@@ -1,5 +1,5 @@
-//! Which tracks there are. Slices of one track lie within or behind one another, so whatever may
-//! overlap has lanes: tracks of one name, which are shown as one.
+//! The tracks of a trace. Slices of one track nest or follow one another, so slices that may overlap get lanes: tracks of
+//! one name, which are shown as one.
 //!
 //! ```text
 //! bao 1234                         process
@@ -14,151 +14,122 @@
 //!             at the same time     what does not lie within its request, or overlaps
 //! ```
 
-use std::{
-    collections::{HashMap, VecDeque},
-    net::SocketAddr,
-    path::Path,
-};
+use std::{collections::HashMap, net::SocketAddr, path::Path};
 
 use super::{
-    batch::{Batch, Says, Span},
-    proto::{ChildOrdering, CounterDescriptor, ProcessDescriptor, TrackDescriptor, Unit},
+    proto::{
+        ChildOrdering, CounterDescriptor, ProcessDescriptor, TrackDescriptor, TrackEvent, Unit,
+    },
+    writer::{Interval, Writer},
 };
-use crate::sink::recent::Recent;
+use crate::bounded::BoundedMap;
 use tracer_model::{Device, Nanos, RequestInfo, Session};
 
-/// Slices that a lane is known to hold one by one. Of older ones the times between are taken too.
-const KNOWN: usize = 64;
+/// Slices of a lane that are known one by one. Gaps between older ones count as used.
+const MAX_SLICES: usize = 64;
+
+/// Connections whose tracks are used again.
+const MAX_CONNECTIONS: usize = 1024;
 
 /// Requests of a connection that further hangs may belong to.
-const REQUESTS: usize = 64;
+const MAX_REQUESTS: usize = 64;
 
-/// Numbers of tracks and flows. They begin at the time of the trace, so that those of traces put
-/// behind one another differ, and a recording always replays to the same.
-#[derive(Debug)]
-pub(super) struct Ids(u64);
-
-impl Ids {
-    pub(super) fn from(first: u64) -> Self {
-        Self(first)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        let id = self.0;
-        self.0 = self.0.wrapping_add(1);
-        id
-    }
-}
-
-/// A new track.
-fn track(
-    (ids, batch): (&mut Ids, &mut Batch),
-    parent: u64,
-    name: &str,
-    rest: TrackDescriptor,
-) -> u64 {
-    let uuid = ids.next();
-    batch.track(TrackDescriptor {
-        uuid: Some(uuid),
+fn named(name: &str, parent: u64) -> TrackDescriptor {
+    TrackDescriptor {
         parent_uuid: Some(parent),
         name: Some(name.to_owned()),
-        ..rest
-    });
-    uuid
+        ..TrackDescriptor::default()
+    }
 }
 
-/// Those of one server.
+/// The tracks of one server.
 #[derive(Debug)]
 pub(super) struct Tracks {
-    /// The server itself.
     pub(super) process: u64,
     devices_parent: u64,
     connections_parent: u64,
     devices: HashMap<Device, DeviceTracks>,
-    connections: Recent<Option<SocketAddr>, Connection>,
+    connections: BoundedMap<Option<SocketAddr>, ConnectionTracks, MAX_CONNECTIONS>,
 }
 
 impl Tracks {
-    pub(super) fn of(session: &Session, ids: &mut Ids, batch: &mut Batch) -> Self {
-        let process = ids.next();
+    pub(super) fn new(session: &Session, writer: &mut Writer) -> Self {
         let exe = Path::new(&session.exe).file_name();
-        let name = exe.map(|name| name.to_string_lossy().into_owned());
-        batch.track(TrackDescriptor {
-            uuid: Some(process),
-            process: Some(ProcessDescriptor {
-                pid: Some(session.pid),
-                process_name: name,
-            }),
+        let process = ProcessDescriptor {
+            pid: Some(session.pid),
+            process_name: exe.map(|name| name.to_string_lossy().into_owned()),
+        };
+        let process = writer.track(TrackDescriptor {
+            process: Some(process),
             ..TrackDescriptor::default()
         });
         let mut group = |name, ordering: ChildOrdering| {
-            let rest = TrackDescriptor {
+            writer.track(TrackDescriptor {
                 child_ordering: Some(ordering.into()),
-                ..TrackDescriptor::default()
-            };
-            track((&mut *ids, &mut *batch), process, name, rest)
+                ..named(name, process)
+            })
         };
         Self {
             process,
             devices_parent: group("audit devices", ChildOrdering::Lexicographic),
             connections_parent: group("blocked requests", ChildOrdering::Chronological),
             devices: HashMap::new(),
-            connections: Recent::default(),
+            connections: BoundedMap::default(),
         }
     }
 
-    pub(super) fn device(
-        &mut self,
-        device: &Device,
-        ids: &mut Ids,
-        batch: &mut Batch,
-    ) -> &mut DeviceTracks {
+    pub(super) fn device(&mut self, device: &Device, writer: &mut Writer) -> &mut DeviceTracks {
         let parent = self.devices_parent;
         self.devices
             .entry(device.clone())
-            .or_insert_with(|| DeviceTracks::new(device, parent, ids, batch))
+            .or_insert_with(|| DeviceTracks::new(device, parent, writer))
     }
 
+    /// The tracks of a client's connection; `None` is for all requests whose client is unknown.
     pub(super) fn connection(
         &mut self,
         client: Option<SocketAddr>,
-        ids: &mut Ids,
-        batch: &mut Batch,
-    ) -> &mut Connection {
+        writer: &mut Writer,
+    ) -> &mut ConnectionTracks {
         let parent = self.connections_parent;
-        self.connections
-            .entry(&client, || Connection::new(client, parent, ids, batch))
+        self.connections.entry(&client, || {
+            let name = client.map_or("client unknown".to_owned(), |client| {
+                format!("client {client}")
+            });
+            ConnectionTracks {
+                requests: Lanes::new(&name, parent, writer),
+                aside: None,
+                written: BoundedMap::default(),
+            }
+        })
     }
 }
 
-/// Those of one audit device.
+/// The tracks of one audit device.
 #[derive(Debug)]
 pub(super) struct DeviceTracks {
-    /// The device's own: stalls.
     pub(super) stalls: Lanes,
     pub(super) incidents: Lanes,
-    /// Bytes.
-    pub(super) queue: Counter,
-    /// Bytes.
-    pub(super) buffer: Counter,
+    pub(super) send_queue: Counter,
+    pub(super) send_buffer: Counter,
     pub(super) waiting: Counter,
 }
 
 impl DeviceTracks {
-    fn new(device: &Device, parent: u64, ids: &mut Ids, batch: &mut Batch) -> Self {
-        let stalls = Lanes::new(&device.to_string(), parent, ids, batch);
-        let own = stalls.first;
+    fn new(device: &Device, parent: u64, writer: &mut Writer) -> Self {
+        let stalls = Lanes::new(&device.to_string(), parent, writer);
+        let parent = stalls.first;
         Self {
             stalls,
-            incidents: Lanes::new("incidents", own, ids, batch),
-            queue: Counter::new("send queue", own, Unit::SizeBytes),
-            buffer: Counter::new("send buffer", own, Unit::SizeBytes),
-            waiting: Counter::new("requests waiting", own, Unit::Count),
+            incidents: Lanes::new("incidents", parent, writer),
+            send_queue: Counter::new("send queue", parent, Unit::SizeBytes),
+            send_buffer: Counter::new("send buffer", parent, Unit::SizeBytes),
+            waiting: Counter::new("requests waiting", parent, Unit::Count),
         }
     }
 
-    /// Where instants go.
-    pub(super) fn own(&self) -> u64 {
+    /// The track of the device itself, for instants.
+    pub(super) fn track(&self) -> u64 {
         self.stalls.first
     }
 }
@@ -182,114 +153,99 @@ impl Counter {
         }
     }
 
-    pub(super) fn set(&mut self, at: Nanos, value: u64, ids: &mut Ids, batch: &mut Batch) {
+    pub(super) fn set(&mut self, at: Nanos, value: u64, writer: &mut Writer) {
         let track = *self.track.get_or_insert_with(|| {
-            // How full a buffer is can be seen if it is drawn to the scale of its limit.
+            // The queue is drawn to the scale of its limit.
             let scale = (self.unit == Unit::SizeBytes).then(|| "send buffer".to_owned());
-            let counter = CounterDescriptor {
-                unit: Some(self.unit.into()),
-                y_axis_share_key: scale,
-            };
-            let rest = TrackDescriptor {
-                counter: Some(counter),
-                ..TrackDescriptor::default()
-            };
-            track((ids, &mut *batch), self.parent, self.name, rest)
+            writer.track(TrackDescriptor {
+                counter: Some(CounterDescriptor {
+                    unit: Some(self.unit.into()),
+                    y_axis_share_key: scale,
+                }),
+                ..named(self.name, self.parent)
+            })
         });
-        batch.counter(at, track, value);
+        writer.counter(at, track, value);
     }
 
-    /// Back to nothing, if it ever was more.
-    pub(super) fn clear(&self, at: Nanos, batch: &mut Batch) {
+    /// Back to 0, if it was ever set.
+    pub(super) fn clear(&self, at: Nanos, writer: &mut Writer) {
         if let Some(track) = self.track {
-            batch.counter(at, track, 0);
+            writer.counter(at, track, 0);
         }
     }
 }
 
-/// Those of one client's connection, or of all requests of which no client is known.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct ConnectionTracks {
     requests: Lanes,
-    beside: Option<Lanes>,
-    told: VecDeque<Told>,
+    aside: Option<Lanes>,
+    /// By id and start.
+    written: BoundedMap<(Option<String>, Nanos), WrittenRequest, MAX_REQUESTS>,
 }
 
 /// A request whose slice is written.
 #[derive(Debug)]
-struct Told {
-    id: Option<String>,
-    span: Span,
+struct WrittenRequest {
+    time: Interval,
     track: u64,
     /// Hangs in it.
-    within: Vec<Span>,
+    hangs: Vec<Interval>,
 }
 
-impl Connection {
-    fn new(client: Option<SocketAddr>, parent: u64, ids: &mut Ids, batch: &mut Batch) -> Self {
-        let name = match client {
-            Some(client) => format!("client {client}"),
-            None => "client unknown".to_owned(),
-        };
-        Self {
-            requests: Lanes::new(&name, parent, ids, batch),
-            beside: None,
-            told: VecDeque::new(),
-        }
+impl WrittenRequest {
+    fn has_room_for(&self, hang: Interval) -> bool {
+        self.time.contains(hang) && !self.hangs.iter().any(|other| hang.conflicts(*other))
     }
+}
 
-    /// Where a hang of this request goes. The slice of the request is begun if it was not written yet:
-    /// its end is then returned too, to be written behind the hang.
-    pub(super) fn hang(
+impl ConnectionTracks {
+    /// The track for a hang of this request. Begins the request's slice if it was not written yet: its end is returned
+    /// too, to be written behind the hang.
+    pub(super) fn place_hang(
         &mut self,
-        (request, span): (&RequestInfo, Span),
-        says: impl FnOnce() -> Says,
-        ids: &mut Ids,
-        batch: &mut Batch,
+        request: &RequestInfo,
+        hang: Interval,
+        event: impl FnOnce() -> TrackEvent,
+        writer: &mut Writer,
     ) -> (u64, Option<(Nanos, u64)>) {
-        let known = |told: &&mut Told| told.id == request.id && told.span.start == request.start;
-        if let Some(told) = self.told.iter_mut().find(known) {
-            let free = !told.within.iter().any(|other| span.conflicts(*other));
-            if free && told.span.contains(span) {
-                told.within.push(span);
-                return (told.track, None);
-            }
-            return (self.beside(span, ids, batch), None);
-        }
-        let whole = Span {
+        let time = Interval {
             start: request.start,
             end: request.start.saturating_add(request.duration),
         };
-        let track = self.requests.place(whole, ids, batch);
-        batch.begin(whole.start, track, says());
-        let fits = whole.contains(span);
-        if self.told.len() == REQUESTS {
-            self.told.pop_front();
-        }
-        self.told.push_back(Told {
-            id: request.id.clone(),
-            span: whole,
-            track,
-            within: fits.then_some(span).into_iter().collect(),
+        let mut end = None;
+        let key = (request.id.clone(), request.start);
+        let written = self.written.entry(&key, || {
+            let track = self.requests.place(time, writer);
+            writer.begin(time.start, track, event());
+            end = Some((time.end, track));
+            WrittenRequest {
+                time,
+                track,
+                hangs: Vec::new(),
+            }
         });
-        if fits {
-            return (track, Some((whole.end, track)));
+        if written.has_room_for(hang) {
+            written.hangs.push(hang);
+            return (written.track, end);
         }
-        batch.end(whole.end, track);
-        (self.beside(span, ids, batch), None)
+        if let Some((at, track)) = end {
+            writer.end(at, track);
+        }
+        (self.place_aside(hang, writer), None)
     }
 
-    /// A track for what has no room in its own.
-    pub(super) fn beside(&mut self, span: Span, ids: &mut Ids, batch: &mut Batch) -> u64 {
+    /// A track for a slice that does not fit into its parent.
+    pub(super) fn place_aside(&mut self, time: Interval, writer: &mut Writer) -> u64 {
         let parent = self.requests.first;
-        let beside = self
-            .beside
-            .get_or_insert_with(|| Lanes::new("at the same time", parent, ids, batch));
-        beside.place(span, ids, batch)
+        let aside = self
+            .aside
+            .get_or_insert_with(|| Lanes::new("at the same time", parent, writer));
+        aside.place(time, writer)
     }
 }
 
-/// Tracks of one name, of which each slice gets one where it overlaps with none.
+/// Tracks of one name; a slice gets the first in which it overlaps with none.
 #[derive(Debug)]
 pub(super) struct Lanes {
     name: String,
@@ -302,34 +258,40 @@ pub(super) struct Lanes {
 #[derive(Debug)]
 struct Lane {
     track: u64,
-    /// By their beginning.
-    taken: Vec<Span>,
+    /// Sorted by start.
+    slices: Vec<Interval>,
 }
 
 impl Lane {
     fn new(track: u64) -> Self {
         Self {
             track,
-            taken: Vec::new(),
+            slices: Vec::new(),
         }
     }
 
-    fn take(&mut self, span: Span) {
-        let place = self.taken.partition_point(|other| other.start < span.start);
-        self.taken.insert(place, span);
-        if self.taken.len() > KNOWN {
-            let oldest = self.taken.remove(0);
-            self.taken[0] = Span {
+    fn is_free(&self, time: Interval) -> bool {
+        !self.slices.iter().any(|other| time.conflicts(*other))
+    }
+
+    fn add(&mut self, time: Interval) {
+        let index = self
+            .slices
+            .partition_point(|other| other.start < time.start);
+        self.slices.insert(index, time);
+        if self.slices.len() > MAX_SLICES {
+            let oldest = self.slices.remove(0);
+            self.slices[0] = Interval {
                 start: oldest.start,
-                end: oldest.end.max(self.taken[0].end),
+                end: oldest.end.max(self.slices[0].end),
             };
         }
     }
 }
 
 impl Lanes {
-    fn new(name: &str, parent: u64, ids: &mut Ids, batch: &mut Batch) -> Self {
-        let first = track((ids, batch), parent, name, TrackDescriptor::default());
+    fn new(name: &str, parent: u64, writer: &mut Writer) -> Self {
+        let first = writer.track(named(name, parent));
         Self {
             name: name.to_owned(),
             parent,
@@ -339,18 +301,15 @@ impl Lanes {
     }
 
     /// The track for a slice of this time.
-    pub(super) fn place(&mut self, span: Span, ids: &mut Ids, batch: &mut Batch) -> u64 {
-        let free = |lane: &&mut Lane| !lane.taken.iter().any(|other| span.conflicts(*other));
-        if let Some(lane) = self.all.iter_mut().find(free) {
-            lane.take(span);
-            return lane.track;
-        }
-        let rest = TrackDescriptor::default();
-        let mut lane = Lane::new(track((ids, batch), self.parent, &self.name, rest));
-        lane.take(span);
-        let track = lane.track;
-        self.all.push(lane);
-        track
+    pub(super) fn place(&mut self, time: Interval, writer: &mut Writer) -> u64 {
+        let free = self.all.iter().position(|lane| lane.is_free(time));
+        let index = free.unwrap_or_else(|| {
+            let track = writer.track(named(&self.name, self.parent));
+            self.all.push(Lane::new(track));
+            self.all.len() - 1
+        });
+        self.all[index].add(time);
+        self.all[index].track
     }
 }
 
@@ -358,35 +317,36 @@ impl Lanes {
 mod tests {
     use super::*;
 
-    fn lanes() -> (Lanes, Ids, Batch) {
-        let (mut ids, mut batch) = (Ids::from(7), Batch::default());
-        (Lanes::new("lanes", 1, &mut ids, &mut batch), ids, batch)
+    /// Of which the first is track 0.
+    fn lanes() -> (Lanes, Writer) {
+        let mut writer = Writer::default();
+        (Lanes::new("lanes", 1, &mut writer), writer)
     }
 
     #[test]
-    fn what_overlaps_is_put_apart_in_whatever_order_it_comes() {
-        let (mut lanes, mut ids, mut batch) = lanes();
-        let mut place = |start, end| lanes.place(Span { start, end }, &mut ids, &mut batch);
-        assert_eq!(place(10, 20), 7);
-        assert_eq!(place(20, 30), 7, "behind");
-        assert_eq!(place(15, 25), 8, "across");
-        assert_eq!(place(1, 9), 7, "before");
-        assert_eq!(place(30, 30), 7, "of no length");
-        assert_eq!(place(9, 10), 8, "would begin where it ends");
+    fn overlapping_slices_get_lanes_of_their_own_in_any_order() {
+        let (mut lanes, mut writer) = lanes();
+        let mut place = |start, end| lanes.place(Interval { start, end }, &mut writer);
+        assert_eq!(place(10, 20), 0);
+        assert_eq!(place(20, 30), 0, "behind");
+        assert_eq!(place(15, 25), 1, "across");
+        assert_eq!(place(1, 9), 0, "before");
+        assert_eq!(place(30, 30), 0, "of no length");
+        assert_eq!(place(9, 10), 1, "would begin where it ends");
     }
 
     #[test]
-    fn a_lane_does_not_grow_and_is_never_taken_twice() {
-        let (mut lanes, mut ids, mut batch) = lanes();
+    fn a_lane_does_not_grow_and_is_never_used_twice() {
+        let (mut lanes, mut writer) = lanes();
         for start in (0..1000).map(|n| n * 10) {
-            let span = Span {
+            let time = Interval {
                 start,
                 end: start + 5,
             };
-            assert_eq!(lanes.place(span, &mut ids, &mut batch), 7);
+            assert_eq!(lanes.place(time, &mut writer), 0);
         }
-        assert_eq!(lanes.all[0].taken.len(), KNOWN);
-        let early = Span { start: 6, end: 8 };
-        assert_eq!(lanes.place(early, &mut ids, &mut batch), 8);
+        assert_eq!(lanes.all[0].slices.len(), MAX_SLICES);
+        let early = Interval { start: 6, end: 8 };
+        assert_eq!(lanes.place(early, &mut writer), 1);
     }
 }

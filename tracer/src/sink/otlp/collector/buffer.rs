@@ -3,204 +3,164 @@
 use std::{
     collections::VecDeque,
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
-    common::v1::InstrumentationScope,
-    resource::v1::Resource,
-    trace::v1::{ResourceSpans, ScopeSpans, Span},
+    collector::trace::v1::ExportTraceServiceRequest, trace::v1::ResourceSpans,
 };
 use prost::Message;
 use tokio::sync::Notify;
 
-/// Bytes of spans that wait: some thousand hangs.
-const LIMIT: usize = 16 << 20;
+/// Limit of the bytes that wait: some thousand hangs.
+const MAX_BYTES: usize = 16 << 20;
 
-/// Spans in one request, as OpenTelemetry's own exporters have it.
-const BATCH_SPANS: usize = 512;
+/// Spans in one request, as in OpenTelemetry's own exporters.
+const BATCH_SPANS: u64 = 512;
 
-/// Bytes of one request; servers of gRPC take 4 MiB unless told otherwise.
+/// Bytes of one request; the default limit of gRPC servers is 4 MiB.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// What is between the thread that makes spans and the one that sends them.
+/// Between the thread that makes spans and the one that sends them.
 pub(super) struct Buffer {
-    waiting: Mutex<Waiting>,
-    filled: Notify,
-    limit: usize,
+    queue: Mutex<Queue>,
+    pushed: Notify,
+    max_bytes: usize,
 }
 
 #[derive(Default)]
-struct Waiting {
-    spans: VecDeque<Queued>,
+struct Queue {
+    findings: VecDeque<Encoded>,
     bytes: usize,
-    left_out: u64,
+    spans: u64,
+    /// Spans for which there was no room.
+    dropped: u64,
 }
 
-/// A span, and whose it is. As it is sent: decoded it takes several times the memory.
-struct Queued {
-    of: Arc<Origin>,
-    span: Box<[u8]>,
+/// The spans of one finding as an encoded request: decoded they take several times the memory.
+struct Encoded {
+    request: Box<[u8]>,
+    spans: u64,
 }
 
-/// What spans of one server have in common.
-#[derive(PartialEq)]
-struct Origin {
-    resource: Option<Resource>,
-    scope: Option<InstrumentationScope>,
-}
-
-/// What is sent in one request.
+/// The content of one request.
 #[derive(Default)]
 pub(super) struct Batch {
-    spans: Vec<Queued>,
-    bytes: usize,
+    /// Encoded requests, concatenated: in protobuf that is one request with the lists of all.
+    requests: Vec<u8>,
+    spans: u64,
 }
 
 impl Buffer {
     pub(super) fn new() -> Self {
-        Self::with_limit(LIMIT)
+        Self::with_limit(MAX_BYTES)
     }
 
-    fn with_limit(limit: usize) -> Self {
+    fn with_limit(max_bytes: usize) -> Self {
         Self {
-            waiting: Mutex::default(),
-            filled: Notify::new(),
-            limit,
+            queue: Mutex::default(),
+            pushed: Notify::new(),
+            max_bytes,
         }
     }
 
-    /// Takes the spans of a finding, all or none; `false` if there is no room for them.
-    pub(super) fn push(&self, request: ExportTraceServiceRequest) -> bool {
-        let (count, bytes) = size(&request);
-        let mut waiting = self.lock();
-        if waiting.bytes + bytes > self.limit {
-            waiting.left_out += count;
+    /// Adds the spans of a finding, all or none; `false` if there is no room for them.
+    pub(super) fn push(&self, request: &ExportTraceServiceRequest) -> bool {
+        let scopes = request.resource_spans.iter().flat_map(|r| &r.scope_spans);
+        let spans = scopes.map(|scope| scope.spans.len() as u64).sum();
+        let request = request.encode_to_vec().into_boxed_slice();
+        let mut queue = self.lock();
+        if queue.bytes + request.len() > self.max_bytes {
+            queue.dropped += spans;
             return false;
         }
-        for mut of_resource in request.resource_spans {
-            for scope_spans in of_resource.scope_spans {
-                let of = waiting.origin(Origin {
-                    resource: of_resource.resource.take(),
-                    scope: scope_spans.scope,
-                });
-                for span in scope_spans.spans {
-                    let span = span.encode_to_vec().into_boxed_slice();
-                    let of = Arc::clone(&of);
-                    waiting.bytes += span.len();
-                    waiting.spans.push_back(Queued { of, span });
-                }
-            }
-        }
-        drop(waiting);
-        self.filled.notify_one();
+        queue.bytes += request.len();
+        queue.spans += spans;
+        queue.findings.push_back(Encoded { request, spans });
+        drop(queue);
+        self.pushed.notify_one();
         true
     }
 
-    /// Waits until there is something.
-    pub(super) async fn filled(&self) {
-        while self.is_empty() {
-            self.filled.notified().await;
+    /// Waits until there are spans.
+    pub(super) async fn wait(&self) {
+        while self.len() == 0 {
+            self.pushed.notified().await;
         }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.lock().spans.is_empty()
     }
 
     /// Spans that wait.
     pub(super) fn len(&self) -> u64 {
-        self.lock().spans.len() as u64
+        self.lock().spans
     }
 
-    /// Spans that there was no room for.
-    pub(super) fn left_out(&self) -> u64 {
-        self.lock().left_out
+    /// Spans for which there was no room.
+    pub(super) fn dropped(&self) -> u64 {
+        self.lock().dropped
     }
 
-    /// Moves what fits into the batch.
+    /// Moves as many findings into the batch as fit. One that is larger than a batch is a batch of its own.
     pub(super) fn fill(&self, batch: &mut Batch) {
-        let mut waiting = self.lock();
-        while let Some(next) = waiting.spans.front() {
-            let fits =
-                batch.spans.len() < BATCH_SPANS && batch.bytes + next.span.len() <= BATCH_BYTES;
-            // One that is larger than a batch goes alone.
-            if !fits && !batch.spans.is_empty() {
-                break;
-            }
-            let Some(next) = waiting.spans.pop_front() else {
-                break;
-            };
-            waiting.bytes -= next.span.len();
-            batch.bytes += next.span.len();
-            batch.spans.push(next);
+        let mut queue = self.lock();
+        while let Some(next) = queue.findings.pop_front_if(|next| batch.has_room_for(next)) {
+            queue.bytes -= next.request.len();
+            queue.spans -= next.spans;
+            batch.requests.extend(next.request);
+            batch.spans += next.spans;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Waiting {
-    /// The same as that of the last span where it is the same.
-    fn origin(&self, origin: Origin) -> Arc<Origin> {
-        let last = self.spans.back().map(|last| &last.of);
-        let same = last.filter(|last| ***last == origin);
-        same.map_or_else(|| Arc::new(origin), Arc::clone)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Batch {
+    fn has_room_for(&self, finding: &Encoded) -> bool {
+        let spans = self.spans + finding.spans;
+        let bytes = self.requests.len() + finding.request.len();
+        self.is_empty() || (spans <= BATCH_SPANS && bytes <= BATCH_BYTES)
+    }
+
     pub(super) fn len(&self) -> u64 {
-        self.spans.len() as u64
+        self.spans
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.spans.is_empty()
+        self.spans == 0
     }
 
-    /// Empties it; how many there were.
+    /// Empties it. Returns how many spans there were.
     pub(super) fn clear(&mut self) -> u64 {
-        mem::take(self).len()
+        mem::take(self).spans
     }
 
-    /// One request of all, with each server told of once where its spans follow each other.
+    /// One request of all. Successive findings of one server share its resource; the scope is always the agent.
     pub(super) fn request(&self) -> ExportTraceServiceRequest {
-        let of_one = self.spans.chunk_by(|a, b| a.of == b.of);
-        let resource_spans = of_one.map(|queued| ResourceSpans {
-            resource: queued[0].of.resource.clone(),
-            scope_spans: vec![ScopeSpans {
-                scope: queued[0].of.scope.clone(),
-                // Encoded here, so none is left out.
-                spans: queued
-                    .iter()
-                    .filter_map(|queued| Span::decode(&*queued.span).ok())
-                    .collect(),
-                ..ScopeSpans::default()
-            }],
-            ..ResourceSpans::default()
-        });
+        // It was encoded here, so decoding does not fail.
+        let request = ExportTraceServiceRequest::decode(&*self.requests).unwrap_or_default();
+        let mut merged: Vec<ResourceSpans> = Vec::new();
+        for mut next in request.resource_spans {
+            match merged.last_mut().zip(next.scope_spans.first_mut()) {
+                Some((last, scope)) if last.resource == next.resource => {
+                    last.scope_spans[0].spans.append(&mut scope.spans);
+                }
+                _ => merged.push(next),
+            }
+        }
         ExportTraceServiceRequest {
-            resource_spans: resource_spans.collect(),
+            resource_spans: merged,
         }
     }
 }
 
-/// Spans of a request, and their bytes.
-fn size(request: &ExportTraceServiceRequest) -> (u64, usize) {
-    let resources = request.resource_spans.iter();
-    let scopes = resources.flat_map(|resource| &resource.scope_spans);
-    scopes
-        .flat_map(|scope| &scope.spans)
-        .fold((0, 0), |(count, bytes), span| {
-            (count + 1, bytes + span.encoded_len())
-        })
-}
-
 #[cfg(test)]
 mod tests {
+    use opentelemetry_proto::tonic::{
+        resource::v1::Resource,
+        trace::v1::{ScopeSpans, Span},
+    };
+
     use super::*;
 
     fn request(server: &str, spans: &[&str]) -> ExportTraceServiceRequest {
@@ -239,49 +199,50 @@ mod tests {
     #[test]
     fn findings_of_one_server_share_a_request_in_their_order() {
         let buffer = Buffer::new();
-        assert!(buffer.push(request("a", &["1", "2"])));
-        assert!(buffer.push(request("a", &["3"])));
-        assert!(buffer.push(request("bb", &["4"])));
+        assert!(buffer.push(&request("a", &["1", "2"])));
+        assert!(buffer.push(&request("a", &["3"])));
+        assert!(buffer.push(&request("bb", &["4"])));
         let mut batch = Batch::default();
         buffer.fill(&mut batch);
         let request = batch.request();
         assert_eq!(names(&request), [vec!["1", "2", "3"], vec!["4"]]);
         assert_eq!(batch.clear(), 4);
-        assert!(buffer.is_empty() && batch.is_empty());
+        assert!(buffer.len() == 0 && batch.is_empty());
     }
 
     #[test]
     fn a_batch_is_bounded_in_number_and_bytes() {
         let buffer = Buffer::new();
-        let many = vec!["x"; BATCH_SPANS + 1];
-        assert!(buffer.push(request("a", &many)));
+        for _ in 0..=BATCH_SPANS {
+            assert!(buffer.push(&request("a", &["x"])));
+        }
         let mut batch = Batch::default();
         buffer.fill(&mut batch);
-        assert_eq!((batch.len(), buffer.len()), (BATCH_SPANS as u64, 1));
+        assert_eq!((batch.len(), buffer.len()), (BATCH_SPANS, 1));
 
         let buffer = Buffer::new();
         let large = "x".repeat(BATCH_BYTES);
-        for _ in 0..2 {
-            assert!(buffer.push(request("a", &["small", &large])));
+        for name in ["small", &large, "small", &large] {
+            assert!(buffer.push(&request("a", &[name])));
         }
         for expected in [1, 1, 1, 1] {
             let mut batch = Batch::default();
             buffer.fill(&mut batch);
             assert_eq!(batch.len(), expected);
         }
-        assert!(buffer.is_empty());
+        assert_eq!(buffer.len(), 0);
     }
 
     #[test]
-    fn what_there_is_no_room_for_is_left_out_whole_and_counted() {
+    fn findings_beyond_the_limit_are_dropped_whole_and_counted() {
         let one = request("a", &["1", "2"]);
-        let buffer = Buffer::with_limit(size(&one).1 * 2);
-        assert!(buffer.push(one.clone()));
-        assert!(buffer.push(one.clone()));
-        assert!(!buffer.push(one.clone()));
-        assert_eq!((buffer.len(), buffer.left_out()), (4, 2));
+        let buffer = Buffer::with_limit(one.encoded_len() * 2);
+        assert!(buffer.push(&one));
+        assert!(buffer.push(&one));
+        assert!(!buffer.push(&one));
+        assert_eq!((buffer.len(), buffer.dropped()), (4, 2));
         let mut batch = Batch::default();
         buffer.fill(&mut batch);
-        assert!(buffer.push(one), "there is room again");
+        assert!(buffer.push(&one), "there is room again");
     }
 }

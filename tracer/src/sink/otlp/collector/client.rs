@@ -1,4 +1,4 @@
-//! HTTP, of both versions, with TLS where the URL asks for it.
+//! The HTTP client of both protocols, with TLS where the URL asks for it.
 
 use std::{
     error::Error,
@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, combinators::MapErr};
 use hyper::body::Incoming;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
@@ -17,33 +17,32 @@ use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tonic::{Status, body::Body};
 use tower_service::Service;
 
-use super::endpoint::{Endpoint, Protocol};
+use super::{
+    endpoint::{Endpoint, Protocol},
+    grpc, http_protobuf,
+    outcome::Outcome,
+};
 
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is said to be at work.
 pub(super) const USER_AGENT: &str = concat!("vault-tracer/", env!("CARGO_PKG_VERSION"));
 
-type Connections = legacy::Client<HttpsConnector<HttpConnector>, Body>;
-
-/// Connections to one collector.
-#[derive(Clone)]
-pub(super) struct Client(Connections);
-
-/// How to make them.
-pub(super) struct Maker {
+/// Sends requests to one collector.
+pub(super) struct Client {
+    endpoint: Endpoint,
+    headers: HeaderMap,
     tls: ClientConfig,
-    protocol: Protocol,
+    connections: Connections,
 }
 
-impl Maker {
-    /// Reads whom the system trusts, if the URL asks for TLS.
-    pub(super) fn new(endpoint: &Endpoint) -> Result<Self> {
+impl Client {
+    /// Reads the system's trusted certificates, if the URL asks for TLS. Connects with the first request.
+    pub(super) fn new(endpoint: Endpoint, headers: HeaderMap) -> Result<Self> {
         let provider = Arc::new(ring::default_provider());
         let tls =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
@@ -55,41 +54,64 @@ impl Maker {
         } else {
             tls.with_root_certificates(RootCertStore::empty())
         };
+        let tls = tls.with_no_client_auth();
+        let connections = Connections::new(&tls, endpoint.protocol);
         Ok(Self {
-            tls: tls.with_no_client_auth(),
-            protocol: endpoint.protocol,
+            endpoint,
+            headers,
+            tls,
+            connections,
         })
     }
 
-    /// A client without a connection.
-    pub(super) fn client(&self) -> Client {
-        let mut plain = HttpConnector::new();
-        plain.enforce_http(false);
-        plain.set_nodelay(true);
-        plain.set_connect_timeout(Some(CONNECT));
+    pub(super) async fn export(&self, request: ExportTraceServiceRequest) -> Outcome {
+        let (connections, headers) = (self.connections.clone(), self.headers.clone());
+        let uri = self.endpoint.uri.clone();
+        match self.endpoint.protocol {
+            Protocol::Grpc => grpc::export(connections, uri, headers, request).await,
+            Protocol::Http => http_protobuf::export(connections, uri, headers, request).await,
+        }
+    }
+
+    /// Drops the open connections.
+    pub(super) fn reconnect(&mut self) {
+        self.connections = Connections::new(&self.tls, self.endpoint.protocol);
+    }
+}
+
+/// A pool of connections.
+#[derive(Clone)]
+pub(super) struct Connections(legacy::Client<HttpsConnector<HttpConnector>, Body>);
+
+impl Connections {
+    fn new(tls: &ClientConfig, protocol: Protocol) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(self.tls.clone())
+            .with_tls_config(tls.clone())
             .https_or_http();
-        let is_grpc = self.protocol == Protocol::Grpc;
+        let is_grpc = protocol == Protocol::Grpc;
         let connector = if is_grpc {
-            connector.enable_http2().wrap_connector(plain)
+            connector.enable_http2().wrap_connector(tcp)
         } else {
-            connector.enable_http1().wrap_connector(plain)
+            connector.enable_http1().wrap_connector(tcp)
         };
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .http2_only(is_grpc)
             .build(connector);
-        Client(client)
+        Self(client)
     }
 }
 
-/// The body of an answer; what breaks it off is a status, since tonic would guess at one otherwise.
-pub(super) type Answer = MapErr<Incoming, fn(hyper::Error) -> Status>;
+/// The body of a response. Its errors are statuses, since tonic would guess one otherwise.
+pub(super) type ResponseBody = MapErr<Incoming, fn(hyper::Error) -> Status>;
 
-/// Every failure is [`tonic::Code::Unavailable`]: what a server answers is none.
-impl Service<Request<Body>> for Client {
-    type Response = Response<Answer>;
+/// Every error is [`tonic::Code::Unavailable`]; an answer of the server is no error.
+impl Service<Request<Body>> for Connections {
+    type Response = Response<ResponseBody>;
     type Error = Status;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
 

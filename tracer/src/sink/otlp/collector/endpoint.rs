@@ -1,4 +1,4 @@
-//! Where a collector is, how it is spoken to, and what it wants to be told beside the spans.
+//! The address, protocol and headers of a collector.
 
 use std::{env, fmt};
 
@@ -7,17 +7,17 @@ use clap::ValueEnum;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, uri::PathAndQuery};
 use percent_encoding::percent_decode_str;
 
-/// What OTLP over HTTP appends to a base URL.
+/// The path that OTLP over HTTP appends to a base URL.
 const TRACES: &str = "/v1/traces";
 
-/// The variables of OpenTelemetry's specification that hold headers, the one that counts first. Not an option: what
-/// authenticates is secret, and a command line is for everybody to see.
+/// OpenTelemetry's environment variables for headers, in the order of precedence. Not an option: credentials are secret,
+/// and everybody can see a command line.
 const HEADERS: [&str; 2] = [
     "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
     "OTEL_EXPORTER_OTLP_HEADERS",
 ];
 
-/// Ways to transport OTLP, by the names of `OTEL_EXPORTER_OTLP_PROTOCOL`.
+/// Transports of OTLP, with the names of `OTEL_EXPORTER_OTLP_PROTOCOL`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Protocol {
     /// gRPC, that is HTTP/2
@@ -29,7 +29,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// For people.
+    /// For messages.
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Grpc => "OTLP over gRPC",
@@ -41,15 +41,15 @@ impl Protocol {
 /// A collector.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// Where requests go; of gRPC, whose path is the protocol's, the origin.
+    /// Of requests; for gRPC, whose path is fixed, the origin.
     pub(super) uri: Uri,
     pub(super) protocol: Protocol,
 }
 
 impl Endpoint {
-    /// As typed. Port 4317 is gRPC's unless told otherwise, all others are HTTP's.
+    /// By default port 4317 is gRPC, and all others are HTTP.
     ///
-    /// The text may hold a secret where none belongs, so that errors do not repeat it.
+    /// Errors do not repeat the text: it may contain a secret.
     pub fn parse(text: &str, protocol: Option<Protocol>) -> Result<Self, &'static str> {
         if text.contains('@') {
             return Err(
@@ -65,7 +65,7 @@ impl Endpoint {
         if uri.host().is_none_or(str::is_empty) || text.contains('#') {
             return Err(expected);
         }
-        // What follows the last colon of an authority is read as a port only if it is one.
+        // `port_u16` is `None` for an invalid port too.
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let after_host = authority.rsplit_once(']').map_or(authority, |(_, end)| end);
         if after_host.contains(':') && uri.port_u16().is_none_or(|port| port == 0) {
@@ -91,9 +91,7 @@ impl Endpoint {
             }
         }
     }
-}
 
-impl Endpoint {
     /// Its scheme, host and port.
     pub fn origin(&self) -> String {
         let scheme = self.uri.scheme_str().unwrap_or_default();
@@ -111,7 +109,7 @@ fn with_path(uri: Uri, path: &'static str) -> Uri {
     Uri::from_parts(parts).unwrap_or(uri)
 }
 
-/// For people, and for logs: some have the token of a tenant in the path.
+/// For messages. A path is hidden: some contain the token of a tenant.
 impl fmt::Display for Endpoint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.origin())?;
@@ -123,7 +121,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// What the environment says to tell the collector, for authentication in most cases.
+/// Headers from the environment, mostly for authentication.
 pub fn headers() -> Result<HeaderMap> {
     let set = HEADERS.iter().find_map(|name| {
         let value = env::var(name).ok().filter(|value| !value.is_empty());
@@ -137,7 +135,7 @@ pub fn headers() -> Result<HeaderMap> {
     }
 }
 
-/// None of the errors shows a value.
+/// Errors show no values.
 fn parse_headers(text: &str) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (index, pair) in text.split(',').enumerate() {
@@ -213,19 +211,19 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_ones_own_is_not_told() {
-        for (text, told) in [
+    fn a_custom_path_is_not_shown() {
+        for (text, shown) in [
             ("http://c:4317", "http://c:4317"),
             ("https://c", "https://c/v1/traces"),
             ("https://c/secret/v1/traces", "https://c/..."),
         ] {
             let endpoint = Endpoint::parse(text, None).expect(text);
-            assert_eq!(endpoint.to_string(), told);
+            assert_eq!(endpoint.to_string(), shown);
         }
     }
 
     #[test]
-    fn what_is_no_collector_is_refused() {
+    fn invalid_urls_are_refused() {
         for text in [
             "",
             "collector",
@@ -249,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_read_as_the_specification_has_them_and_no_error_shows_one() {
+    fn headers_are_read_as_specified_and_errors_show_none() {
         let headers = parse_headers("authorization=Bearer%20abc, x-team = vault ,").expect("read");
         assert_eq!(headers["authorization"], "Bearer abc");
         assert_eq!(headers["x-team"], "vault");

@@ -1,6 +1,6 @@
 //! OTLP over gRPC.
 
-use http::{HeaderMap, HeaderValue, Uri, header::USER_AGENT, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Uri, header, uri::PathAndQuery};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
@@ -9,40 +9,38 @@ use tonic_prost::ProstCodec;
 use tonic_types::StatusExt;
 
 use super::{
-    attempt::{Attempt, one_line},
-    client::{self, Client},
+    client::{Connections, USER_AGENT},
+    outcome::{Outcome, one_line},
 };
 
-/// The protocol's name of what is asked for.
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// Sends a request.
 pub(super) async fn export(
-    client: Client,
+    connections: Connections,
     origin: Uri,
     mut headers: HeaderMap,
     spans: ExportTraceServiceRequest,
-) -> Attempt {
-    headers.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
+) -> Outcome {
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     let mut request = Request::new(spans);
     *request.metadata_mut() = MetadataMap::from_headers(headers);
     let codec: ProstCodec<_, ExportTraceServiceResponse> = ProstCodec::default();
     let path = PathAndQuery::from_static(EXPORT);
-    match Grpc::with_origin(client, origin)
+    match Grpc::with_origin(connections, origin)
         .unary(request, path, codec)
         .await
     {
-        Ok(answer) => Attempt::taken(answer.into_inner()),
-        Err(status) => judge(&status),
+        Ok(answer) => Outcome::accepted(answer.into_inner()),
+        Err(status) => outcome(&status),
     }
 }
 
-/// Which codes may be tried again is the protocol's to say.
-fn judge(status: &Status) -> Attempt {
-    let after = status
+/// The protocol defines which codes are retryable.
+fn outcome(status: &Status) -> Outcome {
+    let retry_after = status
         .get_details_retry_info()
         .and_then(|info| info.retry_delay);
-    let why = match status.message() {
+    let reason = match status.message() {
         "" => status.code().description().to_owned(),
         message => one_line(message),
     };
@@ -52,10 +50,16 @@ fn judge(status: &Status) -> Attempt {
         | Code::Aborted
         | Code::OutOfRange
         | Code::Unavailable
-        | Code::DataLoss => Attempt::Failed { why, after },
-        // Only a server that says when has any hope to have room again.
-        Code::ResourceExhausted if after.is_some() => Attempt::Failed { why, after },
-        code => Attempt::Refused(format!("{code:?}: {why}")),
+        | Code::DataLoss => Outcome::Retryable {
+            reason,
+            retry_after,
+        },
+        // Retryable only if the server says when.
+        Code::ResourceExhausted if retry_after.is_some() => Outcome::Retryable {
+            reason,
+            retry_after,
+        },
+        code => Outcome::Refused(format!("{code:?}: {reason}")),
     }
 }
 
@@ -68,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_tried_again_as_the_protocol_says() {
+    fn codes_are_retryable_as_the_protocol_defines() {
         use Code::{
             Aborted, AlreadyExists, Cancelled, DataLoss, DeadlineExceeded, FailedPrecondition,
             Internal, InvalidArgument, NotFound, OutOfRange, PermissionDenied, ResourceExhausted,
@@ -92,17 +96,24 @@ mod tests {
             (DataLoss, true),
             (Unauthenticated, false),
         ] {
-            let attempt = judge(&Status::new(code, "why"));
-            assert_eq!(matches!(attempt, Attempt::Failed { .. }), again, "{code:?}");
+            let outcome = outcome(&Status::new(code, "why"));
+            assert_eq!(
+                matches!(outcome, Outcome::Retryable { .. }),
+                again,
+                "{code:?}"
+            );
         }
     }
 
     #[test]
-    fn a_server_says_when_it_has_room_again() {
+    fn an_exhausted_server_may_ask_for_a_retry() {
         let delay = Some(Duration::from_millis(2500));
         let details = ErrorDetails::with_retry_info(delay);
         let status = Status::with_error_details(Code::ResourceExhausted, "full", details);
-        let why = "full".to_owned();
-        assert_eq!(judge(&status), Attempt::Failed { why, after: delay });
+        let expected = Outcome::Retryable {
+            reason: "full".to_owned(),
+            retry_after: delay,
+        };
+        assert_eq!(outcome(&status), expected);
     }
 }

@@ -1,52 +1,66 @@
-//! What the operator is told of the collector: once when something is wrong, once when it is right again.
+//! Messages for the operator about the collector: one when it fails, one when it works again.
 
-use super::attempt::Partly;
+use super::outcome::{Outcome, PartialSuccess};
 
-/// How it was when last told of.
-#[derive(Default)]
+/// The state that the operator knows of.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum State {
     #[default]
-    Fine,
+    Working,
     Failing,
     Refusing,
 }
 
-/// Makes the lines, and writes none.
 pub(super) struct Health {
+    /// Of the collector.
     name: String,
+    /// That the collector is expected to speak.
     protocol: &'static str,
     state: State,
-    told_partly: bool,
+    has_warned_of_partial: bool,
 }
 
 impl Health {
-    /// Of the collector of this name, which is to speak this protocol.
     pub(super) fn new(name: String, protocol: &'static str) -> Self {
         Self {
             name,
             protocol,
-            state: State::Fine,
-            told_partly: false,
+            state: State::Working,
+            has_warned_of_partial: false,
         }
     }
 
-    /// A request was taken, at least partly.
-    pub(super) fn works(&mut self, partly: &Partly) -> Option<String> {
-        let name = &self.name;
-        let again = match self.state {
-            State::Fine => None,
-            State::Failing | State::Refusing => Some(format!("{name} takes spans again")),
+    /// The message to print after an export, if there is anything new.
+    pub(super) fn message(&mut self, outcome: &Outcome) -> Option<String> {
+        let state = match outcome {
+            Outcome::Accepted(_) => State::Working,
+            Outcome::Retryable { .. } => State::Failing,
+            Outcome::Refused(_) => State::Refusing,
         };
-        self.state = State::Fine;
-        again.or_else(|| self.partly(partly))
+        let has_changed = state != self.state;
+        self.state = state;
+        let Self { name, protocol, .. } = self;
+        match outcome {
+            Outcome::Accepted(_) if has_changed => Some(format!("{name} takes spans again")),
+            Outcome::Accepted(partial) => self.partial(partial),
+            _ if !has_changed => None,
+            Outcome::Retryable { reason, .. } => Some(format!(
+                "nothing can be sent to {name}: {reason}; trying on: see that it runs there and takes {protocol}"
+            )),
+            Outcome::Refused(reason) => Some(format!(
+                "{name} refuses spans: {reason}; what it refuses is lost, and counted: see that it takes {protocol} \
+                 there, and what authenticates in OTEL_EXPORTER_OTLP_HEADERS"
+            )),
+        }
     }
 
-    fn partly(&mut self, partly: &Partly) -> Option<String> {
-        let Partly { rejected, message } = partly;
-        if self.told_partly || (*rejected == 0 && message.is_empty()) {
+    /// Printed once.
+    fn partial(&mut self, partial: &PartialSuccess) -> Option<String> {
+        let PartialSuccess { rejected, message } = partial;
+        if self.has_warned_of_partial || (*rejected == 0 && message.is_empty()) {
             return None;
         }
-        self.told_partly = true;
+        self.has_warned_of_partial = true;
         let name = &self.name;
         Some(match rejected {
             0 => format!("{name} takes all spans and warns: {message}"),
@@ -55,82 +69,63 @@ impl Health {
             ),
         })
     }
-
-    /// A request may be tried again.
-    pub(super) fn fails(&mut self, why: &str) -> Option<String> {
-        if matches!(self.state, State::Failing) {
-            return None;
-        }
-        self.state = State::Failing;
-        let Self { name, protocol, .. } = self;
-        Some(format!(
-            "nothing can be sent to {name}: {why}; trying on: see that it runs there and takes {protocol}"
-        ))
-    }
-
-    /// A request would be answered the same again.
-    pub(super) fn refuses(&mut self, why: &str) -> Option<String> {
-        if matches!(self.state, State::Refusing) {
-            return None;
-        }
-        self.state = State::Refusing;
-        let Self { name, protocol, .. } = self;
-        Some(format!(
-            "{name} refuses spans: {why}; what it refuses is lost, and counted: see that it takes {protocol} there, \
-             and what authenticates in OTEL_EXPORTER_OTLP_HEADERS"
-        ))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn taken() -> Partly {
-        Partly::default()
+    fn health() -> Health {
+        Health::new("C".to_owned(), "OTLP over gRPC")
+    }
+
+    fn accepted() -> Outcome {
+        Outcome::Accepted(PartialSuccess::default())
     }
 
     #[test]
     fn an_outage_is_two_lines_however_long_it_lasts() {
-        let mut health = Health::new("C".to_owned(), "OTLP over gRPC");
-        assert_eq!(health.works(&taken()), None);
-        let down = health.fails("Connection refused").expect("told");
+        let mut health = health();
+        assert_eq!(health.message(&accepted()), None);
+        let refused = Outcome::failed("Connection refused");
+        let down = health.message(&refused).expect("a message");
         assert!(
             down.contains("C: Connection refused; ") && down.contains("gRPC"),
             "{down}"
         );
-        assert_eq!(health.fails("Connection refused"), None);
-        assert_eq!(health.fails("timed out"), None);
-        assert_eq!(
-            health.works(&taken()).as_deref(),
-            Some("C takes spans again")
-        );
-        assert_eq!(health.works(&taken()), None);
-        assert!(health.fails("again").is_some());
+        assert_eq!(health.message(&refused), None);
+        assert_eq!(health.message(&Outcome::failed("timed out")), None);
+        let up = health.message(&accepted());
+        assert_eq!(up.as_deref(), Some("C takes spans again"));
+        assert_eq!(health.message(&accepted()), None);
+        assert!(health.message(&Outcome::failed("again")).is_some());
     }
 
     #[test]
-    fn a_refusal_is_told_although_an_outage_was() {
-        let mut health = Health::new("C".to_owned(), "OTLP over gRPC");
-        assert!(health.fails("Connection refused").is_some());
-        let refused = health.refuses("401 Unauthorized").expect("told");
-        assert!(refused.contains("401 Unauthorized"), "{refused}");
-        assert_eq!(health.refuses("401 Unauthorized"), None);
-        assert!(health.works(&taken()).is_some());
+    fn a_refusal_after_an_outage_is_a_message_too() {
+        let mut health = health();
+        let down = Outcome::failed("Connection refused");
+        assert!(health.message(&down).is_some());
+        let refused = Outcome::Refused("401 Unauthorized".to_owned());
+        let message = health.message(&refused).expect("a message");
+        assert!(message.contains("401 Unauthorized"), "{message}");
+        assert_eq!(health.message(&refused), None);
+        assert!(health.message(&accepted()).is_some());
     }
 
     #[test]
-    fn what_is_taken_in_part_is_told_once() {
-        let mut health = Health::new("C".to_owned(), "OTLP over gRPC");
-        let partly = |rejected| Partly {
-            rejected,
-            message: "too old".to_owned(),
+    fn a_partial_success_is_one_message() {
+        let partial = |rejected| {
+            Outcome::Accepted(PartialSuccess {
+                rejected,
+                message: "too old".to_owned(),
+            })
         };
-        let told = health.works(&partly(3)).expect("told");
-        assert!(told.contains("rejects some spans: too old"), "{told}");
-        assert_eq!(health.works(&partly(3)), None);
-        let mut health = Health::new("C".to_owned(), "OTLP over gRPC");
-        let told = health.works(&partly(0)).expect("told");
-        assert!(told.contains("takes all spans"), "{told}");
+        let mut rejecting = health();
+        let message = rejecting.message(&partial(3)).expect("a message");
+        assert!(message.contains("rejects some spans: too old"), "{message}");
+        assert_eq!(rejecting.message(&partial(3)), None);
+        let message = health().message(&partial(0)).expect("a message");
+        assert!(message.contains("takes all spans"), "{message}");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode, Uri,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
+    header::{self, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body_util::{BodyExt, Full, Limited};
 use jiff::{Timestamp, fmt::rfc2822};
@@ -17,45 +17,44 @@ use tonic_types::pb;
 use tower_service::Service;
 
 use super::{
-    attempt::{Attempt, one_line},
-    client::{self, Answer, Client},
+    client::{Connections, ResponseBody, USER_AGENT},
+    outcome::{Outcome, one_line},
 };
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 
-/// Bytes of an answer that are read: it is a few numbers and a sentence.
-const ANSWER: usize = 64 << 10;
+/// Limit of a response, bytes: it has a few numbers and a sentence.
+const MAX_RESPONSE: usize = 64 << 10;
 
-/// Sends a request.
 pub(super) async fn export(
-    mut client: Client,
-    to: Uri,
+    mut connections: Connections,
+    uri: Uri,
     headers: HeaderMap,
     spans: ExportTraceServiceRequest,
-) -> Attempt {
+) -> Outcome {
     let spans = Bytes::from(spans.encode_to_vec());
-    let mut request = Request::post(to);
+    let mut request = Request::post(uri);
     if let Some(own) = request.headers_mut() {
         *own = headers;
         own.insert(CONTENT_TYPE, PROTOBUF);
-        // Not every server takes a body in chunks.
+        // Not every server supports chunked bodies.
         own.insert(CONTENT_LENGTH, spans.len().into());
-        own.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
+        own.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     }
     let body = Body::new(Full::new(spans));
     let Ok(request) = request.body(body) else {
-        return Attempt::Refused("no request can be made of this URL".to_owned());
+        return Outcome::Refused("no request can be made of this URL".to_owned());
     };
-    let answer = match client.call(request).await {
+    let answer = match connections.call(request).await {
         Ok(answer) => read(answer).await,
         Err(error) => Err(error.message().to_owned()),
     };
-    answer.map_or_else(Attempt::failed, |answer| judge(&answer, Timestamp::now()))
+    answer.map_or_else(Outcome::failed, |answer| outcome(&answer, Timestamp::now()))
 }
 
-async fn read(answer: Response<Answer>) -> Result<Response<Bytes>, String> {
+async fn read(answer: Response<ResponseBody>) -> Result<Response<Bytes>, String> {
     let (parts, body) = answer.into_parts();
-    let body = Limited::new(body, ANSWER).collect().await;
+    let body = Limited::new(body, MAX_RESPONSE).collect().await;
     let body = body.map_err(|error| match error.downcast_ref::<Status>() {
         Some(status) => status.message().to_owned(),
         None => "the answer is too long for a collector's".to_owned(),
@@ -63,15 +62,15 @@ async fn read(answer: Response<Answer>) -> Result<Response<Bytes>, String> {
     Ok(Response::from_parts(parts, body.to_bytes()))
 }
 
-/// Which statuses may be tried again is the protocol's to say.
-fn judge(answer: &Response<Bytes>, now: Timestamp) -> Attempt {
+/// The protocol defines which statuses are retryable.
+fn outcome(answer: &Response<Bytes>, now: Timestamp) -> Outcome {
     let status = answer.status();
     if status.is_success() {
         let body = ExportTraceServiceResponse::decode(answer.body().clone());
-        // What says 200 and no more is believed: there are such collectors.
-        return Attempt::taken(body.unwrap_or_default());
+        // Some collectors answer 200 with another body.
+        return Outcome::accepted(body.unwrap_or_default());
     }
-    let why = match said(answer) {
+    let reason = match message(answer) {
         Some(message) => format!("{status}: {message}"),
         None => status.to_string(),
     };
@@ -79,16 +78,16 @@ fn judge(answer: &Response<Bytes>, now: Timestamp) -> Attempt {
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Attempt::Failed {
-            why,
-            after: retry_after(answer.headers(), now),
+        | StatusCode::GATEWAY_TIMEOUT => Outcome::Retryable {
+            reason,
+            retry_after: retry_after(answer.headers(), now),
         },
-        _ => Attempt::Refused(why),
+        _ => Outcome::Refused(reason),
     }
 }
 
-/// The protocol's own way to say why: a status in protobuf.
-fn said(answer: &Response<Bytes>) -> Option<String> {
+/// The protocol reports errors as a protobuf status.
+fn message(answer: &Response<Bytes>) -> Option<String> {
     if answer.headers().get(CONTENT_TYPE) != Some(&PROTOBUF) {
         return None;
     }
@@ -110,7 +109,7 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 mod tests {
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 
-    use super::*;
+    use super::{super::outcome::PartialSuccess, *};
 
     fn answer(status: u16, header: (&str, &str), body: Vec<u8>) -> Response<Bytes> {
         let answer = Response::builder().status(status);
@@ -118,36 +117,39 @@ mod tests {
         answer.body(body.into()).expect("an answer")
     }
 
-    fn plain(status: u16) -> Attempt {
+    fn plain(status: u16) -> Outcome {
         let answer = answer(status, ("x-nothing", ""), Vec::new());
-        judge(&answer, Timestamp::UNIX_EPOCH)
+        outcome(&answer, Timestamp::UNIX_EPOCH)
     }
 
     #[test]
-    fn statuses_are_tried_again_as_the_protocol_says() {
+    fn statuses_are_retryable_as_the_protocol_defines() {
         for status in [429, 502, 503, 504] {
-            let attempt = plain(status);
+            let outcome = plain(status);
             assert!(
-                matches!(attempt, Attempt::Failed { after: None, .. }),
+                matches!(
+                    outcome,
+                    Outcome::Retryable {
+                        retry_after: None,
+                        ..
+                    }
+                ),
                 "{status}"
             );
         }
         for status in [301, 400, 401, 403, 404, 405, 408, 413, 415, 500, 501] {
-            assert!(matches!(plain(status), Attempt::Refused(_)), "{status}");
+            assert!(matches!(plain(status), Outcome::Refused(_)), "{status}");
         }
-        assert_eq!(
-            plain(200),
-            Attempt::Taken(super::super::attempt::Partly::default())
-        );
-        assert_eq!(plain(404), Attempt::Refused("404 Not Found".to_owned()));
+        assert_eq!(plain(200), Outcome::Accepted(PartialSuccess::default()));
+        assert_eq!(plain(404), Outcome::Refused("404 Not Found".to_owned()));
     }
 
     #[test]
     fn retry_after_is_a_number_or_a_date() {
         let after = |text: &str| {
             let now = "2026-11-28T10:00:00Z".parse().expect("a time");
-            match judge(&answer(503, ("retry-after", text), Vec::new()), now) {
-                Attempt::Failed { after, .. } => after,
+            match outcome(&answer(503, ("retry-after", text), Vec::new()), now) {
+                Outcome::Retryable { retry_after, .. } => retry_after,
                 other => panic!("{other:?}"),
             }
         };
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_in_protobuf_is_told() {
+    fn messages_are_read_from_protobuf() {
         let partial = ExportTraceServiceResponse {
             partial_success: Some(ExportTracePartialSuccess {
                 rejected_spans: 3,
@@ -172,7 +174,7 @@ mod tests {
             ("content-type", "application/x-protobuf"),
             partial.encode_to_vec(),
         );
-        let Attempt::Taken(partly) = judge(&taken, Timestamp::UNIX_EPOCH) else {
+        let Outcome::Accepted(partly) = outcome(&taken, Timestamp::UNIX_EPOCH) else {
             panic!("not taken");
         };
         assert_eq!((partly.rejected, &*partly.message), (3, "too old"));
@@ -186,10 +188,10 @@ mod tests {
             ("content-type", "application/x-protobuf"),
             status.encode_to_vec(),
         );
-        let why = "403 Forbidden: no such tenant".to_owned();
+        let reason = "403 Forbidden: no such tenant".to_owned();
         assert_eq!(
-            judge(&refused, Timestamp::UNIX_EPOCH),
-            Attempt::Refused(why)
+            outcome(&refused, Timestamp::UNIX_EPOCH),
+            Outcome::Refused(reason)
         );
     }
 }

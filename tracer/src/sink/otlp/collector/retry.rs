@@ -1,47 +1,49 @@
-//! When to try again what could not be sent: ever later, and never all agents of a fleet at once.
+//! Waits between attempts: longer with each failure, and random, so that not all agents retry at once.
 
 use std::time::Duration;
 
 /// The first wait.
 const FIRST: Duration = Duration::from_millis(500);
 
-/// The longest wait of our own accord.
-const LONGEST: Duration = Duration::from_secs(30);
+/// The longest wait of our own choice.
+const MAX: Duration = Duration::from_secs(30);
 
-/// The longest wait that a server is believed to mean.
-const LONGEST_TOLD: Duration = Duration::from_hours(1);
+/// The longest wait that a server can ask for.
+const MAX_REQUESTED: Duration = Duration::from_hours(1);
 
-/// Waits between attempts: each may be twice the last, and is a random part of that, at least half.
+/// Exponential backoff with jitter: the limit of a wait doubles with each failure, and a wait is between half its limit
+/// and the limit.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
-    failed: u32,
+    failures: u32,
 }
 
-/// How long to wait, and who wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wait {
-    /// May be cut short.
-    Own(Duration),
-    /// The server asked for it: may not.
-    Told(Duration),
+pub(super) struct Wait {
+    pub(super) duration: Duration,
+    /// The server asked for it: it may not be cut short.
+    pub(super) is_requested: bool,
 }
 
 impl Backoff {
     /// After one more failure.
-    pub(super) fn wait(&mut self, told: Option<Duration>) -> Wait {
-        let most = FIRST.saturating_mul(1 << self.failed.min(10)).min(LONGEST);
-        self.failed += 1;
-        let part = 0.5 + fastrand::f64() / 2.0;
-        match told {
-            // A server may say 0 time after time, and says the same to all agents.
-            Some(told) => Wait::Told(told.min(LONGEST_TOLD) + FIRST.mul_f64(part)),
-            None => Wait::Own(most.mul_f64(part)),
+    pub(super) fn wait(&mut self, requested: Option<Duration>) -> Wait {
+        let limit = FIRST.saturating_mul(1 << self.failures.min(10)).min(MAX);
+        self.failures += 1;
+        let jitter = 0.5 + fastrand::f64() / 2.0;
+        let duration = match requested {
+            // A server may ask for 0 each time, and asks all agents for the same.
+            Some(requested) => requested.min(MAX_REQUESTED) + FIRST.mul_f64(jitter),
+            None => limit.mul_f64(jitter),
+        };
+        Wait {
+            duration,
+            is_requested: requested.is_some(),
         }
     }
 
-    /// It works again.
     pub(super) fn reset(&mut self) {
-        self.failed = 0;
+        self.failures = 0;
     }
 }
 
@@ -53,28 +55,29 @@ mod tests {
     fn waits_grow_to_a_limit_and_vary() {
         let mut backoff = Backoff::default();
         for round in 0..40_u32 {
-            let most = FIRST.saturating_mul(1 << round.min(10)).min(LONGEST);
-            let Wait::Own(wait) = backoff.wait(None) else {
-                panic!("nobody told");
-            };
+            let most = FIRST.saturating_mul(1 << round.min(10)).min(MAX);
+            let wait = backoff.wait(None);
+            assert!(!wait.is_requested);
+            let wait = wait.duration;
             assert!(wait >= most / 2 && wait <= most, "{round}: {wait:?}");
         }
         let waits: Vec<_> = (0..10).map(|_| backoff.wait(None)).collect();
         assert!(waits.windows(2).any(|two| two[0] != two[1]), "{waits:?}");
         backoff.reset();
-        assert!(matches!(backoff.wait(None), Wait::Own(wait) if wait <= FIRST));
+        let wait = backoff.wait(None);
+        assert!(!wait.is_requested && wait.duration <= FIRST, "{wait:?}");
     }
 
     #[test]
-    fn a_server_is_believed_within_reason() {
-        for (told, least) in [
+    fn a_requested_wait_is_limited() {
+        for (requested, least) in [
             (Duration::ZERO, Duration::ZERO),
             (Duration::from_secs(7), Duration::from_secs(7)),
-            (Duration::MAX, LONGEST_TOLD),
+            (Duration::MAX, MAX_REQUESTED),
         ] {
-            let Wait::Told(wait) = Backoff::default().wait(Some(told)) else {
-                panic!("not what was told");
-            };
+            let wait = Backoff::default().wait(Some(requested));
+            assert!(wait.is_requested);
+            let wait = wait.duration;
             assert!(
                 wait >= least + FIRST / 2 && wait <= least + FIRST,
                 "{wait:?}"

@@ -1,9 +1,7 @@
-//! Sends batches one after the other, again and again where that has a chance, until the trace is over and a little
-//! longer.
+//! Sends batches one after the other, and retries, until the trace is over and a little longer.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
-use http::HeaderMap;
 use tokio::{
     select,
     sync::watch,
@@ -11,181 +9,163 @@ use tokio::{
 };
 
 use super::{
-    account::Account,
-    attempt::{Attempt, Partly},
     buffer::{Batch, Buffer},
-    client::{Client, Maker},
-    endpoint::{Endpoint, Protocol},
-    grpc,
+    client::Client,
     health::Health,
-    http_protobuf,
+    outcome::{Outcome, PartialSuccess},
     retry::{Backoff, Wait},
+    tally::Tally,
 };
 
-/// How long the collector may take for a request, as OpenTelemetry's exporters have it.
-const ANSWER: Duration = Duration::from_secs(10);
+/// Time limit of a request, as in OpenTelemetry's exporters.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the first span of a batch waits for others: hangs end together.
-const GATHER: Duration = Duration::from_millis(100);
+const BATCH_DELAY: Duration = Duration::from_millis(100);
 
-/// The longest wait of our own accord once the trace is over.
-const LAST: Duration = Duration::from_millis(500);
+/// The longest wait of our own choice once the trace is over.
+const LAST_WAIT: Duration = Duration::from_millis(500);
 
-/// When the time to send is over, once the trace is.
+const NO_ANSWER: &str = "no answer";
+
+/// Once the trace is over: until when there is time to send.
 pub(super) type Deadline = Option<Instant>;
 
-/// At work on a thread of its own.
 pub(super) struct Sender {
-    endpoint: Endpoint,
-    headers: HeaderMap,
-    maker: Maker,
     client: Client,
     buffer: Arc<Buffer>,
-    end: watch::Receiver<Deadline>,
-    backoff: Backoff,
+    deadline: watch::Receiver<Deadline>,
     health: Health,
-    account: Account,
+    backoff: Backoff,
+    tally: Tally,
 }
 
 impl Sender {
     pub(super) fn new(
-        endpoint: Endpoint,
-        headers: HeaderMap,
-        maker: Maker,
-        health: Health,
+        client: Client,
         buffer: Arc<Buffer>,
-        end: watch::Receiver<Deadline>,
+        deadline: watch::Receiver<Deadline>,
+        health: Health,
     ) -> Self {
         Self {
-            client: maker.client(),
-            endpoint,
-            headers,
-            maker,
+            client,
             buffer,
-            end,
-            backoff: Backoff::default(),
+            deadline,
             health,
-            account: Account::default(),
+            backoff: Backoff::default(),
+            tally: Tally::default(),
         }
     }
 
     /// Until there is nothing more to send, or no time to.
-    pub(super) async fn run(mut self) -> Account {
+    pub(super) async fn run(mut self) -> Tally {
         let mut batch = Batch::default();
-        // The first request is empty, as the protocol allows: a wrong URL is told at once, not at the first hang.
-        let mut answered = false;
-        while let Some(attempt) = self.attempt(&batch).await {
-            answered |= !matches!(attempt, Attempt::Failed { .. });
-            let goes_on = self.settle(attempt, &mut batch).await;
-            if !goes_on || !self.next(&mut batch, answered).await {
+        // The first request is empty, as the protocol allows: a wrong URL shows at once, not at the first hang.
+        let mut is_answered = false;
+        while let Some(outcome) = self.export(&batch).await {
+            is_answered |= !matches!(outcome, Outcome::Retryable { .. });
+            let has_time = self.settle(outcome, &mut batch).await;
+            if !has_time || !self.next(&mut batch, is_answered).await {
                 break;
             }
         }
-        self.account.unsent = batch.len() + self.buffer.len();
-        self.account.left_out = self.buffer.left_out();
-        self.account
+        self.tally.unsent = batch.len() + self.buffer.len();
+        self.tally.dropped = self.buffer.dropped();
+        self.tally
     }
 
-    /// Adds to what is to be sent; `false` if there will be nothing. An empty request is repeated until it is answered.
-    async fn next(&mut self, batch: &mut Batch, answered: bool) -> bool {
+    /// Fills the batch; `false` if nothing more is to be sent. The empty request is repeated until it is answered.
+    async fn next(&mut self, batch: &mut Batch, is_answered: bool) -> bool {
         self.buffer.fill(batch);
-        if batch.is_empty() && answered {
-            self.gather().await;
+        if batch.is_empty() && is_answered {
+            self.wait_for_spans().await;
             self.buffer.fill(batch);
         }
-        !batch.is_empty() || !(answered || self.is_ending())
+        !batch.is_empty() || !(is_answered || self.is_ending())
     }
 
-    /// Waits for spans, and for some more, or for the end.
-    async fn gather(&mut self) {
+    async fn wait_for_spans(&mut self) {
         select! {
-            () = self.buffer.filled() => {}
-            _ = ending(&mut self.end) => return,
+            () = self.buffer.wait() => {}
+            _ = ending(&mut self.deadline) => return,
         }
         select! {
-            () = sleep(GATHER) => {}
-            _ = ending(&mut self.end) => {}
+            () = sleep(BATCH_DELAY) => {}
+            _ = ending(&mut self.deadline) => {}
         }
     }
 
-    /// Sends a batch; `None` if the time is over.
-    async fn attempt(&mut self, batch: &Batch) -> Option<Attempt> {
-        let (client, headers) = (self.client.clone(), self.headers.clone());
-        let to = self.endpoint.uri.clone();
-        let request = batch.request();
-        let export = async {
-            match self.endpoint.protocol {
-                Protocol::Grpc => grpc::export(client, to, headers, request).await,
-                Protocol::Http => http_protobuf::export(client, to, headers, request).await,
-            }
-        };
+    /// `None` if the time is over.
+    async fn export(&mut self, batch: &Batch) -> Option<Outcome> {
+        let export = self.client.export(batch.request());
         select! {
-            done = timeout(ANSWER, export) => {
-                Some(done.unwrap_or_else(|_| Attempt::failed(NO_ANSWER)))
+            done = timeout(REQUEST_TIMEOUT, export) => {
+                Some(done.unwrap_or_else(|_| Outcome::failed(NO_ANSWER)))
             }
-            () = over(&mut self.end) => {
-                if self.account.why.is_empty() {
-                    NO_ANSWER.clone_into(&mut self.account.why);
+            () = deadline(&mut self.deadline) => {
+                if self.tally.reason.is_empty() {
+                    NO_ANSWER.clone_into(&mut self.tally.reason);
                 }
                 None
             }
         }
     }
 
-    /// Takes note of how an attempt ended; `false` if there is no time for another.
-    async fn settle(&mut self, attempt: Attempt, batch: &mut Batch) -> bool {
-        match attempt {
-            Attempt::Taken(partly) => {
-                say(self.health.works(&partly));
-                self.take(partly, batch.clear());
+    /// Handles an outcome; `false` if there is no time for another attempt.
+    async fn settle(&mut self, outcome: Outcome, batch: &mut Batch) -> bool {
+        if let Some(message) = self.health.message(&outcome) {
+            eprintln!("vault-tracer: {message}");
+        }
+        match outcome {
+            Outcome::Accepted(partial) => {
+                self.count_accepted(partial, batch.clear());
                 self.backoff.reset();
                 true
             }
-            Attempt::Refused(why) => {
-                say(self.health.refuses(&why));
-                self.account.refused += batch.clear();
-                self.account.why = why;
+            Outcome::Refused(reason) => {
+                self.tally.refused += batch.clear();
+                self.tally.reason = reason;
                 true
             }
-            Attempt::Failed { why, after } => {
-                say(self.health.fails(&why));
-                self.account.why = why;
-                // A connection that a request got lost on would be used again.
-                self.client = self.maker.client();
-                let wait = self.backoff.wait(after);
+            Outcome::Retryable {
+                reason,
+                retry_after,
+            } => {
+                self.tally.reason = reason;
+                // Else a connection on which a request got lost would be used again.
+                self.client.reconnect();
+                let wait = self.backoff.wait(retry_after);
                 self.pause(wait).await
             }
         }
     }
 
-    fn take(&mut self, partly: Partly, sent: u64) {
-        let rejected = partly.rejected.min(sent);
-        self.account.rejected += rejected;
-        self.account.taken += sent - rejected;
+    fn count_accepted(&mut self, partial: PartialSuccess, sent: u64) {
+        let rejected = partial.rejected.min(sent);
+        self.tally.rejected += rejected;
+        self.tally.accepted += sent - rejected;
         if rejected > 0 {
-            self.account.why = partly.message;
+            self.tally.reason = partial.message;
         }
     }
 
-    /// `false` if the time is over before.
+    /// Waits before the next attempt; `false` if the time is over before.
     async fn pause(&mut self, wait: Wait) -> bool {
-        let (Wait::Own(for_long) | Wait::Told(for_long)) = wait;
-        let until = Instant::now() + for_long;
+        let mut until = Instant::now() + wait.duration;
         if !self.is_ending() {
             select! {
                 () = sleep_until(until) => return true,
-                _ = ending(&mut self.end) => {}
+                _ = ending(&mut self.deadline) => {}
             }
-            // One attempt at once, unless the server asked not to.
-            if matches!(wait, Wait::Own(_)) {
+            // The end of the trace allows one attempt at once, unless the server asked for the wait.
+            if !wait.is_requested {
                 return true;
             }
         }
-        let until = match wait {
-            Wait::Own(_) => until.min(Instant::now() + LAST),
-            Wait::Told(_) => until,
-        };
-        if until >= ending(&mut self.end).await {
+        if !wait.is_requested {
+            until = until.min(Instant::now() + LAST_WAIT);
+        }
+        if until >= ending(&mut self.deadline).await {
             return false;
         }
         sleep_until(until).await;
@@ -193,29 +173,21 @@ impl Sender {
     }
 
     fn is_ending(&self) -> bool {
-        self.end.borrow().is_some()
+        self.deadline.borrow().is_some()
     }
 }
 
-const NO_ANSWER: &str = "no answer";
-
-/// When the trace is over: when the time to send will be.
-async fn ending(end: &mut watch::Receiver<Deadline>) -> Instant {
-    match end.wait_for(Option::is_some).await {
+/// Waits until the trace is over. Returns the deadline.
+async fn ending(deadline: &mut watch::Receiver<Deadline>) -> Instant {
+    match deadline.wait_for(Option::is_some).await {
         Ok(deadline) => deadline.unwrap_or_else(Instant::now),
-        // Nobody is there to say so any more.
+        // The sink is gone without an end.
         Err(_) => pending().await,
     }
 }
 
-/// When the time to send is over.
-async fn over(end: &mut watch::Receiver<Deadline>) {
-    let deadline = ending(end).await;
+/// Waits until the time to send is over.
+async fn deadline(deadline: &mut watch::Receiver<Deadline>) {
+    let deadline = ending(deadline).await;
     sleep_until(deadline).await;
-}
-
-fn say(line: Option<String>) {
-    if let Some(line) = line {
-        eprintln!("vault-tracer: {line}");
-    }
 }
