@@ -18,8 +18,4 @@ mod engine;
 mod request;
 mod track;
 
-pub mod explain;
-
-pub use explain::seconds;
-
 pub use self::engine::{BufferedActivity, Core, Query, Step, replay};

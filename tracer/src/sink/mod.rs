@@ -2,8 +2,6 @@
 //! that was stopped with Ctrl-S or a slow disk holds up nothing but itself, and what it misses is
 //! counted and said.
 
-mod clean;
-pub mod errno;
 pub mod jsonl;
 pub mod line_file;
 pub mod live;
@@ -14,7 +12,18 @@ pub mod perfetto;
 mod recent;
 pub mod recording;
 pub mod terminal;
-pub mod wall;
+
+// Where sinks still look for what `tracer_format` has.
+pub(crate) mod clean {
+    pub(crate) use tracer_format::text::clean;
+}
+pub(crate) mod errno {
+    pub(crate) use tracer_format::errno_name as name;
+}
+pub mod wall {
+    //! The clock of a trace.
+    pub use tracer_format::WallClock;
+}
 
 use std::{
     io,

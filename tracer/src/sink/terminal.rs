@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Sink, clean::clean, wall::WallClock};
-use tracer_core::{explain, seconds};
+use tracer_format::text::{explain, seconds};
 use tracer_model::{
     Device, Finding, Hang, Incident, Nanos, Op, Outcome, Phase, Refusal, RequestInfo, Session,
     Stall, Stalled, Summary,

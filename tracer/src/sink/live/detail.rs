@@ -15,7 +15,7 @@ use super::{
     tables::request,
 };
 use crate::sink::{clean::clean, errno};
-use tracer_core::{explain, seconds};
+use tracer_format::text::{explain, seconds};
 use tracer_model::{Hang, Op, Stall, Tcp};
 
 /// The chosen hang.

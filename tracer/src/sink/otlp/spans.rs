@@ -23,7 +23,7 @@ use super::{
     ids::{Origin, SpanId, TraceId, of_request_id},
 };
 use crate::sink::{errno, wall::WallClock};
-use tracer_core::explain;
+use tracer_format::text::explain;
 use tracer_model::{
     Device, DropKind, FillingBuffer, Finding, Hang, Incident, LostEntries, Nanos, Op, Outcome,
     Refusal, RequestInfo, Session, Stall, Summary,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::story::*;
-use crate::explain;
+use tracer_format::text::explain;
 use tracer_model::{
     EntryHead, EntryKind, EventKind, Finding, Incident, LossTotals, LostEntries, SendQueue, Socket,
     Tcp, TcpState, Transport,

@@ -1,7 +1,7 @@
 //! What an operator reads: the right place to look, and no more than was seen.
 
 use super::{queueing::queues_behind, story::*};
-use crate::explain;
+use tracer_format::text::explain;
 use tracer_model::{
     Cause, EntryKind, EventKind, Evidence, Finding, Op, Outcome, Phase, Socket, Stall, Tcp,
     Transport,

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use tracer_model::{Device, Transport};
-
-use tracer_model::Nanos;
 use tracer_model::{
-    Cause, Evidence, FillingBuffer, Hang, LostEntries, Op, Outcome, Refusal, Stall,
+    Cause, Device, Evidence, FillingBuffer, Hang, LostEntries, Nanos, Op, Outcome, Refusal, Stall,
+    Transport,
 };
+
+use super::{count, seconds};
 
 /// `include/uapi/asm-generic/errno.h`: more than fits into a datagram.
 const EMSGSIZE: i32 = 90;
@@ -216,27 +216,14 @@ pub fn loss(loss: &LostEntries) -> String {
     } else {
         " and some from before the trace began"
     };
-    let entries = match loss.entries {
-        1 => "1 whole entry".to_owned(),
-        several => format!("{several} whole entries"),
-    };
     format!(
-        "{} for {}, {entries}{more}, {state}.",
+        "{} for {}, {}{more}, {state}.",
         kb(loss.bytes),
         loss.device,
+        count(loss.entries, "whole entry"),
     )
-}
-
-fn count(number: u32, of: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {of}{plural}")
 }
 
 fn kb(bytes: u64) -> String {
     format!("{:.1} kB", bytes as f64 / 1e3)
-}
-
-/// For people.
-pub fn seconds(duration: Nanos) -> f64 {
-    duration as f64 / 1e9
 }

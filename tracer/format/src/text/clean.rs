@@ -1,10 +1,12 @@
-//! Text that others wrote, for a terminal: paths of requests, names of devices. What would move the cursor, change colours
-//! or turn text around is written out instead.
+//! Text that others wrote: paths of requests, names of devices.
 
 use std::{borrow::Cow, fmt::Write as _};
 
-/// The text, without anything that a terminal obeys.
-pub(super) fn clean(text: &str) -> Cow<'_, str> {
+/// Text that is kept is cut to this many characters: a path may be of any length.
+const LONGEST: usize = 500;
+
+/// For a terminal or a page: what would move the cursor, change colours or turn text around is written as an escape.
+pub fn clean(text: &str) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {
         return Cow::Borrowed(text);
     }
@@ -33,18 +35,32 @@ fn is_obeyed(character: char) -> bool {
         )
 }
 
+/// The first characters of a text that is kept.
+pub fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        None => text.to_owned(),
+        Some((cut, _)) => format!("{}...", &text[..cut]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_obeys_is_written_out() {
+    fn characters_that_a_terminal_obeys_are_escaped() {
         assert_eq!(clean("a\u{1b}[2Jb\r\n"), r"a\u{1b}[2Jb\u{d}\u{a}");
         assert_eq!(clean("\u{9b}31m\u{202e}x"), r"\u{9b}31m\u{202e}x");
     }
 
     #[test]
-    fn what_it_shows_stays() {
+    fn characters_that_a_terminal_shows_stay() {
         assert_eq!(clean("secret/data/übung-日本"), "secret/data/übung-日本");
+    }
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        let cut = shortened(&"ü".repeat(LONGEST + 1));
+        assert_eq!(cut.chars().count(), LONGEST + 3);
     }
 }

@@ -1,10 +1,11 @@
 //! Kernel time to the time on the operator's clock.
 
 use jiff::Timestamp;
-
 use tracer_model::{Nanos, Session};
 
-/// `CLOCK_REALTIME` - `CLOCK_MONOTONIC`, once the session told.
+use crate::Time;
+
+/// `CLOCK_REALTIME` - `CLOCK_MONOTONIC`, as the session gives it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WallClock {
     offset: i64,
@@ -18,14 +19,9 @@ impl WallClock {
         }
     }
 
-    /// When, in UTC.
-    pub fn time(self, at: Nanos) -> Timestamp {
+    /// The time of day of a kernel time.
+    pub fn time(self, at: Nanos) -> Time {
         let since_epoch = i128::from(self.offset) + i128::from(at);
-        Timestamp::from_nanosecond(since_epoch).unwrap_or_default()
-    }
-
-    /// RFC 3339 in UTC with nanoseconds, as the trace format wants it.
-    pub fn rfc3339(self, at: Nanos) -> String {
-        format!("{:.9}", self.time(at))
+        Time(Timestamp::from_nanosecond(since_epoch).unwrap_or_default())
     }
 }

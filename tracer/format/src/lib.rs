@@ -1,0 +1,35 @@
+//! The JSON Lines trace: [`record`] declares its format once, for those who write it and those who read it, and
+//! [`text`] words what it says for people.
+//!
+//! A reader skips fields and record types that it does not know, and keeps names that it does not know ([`Name`]):
+//! traces of later versions can be read.
+
+mod convert;
+pub mod record;
+pub mod text;
+
+mod borrowed;
+mod clock;
+mod errno;
+mod name;
+#[cfg(test)]
+mod schema;
+mod time;
+
+pub use self::{
+    borrowed::BorrowedText,
+    clock::WallClock,
+    convert::hang_id,
+    errno::errno_name,
+    name::{Name, Named},
+    record::Record,
+    time::Time,
+};
+
+use tracer_model::Finding;
+
+/// The line of a finding, for those that are part of a trace.
+pub fn line(finding: &Finding, clock: WallClock) -> serde_json::Result<Option<String>> {
+    let record = Record::of(finding, clock);
+    record.as_ref().map(serde_json::to_string).transpose()
+}

@@ -1,0 +1,175 @@
+//! The records of a trace, in the order of their fields.
+//!
+//! `T` is the type of their text: `String`, or [`BorrowedText`](crate::BorrowedText) for a reader that only counts.
+//! `E` is what a reader makes of a stall's evidence: [`Evidence`], a map that keeps what later versions write, or
+//! [`serde::de::IgnoredAny`].
+//!
+//! A field that may be absent is `None` or `false`, and then is not written.
+
+mod evidence;
+mod hang;
+mod line;
+mod session;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use tracer_model::{Cause, Transport};
+
+pub use self::{
+    evidence::{Evidence, TcpState},
+    hang::{Hang, Request, Stall, Stalled},
+    session::{Ended, Probe, Session, Summary},
+};
+use crate::{Name, Time};
+
+/// One line of a trace.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Record"))]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Record<T = String, E = Evidence> {
+    /// The first line: the probes are attached.
+    Session(Session<T>),
+    /// The server was started again, and the probes are attached to the new process.
+    Attached(Session<T>),
+    /// An audit device has been blocking a request for longer than the threshold, and still does.
+    Stalled(Box<Stalled<T>>),
+    /// An audit device blocked a request.
+    Hang(Box<Hang<T, E>>),
+    /// An audit device failed without a hang.
+    Refusal(Box<Refusal<T>>),
+    /// A connection was closed over data that the peer never acknowledged.
+    LostEntries(LostEntries<T>),
+    /// An audit device acknowledges nothing, and its send buffer fills up.
+    Filling(Filling<T>),
+    /// An audit device from its first failed or stalled operation to its first success.
+    Incident(Incident<T>),
+    /// The server's process ended.
+    Ended(Ended),
+    /// The last line.
+    Summary(Summary),
+}
+
+/// An audit device.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Device"))]
+pub struct Device<T = String> {
+    /// How the server reaches it.
+    pub transport: Name<Transport>,
+    /// `10.0.0.2:1515`, `[fd00::2]:1515`, a path, `stdout`, or `https://log:8080`; empty where it is not known.
+    pub address: T,
+}
+
+impl<T: AsRef<str>> fmt::Display for Device<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address.as_ref() {
+            "" => f.write_str(self.transport.as_str()),
+            address => write!(f, "{} {address}", self.transport),
+        }
+    }
+}
+
+/// An audit device failed without a hang.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Refusal"))]
+pub struct Refusal<T = String> {
+    /// The device.
+    pub device: Device<T>,
+    /// The request that met it.
+    pub request: Request<T>,
+    /// The first failure.
+    pub start: Time,
+    /// All failed operations of this request together.
+    pub duration_ns: u64,
+    /// Why it failed.
+    pub cause: Name<Cause>,
+    /// `EMSGSIZE` and the like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errno: Option<T>,
+    /// One sentence for the operator.
+    pub explanation: T,
+}
+
+/// A connection was closed over data that the peer never acknowledged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "LostEntries"))]
+pub struct LostEntries<T = String> {
+    /// The device.
+    pub device: Device<T>,
+    /// When the kernel gave the connection up, or the trace ended.
+    pub at: Time,
+    /// Bytes written and not acknowledged.
+    pub bytes: u64,
+    /// Whole audit entries among them.
+    pub entries: u64,
+    /// The ids of their requests, as far as seen.
+    pub requests: Vec<T>,
+    /// False where some of the data was written before the trace began.
+    pub complete: bool,
+    /// The kernel was still trying to deliver the data when the trace ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pending: bool,
+    /// The time of these figures, where `pending`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Time>,
+    /// One sentence for the operator.
+    pub explanation: T,
+}
+
+/// An audit device acknowledges nothing, and its send buffer fills up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Filling"))]
+pub struct Filling<T = String> {
+    /// The device.
+    pub device: Device<T>,
+    /// When this was seen.
+    pub at: Time,
+    /// The last acknowledgement.
+    pub silent_since: Time,
+    /// Memory that the send queue takes.
+    pub send_queue_bytes: u64,
+    /// The limit of that memory.
+    pub send_buffer_bytes: u64,
+    /// How fast it fills.
+    pub bytes_per_second: u64,
+    /// Time until it is full at this rate; absent where it does not grow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full_in_ns: Option<u64>,
+    /// One sentence for the operator.
+    pub explanation: T,
+}
+
+/// An audit device from its first failed or stalled operation to its first success.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Incident"))]
+pub struct Incident<T = String> {
+    /// The device.
+    pub device: Device<T>,
+    /// Its first failed or stalled operation.
+    pub start: Time,
+    /// Its first success; absent where the trace ended first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<Time>,
+    /// The cause of the first failed or stalled operation.
+    pub cause: Name<Cause>,
+    /// Hangs in it.
+    pub hangs: u64,
+    /// Requests that were blocked or failed.
+    pub requests: u64,
+    /// The sum of the hangs.
+    pub blocked_ns: u64,
+    /// The longest hang.
+    pub longest_ns: u64,
+    /// Bytes that were lost; absent where that cannot be known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_bytes: Option<u64>,
+    /// Whole audit entries that were lost; absent where that cannot be known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_entries: Option<u64>,
+}

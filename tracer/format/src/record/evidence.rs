@@ -1,0 +1,71 @@
+//! What shows the cause of a stall.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Time;
+
+/// Counts, and the connection when the stall began and when it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Evidence {
+    /// SYNs that were sent again; of a `connect` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syn_retransmits: Option<u32>,
+    /// Data segments that were sent again; of a `write` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retransmits: Option<u32>,
+    /// The connection when the stall began.
+    #[serde(flatten)]
+    pub begin: TcpState,
+    /// The connection when the stall ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_end: Option<TcpState>,
+    /// The last acknowledgement before the stall, where nothing was acknowledged any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent_since: Option<Time>,
+    /// Packets that this host's kernel dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped_locally: Option<u32>,
+    /// `enum skb_drop_reason` of most of them, without `SKB_DROP_REASON_`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop_reason: Option<String>,
+    /// `input` or `output`: the way that those packets went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop_hook: Option<String>,
+    /// Functions on the stack of the goroutine that waited, innermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frames: Vec<String>,
+}
+
+/// A TCP connection at one time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct TcpState {
+    /// Sent and not acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unacked_bytes: Option<u32>,
+    /// Written and not sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsent_bytes: Option<u32>,
+    /// Memory that the send queue takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send_queue_bytes: Option<u32>,
+    /// The limit of that memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send_buffer_bytes: Option<u32>,
+    /// What the peer would still take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_window_bytes: Option<u32>,
+    /// The retransmission time-out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rto_ns: Option<u64>,
+    /// The smoothed round-trip time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub srtt_ns: Option<u64>,
+    /// Time since the last acknowledgement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_ack_age_ns: Option<u64>,
+    /// Probes of a closed window in a row without an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_probes: Option<u32>,
+}

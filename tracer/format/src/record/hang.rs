@@ -1,0 +1,133 @@
+//! A request that an audit device blocks, and the waits that this consists of.
+
+use serde::{Deserialize, Serialize};
+use tracer_model::{Attribution, Cause, Op, Outcome, Phase};
+
+use super::{Device, Evidence};
+use crate::{Name, Time};
+
+/// An audit device blocked a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Hang"))]
+pub struct Hang<T = String, E = Evidence> {
+    /// Names it within its trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<T>,
+    /// The start of the first stall.
+    pub start: Time,
+    /// The end of the last stall.
+    pub end: Time,
+    /// The sum of the stalls.
+    pub duration_ns: u64,
+    /// The device.
+    pub device: Device<T>,
+    /// The cause of the first stall: what follows is its consequence.
+    pub cause: Name<Cause>,
+    /// One sentence for the operator.
+    pub explanation: T,
+    /// The request that was blocked.
+    pub request: Request<T>,
+    /// What it waited for, in order.
+    pub stalls: Vec<Stall<T, E>>,
+}
+
+/// A request of a client, as far as known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Request"))]
+pub struct Request<T = String> {
+    /// `request.id` of its audit entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<T>,
+    /// `read`, `update`, ...
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<T>,
+    /// `sys/mounts`, ...
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<T>,
+    /// The client's end of its connection to the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_address: Option<T>,
+    /// The port of that end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_port: Option<u16>,
+    /// `1.1` for one request at a time on a connection, `2` for several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_version: Option<T>,
+    /// First sign of it.
+    pub start: Time,
+    /// To its answer, or to its last sign of life.
+    pub duration_ns: u64,
+    /// `duration_ns` is only what could be seen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duration_is_lower_bound: bool,
+    /// What ties the stalls to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tie: Option<Name<Attribution>>,
+    /// The HTTP status of its answer, where it could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+}
+
+/// One wait within a hang.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Stall"))]
+pub struct Stall<T = String, E = Evidence> {
+    /// What the request waited for.
+    pub op: Name<Op>,
+    /// The audit entry that it waited for: that of the request, or that of the response.
+    pub phase: Name<Phase>,
+    /// First sign of waiting.
+    pub start: Time,
+    /// How long it waited.
+    pub duration_ns: u64,
+    /// By how much the beginning or the end may be off; absent where both were seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uncertainty_ns: Option<u64>,
+    /// How it ended; absent where the trace, the request or the server ended first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Name<Outcome>>,
+    /// `ETIMEDOUT` and the like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errno: Option<T>,
+    /// Why it waited.
+    pub cause: Name<Cause>,
+    /// Of a `lock`: the id of the request that was in the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocked_by: Option<T>,
+    /// No stack showed the wait: the request was silent while the device was stalled for others, and then used it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inferred: bool,
+    /// What shows the cause.
+    pub evidence: E,
+}
+
+/// An audit device has been blocking a request for longer than the threshold, and still does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Stalled"))]
+pub struct Stalled<T = String> {
+    /// The `id` of the hang that this will be part of.
+    pub hang: T,
+    /// The device.
+    pub device: Device<T>,
+    /// When the stall began.
+    pub start: Time,
+    /// When this was written.
+    pub at: Time,
+    /// What the request waits for.
+    pub op: Name<Op>,
+    /// Why, as far as can be said yet.
+    pub cause: Name<Cause>,
+    /// The request, as far as known yet.
+    pub request: Request<T>,
+    /// Requests that queue behind it.
+    pub waiting: u64,
+    /// `waiting` counts all requests under way, since stacks cannot be read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting_is_estimate: bool,
+    /// How long the device has blocked the request so far.
+    pub blocked_ns: u64,
+}

@@ -1,0 +1,73 @@
+//! What is said of the trace itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Time;
+
+/// What is traced, and by what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Session"))]
+pub struct Session<T = String> {
+    /// Of vault-tracer.
+    pub version: T,
+    /// The server's process.
+    pub pid: i32,
+    /// Its executable.
+    pub exe: T,
+    /// `uname -r`
+    pub kernel: T,
+    /// The Go version that the server was built with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub go_version: Option<T>,
+    /// When the probes were attached.
+    pub start: Time,
+    /// The probes that are attached.
+    pub probes: Vec<Probe<T>>,
+}
+
+/// One probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Probe"))]
+pub struct Probe<T = String> {
+    /// The kernel's function or tracepoint.
+    pub hook: T,
+    /// `fentry`, `tracepoint`, ...
+    pub kind: T,
+}
+
+/// The server's process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Ended {
+    /// When it ended.
+    pub at: Time,
+    /// Client requests that were under way.
+    pub requests: u64,
+}
+
+/// Totals of a trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Summary {
+    /// When the trace ended.
+    pub end: Time,
+    /// Client requests that were answered.
+    pub requests: u64,
+    /// There may have been more requests.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub requests_is_lower_bound: bool,
+    /// Entries written to audit devices.
+    pub audit_writes: u64,
+    /// Hangs found.
+    pub hangs: u64,
+    /// Requests that met a device that failed without a hang.
+    pub refusals: u64,
+    /// Incidents found.
+    pub incidents: u64,
+    /// Events seen.
+    pub events: u64,
+    /// Events that the kernel had no room for.
+    pub events_lost: u64,
+}
