@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tracer::report::{self, html, summary::Report, text, totals::Totals};
+use tracer::report::{self, aggregate::Aggregator, html, summary::Report, text};
 
 /// Recordings whose reports are expected: many that queue, two devices, entries that are lost.
 const TOLD: [&str; 4] = ["convoy", "filling-warning", "lost-entries", "two-devices"];
@@ -29,7 +29,7 @@ fn traces() -> Result<Vec<PathBuf>> {
 }
 
 fn report_on(trace: &str) -> Result<Report> {
-    let mut totals = Totals::default();
+    let mut totals = Aggregator::default();
     report::read(&mut totals, "trace.jsonl", trace.as_bytes())?;
     Ok(totals.finish())
 }

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tracer::report::{self, html, totals::Totals};
+use tracer::report::{self, aggregate::Aggregator, html};
 
 use browser::{Browser, program};
 
@@ -42,7 +42,7 @@ fn trace(case: &str) -> Result<String> {
 
 /// The page on these traces, in a file.
 fn page(traces: &[(&str, &str)]) -> Result<(TempDir, PathBuf)> {
-    let mut totals = Totals::default();
+    let mut totals = Aggregator::default();
     for (name, trace) in traces {
         report::read(&mut totals, name, trace.as_bytes())?;
     }

@@ -4,6 +4,7 @@
 //! findings -> [`sink`]. `ARCHITECTURE.md` walks one event through it.
 
 pub mod audit;
+mod bounded;
 pub mod cli;
 pub mod commands;
 mod console;

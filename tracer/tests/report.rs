@@ -15,7 +15,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
 use tempfile::TempDir;
-use tracer::report::{self, html, summary::Report, text, totals::Totals};
+use tracer::report::{self, aggregate::Aggregator, html, summary::Report, text};
 use traces::Trace;
 
 fn run(arguments: &[&str], directory: &Path, input: &[u8]) -> Output {
@@ -336,13 +336,13 @@ fn what_a_client_made_up_is_text_wherever_it_is_shown() {
 }
 
 fn of_lines(trace: &[u8]) -> Report {
-    let mut totals = Totals::default();
+    let mut totals = Aggregator::default();
     report::read(&mut totals, "trace.jsonl", trace).expect("a trace");
     totals.finish()
 }
 
 fn kept_of(hangs: u64) -> (usize, Report) {
-    let mut totals = Totals::default();
+    let mut totals = Aggregator::default();
     report::read(&mut totals, "long", BufReader::new(Trace::of(hangs))).expect("a trace");
     (totals.kept(), totals.finish())
 }
@@ -385,8 +385,8 @@ fn what_is_kept_does_not_grow_with_the_trace_and_nothing_is_left_uncounted() {
     let of_devices: u64 = report.devices.iter().map(|device| device.total.hangs).sum();
     assert_eq!(of_devices, hangs);
     let paths = &report.affected.paths;
-    let of_paths: u64 = paths.top.iter().map(|path| path.tally.hangs).sum();
-    assert_eq!(of_paths + paths.others.tally.hangs, hangs);
+    let of_paths: u64 = paths.top.iter().map(|path| path.totals.hangs).sum();
+    assert_eq!(of_paths + paths.others.totals.hangs, hangs);
     assert!(paths.others.names_is_lower_bound);
     assert!(
         paths.top[0].name.starts_with("auth/token/lookup-"),

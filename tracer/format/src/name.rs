@@ -76,6 +76,18 @@ impl<T> From<T> for Name<T> {
     }
 }
 
+impl<T: Named> AsRef<str> for Name<T> {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl<T: Named> PartialEq<T> for Name<T> {
+    fn eq(&self, other: &T) -> bool {
+        self.as_str() == other.name()
+    }
+}
+
 impl<T: Named> PartialEq for Name<T> {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()

@@ -19,6 +19,7 @@ use tracer_model::{Cause, Transport};
 pub use self::{
     evidence::{Evidence, TcpState},
     hang::{Hang, Request, Stall, Stalled},
+    line::record_type,
     session::{Ended, Probe, Session, Summary},
 };
 use crate::{Name, Time};

@@ -13,7 +13,7 @@ use flate2::bufread::MultiGzDecoder;
 use super::progress::Progress;
 use crate::{
     cli::{ReportArgs, ReportFormat},
-    report::{self, html, summary::Report, text, totals::Totals},
+    report::{self, aggregate::Aggregator, html, summary::Report, text},
     sink::line_file::LineFile,
     source::recording::GZIP,
 };
@@ -55,7 +55,7 @@ fn read(files: &[PathBuf]) -> Result<Report> {
     // Of a pipe nobody knows.
     let size = sizes.sum::<io::Result<u64>>().ok();
     let progress = Progress::over("reading", size);
-    let mut totals = Totals::default();
+    let mut totals = Aggregator::default();
     for file in files {
         let (name, input) = open(file)?;
         let input = BufReader::with_capacity(BUFFER, progress.through(input));

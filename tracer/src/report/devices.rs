@@ -1,10 +1,11 @@
 //! What each device did, and why.
 
+use tracer_format::{Name, record::Device, text::shortened};
+use tracer_model::{Cause, Nanos};
+
 use super::{
-    record::{DeviceRef, Nanos},
-    summary::{Lost, OfCause, OfDevice},
-    tally::Tally,
-    words,
+    heavy::HangTotals,
+    summary::{CauseSummary, DeviceSummary, Lost},
 };
 
 /// Devices that are told apart. A server has a handful.
@@ -16,26 +17,29 @@ const CAUSES: usize = 16;
 /// All devices.
 #[derive(Default)]
 pub struct Devices {
-    known: Vec<Of>,
+    known: Vec<DeviceTotals>,
     /// Hangs of those beyond [`MOST`].
-    pub others: Tally,
+    pub others: HangTotals,
 }
 
 /// One of them.
-pub struct Of {
-    sum: OfDevice,
+pub struct DeviceTotals {
+    sum: DeviceSummary,
     /// Of each cause, the hang that explains it best: whether it met the device itself, and how long it was.
     best: Vec<Option<(bool, Nanos)>>,
 }
 
 impl Devices {
     /// The one that is named; `None` if there are too many.
-    pub fn get(&mut self, named: &DeviceRef<'_>) -> Option<&mut Of> {
-        let place = self.known.iter().position(|of| named.is(&of.sum.device));
+    pub fn get<T: AsRef<str>>(&mut self, named: &Device<T>) -> Option<&mut DeviceTotals> {
+        let is_named = |device: &Device| {
+            device.address == named.address.as_ref() && device.transport == named.transport
+        };
+        let place = self.known.iter().position(|of| is_named(&of.sum.device));
         let place = match place {
             Some(place) => place,
             None if self.known.len() < MOST => {
-                self.known.push(Of::new(named, self.known.len()));
+                self.known.push(DeviceTotals::new(named, self.known.len()));
                 self.known.len() - 1
             }
             None => return None,
@@ -49,25 +53,28 @@ impl Devices {
     }
 
     /// The one that cost most first.
-    pub fn finish(self) -> Vec<OfDevice> {
+    pub fn finish(self) -> Vec<DeviceSummary> {
         let mut devices: Vec<_> = self.known.into_iter().map(|of| of.sum).collect();
         for device in &mut devices {
             (device.causes).sort_by_key(|cause| std::cmp::Reverse((cause.total, cause.refusals)));
         }
         devices.sort_by(|a, b| {
-            let size = |of: &OfDevice| (of.total, of.refusals, of.lost.entries);
+            let size = |of: &DeviceSummary| (of.total, of.refusals, of.lost.entries);
             size(b).cmp(&size(a)).then_with(|| a.device.cmp(&b.device))
         });
         devices
     }
 }
 
-impl Of {
-    fn new(device: &DeviceRef<'_>, lane: usize) -> Self {
+impl DeviceTotals {
+    fn new<T: AsRef<str>>(device: &Device<T>, lane: usize) -> Self {
         Self {
-            sum: OfDevice {
-                device: device.to_device(),
-                total: Tally::default(),
+            sum: DeviceSummary {
+                device: Device {
+                    transport: device.transport.clone(),
+                    address: shortened(device.address.as_ref()),
+                },
+                total: HangTotals::default(),
                 longest_ns: 0,
                 refusals: 0,
                 causes: Vec::new(),
@@ -90,7 +97,7 @@ impl Of {
 
     /// It held up a request, which met it itself or queued first. Whether no other hang explains the cause better: the
     /// longest of those that met it.
-    pub fn hang(&mut self, cause: &str, blocked: Nanos, met_it: bool) -> bool {
+    pub fn hang(&mut self, cause: &Name<Cause>, blocked: Nanos, met_it: bool) -> bool {
         self.sum.total.add(blocked);
         self.sum.longest_ns = self.sum.longest_ns.max(blocked);
         let place = self.cause(cause);
@@ -102,19 +109,19 @@ impl Of {
     }
 
     /// In the words of its longest hang.
-    pub fn explain(&mut self, cause: &str, explanation: &str) {
+    pub fn explain(&mut self, cause: &Name<Cause>, explanation: &str) {
         let place = self.cause(cause);
-        self.sum.causes[place].explanation = words::short(explanation);
+        self.sum.causes[place].explanation = shortened(explanation);
     }
 
     /// It failed a request at once.
-    pub fn refusal(&mut self, cause: &str, explanation: &str) {
+    pub fn refusal(&mut self, cause: &Name<Cause>, explanation: &str) {
         self.sum.refusals += 1;
         let place = self.cause(cause);
         let cause = &mut self.sum.causes[place];
         cause.refusals += 1;
         if cause.explanation.is_empty() {
-            cause.explanation = words::short(explanation);
+            cause.explanation = shortened(explanation);
         }
     }
 
@@ -145,15 +152,15 @@ impl Of {
         self.sum.incidents_open += u64::from(is_open);
     }
 
-    fn cause(&mut self, name: &str) -> usize {
+    fn cause(&mut self, name: &Name<Cause>) -> usize {
         let causes = &mut self.sum.causes;
-        let known = causes.iter().position(|cause| cause.cause == name);
+        let known = causes.iter().position(|cause| cause.cause == *name);
         known.unwrap_or_else(|| {
             if causes.len() < CAUSES {
                 self.best.push(None);
-                causes.push(OfCause {
-                    cause: words::short(name),
-                    total: Tally::default(),
+                causes.push(CauseSummary {
+                    cause: name.clone(),
+                    total: HangTotals::default(),
                     refusals: 0,
                     explanation: String::new(),
                 });

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use jiff::Timestamp;
-
-use super::{
-    record::{HangHead, Session, Stalled, Summary},
-    summary::{Completeness, Damage, Lost, OfFile},
+use tracer_format::{
+    Time,
+    record::{Session, Stalled, Summary},
 };
+use tracer_model::Nanos;
+
+use super::summary::{Completeness, Damage, FileSummary, Lost};
 
 /// Sessions of a file that are told one by one: with `--process`, each restart is one.
 const SESSIONS: usize = 20;
@@ -17,7 +18,7 @@ const OPEN: usize = 1000;
 
 /// A file being read.
 pub struct File {
-    sum: OfFile,
+    sum: FileSummary,
     /// What is missing from it.
     pub trace: Completeness,
     /// Whether a session has begun that has no summary yet.
@@ -34,9 +35,9 @@ impl File {
     /// Of this name.
     pub fn new(name: String) -> Self {
         Self {
-            sum: OfFile {
+            sum: FileSummary {
                 file: name,
-                ..OfFile::default()
+                ..FileSummary::default()
             },
             trace: Completeness::default(),
             is_running: false,
@@ -62,26 +63,26 @@ impl File {
     pub fn attached(&mut self, session: Session) {
         self.see(session.start);
         if self.sum.sessions.len() < SESSIONS {
-            self.sum.sessions.push(session);
+            self.sum.sessions.push(session.into());
         } else {
             self.sum.sessions_left_out += 1;
         }
     }
 
     /// Something happened at that time.
-    pub fn see(&mut self, at: Timestamp) {
+    pub fn see(&mut self, at: Time) {
         self.sum.start = Some(self.sum.start.map_or(at, |start| start.min(at)));
         self.sum.end = Some(self.sum.end.map_or(at, |end| end.max(at)));
     }
 
-    /// A request was held up.
-    pub fn hang(&mut self, hang: &HangHead<'_>, end: Timestamp) {
-        self.see(hang.start);
+    /// A request was blocked.
+    pub fn hang(&mut self, id: Option<&str>, (start, end): (Time, Time), blocked: Nanos) {
+        self.see(start);
         self.see(end);
-        self.sum.total.add(hang.duration_ns);
-        self.sum.longest_ns = self.sum.longest_ns.max(hang.duration_ns);
+        self.sum.total.add(blocked);
+        self.sum.longest_ns = self.sum.longest_ns.max(blocked);
         self.hangs_of_session += 1;
-        if let Some(id) = &hang.id {
+        if let Some(id) = id {
             self.open.remove(id);
         }
     }
@@ -98,19 +99,19 @@ impl File {
     }
 
     /// A device failed at once.
-    pub fn refusal(&mut self, at: Timestamp) {
+    pub fn refusal(&mut self, at: Time) {
         self.see(at);
         self.sum.refusals += 1;
     }
 
     /// Entries were not acknowledged.
-    pub fn lost(&mut self, at: Timestamp, lost: Lost) {
+    pub fn lost(&mut self, at: Time, lost: Lost) {
         self.see(at);
         self.sum.lost.add(lost);
     }
 
     /// A device had a bad time.
-    pub fn incident(&mut self, start: Timestamp, end: Timestamp) {
+    pub fn incident(&mut self, start: Time, end: Time) {
         self.see(start);
         self.see(end);
         self.sum.incidents += 1;
@@ -170,9 +171,9 @@ impl File {
     }
 
     /// What is told of it.
-    pub fn finish(self) -> OfFile {
+    pub fn finish(self) -> FileSummary {
         let complete = !self.cut_short && self.trace.records > 0;
-        OfFile {
+        FileSummary {
             trace: Completeness {
                 complete,
                 ..self.trace

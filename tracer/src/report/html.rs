@@ -9,10 +9,15 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
+use tracer_format::{
+    Name,
+    text::{between, bytes, cause::seen, clean, count, digits, duration, moment, span},
+};
+use tracer_model::Cause;
+
 use super::{
-    summary::{OfDevice, Report},
+    summary::{DeviceSummary, Report},
     text,
-    words::{self, bytes, count, digits, duration, plain},
 };
 
 const STYLE: &str = include_str!("html/assets/page.css");
@@ -75,9 +80,9 @@ fn header(report: &Report, headline: &str) -> Markup {
             p.what { "vault-tracer report" }
             h1 { (headline) }
             @if let (Some(start), Some(end)) = (report.start, report.end) {
-                p { (words::span(start, end)) " (" (duration(words::between(start, end))) "), "
+                p { (span(start, end)) " (" (duration(between(start, end))) "), "
                     @match &*report.files {
-                        [one] => { (plain(&one.file)) }
+                        [one] => { (clean(&one.file)) }
                         several => { (several.len()) " files" }
                     }
                 }
@@ -139,11 +144,11 @@ fn devices(report: &Report) -> Markup {
     }
 }
 
-fn of_device(report: &Report, device: &OfDevice) -> Markup {
+fn of_device(report: &Report, device: &DeviceSummary) -> Markup {
     let warning = (report.fillings.iter()).find(|f| f.record.device == device.device);
     html! {
         article.device {
-            h3 { (plain(&device.device.to_string())) }
+            h3 { (clean(&device.device.to_string())) }
             p.facts { (text::facts(device)) }
             @for cause in &device.causes {
                 div class=(format!("cause {}", class(&cause.cause))) {
@@ -152,30 +157,30 @@ fn of_device(report: &Report, device: &OfDevice) -> Markup {
                             (count(cause.total.hangs, "hang")) ", " (duration(cause.total.blocked_ns)) ". "
                         }
                         @if cause.refusals > 0 { (count(cause.refusals, "refusal")) ". " }
-                        @if let Some(words) = words::cause(&cause.cause) { "Seen: " (words) "." }
+                        @if let Some(words) = cause.cause.known().map(seen) { "Seen: " (words) "." }
                     }
-                    p.explanation { (plain(&cause.explanation)) }
+                    p.explanation { (clean(&cause.explanation)) }
                 }
             }
             @for line in text::losses(device) { p.loss { (line) "." } }
             @if let Some(warning) = warning {
-                p { "Warned at " (words::moment(warning.record.at)) ": " (plain(&warning.record.explanation)) }
+                p { "Warned at " (moment(warning.record.at)) ": " (clean(&warning.record.explanation)) }
             }
         }
     }
 }
 
 /// The class that colours this cause.
-fn class(cause: &str) -> String {
-    match words::cause(cause) {
-        Some(_) => format!("c-{cause}"),
+fn class(cause: &Name<Cause>) -> String {
+    match cause.known() {
+        Some(cause) => format!("c-{}", cause.name()),
         None => "c-other".to_owned(),
     }
 }
 
-fn chip(cause: &str) -> Markup {
+fn chip(cause: &Name<Cause>) -> Markup {
     html! {
-        span class=(format!("chip {}", class(cause))) { (plain(cause)) }
+        span class=(format!("chip {}", class(cause))) { (clean(cause)) }
     }
 }
 
@@ -185,9 +190,10 @@ fn figure(name: &str, value: &serde_json::Value) -> String {
         Some(number) if name.ends_with("_bytes") => bytes(number),
         Some(number) if name.ends_with("_ns") => duration(number),
         Some(number) => digits(number),
-        None => value
-            .as_str()
-            .map_or_else(|| plain(&value.to_string()), plain),
+        None => value.as_str().map_or_else(
+            || clean(&value.to_string()).into_owned(),
+            |text| clean(text).into_owned(),
+        ),
     }
 }
 
@@ -195,7 +201,7 @@ fn figure(name: &str, value: &serde_json::Value) -> String {
 fn label(name: &str) -> String {
     let name = name.strip_suffix("_bytes").unwrap_or(name);
     let name = name.strip_suffix("_ns").unwrap_or(name);
-    plain(&name.replace('_', " "))
+    clean(&name.replace('_', " ")).into_owned()
 }
 
 #[cfg(test)]

@@ -1,32 +1,30 @@
-//! What traces say, in short: read line by line from JSON Lines ([`record`]), counted ([`totals`]), and told as text
-//! ([`text`]), as JSON ([`summary`]), or as a page ([`html`]). What is kept does not grow with what is read.
+//! A summary of traces: read line by line, counted ([`aggregate`]), and written as text ([`text`]), as JSON
+//! ([`summary`]), or as a page ([`html`]). What is kept does not grow with what is read.
 
+pub mod aggregate;
 pub mod devices;
 pub mod file;
+pub mod heavy;
 pub mod html;
 pub mod input;
 pub mod lines;
-pub mod record;
 pub mod requests;
 pub mod summary;
-pub mod tally;
 pub mod text;
 pub mod timeline;
-pub mod totals;
-pub mod words;
 
 use std::io::{self, BufRead};
 
 use anyhow::{Context, Result, bail};
 
 use self::{
+    aggregate::Aggregator,
     lines::{LONGEST, Line, Lines},
-    totals::Totals,
 };
 
 /// Reads a trace to its end. `name` is what the report calls it.
-pub fn read(totals: &mut Totals, name: &str, input: impl BufRead) -> Result<()> {
-    totals.begin(name.to_owned());
+pub fn read(aggregator: &mut Aggregator, name: &str, input: impl BufRead) -> Result<()> {
+    aggregator.begin(name.to_owned());
     let mut lines = Lines::of(input);
     let mut found = false;
     loop {
@@ -39,10 +37,10 @@ pub fn read(totals: &mut Totals, name: &str, input: impl BufRead) -> Result<()> 
         if !found && let Line::Whole(line) | Line::Torn(line) = line {
             input::check(line).with_context(|| format!("{name} is no trace"))?;
         }
-        found |= take(totals, number, &line);
+        found |= take(aggregator, number, &line);
     }
     if !found {
-        if let Some(damage) = &totals.file().trace.first_damaged {
+        if let Some(damage) = &aggregator.file().trace.first_damaged {
             let (line, why) = (damage.line, &damage.why);
             bail!("{name} is no trace: no line of it is a whole record; line {line}: {why}");
         }
@@ -50,34 +48,34 @@ pub fn read(totals: &mut Totals, name: &str, input: impl BufRead) -> Result<()> 
             "{name} is no trace: it holds no record; give a file made with `vault-tracer trace --output FILE`"
         );
     }
-    totals.end();
+    aggregator.end();
     Ok(())
 }
 
 /// Whether it was a record.
-fn take(totals: &mut Totals, number: u64, line: &Line<'_>) -> bool {
+fn take(aggregator: &mut Aggregator, number: u64, line: &Line<'_>) -> bool {
     match line {
         Line::Whole(line) if line.trim_ascii().is_empty() => false,
-        Line::Whole(line) => match totals.line(line) {
+        Line::Whole(line) => match aggregator.line(line) {
             Ok(()) => true,
             Err(error) => {
-                (totals.file()).damaged(number, || without_place(&error));
+                (aggregator.file()).damaged(number, || without_place(&error));
                 false
             }
         },
         // Perhaps only its end is missing, and it is a record.
         Line::Torn(line) => {
-            let is_record = totals.line(line).is_ok();
-            totals.file().trace.torn |= !is_record;
+            let is_record = aggregator.line(line).is_ok();
+            aggregator.file().trace.torn |= !is_record;
             is_record
         }
         Line::TooLong => {
             let why = || format!("longer than {} kB", LONGEST / 1024);
-            totals.file().damaged(number, why);
+            aggregator.file().damaged(number, why);
             false
         }
         Line::CutShort => {
-            totals.file().trace.torn = true;
+            aggregator.file().trace.torn = true;
             false
         }
     }

@@ -1,62 +1,47 @@
-//! How many requests were held up: one that several devices held up is one.
+//! How many requests were blocked: one that several devices blocked is one.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    hash::{BuildHasher, RandomState},
-};
+use std::hash::{BuildHasher, RandomState};
 
-use super::record::RequestHead;
+use tracer_format::{BorrowedText, record::Request};
 
-/// Requests that are remembered: the hangs of one are told together, when it is over.
-const MOST: usize = 1 << 14;
+use crate::bounded::BoundedMap;
 
-/// Requests that were held up.
+/// Requests that are remembered: the hangs of one are written together, when it is over.
+const REMEMBERED: usize = 1 << 14;
+
+/// Requests that were blocked.
 #[derive(Default)]
-pub struct Requests {
-    counted: u64,
-    known: HashSet<u64>,
-    order: VecDeque<u64>,
+pub struct BlockedRequests {
+    count: u64,
+    known: BoundedMap<u64, (), REMEMBERED>,
     hasher: RandomState,
 }
 
-impl Requests {
+impl BlockedRequests {
     /// How many there were.
-    pub fn counted(&self) -> u64 {
-        self.counted
+    pub fn count(&self) -> u64 {
+        self.count
     }
 
     /// How many are remembered.
     pub fn kept(&self) -> usize {
-        self.order.len()
+        self.known.len()
     }
 
     /// What follows is of another trace.
     pub fn forget(&mut self) {
         self.known.clear();
-        self.order.clear();
     }
 
-    /// This one was held up.
-    pub fn see(&mut self, request: &RequestHead<'_>) {
-        if request.id.is_empty() && request.start.is_empty() {
-            self.counted += 1;
-            return;
-        }
-        let key = if request.id.is_empty() {
-            let whose = (&request.client_address, request.client_port);
-            self.hasher.hash_one((whose, &request.start))
-        } else {
-            self.hasher.hash_one(&request.id)
+    /// Counts a request that was blocked.
+    pub fn add(&mut self, request: &Request<BorrowedText<'_>>) {
+        let key = match &request.id {
+            Some(id) => self.hasher.hash_one(id),
+            None => {
+                let client = (&request.client_address, request.client_port);
+                self.hasher.hash_one((client, request.start))
+            }
         };
-        if !self.known.insert(key) {
-            return;
-        }
-        self.counted += 1;
-        self.order.push_back(key);
-        if self.order.len() > MOST
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
+        self.count += u64::from(self.known.insert(&key));
     }
 }

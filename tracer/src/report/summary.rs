@@ -1,28 +1,35 @@
 //! A report, before it is text or a page: what `--format json` writes.
 
-use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Map, Value};
+use tracer_format::{
+    Name, Time,
+    record::{self, Device, Filling, Hang, Incident, LostEntries, Stalled},
+};
+use tracer_model::{Cause, Nanos, Op};
 
 use super::{
-    record::{Device, Filling, Hang, Incident, Loss, Nanos, Session, Stalled},
-    tally::{Named, Others, Tally},
+    heavy::{HangTotals, Named, Others},
     timeline::Timeline,
 };
+
+/// A hang with all that its trace has of it, also what this version does not know.
+pub type WholeHang = Hang<String, Map<String, Value>>;
 
 /// What several traces say, all together and one by one.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// The first session's beginning, or the first time seen.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub start: Option<Timestamp>,
+    pub start: Option<Time>,
     /// The last end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub end: Option<Timestamp>,
+    pub end: Option<Time>,
     /// Requests that were held up: a request that two devices held up is one.
     pub requests_held_up: u64,
     /// All hangs.
     #[serde(flatten)]
-    pub total: Tally,
+    pub total: HangTotals,
     /// The longest.
     pub longest_ns: Nanos,
     /// Requests that met a device that failed at once.
@@ -33,40 +40,40 @@ pub struct Report {
     /// What was waited for, over all stalls of all hangs.
     pub waits: Vec<Wait>,
     /// One by one, the one that cost most first.
-    pub devices: Vec<OfDevice>,
+    pub devices: Vec<DeviceSummary>,
     /// Devices beyond those that are told apart.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub other_devices: Option<Tally>,
+    pub other_devices: Option<HangTotals>,
     /// The worst first.
-    pub incidents: Vec<In<Incident>>,
+    pub incidents: Vec<FromFile<Incident>>,
     /// How many more there were.
     pub incidents_left_out: u64,
     /// The longest first, in full.
-    pub worst_hangs: Vec<In<Hang>>,
+    pub worst_hangs: Vec<FromFile<WholeHang>>,
     /// How many more there were.
     pub hangs_left_out: u64,
     /// Hangs that had not ended when their trace was cut.
-    pub under_way: Vec<In<Stalled>>,
+    pub under_way: Vec<FromFile<Stalled>>,
     /// How many more there were.
     pub under_way_left_out: u64,
     /// Who lost most.
     pub affected: Affected,
     /// Entries that were not acknowledged, the largest first.
-    pub lost: Vec<In<Loss>>,
+    pub lost: Vec<FromFile<LostEntries>>,
     /// How many more there were.
     pub lost_left_out: u64,
     /// Warnings of devices that filled up silently.
-    pub fillings: Vec<In<Filling>>,
+    pub fillings: Vec<FromFile<Filling>>,
     /// How many more there were.
     pub fillings_left_out: u64,
     /// One by one.
-    pub files: Vec<OfFile>,
+    pub files: Vec<FileSummary>,
     /// When what happened; for the picture.
     #[serde(skip)]
     pub timeline: Timeline,
     /// Causes as the timeline numbers them.
     #[serde(skip)]
-    pub causes: Vec<String>,
+    pub causes: Vec<Name<Cause>>,
 }
 
 impl Report {
@@ -83,7 +90,7 @@ impl Report {
 
 /// A record, and the place of its file in `files`.
 #[derive(Debug, Serialize)]
-pub struct In<T> {
+pub struct FromFile<T> {
     /// From 0.
     pub file: usize,
     /// As in the trace.
@@ -110,7 +117,7 @@ pub struct Percentiles {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Wait {
     /// `connect`, `write`, `lock`
-    pub op: String,
+    pub op: Name<Op>,
     /// How often.
     pub count: u64,
     /// How long in all.
@@ -119,18 +126,18 @@ pub struct Wait {
 
 /// One device.
 #[derive(Debug, Serialize)]
-pub struct OfDevice {
+pub struct DeviceSummary {
     /// Which.
     pub device: Device,
     /// Its hangs.
     #[serde(flatten)]
-    pub total: Tally,
+    pub total: HangTotals,
     /// The longest.
     pub longest_ns: Nanos,
     /// Requests it failed at once.
     pub refusals: u64,
     /// Why, the dearest first.
-    pub causes: Vec<OfCause>,
+    pub causes: Vec<CauseSummary>,
     /// Its incidents.
     pub incidents: u64,
     /// Those that had not ended when their trace did.
@@ -150,12 +157,12 @@ pub struct OfDevice {
 
 /// One cause of a device's hangs and refusals.
 #[derive(Debug, Serialize)]
-pub struct OfCause {
+pub struct CauseSummary {
     /// As in the trace.
-    pub cause: String,
+    pub cause: Name<Cause>,
     /// Hangs.
     #[serde(flatten)]
-    pub total: Tally,
+    pub total: HangTotals,
     /// Requests failed at once.
     pub refusals: u64,
     /// Of the longest of them.
@@ -194,25 +201,55 @@ pub struct Ranking {
     pub others: Others,
 }
 
+/// A session without its probes.
+#[derive(Debug, Serialize)]
+pub struct SessionSummary {
+    /// Of vault-tracer.
+    pub version: String,
+    /// The server's process.
+    pub pid: i32,
+    /// Its executable.
+    pub exe: String,
+    /// `uname -r`
+    pub kernel: String,
+    /// The Go version that the server was built with.
+    pub go_version: Option<String>,
+    /// When the probes were attached.
+    pub start: Time,
+}
+
+impl From<record::Session> for SessionSummary {
+    fn from(session: record::Session) -> Self {
+        Self {
+            version: session.version,
+            pid: session.pid,
+            exe: session.exe,
+            kernel: session.kernel,
+            go_version: session.go_version,
+            start: session.start,
+        }
+    }
+}
+
 /// One trace file.
 #[derive(Debug, Default, Serialize)]
-pub struct OfFile {
+pub struct FileSummary {
     /// Its name.
     pub file: String,
     /// The sessions in it, and re-attachments to a server that was started again.
-    pub sessions: Vec<Session>,
+    pub sessions: Vec<SessionSummary>,
     /// How many more there were.
     #[serde(skip_serializing_if = "is_zero")]
     pub sessions_left_out: u64,
     /// When it begins.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub start: Option<Timestamp>,
+    pub start: Option<Time>,
     /// When it ends, as far as it tells.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub end: Option<Timestamp>,
+    pub end: Option<Time>,
     /// Its hangs.
     #[serde(flatten)]
-    pub total: Tally,
+    pub total: HangTotals,
     /// The longest.
     pub longest_ns: Nanos,
     /// Requests that a device failed at once.

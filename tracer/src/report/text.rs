@@ -8,11 +8,12 @@ use std::fmt::Write as _;
 
 use textwrap::Options;
 
-use super::{
-    record::Hang,
-    summary::{In, Lost, OfCause, OfDevice, Report},
-    words::{self, bytes, count, digits, duration, moment, plain},
+use tracer_format::text::{
+    between, bytes, cause::seen, chain, clean, client, count, digits, duration, moment,
+    operation_and_path, span,
 };
+
+use super::summary::{CauseSummary, DeviceSummary, FromFile, Lost, Report, WholeHang};
 
 const WIDTH: usize = 80;
 
@@ -63,10 +64,10 @@ fn headline(out: &mut String, report: &Report) {
     paragraph(out, "", &text);
     let mut seen = Vec::new();
     if let (Some(start), Some(end)) = (report.start, report.end) {
-        let lasted = duration(words::between(start, end));
-        seen.push(format!("{} ({lasted})", words::span(start, end)));
+        let lasted = duration(between(start, end));
+        seen.push(format!("{} ({lasted})", span(start, end)));
     }
-    let sum = |of: fn(&super::summary::OfFile) -> Option<u64>| {
+    let sum = |of: fn(&super::summary::FileSummary) -> Option<u64>| {
         report
             .files
             .iter()
@@ -82,7 +83,7 @@ fn headline(out: &mut String, report: &Report) {
         seen.push(format!("{} written", count(writes, "entry")));
     }
     match &*report.files {
-        [one] => seen.push(plain(&one.file)),
+        [one] => seen.push(clean(&one.file).into_owned()),
         several => seen.push(format!("{} files", several.len())),
     }
     paragraph(out, "", &seen.join("; "));
@@ -120,7 +121,7 @@ pub(super) fn headline_of(report: &Report) -> String {
 }
 
 /// `5 hangs, 27.06 s in all, longest 8.02 s, 1 refusal, up to 3 queued`
-pub(super) fn facts(device: &OfDevice) -> String {
+pub(super) fn facts(device: &DeviceSummary) -> String {
     let mut facts = Vec::new();
     if device.total.hangs > 0 {
         facts.push(count(device.total.hangs, "hang"));
@@ -136,9 +137,9 @@ pub(super) fn facts(device: &OfDevice) -> String {
     facts.join(", ")
 }
 
-fn of_device(out: &mut String, report: &Report, device: &OfDevice) {
-    let name = plain(&device.device.to_string());
-    paragraph(out, "\n", &format!("{name}: {}", facts(device)));
+fn of_device(out: &mut String, report: &Report, device: &DeviceSummary) {
+    let name = device.device.to_string();
+    paragraph(out, "\n", &format!("{}: {}", clean(&name), facts(device)));
     for cause in &device.causes {
         of_cause(out, cause);
     }
@@ -152,7 +153,7 @@ fn of_device(out: &mut String, report: &Report, device: &OfDevice) {
             .find(|f| f.record.device == device.device);
         if let Some(last) = last {
             let at = moment(last.record.at);
-            let why = plain(&last.record.explanation);
+            let why = clean(&last.record.explanation);
             paragraph(out, "  ", &format!("warned at {at}: {why}"));
         }
     }
@@ -169,7 +170,7 @@ fn of_device(out: &mut String, report: &Report, device: &OfDevice) {
     }
 }
 
-fn of_cause(out: &mut String, cause: &OfCause) {
+fn of_cause(out: &mut String, cause: &CauseSummary) {
     let mut facts = Vec::new();
     if cause.total.hangs > 0 {
         let time = duration(cause.total.blocked_ns);
@@ -178,15 +179,19 @@ fn of_cause(out: &mut String, cause: &OfCause) {
     if cause.refusals > 0 {
         facts.push(count(cause.refusals, "refusal"));
     }
-    let name = plain(&cause.cause);
-    let what = words::cause(&cause.cause).map(|what| format!(": {what}"));
+    let name = clean(&cause.cause);
+    let what = cause
+        .cause
+        .known()
+        .map(seen)
+        .map(|what| format!(": {what}"));
     let text = format!("{name} ({}){}", facts.join(", "), what.unwrap_or_default());
     paragraph(out, "  ", &text);
-    paragraph(out, "    ", &plain(&cause.explanation));
+    paragraph(out, "    ", &clean(&cause.explanation));
 }
 
 /// What a device did not acknowledge.
-pub(super) fn losses(device: &OfDevice) -> Vec<String> {
+pub(super) fn losses(device: &DeviceSummary) -> Vec<String> {
     let told = |lost: &Lost, what: &str| {
         let least = if lost.is_lower_bound { "at least " } else { "" };
         let entries = count(lost.entries, "whole entry");
@@ -208,15 +213,15 @@ fn under_way(out: &mut String, report: &Report) {
         return;
     }
     title(out, "held up when the trace was cut");
-    for In { record, .. } in report.under_way.iter().take(HANGS) {
+    for FromFile { record, .. } in report.under_way.iter().take(HANGS) {
         let line = format!(
             "{} and on, since {}: {} by {} ({}, {})",
             duration(record.blocked_ns),
             moment(record.start),
-            words::asked(&record.request),
-            plain(&record.device.to_string()),
-            plain(&record.op),
-            plain(&record.cause),
+            operation_and_path(&record.request),
+            clean(&record.device.to_string()),
+            clean(&record.op),
+            clean(&record.cause),
         );
         paragraph(out, "  ", &line);
     }
@@ -241,29 +246,29 @@ fn worst(out: &mut String, report: &Report) {
     }
 }
 
-fn one_hang(out: &mut String, report: &Report, In { file, record }: &In<Hang>) {
+fn one_hang(out: &mut String, report: &Report, FromFile { file, record }: &FromFile<WholeHang>) {
     let first = format!(
         "{:>9}  {}  {}  {}",
         duration(record.duration_ns),
         moment(record.start),
-        plain(&record.device.to_string()),
-        plain(&record.cause),
+        clean(&record.device.to_string()),
+        clean(&record.cause),
     );
     let _ = writeln!(out, "{first}");
     let request = &record.request;
     let mut lines = Vec::new();
-    let whose = words::client(request).map(|client| format!(" of client {client}"));
+    let whose = client(request).map(|client| format!(" of client {client}"));
     lines.push(format!(
         "{}{}",
-        words::asked(request),
+        operation_and_path(request),
         whose.unwrap_or_default()
     ));
     if let Some(id) = &request.id {
-        lines.push(format!("request {}", plain(id)));
+        lines.push(format!("request {}", clean(id)));
     }
-    lines.push(words::chain(&record.stalls));
+    lines.push(chain(&record.stalls));
     if report.files.len() > 1 {
-        lines.push(format!("in {}", plain(&report.files[*file].file)));
+        lines.push(format!("in {}", clean(&report.files[*file].file)));
     }
     for line in lines {
         paragraph(out, "           ", &line);

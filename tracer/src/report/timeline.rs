@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
-use super::record::Nanos;
+use tracer_format::Time;
+use tracer_model::Nanos;
 
 /// Bins from the first to the last, of all lanes.
 pub const MOST_BINS: i64 = 600;
@@ -48,7 +47,7 @@ impl Default for Timeline {
 
 impl Timeline {
     /// A request was held up in this lane, for this cause.
-    pub fn hold_up(&mut self, lane: usize, cause: usize, start: Timestamp, end: Timestamp) {
+    pub fn add_hang(&mut self, lane: usize, cause: usize, start: Time, end: Time) {
         let (start, end) = (nanos(start), nanos(end).max(nanos(start)));
         self.make_room(start, end);
         let width = self.width;
@@ -62,7 +61,7 @@ impl Timeline {
     }
 
     /// A request was failed at once.
-    pub fn refuse(&mut self, lane: usize, at: Timestamp) {
+    pub fn add_refusal(&mut self, lane: usize, at: Time) {
         let at = nanos(at);
         self.make_room(at, at);
         let place = at.div_euclid(self.width);
@@ -70,7 +69,7 @@ impl Timeline {
     }
 
     /// Something else was there at that time: the picture reaches so far.
-    pub fn reach(&mut self, at: Timestamp) {
+    pub fn reach(&mut self, at: Time) {
         self.make_room(nanos(at), nanos(at));
     }
 
@@ -137,7 +136,7 @@ impl Timeline {
 }
 
 /// Nanoseconds since the epoch; the ends of what fits for what does not.
-pub fn nanos(at: Timestamp) -> i64 {
+pub fn nanos(at: Time) -> i64 {
     let exact = at.as_nanosecond();
     // Half of it, so that differences fit too.
     let limit = i128::from(i64::MAX / 2);
@@ -146,10 +145,12 @@ pub fn nanos(at: Timestamp) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).expect("a time")
+    fn at(second: i64) -> Time {
+        Time(Timestamp::from_second(second).expect("a time"))
     }
 
     #[test]
@@ -157,7 +158,7 @@ mod tests {
         let mut timeline = Timeline::default();
         let mut sum = 0;
         for second in [0, 5, 4000, 90_000, -3000] {
-            timeline.hold_up(1, 2, at(second), at(second + 7));
+            timeline.add_hang(1, 2, at(second), at(second + 7));
             sum += 7_000_000_000;
             assert!(timeline.kept() <= MOST_BINS as usize);
         }
@@ -171,9 +172,9 @@ mod tests {
     #[test]
     fn times_that_cannot_be_are_no_trouble() {
         let mut timeline = Timeline::default();
-        timeline.hold_up(0, 0, Timestamp::MIN, Timestamp::MAX);
-        timeline.hold_up(0, 99, at(5), at(1));
-        timeline.refuse(3, at(2));
+        timeline.add_hang(0, 0, Time(Timestamp::MIN), Time(Timestamp::MAX));
+        timeline.add_hang(0, 99, at(5), at(1));
+        timeline.add_refusal(3, at(2));
         assert!(timeline.kept() <= 2 * MOST_BINS as usize);
         assert_eq!(timeline.bins(3).count(), 1);
     }

@@ -43,7 +43,7 @@ where
 }
 
 /// The type of the record in a line. Reads no further than it has to.
-fn record_type(line: &[u8]) -> serde_json::Result<Cow<'_, str>> {
+pub fn record_type(line: &[u8]) -> serde_json::Result<Cow<'_, str>> {
     let quick = line.strip_prefix(BEGIN).and_then(|rest| {
         let end = rest.iter().position(|byte| *byte == b'"')?;
         let name = str::from_utf8(&rest[..end]).ok()?;

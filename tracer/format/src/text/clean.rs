@@ -6,7 +6,8 @@ use std::{borrow::Cow, fmt::Write as _};
 const LONGEST: usize = 500;
 
 /// For a terminal or a page: what would move the cursor, change colours or turn text around is written as an escape.
-pub fn clean(text: &str) -> Cow<'_, str> {
+pub fn clean<T: AsRef<str> + ?Sized>(text: &T) -> Cow<'_, str> {
+    let text = text.as_ref();
     if !text.contains(is_obeyed) {
         return Cow::Borrowed(text);
     }

@@ -44,7 +44,7 @@ pub fn client(request: &Request) -> Option<String> {
 /// `write 2.00 s, connect 2.00 s | connect 2.00 s, connect 2.00 s`: for the request's entry, and for the response's.
 pub fn chain<T, E>(stalls: &[Stall<T, E>]) -> String {
     let phase = |is_response: bool| {
-        let is = |stall: &&Stall<T, E>| is_response == (stall.phase == Phase::Response.into());
+        let is = |stall: &&Stall<T, E>| is_response == (stall.phase == Phase::Response);
         let links: Vec<_> = stalls.iter().filter(is).map(link).collect();
         if links.is_empty() {
             "-".to_owned()
@@ -60,12 +60,12 @@ fn link<T, E>(stall: &Stall<T, E>) -> String {
     let ended = match outcome.map(crate::Name::known) {
         Some(Some(Outcome::Timeout)) => Cow::Borrowed(""),
         // A lock is always got in the end.
-        Some(Some(Outcome::Ok)) if stall.op == Op::Lock.into() => Cow::Borrowed(""),
-        Some(_) => outcome.map_or("".into(), |outcome| clean(outcome.as_str())),
+        Some(Some(Outcome::Ok)) if stall.op == Op::Lock => Cow::Borrowed(""),
+        Some(_) => outcome.map_or("".into(), clean),
         None => Cow::Borrowed("and on"),
     };
     let space = if ended.is_empty() { "" } else { " " };
     let about = stall.uncertainty_ns.map_or("", |_| "about ");
-    let (op, time) = (clean(stall.op.as_str()), duration(stall.duration_ns));
+    let (op, time) = (clean(&stall.op), duration(stall.duration_ns));
     format!("{op} {about}{time}{space}{ended}")
 }

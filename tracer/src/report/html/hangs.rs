@@ -5,14 +5,24 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde_json::{Map, Value};
+use tracer_format::{
+    Time,
+    record::{self, Request},
+    text::{
+        between, chain, clean, client, clock, count, digits, duration, moment, operation_and_path,
+        span,
+    },
+};
+use tracer_model::Op;
 
 use super::{chip, class, figure, label};
 use crate::report::{
-    record::{Hang, Request, Stall},
-    summary::{In, Report},
+    summary::{FromFile, Report, WholeHang},
     timeline::nanos,
-    words::{self, clock, count, digits, duration, moment, plain},
 };
+
+/// A stall with all that its trace has of it.
+type Stall = record::Stall<String, Map<String, Value>>;
 
 /// Ranks of the hangs, by the ids of their requests: to lead from who queued to who was in the device.
 type Ranks<'a> = HashMap<&'a str, usize>;
@@ -43,21 +53,21 @@ pub(super) fn section(report: &Report) -> Markup {
     }
 }
 
-fn one(report: &Report, rank: usize, hang: &In<Hang>, ranks: &Ranks<'_>) -> Markup {
+fn one(report: &Report, rank: usize, hang: &FromFile<WholeHang>, ranks: &Ranks<'_>) -> Markup {
     let record = &hang.record;
     html! {
         details class=(format!("hang {}", class(&record.cause))) {
             summary {
                 span.time { (duration(record.duration_ns)) } " "
                 (chip(&record.cause)) " "
-                span.asked { (words::asked(&record.request))
-                    @if let Some(client) = words::client(&record.request) { " " span.of { "of " (client) } } } " "
+                span.asked { (operation_and_path(&record.request))
+                    @if let Some(client) = client(&record.request) { " " span.of { "of " (client) } } } " "
                 span.when { (clock(record.start)) }
             }
             div id=(format!("h{rank}")) {
-                p.explanation { (plain(&record.explanation)) }
+                p.explanation { (clean(&record.explanation)) }
                 (facts(report, hang))
-                (chain(record))
+                (chain_to_scale(record))
                 div.scroll { (stalls(record, ranks)) }
                 @for (place, stall) in record.stalls.iter().enumerate() {
                     (evidence(place, stall))
@@ -67,70 +77,63 @@ fn one(report: &Report, rank: usize, hang: &In<Hang>, ranks: &Ranks<'_>) -> Mark
     }
 }
 
-fn facts(report: &Report, hang: &In<Hang>) -> Markup {
+fn facts(report: &Report, hang: &FromFile<WholeHang>) -> Markup {
     let record = &hang.record;
     let request = &record.request;
-    let mut facts: Vec<(&str, String)> = vec![("device", plain(&record.device.to_string()))];
-    facts.extend(request.id.as_ref().map(|id| ("request id", plain(id))));
-    facts.extend(words::client(request).map(|client| ("client", client)));
-    facts.push(("held up", held_up(record)));
-    facts.extend(took(request).map(|took| ("request took", took)));
-    facts.extend(
-        request
-            .status
-            .map(|status| ("answered", format!("HTTP {status}"))),
-    );
-    facts.extend(request.tie.as_ref().map(|tie| ("tied by", plain(tie))));
-    if report.files.len() > 1 {
-        facts.push(("in", plain(&report.files[hang.file].file)));
-    }
+    let file = &report.files[hang.file].file;
+    let facts = [
+        ("device", Some(record.device.to_string())),
+        ("request id", request.id.clone()),
+        ("client", client(request)),
+        ("held up", Some(span(record.start, record.end))),
+        ("request took", Some(took(request))),
+        (
+            "answered",
+            request.status.map(|status| format!("HTTP {status}")),
+        ),
+        ("tied by", request.tie.as_ref().map(ToString::to_string)),
+        ("in", (report.files.len() > 1).then(|| file.clone())),
+    ];
+    let facts = facts
+        .iter()
+        .filter_map(|(name, fact)| Some((name, fact.as_ref()?)));
     html! {
         dl.facts {
-            @for (name, fact) in facts { div { dt { (name) } dd { (fact) } } }
+            @for (name, fact) in facts { div { dt { (name) } dd { (clean(fact)) } } }
         }
     }
 }
 
-fn held_up(hang: &Hang) -> String {
-    match hang.end {
-        Some(end) => words::span(hang.start, end),
-        None => format!("from {}", moment(hang.start)),
-    }
-}
-
-fn took(request: &Request) -> Option<String> {
-    let took = duration(request.duration_ns?);
+fn took(request: &Request) -> String {
+    let took = duration(request.duration_ns);
     let least = if request.duration_is_lower_bound {
         "at least "
     } else {
         ""
     };
-    Some(format!("{least}{took}"))
+    format!("{least}{took}")
 }
 
 /// Its stalls, to scale.
-fn chain(hang: &Hang) -> Markup {
+fn chain_to_scale(hang: &WholeHang) -> Markup {
     let start = nanos(hang.start);
-    let starts = |stall: &Stall| stall.start.map(nanos);
-    let end = (hang.stalls.iter())
-        .filter_map(|stall| Some(starts(stall)?.saturating_add_unsigned(stall.duration_ns)))
-        .max();
+    let end_of = |stall: &Stall| nanos(stall.start).saturating_add_unsigned(stall.duration_ns);
+    let end = hang.stalls.iter().map(end_of).max();
     let Some(end) = end.filter(|end| *end > start) else {
         return html! {};
     };
     let percent = |time: i64| time as f64 / (end - start) as f64 * 100.0;
     html! {
-        svg.chain width="100%" height="34" role="img" aria-label=(words::chain(&hang.stalls)) {
+        svg.chain width="100%" height="34" role="img" aria-label=(chain(&hang.stalls)) {
             @for stall in &hang.stalls {
-                @if let Some(from) = starts(stall) {
+                @let from = nanos(stall.start);
                     @let (x, width) = (percent(from - start), percent(stall.duration_ns.min(i64::MAX.unsigned_abs()) as i64));
                     svg x=(format!("{x:.3}%")) width=(format!("{width:.3}%")) y="0" height="34" {
                         rect class=(format!("stall {} {}", op_class(stall), class(&stall.cause))) x="0.5" y="2" width="100%" height="14" {
-                            title { (plain(&stall.op)) " " (duration(stall.duration_ns)) }
+                            title { (clean(&stall.op)) " " (duration(stall.duration_ns)) }
                         }
-                        @if width > 15.0 { text x="2" y="29" { (plain(&stall.op)) } }
+                        @if width > 15.0 { text x="2" y="29" { (clean(&stall.op)) } }
                     }
-                }
             }
         }
     }
@@ -138,14 +141,14 @@ fn chain(hang: &Hang) -> Markup {
 
 /// By what was waited for: who queues is drawn paler.
 pub(super) fn op_class(stall: &Stall) -> &'static str {
-    match &*stall.op {
-        "lock" => "op-lock",
-        "write" => "op-write",
+    match stall.op.known() {
+        Some(Op::Lock) => "op-lock",
+        Some(Op::Write) => "op-write",
         _ => "op-connect",
     }
 }
 
-fn stalls(hang: &Hang, ranks: &Ranks<'_>) -> Markup {
+fn stalls(hang: &WholeHang, ranks: &Ranks<'_>) -> Markup {
     html! {
         table.stalls {
             thead { tr { th {} th { "waited to" } th { "entry" } th { "after" } th { "for" } th { "ended" } th { "cause" } } }
@@ -153,12 +156,12 @@ fn stalls(hang: &Hang, ranks: &Ranks<'_>) -> Markup {
                 @for (place, stall) in hang.stalls.iter().enumerate() {
                     tr {
                         td { (place + 1) }
-                        td { (plain(&stall.op)) (behind(stall, ranks)) }
-                        td { (stall.phase.as_deref().map(plain).unwrap_or_default()) }
-                        td { @if let Some(start) = stall.start { (duration(words::between(hang.start, start))) } }
+                        td { (clean(&stall.op)) (behind(stall, ranks)) }
+                        td { (clean(&stall.phase)) }
+                        td { (duration(between(hang.start, stall.start))) }
                         td { @if stall.uncertainty_ns.is_some() { "about " } (duration(stall.duration_ns)) }
                         td { (ended(stall)) }
-                        td { (plain(&stall.cause)) }
+                        td { (clean(&stall.cause)) }
                     }
                 }
             }
@@ -167,12 +170,10 @@ fn stalls(hang: &Hang, ranks: &Ranks<'_>) -> Markup {
 }
 
 fn ended(stall: &Stall) -> String {
-    let outcome = stall.outcome.as_deref().map_or("and on".to_owned(), plain);
-    let errno = stall
-        .errno
-        .as_deref()
-        .map(|errno| format!(" ({})", plain(errno)));
-    outcome + &errno.unwrap_or_default()
+    let outcome = stall.outcome.as_ref().map_or("and on".into(), clean);
+    let errno = stall.errno.as_ref();
+    let errno = errno.map(|errno| format!(" ({})", clean(errno)));
+    outcome.into_owned() + &errno.unwrap_or_default()
 }
 
 /// Of a wait for the lock: who was in the device.
@@ -192,7 +193,7 @@ fn behind(stall: &Stall, ranks: &Ranks<'_>) -> Markup {
 
 /// The first eight characters of a UUID tell it from the others of a page.
 fn shortened(id: &str) -> String {
-    plain(id).chars().take(8).collect()
+    clean(id).chars().take(8).collect()
 }
 
 fn evidence(place: usize, stall: &Stall) -> Markup {
@@ -207,13 +208,13 @@ fn evidence(place: usize, stall: &Stall) -> Markup {
         return html! {};
     }
     html! {
-        h4 { "What shows it: " (place + 1) ". " (plain(&stall.op)) }
+        h4 { "What shows it: " (place + 1) ". " (clean(&stall.op)) }
         dl.evidence {
             @for (name, told) in figures { div { dt { (name) } dd { (told) } } }
         }
         @if !frames.is_empty() {
             p.frames { "stack, innermost first: "
-                @for frame in frames { code { (plain(frame)) } " " } }
+                @for frame in frames { code { (clean(frame)) } " " } }
         }
     }
 }
@@ -249,7 +250,7 @@ fn shown(name: &str, value: &Value) -> String {
     let moment = value
         .as_str()
         .and_then(|text| text.parse::<Timestamp>().ok());
-    moment.map_or_else(|| figure(name, value), clock)
+    moment.map_or_else(|| figure(name, value), |at| clock(Time(at)))
 }
 
 pub(super) fn under_way(report: &Report) -> Markup {
@@ -260,10 +261,10 @@ pub(super) fn under_way(report: &Report) -> Markup {
         section {
             h2 { "Held up when the trace was cut" }
             ul {
-                @for In { record, .. } in &report.under_way {
+                @for FromFile { record, .. } in &report.under_way {
                     li { (duration(record.blocked_ns)) " and on, since " (moment(record.start)) ": "
-                        (words::asked(&record.request)) " by " (plain(&record.device.to_string()))
-                        " (" (plain(&record.op)) ", " (plain(&record.cause)) ")"
+                        (operation_and_path(&record.request)) " by " (clean(&record.device.to_string()))
+                        " (" (clean(&record.op)) ", " (clean(&record.cause)) ")"
                         @if record.waiting > 0 { "; " (count(record.waiting, "request")) " behind it" } }
                 }
                 @if report.under_way_left_out > 0 { li { "and " (report.under_way_left_out) " more" } }

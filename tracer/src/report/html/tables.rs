@@ -1,12 +1,12 @@
 //! The tables of the page: how long, who, when, what was lost, from which files.
 
 use maud::{Markup, html};
+use tracer_format::text::{between, bytes, clean, count, digits, duration, moment};
 
 use super::chip;
 use crate::report::{
-    summary::{In, Ranking, Report},
+    summary::{FromFile, Ranking, Report},
     text,
-    words::{self, bytes, count, digits, duration, moment, plain},
 };
 
 pub(super) fn times(report: &Report) -> Markup {
@@ -38,7 +38,7 @@ pub(super) fn times(report: &Report) -> Markup {
                 table {
                     thead { tr { th { "operation" } th { "waits" } th { "time" } th {} } }
                     tbody { @for wait in &report.waits {
-                        tr { td { (plain(&wait.op)) } td.number { (digits(wait.count)) }
+                        tr { td { (clean(&wait.op)) } td.number { (digits(wait.count)) }
                             td.number { (duration(wait.duration_ns)) }
                             td.meter { (meter(wait.duration_ns, longest.unwrap_or(0))) } }
                     } }
@@ -81,22 +81,22 @@ fn of_ranking(ranking: &Ranking) -> Markup {
     let most = ranking
         .top
         .first()
-        .map_or(0, |named| named.tally.blocked_ns);
+        .map_or(0, |named| named.totals.blocked_ns);
     let others = &ranking.others;
     html! {
         table {
             thead { tr { th { "name" } th { "hangs" } th { "time lost" } th {} } }
             tbody {
                 @for named in &ranking.top {
-                    tr { td.name { (plain(&named.name)) } td.number { (digits(named.tally.hangs)) }
-                        td.number { (duration(named.tally.blocked_ns))
+                    tr { td.name { (clean(&named.name)) } td.number { (digits(named.totals.hangs)) }
+                        td.number { (duration(named.totals.blocked_ns))
                             @if named.at_most_more_ns > 0 { " or up to " (duration(named.at_most_more_ns)) " more" } }
-                        td.meter { (meter(named.tally.blocked_ns, most)) } }
+                        td.meter { (meter(named.totals.blocked_ns, most)) } }
                 }
-                @if others.tally.hangs > 0 {
+                @if others.totals.hangs > 0 {
                     tr { td.name { @if others.names_is_lower_bound { "more than " } (digits(others.names)) " others" }
-                        td.number { (digits(others.tally.hangs)) }
-                        td.number { (duration(others.tally.blocked_ns)) } td {} }
+                        td.number { (digits(others.totals.hangs)) }
+                        td.number { (duration(others.totals.blocked_ns)) } td {} }
                 }
             }
         }
@@ -113,10 +113,10 @@ pub(super) fn incidents(report: &Report) -> Markup {
             p.hint { "From a device's first failure to its first success." }
             div.scroll { table {
                 thead { tr { th { "began" } th { "device" } th { "cause" } th { "lasted" } th { "requests" } th { "time lost" } th { "entries lost" } } }
-                tbody { @for In { record, .. } in &report.incidents {
-                    tr { td { (moment(record.start)) } td { (plain(&record.device.to_string())) } td { (chip(&record.cause)) }
+                tbody { @for FromFile { record, .. } in &report.incidents {
+                    tr { td { (moment(record.start)) } td { (clean(&record.device.to_string())) } td { (chip(&record.cause)) }
                         td { @match record.end {
-                            Some(end) => { (duration(words::between(record.start, end))) }
+                            Some(end) => { (duration(between(record.start, end))) }
                             None => { "to the end of the trace" }
                         } }
                         td.number { (digits(record.requests)) } td.number { (duration(record.blocked_ns)) }
@@ -136,14 +136,14 @@ pub(super) fn losses(report: &Report) -> Markup {
         section {
             h2 { "Entries not acknowledged, and warnings" }
             ul {
-                @for In { record, .. } in &report.fillings {
-                    li { (moment(record.at)) ": " (plain(&record.explanation)) }
+                @for FromFile { record, .. } in &report.fillings {
+                    li { (moment(record.at)) ": " (clean(&record.explanation)) }
                 }
-                @for In { record, .. } in &report.lost {
-                    li { (moment(record.at)) ": " (plain(&record.explanation))
+                @for FromFile { record, .. } in &report.lost {
+                    li { (moment(record.at)) ": " (clean(&record.explanation))
                         @if !record.requests.is_empty() {
                             details { summary { (count(record.requests.len() as u64, "request")) " (" (bytes(record.bytes)) ")" }
-                                p.ids { @for id in &record.requests { code { (plain(id)) } " " } } }
+                                p.ids { @for id in &record.requests { code { (clean(id)) } " " } } }
                         }
                     }
                 }
@@ -160,7 +160,7 @@ pub(super) fn files(report: &Report) -> Markup {
             h2 { "The trace itself" }
             @for file in &report.files {
                 article {
-                    h3 { (plain(&file.file)) }
+                    h3 { (clean(&file.file)) }
                     @for line in text::about_file(file) { p { (line) } }
                     @for line in text::missing(&file.trace) {
                         p.warning[!file.trace.is_whole()] { (line) }

@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use maud::{Markup, html};
+use tracer_format::{
+    Name,
+    text::{clean, count, duration, moment, operation_and_path},
+};
+use tracer_model::{Cause, Nanos};
 
 use super::{chip, class, hangs::op_class};
 use crate::report::{
-    record::Nanos,
-    summary::{OfDevice, Report},
+    summary::{DeviceSummary, Report},
     timeline::{Bin, nanos},
-    words::{self, count, duration, moment, plain},
 };
 
 /// Above the hangs of a lane: marks, the incident, refusals. Pixels, as all here.
@@ -120,7 +123,7 @@ pub(super) fn section(report: &Report) -> Markup {
             h2 { "Timeline" }
             (legend(report, is_dense))
             @for device in &report.devices {
-                h3 { (plain(&device.device.to_string())) }
+                h3 { (clean(&device.device.to_string())) }
                 (lane(report, device, &axis, is_dense))
             }
             (scale(&axis))
@@ -149,13 +152,13 @@ fn legend(report: &Report, is_dense: bool) -> Markup {
     }
 }
 
-fn lane(report: &Report, device: &OfDevice, axis: &Axis, is_dense: bool) -> Markup {
+fn lane(report: &Report, device: &DeviceSummary, axis: &Axis, is_dense: bool) -> Markup {
     let (places, rows) = pack(report, device);
     let curve = if is_dense { CURVE } else { 0 };
     let height = STRIP + curve + rows * ROW + 4;
     let top = STRIP + curve;
     html! {
-        svg.lane width="100%" height=(height) role="group" aria-label=(format!("timeline of {}", plain(&device.device.to_string()))) {
+        svg.lane width="100%" height=(height) role="group" aria-label=(format!("timeline of {}", clean(&device.device.to_string()))) {
             (grid(axis))
             (strip(report, device, axis))
             @if is_dense { (curve_of(report, device, axis)) }
@@ -166,7 +169,7 @@ fn lane(report: &Report, device: &OfDevice, axis: &Axis, is_dense: bool) -> Mark
                 @if open.record.device == device.device {
                     rect.open x=(axis.x(nanos(open.record.start))) y=(STRIP - 4) height="3"
                         width=(axis.width(nanos(open.record.start), nanos(open.record.at))) {
-                        title { "not over when the trace was cut: " (words::asked(&open.record.request)) }
+                        title { "not over when the trace was cut: " (operation_and_path(&open.record.request)) }
                     }
                 }
             }
@@ -199,7 +202,7 @@ fn scale(axis: &Axis) -> Markup {
 }
 
 /// In which row each hang of the device is drawn, by its rank among the worst; and how many rows that makes.
-fn pack(report: &Report, device: &OfDevice) -> (Vec<(usize, usize)>, usize) {
+fn pack(report: &Report, device: &DeviceSummary) -> (Vec<(usize, usize)>, usize) {
     let ranks = report.worst_hangs.iter().enumerate();
     let mut own: Vec<_> = ranks
         .filter(|(_, hang)| hang.record.device == device.device)
@@ -214,24 +217,20 @@ fn pack(report: &Report, device: &OfDevice) -> (Vec<(usize, usize)>, usize) {
         if row == ends.len() {
             ends.push(start);
         }
-        ends[row] = ends[row].max(end_of(report, rank));
+        ends[row] = ends[row].max(nanos(report.worst_hangs[rank].record.end));
         places.push((rank, row));
     }
     (places, ends.len())
 }
 
-fn end_of(report: &Report, rank: usize) -> i64 {
-    let hang = &report.worst_hangs[rank].record;
-    let length = i64::try_from(hang.duration_ns).unwrap_or(i64::MAX);
-    hang.end
-        .map_or(nanos(hang.start).saturating_add(length), nanos)
-}
-
 fn bar(report: &Report, rank: usize, axis: &Axis, y: usize) -> Markup {
     let hang = &report.worst_hangs[rank].record;
-    let (start, end) = (nanos(hang.start), end_of(report, rank));
-    let (time, asked) = (duration(hang.duration_ns), words::asked(&hang.request));
-    let name = format!("{time} {}: {asked}", plain(&hang.cause));
+    let (start, end) = (nanos(hang.start), nanos(hang.end));
+    let (time, asked) = (
+        duration(hang.duration_ns),
+        operation_and_path(&hang.request),
+    );
+    let name = format!("{time} {}: {asked}", clean(&hang.cause));
     html! {
         a href=(format!("#h{rank}")) aria-label=(name) {
             rect class=(format!("bar {}", class(&hang.cause))) x=(axis.x(start)) y=(y) rx="2"
@@ -239,19 +238,18 @@ fn bar(report: &Report, rank: usize, axis: &Axis, y: usize) -> Markup {
                 title { (name) }
             }
             @for stall in &hang.stalls {
-                @if let Some(from) = stall.start.map(nanos) {
-                    @let to = from.saturating_add_unsigned(stall.duration_ns).min(end.max(from));
-                    rect class=(format!("part {} {}", op_class(stall), class(&stall.cause))) x=(axis.x(from)) y=(y)
-                        width=(axis.width(from, to)) height=(BAR) {
-                        title { (plain(&stall.op)) " " (duration(stall.duration_ns)) " of " (name) }
-                    }
+                @let from = nanos(stall.start);
+                @let to = from.saturating_add_unsigned(stall.duration_ns).min(end.max(from));
+                rect class=(format!("part {} {}", op_class(stall), class(&stall.cause))) x=(axis.x(from)) y=(y)
+                    width=(axis.width(from, to)) height=(BAR) {
+                    title { (clean(&stall.op)) " " (duration(stall.duration_ns)) " of " (name) }
                 }
             }
         }
     }
 }
 
-fn strip(report: &Report, device: &OfDevice, axis: &Axis) -> Markup {
+fn strip(report: &Report, device: &DeviceSummary, axis: &Axis) -> Markup {
     let bins = || report.timeline.bins(device.lane);
     let width = report.timeline.width();
     html! {
@@ -261,14 +259,14 @@ fn strip(report: &Report, device: &OfDevice, axis: &Axis) -> Markup {
                 @let over = incident.record.end.or(report.files[incident.file].end);
                 @let end = over.map_or(axis.end, nanos);
                 rect.incident x=(axis.x(start)) width=(axis.width(start, end)) y="13" height="4" {
-                    title { "incident from " (moment(incident.record.start)) ": " (plain(&incident.record.cause)) }
+                    title { "incident from " (moment(incident.record.start)) ": " (clean(&incident.record.cause)) }
                 }
             }
         }
         @for (at, bin) in bins() {
             @if bin.refusals > 0 {
                 rect.refusal x=(axis.x(at)) width=(axis.width(at, at + width)) y="18" height="4" {
-                    title { (count(bin.refusals.into(), "refusal")) }
+                    title { (count(bin.refusals, "refusal")) }
                 }
             }
         }
@@ -288,13 +286,13 @@ fn strip(report: &Report, device: &OfDevice, axis: &Axis) -> Markup {
 fn mark(axis: &Axis, at: i64, class: &str, path: &str, words: &str) -> Markup {
     html! {
         svg.mark x=(axis.x(at)) y="0" overflow="visible" {
-            path class=(class) d=(path) { title { (plain(words)) } }
+            path class=(class) d=(path) { title { (clean(words)) } }
         }
     }
 }
 
 /// How many requests were held up at a time: a column a bin.
-fn curve_of(report: &Report, device: &OfDevice, axis: &Axis) -> Markup {
+fn curve_of(report: &Report, device: &DeviceSummary, axis: &Axis) -> Markup {
     let width = report.timeline.width();
     let at_a_time = |bin: &Bin| bin.blocked.iter().sum::<Nanos>() as f64 / width as f64;
     let bins = || report.timeline.bins(device.lane);
@@ -304,7 +302,7 @@ fn curve_of(report: &Report, device: &OfDevice, axis: &Axis) -> Markup {
     html! {
         @for (at, bin) in bins() {
             @if at_a_time(bin) > 0.0 {
-                rect class=(format!("column {}", class(main_cause(report, bin)))) x=(axis.x(at))
+                rect class=(format!("column {}", main_cause(report, bin).map_or("c-other".to_owned(), class))) x=(axis.x(at))
                     width=(axis.width(at, at + width)) y=(format!("{:.1}", bottom - height(bin))) height=(format!("{:.1}", height(bin))) {
                     title { (format!("{:.1}", at_a_time(bin))) " at a time: " (causes(report, bin)) }
                 }
@@ -314,15 +312,14 @@ fn curve_of(report: &Report, device: &OfDevice, axis: &Axis) -> Markup {
     }
 }
 
-fn main_cause<'a>(report: &'a Report, bin: &Bin) -> &'a str {
+fn main_cause<'a>(report: &'a Report, bin: &Bin) -> Option<&'a Name<Cause>> {
     let most = (0..bin.blocked.len()).max_by_key(|cause| bin.blocked[*cause]);
-    let name = most.and_then(|cause| report.causes.get(cause));
-    name.map_or("", String::as_str)
+    most.and_then(|cause| report.causes.get(cause))
 }
 
 fn causes(report: &Report, bin: &Bin) -> String {
     let all = report.causes.iter().zip(bin.blocked);
     let there = all.filter(|(_, time)| *time > 0);
-    let names: BTreeSet<_> = there.map(|(name, _)| plain(name)).collect();
+    let names: BTreeSet<_> = there.map(|(name, _)| clean(name)).collect();
     names.into_iter().collect::<Vec<_>>().join(", ")
 }

@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 
 use super::{paragraph, title};
-use crate::report::{
-    summary::{Completeness, OfFile, Ranking, Report},
-    words::{self, count, digits, duration, moment, plain},
-};
+use tracer_format::text::{between, clean, count, digits, duration, moment, span};
+
+use crate::report::summary::{Completeness, FileSummary, Ranking, Report};
 
 /// Names of a ranking.
 const NAMES: usize = 5;
@@ -37,7 +36,7 @@ pub(super) fn times(out: &mut String, report: &Report) {
                 other => other,
             };
             let (time, times) = (duration(wait.duration_ns), count(wait.count, "wait"));
-            format!("{} {time} ({times})", plain(what))
+            format!("{} {time} ({times})", clean(what))
         })
         .collect();
     paragraph(out, "  ", &format!("spent {}", waits.join(", ")));
@@ -65,30 +64,30 @@ fn of_ranking(out: &mut String, what: &str, ranking: &Ranking) {
             more => format!(" (or up to {} more)", duration(more)),
         };
         let (time, hangs) = (
-            duration(named.tally.blocked_ns),
-            count(named.tally.hangs, "hang"),
+            duration(named.totals.blocked_ns),
+            count(named.totals.hangs, "hang"),
         );
-        let _ = writeln!(out, "{time:>14}  {hangs:>12}  {}{more}", plain(&named.name));
+        let _ = writeln!(out, "{time:>14}  {hangs:>12}  {}{more}", clean(&named.name));
     }
     let rest = ranking.top.iter().skip(NAMES);
     let mut others = ranking.others;
     for named in rest {
-        others.tally.blocked_ns = others
-            .tally
+        others.totals.blocked_ns = others
+            .totals
             .blocked_ns
-            .saturating_add(named.tally.blocked_ns);
-        others.tally.hangs += named.tally.hangs;
+            .saturating_add(named.totals.blocked_ns);
+        others.totals.hangs += named.totals.hangs;
         others.names += 1;
     }
-    if others.tally.hangs > 0 {
+    if others.totals.hangs > 0 {
         let least = if others.names_is_lower_bound {
             "more than "
         } else {
             ""
         };
         let (time, hangs) = (
-            duration(others.tally.blocked_ns),
-            count(others.tally.hangs, "hang"),
+            duration(others.totals.blocked_ns),
+            count(others.totals.hangs, "hang"),
         );
         let names = digits(others.names);
         let _ = writeln!(out, "{time:>14}  {hangs:>12}  {least}{names} others");
@@ -103,7 +102,7 @@ pub(super) fn incidents(out: &mut String, report: &Report) {
     for incident in report.incidents.iter().take(LINES) {
         let record = &incident.record;
         let lasted = match record.end {
-            Some(end) => format!("for {}", duration(words::between(record.start, end))),
+            Some(end) => format!("for {}", duration(between(record.start, end))),
             None => "to the end of the trace".to_owned(),
         };
         let lost = record.lost_entries.filter(|lost| *lost > 0);
@@ -116,8 +115,8 @@ pub(super) fn incidents(out: &mut String, report: &Report) {
         let line = format!(
             "{}  {} {lasted}: {}, {cost}{}",
             moment(record.start),
-            plain(&record.device.to_string()),
-            plain(&record.cause),
+            clean(&record.device.to_string()),
+            clean(&record.cause),
             lost.unwrap_or_default(),
         );
         paragraph(out, "  ", &line);
@@ -143,8 +142,8 @@ pub(super) fn files(out: &mut String, report: &Report) {
     }
 }
 
-fn of_file(out: &mut String, file: &OfFile, with_totals: bool) {
-    let _ = writeln!(out, "  {}", plain(&file.file));
+fn of_file(out: &mut String, file: &FileSummary, with_totals: bool) {
+    let _ = writeln!(out, "  {}", clean(&file.file));
     let mut about = about_file(file);
     if !with_totals {
         // They are the report's own.
@@ -156,18 +155,17 @@ fn of_file(out: &mut String, file: &OfFile, with_totals: bool) {
 }
 
 /// Who was traced, by what, and what the file tells: the last of these lines.
-pub(in crate::report) fn about_file(file: &OfFile) -> Vec<String> {
+pub(in crate::report) fn about_file(file: &FileSummary) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(session) = file.sessions.last() {
-        let kernel = session.kernel.as_ref();
         let words = [
-            session.pid.map(|pid| format!("PID {pid}")),
-            session.exe.clone(),
+            Some(format!("PID {}", session.pid)),
+            Some(session.exe.clone()),
             session.go_version.clone(),
-            kernel.map(|kernel| format!("Linux {kernel}")),
-            (session.version.as_ref()).map(|version| format!("vault-tracer {version}")),
+            Some(format!("Linux {}", session.kernel)),
+            Some(format!("vault-tracer {}", session.version)),
         ];
-        let words: Vec<_> = words.iter().flatten().map(|word| plain(word)).collect();
+        let words: Vec<_> = words.iter().flatten().map(|word| clean(word)).collect();
         lines.push(words.join(", "));
     }
     let sessions = file.sessions.len() as u64 + file.sessions_left_out;
@@ -182,7 +180,7 @@ pub(in crate::report) fn about_file(file: &OfFile) -> Vec<String> {
 }
 
 /// What a file tells, in a line.
-fn totals(file: &OfFile) -> String {
+fn totals(file: &FileSummary) -> String {
     let mut facts = vec![count(file.total.hangs, "hang")];
     if file.total.hangs > 0 {
         facts.push(format!("{} in all", duration(file.total.blocked_ns)));
@@ -201,7 +199,7 @@ fn totals(file: &OfFile) -> String {
         facts.push(format!("{} seen", count(requests, "request")));
     }
     if let (Some(start), Some(end)) = (file.start, file.end) {
-        facts.push(words::span(start, end));
+        facts.push(span(start, end));
     }
     facts.join(", ")
 }
@@ -254,7 +252,7 @@ pub(in crate::report) fn missing(trace: &Completeness) -> Vec<String> {
             format!(
                 "{lines} passed over; the first is line {}: {}",
                 first.line,
-                plain(&first.why)
+                clean(&first.why)
             ),
         );
     }

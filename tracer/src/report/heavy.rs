@@ -8,7 +8,8 @@ use std::{
 
 use serde::Serialize;
 
-use super::record::Nanos;
+use tracer_format::text::shortened;
+use tracer_model::Nanos;
 
 /// The largest few of all that were offered, and how many there were.
 #[derive(Debug)]
@@ -77,14 +78,14 @@ impl<K: Ord + Copy, T> Largest<K, T> {
 
 /// Hangs, and the time lost in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Tally {
+pub struct HangTotals {
     /// Time lost. First, since it is what is sorted by.
     pub blocked_ns: Nanos,
     /// How many.
     pub hangs: u64,
 }
 
-impl Tally {
+impl HangTotals {
     /// One more.
     pub fn add(&mut self, blocked: Nanos) {
         self.blocked_ns = self.blocked_ns.saturating_add(blocked);
@@ -100,17 +101,17 @@ impl Tally {
 /// Names by the time lost for each. Of more names than there is room for, those with little are dropped from time to time;
 /// what was dropped is counted, and bounds what a name that came back may have had before.
 #[derive(Debug)]
-pub struct Top {
+pub struct HeavyHitters {
     room: usize,
     kept: HashMap<String, Entry>,
-    dropped: Tally,
+    dropped: HangTotals,
     /// What any name may have lost by being dropped.
     missed: Nanos,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    tally: Tally,
+    totals: HangTotals,
     missed: Nanos,
 }
 
@@ -121,7 +122,7 @@ pub struct Named {
     pub name: String,
     /// What it lost.
     #[serde(flatten)]
-    pub tally: Tally,
+    pub totals: HangTotals,
     /// It may have lost so much more, while it was not kept.
     #[serde(skip_serializing_if = "is_zero")]
     pub at_most_more_ns: Nanos,
@@ -132,13 +133,13 @@ fn is_zero(number: &Nanos) -> bool {
     *number == 0
 }
 
-impl Top {
+impl HeavyHitters {
     /// Keeps at most twice so many.
     pub fn new(room: usize) -> Self {
         Self {
             room,
             kept: HashMap::new(),
-            dropped: Tally::default(),
+            dropped: HangTotals::default(),
             missed: 0,
         }
     }
@@ -149,14 +150,14 @@ impl Top {
             return;
         }
         if let Some(entry) = self.kept.get_mut(name) {
-            return entry.tally.add(blocked);
+            return entry.totals.add(blocked);
         }
         let fresh = Entry {
-            tally: Tally::default(),
+            totals: HangTotals::default(),
             missed: self.missed,
         };
-        let name = super::words::short(name);
-        self.kept.entry(name).or_insert(fresh).tally.add(blocked);
+        let name = shortened(name);
+        self.kept.entry(name).or_insert(fresh).totals.add(blocked);
         if self.kept.len() > 2 * self.room {
             self.prune();
         }
@@ -166,8 +167,8 @@ impl Top {
         let mut largest = 0;
         let mut all = ranked(mem::take(&mut self.kept));
         for (_, entry) in all.split_off(self.room) {
-            self.dropped.take_in(entry.tally);
-            largest = largest.max(entry.tally.blocked_ns);
+            self.dropped.take_in(entry.totals);
+            largest = largest.max(entry.totals.blocked_ns);
         }
         self.missed = self.missed.saturating_add(largest);
         self.kept = all.into_iter().collect();
@@ -186,18 +187,18 @@ impl Top {
     /// The first few, and all others together.
     pub fn first(self, few: usize) -> (Vec<Named>, Others) {
         let mut others = Others {
-            tally: self.dropped,
+            totals: self.dropped,
             names: 0,
             names_is_lower_bound: self.dropped.hangs > 0,
         };
         let all = ranked(self.kept);
         for (_, entry) in all.iter().skip(few) {
-            others.tally.take_in(entry.tally);
+            others.totals.take_in(entry.totals);
             others.names += 1;
         }
         let named = |(name, entry): (String, Entry)| Named {
             name,
-            tally: entry.tally,
+            totals: entry.totals,
             at_most_more_ns: entry.missed,
         };
         (all.into_iter().take(few).map(named).collect(), others)
@@ -207,7 +208,7 @@ impl Top {
 /// Who lost most first; of equals by name, so that a report is the same each time.
 fn ranked(names: HashMap<String, Entry>) -> Vec<(String, Entry)> {
     let mut all: Vec<_> = names.into_iter().collect();
-    all.sort_by(|(a, x), (b, y)| y.tally.cmp(&x.tally).then_with(|| a.cmp(b)));
+    all.sort_by(|(a, x), (b, y)| y.totals.cmp(&x.totals).then_with(|| a.cmp(b)));
     all
 }
 
@@ -216,7 +217,7 @@ fn ranked(names: HashMap<String, Entry>) -> Vec<(String, Entry)> {
 pub struct Others {
     /// Of all of them.
     #[serde(flatten)]
-    pub tally: Tally,
+    pub totals: HangTotals,
     /// How many.
     pub names: u64,
     /// Whether there were more names than could be kept.
@@ -245,8 +246,8 @@ mod tests {
 
     #[test]
     fn who_lost_most_is_found_among_more_names_than_are_kept() {
-        let mut top = Top::new(50);
-        let mut all = Tally::default();
+        let mut top = HeavyHitters::new(50);
+        let mut all = HangTotals::default();
         for round in 0..1000 {
             for name in 0..20 {
                 top.add(&format!("rare-{round}-{name}"), 10);
@@ -263,7 +264,7 @@ mod tests {
             let named = &first[place];
             (
                 named.name.as_str(),
-                named.tally.hangs,
+                named.totals.hangs,
                 named.at_most_more_ns,
             )
         };
@@ -272,9 +273,9 @@ mod tests {
         let (name, hangs, missed) = told(1);
         assert_eq!((name, hangs), ("late", 1));
         assert!(missed > 0);
-        let mut sum = others.tally;
+        let mut sum = others.totals;
         for named in &first {
-            sum.take_in(named.tally);
+            sum.take_in(named.totals);
         }
         assert_eq!(sum, all);
         assert!(others.names_is_lower_bound);

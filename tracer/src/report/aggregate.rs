@@ -1,20 +1,23 @@
 //! From records to a report: what is counted, and the few that are kept.
 
 use hdrhistogram::Histogram;
-use jiff::Timestamp;
+use serde::de::IgnoredAny;
+use tracer_format::{
+    BorrowedText, Name, Record,
+    record::{Filling, Hang, Incident, LostEntries, Refusal, Session, Stalled, record_type},
+    text::{between, shortened},
+};
+use tracer_model::{Cause, Nanos, Op};
 
-use super::devices::Devices;
 use super::{
+    devices::Devices,
     file::File,
-    record::{
-        self, DeviceRef, Filling, Hang, HangHead, Incident, Loss, Nanos, Refusal, Session, Stalled,
-        Summary,
+    heavy::{HangTotals, HeavyHitters, Largest},
+    requests::BlockedRequests,
+    summary::{
+        Affected, DeviceSummary, FromFile, Lost, Percentiles, Ranking, Report, Wait, WholeHang,
     },
-    requests::Requests,
-    summary::{Affected, In, Lost, OfDevice, Percentiles, Ranking, Report, Wait},
-    tally::{Largest, Tally, Top},
     timeline::{self, Timeline},
-    words,
 };
 
 /// Hangs that are kept in full.
@@ -23,9 +26,9 @@ pub const HANGS: usize = 200;
 pub const OTHERS: usize = 50;
 /// Names in a ranking: that many, at most twice as many while reading.
 pub const NAMES: usize = 1000;
-/// Of which so many are told.
+/// Of which so many are reported.
 pub const TOP: usize = 10;
-/// Stalls, frames and requests' ids of a record that are kept.
+/// Stalls and requests' ids of a record that are kept.
 const PARTS: usize = 64;
 /// Percentiles are so exact: three digits.
 const DIGITS: u8 = 3;
@@ -35,45 +38,48 @@ const LONGEST: Nanos = 1 << 62;
 /// Kinds of waits that are told apart.
 const WAITS: usize = 8;
 
+/// A hang as it is counted: nothing is copied out of its line, and its evidence is not looked at.
+type CountedHang<'a> = Hang<BorrowedText<'a>, IgnoredAny>;
+
 /// What is known so far.
-pub struct Totals {
-    total: Tally,
+pub struct Aggregator {
+    total: HangTotals,
     longest: Nanos,
     refusals: u64,
-    requests: Requests,
+    requests: BlockedRequests,
     durations: Histogram<u64>,
     waits: Vec<Wait>,
     devices: Devices,
-    causes: Vec<String>,
+    causes: Vec<Name<Cause>>,
     timeline: Timeline,
-    paths: Top,
-    operations: Top,
-    clients: Top,
-    hangs: Largest<Nanos, In<Hang>>,
-    incidents: Largest<(Nanos, u64, Nanos), In<Incident>>,
-    losses: Largest<u64, In<Loss>>,
-    fillings: Largest<i64, In<Filling>>,
-    under_way: Largest<Nanos, In<Stalled>>,
+    paths: HeavyHitters,
+    operations: HeavyHitters,
+    clients: HeavyHitters,
+    hangs: Largest<Nanos, FromFile<WholeHang>>,
+    incidents: Largest<(Nanos, u64, Nanos), FromFile<Incident>>,
+    losses: Largest<u64, FromFile<LostEntries>>,
+    fillings: Largest<i64, FromFile<Filling>>,
+    under_way: Largest<Nanos, FromFile<Stalled>>,
     files: Vec<File>,
 }
 
-impl Default for Totals {
+impl Default for Aggregator {
     fn default() -> Self {
         let durations = Histogram::new_with_bounds(1, LONGEST, DIGITS);
         let durations = durations.expect("a range and a precision that it has");
         Self {
-            total: Tally::default(),
+            total: HangTotals::default(),
             longest: 0,
             refusals: 0,
-            requests: Requests::default(),
+            requests: BlockedRequests::default(),
             durations,
             waits: Vec::new(),
             devices: Devices::default(),
             causes: Vec::new(),
             timeline: Timeline::default(),
-            paths: Top::new(NAMES),
-            operations: Top::new(NAMES),
-            clients: Top::new(NAMES),
+            paths: HeavyHitters::new(NAMES),
+            operations: HeavyHitters::new(NAMES),
+            clients: HeavyHitters::new(NAMES),
             hangs: Largest::new(HANGS),
             incidents: Largest::new(OTHERS),
             losses: Largest::new(OTHERS),
@@ -84,7 +90,7 @@ impl Default for Totals {
     }
 }
 
-impl Totals {
+impl Aggregator {
     /// What follows is of this file.
     pub fn begin(&mut self, name: String) {
         self.files.push(File::new(name));
@@ -107,26 +113,30 @@ impl Totals {
 
     /// One line of it.
     pub fn line(&mut self, line: &[u8]) -> serde_json::Result<()> {
-        let kind = record::kind(line)?;
-        match &*kind {
-            "hang" => self.hang(line)?,
-            "session" => self.session(serde_json::from_slice(line)?),
-            "attached" => self.file().attached(serde_json::from_slice(line)?),
-            "stalled" => self.stalled(serde_json::from_slice(line)?),
-            "refusal" => self.refusal(&serde_json::from_slice(line)?),
-            "lost_entries" => self.loss(serde_json::from_slice(line)?),
-            "filling" => self.filling(serde_json::from_slice(line)?),
-            "incident" => self.incident(serde_json::from_slice(line)?),
-            "summary" => self
-                .file()
-                .summary(&serde_json::from_slice::<Summary>(line)?),
-            _ => {
-                serde_json::from_slice::<serde::de::IgnoredAny>(line)?;
-                self.file().trace.unknown_records += 1;
-            }
+        if &*record_type(line)? == "hang" {
+            self.hang(line)?;
+        } else {
+            self.record(Record::parse(line)?);
         }
         self.file().trace.records += 1;
         Ok(())
+    }
+
+    fn record(&mut self, record: Option<Record<String, IgnoredAny>>) {
+        match record {
+            Some(Record::Session(session)) => self.session(session),
+            Some(Record::Attached(session)) => self.file().attached(session),
+            Some(Record::Stalled(stalled)) => self.stalled(*stalled),
+            Some(Record::Refusal(refusal)) => self.refusal(&refusal),
+            Some(Record::LostEntries(loss)) => self.loss(loss),
+            Some(Record::Filling(filling)) => self.filling(filling),
+            Some(Record::Incident(incident)) => self.incident(incident),
+            Some(Record::Ended(ended)) => self.file().see(ended.at),
+            Some(Record::Summary(summary)) => self.file().summary(&summary),
+            // Hangs are counted from their lines.
+            Some(Record::Hang(_)) => {}
+            None => self.file().trace.unknown_records += 1,
+        }
     }
 
     fn session(&mut self, session: Session) {
@@ -138,23 +148,22 @@ impl Totals {
     }
 
     fn hang(&mut self, line: &[u8]) -> serde_json::Result<()> {
-        let hang: HangHead<'_> = serde_json::from_slice(line)?;
+        let hang: CountedHang<'_> = serde_json::from_slice(line)?;
         let blocked = hang.duration_ns;
-        let end = end_of(&hang);
         self.total.add(blocked);
         self.longest = self.longest.max(blocked);
         self.durations.saturating_record(blocked);
         self.count_names(&hang);
-        self.file().hang(&hang, end);
-        self.requests.see(&hang.request);
+        let id = hang.id.as_ref().map(AsRef::as_ref);
+        self.file().hang(id, (hang.start, hang.end), blocked);
+        self.requests.add(&hang.request);
         let cause = self.cause(&hang.cause);
         if let Some(device) = self.devices.get(&hang.device) {
-            let is_queued = hang.stalls.first().is_some_and(|stall| stall.op == "lock");
-            let is_longest = device.hang(&hang.cause, blocked, !is_queued);
-            self.timeline.hold_up(device.lane(), cause, hang.start, end);
-            if is_longest {
-                let full: Hang = serde_json::from_slice(line)?;
-                device.explain(&hang.cause, &full.explanation);
+            let first = hang.stalls.first();
+            let is_queued = first.is_some_and(|stall| stall.op == Op::Lock);
+            (self.timeline).add_hang(device.lane(), cause, hang.start, hang.end);
+            if device.hang(&hang.cause, blocked, !is_queued) {
+                device.explain(&hang.cause, hang.explanation.as_ref());
             }
         } else {
             self.devices.others.add(blocked);
@@ -162,38 +171,40 @@ impl Totals {
         let file = self.files.len() - 1;
         self.hangs.offer(blocked, || {
             let record = cut(serde_json::from_slice(line).ok()?);
-            Some(In { file, record })
+            Some(FromFile { file, record })
         });
         Ok(())
     }
 
-    fn count_names(&mut self, hang: &HangHead<'_>) {
+    fn count_names(&mut self, hang: &CountedHang<'_>) {
         let (request, blocked) = (&hang.request, hang.duration_ns);
-        self.paths.add(&request.path, blocked);
-        self.operations.add(&request.operation, blocked);
-        self.clients.add(&request.client_address, blocked);
+        for (names, name) in [
+            (&mut self.paths, &request.path),
+            (&mut self.operations, &request.operation),
+            (&mut self.clients, &request.client_address),
+        ] {
+            if let Some(name) = name {
+                names.add(name.as_ref(), blocked);
+            }
+        }
         for stall in &hang.stalls {
             count_wait(&mut self.waits, &stall.op, stall.duration_ns);
         }
     }
 
     /// Its number in the timeline.
-    fn cause(&mut self, name: &str) -> usize {
+    fn cause(&mut self, name: &Name<Cause>) -> usize {
         let known = self.causes.iter().position(|known| known == name);
         known.unwrap_or_else(|| {
             if self.causes.len() < timeline::CAUSES {
-                self.causes.push(words::short(name));
+                self.causes.push(name.clone());
             }
             self.causes.len() - 1
         })
     }
 
     fn stalled(&mut self, stalled: Stalled) {
-        let device = DeviceRef {
-            transport: stalled.device.transport.as_str().into(),
-            address: stalled.device.address.as_str().into(),
-        };
-        if let Some(device) = self.devices.get(&device) {
+        if let Some(device) = self.devices.get(&stalled.device) {
             device.waiting(stalled.waiting);
         }
         self.timeline.reach(stalled.start);
@@ -202,25 +213,26 @@ impl Totals {
 
     fn keep_under_way(&mut self, file: usize, record: Stalled) {
         let size = record.blocked_ns;
-        self.under_way.offer(size, || Some(In { file, record }));
+        self.under_way
+            .offer(size, || Some(FromFile { file, record }));
     }
 
-    fn refusal(&mut self, refusal: &Refusal<'_>) {
+    fn refusal(&mut self, refusal: &Refusal) {
         self.refusals += 1;
         self.file().refusal(refusal.start);
         if let Some(device) = self.devices.get(&refusal.device) {
             device.refusal(&refusal.cause, &refusal.explanation);
-            self.timeline.refuse(device.lane(), refusal.start);
+            self.timeline.add_refusal(device.lane(), refusal.start);
         }
     }
 
-    fn loss(&mut self, mut loss: Loss) {
+    fn loss(&mut self, mut loss: LostEntries) {
         let part = Lost {
             entries: loss.entries,
             bytes: loss.bytes,
             is_lower_bound: !loss.complete,
         };
-        if let Some(device) = self.devices.get(&as_ref(&loss.device)) {
+        if let Some(device) = self.devices.get(&loss.device) {
             device.lost(part, loss.pending);
         }
         self.timeline.reach(loss.at);
@@ -228,11 +240,11 @@ impl Totals {
         loss.requests.truncate(PARTS);
         let file = self.files.len() - 1;
         self.losses
-            .offer(loss.bytes, || Some(In { file, record: loss }));
+            .offer(loss.bytes, || Some(FromFile { file, record: loss }));
     }
 
     fn filling(&mut self, filling: Filling) {
-        if let Some(device) = self.devices.get(&as_ref(&filling.device)) {
+        if let Some(device) = self.devices.get(&filling.device) {
             device.filling();
         }
         self.timeline.reach(filling.at);
@@ -241,7 +253,7 @@ impl Totals {
         // The latest.
         let size = timeline::nanos(filling.at);
         self.fillings.offer(size, || {
-            Some(In {
+            Some(FromFile {
                 file,
                 record: filling,
             })
@@ -249,18 +261,18 @@ impl Totals {
     }
 
     fn incident(&mut self, incident: Incident) {
-        if let Some(device) = self.devices.get(&as_ref(&incident.device)) {
+        if let Some(device) = self.devices.get(&incident.device) {
             device.incident(incident.end.is_none());
         }
         self.timeline.reach(incident.start);
         let end = incident.end.unwrap_or(incident.start);
         self.timeline.reach(end);
         self.file().incident(incident.start, end);
-        let lasted = words::between(incident.start, end);
+        let lasted = between(incident.start, end);
         let size = (incident.blocked_ns, incident.requests, lasted);
         let file = self.files.len() - 1;
         self.incidents.offer(size, || {
-            Some(In {
+            Some(FromFile {
                 file,
                 record: incident,
             })
@@ -292,15 +304,15 @@ impl Totals {
         let mut waits = self.waits;
         waits.sort_by(|a, b| b.duration_ns.cmp(&a.duration_ns).then(a.op.cmp(&b.op)));
         let other_devices = Some(self.devices.others).filter(|others| others.hangs > 0);
-        let devices: Vec<OfDevice> = self.devices.finish();
-        let ranking = |top: Top| {
+        let devices: Vec<DeviceSummary> = self.devices.finish();
+        let ranking = |top: HeavyHitters| {
             let (top, others) = top.first(TOP);
             Ranking { top, others }
         };
         Report {
             start: files.iter().filter_map(|file| file.start).min(),
             end: files.iter().filter_map(|file| file.end).max(),
-            requests_held_up: self.requests.counted(),
+            requests_held_up: self.requests.count(),
             total: self.total,
             longest_ns: self.longest,
             refusals: self.refusals,
@@ -330,38 +342,22 @@ impl Totals {
     }
 }
 
-fn as_ref(device: &record::Device) -> DeviceRef<'_> {
-    DeviceRef {
-        transport: device.transport.as_str().into(),
-        address: device.address.as_str().into(),
-    }
-}
-
-/// Where the writer did not say, as long after its beginning as it was long.
-fn end_of(hang: &HangHead<'_>) -> Timestamp {
-    hang.end.unwrap_or_else(|| {
-        let length = i64::try_from(hang.duration_ns).unwrap_or(i64::MAX);
-        let length = jiff::SignedDuration::from_nanos(length);
-        hang.start.checked_add(length).unwrap_or(hang.start)
-    })
-}
-
 /// Without what no reader would read, and a hostile writer would write.
-fn cut(mut hang: Hang) -> Hang {
+fn cut(mut hang: WholeHang) -> WholeHang {
     hang.stalls.truncate(PARTS);
     let request = &mut hang.request;
     for text in [&mut request.path, &mut request.operation, &mut request.id] {
-        *text = text.take().map(|text| words::short(&text));
+        *text = text.take().map(|text| shortened(&text));
     }
     hang
 }
 
-fn count_wait(waits: &mut Vec<Wait>, op: &str, duration: Nanos) {
-    let place = waits.iter().position(|wait| wait.op == op);
+fn count_wait(waits: &mut Vec<Wait>, op: &Name<Op>, duration: Nanos) {
+    let place = waits.iter().position(|wait| wait.op == *op);
     let place = place.unwrap_or_else(|| {
         if waits.len() < WAITS {
             waits.push(Wait {
-                op: words::short(op),
+                op: op.clone(),
                 count: 0,
                 duration_ns: 0,
             });
