@@ -23,7 +23,7 @@ use tracer::{
     },
     source::recording,
 };
-use tracer_core;
+
 use tracer_model::{Event, EventKind, Finding, Hang, Nanos};
 
 /// Small enough to be read by people.

@@ -1,209 +1,90 @@
-//! The types and names that the public contract promises of a JSON Lines trace. Fields beyond those are welcome.
+//! What the public contract says of a trace, beyond what `docs/trace.schema.json` can say.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-
-const OPERATIONS: [&str; 3] = ["connect", "write", "lock"];
-const PHASES: [&str; 2] = ["request", "response"];
-const OUTCOMES: [&str; 5] = ["timeout", "ok", "refused", "reset", "error"];
-const TRANSPORTS: [&str; 3] = ["tcp", "udp", "unix"];
-const TIES: [&str; 4] = ["goroutine", "lineage", "payload", "queued"];
-const CAUSES: [&str; 10] = [
-    "syn_unanswered",
-    "no_ack",
-    "zero_window",
-    "local_drop",
-    "refused",
-    "reset",
-    "unreachable",
-    "peer_full",
-    "resolver",
-    "unknown",
-];
+use tracer_format::{
+    Name, Named, Record,
+    record::{Device, Hang, Stall},
+};
 
 /// Checks a whole trace: the session first, the summary last and once, every record as promised.
 pub fn check(text: &str) -> Result<()> {
     ensure!(text.ends_with('\n'), "the last line is cut short");
-    let records: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line}")))
-        .collect::<Result<_>>()?;
-    for record in &records {
-        check_record(record).with_context(|| format!("in the record {record}"))?;
-    }
-    let of_type = |kind: &str| {
-        let places = records
-            .iter()
-            .enumerate()
-            .filter(|(_, r)| r["type"] == kind);
-        places.map(|(place, _)| place).collect::<Vec<_>>()
+    let records: Vec<_> = text.lines().map(check_line).collect::<Result<_>>()?;
+    let places = |is: fn(&Record) -> bool| -> Vec<_> {
+        let found = records.iter().enumerate().filter(|(_, record)| is(record));
+        found.map(|(place, _)| place).collect()
     };
     ensure!(
-        of_type("session") == [0],
+        places(|record| matches!(record, Record::Session(_))) == [0],
         "not one session, at the beginning"
     );
-    let last = records.len() - 1;
-    ensure!(of_type("summary") == [last], "not one summary, at the end");
+    ensure!(
+        places(|record| matches!(record, Record::Summary(_))) == [records.len() - 1],
+        "not one summary, at the end"
+    );
     Ok(())
 }
 
 /// Checks one record.
 pub fn check_record(record: &Value) -> Result<()> {
-    check_names("", record)?;
-    match string(record, "type")? {
-        "session" => check_session(record),
-        "hang" => check_hang(record),
-        "refusal" => check_refusal(record),
-        "summary" => check_summary(record),
-        _ => Ok(()),
-    }
+    let read = read(&record.to_string())?;
+    // Another order of fields, but the same fields.
+    ensure!(
+        serde_json::to_value(read)? == *record,
+        "other fields: {record}"
+    );
+    Ok(())
 }
 
-/// What a name promises holds wherever it stands, in whatever record; and what is unknown is absent.
-fn check_names(name: &str, value: &Value) -> Result<()> {
-    match value {
-        Value::Null => bail!("{name} is null, where it ought to be absent"),
-        Value::Object(fields) => fields
-            .iter()
-            .try_for_each(|(name, value)| check_names(name, value)),
-        Value::Array(values) => values.iter().try_for_each(|value| check_names("", value)),
-        _ if name.ends_with("_ns") || name.ends_with("_bytes") => {
-            ensure!(value.is_u64(), "{name} is no whole number: {value}");
-            Ok(())
+fn check_line(line: &str) -> Result<Record> {
+    let record = read(line)?;
+    // No field that is not declared, no other spelling of a number or a time, and nothing null.
+    ensure!(
+        serde_json::to_string(&record)? == line,
+        "other fields: {line}"
+    );
+    Ok(record)
+}
+
+fn read(line: &str) -> Result<Record> {
+    let record = Record::parse(line.as_bytes()).with_context(|| format!("no record: {line}"))?;
+    let record = record.with_context(|| format!("of an unknown type: {line}"))?;
+    let checked = match &record {
+        Record::Hang(hang) => check_hang(hang),
+        Record::Refusal(refusal) => {
+            check_device(&refusal.device).and_then(|()| check_name(&refusal.cause))
         }
-        _ if ["start", "end", "at"].contains(&name) => check_time(name, value),
         _ => Ok(()),
-    }
+    };
+    checked.with_context(|| format!("in the record {line}"))?;
+    Ok(record)
 }
 
-/// RFC 3339 in UTC with nanoseconds.
-fn check_time(name: &str, value: &Value) -> Result<()> {
-    let text = value.as_str().unwrap_or_default();
-    let pattern = text.replace(|c: char| c.is_ascii_digit(), "9");
-    ensure!(
-        pattern == "9999-99-99T99:99:99.999999999Z",
-        "{name} is no time: {value}"
-    );
+fn check_hang(hang: &Hang) -> Result<()> {
+    ensure!(hang.start <= hang.end, "ends before it starts");
+    ensure!(!hang.explanation.is_empty(), "explains nothing");
+    check_device(&hang.device)?;
+    check_name(&hang.cause)?;
+    hang.request.tie.as_ref().map_or(Ok(()), check_name)?;
+    hang.stalls.iter().try_for_each(check_stall)?;
+    let sum: u64 = hang.stalls.iter().map(|stall| stall.duration_ns).sum();
+    ensure!(sum == hang.duration_ns, "the stalls add up to {sum}");
     Ok(())
 }
 
-fn check_session(record: &Value) -> Result<()> {
-    for name in ["version", "exe", "kernel", "start"] {
-        string(record, name)?;
-    }
-    number(record, "pid")?;
-    for probe in array(record, "probes")? {
-        string(probe, "hook").and(string(probe, "kind"))?;
-    }
+fn check_stall(stall: &Stall) -> Result<()> {
+    check_name(&stall.op)?;
+    check_name(&stall.phase)?;
+    check_name(&stall.cause)?;
+    stall.outcome.as_ref().map_or(Ok(()), check_name)
+}
+
+fn check_device(device: &Device) -> Result<()> {
+    check_name(&device.transport)
+}
+
+fn check_name<T: Named>(name: &Name<T>) -> Result<()> {
+    ensure!(name.known().is_some(), "the contract has no {name}");
     Ok(())
-}
-
-fn check_hang(record: &Value) -> Result<()> {
-    string(record, "start").and(string(record, "end"))?;
-    ensure!(
-        record["start"].as_str() <= record["end"].as_str(),
-        "ends before it starts"
-    );
-    ensure!(
-        !string(record, "explanation")?.is_empty(),
-        "explains nothing"
-    );
-    one_of(record, "cause", &CAUSES)?;
-    check_device(record)?;
-    check_request(record)?;
-    let stalls = array(record, "stalls")?;
-    for stall in stalls {
-        check_stall(stall).with_context(|| format!("in the stall {stall}"))?;
-    }
-    let sum = stalls.iter().map(|stall| number(stall, "duration_ns"));
-    let sum: u64 = sum.sum::<Result<_>>()?;
-    ensure!(
-        sum == number(record, "duration_ns")?,
-        "the stalls add up to {sum}"
-    );
-    Ok(())
-}
-
-fn check_refusal(record: &Value) -> Result<()> {
-    string(record, "start")?;
-    number(record, "duration_ns")?;
-    check_device(record)?;
-    check_request(record)
-}
-
-fn check_summary(record: &Value) -> Result<()> {
-    string(record, "end")?;
-    for name in ["requests", "audit_writes", "hangs", "events", "events_lost"] {
-        number(record, name)?;
-    }
-    Ok(())
-}
-
-fn check_device(record: &Value) -> Result<()> {
-    one_of(&record["device"], "transport", &TRANSPORTS)?;
-    string(&record["device"], "address").map(drop)
-}
-
-fn check_request(record: &Value) -> Result<()> {
-    let request = &record["request"];
-    string(request, "start")?;
-    number(request, "duration_ns")?;
-    for name in ["id", "operation", "path", "client_address", "http_version"] {
-        ensure!(
-            optional(request, name, Value::is_string),
-            "request.{name} is no string"
-        );
-    }
-    ensure!(
-        optional(request, "client_port", Value::is_u64),
-        "request.client_port is no number"
-    );
-    if request.get("tie").is_some() {
-        one_of(request, "tie", &TIES)?;
-    }
-    Ok(())
-}
-
-fn check_stall(stall: &Value) -> Result<()> {
-    one_of(stall, "op", &OPERATIONS)?;
-    one_of(stall, "phase", &PHASES)?;
-    one_of(stall, "cause", &CAUSES)?;
-    string(stall, "start")?;
-    number(stall, "duration_ns")?;
-    if stall.get("outcome").is_some() {
-        one_of(stall, "outcome", &OUTCOMES)?;
-    }
-    ensure!(
-        optional(stall, "evidence", Value::is_object),
-        "evidence is no object"
-    );
-    Ok(())
-}
-
-fn string<'a>(record: &'a Value, name: &str) -> Result<&'a str> {
-    let value = record[name].as_str();
-    value.with_context(|| format!("{name} is no string: {}", record[name]))
-}
-
-fn number(record: &Value, name: &str) -> Result<u64> {
-    let value = record[name].as_u64();
-    value.with_context(|| format!("{name} is no whole number: {}", record[name]))
-}
-
-fn array<'a>(record: &'a Value, name: &str) -> Result<&'a Vec<Value>> {
-    let value = record[name].as_array();
-    value.with_context(|| format!("{name} is no array: {}", record[name]))
-}
-
-fn one_of(record: &Value, name: &str, allowed: &[&str]) -> Result<()> {
-    let value = string(record, name)?;
-    ensure!(
-        allowed.contains(&value),
-        "{name} is {value}, not one of {allowed:?}"
-    );
-    Ok(())
-}
-
-fn optional(record: &Value, name: &str, is: impl Fn(&Value) -> bool) -> bool {
-    record.get(name).is_none_or(is)
 }

@@ -6,11 +6,14 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
-use super::{Sink, clean::clean, wall::WallClock};
-use tracer_format::text::{explain, seconds};
+use super::Sink;
+use tracer_format::{
+    WallClock,
+    record::{self, Request},
+    text::{self, chain, clean, clock, count, duration, explain},
+};
 use tracer_model::{
-    Device, Finding, Hang, Incident, Nanos, Op, Outcome, Phase, Refusal, RequestInfo, Session,
-    Stall, Stalled, Summary,
+    Device, Finding, Hang, Incident, Nanos, Refusal, RequestInfo, Session, Stalled, Summary,
 };
 
 /// Writes the report.
@@ -18,11 +21,11 @@ pub struct Terminal<W> {
     out: W,
     clock: WallClock,
     color: bool,
-    hangs: BTreeMap<Device, Tally>,
+    devices: BTreeMap<Device, DeviceTotals>,
 }
 
 #[derive(Default)]
-struct Tally {
+struct DeviceTotals {
     hangs: u64,
     blocked: Nanos,
     longest: Nanos,
@@ -53,7 +56,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
             out,
             clock: WallClock::default(),
             color,
-            hangs: BTreeMap::new(),
+            devices: BTreeMap::new(),
         }
     }
 
@@ -89,7 +92,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
     fn session(&mut self, session: &Session) -> String {
         self.clock = WallClock::of(session);
         let go = clean(session.go_version.as_deref().unwrap_or("unknown Go"));
-        let devices: Vec<_> = session.declared.iter().map(shown).collect();
+        let devices: Vec<_> = session.declared.iter().map(cleaned).collect();
         let devices = if devices.is_empty() {
             "audit sockets are recognised by what is written to them".to_owned()
         } else {
@@ -117,45 +120,46 @@ impl<W: Write + Send + 'static> Terminal<W> {
             ""
         };
         format!(
-            "{}  {}  {} has been holding up {} for {:.2} s so far ({}, {}{behind}{at_most})\n",
+            "{}  {}  {} has been holding up {} for {} so far ({}, {}{behind}{at_most})\n",
             self.moment(stalled.at),
             self.paint("33", "stalled"),
-            shown(&stalled.device),
-            request(&stalled.request),
-            seconds(stalled.blocked),
+            cleaned(&stalled.device),
+            self.request(&stalled.request),
+            duration(stalled.blocked),
             stalled.op.name(),
             stalled.cause.name(),
         )
     }
 
     fn hang(&mut self, hang: &Hang) -> String {
-        let tally = self.hangs.entry(hang.device.clone()).or_default();
-        tally.hangs += 1;
-        tally.blocked += hang.duration;
-        tally.longest = tally.longest.max(hang.duration);
-        let mark = format!("HANG {:.2} s", seconds(hang.duration));
+        let totals = self.devices.entry(hang.device.clone()).or_default();
+        totals.hangs += 1;
+        totals.blocked += hang.duration;
+        totals.longest = totals.longest.max(hang.duration);
+        let mark = format!("HANG {}", duration(hang.duration));
+        let record = record::Hang::of(hang, self.clock);
         format!(
             "\n{}  {}  {} held up {}\n    {}  (request entry | response entry)\n    {}: {}\n",
             self.moment(hang.start),
             self.paint("1;31", &mark),
-            shown(&hang.device),
-            request(&hang.request),
-            chain(&hang.stalls),
-            hang.cause().name(),
-            clean(&explain::hang(hang)),
+            cleaned(&hang.device),
+            text::request(&record.request),
+            chain(&record.stalls),
+            record.cause,
+            clean(&record.explanation),
         )
     }
 
-    /// The first of each device; a server under load meets a dead port thousands of times.
+    /// The first of each device: a server under load meets a dead port thousands of times.
     fn refusal(&mut self, refusal: &Refusal) -> Option<String> {
-        let tally = self.hangs.entry(refusal.device.clone()).or_default();
-        tally.refusals += 1;
-        (tally.refusals == 1).then(|| {
+        let totals = self.devices.entry(refusal.device.clone()).or_default();
+        totals.refusals += 1;
+        (totals.refusals == 1).then(|| {
             format!(
                 "\n{}  refusal  {} failed at once for {}{}. Further ones are counted.\n    {}: {}\n",
                 self.moment(refusal.start),
-                shown(&refusal.device),
-                request(&refusal.request),
+                cleaned(&refusal.device),
+                self.request(&refusal.request),
                 if refusal.taken_elsewhere {
                     "; the server goes on with its other devices"
                 } else {
@@ -178,21 +182,21 @@ impl<W: Write + Send + 'static> Terminal<W> {
     fn incident(&self, incident: &Incident) -> String {
         let text = match incident.end {
             Some(end) => format!(
-                "{} works again after {:.2} s",
-                shown(&incident.device),
-                seconds(end.saturating_sub(incident.start))
+                "{} works again after {}",
+                cleaned(&incident.device),
+                duration(end.saturating_sub(incident.start))
             ),
             None => format!(
                 "{} did not work again before the trace ended",
-                shown(&incident.device)
+                cleaned(&incident.device)
             ),
         };
         let text = format!(
-            "{text}: {} hangs, {:.2} s in all, longest {:.2} s; {} requests affected.",
-            incident.hangs,
-            seconds(incident.blocked),
-            seconds(incident.longest),
-            incident.requests,
+            "{text}: {}, {} in all, longest {}; {} affected.",
+            count(incident.hangs, "hang"),
+            duration(incident.blocked),
+            duration(incident.longest),
+            count(incident.requests, "request"),
         );
         self.line(
             incident.end.unwrap_or(incident.start),
@@ -217,16 +221,16 @@ impl<W: Write + Send + 'static> Terminal<W> {
             summary.events,
             summary.events_lost,
         );
-        for (device, tally) in &self.hangs {
+        for (device, totals) in &self.devices {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "  {}: {} hangs, {:.2} s in all, longest {:.2} s; {} refusals",
-                shown(device),
-                tally.hangs,
-                seconds(tally.blocked),
-                seconds(tally.longest),
-                tally.refusals,
+                "  {}: {}, {} in all, longest {}; {}",
+                cleaned(device),
+                count(totals.hangs, "hang"),
+                duration(totals.blocked),
+                duration(totals.longest),
+                count(totals.refusals, "refusal"),
             );
         }
         if summary.events_lost > 0 {
@@ -236,7 +240,11 @@ impl<W: Write + Send + 'static> Terminal<W> {
     }
 
     fn moment(&self, at: Nanos) -> String {
-        format!("{}Z", self.clock.time(at).strftime("%H:%M:%S%.3f"))
+        clock(self.clock.time(at))
+    }
+
+    fn request(&self, request: &RequestInfo) -> String {
+        text::request(&Request::of(request, self.clock))
     }
 
     fn paint(&self, style: &str, text: &str) -> String {
@@ -249,60 +257,8 @@ impl<W: Write + Send + 'static> Terminal<W> {
 }
 
 /// A device may be a path.
-fn shown(device: &Device) -> String {
+fn cleaned(device: &Device) -> String {
     clean(&device.to_string()).into_owned()
-}
-
-/// `read sys/mounts of client 127.0.0.1:50222 (request 1f3a...)`, as far as known.
-fn request(request: &RequestInfo) -> String {
-    let what = match (&request.operation, &request.path) {
-        (Some(operation), Some(path)) => format!("{operation} {path}"),
-        (None, Some(path)) => path.clone(),
-        _ => "a request".to_owned(),
-    };
-    let client = request.client.map(|client| format!(" of client {client}"));
-    let id = request.id.as_ref().map(|id| format!(" (request {id})"));
-    let id = id.unwrap_or_default();
-    // What the client asked for may hold anything.
-    format!(
-        "{}{}{}",
-        clean(&what),
-        client.unwrap_or_default(),
-        clean(&id)
-    )
-}
-
-/// `write 2.00 s, connect 2.00 s | connect 2.00 s, connect 2.00 s`
-fn chain(stalls: &[Stall]) -> String {
-    let phase = |wanted| {
-        let links: Vec<_> = stalls
-            .iter()
-            .filter(|stall| stall.phase == wanted)
-            .map(link)
-            .collect();
-        if links.is_empty() {
-            "-".to_owned()
-        } else {
-            links.join(", ")
-        }
-    };
-    format!("{} | {}", phase(Phase::Request), phase(Phase::Response))
-}
-
-fn link(stall: &Stall) -> String {
-    let outcome = match stall.outcome {
-        Some(Outcome::Timeout) => String::new(),
-        // A lock is always got in the end.
-        Some(Outcome::Ok) if stall.op == Op::Lock => String::new(),
-        Some(other) => format!(" {}", other.name()),
-        None => " and on".to_owned(),
-    };
-    let about = if stall.uncertainty > 0 { "about " } else { "" };
-    format!(
-        "{} {about}{:.2} s{outcome}",
-        stall.op.name(),
-        seconds(stall.duration)
-    )
 }
 
 impl<W: Write + Send + 'static> Sink<Finding> for Terminal<W> {

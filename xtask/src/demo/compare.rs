@@ -4,7 +4,7 @@ use std::{fmt, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use lab::Measured;
-use serde::Deserialize;
+use tracer_format::{Record, record::Hang};
 
 /// As far apart as the tracer and the client may be.
 const TOLERANCE: Duration = Duration::from_millis(50);
@@ -13,29 +13,6 @@ const TOLERANCE: Duration = Duration::from_millis(50);
 pub struct Trace {
     hangs: Vec<Hang>,
     complete: bool,
-}
-
-#[derive(Deserialize)]
-struct Hang {
-    duration_ns: u64,
-    #[serde(default)]
-    request: Request,
-}
-
-#[derive(Default, Deserialize)]
-struct Request {
-    id: Option<String>,
-    client_port: Option<u16>,
-    duration_ns: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Record {
-    Hang(Hang),
-    Summary {},
-    #[serde(other)]
-    Other,
 }
 
 impl Trace {
@@ -52,10 +29,11 @@ impl Trace {
             complete: false,
         };
         for (index, line) in text.lines().enumerate() {
-            match serde_json::from_str(line).with_context(|| format!("line {}", index + 1))? {
-                Record::Hang(hang) => trace.hangs.push(hang),
-                Record::Summary {} => trace.complete = true,
-                Record::Other => {}
+            let record = Record::parse(line.as_bytes());
+            match record.with_context(|| format!("line {}", index + 1))? {
+                Some(Record::Hang(hang)) => trace.hangs.push(*hang),
+                Some(Record::Summary(_)) => trace.complete = true,
+                _ => {}
             }
         }
         Ok(trace)
@@ -84,7 +62,7 @@ struct Tracer {
     port: Option<u16>,
     ids: Vec<Option<String>>,
     hang: Duration,
-    request: Option<Duration>,
+    request: Duration,
 }
 
 /// Holds the trace against all requests that were sent.
@@ -150,7 +128,7 @@ impl Tracer {
             port: first.request.client_port,
             ids: hangs.iter().map(|hang| hang.request.id.clone()).collect(),
             hang: Duration::from_nanos(hangs.iter().map(|hang| hang.duration_ns).sum()),
-            request: first.request.duration_ns.map(Duration::from_nanos),
+            request: Duration::from_nanos(first.request.duration_ns),
         })
     }
 
@@ -219,9 +197,7 @@ impl Row {
             client.map_or("?".to_owned(), |client| client.path.clone()),
             client.map_or("fast".to_owned(), |client| seconds(client.duration)),
             tracer.map_or("missed".to_owned(), |tracer| seconds(tracer.hang)),
-            tracer
-                .and_then(|tracer| tracer.request)
-                .map_or("-".to_owned(), seconds),
+            tracer.map_or("-".to_owned(), |tracer| seconds(tracer.request)),
             both.map_or("-".to_owned(), |(client, tracer)| {
                 difference(client.duration, tracer.hang)
             }),
@@ -253,6 +229,12 @@ fn difference(client: Duration, tracer: Duration) -> String {
 mod tests {
     use std::time::SystemTime;
 
+    use tracer_format::{
+        Time,
+        record::{Device, Request, Summary},
+    };
+    use tracer_model::{Cause, Transport};
+
     use super::*;
 
     fn request(port: u16, duration: Duration) -> Measured {
@@ -269,14 +251,17 @@ mod tests {
         }
     }
 
-    fn verdict(hangs: &str) -> String {
+    fn verdict(hangs: &[Hang]) -> String {
         let requests = [
             request(1, Duration::from_millis(2)),
             request(2, Duration::from_millis(8_004)),
         ];
-        let text = format!(
-            "{{\"type\":\"session\",\"pid\":1}}\n{hangs}{{\"type\":\"summary\",\"hangs\":1}}\n"
-        );
+        let hangs = hangs
+            .iter()
+            .map(|hang| Record::Hang(Box::new(hang.clone())));
+        let records = hangs.chain([Record::Summary(Summary::default())]);
+        let line = |record| serde_json::to_string(&record).expect("JSON") + "\n";
+        let text: String = records.map(line).collect();
         let comparison = compare(&requests, &Trace::parse(&text).expect("a trace"));
         comparison.verdict().map_or_else(
             |error| error.to_string(),
@@ -284,16 +269,30 @@ mod tests {
         )
     }
 
-    fn hang(port: u16, id: &str, milliseconds: u64) -> String {
-        let request = format!("{{\"id\":\"{id}\",\"client_port\":{port}}}");
-        format!(
-            "{{\"type\":\"hang\",\"duration_ns\":{milliseconds}000000,\"request\":{request}}}\n"
-        )
+    fn hang(port: u16, id: &str, milliseconds: u64) -> Hang {
+        Hang {
+            id: None,
+            start: Time::default(),
+            end: Time::default(),
+            duration_ns: milliseconds * 1_000_000,
+            device: Device {
+                transport: Transport::Tcp.into(),
+                address: String::new(),
+            },
+            cause: Cause::NoAck.into(),
+            explanation: String::new(),
+            request: Request {
+                id: Some(id.to_owned()),
+                client_port: Some(port),
+                ..Request::default()
+            },
+            stalls: Vec::new(),
+        }
     }
 
     #[test]
     fn agreement_is_fine() {
-        let text = verdict(&hang(2, "id-2", 8_001));
+        let text = verdict(&[hang(2, "id-2", 8_001)]);
         assert!(
             text.starts_with("fine") && text.contains("+3.0 ms  agrees"),
             "{text}"
@@ -302,18 +301,18 @@ mod tests {
 
     #[test]
     fn hangs_of_several_devices_add_up() {
-        let text = verdict(&(hang(2, "id-2", 4_000) + &hang(2, "id-2", 4_000)));
+        let text = verdict(&[hang(2, "id-2", 4_000), hang(2, "id-2", 4_000)]);
         assert!(text.starts_with("fine"), "{text}");
     }
 
     #[test]
     fn disagreement_is_an_error() {
         for (hangs, expected) in [
-            (String::new(), "missed a request"),
-            (hang(2, "id-2", 7_900), "differ by more than 50 ms"),
-            (hang(2, "id-3", 8_000), "request id does not agree"),
+            (vec![], "missed a request"),
+            (vec![hang(2, "id-2", 7_900)], "differ by more than 50 ms"),
+            (vec![hang(2, "id-3", 8_000)], "request id does not agree"),
             (
-                hang(2, "id-2", 8_000) + &hang(1, "id-1", 200),
+                vec![hang(2, "id-2", 8_000), hang(1, "id-1", 200)],
                 "a hang that the client did not have",
             ),
         ] {
