@@ -1,5 +1,5 @@
-//! Reports on the traces of the recordings: those that are expected, as text and as JSON (`UPDATE_REPLAYS=1` writes
-//! them); and of every trace the numbers that a count over its JSON gives, which knows nothing of the reader.
+//! Reports on the traces of the recordings: the expected text and JSON (`UPDATE_REPLAYS=1` writes them), and for every
+//! trace the numbers that a count over its JSON gives, which shares no code with the reader.
 
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../tracer/tests/replays/mod.rs"]
@@ -15,8 +15,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tracer::report::{self, aggregate::Aggregator, html, summary::Report, text};
 
-/// Recordings whose reports are expected: many that queue, two devices, entries that are lost.
-const TOLD: [&str; 4] = ["convoy", "filling-warning", "lost-entries", "two-devices"];
+/// Recordings with expected reports: many requests that queue, two devices, entries that are lost.
+const CASES: [&str; 4] = ["convoy", "filling-warning", "lost-entries", "two-devices"];
 
 fn traces() -> Result<Vec<PathBuf>> {
     let names = replays::names()?;
@@ -36,7 +36,7 @@ fn report_on(trace: &str) -> Result<Report> {
 
 #[test]
 fn reports_are_those_that_are_expected() -> Result<()> {
-    for case in TOLD {
+    for case in CASES {
         let directory = replays::of(case);
         let report = report_on(&fs::read_to_string(directory.join("expected.jsonl"))?)?;
         for (name, actual) in [
@@ -74,7 +74,7 @@ fn reports_are_plain_and_narrow() -> Result<()> {
     Ok(())
 }
 
-/// What writes the format and what reads it agree.
+/// The writer and the reader of the format agree.
 #[test]
 fn every_trace_is_read_to_the_numbers_that_it_holds() -> Result<()> {
     for trace in traces()? {
@@ -84,21 +84,21 @@ fn every_trace_is_read_to_the_numbers_that_it_holds() -> Result<()> {
             .map(serde_json::from_str)
             .collect::<Result<_, _>>()?;
         let report = report_on(&content)?;
-        agrees(&report, &records).with_context(|| trace.display().to_string())?;
+        check_numbers(&report, &records).with_context(|| trace.display().to_string())?;
     }
     Ok(())
 }
 
-fn agrees(report: &Report, records: &[Value]) -> Result<()> {
+fn check_numbers(report: &Report, records: &[Value]) -> Result<()> {
     let of = |kind: &'static str| records.iter().filter(move |record| record["type"] == kind);
     let number = |record: &Value, name: &str| record[name].as_u64().unwrap_or(0);
     let sum = |kind, name| of(kind).map(|record| number(record, name)).sum::<u64>();
-    let told: Value = serde_json::from_str(&report::json(report)?)?;
-    let file = &told["files"][0];
-    let same = |name: &str, told: &Value, counted: u64| {
+    let reported: Value = serde_json::from_str(&report::json(report)?)?;
+    let file = &reported["files"][0];
+    let same = |name: &str, reported: &Value, counted: u64| {
         ensure!(
-            told.as_u64() == Some(counted),
-            "{name}: {told}, not {counted}"
+            reported.as_u64() == Some(counted),
+            "{name}: {reported}, not {counted}"
         );
         Ok(())
     };
@@ -109,13 +109,25 @@ fn agrees(report: &Report, records: &[Value]) -> Result<()> {
         file["complete"] == true && file["has_beginning"] == true,
         "not whole"
     );
-    same("hangs", &told["hangs"], of("hang").count() as u64)?;
-    same("time lost", &told["blocked_ns"], sum("hang", "duration_ns"))?;
+    same("hangs", &reported["hangs"], of("hang").count() as u64)?;
+    same(
+        "time lost",
+        &reported["blocked_ns"],
+        sum("hang", "duration_ns"),
+    )?;
     let longest = of("hang").map(|hang| number(hang, "duration_ns")).max();
-    same("longest", &told["longest_ns"], longest.unwrap_or(0))?;
-    same("refusals", &told["refusals"], of("refusal").count() as u64)?;
-    let requests: BTreeSet<_> = of("hang").map(|hang| whose(&hang["request"])).collect();
-    same("requests", &told["requests_held_up"], requests.len() as u64)?;
+    same("longest", &reported["longest_ns"], longest.unwrap_or(0))?;
+    same(
+        "refusals",
+        &reported["refusals"],
+        of("refusal").count() as u64,
+    )?;
+    let requests: BTreeSet<_> = of("hang").map(|hang| identity(&hang["request"])).collect();
+    same(
+        "requests",
+        &reported["requests_held_up"],
+        requests.len() as u64,
+    )?;
     for name in ["requests", "audit_writes", "events", "events_lost"] {
         same(name, &file[name], sum("summary", name))?;
     }
@@ -138,20 +150,20 @@ fn agrees(report: &Report, records: &[Value]) -> Result<()> {
         let op = stall["op"].as_str().unwrap_or_default();
         *by_op.entry(op.to_owned()).or_default() += number(stall, "duration_ns");
     }
-    let told_by_op = report
+    let reported_by_op = report
         .waits
         .iter()
-        .map(|wait| (wait.op.clone(), wait.duration_ns));
-    ensure!(told_by_op.collect::<BTreeMap<_, _>>() == by_op, "waits");
-    in_full(&told["worst_hangs"], of("hang"))?;
-    in_full(&told["incidents"], of("incident"))?;
-    in_full(&told["lost"], of("lost_entries"))?;
-    in_full(&told["fillings"], of("filling"))?;
-    shown(report, records)
+        .map(|wait| (wait.op.to_string(), wait.duration_ns));
+    ensure!(reported_by_op.collect::<BTreeMap<_, _>>() == by_op, "waits");
+    check_records(&reported["worst_hangs"], of("hang"))?;
+    check_records(&reported["incidents"], of("incident"))?;
+    check_records(&reported["lost"], of("lost_entries"))?;
+    check_records(&reported["fillings"], of("filling"))?;
+    check_page(report, records)
 }
 
 /// The id, or what else there is to know it by.
-fn whose(request: &Value) -> String {
+fn identity(request: &Value) -> String {
     match request["id"].as_str() {
         Some(id) => id.to_owned(),
         None => format!(
@@ -161,49 +173,29 @@ fn whose(request: &Value) -> String {
     }
 }
 
-/// Each record is told with all the fields that the report has of it, as the trace has them.
-fn in_full<'a>(told: &Value, records: impl Iterator<Item = &'a Value>) -> Result<()> {
-    let told = told.as_array().context("no list")?;
+/// Each record is reported with fields that are equal to those in the trace.
+fn in_full<'a>(reported: &Value, records: impl Iterator<Item = &'a Value>) -> Result<()> {
+    let reported = reported.as_array().context("no list")?;
     let records: Vec<_> = records.collect();
     ensure!(
-        told.len() == records.len(),
+        reported.len() == records.len(),
         "{} of {}",
-        told.len(),
+        reported.len(),
         records.len()
     );
-    let is_part = |told: &Value, record: &Value| {
-        let mut fields = told.as_object().into_iter().flatten();
-        fields.all(|(name, value)| name == "file" || same(value, &record[name]))
+    let is_part = |reported: &Value, record: &Value| {
+        let mut fields = reported.as_object().into_iter().flatten();
+        fields.all(|(name, value)| name == "file" || *value == record[name])
     };
-    for one in told {
+    for one in reported {
         let found = records.iter().any(|record| is_part(one, record));
         ensure!(found, "no such record: {one}");
     }
     Ok(())
 }
 
-/// Times are the same, however many digits they are written with.
-fn same(told: &Value, recorded: &Value) -> bool {
-    match (told, recorded) {
-        (Value::Object(told), Value::Object(recorded)) => {
-            told.len() <= recorded.len()
-                && told
-                    .iter()
-                    .all(|(name, value)| recorded.get(name).is_some_and(|other| same(value, other)))
-        }
-        (Value::Array(told), Value::Array(recorded)) => {
-            told.len() == recorded.len() && told.iter().zip(recorded).all(|(a, b)| same(a, b))
-        }
-        (Value::String(told), Value::String(recorded)) => {
-            let time = |text: &String| text.parse::<jiff::Timestamp>().ok();
-            told == recorded || (time(told).is_some() && time(told) == time(recorded))
-        }
-        _ => told == recorded,
-    }
-}
-
 /// On the page there is a bar and an entry for each hang, and a lane for each device.
-fn shown(report: &Report, records: &[Value]) -> Result<()> {
+fn check_page(report: &Report, records: &[Value]) -> Result<()> {
     let page = html::page(report);
     let hangs = records
         .iter()

@@ -1,4 +1,4 @@
-//! `vault-tracer report` as it is typed: of files that are no traces, or not whole, of several, of very long ones.
+//! `vault-tracer report`: files that are no traces, damaged traces, several traces, very long traces.
 
 #[allow(dead_code, reason = "other tests use the rest")]
 mod replays;
@@ -35,7 +35,7 @@ fn run(arguments: &[&str], directory: &Path, input: &[u8]) -> Output {
     child.wait_with_output().expect("it ends")
 }
 
-fn said(bytes: &[u8]) -> String {
+fn text_of(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
@@ -47,16 +47,16 @@ fn directory() -> TempDir {
     tempfile::tempdir().expect("a directory")
 }
 
-/// What it says of a trace with this content.
+/// The report on a trace with this content, as text and as JSON.
 fn report(content: &[u8]) -> (String, Value) {
     let directory = directory();
     fs::write(directory.path().join("trace.jsonl"), content).expect("written");
     let of = |format: &[&str]| {
         let arguments = [&["trace.jsonl"], format].concat();
         let output = run(&arguments, directory.path(), b"");
-        assert!(output.status.success(), "{}", said(&output.stderr));
-        assert_eq!(said(&output.stderr), "");
-        said(&output.stdout)
+        assert!(output.status.success(), "{}", text_of(&output.stderr));
+        assert_eq!(text_of(&output.stderr), "");
+        text_of(&output.stdout)
     };
     let json = serde_json::from_str(&of(&["--format", "json"])).expect("JSON");
     // As one line, however it was wrapped.
@@ -67,7 +67,7 @@ fn report(content: &[u8]) -> (String, Value) {
 /// The one line of a failure.
 fn failure(arguments: &[&str], directory: &Path) -> String {
     let output = run(arguments, directory, b"");
-    let error = said(&output.stderr);
+    let error = text_of(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
     assert!(output.stdout.is_empty());
@@ -75,7 +75,7 @@ fn failure(arguments: &[&str], directory: &Path) -> String {
 }
 
 #[test]
-fn what_is_no_trace_is_said_in_one_line_with_what_to_do() {
+fn files_that_are_no_traces_are_refused_in_one_line_with_a_remedy() {
     let directory = directory();
     let path = directory.path();
     let convoy = replays::of("convoy");
@@ -108,7 +108,7 @@ fn what_is_no_trace_is_said_in_one_line_with_what_to_do() {
 }
 
 #[test]
-fn a_trace_that_was_cut_says_so_and_tells_what_was_under_way() {
+fn a_trace_that_was_cut_is_reported_with_the_hangs_under_way() {
     let whole = convoy();
     let lines: Vec<_> = whole.split_inclusive(|byte| *byte == b'\n').collect();
     // To the first line about the second hang, and a piece of the next.
@@ -146,7 +146,7 @@ fn a_trace_that_was_cut_says_so_and_tells_what_was_under_way() {
 }
 
 #[test]
-fn damaged_lines_are_passed_over_counted_and_the_first_is_named() {
+fn damaged_lines_are_skipped_and_counted_and_the_first_is_named() {
     let whole = convoy();
     let mut lines: Vec<_> = whole.split_inclusive(|byte| *byte == b'\n').collect();
     lines.insert(2, b"{\"type\":\"hang\",\"start\":\n");
@@ -169,7 +169,7 @@ fn damaged_lines_are_passed_over_counted_and_the_first_is_named() {
 }
 
 #[test]
-fn a_part_of_a_trace_is_read_and_says_what_is_missing() {
+fn a_part_of_a_trace_is_read_and_its_gaps_are_named() {
     let whole = convoy();
     let lines: Vec<_> = whole.split_inclusive(|byte| *byte == b'\n').collect();
     let hangs = |lines: &[&[u8]]| {
@@ -194,7 +194,7 @@ fn standard_input_and_compressed_traces_are_read_too() {
     let gzip = gzip.finish().expect("compressed");
     let json = |input: &[u8]| {
         let output = run(&["-", "--format", "json"], directory.path(), input);
-        assert!(output.status.success(), "{}", said(&output.stderr));
+        assert!(output.status.success(), "{}", text_of(&output.stderr));
         serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
     };
     let plain = json(&whole);
@@ -205,20 +205,20 @@ fn standard_input_and_compressed_traces_are_read_too() {
     assert!(cut["hangs"].as_u64() < plain["hangs"].as_u64());
     let none = run(&["-"], directory.path(), b"");
     assert_eq!(
-        said(&none.stderr),
+        text_of(&none.stderr),
         "vault-tracer: standard input is empty: no trace was written to it\n"
     );
 }
 
 #[test]
-fn several_files_are_told_together_and_one_by_one() {
+fn several_files_are_reported_together_and_one_by_one() {
     let directory = directory();
     for case in ["convoy", "two-devices"] {
         let from = replays::of(case).join("expected.jsonl");
         fs::copy(from, directory.path().join(case)).expect("copied");
     }
     let output = run(&["convoy", "two-devices"], directory.path(), b"");
-    let text = said(&output.stdout);
+    let text = text_of(&output.stdout);
     assert!(
         text.starts_with("2 audit devices held up 7 requests for 33.07 s in all"),
         "{text}"
@@ -247,16 +247,16 @@ fn the_page_is_for_its_owner_alone_and_overwrites_no_trace() {
     let trace = path.join("trace.jsonl");
     fs::write(&trace, convoy()).expect("written");
     let output = run(&["trace.jsonl", "--html", "page.html"], path, b"");
-    assert!(output.status.success(), "{}", said(&output.stderr));
-    assert!(said(&output.stdout).contains("WORST HANGS"));
+    assert!(output.status.success(), "{}", text_of(&output.stderr));
+    assert!(text_of(&output.stdout).contains("WORST HANGS"));
     let page = path.join("page.html");
     let mode = fs::metadata(&page).expect("written").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let written = fs::read_to_string(&page).expect("read");
     // To standard output the same, and the report goes to standard error.
     let output = run(&["trace.jsonl", "--html", "-"], path, b"");
-    assert_eq!(said(&output.stdout), written);
-    assert!(said(&output.stderr).contains("WORST HANGS"));
+    assert_eq!(text_of(&output.stdout), written);
+    assert!(text_of(&output.stderr).contains("WORST HANGS"));
 
     std::os::unix::fs::symlink(&trace, path.join("link")).expect("linked");
     for (name, words) in [
@@ -276,7 +276,7 @@ fn the_page_is_for_its_owner_alone_and_overwrites_no_trace() {
 
 /// `script` (Debian's bsdutils) makes the terminal.
 #[test]
-fn how_far_it_is_is_shown_on_a_terminal_and_nowhere_else() {
+fn progress_is_shown_on_a_terminal_only() {
     let directory = directory();
     let path = directory.path().join("trace.jsonl");
     let mut file = fs::File::create(&path).expect("created");
@@ -292,25 +292,25 @@ fn how_far_it_is_is_shown_on_a_terminal_and_nowhere_else() {
     match shown {
         Ok(output) => {
             assert!(output.status.success());
-            let shown = said(&output.stdout);
+            let shown = text_of(&output.stdout);
             assert!(shown.contains("reading"), "{shown}");
         }
         Err(error) => {
             let line =
-                format!("\nNOT RUN: how_far_it_is_is_shown_on_a_terminal: script: {error}\n");
+                format!("\nNOT RUN: progress_is_shown_on_a_terminal_only: script: {error}\n");
             let _ = std::io::stderr().write_all(line.as_bytes());
         }
     }
     let output = run(&["trace.jsonl"], directory.path(), b"");
-    assert_eq!(said(&output.stderr), "");
+    assert_eq!(text_of(&output.stderr), "");
 }
 
-/// A client's path is what the client likes.
+/// A path that a client may choose.
 const HOSTILE: &str = "</script></style><img src=x onerror=alert(1)>\"'><svg/onload=alert(2)>&amp;\u{1b}]0;x\u{7}\u{202e}\n";
 
 #[test]
-fn what_a_client_made_up_is_text_wherever_it_is_shown() {
-    let trace = said(&convoy());
+fn text_of_a_client_is_escaped_wherever_it_is_shown() {
+    let trace = text_of(&convoy());
     let quoted = serde_json::to_string(HOSTILE).expect("JSON");
     let mut hostile = trace.replace("\"sys/mounts\"", &quoted);
     for field in [
@@ -336,19 +336,19 @@ fn what_a_client_made_up_is_text_wherever_it_is_shown() {
 }
 
 fn of_lines(trace: &[u8]) -> Report {
-    let mut totals = Aggregator::default();
-    report::read(&mut totals, "trace.jsonl", trace).expect("a trace");
-    totals.finish()
+    let mut aggregator = Aggregator::default();
+    report::read(&mut aggregator, "trace.jsonl", trace).expect("a trace");
+    aggregator.finish()
 }
 
 fn kept_of(hangs: u64) -> (usize, Report) {
-    let mut totals = Aggregator::default();
-    report::read(&mut totals, "long", BufReader::new(Trace::of(hangs))).expect("a trace");
-    (totals.kept(), totals.finish())
+    let mut aggregator = Aggregator::default();
+    report::read(&mut aggregator, "long", BufReader::new(Trace::of(hangs))).expect("a trace");
+    (aggregator.kept(), aggregator.finish())
 }
 
 #[test]
-fn what_is_kept_does_not_grow_with_the_trace_and_nothing_is_left_uncounted() {
+fn memory_does_not_grow_with_the_trace_and_everything_is_counted() {
     let (few, _) = kept_of(40_000);
     let hangs = 200_000;
     let (many, report) = kept_of(hangs);
@@ -373,14 +373,14 @@ fn what_is_kept_does_not_grow_with_the_trace_and_nothing_is_left_uncounted() {
     let longest: Vec<_> = lengths.iter().rev().take(worst.len()).copied().collect();
     assert_eq!(worst, longest);
     let times = report.percentiles.as_ref().expect("percentiles");
-    for (told, quantile) in [
+    for (reported, quantile) in [
         (times.p50_ns, 500),
         (times.p99_ns, 990),
         (times.p999_ns, 999),
     ] {
         let exact = lengths[(hangs * quantile / 1000) as usize - 1];
-        let error = told.abs_diff(exact) as f64 / exact as f64;
-        assert!(error <= times.precision, "{told} for {exact}");
+        let error = reported.abs_diff(exact) as f64 / exact as f64;
+        assert!(error <= times.precision, "{reported} for {exact}");
     }
     let of_devices: u64 = report.devices.iter().map(|device| device.total.hangs).sum();
     assert_eq!(of_devices, hangs);

@@ -1,4 +1,4 @@
-//! From records to a report: what is counted, and the few that are kept.
+//! From records to a report: totals of all, and the largest in full.
 
 use hdrhistogram::Histogram;
 use serde::de::IgnoredAny;
@@ -26,22 +26,22 @@ pub const HANGS: usize = 200;
 pub const OTHERS: usize = 50;
 /// Names in a ranking: that many, at most twice as many while reading.
 pub const NAMES: usize = 1000;
-/// Of which so many are reported.
+/// Of which this many are reported.
 pub const TOP: usize = 10;
 /// Stalls and requests' ids of a record that are kept.
 const PARTS: usize = 64;
-/// Percentiles are so exact: three digits.
+/// The relative precision of percentiles: three digits.
 const DIGITS: u8 = 3;
 const PRECISION: f64 = 0.001;
 /// Longer hangs, in ns, count as this: 146 years.
 const LONGEST: Nanos = 1 << 62;
-/// Kinds of waits that are told apart.
+/// Kinds of waits that have totals of their own.
 const WAITS: usize = 8;
 
-/// A hang as it is counted: nothing is copied out of its line, and its evidence is not looked at.
+/// A hang as it is counted: its text is borrowed from its line, and its evidence is skipped.
 type CountedHang<'a> = Hang<BorrowedText<'a>, IgnoredAny>;
 
-/// What is known so far.
+/// Totals of what was read so far.
 pub struct Aggregator {
     total: HangTotals,
     longest: Nanos,
@@ -91,13 +91,13 @@ impl Default for Aggregator {
 }
 
 impl Aggregator {
-    /// What follows is of this file.
+    /// A file begins.
     pub fn begin(&mut self, name: String) {
         self.files.push(File::new(name));
         self.requests.forget();
     }
 
-    /// That file is over.
+    /// The file ends.
     pub fn end(&mut self) {
         let place = self.files.len() - 1;
         let cut = self.files[place].end();
@@ -111,7 +111,7 @@ impl Aggregator {
         self.files.last_mut().expect("begun")
     }
 
-    /// One line of it.
+    /// Adds a line of the file.
     pub fn line(&mut self, line: &[u8]) -> serde_json::Result<()> {
         if &*record_type(line)? == "hang" {
             self.hang(line)?;
@@ -131,7 +131,7 @@ impl Aggregator {
             Some(Record::LostEntries(loss)) => self.loss(loss),
             Some(Record::Filling(filling)) => self.filling(filling),
             Some(Record::Incident(incident)) => self.incident(incident),
-            Some(Record::Ended(ended)) => self.file().see(ended.at),
+            Some(Record::Ended(ended)) => self.file().cover(ended.at),
             Some(Record::Summary(summary)) => self.file().summary(&summary),
             // Hangs are counted from their lines.
             Some(Record::Hang(_)) => {}
@@ -192,7 +192,7 @@ impl Aggregator {
         }
     }
 
-    /// Its number in the timeline.
+    /// The number of a cause in the timeline.
     fn cause(&mut self, name: &Name<Cause>) -> usize {
         let known = self.causes.iter().position(|known| known == name);
         known.unwrap_or_else(|| {
@@ -248,9 +248,9 @@ impl Aggregator {
             device.filling();
         }
         self.timeline.reach(filling.at);
-        self.file().see(filling.at);
+        self.file().cover(filling.at);
         let file = self.files.len() - 1;
-        // The latest.
+        // The latest are kept.
         let size = timeline::nanos(filling.at);
         self.fillings.offer(size, || {
             Some(FromFile {
@@ -279,7 +279,7 @@ impl Aggregator {
         });
     }
 
-    /// How many things are kept: does not grow with the traces.
+    /// Items that are kept: their number does not grow with the traces.
     pub fn kept(&self) -> usize {
         self.hangs.len()
             + self.incidents.len()
@@ -298,7 +298,7 @@ impl Aggregator {
 
     /// The report on what was read.
     pub fn finish(self) -> Report {
-        let untold: u64 = self.files.iter().map(File::left_out).sum();
+        let open_left_out: u64 = self.files.iter().map(File::open_left_out).sum();
         let files: Vec<_> = self.files.into_iter().map(File::finish).collect();
         let percentiles = percentiles(&self.durations, self.longest);
         let mut waits = self.waits;
@@ -324,7 +324,7 @@ impl Aggregator {
             incidents: self.incidents.into_vec(),
             hangs_left_out: self.hangs.left_out(),
             worst_hangs: self.hangs.into_vec(),
-            under_way_left_out: self.under_way.left_out() + untold,
+            under_way_left_out: self.under_way.left_out() + open_left_out,
             under_way: self.under_way.into_vec(),
             affected: Affected {
                 paths: ranking(self.paths),
@@ -342,7 +342,7 @@ impl Aggregator {
     }
 }
 
-/// Without what no reader would read, and a hostile writer would write.
+/// Bounds what a hostile writer could make arbitrarily large.
 fn cut(mut hang: WholeHang) -> WholeHang {
     hang.stalls.truncate(PARTS);
     let request = &mut hang.request;
@@ -372,7 +372,7 @@ fn percentiles(durations: &Histogram<u64>, longest: Nanos) -> Option<Percentiles
     if durations.is_empty() {
         return None;
     }
-    // Of a bucket, its upper end: none is longer than the longest.
+    // The upper end of a bucket may be longer than the longest hang.
     let at = |quantile| durations.value_at_quantile(quantile).min(longest);
     Some(Percentiles {
         precision: PRECISION,

@@ -1,4 +1,4 @@
-//! What each device did, and why.
+//! Totals of each device.
 
 use tracer_format::{Name, record::Device, text::shortened};
 use tracer_model::{Cause, Nanos};
@@ -8,37 +8,40 @@ use super::{
     summary::{CauseSummary, DeviceSummary, Lost},
 };
 
-/// Devices that are told apart. A server has a handful.
-pub const MOST: usize = 64;
+/// Devices that have totals of their own. A server has a handful.
+pub const DEVICES: usize = 64;
 
-/// Causes of a device that are told apart; there are ten.
+/// Causes of a device that have totals of their own; there are ten.
 const CAUSES: usize = 16;
 
 /// All devices.
 #[derive(Default)]
 pub struct Devices {
     known: Vec<DeviceTotals>,
-    /// Hangs of those beyond [`MOST`].
+    /// Hangs of those beyond [`DEVICES`].
     pub others: HangTotals,
 }
 
-/// One of them.
+/// One device.
 pub struct DeviceTotals {
-    sum: DeviceSummary,
-    /// Of each cause, the hang that explains it best: whether it met the device itself, and how long it was.
+    summary: DeviceSummary,
+    /// By cause, the hang that explains it best: whether its request was in the device itself, and its duration.
     best: Vec<Option<(bool, Nanos)>>,
 }
 
 impl Devices {
-    /// The one that is named; `None` if there are too many.
+    /// A device, added if it is new; `None` if there are too many.
     pub fn get<T: AsRef<str>>(&mut self, named: &Device<T>) -> Option<&mut DeviceTotals> {
         let is_named = |device: &Device| {
             device.address == named.address.as_ref() && device.transport == named.transport
         };
-        let place = self.known.iter().position(|of| is_named(&of.sum.device));
+        let place = self
+            .known
+            .iter()
+            .position(|of| is_named(&of.summary.device));
         let place = match place {
             Some(place) => place,
-            None if self.known.len() < MOST => {
+            None if self.known.len() < DEVICES => {
                 self.known.push(DeviceTotals::new(named, self.known.len()));
                 self.known.len() - 1
             }
@@ -47,14 +50,21 @@ impl Devices {
         self.known.get_mut(place)
     }
 
-    /// How many things are kept.
+    /// Items that are kept.
     pub fn kept(&self) -> usize {
-        self.known.iter().map(|of| 1 + of.sum.causes.len()).sum()
+        self.known
+            .iter()
+            .map(|of| 1 + of.summary.causes.len())
+            .sum()
     }
 
-    /// The one that cost most first.
+    /// By time lost.
     pub fn finish(self) -> Vec<DeviceSummary> {
-        let mut devices: Vec<_> = self.known.into_iter().map(|of| of.sum).collect();
+        let mut devices: Vec<_> = self
+            .known
+            .into_iter()
+            .map(|device| device.summary)
+            .collect();
         for device in &mut devices {
             (device.causes).sort_by_key(|cause| std::cmp::Reverse((cause.total, cause.refusals)));
         }
@@ -69,7 +79,7 @@ impl Devices {
 impl DeviceTotals {
     fn new<T: AsRef<str>>(device: &Device<T>, lane: usize) -> Self {
         Self {
-            sum: DeviceSummary {
+            summary: DeviceSummary {
                 device: Device {
                     transport: device.transport.clone(),
                     address: shortened(device.address.as_ref()),
@@ -92,47 +102,47 @@ impl DeviceTotals {
 
     /// Its place in the timeline.
     pub fn lane(&self) -> usize {
-        self.sum.lane
+        self.summary.lane
     }
 
-    /// It held up a request, which met it itself or queued first. Whether no other hang explains the cause better: the
-    /// longest of those that met it.
-    pub fn hang(&mut self, cause: &Name<Cause>, blocked: Nanos, met_it: bool) -> bool {
-        self.sum.total.add(blocked);
-        self.sum.longest_ns = self.sum.longest_ns.max(blocked);
+    /// Adds a hang. Returns whether it explains the cause best: the longest of those whose request was in the device
+    /// itself.
+    pub fn hang(&mut self, cause: &Name<Cause>, blocked: Nanos, was_inside: bool) -> bool {
+        self.summary.total.add(blocked);
+        self.summary.longest_ns = self.summary.longest_ns.max(blocked);
         let place = self.cause(cause);
-        self.sum.causes[place].total.add(blocked);
-        let this = Some((met_it, blocked));
+        self.summary.causes[place].total.add(blocked);
+        let this = Some((was_inside, blocked));
         let is_best = this > self.best[place];
         self.best[place] = self.best[place].max(this);
         is_best
     }
 
-    /// In the words of its longest hang.
+    /// Sets the explanation of a cause.
     pub fn explain(&mut self, cause: &Name<Cause>, explanation: &str) {
         let place = self.cause(cause);
-        self.sum.causes[place].explanation = shortened(explanation);
+        self.summary.causes[place].explanation = shortened(explanation);
     }
 
-    /// It failed a request at once.
+    /// Adds a refusal.
     pub fn refusal(&mut self, cause: &Name<Cause>, explanation: &str) {
-        self.sum.refusals += 1;
+        self.summary.refusals += 1;
         let place = self.cause(cause);
-        let cause = &mut self.sum.causes[place];
+        let cause = &mut self.summary.causes[place];
         cause.refusals += 1;
         if cause.explanation.is_empty() {
             cause.explanation = shortened(explanation);
         }
     }
 
-    /// Requests were seen to queue for it.
+    /// Adds a number of requests that queued for it.
     pub fn waiting(&mut self, waiting: u64) {
-        self.sum.most_waiting = self.sum.most_waiting.max(waiting);
+        self.summary.most_waiting = self.summary.most_waiting.max(waiting);
     }
 
-    /// It did not acknowledge entries.
+    /// Adds entries that were not acknowledged.
     pub fn lost(&mut self, lost: Lost, pending: bool) {
-        let of = &mut self.sum;
+        let of = &mut self.summary;
         let sum = if pending {
             &mut of.pending
         } else {
@@ -141,19 +151,19 @@ impl DeviceTotals {
         sum.add(lost);
     }
 
-    /// It was about to be full.
+    /// Adds a warning that its send buffer filled up.
     pub fn filling(&mut self) {
-        self.sum.fillings += 1;
+        self.summary.fillings += 1;
     }
 
-    /// It had a bad time.
+    /// Adds an incident.
     pub fn incident(&mut self, is_open: bool) {
-        self.sum.incidents += 1;
-        self.sum.incidents_open += u64::from(is_open);
+        self.summary.incidents += 1;
+        self.summary.incidents_open += u64::from(is_open);
     }
 
     fn cause(&mut self, name: &Name<Cause>) -> usize {
-        let causes = &mut self.sum.causes;
+        let causes = &mut self.summary.causes;
         let known = causes.iter().position(|cause| cause.cause == *name);
         known.unwrap_or_else(|| {
             if causes.len() < CAUSES {
@@ -171,7 +181,7 @@ impl DeviceTotals {
 }
 
 impl Lost {
-    /// And these.
+    /// Adds another loss.
     pub fn add(&mut self, other: Self) {
         self.entries = self.entries.saturating_add(other.entries);
         self.bytes = self.bytes.saturating_add(other.bytes);

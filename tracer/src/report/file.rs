@@ -1,4 +1,4 @@
-//! One trace file while it is read: its sessions, its totals, and whether it is all there.
+//! One trace file while it is read: its sessions, its totals, and whether it is complete.
 
 use std::collections::HashMap;
 
@@ -10,32 +10,32 @@ use tracer_model::Nanos;
 
 use super::summary::{Completeness, Damage, FileSummary, Lost};
 
-/// Sessions of a file that are told one by one: with `--process`, each restart is one.
+/// Sessions of a file that are kept: with `--process`, each restart is one.
 const SESSIONS: usize = 20;
 
-/// Hangs that may be under way at once.
+/// Hangs under way that are kept.
 const OPEN: usize = 1000;
 
 /// A file being read.
 pub struct File {
-    sum: FileSummary,
+    summary: FileSummary,
     /// What is missing from it.
     pub trace: Completeness,
-    /// Whether a session has begun that has no summary yet.
+    /// A session has begun that has no summary yet.
     is_running: bool,
-    /// Hangs since that session began, as counted here.
+    /// Hangs since that session began.
     hangs_of_session: u64,
-    /// Of hangs that have not ended, what was told last.
+    /// The last `stalled` record of hangs that have not ended.
     open: HashMap<String, Stalled>,
     open_left_out: u64,
     cut_short: bool,
 }
 
 impl File {
-    /// Of this name.
+    /// A file of this name.
     pub fn new(name: String) -> Self {
         Self {
-            sum: FileSummary {
+            summary: FileSummary {
                 file: name,
                 ..FileSummary::default()
             },
@@ -48,7 +48,7 @@ impl File {
         }
     }
 
-    /// A trace begins, also where files were put one behind the other. Gives the hangs that the one before was cut in.
+    /// A trace begins: files may be concatenated. Returns the hangs that were under way when the one before was cut.
     pub fn session(&mut self, session: Session) -> Vec<Stalled> {
         if self.trace.records == 0 {
             self.trace.has_beginning = true;
@@ -61,36 +61,36 @@ impl File {
 
     /// The server was started again.
     pub fn attached(&mut self, session: Session) {
-        self.see(session.start);
-        if self.sum.sessions.len() < SESSIONS {
-            self.sum.sessions.push(session.into());
+        self.cover(session.start);
+        if self.summary.sessions.len() < SESSIONS {
+            self.summary.sessions.push(session.into());
         } else {
-            self.sum.sessions_left_out += 1;
+            self.summary.sessions_left_out += 1;
         }
     }
 
-    /// Something happened at that time.
-    pub fn see(&mut self, at: Time) {
-        self.sum.start = Some(self.sum.start.map_or(at, |start| start.min(at)));
-        self.sum.end = Some(self.sum.end.map_or(at, |end| end.max(at)));
+    /// Extends the time that the trace covers.
+    pub fn cover(&mut self, at: Time) {
+        self.summary.start = Some(self.summary.start.map_or(at, |start| start.min(at)));
+        self.summary.end = Some(self.summary.end.map_or(at, |end| end.max(at)));
     }
 
     /// A request was blocked.
     pub fn hang(&mut self, id: Option<&str>, (start, end): (Time, Time), blocked: Nanos) {
-        self.see(start);
-        self.see(end);
-        self.sum.total.add(blocked);
-        self.sum.longest_ns = self.sum.longest_ns.max(blocked);
+        self.cover(start);
+        self.cover(end);
+        self.summary.total.add(blocked);
+        self.summary.longest_ns = self.summary.longest_ns.max(blocked);
         self.hangs_of_session += 1;
         if let Some(id) = id {
             self.open.remove(id);
         }
     }
 
-    /// A request is being held up.
+    /// A request is being blocked.
     pub fn stalled(&mut self, stalled: Stalled) {
-        self.see(stalled.start);
-        self.see(stalled.at);
+        self.cover(stalled.start);
+        self.cover(stalled.at);
         if self.open.len() < OPEN || self.open.contains_key(&stalled.hang) {
             self.open.insert(stalled.hang.clone(), stalled);
         } else {
@@ -98,38 +98,38 @@ impl File {
         }
     }
 
-    /// A device failed at once.
+    /// A device failed without a hang.
     pub fn refusal(&mut self, at: Time) {
-        self.see(at);
-        self.sum.refusals += 1;
+        self.cover(at);
+        self.summary.refusals += 1;
     }
 
     /// Entries were not acknowledged.
     pub fn lost(&mut self, at: Time, lost: Lost) {
-        self.see(at);
-        self.sum.lost.add(lost);
+        self.cover(at);
+        self.summary.lost.add(lost);
     }
 
-    /// A device had a bad time.
+    /// A device had an incident.
     pub fn incident(&mut self, start: Time, end: Time) {
-        self.see(start);
-        self.see(end);
-        self.sum.incidents += 1;
+        self.cover(start);
+        self.cover(end);
+        self.summary.incidents += 1;
     }
 
     /// A trace is over.
     pub fn summary(&mut self, summary: &Summary) {
-        self.see(summary.end);
+        self.cover(summary.end);
         let add = |sum: &mut Option<u64>, more| *sum = Some(sum.unwrap_or(0).saturating_add(more));
-        add(&mut self.sum.requests, summary.requests);
-        add(&mut self.sum.audit_writes, summary.audit_writes);
+        add(&mut self.summary.requests, summary.requests);
+        add(&mut self.summary.audit_writes, summary.audit_writes);
         add(&mut self.trace.events, summary.events);
         add(&mut self.trace.events_lost, summary.events_lost);
-        self.sum.requests_is_lower_bound |= summary.requests_is_lower_bound;
+        self.summary.requests_is_lower_bound |= summary.requests_is_lower_bound;
         self.trace.hangs_missing += summary.hangs.saturating_sub(self.hangs_of_session);
         self.hangs_of_session = 0;
         self.is_running = false;
-        // What was told of and came to nothing.
+        // Stalls that ended in no hang.
         self.open.clear();
         self.open_left_out = 0;
     }
@@ -143,7 +143,7 @@ impl File {
         }
     }
 
-    /// All was read. Gives the hangs that it was cut in.
+    /// The file ends. Returns the hangs that were under way when it was cut.
     pub fn end(&mut self) -> Vec<Stalled> {
         let is_empty = self.trace.records == self.trace.unknown_records;
         // A part of a trace that has no session has no end either, unless it says so.
@@ -160,17 +160,17 @@ impl File {
         cut
     }
 
-    /// Hangs under way that are not among them.
-    pub fn left_out(&self) -> u64 {
+    /// Hangs under way that were not kept.
+    pub fn open_left_out(&self) -> u64 {
         self.open_left_out
     }
 
-    /// How many things are kept.
+    /// Items that are kept.
     pub fn kept(&self) -> usize {
-        self.sum.sessions.len() + self.open.len()
+        self.summary.sessions.len() + self.open.len()
     }
 
-    /// What is told of it.
+    /// The summary of what was read.
     pub fn finish(self) -> FileSummary {
         let complete = !self.cut_short && self.trace.records > 0;
         FileSummary {
@@ -178,7 +178,7 @@ impl File {
                 complete,
                 ..self.trace
             },
-            ..self.sum
+            ..self.summary
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is kept of many, in memory that does not grow: the largest, and those that add up to most.
+//! The largest items of a stream, and its heavy hitters, in memory that does not grow.
 
 use std::{
     cmp::Reverse,
@@ -11,30 +11,30 @@ use serde::Serialize;
 use tracer_format::text::shortened;
 use tracer_model::Nanos;
 
-/// The largest few of all that were offered, and how many there were.
+/// The largest items that were offered, and how many were.
 #[derive(Debug)]
 pub struct Largest<K, T> {
-    room: usize,
-    // By size, of equals the first that came.
+    capacity: usize,
+    // By size; of equals the first that came.
     kept: BTreeMap<(K, Reverse<u64>), T>,
     offered: u64,
 }
 
 impl<K: Ord + Copy, T> Largest<K, T> {
     /// Keeps so many.
-    pub fn new(room: usize) -> Self {
+    pub fn new(capacity: usize) -> Self {
         Self {
-            room,
+            capacity,
             kept: BTreeMap::new(),
             offered: 0,
         }
     }
 
-    /// Keeps it if it is one of the largest; only then it is made.
+    /// Keeps an item if it is one of the largest; only then it is made.
     pub fn offer(&mut self, size: K, make: impl FnOnce() -> Option<T>) {
         self.offered += 1;
         let key = (size, Reverse(self.offered));
-        let is_full = self.kept.len() >= self.room;
+        let is_full = self.kept.len() >= self.capacity;
         if is_full
             && self
                 .kept
@@ -45,22 +45,22 @@ impl<K: Ord + Copy, T> Largest<K, T> {
         }
         let Some(item) = make() else { return };
         self.kept.insert(key, item);
-        if self.kept.len() > self.room {
+        if self.kept.len() > self.capacity {
             self.kept.pop_first();
         }
     }
 
-    /// Those that are not kept.
+    /// Items that are not kept.
     pub fn left_out(&self) -> u64 {
         self.offered - self.kept.len() as u64
     }
 
-    /// All that were offered.
+    /// Items that were offered.
     pub fn offered(&self) -> u64 {
         self.offered
     }
 
-    /// How many are kept.
+    /// Items that are kept.
     pub fn len(&self) -> usize {
         self.kept.len()
     }
@@ -70,39 +70,39 @@ impl<K: Ord + Copy, T> Largest<K, T> {
         self.kept.is_empty()
     }
 
-    /// The largest first.
+    /// Largest first.
     pub fn into_vec(self) -> Vec<T> {
         self.kept.into_values().rev().collect()
     }
 }
 
-/// Hangs, and the time lost in them.
+/// Hangs, and their time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct HangTotals {
-    /// Time lost. First, since it is what is sorted by.
+    /// The sum of the hangs. First, since it is what is sorted by.
     pub blocked_ns: Nanos,
     /// How many.
     pub hangs: u64,
 }
 
 impl HangTotals {
-    /// One more.
+    /// Adds a hang.
     pub fn add(&mut self, blocked: Nanos) {
         self.blocked_ns = self.blocked_ns.saturating_add(blocked);
         self.hangs += 1;
     }
 
-    fn take_in(&mut self, other: Self) {
+    fn merge(&mut self, other: Self) {
         self.blocked_ns = self.blocked_ns.saturating_add(other.blocked_ns);
         self.hangs += other.hangs;
     }
 }
 
-/// Names by the time lost for each. Of more names than there is room for, those with little are dropped from time to time;
-/// what was dropped is counted, and bounds what a name that came back may have had before.
+/// Names by the time lost for each (lossy counting). Names with little time are dropped from time to time; the largest
+/// time that was dropped bounds what a name that comes back may have had before.
 #[derive(Debug)]
 pub struct HeavyHitters {
-    room: usize,
+    capacity: usize,
     kept: HashMap<String, Entry>,
     dropped: HangTotals,
     /// What any name may have lost by being dropped.
@@ -115,15 +115,15 @@ struct Entry {
     missed: Nanos,
 }
 
-/// One name of the top, or the rest.
+/// One name of a ranking.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Named {
     /// As in the trace.
     pub name: String,
-    /// What it lost.
+    /// Its hangs.
     #[serde(flatten)]
     pub totals: HangTotals,
-    /// It may have lost so much more, while it was not kept.
+    /// Time that it may have lost before it was kept.
     #[serde(skip_serializing_if = "is_zero")]
     pub at_most_more_ns: Nanos,
 }
@@ -135,16 +135,16 @@ fn is_zero(number: &Nanos) -> bool {
 
 impl HeavyHitters {
     /// Keeps at most twice so many.
-    pub fn new(room: usize) -> Self {
+    pub fn new(capacity: usize) -> Self {
         Self {
-            room,
+            capacity,
             kept: HashMap::new(),
             dropped: HangTotals::default(),
             missed: 0,
         }
     }
 
-    /// One more hang for this name. No name, nothing to count.
+    /// Adds a hang to a name; the empty name is not counted.
     pub fn add(&mut self, name: &str, blocked: Nanos) {
         if name.is_empty() {
             return;
@@ -158,7 +158,7 @@ impl HeavyHitters {
         };
         let name = shortened(name);
         self.kept.entry(name).or_insert(fresh).totals.add(blocked);
-        if self.kept.len() > 2 * self.room {
+        if self.kept.len() > 2 * self.capacity {
             self.prune();
         }
     }
@@ -166,15 +166,15 @@ impl HeavyHitters {
     fn prune(&mut self) {
         let mut largest = 0;
         let mut all = ranked(mem::take(&mut self.kept));
-        for (_, entry) in all.split_off(self.room) {
-            self.dropped.take_in(entry.totals);
+        for (_, entry) in all.split_off(self.capacity) {
+            self.dropped.merge(entry.totals);
             largest = largest.max(entry.totals.blocked_ns);
         }
         self.missed = self.missed.saturating_add(largest);
         self.kept = all.into_iter().collect();
     }
 
-    /// How many names are kept.
+    /// Names that are kept.
     pub fn len(&self) -> usize {
         self.kept.len()
     }
@@ -184,7 +184,7 @@ impl HeavyHitters {
         self.kept.is_empty()
     }
 
-    /// The first few, and all others together.
+    /// The first names, and the sum of the others.
     pub fn first(self, few: usize) -> (Vec<Named>, Others) {
         let mut others = Others {
             totals: self.dropped,
@@ -193,7 +193,7 @@ impl HeavyHitters {
         };
         let all = ranked(self.kept);
         for (_, entry) in all.iter().skip(few) {
-            others.totals.take_in(entry.totals);
+            others.totals.merge(entry.totals);
             others.names += 1;
         }
         let named = |(name, entry): (String, Entry)| Named {
@@ -205,20 +205,20 @@ impl HeavyHitters {
     }
 }
 
-/// Who lost most first; of equals by name, so that a report is the same each time.
+/// By time lost; of equals by name, so that a report is the same each time.
 fn ranked(names: HashMap<String, Entry>) -> Vec<(String, Entry)> {
     let mut all: Vec<_> = names.into_iter().collect();
     all.sort_by(|(a, x), (b, y)| y.totals.cmp(&x.totals).then_with(|| a.cmp(b)));
     all
 }
 
-/// What is not among the first.
+/// The names that are not among the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Others {
-    /// Of all of them.
+    /// Their hangs.
     #[serde(flatten)]
     pub totals: HangTotals,
-    /// How many.
+    /// How many names.
     pub names: u64,
     /// Whether there were more names than could be kept.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_are_kept_the_first_of_equals_and_no_more() {
+    fn only_the_largest_are_kept_and_of_equals_the_first() {
         let mut largest = Largest::new(2);
         let mut made = 0;
         for size in [3, 1, 3, 2, 3] {
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lost_most_is_found_among_more_names_than_are_kept() {
+    fn heavy_hitters_are_found_among_more_names_than_are_kept() {
         let mut top = HeavyHitters::new(50);
         let mut all = HangTotals::default();
         for round in 0..1000 {
@@ -260,7 +260,7 @@ mod tests {
         top.add("late", 50);
         all.add(50);
         let (first, others) = top.first(3);
-        let told = |place: usize| {
+        let ranked = |place: usize| {
             let named = &first[place];
             (
                 named.name.as_str(),
@@ -268,14 +268,14 @@ mod tests {
                 named.at_most_more_ns,
             )
         };
-        assert_eq!(told(0), ("often", 1000, 0));
+        assert_eq!(ranked(0), ("often", 1000, 0));
         // What came late may have come before, and says by how much.
-        let (name, hangs, missed) = told(1);
+        let (name, hangs, missed) = ranked(1);
         assert_eq!((name, hangs), ("late", 1));
         assert!(missed > 0);
         let mut sum = others.totals;
         for named in &first {
-            sum.take_in(named.totals);
+            sum.merge(named.totals);
         }
         assert_eq!(sum, all);
         assert!(others.names_is_lower_bound);

@@ -1,5 +1,5 @@
-//! The report as a page: one file, which loads nothing, for screens of any size, for paper, by day and by night. Whatever
-//! comes from a trace is text (`maud` escapes it), and the page's own policy forbids any script and style but its own.
+//! The report as a page: one file that loads nothing, for screens of any size, for paper, light and dark. Text of a trace is
+//! escaped (by `maud`), and the page's content security policy forbids any script and style but its own.
 
 mod hangs;
 mod tables;
@@ -23,7 +23,7 @@ use super::{
 const STYLE: &str = include_str!("html/assets/page.css");
 const SCRIPT: &str = include_str!("html/assets/page.js");
 
-/// The page.
+/// The page, as HTML.
 pub fn page(report: &Report) -> String {
     let headline = text::headline_of(report);
     let page = html! {
@@ -63,7 +63,7 @@ pub fn page(report: &Report) -> String {
     page.into_string()
 }
 
-/// Nothing from anywhere, and of what is in the page only what was put there.
+/// Allows nothing but the style and the script that are in the page.
 fn policy() -> String {
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
     format!(
@@ -184,7 +184,7 @@ fn chip(cause: &Name<Cause>) -> Markup {
     }
 }
 
-/// Of a figure in evidence, by the unit in its name: `103.0 kB`, `0.50 s`, or as it is.
+/// A figure of evidence, by the unit in its name: `103.0 kB`, `0.50 s`, or as it is.
 fn figure(name: &str, value: &serde_json::Value) -> String {
     match value.as_u64() {
         Some(number) if name.ends_with("_bytes") => bytes(number),
@@ -209,24 +209,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_of_evidence_are_told_in_their_unit() {
-        let told = |name, value: serde_json::Value| (label(name), figure(name, &value));
+    fn figures_of_evidence_have_their_unit() {
+        let shown = |name, value: serde_json::Value| (label(name), figure(name, &value));
         assert_eq!(
-            told("send_queue_bytes", 103_000.into()),
+            shown("send_queue_bytes", 103_000.into()),
             ("send queue".into(), "103.0 kB".into())
         );
         assert_eq!(
-            told("rto_ns", 204_000_000.into()),
+            shown("rto_ns", 204_000_000.into()),
             ("rto".into(), "0.20 s".into())
         );
         assert_eq!(
-            told("drop_reason", "NETFILTER_DROP".into()),
+            shown("drop_reason", "NETFILTER_DROP".into()),
             ("drop reason".into(), "NETFILTER_DROP".into())
         );
     }
 
     #[test]
-    fn what_the_page_brings_along_cannot_end_its_own_element() {
+    fn style_and_script_cannot_end_their_own_element() {
         assert!(!STYLE.contains("</") && !SCRIPT.contains("</"));
         assert!(!STYLE.contains("url(") && !SCRIPT.contains("http"));
     }

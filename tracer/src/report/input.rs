@@ -1,9 +1,9 @@
-//! Whether a file is a trace, or another file given by mistake: then which, and what to do with it.
+//! Recognises files that are no traces, to say what they are and what to do with them.
 
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-/// Looks at a first line.
+/// Checks a first line.
 pub fn check(line: &[u8]) -> Result<()> {
     if line.trim_ascii().is_empty() {
         return Ok(());
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_it_is_instead_is_said() {
+    fn other_kinds_of_files_are_named() {
         for (line, word) in [
             (&br#"{"at":5,"event":"tick"}"#[..], "replay"),
             (br#"{"resourceSpans":[]}"#, "OpenTelemetry"),

@@ -1,8 +1,8 @@
-//! Lines of a file that may be of any size, torn or no text at all: one at a time, none longer than is kept.
+//! Lines of a file whose lines may be of any length, torn, or no text.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
-/// Longer than any record; what exceeds it is passed over without being kept.
+/// Longer than any record. A longer line is skipped without being buffered.
 pub const LONGEST: usize = 1 << 20;
 
 /// Reads line by line.
@@ -13,7 +13,7 @@ pub struct Lines<R> {
     is_over: bool,
 }
 
-/// What was read.
+/// A line that was read.
 #[derive(Debug, PartialEq)]
 pub enum Line<'a> {
     /// A line, without its end.
@@ -27,7 +27,7 @@ pub enum Line<'a> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// Of this.
+    /// Lines of an input.
     pub fn of(input: R) -> Self {
         Self {
             input,
@@ -42,7 +42,7 @@ impl<R: BufRead> Lines<R> {
         self.number
     }
 
-    /// The next one.
+    /// The next line; `None` at the end.
     pub fn read(&mut self) -> io::Result<Option<Line<'_>>> {
         if self.is_over {
             return Ok(None);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_measure_is_passed_over_and_not_kept() {
+    fn a_line_that_is_too_long_is_skipped_and_not_buffered() {
         let endless = io::repeat(b'x').take(10 * LONGEST as u64);
         let input = io::BufReader::new(endless.chain(&b"\nnext\n"[..]));
         let mut lines = Lines::of(input);

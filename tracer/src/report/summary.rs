@@ -1,4 +1,4 @@
-//! A report, before it is text or a page: what `--format json` writes.
+//! A report as data: what `--format json` writes, and what the text and the page are made of.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -16,32 +16,32 @@ use super::{
 /// A hang with all that its trace has of it, also what this version does not know.
 pub type WholeHang = Hang<String, Map<String, Value>>;
 
-/// What several traces say, all together and one by one.
+/// The summary of several traces, together and one by one.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The first session's beginning, or the first time seen.
+    /// The first time in any of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<Time>,
-    /// The last end.
+    /// The last time in any of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<Time>,
-    /// Requests that were held up: a request that two devices held up is one.
+    /// Requests that were blocked: one that two devices blocked is one.
     pub requests_held_up: u64,
     /// All hangs.
     #[serde(flatten)]
     pub total: HangTotals,
-    /// The longest.
+    /// The longest hang.
     pub longest_ns: Nanos,
-    /// Requests that met a device that failed at once.
+    /// Requests that met a device that failed without a hang.
     pub refusals: u64,
-    /// How long hangs were.
+    /// Durations of hangs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub percentiles: Option<Percentiles>,
-    /// What was waited for, over all stalls of all hangs.
+    /// Operations that were waited for, over all stalls of all hangs.
     pub waits: Vec<Wait>,
-    /// One by one, the one that cost most first.
+    /// By time lost.
     pub devices: Vec<DeviceSummary>,
-    /// Devices beyond those that are told apart.
+    /// Devices beyond [`super::devices::DEVICES`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub other_devices: Option<HangTotals>,
     /// The worst first.
@@ -56,7 +56,7 @@ pub struct Report {
     pub under_way: Vec<FromFile<Stalled>>,
     /// How many more there were.
     pub under_way_left_out: u64,
-    /// Who lost most.
+    /// Names with the most time lost.
     pub affected: Affected,
     /// Entries that were not acknowledged, the largest first.
     pub lost: Vec<FromFile<LostEntries>>,
@@ -66,18 +66,18 @@ pub struct Report {
     pub fillings: Vec<FromFile<Filling>>,
     /// How many more there were.
     pub fillings_left_out: u64,
-    /// One by one.
+    /// The traces.
     pub files: Vec<FileSummary>,
-    /// When what happened; for the picture.
+    /// For the page.
     #[serde(skip)]
     pub timeline: Timeline,
-    /// Causes as the timeline numbers them.
+    /// Causes by their number in the timeline.
     #[serde(skip)]
     pub causes: Vec<Name<Cause>>,
 }
 
 impl Report {
-    /// Whether there is nothing bad to tell.
+    /// Whether no device stalled or failed.
     pub fn is_clean(&self) -> bool {
         self.total.hangs == 0
             && self.refusals == 0
@@ -88,7 +88,7 @@ impl Report {
     }
 }
 
-/// A record, and the place of its file in `files`.
+/// A record, and the index of its file in `files`.
 #[derive(Debug, Serialize)]
 pub struct FromFile<T> {
     /// From 0.
@@ -98,57 +98,57 @@ pub struct FromFile<T> {
     pub record: T,
 }
 
-/// Of the durations of hangs.
+/// Percentiles of the durations of hangs.
 #[derive(Debug, Serialize)]
 pub struct Percentiles {
-    /// Each is so exact, relatively.
+    /// Relative precision.
     pub precision: f64,
-    /// Half of all hangs were shorter.
+    /// Median.
     pub p50_ns: Nanos,
-    /// Nine of ten.
+    /// 90th.
     pub p90_ns: Nanos,
-    /// 99 of 100.
+    /// 99th.
     pub p99_ns: Nanos,
-    /// 999 of 1000.
+    /// 99.9th.
     pub p999_ns: Nanos,
 }
 
 /// One kind of wait.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Wait {
-    /// `connect`, `write`, `lock`
+    /// The operation.
     pub op: Name<Op>,
-    /// How often.
+    /// Number of stalls.
     pub count: u64,
-    /// How long in all.
+    /// Their sum.
     pub duration_ns: Nanos,
 }
 
 /// One device.
 #[derive(Debug, Serialize)]
 pub struct DeviceSummary {
-    /// Which.
+    /// The device.
     pub device: Device,
     /// Its hangs.
     #[serde(flatten)]
     pub total: HangTotals,
-    /// The longest.
+    /// The longest of them.
     pub longest_ns: Nanos,
-    /// Requests it failed at once.
+    /// Requests that it failed without a hang.
     pub refusals: u64,
-    /// Why, the dearest first.
+    /// Causes, by time lost.
     pub causes: Vec<CauseSummary>,
     /// Its incidents.
     pub incidents: u64,
-    /// Those that had not ended when their trace did.
+    /// Those without an end.
     pub incidents_open: u64,
     /// Entries that were never acknowledged.
     pub lost: Lost,
-    /// Those of which the kernel was still trying to deliver the bytes when the trace ended.
+    /// Entries that the kernel was still trying to deliver when the trace ended.
     pub pending: Lost,
-    /// The most requests that were seen to queue behind one that it held up.
+    /// The most requests that queued behind a blocked one.
     pub most_waiting: u64,
-    /// Warnings that it filled up.
+    /// Warnings that its send buffer filled up.
     pub fillings: u64,
     /// Its place in the timeline.
     #[serde(skip)]
@@ -163,16 +163,16 @@ pub struct CauseSummary {
     /// Hangs.
     #[serde(flatten)]
     pub total: HangTotals,
-    /// Requests failed at once.
+    /// Requests that failed without a hang.
     pub refusals: u64,
-    /// Of the longest of them.
+    /// The explanation of the longest of them.
     pub explanation: String,
 }
 
-/// Entries lost.
+/// Audit entries that were lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Lost {
-    /// Whole ones.
+    /// Whole entries.
     pub entries: u64,
     /// Bytes.
     pub bytes: u64,
@@ -181,10 +181,10 @@ pub struct Lost {
     pub is_lower_bound: bool,
 }
 
-/// Who lost most.
+/// Names with the most time lost.
 #[derive(Debug, Serialize)]
 pub struct Affected {
-    /// Paths.
+    /// Paths of requests.
     pub paths: Ranking,
     /// `read`, ...
     pub operations: Ranking,
@@ -241,10 +241,10 @@ pub struct FileSummary {
     /// How many more there were.
     #[serde(skip_serializing_if = "is_zero")]
     pub sessions_left_out: u64,
-    /// When it begins.
+    /// The first time in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<Time>,
-    /// When it ends, as far as it tells.
+    /// The last time in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<Time>,
     /// Its hangs.
@@ -258,7 +258,7 @@ pub struct FileSummary {
     pub incidents: u64,
     /// Entries that were never acknowledged.
     pub lost: Lost,
-    /// As its summaries say; absent where it has none.
+    /// Requests in its summaries; absent where it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
     /// Whether there may have been more.
@@ -267,7 +267,7 @@ pub struct FileSummary {
     /// Entries written to audit sockets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit_writes: Option<u64>,
-    /// What the trace itself lost.
+    /// What the file lacks.
     #[serde(flatten)]
     pub trace: Completeness,
 }
@@ -277,31 +277,31 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Whether a trace is all there.
+/// What a trace file lacks.
 #[derive(Debug, Default, Serialize)]
 pub struct Completeness {
-    /// Lines that were records.
+    /// Lines that are records.
     pub records: u64,
-    /// Of types that this version does not know.
+    /// Records of types that this version does not know.
     pub unknown_records: u64,
-    /// Each session has its summary.
+    /// Each session has a summary.
     pub complete: bool,
-    /// Whether it begins with a session.
+    /// It begins with a session.
     pub has_beginning: bool,
-    /// Whether its last line, or its compressed data, ends in the middle.
+    /// Its last line, or its compressed data, ends in the middle.
     pub torn: bool,
     /// Lines that are no records.
     pub damaged_lines: u64,
-    /// The first of them, and what is wrong with it.
+    /// The first of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_damaged: Option<Damage>,
-    /// Events that were told to the agent.
+    /// Events that the agent received.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events: Option<u64>,
     /// Events that the kernel had no room for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events_lost: Option<u64>,
-    /// Hangs that a summary counts and the file does not hold.
+    /// Hangs that a summary counts and that are not in the file.
     pub hangs_missing: u64,
 }
 
@@ -317,11 +317,11 @@ impl Completeness {
     }
 }
 
-/// A line that is no record.
+/// The first line that is no record.
 #[derive(Debug, Serialize)]
 pub struct Damage {
     /// From 1.
     pub line: u64,
-    /// What is wrong.
+    /// The error.
     pub why: String,
 }

@@ -1,4 +1,4 @@
-//! The report as text, for a ticket: the answer first. Plain, at most 80 columns wide where its words allow.
+//! The report as plain text, for a ticket: the answer first. At most 80 columns wide, but for longer words.
 
 mod tables;
 
@@ -17,10 +17,10 @@ use super::summary::{CauseSummary, DeviceSummary, FromFile, Lost, Report, WholeH
 
 const WIDTH: usize = 80;
 
-/// Hangs that are told one by one.
+/// Hangs that are listed.
 const HANGS: usize = 5;
 
-/// The report.
+/// The report as text.
 pub fn text(report: &Report) -> String {
     let mut out = String::new();
     headline(&mut out, report);
@@ -44,7 +44,7 @@ pub fn text(report: &Report) -> String {
     out
 }
 
-/// A paragraph, its first line and the others indented so.
+/// Adds a wrapped, indented paragraph.
 fn paragraph(out: &mut String, indent: &str, text: &str) {
     let spaces = indent.trim_start_matches('\n');
     let options = Options::new(WIDTH)
@@ -95,7 +95,7 @@ fn headline(out: &mut String, report: &Report) {
     }
 }
 
-/// What happened, in a sentence.
+/// The report in a sentence.
 pub(super) fn headline_of(report: &Report) -> String {
     let devices = count(report.devices.len() as u64, "audit device");
     let total = &report.total;
@@ -106,7 +106,7 @@ pub(super) fn headline_of(report: &Report) -> String {
         (0, 0) if report.is_clean() => "No audit device held up or failed a request.".to_owned(),
         (0, 0) => format!("No request was held up, but {devices} had trouble."),
         (0, refusals) => format!(
-            "No request was held up; {devices} failed at once for {}, which went on without.",
+            "No request was held up; {devices} failed at once for {}.",
             count(refusals, "request")
         ),
         (hangs, _) => format!(
@@ -190,18 +190,18 @@ fn of_cause(out: &mut String, cause: &CauseSummary) {
     paragraph(out, "    ", &clean(&cause.explanation));
 }
 
-/// What a device did not acknowledge.
+/// Entries that a device did not acknowledge.
 pub(super) fn losses(device: &DeviceSummary) -> Vec<String> {
-    let told = |lost: &Lost, what: &str| {
+    let describe = |lost: &Lost, what: &str| {
         let least = if lost.is_lower_bound { "at least " } else { "" };
         let entries = count(lost.entries, "whole entry");
         (lost.bytes > 0).then(|| format!("{least}{entries} ({}) {what}", bytes(lost.bytes)))
     };
-    let lost = told(
+    let lost = describe(
         &device.lost,
         "never acknowledged: look whether the log has them",
     );
-    let pending = told(
+    let pending = describe(
         &device.pending,
         "not acknowledged when the trace ended; the kernel was still trying",
     );
@@ -239,9 +239,9 @@ fn worst(out: &mut String, report: &Report) {
     for hang in report.worst_hangs.iter().take(HANGS) {
         one_hang(out, report, hang);
     }
-    let told = report.worst_hangs.len().min(HANGS) as u64;
-    if report.total.hangs > told {
-        let more = digits(report.total.hangs - told);
+    let listed = report.worst_hangs.len().min(HANGS) as u64;
+    if report.total.hangs > listed {
+        let more = digits(report.total.hangs - listed);
         let _ = writeln!(out, "  and {more} that were shorter");
     }
 }

@@ -1,37 +1,37 @@
-//! How many requests a device held up at each time, in bins that widen as the trace turns out to be longer.
+//! How many requests each device blocked over time, in bins that widen as the trace turns out to be longer.
 
 use std::collections::BTreeMap;
 
 use tracer_format::Time;
 use tracer_model::Nanos;
 
-/// Bins from the first to the last, of all lanes.
+/// Bins of a lane at most.
 pub const MOST_BINS: i64 = 600;
 
 /// Width at first, ns. Doubled as often as it takes.
 const FIRST_WIDTH: i64 = 1 << 20;
 
-/// Causes told apart in a bin.
+/// Causes that are distinguished in a bin.
 pub const CAUSES: usize = 12;
 
 /// The timeline of all devices.
 #[derive(Debug)]
 pub struct Timeline {
     width: i64,
-    /// From the first to behind the last, in bins.
+    /// The first bin and the last.
     range: Option<(i64, i64)>,
     lanes: Vec<Lane>,
 }
 
-/// Of one device.
+/// The bins of one device.
 pub type Lane = BTreeMap<i64, Bin>;
 
-/// One stretch of time.
+/// One bin.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bin {
-    /// For how long requests were held up, all together, by cause.
+    /// Time that requests were blocked, by cause.
     pub blocked: [Nanos; CAUSES],
-    /// Requests that the device failed at once.
+    /// Requests that the device failed without a hang.
     pub refusals: u32,
 }
 
@@ -46,10 +46,10 @@ impl Default for Timeline {
 }
 
 impl Timeline {
-    /// A request was held up in this lane, for this cause.
+    /// Adds a hang to a lane.
     pub fn add_hang(&mut self, lane: usize, cause: usize, start: Time, end: Time) {
         let (start, end) = (nanos(start), nanos(end).max(nanos(start)));
-        self.make_room(start, end);
+        self.widen_to(start, end);
         let width = self.width;
         let lane = self.lane(lane);
         for place in start.div_euclid(width)..=end.div_euclid(width) {
@@ -60,20 +60,20 @@ impl Timeline {
         }
     }
 
-    /// A request was failed at once.
+    /// Adds a refusal to a lane.
     pub fn add_refusal(&mut self, lane: usize, at: Time) {
         let at = nanos(at);
-        self.make_room(at, at);
+        self.widen_to(at, at);
         let place = at.div_euclid(self.width);
         self.lane(lane).entry(place).or_default().refusals += 1;
     }
 
-    /// Something else was there at that time: the picture reaches so far.
+    /// Extends the timeline to a time at which something else happened.
     pub fn reach(&mut self, at: Time) {
-        self.make_room(nanos(at), nanos(at));
+        self.widen_to(nanos(at), nanos(at));
     }
 
-    /// From when to when, ns since the epoch. `None` if nothing was.
+    /// Its ends, ns since the epoch; `None` if it is empty.
     pub fn span(&self) -> Option<(i64, i64)> {
         let (first, last) = self.range?;
         let end = last.saturating_add(1).saturating_mul(self.width);
@@ -91,7 +91,7 @@ impl Timeline {
         bins.map(|(place, bin)| (place.saturating_mul(self.width), bin))
     }
 
-    /// How many bins are kept.
+    /// Bins that are kept.
     pub fn kept(&self) -> usize {
         self.lanes.iter().map(BTreeMap::len).sum()
     }
@@ -103,7 +103,7 @@ impl Timeline {
         &mut self.lanes[lane]
     }
 
-    fn make_room(&mut self, start: i64, end: i64) {
+    fn widen_to(&mut self, start: i64, end: i64) {
         loop {
             let (first, last) = (start.div_euclid(self.width), end.div_euclid(self.width));
             let (first, last) = match self.range {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn time_is_neither_lost_nor_made_when_bins_widen() {
+    fn the_sum_of_times_stays_when_bins_widen() {
         let mut timeline = Timeline::default();
         let mut sum = 0;
         for second in [0, 5, 4000, 90_000, -3000] {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_cannot_be_are_no_trouble() {
+    fn impossible_times_are_accepted() {
         let mut timeline = Timeline::default();
         timeline.add_hang(0, 0, Time(Timestamp::MIN), Time(Timestamp::MAX));
         timeline.add_hang(0, 99, at(5), at(1));

@@ -13,7 +13,7 @@ use nix::{
     fcntl::{FallocateFlags, fallocate},
 };
 
-/// Where lines go.
+/// A file or standard output.
 pub struct LineFile {
     out: Out,
 }
@@ -23,15 +23,15 @@ enum Out {
         file: File,
         path: PathBuf,
         len: Option<u64>,
-        /// Whether the last write found the disk full.
-        tight: bool,
+        /// The last write failed, for example on a full disk.
+        failed: bool,
     },
     Stdout(io::Stdout),
 }
 
 impl LineFile {
-    /// Creates the file, for its owner's eyes only; `-` is standard output. What a file of that name
-    /// held is kept until the first line is written: a trace that fails to begin destroys nothing.
+    /// Creates the file with mode 0600; `-` is standard output. An existing file is truncated when the first line is
+    /// written: a trace that fails to begin destroys nothing.
     pub fn create(path: &Path) -> Result<Self> {
         if path == Path::new("-") {
             return Ok(Self {
@@ -50,13 +50,12 @@ impl LineFile {
                 file,
                 path: path.to_owned(),
                 len: None,
-                tight: false,
+                failed: false,
             },
         })
     }
 
-    /// Whether this path leads to the same file: two writers, or a reader and a writer, would destroy
-    /// each other's work.
+    /// Whether this path leads to the same file, which two writers, or a reader and a writer, would destroy.
     pub fn is_same(&self, path: &Path) -> bool {
         let Out::File { file, .. } = &self.out else {
             return false;
@@ -67,7 +66,7 @@ impl LineFile {
         own.is_file() && (own.dev(), own.ino()) == (other.dev(), other.ino())
     }
 
-    /// Its name for people.
+    /// Its name in messages.
     pub fn name(&self) -> String {
         match &self.out {
             Out::File { path, .. } => path.display().to_string(),
@@ -75,12 +74,12 @@ impl LineFile {
         }
     }
 
-    /// Writes a line, and takes back the part of it that was written if the rest could not be.
+    /// Writes a line; if a part of it cannot be written, the file is cut back to where it began.
     pub fn write_line(&mut self, line: &str) -> io::Result<()> {
         self.write_whole(format!("{line}\n").as_bytes())
     }
 
-    /// The same of something that is no line.
+    /// The same for bytes that are no line.
     pub fn write_whole(&mut self, line: &[u8]) -> io::Result<()> {
         match &mut self.out {
             Out::Stdout(stdout) => {
@@ -88,22 +87,22 @@ impl LineFile {
                 stdout.flush()
             }
             Out::File {
-                file, len, tight, ..
+                file, len, failed, ..
             } => {
                 let before = match *len {
                     Some(len) => len,
-                    None => begin(file)?,
+                    None => truncate(file)?,
                 };
-                if *tight {
+                if *failed {
                     reserve(file, before, line.len() as u64)?;
                 }
                 if let Err(error) = file.write_all(line) {
-                    *tight = true;
-                    // Best effort: what is no regular file has no length to take back.
+                    *failed = true;
+                    // Best effort: only a regular file can be cut.
                     let _ = cut(file, before);
                     return Err(error);
                 }
-                *tight = false;
+                *failed = false;
                 *len = Some(before + line.len() as u64);
                 Ok(())
             }
@@ -111,9 +110,8 @@ impl LineFile {
     }
 }
 
-/// Empties the file of what an earlier trace left, and closes it to others. Devices and pipes stay as
-/// they are.
-fn begin(file: &mut File) -> io::Result<u64> {
+/// Truncates a regular file and makes it private. Devices and pipes stay as they are.
+fn truncate(file: &mut File) -> io::Result<u64> {
     if file.metadata()?.is_file() {
         file.set_permissions(Permissions::from_mode(0o600))?;
         cut(file, 0)?;
@@ -121,8 +119,8 @@ fn begin(file: &mut File) -> io::Result<u64> {
     Ok(0)
 }
 
-/// On a disk that was full: fails as a write would, but leaves no part of a line to be read meanwhile.
-/// A file system that cannot reserve is left to the write.
+/// Fails on a full disk as a write would, but leaves no part of a line to be read meanwhile. File systems that cannot
+/// allocate are left to the write.
 fn reserve(file: &File, at: u64, len: u64) -> io::Result<()> {
     let (at, len) = (at.cast_signed(), len.cast_signed());
     match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, at, len) {

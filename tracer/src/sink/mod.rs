@@ -1,19 +1,23 @@
-//! Where findings go. Each sink writes on a thread of its own behind a bounded queue: a terminal
-//! that was stopped with Ctrl-S or a slow disk holds up nothing but itself, and what it misses is
-//! counted and said.
+//! The outputs. Each sink writes on a thread of its own behind a bounded queue: a terminal that was stopped with Ctrl-S
+//! or a slow disk delays nothing but itself, and the items that it misses are counted and reported.
 
 pub mod jsonl;
 pub mod line_file;
 pub mod live;
-mod made;
 pub mod metrics;
 pub mod otlp;
+mod pending_write;
 pub mod perfetto;
-mod recent;
 pub mod recording;
 pub mod terminal;
 
-// Where sinks still look for what `tracer_format` has.
+// Earlier names, until the other sinks use those of today.
+mod made {
+    pub(super) use super::pending_write::PendingWrite as Made;
+}
+mod recent {
+    pub(super) type Recent<K, V> = crate::bounded::BoundedMap<K, V, 1024>;
+}
 pub(crate) mod clean {
     pub(crate) use tracer_format::text::clean;
 }
@@ -40,10 +44,10 @@ use anyhow::{Result, bail, ensure};
 
 use crate::console;
 
-/// Items a sink may be behind. A hang takes seconds to happen; recorded events come in thousands.
+/// Items that may wait for a sink. A hang takes seconds to happen; recorded events come in thousands.
 const QUEUE: usize = 1 << 16;
 
-/// How long a sink that failed for want of space waits before it tries again.
+/// Time between two attempts of a sink that failed, for example on a full disk.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// How long the end of a trace waits for a sink that is stuck.
@@ -54,22 +58,22 @@ pub trait Sink<T>: Send + 'static {
     /// Writes one item whole, or nothing of it.
     fn write(&mut self, item: &T) -> io::Result<()>;
 
-    /// Writes what it has collected: nothing more comes for now, or at all.
+    /// Writes what it has buffered: nothing more comes for now, or at all.
     fn settle(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// The same, when nothing more comes at all: may take as long as the end of a trace waits.
+    /// The same at the end of the trace. May take as long as [`PATIENCE`].
     fn finish(&mut self) -> io::Result<()> {
         self.settle()
     }
 
-    /// How many items it has collected and not written.
+    /// Items that are buffered and not written.
     fn unsettled(&self) -> u64 {
         0
     }
 
-    /// What it counts as an item, for error messages.
+    /// What an item is called in error messages.
     fn unit(&self) -> &'static str {
         "records"
     }
@@ -77,7 +81,7 @@ pub trait Sink<T>: Send + 'static {
     /// What it writes to, for error messages.
     fn name(&self) -> String;
 
-    /// Which output it is, as metrics call it: of names there are too many, and they may be paths.
+    /// The kind of output, as a label of metrics: names may be paths, and there are too many.
     fn kind(&self) -> &'static str;
 }
 
@@ -117,7 +121,7 @@ impl<T: Send + Sync + 'static> Worker<T> {
         }
     }
 
-    /// Hands over an item; counts it as missed if the sink is too far behind.
+    /// Queues an item; counts it as missed if the queue is full.
     pub fn send(&mut self, item: &Arc<T>) {
         let Some(queue) = &self.queue else { return };
         if let Err(TrySendError::Full(_)) = queue.try_send(Arc::clone(item)) {
@@ -125,17 +129,17 @@ impl<T: Send + Sync + 'static> Worker<T> {
         }
     }
 
-    /// Which output it is.
+    /// The kind of output.
     pub fn kind(&self) -> &'static str {
         self.kind
     }
 
-    /// How many items it was too far behind for, as it grows.
+    /// The count of items for which the queue was full.
     pub fn missed(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.missed)
     }
 
-    /// Whether its reader went away (a closed pipe), so that nobody needs more of it.
+    /// Whether its reader closed the pipe.
     pub fn is_over(&mut self) -> bool {
         match self.done.try_recv() {
             Ok(Ok(())) => {
@@ -146,8 +150,7 @@ impl<T: Send + Sync + 'static> Worker<T> {
         }
     }
 
-    /// Ends the threads of all; fails if something could not be written. What is stuck is waited for no longer than
-    /// one of them would be.
+    /// Ends all threads; fails if something could not be written. All share one [`PATIENCE`].
     pub fn finish_all(workers: impl IntoIterator<Item = Self>) -> Result<()> {
         let mut open: Vec<_> = workers.into_iter().collect();
         open.retain_mut(|worker| worker.queue.take().is_some());
@@ -155,7 +158,7 @@ impl<T: Send + Sync + 'static> Worker<T> {
         together(open.into_iter().map(|worker| worker.ended(deadline)))
     }
 
-    /// The same for one.
+    /// Ends one thread.
     pub fn finish(self) -> Result<()> {
         Self::finish_all([self])
     }
@@ -169,19 +172,19 @@ impl<T: Send + Sync + 'static> Worker<T> {
                 bail!("{unwritten} {unit} could not be written to {name}: {error}")
             }
             Err(RecvTimeoutError::Timeout) => {
-                bail!("{name} takes nothing any more: what was left to write is lost")
+                bail!("writing to {name} timed out; the remaining {unit} were dropped")
             }
             Err(RecvTimeoutError::Disconnected) => bail!("writing to {name} failed"),
         }
         let missed = self.missed.load(Ordering::Relaxed);
         if missed > 0 {
-            bail!("{name} was too slow: {missed} records left out");
+            bail!("{name} was too slow: {missed} {unit} were dropped");
         }
         Ok(())
     }
 }
 
-/// All that failed, in one line.
+/// Joins the errors into one line.
 pub fn together(ends: impl IntoIterator<Item = Result<()>>) -> Result<()> {
     let failed = ends.into_iter().filter_map(Result::err);
     let failed: Vec<_> = failed.map(|error| format!("{error:#}")).collect();
@@ -189,10 +192,10 @@ pub fn together(ends: impl IntoIterator<Item = Result<()>>) -> Result<()> {
     Ok(())
 }
 
-/// Writes until there is nothing more to come. What does not fit on the disk waits for space.
+/// Writes until the queue is closed. Items that cannot be written are tried again.
 fn work<T>(mut sink: impl Sink<T>, items: &Receiver<Arc<T>>) -> Result<(), Failure> {
     let mut waiting: Vec<Arc<T>> = Vec::new();
-    let mut told = false;
+    let mut is_reported = false;
     let mut lost = 0;
     loop {
         let written = match items.recv_timeout(RETRY) {
@@ -206,16 +209,16 @@ fn work<T>(mut sink: impl Sink<T>, items: &Receiver<Arc<T>>) -> Result<(), Failu
             Err(RecvTimeoutError::Disconnected) => return last_try(&mut sink, waiting, lost),
         };
         match written {
-            Ok(()) => told = false,
+            Ok(()) => is_reported = false,
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => {
-                if !told {
+                if !is_reported {
                     console::say(&format!(
                         "vault-tracer: cannot write to {}: {error}; trying on",
                         sink.name()
                     ));
                 }
-                told = true;
+                is_reported = true;
                 lost += waiting.len().saturating_sub(QUEUE) as u64;
                 waiting.truncate(QUEUE);
             }
@@ -272,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn each_that_failed_is_told_in_one_line() {
+    fn failures_are_reported_in_one_line() {
         let mut workers = ["this", "that"].map(|name| Worker::spawn(Broken(name)));
         for worker in &mut workers {
             worker.send(&Arc::new(1));

@@ -1,5 +1,5 @@
-//! `--record`: every event as it came, one a line, to be replayed without root. A file named `.gz` is made of
-//! gzip members (RFC 1952, 2.2) of many lines each: up to the last whole one it can be read whatever happened.
+//! `--record`: every event, one a line, to be replayed without root. A `.gz` file consists of gzip members (RFC 1952,
+//! 2.2) of many lines each: it can be read up to the last whole member, also if the agent was killed.
 
 use std::{
     io::{self, Write},
@@ -12,13 +12,13 @@ use flate2::{Compression, write::GzEncoder};
 use super::{Sink, line_file::LineFile};
 use tracer_model::Event;
 
-/// Bytes of lines in a member: more would hardly be smaller, and is lost if the agent is killed.
-const MEMBER: usize = 64 << 10;
+/// Bytes of lines in a member: a larger one hardly compresses better, and is lost if the agent is killed.
+const MEMBER_BYTES: usize = 64 << 10;
 
 /// Writes events.
 pub struct Recording {
     file: LineFile,
-    /// What the next member is to hold; `None` if lines are written as they are.
+    /// Lines of the next member; `None` if the file is not compressed.
     next: Option<Member>,
 }
 
@@ -29,11 +29,11 @@ struct Member {
 }
 
 impl Recording {
-    /// Compressed, if the file is named so.
+    /// Compressed if the name of the file ends in `.gz`.
     pub fn new(file: LineFile) -> Self {
         let name = file.name();
-        let is_packed = Path::new(&name).extension().is_some_and(|end| end == "gz");
-        let next = is_packed.then(Member::default);
+        let is_compressed = Path::new(&name).extension().is_some_and(|end| end == "gz");
+        let next = is_compressed.then(Member::default);
         Self { file, next }
     }
 }
@@ -44,7 +44,7 @@ impl Sink<Event> for Recording {
         if self
             .next
             .as_ref()
-            .is_some_and(|next| next.lines.len() >= MEMBER)
+            .is_some_and(|next| next.lines.len() >= MEMBER_BYTES)
         {
             self.settle()?;
         }
@@ -61,9 +61,9 @@ impl Sink<Event> for Recording {
         let Some(next) = self.next.as_mut().filter(|next| next.count > 0) else {
             return Ok(());
         };
-        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-        packed.write_all(next.lines.as_bytes())?;
-        self.file.write_whole(&packed.finish()?)?;
+        let mut member = GzEncoder::new(Vec::new(), Compression::fast());
+        member.write_all(next.lines.as_bytes())?;
+        self.file.write_whole(&member.finish()?)?;
         mem::take(next);
         Ok(())
     }

@@ -1,14 +1,14 @@
-//! Traces of any length, as a server under load would make them: three devices that fail for different causes, many
-//! clients, more paths than anybody keeps, and everything else a trace holds besides.
+//! Generated traces of any length: three devices that fail for different causes, many clients, and more paths than a
+//! report keeps.
 
 use std::{collections::VecDeque, io::Read};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A trace while it is read: nothing of it is kept.
+/// A trace that is generated while it is read.
 pub(crate) struct Trace {
     hangs: u64,
-    told: u64,
+    written: u64,
     lines: VecDeque<u8>,
     is_over: bool,
 }
@@ -24,7 +24,7 @@ impl Trace {
         );
         let mut trace = Self {
             hangs,
-            told: 0,
+            written: 0,
             lines: VecDeque::new(),
             is_over: false,
         };
@@ -38,7 +38,7 @@ impl Trace {
     }
 
     fn more(&mut self) {
-        let number = self.told;
+        let number = self.written;
         if number == self.hangs {
             let summary = format!(
                 r#"{{"type":"summary","end":"{}","requests":{},"audit_writes":{},"hangs":{},"refusals":0,"incidents":{},"events":{},"events_lost":0}}"#,
@@ -53,7 +53,7 @@ impl Trace {
             self.is_over = true;
             return;
         }
-        self.told += 1;
+        self.written += 1;
         self.push(&hang(number));
         if number % 100 == 99 {
             self.push(&incident(number));

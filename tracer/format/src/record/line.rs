@@ -54,3 +54,68 @@ pub fn record_type(line: &[u8]) -> serde_json::Result<Cow<'_, str>> {
         None => Ok(serde_json::from_slice::<Type<'_>>(line)?.name),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tracer_model::Cause;
+
+    use super::*;
+    use crate::{
+        BorrowedText,
+        record::{Evidence, Incident},
+    };
+
+    const INCIDENT: &str = r#"{"type":"incident","device":{"transport":"tcp","address":"10.0.0.2:1515"},"start":"2026-11-29T12:00:00.100000000Z","cause":"no_ack","hangs":1,"requests":1,"blocked_ns":2,"longest_ns":2}"#;
+
+    fn incident(line: &str) -> Incident {
+        match Record::<String, Evidence>::parse(line.as_bytes()) {
+            Ok(Some(Record::Incident(incident))) => incident,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_record_is_written_as_it_was_read() {
+        let record: Record = Record::Incident(incident(INCIDENT));
+        assert_eq!(serde_json::to_string(&record).expect("JSON"), INCIDENT);
+    }
+
+    #[test]
+    fn fields_and_types_of_later_versions_are_skipped() {
+        let more = INCIDENT.replace(r#""hangs":1"#, r#""hangs":1,"later":{"a":[null]}"#);
+        assert_eq!(incident(&more), incident(INCIDENT));
+        for line in [
+            r#"{"type":"later","device":5}"#,
+            r#"{"device":5,"type":"la\u0074er"}"#,
+        ] {
+            let record = Record::<String, Evidence>::parse(line.as_bytes());
+            assert_eq!(record.expect("JSON"), None);
+        }
+        let torn = Record::<String, Evidence>::parse(br#"{"type":"later","#);
+        assert!(torn.is_err());
+    }
+
+    #[test]
+    fn names_of_later_versions_are_kept() {
+        let later = incident(&INCIDENT.replace("no_ack", "later"));
+        assert_eq!((later.cause.as_str(), later.cause.known()), ("later", None));
+        assert_eq!(incident(INCIDENT).cause.known(), Some(Cause::NoAck));
+        let record: Record = Record::Incident(later);
+        assert_eq!(
+            serde_json::to_string(&record).expect("JSON"),
+            INCIDENT.replace("no_ack", "later")
+        );
+    }
+
+    #[test]
+    fn text_is_borrowed_unless_it_has_escapes() {
+        let escaped = INCIDENT.replace("10.0.0.2", r"10\u002e0.0.2");
+        for line in [INCIDENT, &escaped] {
+            let record = Record::<BorrowedText<'_>, IgnoredAny>::parse(line.as_bytes());
+            let Ok(Some(Record::Incident(incident))) = record else {
+                panic!("no incident");
+            };
+            assert_eq!(incident.device.to_string(), "tcp 10.0.0.2:1515");
+        }
+    }
+}

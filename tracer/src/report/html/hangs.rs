@@ -1,4 +1,4 @@
-//! The hangs, one by one: closed, what was held up and for how long; open, by what, and what shows it.
+//! The hangs: closed, which request was blocked and for how long; open, by what, and the evidence.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ use crate::report::{
 /// A stall with all that its trace has of it.
 type Stall = record::Stall<String, Map<String, Value>>;
 
-/// Ranks of the hangs, by the ids of their requests: to lead from who queued to who was in the device.
+/// Ranks of the hangs, by the ids of their requests: a request that queued links to the one in the device.
 type Ranks<'a> = HashMap<&'a str, usize>;
 
 pub(super) fn section(report: &Report) -> Markup {
@@ -139,7 +139,7 @@ fn chain_to_scale(hang: &WholeHang) -> Markup {
     }
 }
 
-/// By what was waited for: who queues is drawn paler.
+/// The class of an operation: queueing is drawn paler.
 pub(super) fn op_class(stall: &Stall) -> &'static str {
     match stall.op.known() {
         Some(Op::Lock) => "op-lock",
@@ -176,7 +176,7 @@ fn ended(stall: &Stall) -> String {
     outcome.into_owned() + &errno.unwrap_or_default()
 }
 
-/// Of a wait for the lock: who was in the device.
+/// Of a wait for the lock: the request that was in the device.
 fn behind(stall: &Stall, ranks: &Ranks<'_>) -> Markup {
     let Some(id) = &stall.blocked_by else {
         return html! { @if stall.inferred { " (inferred)" } };
@@ -210,7 +210,7 @@ fn evidence(place: usize, stall: &Stall) -> Markup {
     html! {
         h4 { "What shows it: " (place + 1) ". " (clean(&stall.op)) }
         dl.evidence {
-            @for (name, told) in figures { div { dt { (name) } dd { (told) } } }
+            @for (name, figure) in figures { div { dt { (name) } dd { (figure) } } }
         }
         @if !frames.is_empty() {
             p.frames { "stack, innermost first: "
@@ -219,31 +219,31 @@ fn evidence(place: usize, stall: &Stall) -> Markup {
     }
 }
 
-/// Each once: as it was when the stall began, and what had become of it when it ended.
+/// Each figure once, with its values when the stall began and when it ended.
 fn figures(evidence: &Map<String, Value>) -> Vec<(String, String)> {
-    let no = Map::new();
+    let none = Map::new();
     let at_end = evidence
         .get("at_end")
         .and_then(Value::as_object)
-        .unwrap_or(&no);
+        .unwrap_or(&none);
     let known = evidence
         .iter()
         .filter(|(name, _)| !["at_end", "frames"].contains(&&***name));
     let both = known.map(|(name, begin)| {
         let begin = shown(name, begin);
         let end = at_end.get(name).map(|end| shown(name, end));
-        let told = match end {
+        let change = match end {
             Some(end) if end != begin => format!("{begin} \u{2192} {end}"),
             _ => begin,
         };
-        (label(name), told)
+        (label(name), change)
     });
-    let only_then = at_end
+    let only_at_end = at_end
         .iter()
         .filter(|(name, _)| !evidence.contains_key(*name));
-    let only_then =
-        only_then.map(|(name, end)| (label(name), format!("{} at its end", shown(name, end))));
-    both.chain(only_then).collect()
+    let only_at_end =
+        only_at_end.map(|(name, end)| (label(name), format!("{} at its end", shown(name, end))));
+    both.chain(only_at_end).collect()
 }
 
 fn shown(name: &str, value: &Value) -> String {

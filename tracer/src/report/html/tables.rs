@@ -1,4 +1,4 @@
-//! The tables of the page: how long, who, when, what was lost, from which files.
+//! The tables of the page: percentiles, rankings, incidents, lost entries, files.
 
 use maud::{Markup, html};
 use tracer_format::text::{between, bytes, clean, count, digits, duration, moment};
@@ -49,7 +49,7 @@ pub(super) fn times(report: &Report) -> Markup {
     }
 }
 
-/// How much of the most.
+/// A bar, as a part of the largest.
 fn meter(part: u64, most: u64) -> Markup {
     let percent = part as f64 / most.max(1) as f64 * 100.0;
     html! {

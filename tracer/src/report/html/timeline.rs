@@ -23,7 +23,7 @@ const ROW: usize = 14;
 const BAR: usize = 11;
 /// The hangs of a lane that overlap are drawn below each other, in at most so many rows.
 const ROWS: usize = 24;
-/// How many requests were held up at a time, where there are too many hangs to draw.
+/// Height of the number of requests that were blocked at a time, where there are too many hangs to draw.
 const CURVE: usize = 60;
 const S: i64 = 1_000_000_000;
 
@@ -57,7 +57,7 @@ const STEPS: [i64; 26] = [
     365 * 86_400 * S,
 ];
 
-/// From when to when.
+/// The time that is drawn, ns since the epoch.
 struct Axis {
     start: i64,
     end: i64,
@@ -87,7 +87,7 @@ impl Axis {
         format!("{:.3}%", self.percent(end) - self.percent(start))
     }
 
-    /// As many as have labels that stand side by side on a phone.
+    /// As many ticks as have labels that stand side by side on a phone, and the step between them.
     fn ticks(&self) -> (Vec<i64>, i64) {
         let span = self.end - self.start;
         let is_short = |step| step >= S && span < 86_400 * S;
@@ -291,7 +291,7 @@ fn mark(axis: &Axis, at: i64, class: &str, path: &str, words: &str) -> Markup {
     }
 }
 
-/// How many requests were held up at a time: a column a bin.
+/// The number of requests that were blocked at a time: a column a bin.
 fn curve_of(report: &Report, device: &DeviceSummary, axis: &Axis) -> Markup {
     let width = report.timeline.width();
     let at_a_time = |bin: &Bin| bin.blocked.iter().sum::<Nanos>() as f64 / width as f64;

@@ -1,4 +1,4 @@
-//! What stands below the answer: how long, who, when, and from which files.
+//! The sections below the answer: percentiles, rankings, incidents, files.
 
 use std::fmt::Write as _;
 
@@ -7,9 +7,9 @@ use tracer_format::text::{between, clean, count, digits, duration, moment, span}
 
 use crate::report::summary::{Completeness, FileSummary, Ranking, Report};
 
-/// Names of a ranking.
+/// Names of a ranking that are listed.
 const NAMES: usize = 5;
-/// Incidents and files that are told one by one.
+/// Incidents that are listed.
 const LINES: usize = 10;
 
 pub(super) fn times(out: &mut String, report: &Report) {
@@ -121,8 +121,8 @@ pub(super) fn incidents(out: &mut String, report: &Report) {
         );
         paragraph(out, "  ", &line);
     }
-    let told = report.incidents.len().min(LINES) as u64;
-    let more = report.incidents.len() as u64 + report.incidents_left_out - told;
+    let listed = report.incidents.len().min(LINES) as u64;
+    let more = report.incidents.len() as u64 + report.incidents_left_out - listed;
     if more > 0 {
         let _ = writeln!(out, "  and {} more", digits(more));
     }
@@ -154,7 +154,7 @@ fn of_file(out: &mut String, file: &FileSummary, with_totals: bool) {
     }
 }
 
-/// Who was traced, by what, and what the file tells: the last of these lines.
+/// The server, the agent, and, as the last line, the totals.
 pub(in crate::report) fn about_file(file: &FileSummary) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(session) = file.sessions.last() {
@@ -179,7 +179,7 @@ pub(in crate::report) fn about_file(file: &FileSummary) -> Vec<String> {
     lines
 }
 
-/// What a file tells, in a line.
+/// The totals of a file, in a line.
 fn totals(file: &FileSummary) -> String {
     let mut facts = vec![count(file.total.hangs, "hang")];
     if file.total.hangs > 0 {
@@ -204,7 +204,7 @@ fn totals(file: &FileSummary) -> String {
     facts.join(", ")
 }
 
-/// What the trace itself lacks, or that it lacks nothing.
+/// What the trace file lacks, or that it is whole.
 pub(in crate::report) fn missing(trace: &Completeness) -> Vec<String> {
     let mut lines = Vec::new();
     let mut add = |is: bool, line: String| lines.extend(is.then_some(line));
