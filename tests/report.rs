@@ -174,7 +174,7 @@ fn identity(request: &Value) -> String {
 }
 
 /// Each record is reported with fields that are equal to those in the trace.
-fn in_full<'a>(reported: &Value, records: impl Iterator<Item = &'a Value>) -> Result<()> {
+fn check_records<'a>(reported: &Value, records: impl Iterator<Item = &'a Value>) -> Result<()> {
     let reported = reported.as_array().context("no list")?;
     let records: Vec<_> = records.collect();
     ensure!(

@@ -26,8 +26,7 @@ use crate::{Name, Time};
 
 /// One line of a trace.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Record"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Record"))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Record<T = String, E = Evidence> {
     /// The first line: the probes are attached.
@@ -54,8 +53,7 @@ pub enum Record<T = String, E = Evidence> {
 
 /// An audit device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Device"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Device"))]
 pub struct Device<T = String> {
     /// How the server reaches it.
     pub transport: Name<Transport>,
@@ -74,8 +72,7 @@ impl<T: AsRef<str>> fmt::Display for Device<T> {
 
 /// An audit device failed without a hang.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Refusal"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Refusal"))]
 pub struct Refusal<T = String> {
     /// The device.
     pub device: Device<T>,
@@ -96,8 +93,7 @@ pub struct Refusal<T = String> {
 
 /// A connection was closed over data that the peer never acknowledged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(rename = "LostEntries"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "LostEntries"))]
 pub struct LostEntries<T = String> {
     /// The device.
     pub device: Device<T>,
@@ -123,8 +119,7 @@ pub struct LostEntries<T = String> {
 
 /// An audit device acknowledges nothing, and its send buffer fills up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Filling"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Filling"))]
 pub struct Filling<T = String> {
     /// The device.
     pub device: Device<T>,
@@ -147,8 +142,7 @@ pub struct Filling<T = String> {
 
 /// An audit device from its first failed or stalled operation to its first success.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Incident"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Incident"))]
 pub struct Incident<T = String> {
     /// The device.
     pub device: Device<T>,

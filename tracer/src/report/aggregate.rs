@@ -161,10 +161,9 @@ impl Aggregator {
         if let Some(device) = self.devices.get(&hang.device) {
             let first = hang.stalls.first();
             let is_queued = first.is_some_and(|stall| stall.op == Op::Lock);
-            (self.timeline).add_hang(device.lane(), cause, hang.start, hang.end);
-            if device.hang(&hang.cause, blocked, !is_queued) {
-                device.explain(&hang.cause, hang.explanation.as_ref());
-            }
+            (self.timeline).add_hang(device.lane, cause, hang.start, hang.end);
+            let explanation = (!is_queued, hang.explanation.as_ref());
+            device.add_hang(&hang.cause, blocked, explanation);
         } else {
             self.devices.others.add(blocked);
         }
@@ -205,7 +204,7 @@ impl Aggregator {
 
     fn stalled(&mut self, stalled: Stalled) {
         if let Some(device) = self.devices.get(&stalled.device) {
-            device.waiting(stalled.waiting);
+            device.most_waiting = device.most_waiting.max(stalled.waiting);
         }
         self.timeline.reach(stalled.start);
         self.file().stalled(stalled);
@@ -221,8 +220,8 @@ impl Aggregator {
         self.refusals += 1;
         self.file().refusal(refusal.start);
         if let Some(device) = self.devices.get(&refusal.device) {
-            device.refusal(&refusal.cause, &refusal.explanation);
-            self.timeline.add_refusal(device.lane(), refusal.start);
+            device.add_refusal(&refusal.cause, &refusal.explanation);
+            self.timeline.add_refusal(device.lane, refusal.start);
         }
     }
 
@@ -233,7 +232,12 @@ impl Aggregator {
             is_lower_bound: !loss.complete,
         };
         if let Some(device) = self.devices.get(&loss.device) {
-            device.lost(part, loss.pending);
+            let sum = if loss.pending {
+                &mut device.pending
+            } else {
+                &mut device.lost
+            };
+            sum.add(part);
         }
         self.timeline.reach(loss.at);
         self.file().lost(loss.at, part);
@@ -245,7 +249,7 @@ impl Aggregator {
 
     fn filling(&mut self, filling: Filling) {
         if let Some(device) = self.devices.get(&filling.device) {
-            device.filling();
+            device.fillings += 1;
         }
         self.timeline.reach(filling.at);
         self.file().cover(filling.at);
@@ -262,7 +266,8 @@ impl Aggregator {
 
     fn incident(&mut self, incident: Incident) {
         if let Some(device) = self.devices.get(&incident.device) {
-            device.incident(incident.end.is_none());
+            device.incidents += 1;
+            device.incidents_open += u64::from(incident.end.is_none());
         }
         self.timeline.reach(incident.start);
         let end = incident.end.unwrap_or(incident.start);

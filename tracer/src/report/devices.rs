@@ -1,5 +1,7 @@
 //! Totals of each device.
 
+use std::cmp::Reverse;
+
 use tracer_format::{Name, record::Device, text::shortened};
 use tracer_model::{Cause, Nanos};
 
@@ -17,56 +19,41 @@ const CAUSES: usize = 16;
 /// All devices.
 #[derive(Default)]
 pub struct Devices {
-    known: Vec<DeviceTotals>,
+    known: Vec<DeviceSummary>,
     /// Hangs of those beyond [`DEVICES`].
     pub others: HangTotals,
 }
 
-/// One device.
-pub struct DeviceTotals {
-    summary: DeviceSummary,
-    /// By cause, the hang that explains it best: whether its request was in the device itself, and its duration.
-    best: Vec<Option<(bool, Nanos)>>,
-}
-
 impl Devices {
     /// A device, added if it is new; `None` if there are too many.
-    pub fn get<T: AsRef<str>>(&mut self, named: &Device<T>) -> Option<&mut DeviceTotals> {
-        let is_named = |device: &Device| {
+    pub fn get<T: AsRef<str>>(&mut self, named: &Device<T>) -> Option<&mut DeviceSummary> {
+        let is_named = |known: &DeviceSummary| {
+            let device = &known.device;
             device.address == named.address.as_ref() && device.transport == named.transport
         };
-        let place = self
-            .known
-            .iter()
-            .position(|of| is_named(&of.summary.device));
-        let place = match place {
-            Some(place) => place,
-            None if self.known.len() < DEVICES => {
-                self.known.push(DeviceTotals::new(named, self.known.len()));
-                self.known.len() - 1
-            }
-            None => return None,
-        };
-        self.known.get_mut(place)
+        let lane = self.known.iter().position(is_named);
+        let lane = lane.unwrap_or(self.known.len());
+        if lane == self.known.len() && lane < DEVICES {
+            let device = Device {
+                transport: named.transport.clone(),
+                address: shortened(named.address.as_ref()),
+            };
+            self.known.push(DeviceSummary::new(device, lane));
+        }
+        self.known.get_mut(lane)
     }
 
     /// Items that are kept.
     pub fn kept(&self) -> usize {
-        self.known
-            .iter()
-            .map(|of| 1 + of.summary.causes.len())
-            .sum()
+        let kept = self.known.iter().map(|device| 1 + device.causes.len());
+        kept.sum()
     }
 
     /// By time lost.
     pub fn finish(self) -> Vec<DeviceSummary> {
-        let mut devices: Vec<_> = self
-            .known
-            .into_iter()
-            .map(|device| device.summary)
-            .collect();
+        let mut devices = self.known;
         for device in &mut devices {
-            (device.causes).sort_by_key(|cause| std::cmp::Reverse((cause.total, cause.refusals)));
+            (device.causes).sort_by_key(|cause| Reverse((cause.total, cause.refusals)));
         }
         devices.sort_by(|a, b| {
             let size = |of: &DeviceSummary| (of.total, of.refusals, of.lost.entries);
@@ -76,107 +63,67 @@ impl Devices {
     }
 }
 
-impl DeviceTotals {
-    fn new<T: AsRef<str>>(device: &Device<T>, lane: usize) -> Self {
+impl DeviceSummary {
+    fn new(device: Device, lane: usize) -> Self {
         Self {
-            summary: DeviceSummary {
-                device: Device {
-                    transport: device.transport.clone(),
-                    address: shortened(device.address.as_ref()),
-                },
-                total: HangTotals::default(),
-                longest_ns: 0,
-                refusals: 0,
-                causes: Vec::new(),
-                incidents: 0,
-                incidents_open: 0,
-                lost: Lost::default(),
-                pending: Lost::default(),
-                most_waiting: 0,
-                fillings: 0,
-                lane,
-            },
-            best: Vec::new(),
+            device,
+            total: HangTotals::default(),
+            longest_ns: 0,
+            refusals: 0,
+            causes: Vec::new(),
+            incidents: 0,
+            incidents_open: 0,
+            lost: Lost::default(),
+            pending: Lost::default(),
+            most_waiting: 0,
+            fillings: 0,
+            lane,
         }
     }
 
-    /// Its place in the timeline.
-    pub fn lane(&self) -> usize {
-        self.summary.lane
-    }
-
-    /// Adds a hang. Returns whether it explains the cause best: the longest of those whose request was in the device
-    /// itself.
-    pub fn hang(&mut self, cause: &Name<Cause>, blocked: Nanos, was_inside: bool) -> bool {
-        self.summary.total.add(blocked);
-        self.summary.longest_ns = self.summary.longest_ns.max(blocked);
-        let place = self.cause(cause);
-        self.summary.causes[place].total.add(blocked);
-        let this = Some((was_inside, blocked));
-        let is_best = this > self.best[place];
-        self.best[place] = self.best[place].max(this);
-        is_best
-    }
-
-    /// Sets the explanation of a cause.
-    pub fn explain(&mut self, cause: &Name<Cause>, explanation: &str) {
-        let place = self.cause(cause);
-        self.summary.causes[place].explanation = shortened(explanation);
+    /// Adds a hang. Its explanation is kept if it explains the cause best: that of the longest hang whose request was in
+    /// the device itself.
+    pub(super) fn add_hang(
+        &mut self,
+        cause: &Name<Cause>,
+        blocked: Nanos,
+        (was_inside, explanation): (bool, &str),
+    ) {
+        self.total.add(blocked);
+        self.longest_ns = self.longest_ns.max(blocked);
+        let cause = self.cause(cause);
+        cause.total.add(blocked);
+        let rank = Some((was_inside, blocked));
+        if rank > cause.explained_by {
+            cause.explained_by = rank;
+            cause.explanation = shortened(explanation);
+        }
     }
 
     /// Adds a refusal.
-    pub fn refusal(&mut self, cause: &Name<Cause>, explanation: &str) {
-        self.summary.refusals += 1;
-        let place = self.cause(cause);
-        let cause = &mut self.summary.causes[place];
+    pub(super) fn add_refusal(&mut self, cause: &Name<Cause>, explanation: &str) {
+        self.refusals += 1;
+        let cause = self.cause(cause);
         cause.refusals += 1;
         if cause.explanation.is_empty() {
             cause.explanation = shortened(explanation);
         }
     }
 
-    /// Adds a number of requests that queued for it.
-    pub fn waiting(&mut self, waiting: u64) {
-        self.summary.most_waiting = self.summary.most_waiting.max(waiting);
-    }
-
-    /// Adds entries that were not acknowledged.
-    pub fn lost(&mut self, lost: Lost, pending: bool) {
-        let of = &mut self.summary;
-        let sum = if pending {
-            &mut of.pending
-        } else {
-            &mut of.lost
-        };
-        sum.add(lost);
-    }
-
-    /// Adds a warning that its send buffer filled up.
-    pub fn filling(&mut self) {
-        self.summary.fillings += 1;
-    }
-
-    /// Adds an incident.
-    pub fn incident(&mut self, is_open: bool) {
-        self.summary.incidents += 1;
-        self.summary.incidents_open += u64::from(is_open);
-    }
-
-    fn cause(&mut self, name: &Name<Cause>) -> usize {
-        let causes = &mut self.summary.causes;
-        let known = causes.iter().position(|cause| cause.cause == *name);
-        known.unwrap_or_else(|| {
-            if causes.len() < CAUSES {
-                self.best.push(None);
-                causes.push(CauseSummary {
-                    cause: name.clone(),
-                    total: HangTotals::default(),
-                    refusals: 0,
-                    explanation: String::new(),
-                });
-            }
-            causes.len() - 1
-        })
+    /// The totals of a cause; those of the last one if there are too many.
+    fn cause(&mut self, name: &Name<Cause>) -> &mut CauseSummary {
+        let known = self.causes.iter().position(|known| known.cause == *name);
+        let place = known.unwrap_or(self.causes.len()).min(CAUSES - 1);
+        if place == self.causes.len() {
+            self.causes.push(CauseSummary {
+                cause: name.clone(),
+                total: HangTotals::default(),
+                refusals: 0,
+                explanation: String::new(),
+                explained_by: None,
+            });
+        }
+        &mut self.causes[place]
     }
 }
 

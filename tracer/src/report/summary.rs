@@ -167,6 +167,9 @@ pub struct CauseSummary {
     pub refusals: u64,
     /// The explanation of the longest of them.
     pub explanation: String,
+    /// The hang that it is of: whether its request was in the device itself, and its duration.
+    #[serde(skip)]
+    pub explained_by: Option<(bool, Nanos)>,
 }
 
 /// Audit entries that were lost.

@@ -8,8 +8,7 @@ use crate::{Name, Time};
 
 /// An audit device blocked a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Hang"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Hang"))]
 pub struct Hang<T = String, E = Evidence> {
     /// Names it within its trace.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,8 +33,7 @@ pub struct Hang<T = String, E = Evidence> {
 
 /// A request of a client, as far as known.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Request"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Request"))]
 pub struct Request<T = String> {
     /// `request.id` of its audit entries.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,8 +70,7 @@ pub struct Request<T = String> {
 
 /// One wait within a hang.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Stall"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Stall"))]
 pub struct Stall<T = String, E = Evidence> {
     /// What the request waited for.
     pub op: Name<Op>,
@@ -106,8 +103,7 @@ pub struct Stall<T = String, E = Evidence> {
 
 /// An audit device has been blocking a request for longer than the threshold, and still does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Stalled"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Stalled"))]
 pub struct Stalled<T = String> {
     /// The `id` of the hang that this will be part of.
     pub hang: T,

@@ -6,8 +6,7 @@ use crate::Time;
 
 /// What is traced, and by what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Session"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Session"))]
 pub struct Session<T = String> {
     /// Of vault-tracer.
     pub version: T,
@@ -28,8 +27,7 @@ pub struct Session<T = String> {
 
 /// One probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Probe"))]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Probe"))]
 pub struct Probe<T = String> {
     /// The kernel's function or tracepoint.
     pub hook: T,
