@@ -2,7 +2,7 @@
 
 use super::model::{Level, Picture};
 use crate::sink::clean::clean;
-use tracer_core::seconds;
+use tracer_format::text::seconds;
 use tracer_model::{Cause, Condition, DeviceSnapshot, Nanos, Snapshot};
 
 /// What is the matter, and what that means.

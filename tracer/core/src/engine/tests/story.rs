@@ -223,7 +223,13 @@ pub(super) fn chain(hang: &Hang) -> String {
     let phase = |phase| {
         let of_phase = hang.stalls.iter().filter(|stall| stall.phase == phase);
         let links: Vec<_> = of_phase
-            .map(|s| format!("{} {:.1}", s.op.name(), crate::seconds(s.duration)))
+            .map(|s| {
+                format!(
+                    "{} {:.1}",
+                    s.op.name(),
+                    tracer_format::text::seconds(s.duration)
+                )
+            })
             .collect();
         links.join(", ")
     };
