@@ -35,12 +35,11 @@ impl BlockedRequests {
 
     /// Counts a request that was blocked.
     pub fn add(&mut self, request: &Request<BorrowedText<'_>>) {
-        let key = match &request.id {
-            Some(id) => self.hasher.hash_one(id),
-            None => {
-                let client = (&request.client_address, request.client_port);
-                self.hasher.hash_one((client, request.start))
-            }
+        let key = if let Some(id) = &request.id {
+            self.hasher.hash_one(id)
+        } else {
+            let client = (&request.client_address, request.client_port);
+            self.hasher.hash_one((client, request.start))
         };
         self.count += u64::from(self.known.insert(&key));
     }

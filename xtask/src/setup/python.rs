@@ -78,7 +78,7 @@ fn install(path: &Path, step: &Step) -> Result<()> {
     let target = path.as_os_str();
     let arguments = ["install", "--root-user-action=ignore", "--target"].map(str::as_ref);
     let arguments = [&arguments[..], &[target]].concat();
-    pip("downloading (8 MB)", &arguments, REQUIREMENTS, path, step)?;
+    pip("downloading (9 MB)", &arguments, REQUIREMENTS, path, step)?;
     let mut imports = python(&["-c", TRY]);
     step.output("trying them", imports.env("PYTHONPATH", path), LIMIT)
         .map(drop)
