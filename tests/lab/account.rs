@@ -234,7 +234,7 @@ pub fn one_at_a_time(hangs: &[&Value]) -> Result<()> {
 }
 
 /// From when to when, ns.
-fn span(stall: &Value) -> (i128, i128) {
+pub(crate) fn span(stall: &Value) -> (i128, i128) {
     let start: Timestamp = stall["start"]
         .as_str()
         .and_then(|text| text.parse().ok())

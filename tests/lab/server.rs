@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -158,6 +159,12 @@ impl Server {
             .find_map(|line| line.trim().strip_prefix("Unseal Key: "));
         key.map(ToOwned::to_owned)
             .context("the server's log has no unseal key")
+    }
+
+    /// Kills it by SIGKILL, and waits until the kernel has taken it away.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.signal(Signal::SIGKILL)?;
+        self.process.wait(START_LIMIT).map(drop)
     }
 
     /// Stops it.

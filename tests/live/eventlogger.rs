@@ -5,6 +5,7 @@ mod builds;
 mod devices;
 mod dies;
 mod entries;
+mod generations;
 mod gives_up;
 mod queue;
 

@@ -60,7 +60,9 @@ fn each_request_of_a_convoy_is_told_its_own_stalls_and_its_waits() -> Result<()>
 /// one request never reach the device.
 #[test]
 fn who_gives_up_in_the_queue_is_told_what_it_waited_for() -> Result<()> {
-    let scene = scene(&["write_timeout=1s"], |s| s.option("context=1500ms"))?;
+    let scene = scene(&["write_timeout=1s"], |s| {
+        s.option("context=1500ms-detached")
+    })?;
     let (all, trace) = convoy(scene)?;
     everybody_is_told(&trace, &all)?;
     let dialed: usize = trace.hangs()[1..].iter().map(|hang| dials(hang)).sum();

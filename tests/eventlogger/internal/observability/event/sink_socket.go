@@ -58,6 +58,9 @@ func (s *SocketSink) Process(ctx context.Context, e *eventlogger.Event) (*eventl
 	return nil, s.failed(s.write(ctx, e.Formatted))
 }
 
+// Not inlined: in Vault it is a frame of its own.
+//
+//go:noinline
 func (s *SocketSink) acquirePermit(ctx context.Context) error {
 	return s.gate.permits.Acquire(ctx)
 }
