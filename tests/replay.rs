@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use lab::{account::Account, schema, truth};
+use lab::{client_times::ClientTimes, schema, truth};
 use serde_json::Value;
 use tracer::{
     sink::{
@@ -306,14 +306,14 @@ fn every_recording_settles_what_its_clients_measured() -> Result<()> {
         if !case.directory.join("clients.json").exists() {
             continue;
         }
-        let account: Account = serde_json::from_str(&case.read("clients.json")?)?;
+        let times: ClientTimes = serde_json::from_str(&case.read("clients.json")?)?;
         let records = to_lines(&replay(&case.events))?;
         let records: Vec<Value> = records
             .lines()
             .map(serde_json::from_str)
             .collect::<Result<_, _>>()?;
         let hangs: Vec<_> = records.iter().filter(|r| r["type"] == "hang").collect();
-        let settled = account.is_settled_by(&hangs);
+        let settled = times.matches(&hangs);
         settled.with_context(|| case.name())?;
     }
     Ok(())

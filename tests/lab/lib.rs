@@ -6,14 +6,15 @@
 
 #![cfg(target_os = "linux")]
 
-pub mod account;
 pub mod audit;
 pub mod client;
+pub mod client_times;
 pub mod cluster;
 pub mod eventlogger;
 pub mod fault;
 pub mod guest;
 pub mod http_log;
+pub mod leftovers;
 pub mod log_server;
 pub mod netns;
 pub mod network;
@@ -26,7 +27,6 @@ pub mod server;
 pub mod setup;
 pub mod sockets;
 pub mod states;
-pub mod sweep;
 pub mod tracer;
 pub mod truth;
 pub mod wait;

@@ -26,7 +26,7 @@ pub use builder::Builder;
 
 /// Where it listens, on 127.0.0.1 and `::1` of its namespace.
 pub const PORT: u16 = 8200;
-/// Where it listens with TLS, on 127.0.0.1, if the builder was told so: [`Builder::tls`].
+/// Where it listens with TLS, on 127.0.0.1, if the builder asked for it: [`Builder::tls`].
 pub const TLS_PORT: u16 = 8300;
 /// Its root token.
 pub const TOKEN: &str = "root";

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::account::{duration, span};
 use crate::client::Measured;
+use crate::client_times::{duration, span};
 
 /// How far a wait may be from the truth whose begin and end were seen in the kernel.
 pub const SEEN: Duration = Duration::from_millis(2);

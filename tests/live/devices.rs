@@ -8,7 +8,7 @@ use lab::{
 use serde_json::Value;
 
 use crate::{
-    expect::nanoseconds,
+    assertions::nanoseconds,
     states::{each, in_its_family},
 };
 
@@ -44,7 +44,7 @@ fn a_dead_udp_port_is_refused_and_never_hangs() -> Result<()> {
 }
 
 #[test]
-fn an_entry_too_large_for_a_datagram_is_told() -> Result<()> {
+fn an_entry_too_large_for_a_datagram_is_reported() -> Result<()> {
     each(&states::UDP_TOO_LARGE, |trace, requests, _| {
         let large = requests.first().context("no request")?;
         let refusal = only_refused_over_udp(trace)?;
@@ -73,7 +73,7 @@ fn says_nothing_of_losses(trace: &Trace) -> Result<()> {
 }
 
 #[test]
-fn two_dead_devices_hold_up_one_request_twice() -> Result<()> {
+fn two_dead_devices_block_one_request_twice() -> Result<()> {
     each(&states::TWO_DEVICES, |trace, requests, lab| {
         let last = requests.last().context("no request")?;
         let of_last = |hang: &&Value| hang["request"]["client_port"] == last.local_port;

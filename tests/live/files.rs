@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result};
 use lab::{
     AuditDevice, Family, Network, Server, Tracer,
-    account::duration,
+    client_times::duration,
     scenario::BIG_REQUEST,
     server::bao_from_environment,
     tracer::agent_from_environment,
@@ -20,14 +20,14 @@ use lab::{
 };
 use nix::{libc, sys::stat::Mode, unistd::mkfifo};
 
-/// How long the request is to be held up.
+/// How long the request is to be blocked.
 const HELD: Duration = Duration::from_millis(1500);
 /// A pipe holds 64 kB: a dozen entries of 4.9 kB.
 const REQUESTS: usize = 40;
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_file_device_that_takes_nothing_more_is_told_by_its_code() -> Result<()> {
+fn a_file_device_that_takes_nothing_more_is_reported_by_its_code() -> Result<()> {
     let network = Network::create(0)?;
     let directory = tempfile::tempdir()?;
     let pipe = directory.path().join("audit.pipe");

@@ -10,12 +10,13 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use lab::{
-    Client, Measured, Trace, account::duration, scenario::BIG_REQUEST, tracer::RECORD, truth::SEEN,
+    Client, Measured, Trace, client_times::duration, scenario::BIG_REQUEST, tracer::RECORD,
+    truth::SEEN,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::story::{attach, lab};
+use crate::outage::{attach, lab};
 
 const CLIENTS: usize = 4;
 /// Long enough for four clients to fill the ring buffer, before and after the outage.

@@ -6,13 +6,13 @@ use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use lab::{
     AuditDevice, Client, Endpoint, Family, Fault, LogServer, Measured, Network, Server, Tracer,
-    account::waited,
+    client_times::client_requests,
     scenario::{BIG_REQUEST, PORT},
     server::bao_from_environment,
     tracer::agent_from_environment,
 };
 
-use crate::expect::accounts_for;
+use crate::assertions::matches_clients;
 
 const NAME: &str = "bao-that-restarts";
 const LIMIT: Duration = Duration::from_secs(20);
@@ -47,7 +47,7 @@ fn a_server_traced_by_its_name_is_traced_again_after_its_restart() -> Result<()>
     all.extend(hang(&network, &log, &server.client(Family::V4))?);
     let trace = tracer.stop()?;
     ensure!(trace.status.success(), "{}", trace.stderr);
-    accounts_for(&trace, &waited(&all), &[at.to_string()])
+    matches_clients(&trace, &client_requests(&all), &[at.to_string()])
 }
 
 /// Killed while a request is blocked: the record says when, and what it cut has no outcome.

@@ -15,6 +15,7 @@ use lab::{
     setup::{LOG_NAME, NO_NAMES},
     tracer::agent_from_environment,
     truth::{self, SEEN},
+    wait,
 };
 
 /// Global, unlike the lab's own: RFC 6724 prefers IPv4 to unique local addresses, and a global address to IPv4.
@@ -23,6 +24,8 @@ const LOG_V6: &str = "2001:db8:77::2";
 
 /// The write and the first dial: `write_timeout`, and the delay before the other family is dialed.
 const BLOCKED: Duration = Duration::from_millis(2300);
+
+const LIMIT: Duration = Duration::from_secs(5);
 
 struct Scene {
     tracer: Tracer,
@@ -51,7 +54,9 @@ fn scene() -> Result<Scene> {
         .audit(AuditDevice::socket("to-socket", &device))
         .resolver(log.absent_address(Family::V4), &hosts)
         .start(&network.vault)?;
-    ensure!(logs[0].received_bytes() > 0, "not connected over IPv6");
+    wait::until("entries over IPv6", LIMIT, || {
+        Ok((logs[0].received_bytes() > 0).then_some(()))
+    })?;
     Ok(Scene {
         tracer: Tracer::attach(&agent_from_environment()?, server.pid(), &[])?,
         client: server.client(Family::V4),
@@ -80,9 +85,8 @@ fn dials_that_race_are_one_wait_which_ends_when_the_request_is_answered() -> Res
         full.duration
     );
     // Long before the end of the trace.
-    let limit = Duration::from_secs(2);
     let is_hang = |record: &serde_json::Value| record["type"] == "hang";
-    scene.tracer.wait_for("the hang", limit, is_hang)?;
+    scene.tracer.wait_for("the hang", LIMIT, is_hang)?;
     let next = scene.client.get(BIG_REQUEST)?;
     ensure!(!next.hung(), "the other family is no way out");
     black_hole.lift()?;

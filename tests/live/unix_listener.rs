@@ -5,14 +5,14 @@ use std::{path::Path, thread};
 use anyhow::{Context, Result};
 use lab::{
     Lab,
-    account::duration,
     client::get_over_unix,
+    client_times::duration,
     scenario::BIG_REQUEST,
     server::{TOKEN, bao_from_environment},
     truth::{self, SEEN},
 };
 
-use crate::story::attach;
+use crate::outage::attach;
 
 /// Gives all their truths.
 fn ask_at_once(socket: &Path, clients: usize) -> Result<Vec<truth::Client>> {
@@ -37,7 +37,7 @@ fn lab_with_listener(socket: &Path) -> Result<Lab> {
         .start()
 }
 
-/// The field's case: each request was told to have begun with the trace.
+/// The field's case: each request seemed to have begun with the trace.
 #[test]
 fn three_clients_of_a_unix_listener_wait_no_longer_than_they_did() -> Result<()> {
     let directory = tempfile::tempdir()?;

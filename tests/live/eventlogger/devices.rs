@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use lab::{
     Client, Endpoint, Eventlogger, Family, Fault, LogServer, Network, Tracer,
-    account::duration,
+    client_times::duration,
     log_server::Options,
     scenario::{BIG_REQUEST, PORT, fill},
     sockets,
@@ -15,11 +15,11 @@ use lab::{
 use procfs::net::TcpState;
 
 use super::{LIMIT, NO_CONNECTION, TIMEOUT, attach, end, hang_of, hangs_of, is_of, stalls, usual};
-use crate::expect::{TOLERANCE, nanoseconds};
+use crate::assertions::{TOLERANCE, nanoseconds};
 
 /// Not one after the other, as in OpenBao: the request waits for the slower one only.
 #[test]
-fn two_dead_devices_hold_up_one_request_once() -> Result<()> {
+fn two_dead_devices_block_one_request_once() -> Result<()> {
     let two = two_devices(["write_timeout=500ms"; 2])?;
     let (server, client) = (&two.server, &two.client);
     client.get(BIG_REQUEST)?;

@@ -13,7 +13,7 @@ use lab::{
 use serde_json::Value;
 
 use super::{Scene, hang_of, is_of, scene, scene_with, stalls};
-use crate::expect::{self, TOLERANCE, nanoseconds};
+use crate::assertions::{self, TOLERANCE, nanoseconds};
 
 /// How long a request waits for the sinks of one entry: 5 s or 10 s in Vault.
 const CONTEXT: Duration = Duration::from_millis(1200);
@@ -25,7 +25,7 @@ fn cut_write<'a>(
     healthy: Duration,
 ) -> Result<(&'a Value, &'a Value)> {
     let hang = hang_of(trace, request)?;
-    expect::is_about(hang, request, Family::V4);
+    assertions::is_about(hang, request, Family::V4);
     assert_eq!(hang["request"]["tie"], "lineage", "{hang}");
     truth::Client::from(request).agrees_with(&[hang], SEEN + healthy)?;
     let stalls = hang["stalls"].as_array().expect("stalls");
