@@ -319,8 +319,8 @@ fn every_recording_settles_what_its_clients_measured() -> Result<()> {
     Ok(())
 }
 
-/// What these recordings can only show by samples of the goroutines' stacks, and clients' clocks that ran elsewhere.
-const RECORDED_BY_SAMPLES: Duration = Duration::from_millis(300);
+/// With [`truth::LATE`], the 0.3 s to which these recordings show who queued: by samples of the goroutines' stacks.
+const RECORDED_BY_SAMPLES: Duration = Duration::from_millis(200);
 
 /// Recordings of a real Vault: the union of each client's hangs is what that client measured, and no hang is of anybody
 /// else.

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use lab::{
-    AuditDevice, Client, Endpoint, Family, Fault, LogServer, Network, Server, Tracer,
+    AuditDevice, Client, Endpoint, Family, Fault, LogServer, Namespace, Network, Server, Tracer,
     fault::{Hook, Verdict},
     scenario::{self, BIG_REQUEST, PORT},
     server::bao_from_environment,
@@ -66,18 +66,27 @@ fn scene() -> Result<Scene> {
     })
 }
 
-fn assign(namespace: &lab::Namespace, address: &str, interface: &str) -> Result<()> {
+fn assign(namespace: &Namespace, address: &str, interface: &str) -> Result<()> {
     let address = format!("{address}/64");
     namespace.ip(["addr", "add", &address, "dev", interface, "nodad"])
 }
 
 #[test]
 fn dials_that_race_are_one_wait_which_ends_when_the_request_is_answered() -> Result<()> {
+    black_hole(Hook::Input, |network| &network.logs[0].namespace)
+}
+
+#[test]
+fn dials_that_race_are_one_wait_where_this_host_drops_too() -> Result<()> {
+    black_hole(Hook::Output, |network| &network.vault)
+}
+
+/// What goes to the IPv6 address is dropped, while the connection stands.
+fn black_hole(hook: Hook, on: impl Fn(&Network) -> &Namespace) -> Result<()> {
     let scene = scene()?;
     let healthy = scene.client.get(BIG_REQUEST)?;
     let packets = format!("meta nfproto ipv6 tcp dport {PORT}");
-    let black_hole = Fault::rule(Hook::Input, packets, Verdict::Drop);
-    let black_hole = black_hole.apply(&scene.network.logs[0].namespace)?;
+    let black_hole = Fault::rule(hook, packets, Verdict::Drop).apply(on(&scene.network))?;
     let full = scenario::fill(&scene.client)?.pop().context("no request")?;
     ensure!(
         full.duration.abs_diff(BLOCKED) < Duration::from_millis(200),
