@@ -84,6 +84,13 @@ fn over_http1(options: &[&str], write_timeout: &str) -> Result<()> {
     Outage::live_through(scene, &protocol)?.everybody_waited_as_long_as_the_hangs_say()
 }
 
+fn over_http2(options: &[&str], write_timeout: &str) -> Result<()> {
+    let device = format!("write_timeout={write_timeout}");
+    let scene = scene(&[&device], |server| with(server, options).tls())?;
+    let protocol = Protocol::Http2(scene.server.secure_client()?);
+    Outage::live_through(scene, &protocol)?.everybody_waited_as_long_as_the_hangs_say()
+}
+
 fn with(server: Builder, options: &[&str]) -> Builder {
     options.iter().fold(server, |server, o| server.option(o))
 }
@@ -96,11 +103,13 @@ fn clients_that_queue_by_permits_have_hangs_as_long_as_they_waited() -> Result<(
 
 #[test]
 fn clients_that_queue_by_permits_over_http2_have_hangs_as_long_as_they_waited() -> Result<()> {
-    let scene = scene(&["write_timeout=2s"], |server| {
-        server.option("generation=2.1.0").tls()
-    })?;
-    let protocol = Protocol::Http2(scene.server.secure_client()?);
-    Outage::live_through(scene, &protocol)?.everybody_waited_as_long_as_the_hangs_say()
+    over_http2(&["generation=2.1.0"], "2s")
+}
+
+/// Their answers are inside TLS, and the goroutines of their sinks queue on after them.
+#[test]
+fn sinks_that_outlive_their_requests_over_http2_are_cut_at_the_answers() -> Result<()> {
+    over_http2(&["generation=1.15.3", "context=response-1500ms"], "500ms")
 }
 
 #[test]
