@@ -1,14 +1,19 @@
 //! Devices beside the one TCP socket: Unix and UDP sockets, two devices, no device that works; a Unix socket is of no family.
 
-use anyhow::{Context, Result};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use lab::{
     State, Trace,
+    server::bao_from_environment,
     states::{self, SHORT_TIMEOUT},
+    truth,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
-    assertions::nanoseconds,
+    assertions::{TOLERANCE, nanoseconds},
+    outage::attach,
     states::{each, in_its_family},
 };
 
@@ -147,6 +152,33 @@ fn is_blamed_on_no_device(state: &State) -> Result<()> {
 #[test]
 fn a_slow_storage_is_blamed_on_no_device() -> Result<()> {
     is_blamed_on_no_device(&states::SLOW_STORAGE)
+}
+
+/// A storage that takes its time while the device takes nothing: only the time of the device is blocked.
+#[test]
+fn a_slow_storage_during_an_outage_is_not_part_of_the_hang() -> Result<()> {
+    let state = State {
+        storage_latency: Duration::from_millis(120),
+        ..states::SLOW_STORAGE
+    };
+    let lab = state.lab(&bao_from_environment()?)?;
+    let tracer = attach(&lab, &[])?;
+    let write = || {
+        let data = json!({ "data": { "value": "small" } });
+        lab.client.put("/v1/secret/data/small", &data)
+    };
+    let healthy = write()?;
+    let (fault, first) = lab.cut_off()?;
+    let blocked = write()?;
+    fault.lift()?;
+    let trace = tracer.stop()?;
+    let mut client = truth::Client::from(&blocked);
+    client.took -= healthy.duration;
+    let own = client.hangs(&trace.hangs());
+    ensure!(own.len() == 1, "{}", trace.text);
+    let off = truth::blocked(&own).abs_diff(client.took);
+    ensure!(off < TOLERANCE, "{off:?}: {}", own[0]);
+    truth::all_are_known(&[(&first).into(), client], &trace.hangs())
 }
 
 #[test]
