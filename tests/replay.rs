@@ -464,7 +464,9 @@ fn longest_pause(events: &[Event]) -> Nanos {
 #[test]
 fn no_single_lost_event_makes_up_a_hang_longer_than_its_request() -> Result<()> {
     for case in Case::all()? {
-        for lost in 1..case.events.len() {
+        // Those of a real Vault are long, and the work grows with the square of that.
+        let step = if case.truth()?.is_some() { 8 } else { 1 };
+        for lost in (1..case.events.len()).step_by(step) {
             let kept = case
                 .events
                 .iter()
