@@ -24,7 +24,6 @@ use tracer::{
     },
     source::recording,
 };
-use tracer_core;
 use tracer_model::{Event, EventKind, Finding, Hang, Nanos};
 
 /// Small enough to be read by people.

@@ -107,7 +107,7 @@ pub fn uncertainty(hangs: &[&Value]) -> Duration {
 }
 
 fn uncertainties(hangs: &[&Value]) -> impl Iterator<Item = Duration> {
-    let stalls = hangs.iter().flat_map(|hang| hang["stalls"].as_array());
+    let stalls = hangs.iter().filter_map(|hang| hang["stalls"].as_array());
     let nanos = stalls
         .flatten()
         .filter_map(|s| s["uncertainty_ns"].as_u64());

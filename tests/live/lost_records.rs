@@ -48,7 +48,7 @@ fn no_hang_is_of_another_request(healthy: Duration, arguments: &[&str]) -> Resul
             .collect();
         let traced = trace_with_a_pause(&lab, healthy, arguments);
         over.store(true, Ordering::Relaxed);
-        let joined = load.into_iter().map(|thread| thread.join());
+        let joined = load.into_iter().map(thread::ScopedJoinHandle::join);
         let requests = joined
             .map(|one| one.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect::<Result<Vec<_>>>()?;

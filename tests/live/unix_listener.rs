@@ -19,7 +19,7 @@ fn ask_at_once(socket: &Path, clients: usize) -> Result<Vec<truth::Client>> {
     thread::scope(|scope| {
         let ask = || get_over_unix(socket, TOKEN, BIG_REQUEST);
         let started: Vec<_> = (0..clients).map(|_| scope.spawn(ask)).collect();
-        let joined = started.into_iter().map(|thread| thread.join());
+        let joined = started.into_iter().map(thread::ScopedJoinHandle::join);
         joined
             .map(|one| one.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()

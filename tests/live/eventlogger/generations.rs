@@ -32,7 +32,7 @@ impl Protocol {
     fn get_concurrently(&self, count: usize) -> Result<Vec<Measured>> {
         thread::scope(|scope| {
             let started: Vec<_> = (0..count).map(|_| scope.spawn(|| self.get())).collect();
-            let joined = started.into_iter().map(|thread| thread.join());
+            let joined = started.into_iter().map(thread::ScopedJoinHandle::join);
             joined
                 .map(|one| one.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                 .collect()
