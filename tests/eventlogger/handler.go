@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -12,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/vault/audit"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
@@ -25,9 +25,17 @@ var operations = map[string]logical.Operation{
 	"LIST":            logical.ListOperation,
 }
 
+// requestLimit is how long a request may take in Vault, unless it is configured (default_max_request_duration).
+const requestLimit = 90 * time.Second
+
+type broker interface {
+	LogRequest(ctx context.Context, in *logical.LogInput) error
+	LogResponse(ctx context.Context, in *logical.LogInput) error
+}
+
 // handler audits each request, works as long as `?sleep=` says, audits the answer, and answers.
 type handler struct {
-	broker                      *audit.Broker
+	broker                      broker
 	requestBytes, responseBytes int
 }
 
@@ -45,7 +53,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	if err := h.broker.LogRequest(r.Context(), in); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), requestLimit)
+	defer cancel()
+	if err := h.broker.LogRequest(ctx, in); err != nil {
 		fail(w, err)
 		return
 	}
@@ -53,7 +63,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	if err := h.broker.LogResponse(r.Context(), in); err != nil {
+	if err := h.broker.LogResponse(ctx, in); err != nil {
 		fail(w, err)
 		return
 	}

@@ -31,28 +31,37 @@ func run(arguments []string) error {
 	flags := flag.NewFlagSet("eventlogger server", flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:8200", "`address` to listen at")
 	certificate := flags.String("tls", "", "speak TLS and HTTP/2 over it; the certificate, made up now, is written to this `file`")
-	timeout := flags.Duration("context", 5*time.Second, "`time` that a request waits for the sinks of one entry")
 	order := flags.String("order", "early", "fields of an entry: early, sorted, time-first")
+	version := flags.String("generation", usual, "first `version` of the Vaults that it audits like; the options of README.md's table change that")
+	g := &generation{}
+	g.define(flags)
 	handler := &handler{}
 	flags.IntVar(&handler.requestBytes, "request-bytes", 0, "`length` of request.data")
 	flags.IntVar(&handler.responseBytes, "response-bytes", 0, "`length` of response.data")
 	if err := flags.Parse(arguments[1:]); err != nil {
 		return err
 	}
-	handler.broker = audit.NewBroker(*timeout, audit.Order(*order))
+	if err := choose(flags, *version); err != nil {
+		return err
+	}
+	var devices []audit.Device
 	for _, words := range flags.Args() {
-		device, err := parseDevice(words)
+		device, err := parseDevice(words, g.sinks())
 		if err != nil {
 			return fmt.Errorf("device %q: %w", words, err)
 		}
-		handler.broker.Register(device)
+		devices = append(devices, device)
+	}
+	var err error
+	if handler.broker, err = g.newBroker(audit.Order(*order), devices); err != nil {
+		return err
 	}
 	return serve(*listen, handler, *certificate)
 }
 
 // A device is `file,path=PATH` or `socket,address=ADDRESS,socket_type=tcp,write_timeout=2s`, and may have
 // `prefix=TEXT` and `filter`.
-func parseDevice(words string) (audit.Device, error) {
+func parseDevice(words string, sinks event.Options) (audit.Device, error) {
 	kind, rest, _ := strings.Cut(words, ",")
 	options := map[string]string{"socket_type": "tcp", "write_timeout": "2s"}
 	for _, option := range strings.Split(rest, ",") {
@@ -67,9 +76,9 @@ func parseDevice(words string) (audit.Device, error) {
 	}
 	switch kind {
 	case "file":
-		device.Sink, err = event.NewFileSink(options["path"])
+		device.Sink, err = event.NewFileSink(options["path"], sinks)
 	case "socket":
-		device.Sink = event.NewSocketSink(options["socket_type"], options["address"], limit)
+		device.Sink, err = event.NewSocketSink(options["socket_type"], options["address"], limit, sinks)
 	default:
 		err = fmt.Errorf("neither file nor socket")
 	}

@@ -7,7 +7,7 @@ use std::{env, fs, path::Path};
 use anyhow::{Context, Result, ensure};
 use lab::{
     Lab, Measured, Tracer,
-    account::{Account, waited},
+    client_times::{ClientTimes, client_requests},
     scenario::BIG_REQUEST,
     server::bao_from_environment,
     tracer::{RECORD, agent_from_environment},
@@ -52,15 +52,15 @@ fn record(directory: &Path, protocol: &str, clients: usize, devices: u8) -> Resu
     let trace = tracer.stop()?;
     ensure!(trace.status.success(), "{}", trace.stderr);
     let devices = lab.log_addresses();
-    let account = Account {
-        requests: waited(&all),
+    let times = ClientTimes {
+        requests: client_requests(&all),
         devices: devices.iter().map(ToString::to_string).collect(),
     };
     fs::create_dir_all(directory)?;
     fs::write(directory.join("recording.jsonl"), &trace.recording)?;
-    let clients = serde_json::to_string_pretty(&account)? + "\n";
+    let clients = serde_json::to_string_pretty(&times)? + "\n";
     fs::write(directory.join("clients.json"), clients)?;
-    let settled = account.is_settled_by(&trace.hangs());
+    let settled = times.matches(&trace.hangs());
     println!(
         "{}: {} bytes, {} hangs, {}",
         directory.display(),

@@ -59,6 +59,11 @@ impl AuditDevice {
             .option("socket_type", to.socket_type())
     }
 
+    /// An HTTP device.
+    pub fn http(name: &str, to: SocketAddr) -> Self {
+        Self::new("http", name).option("uri", &format!("http://{to}/audit"))
+    }
+
     fn new(kind: &'static str, name: &str) -> Self {
         Self {
             kind,

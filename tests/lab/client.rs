@@ -17,10 +17,12 @@ use crate::wait;
 mod connection;
 #[cfg(feature = "tls")]
 mod secure;
+mod unix;
 
 pub use connection::Connection;
 #[cfg(feature = "tls")]
 pub use secure::{Multiplexed, SecureClient};
+pub use unix::get_over_unix;
 
 /// Longer than any hang the lab makes; a request that takes longer is a failure.
 const TIMEOUT: Duration = Duration::from_mins(2);
@@ -144,8 +146,7 @@ fn join(thread: JoinHandle<Result<Measured>>) -> Result<Measured> {
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// What drives one connection. It moves only while a request blocks on it.
-/// Makes a stream fit for a runtime of its own; returns its local port, and that.
+/// Makes a stream fit for a runtime of its own, which moves only while a request blocks on it; returns the local port too.
 fn prepare(stream: &TcpStream) -> Result<(u16, Runtime)> {
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;

@@ -6,13 +6,15 @@
 
 #![cfg(target_os = "linux")]
 
-pub mod account;
 pub mod audit;
 pub mod client;
+pub mod client_times;
 pub mod cluster;
 pub mod eventlogger;
 pub mod fault;
 pub mod guest;
+pub mod http_log;
+pub mod leftovers;
 pub mod log_server;
 pub mod netns;
 pub mod network;
@@ -25,8 +27,8 @@ pub mod server;
 pub mod setup;
 pub mod sockets;
 pub mod states;
-pub mod sweep;
 pub mod tracer;
+pub mod truth;
 pub mod wait;
 
 pub use audit::{AuditDevice, Endpoint};
@@ -36,6 +38,7 @@ pub use client::{Multiplexed, SecureClient};
 pub use cluster::Cluster;
 pub use eventlogger::Eventlogger;
 pub use fault::Fault;
+pub use http_log::HttpLog;
 pub use log_server::LogServer;
 pub use netns::Namespace;
 pub use network::{Family, LogHost, Network};

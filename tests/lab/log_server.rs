@@ -1,4 +1,4 @@
-//! A log server that does as told: reads, stops reading, reads slowly, resets, goes away.
+//! A log server that does what a test says: reads, stops reading, reads slowly, resets, goes away.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;

@@ -31,7 +31,7 @@ struct Inner {
 }
 
 impl Namespace {
-    /// A new one with loopback up. The name carries our pid, so that [`sweep`](crate::sweep::sweep) can tell when nobody needs it any more.
+    /// A new one with loopback up. The name carries our pid, so that [`sweep`](crate::leftovers::remove) can tell when nobody needs it any more.
     pub fn create(role: &str) -> Result<Self> {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         Self::create_named(&format!("{PREFIX}{}-{number}-{role}", std::process::id()))

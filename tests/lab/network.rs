@@ -5,10 +5,10 @@ use std::sync::Once;
 
 use anyhow::Result;
 
+use crate::leftovers;
 use crate::netns::Namespace;
-use crate::sweep;
 
-static SWEEP: Once = Once::new();
+static REMOVE_LEFTOVERS: Once = Once::new();
 
 /// Which Internet protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,8 +50,8 @@ pub struct LogHost {
 impl Network {
     /// A Vault host and `log_hosts` log hosts, linked and addressed.
     pub fn create(log_hosts: u8) -> Result<Self> {
-        SWEEP.call_once(|| {
-            if let Err(error) = sweep::sweep() {
+        REMOVE_LEFTOVERS.call_once(|| {
+            if let Err(error) = leftovers::remove() {
                 eprintln!("lab: {error:#}");
             }
         });

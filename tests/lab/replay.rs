@@ -1,4 +1,4 @@
-//! What was recorded, told again: it must be what was told live.
+//! What was recorded, replayed: the trace must be that of the live run.
 
 use std::env;
 use std::fs;
@@ -28,7 +28,7 @@ pub(crate) fn arguments<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// What was recorded gives the trace and the report that an agent with these arguments made of it live.
-pub(crate) fn tells_the_same(trace: &Trace, arguments: &[String]) -> Result<()> {
+pub(crate) fn check_same_trace(trace: &Trace, arguments: &[String]) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let recording = directory.path().join("recording.jsonl");
     let output = directory.path().join("out.jsonl");
@@ -38,7 +38,7 @@ pub(crate) fn tells_the_same(trace: &Trace, arguments: &[String]) -> Result<()> 
     let replayed = replay(&recording, &output, options)?;
     ensure!(
         fs::read_to_string(&output)? == trace.text && replayed.terminal == trace.terminal,
-        "a replay tells another story: {}\nand it was {}",
+        "a replay gives another trace: {}\nand it was {}",
         replayed.terminal,
         trace.terminal
     );

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -25,7 +26,7 @@ pub use builder::Builder;
 
 /// Where it listens, on 127.0.0.1 and `::1` of its namespace.
 pub const PORT: u16 = 8200;
-/// Where it listens with TLS, on 127.0.0.1, if the builder was told so: [`Builder::tls`].
+/// Where it listens with TLS, on 127.0.0.1, if the builder asked for it: [`Builder::tls`].
 pub const TLS_PORT: u16 = 8300;
 /// Its root token.
 pub const TOKEN: &str = "root";
@@ -158,6 +159,12 @@ impl Server {
             .find_map(|line| line.trim().strip_prefix("Unseal Key: "));
         key.map(ToOwned::to_owned)
             .context("the server's log has no unseal key")
+    }
+
+    /// Kills it by SIGKILL, and waits until the kernel has taken it away.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.signal(Signal::SIGKILL)?;
+        self.process.wait(START_LIMIT).map(drop)
     }
 
     /// Stops it.

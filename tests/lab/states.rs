@@ -3,14 +3,14 @@
 
 mod devices;
 mod tcp;
-mod twins;
+mod unrelated;
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-pub use self::{devices::*, tcp::*, twins::*};
+pub use self::{devices::*, tcp::*, unrelated::*};
 use crate::client::Measured;
 use crate::network::Family;
 use crate::scenario::{BIG_REQUEST, Lab};

@@ -27,7 +27,7 @@ const PROBES: &str = "VAULT_TRACER_PROBES";
 
 const TRACE: &str = "trace.jsonl";
 const RECORDING: &str = "recording.jsonl";
-/// Among its arguments: all events are told, and recorded, rather than routine held back in the kernel.
+/// Among its arguments: all events are sent up and recorded, rather than normal traffic buffered in the kernel.
 pub const RECORD: &str = "--record";
 
 const STDOUT: &str = "stdout";
@@ -215,7 +215,7 @@ impl Tracer {
         self.finish()
     }
 
-    /// Waits until it ends by itself. What it recorded must then replay as it was told.
+    /// Waits until it ends by itself. What it recorded must then replay to the same trace.
     pub fn finish(mut self) -> Result<Trace> {
         let status = self.process.wait(FINISH_LIMIT)?;
         let text = self.read(TRACE);
@@ -228,7 +228,7 @@ impl Tracer {
             recording: self.read(RECORDING),
         };
         if status.success() && !trace.recording.is_empty() {
-            replay::tells_the_same(&trace, &self.arguments)?;
+            replay::check_same_trace(&trace, &self.arguments)?;
         }
         Ok(trace)
     }

@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 use anyhow::{Context, Result};
 use lab::{Lab, Process, Trace, Tracer, tracer::agent_from_environment};
 
-use crate::story::lab;
+use crate::outage::lab;
 
 /// Exit status of a failure, and of wrong usage.
 const FAILURE: i32 = 1;

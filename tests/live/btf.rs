@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use anyhow::Result;
 use lab::{Tracer, scenario::BIG_REQUEST, tracer::agent_from_environment};
 
-use crate::{output::with_a_small_disk, story::lab};
+use crate::{outage::lab, output::with_a_small_disk};
 
 const BTF: &str = "/sys/kernel/btf";
 

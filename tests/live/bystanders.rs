@@ -3,18 +3,24 @@
 use std::io::{Read, Write};
 
 use anyhow::{Result, ensure};
-use lab::{Lab, Measured, Trace, account::waited, scenario::BIG_REQUEST, server::TOKEN};
+use lab::{
+    Lab, Measured, Trace, client_times::client_requests, scenario::BIG_REQUEST, server::TOKEN,
+};
 use serde_json::json;
 
 use crate::{
-    expect::accounts_for,
-    story::{attach, lab},
+    assertions::matches_clients,
+    outage::{attach, lab},
 };
 
-/// Somebody hangs, and meanwhile something else happens. No hang is told but of those who are given.
+/// Somebody hangs, and meanwhile something else happens. No hang is reported but of those who are given.
 fn only_these_hang(lab: &Lab, trace: &Trace, requests: &[Measured]) -> Result<()> {
     ensure!(trace.hangs().len() == 2, "{}", trace.text);
-    accounts_for(trace, &waited(requests), &[lab.log_address().to_string()])
+    matches_clients(
+        trace,
+        &client_requests(requests),
+        &[lab.log_address().to_string()],
+    )
 }
 
 #[test]

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use lab::{
     AuditDevice, Client, Cluster, Endpoint, Family, Fault, LogServer, Measured, Network, Trace,
     Tracer,
-    account::{Account, Part, Waited, duration, waited},
+    client_times::{ClientRequest, ClientTimes, Part, client_requests, duration},
     fault::Applied,
     scenario::{BIG_REQUEST, PORT},
     server::bao_from_environment,
@@ -19,7 +19,7 @@ use lab::{
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::expect::accounts_for;
+use crate::assertions::matches_clients;
 
 /// How long storage is out of order. The leader's lease is 4 s with this patience; what it counts from may be 1.6 s old.
 const OUT_OF_ORDER: Duration = Duration::from_millis(1200);
@@ -66,8 +66,8 @@ impl Site {
         self.network.logs[0].port(Family::V4, PORT).to_string()
     }
 
-    fn accounts_for(&self, trace: &Trace, all: &[Waited]) -> Result<()> {
-        accounts_for(trace, all, &[self.device()])
+    fn matches_clients(&self, trace: &Trace, all: &[ClientRequest]) -> Result<()> {
+        matches_clients(trace, all, &[self.device()])
     }
 }
 
@@ -79,9 +79,9 @@ fn write(client: &Client) -> Result<Measured> {
 }
 
 /// OpenBao's standby begins with the request itself, entry and all, before it finds that it must forward it. So each of
-/// the two is held up, and knows the request by an id of its own; the client's answer bears the active server's.
+/// the two is blocked, and knows the request by an id of its own; the client's answer bears the active server's.
 #[test]
-fn a_forwarded_request_is_held_up_by_both_servers() -> Result<()> {
+fn a_forwarded_request_is_blocked_by_both_servers() -> Result<()> {
     let site = Site::start(1)?;
     let traces = site.attach()?;
     let client = site.cluster.nodes[1].client();
@@ -94,11 +94,11 @@ fn a_forwarded_request_is_held_up_by_both_servers() -> Result<()> {
     });
     fault.lift()?;
     let [second, third] = two;
-    let all = waited(&[healthy, first, second?, third?]);
+    let all = client_requests(&[healthy, first, second?, third?]);
     let [active, standby] = traces.map(Tracer::stop);
     let (active, standby) = (active?, standby?);
-    site.accounts_for(&active, &known_by(&all, |request| request.port = None))?;
-    site.accounts_for(&standby, &known_by(&all, |request| request.id = None))?;
+    site.matches_clients(&active, &known_by(&all, |request| request.port = None))?;
+    site.matches_clients(&standby, &known_by(&all, |request| request.id = None))?;
     for request in &all {
         let at_active = |hang: &&Value| hang["request"]["id"].as_str() == request.id.as_deref();
         let at_standby =
@@ -115,8 +115,8 @@ fn a_forwarded_request_is_held_up_by_both_servers() -> Result<()> {
 }
 
 /// The requests as one of the two servers knows them, to which each of them lost a part of its time.
-fn known_by(all: &[Waited], forget: impl Fn(&mut Waited)) -> Vec<Waited> {
-    let known = |request: &Waited| {
+fn known_by(all: &[ClientRequest], forget: impl Fn(&mut ClientRequest)) -> Vec<ClientRequest> {
+    let known = |request: &ClientRequest| {
         let mut request = request.clone().with(Part::AtMost);
         forget(&mut request);
         request
@@ -128,16 +128,16 @@ fn sum<'a>(hangs: impl Iterator<Item = &'a Value>) -> Duration {
     hangs.map(duration).sum()
 }
 
-/// Whichever of the two answers (a standby may read by itself): who writes the entries is who is held up.
+/// Whichever of the two answers (a standby may read by itself): who writes the entries is who is blocked.
 #[test]
-fn what_is_read_from_a_standby_is_held_up_once() -> Result<()> {
+fn what_is_read_from_a_standby_is_blocked_once() -> Result<()> {
     let site = Site::start(1)?;
     let traces = site.attach()?;
     let client = site.cluster.nodes[1].client();
     let healthy = client.get(BIG_REQUEST)?;
     let fault = site.cut_off()?;
-    let mut requests = waited(&[healthy, client.get(BIG_REQUEST)?]);
-    requests.extend(waited(&client.get_concurrently(2, BIG_REQUEST)?));
+    let mut requests = client_requests(&[healthy, client.get(BIG_REQUEST)?]);
+    requests.extend(client_requests(&client.get_concurrently(2, BIG_REQUEST)?));
     fault.lift()?;
     for request in &mut requests {
         request.port = None;
@@ -145,12 +145,12 @@ fn what_is_read_from_a_standby_is_held_up_once() -> Result<()> {
     let [active, standby] = traces.map(Tracer::stop);
     let (active, standby) = (active?, standby?);
     let devices = vec![site.device()];
-    let account = Account { requests, devices };
-    account.is_settled_by(&[active.hangs(), standby.hangs()].concat())
+    let times = ClientTimes { requests, devices };
+    times.matches(&[active.hangs(), standby.hangs()].concat())
 }
 
 #[test]
-fn after_a_step_down_the_other_server_is_the_one_held_up() -> Result<()> {
+fn after_a_step_down_the_other_server_is_the_one_blocked() -> Result<()> {
     let site = Site::start(1)?;
     let [first, second] = site.attach()?;
     let [old, new] = &site.cluster.nodes;
@@ -163,10 +163,10 @@ fn after_a_step_down_the_other_server_is_the_one_held_up() -> Result<()> {
     let fault = site.cut_off()?;
     let (after, last) = (write(&new.client())?, write(&new.client())?);
     fault.lift()?;
-    let step_down = Waited::from(&step_down).with(Part::AtMost);
-    let of_old = [waited(&[before]), vec![step_down]].concat();
-    site.accounts_for(&first.stop()?, &of_old)?;
-    site.accounts_for(&second.stop()?, &waited(&[after, last]))
+    let step_down = ClientRequest::from(&step_down).with(Part::AtMost);
+    let of_old = [client_requests(&[before]), vec![step_down]].concat();
+    site.matches_clients(&first.stop()?, &of_old)?;
+    site.matches_clients(&second.stop()?, &client_requests(&[after, last]))
 }
 
 /// The negative twin of a queue: a write waits for the raft's other half while somebody else is stalled in the device.
@@ -198,5 +198,5 @@ fn who_waits_for_storage_does_not_wait_for_the_device() -> Result<()> {
     site.cluster.nodes[1].signal(Signal::SIGCONT)?;
     let written = writing.join().expect("the writer panicked")?;
     ensure!(written.status == 204 && written.hung(), "{written:?}");
-    site.accounts_for(&tracer.stop()?, &waited(&[first]))
+    site.matches_clients(&tracer.stop()?, &client_requests(&[first]))
 }

@@ -5,19 +5,19 @@ use std::{process::Command, thread, time::Instant};
 use anyhow::{Context, Result};
 use lab::{
     Lab,
-    account::{Part, Waited, waited},
+    client_times::{ClientRequest, Part, client_requests},
     process,
     scenario::BIG_REQUEST,
     server::bao_from_environment,
 };
 use serde_json::{Value, json};
 
-use crate::{expect::accounts_for, story::attach};
+use crate::{assertions::matches_clients, outage::attach};
 
 const PATH: &str = "secret/data/of-the-command-line";
 
 #[test]
-fn the_servers_own_command_line_is_told_as_any_client() -> Result<()> {
+fn the_servers_own_command_line_is_traced_as_any_client() -> Result<()> {
     let lab = Lab::builder(&bao_from_environment()?)
         .option("write_timeout", "500ms")
         .server(lab::server::Builder::tls)
@@ -33,7 +33,7 @@ fn the_servers_own_command_line_is_told_as_any_client() -> Result<()> {
         two.map(|one| one.join().expect("the command line panicked"))
     });
     fault.lift()?;
-    let mut all = waited(&[first, lab.client.get(BIG_REQUEST)?]);
+    let mut all = client_requests(&[first, lab.client.get(BIG_REQUEST)?]);
     // The program itself takes its time, more or less.
     let two = two.into_iter().collect::<Result<Vec<_>>>()?;
     all.extend(
@@ -42,15 +42,15 @@ fn the_servers_own_command_line_is_told_as_any_client() -> Result<()> {
             .map(|one| one.with(Part::AtMost)),
     );
     let trace = tracer.stop()?;
-    accounts_for(&trace, &all, &[lab.log_address().to_string()])
+    matches_clients(&trace, &all, &[lab.log_address().to_string()])
 }
 
-fn read(command: &mut Command) -> Result<Waited> {
+fn read(command: &mut Command) -> Result<ClientRequest> {
     let begun = Instant::now();
     let answer = process::run(command.args(["read", "-format=json", PATH]))?;
     let took = begun.elapsed();
     let answer: Value = serde_json::from_str(&answer).context("no JSON")?;
-    Ok(Waited {
+    Ok(ClientRequest {
         id: answer["request_id"].as_str().map(ToOwned::to_owned),
         port: None,
         path: PATH.to_owned(),

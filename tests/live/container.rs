@@ -5,13 +5,13 @@ use std::fs;
 use anyhow::{Result, ensure};
 use lab::{
     AuditDevice, Endpoint, Family, Fault, LogServer, Network, Server, Tracer,
-    account::waited,
+    client_times::client_requests,
     scenario::{BIG_REQUEST, PORT},
     server::{Builder, bao_from_environment},
     tracer::agent_from_environment,
 };
 
-use crate::{expect::accounts_for, story::SHORT_TIMEOUT};
+use crate::{assertions::matches_clients, outage::SHORT_TIMEOUT};
 
 const CLIENTS: usize = 2;
 
@@ -63,7 +63,7 @@ fn a_server_whose_executable_is_replaced_is_traced() -> Result<()> {
     )
 }
 
-/// A queue behind a dead device is told as of any other server.
+/// A queue behind a dead device is reported as of any other server.
 fn is_traced(
     how: impl FnOnce(Builder) -> Builder,
     attach: impl FnOnce(&Server) -> Result<Tracer>,
@@ -87,5 +87,5 @@ fn is_traced(
     fault.lift()?;
     let trace = tracer.stop()?;
     assert!(!trace.stderr.contains("warn"), "{}", trace.stderr);
-    accounts_for(&trace, &waited(&all), &[at.to_string()])
+    matches_clients(&trace, &client_requests(&all), &[at.to_string()])
 }

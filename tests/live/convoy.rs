@@ -5,14 +5,14 @@ use lab::{Family, Measured, Trace, scenario::BIG_REQUEST};
 use serde_json::Value;
 
 use crate::{
-    expect::{self, nanoseconds},
-    story::{SHORT_TIMEOUT, attach, lab},
+    assertions::{self, nanoseconds},
+    outage::{SHORT_TIMEOUT, attach, lab},
 };
 
 const CLIENTS: usize = 4;
 
 #[test]
-fn each_request_of_a_convoy_is_told_its_own_stalls() -> Result<()> {
+fn each_request_of_a_convoy_has_its_own_stalls() -> Result<()> {
     let lab = lab()?;
     let fault = lab.drop_output()?;
     let tracer = attach(&lab, &[])?;
@@ -23,7 +23,7 @@ fn each_request_of_a_convoy_is_told_its_own_stalls() -> Result<()> {
     assert_eq!(trace.hangs().len(), CLIENTS + 1, "{}", trace.text);
     for request in &convoy {
         let hang = hang_of(&trace, request.local_port)?;
-        expect::is_tied_to(hang, request, Family::V4);
+        assertions::is_attributed_to(hang, request, Family::V4);
         only_its_own(hang);
         explains_all_of_it(hang, request);
     }
@@ -63,7 +63,7 @@ fn hang_of(trace: &Trace, port: u16) -> Result<&Value> {
     hang.with_context(|| format!("no hang of the client at port {port}: {}", trace.text))
 }
 
-/// What it did to the device itself; waiting for the others may be told beside it, as `lock`.
+/// What it did to the device itself; waiting for the others may be reported beside it, as `lock`.
 fn only_its_own(hang: &Value) {
     let stalls = hang["stalls"].as_array().expect("stalls");
     let own: Vec<_> = stalls

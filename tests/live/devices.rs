@@ -1,14 +1,19 @@
 //! Devices beside the one TCP socket: Unix and UDP sockets, two devices, no device that works; a Unix socket is of no family.
 
-use anyhow::{Context, Result};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use lab::{
     State, Trace,
+    server::bao_from_environment,
     states::{self, SHORT_TIMEOUT},
+    truth,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
-    expect::nanoseconds,
+    assertions::{TOLERANCE, nanoseconds},
+    outage::attach,
     states::{each, in_its_family},
 };
 
@@ -44,7 +49,7 @@ fn a_dead_udp_port_is_refused_and_never_hangs() -> Result<()> {
 }
 
 #[test]
-fn an_entry_too_large_for_a_datagram_is_told() -> Result<()> {
+fn an_entry_too_large_for_a_datagram_is_reported() -> Result<()> {
     each(&states::UDP_TOO_LARGE, |trace, requests, _| {
         let large = requests.first().context("no request")?;
         let refusal = only_refused_over_udp(trace)?;
@@ -73,7 +78,7 @@ fn says_nothing_of_losses(trace: &Trace) -> Result<()> {
 }
 
 #[test]
-fn two_dead_devices_hold_up_one_request_twice() -> Result<()> {
+fn two_dead_devices_block_one_request_twice() -> Result<()> {
     each(&states::TWO_DEVICES, |trace, requests, lab| {
         let last = requests.last().context("no request")?;
         let of_last = |hang: &&Value| hang["request"]["client_port"] == last.local_port;
@@ -147,6 +152,39 @@ fn is_blamed_on_no_device(state: &State) -> Result<()> {
 #[test]
 fn a_slow_storage_is_blamed_on_no_device() -> Result<()> {
     is_blamed_on_no_device(&states::SLOW_STORAGE)
+}
+
+/// A storage that takes its time while the device takes nothing: only the time of the device is blocked.
+#[test]
+fn a_slow_storage_during_an_outage_is_not_part_of_the_hang() -> Result<()> {
+    let state = State {
+        storage_latency: Duration::from_millis(120),
+        ..states::SLOW_STORAGE
+    };
+    let lab = state.lab(&bao_from_environment()?)?;
+    let tracer = attach(&lab, &[])?;
+    let write = || {
+        let data = json!({ "data": { "value": "small" } });
+        lab.client.put("/v1/secret/data/small", &data)
+    };
+    write()?;
+    let (fault, first) = lab.cut_off()?;
+    let blocked = write()?;
+    fault.lift()?;
+    let trace = tracer.stop()?;
+    let client = truth::Client::from(&blocked);
+    let own = client.hangs(&trace.hangs());
+    ensure!(own.len() == 1, "{}", trace.text);
+    // Two dials an entry.
+    let off = truth::blocked(&own).abs_diff(SHORT_TIMEOUT * 4);
+    ensure!(off < TOLERANCE, "{off:?}: {}", own[0]);
+    client.is_not_exceeded_by(&own)?;
+    let storage = state.storage_latency * 2;
+    ensure!(
+        blocked.duration > SHORT_TIMEOUT * 4 + storage,
+        "no storage is slow"
+    );
+    truth::all_are_known(&[(&first).into(), client], &trace.hangs())
 }
 
 #[test]

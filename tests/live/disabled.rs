@@ -5,14 +5,14 @@ use std::{thread, time::Duration};
 use anyhow::{Result, ensure};
 use lab::{
     Client, Endpoint, Family, Fault, LogServer, Measured, Network, Server, Tracer,
-    account::waited,
+    client_times::client_requests,
     scenario::{BIG_REQUEST, PORT},
     server::bao_from_environment,
     tracer::agent_from_environment,
 };
 use serde_json::json;
 
-use crate::expect::accounts_for;
+use crate::assertions::matches_clients;
 
 /// Where the device is that comes and goes.
 const DEVICE: &str = "/v1/sys/audit/more";
@@ -74,7 +74,7 @@ impl Site {
 }
 
 #[test]
-fn a_device_that_is_disabled_and_enabled_again_is_told_each_time() -> Result<()> {
+fn a_device_that_is_disabled_and_enabled_again_is_reported_each_time() -> Result<()> {
     let site = Site::start()?;
     let tracer = Tracer::attach(&agent_from_environment()?, site.server.pid(), &[])?;
     let mut all = Vec::new();
@@ -85,7 +85,7 @@ fn a_device_that_is_disabled_and_enabled_again_is_told_each_time() -> Result<()>
         all.push(site.disable()?);
         all.push(site.client.get(BIG_REQUEST)?);
     }
-    accounts_for(&tracer.stop()?, &waited(&all), &[site.device()])
+    matches_clients(&tracer.stop()?, &client_requests(&all), &[site.device()])
 }
 
 /// The broker has a lock of its own: who changes its devices waits for the entry that hangs, and who comes later
@@ -108,5 +108,5 @@ fn who_disables_a_device_in_the_middle_of_a_hang_waits_for_it_too() -> Result<()
     fault.lift()?;
     all.extend(queue?);
     all.push(disabled?);
-    accounts_for(&tracer.stop()?, &waited(&all), &[site.device()])
+    matches_clients(&tracer.stop()?, &client_requests(&all), &[site.device()])
 }

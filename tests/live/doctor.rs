@@ -6,7 +6,7 @@ use anyhow::Result;
 use lab::{Trace, Tracer, tracer::agent_from_environment};
 use serde_json::Value;
 
-use crate::story::{attach, lab};
+use crate::outage::{attach, lab};
 
 fn doctor(arguments: &[&str]) -> Result<Trace> {
     Tracer::run(
@@ -96,7 +96,7 @@ fn the_doctor_names_the_way_and_fits_on_a_screen() -> Result<()> {
 }
 
 #[test]
-fn the_doctor_tells_an_ordinary_user_that_permission_is_missing() -> Result<()> {
+fn the_doctor_reports_an_ordinary_user_that_permission_is_missing() -> Result<()> {
     let agent = agent_from_environment()?;
     let trace = Tracer::run_unprivileged(&agent, &["doctor", "--format", "json"])?;
     assert_eq!(trace.status.code(), Some(1), "{}", trace.stderr);

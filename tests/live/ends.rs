@@ -15,7 +15,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::story::{attach, lab};
+use crate::outage::{attach, lab};
 
 const LIMIT: Duration = Duration::from_secs(20);
 

@@ -5,6 +5,7 @@ mod builds;
 mod devices;
 mod dies;
 mod entries;
+mod generations;
 mod gives_up;
 mod queue;
 
@@ -23,7 +24,7 @@ use lab::{
 use procfs::net::TcpState;
 use serde_json::Value;
 
-use crate::expect::{self, TOLERANCE, nanoseconds};
+use crate::assertions::{self, TOLERANCE, nanoseconds};
 
 /// What is to be reported of a device that is dead: `write_timeout` of most tests.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -76,7 +77,7 @@ fn attach(server: &Eventlogger) -> Result<Tracer> {
 }
 
 /// The request that met the full buffer, and one that found no connection.
-struct Died {
+struct LostDevice {
     full: Measured,
     next: Measured,
     trace: Trace,
@@ -84,7 +85,7 @@ struct Died {
 
 impl Scene {
     /// Lives through the death and the return of the device: two requests hang.
-    fn dies_of(self, fault: Fault) -> Result<Died> {
+    fn lose_device(self, fault: Fault) -> Result<LostDevice> {
         self.client.get(BIG_REQUEST)?;
         let fault = fault.apply(&self.network.vault)?;
         let full = self.fill()?;
@@ -93,7 +94,7 @@ impl Scene {
         let after = self.client.get(BIG_REQUEST)?;
         ensure!(!after.hung(), "the server hangs with the fault lifted");
         let trace = self.end(&[&full, &next])?;
-        Ok(Died { full, next, trace })
+        Ok(LostDevice { full, next, trace })
     }
 
     /// The request that met the full buffer.
@@ -144,7 +145,7 @@ fn keep(trace: &Trace, requests: &[&Measured]) -> Result<()> {
             id.unwrap_or("-")
         )?;
     }
-    // All is told then.
+    // All is reported then.
     write("recording.jsonl", &trace.recording)?;
     write("trace.jsonl", &trace.text)?;
     write("report.txt", &format!("{}{}", trace.terminal, trace.stderr))?;
@@ -173,7 +174,7 @@ fn hang_of<'a>(trace: &'a Trace, request: &Measured) -> Result<&'a Value> {
 /// the client says.
 fn is_of(hang: &Value, request: &Measured) {
     assert_eq!(hang["request"]["tie"], "lineage", "{hang}");
-    expect::is_about(hang, request, Family::V4);
+    assertions::is_about(hang, request, Family::V4);
     let ours = nanoseconds(&hang["duration_ns"]);
     assert!(
         request.duration.abs_diff(ours) < TOLERANCE,
@@ -208,18 +209,18 @@ const NO_CONNECTION: [&str; 4] = [
     "connect response timeout",
 ];
 
-/// Both hangs and nothing else, told as if the request's own goroutine had been held up.
-fn told_in_full(died: &Died, causes: [&str; 2]) {
-    let hangs = died.trace.hangs();
-    assert_eq!(hangs.len(), 2, "{}", died.trace.text);
-    is_of(hangs[0], &died.full);
-    is_of(hangs[1], &died.next);
+/// Both hangs and nothing else, reported as if the request's own goroutine had been blocked.
+fn assert_both_hangs(lost: &LostDevice, causes: [&str; 2]) {
+    let hangs = lost.trace.hangs();
+    assert_eq!(hangs.len(), 2, "{}", lost.trace.text);
+    is_of(hangs[0], &lost.full);
+    is_of(hangs[1], &lost.next);
     for (hang, cause) in hangs.iter().zip(causes) {
         assert_eq!(hang["device"]["address"], "10.77.0.2:1515", "{hang}");
         assert_eq!(hang["cause"], cause, "{hang}");
     }
     // Which of its two entries meets the full buffer is a matter of bytes.
-    if died.full.duration > TIMEOUT * 3 {
+    if lost.full.duration > TIMEOUT * 3 {
         assert_eq!(stalls(hangs[0]), REQUEST_MET_IT, "{}", hangs[0]);
     } else {
         assert_eq!(stalls(hangs[0]), RESPONSE_MET_IT, "{}", hangs[0]);
@@ -228,22 +229,22 @@ fn told_in_full(died: &Died, causes: [&str; 2]) {
 }
 
 /// Both hangs, where no goroutine leads to the request: the entry says whose it is. Where no byte of an
-/// entry got out, the request may be unknown, in one piece or one an entry, but all the time is told, and
+/// entry got out, the request may be unknown, in one piece or one an entry, but all the time is reported, and
 /// of no other request.
-fn told_by_the_entry(died: &Died, ties: &[&str]) -> Result<()> {
-    let hangs = died.trace.hangs();
+fn assert_attributed_by_entry(lost: &LostDevice, ties: &[&str]) -> Result<()> {
+    let hangs = lost.trace.hangs();
     let (first, others) = hangs.split_first().context("no hang")?;
-    lasted_as_long(&[first], &died.full);
-    lasted_as_long(others, &died.next);
+    lasted_as_long(&[first], &lost.full);
+    lasted_as_long(others, &lost.next);
     let said = &first["request"];
     let tie = said["tie"].as_str().unwrap_or_default();
     assert!(ties.contains(&tie), "{first}");
     assert_eq!(
         said["id"].as_str(),
-        died.full.request_id.as_deref(),
+        lost.full.request_id.as_deref(),
         "{first}"
     );
-    assert_eq!(said["client_port"], died.full.local_port, "{first}");
+    assert_eq!(said["client_port"], lost.full.local_port, "{first}");
     Ok(())
 }
 

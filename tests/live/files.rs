@@ -3,7 +3,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::Read,
+    io::{ErrorKind, Read, Write},
     os::unix::fs::OpenOptionsExt,
     thread,
     time::Duration,
@@ -11,18 +11,23 @@ use std::{
 
 use anyhow::{Context, Result};
 use lab::{
-    AuditDevice, Family, Network, Server, Tracer, account::duration, scenario::BIG_REQUEST,
-    server::bao_from_environment, tracer::agent_from_environment,
+    AuditDevice, Family, Network, Server, Tracer,
+    client_times::duration,
+    scenario::BIG_REQUEST,
+    server::bao_from_environment,
+    tracer::agent_from_environment,
+    truth::{self, SEEN},
 };
 use nix::{libc, sys::stat::Mode, unistd::mkfifo};
 
-/// How long the request is to be held up.
+/// How long the request is to be blocked.
 const HELD: Duration = Duration::from_millis(1500);
 /// A pipe holds 64 kB: a dozen entries of 4.9 kB.
 const REQUESTS: usize = 40;
+const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_file_device_that_takes_nothing_more_is_told_by_its_code() -> Result<()> {
+fn a_file_device_that_takes_nothing_more_is_reported_by_its_code() -> Result<()> {
     let network = Network::create(0)?;
     let directory = tempfile::tempdir()?;
     let pipe = directory.path().join("audit.pipe");
@@ -43,9 +48,7 @@ fn a_file_device_that_takes_nothing_more_is_told_by_its_code() -> Result<()> {
         }
         anyhow::bail!("none of {REQUESTS} requests hung")
     });
-    let stalled = tracer.wait_for("a stall", Duration::from_secs(20), |r| {
-        r["type"] == "stalled"
-    })?;
+    let stalled = tracer.wait_for("a stall", LIMIT, |record| record["type"] == "stalled")?;
     thread::sleep(HELD); // the reader is what is slow here
     drain(reader);
     let request = asking.join().expect("the client panicked")?;
@@ -72,6 +75,50 @@ fn a_file_device_that_takes_nothing_more_is_told_by_its_code() -> Result<()> {
     );
     assert_eq!(trace.hangs().len(), 1, "{}", trace.text);
     Ok(())
+}
+
+/// All of them wait for the one device, which has no socket: one outage is one incident.
+#[test]
+fn four_clients_behind_a_file_that_takes_nothing_are_one_incident() -> Result<()> {
+    const CLIENTS: usize = 4;
+    let network = Network::create(0)?;
+    let directory = tempfile::tempdir()?;
+    let pipe = directory.path().join("audit.pipe");
+    mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    let reader = open(&pipe)?;
+    let server = Server::builder(&bao_from_environment()?)
+        .audit(AuditDevice::file("to-pipe", &pipe))
+        .start(&network.vault)?;
+    let client = server.client(Family::V4);
+    let tracer = Tracer::attach(&agent_from_environment()?, server.pid(), &[])?;
+    let healthy = client.get(BIG_REQUEST)?;
+    fill(&reader)?;
+    let asking = thread::spawn(move || client.get_concurrently(CLIENTS, BIG_REQUEST));
+    tracer.wait_for("a stall", LIMIT, |record| record["type"] == "stalled")?;
+    thread::sleep(HELD); // the reader is what is slow here
+    drain(reader);
+    let blocked = asking.join().expect("the client panicked")?;
+    let trace = tracer.stop()?;
+    let clients: Vec<_> = blocked.iter().map(truth::Client::from).collect();
+    let slack = SEEN + healthy.duration;
+    truth::all_agree(&clients, &trace.hangs(), slack).with_context(|| trace.text.clone())?;
+    assert_eq!(trace.hangs().len(), CLIENTS, "{}", trace.text);
+    let incidents = trace.of_type("incident");
+    assert_eq!(incidents.len(), 1, "{}", trace.text);
+    assert_eq!(incidents[0]["hangs"], CLIENTS, "{}", incidents[0]);
+    assert!(incidents[0]["end"].is_string(), "{}", incidents[0]);
+    Ok(())
+}
+
+/// Until it takes nothing more.
+fn fill(mut pipe: &File) -> Result<()> {
+    loop {
+        match pipe.write(&[b'\n'; 4096]) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn open(pipe: &std::path::Path) -> Result<File> {

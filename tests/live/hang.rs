@@ -7,47 +7,47 @@ use lab::{Family, Tracer, tracer::agent_from_environment};
 use serde_json::Value;
 
 use crate::{
+    assertions,
     doctor::says_yes_to,
-    expect,
-    story::{DEFAULT_TIMEOUT, SHORT_TIMEOUT, Story, lab, tell, told},
+    outage::{DEFAULT_TIMEOUT, Outage, SHORT_TIMEOUT, lab, run_outage, short_outage},
 };
 
 #[test]
 fn with_the_servers_own_time_out_each_stall_takes_two_seconds() -> Result<()> {
-    both_hangs_are_found(&tell(Family::V4, DEFAULT_TIMEOUT, &[])?)
+    both_hangs_are_found(&run_outage(Family::V4, DEFAULT_TIMEOUT, &[])?)
 }
 
 /// Whether routine is held back or told makes no difference to them.
 #[test]
 fn over_ipv4_both_hangs_are_tied_to_their_requests() -> Result<()> {
-    both_hangs_are_found(told()?)?;
-    let held = tell(Family::V4, SHORT_TIMEOUT, &[])?;
-    agree(&held, told()?);
+    both_hangs_are_found(short_outage()?)?;
+    let held = run_outage(Family::V4, SHORT_TIMEOUT, &[])?;
+    agree(&held, short_outage()?);
     both_hangs_are_found(&held)
 }
 
 #[test]
 fn over_ipv6_both_hangs_are_tied_to_their_requests() -> Result<()> {
-    both_hangs_are_found(&tell(Family::V6, SHORT_TIMEOUT, &[])?)
+    both_hangs_are_found(&run_outage(Family::V6, SHORT_TIMEOUT, &[])?)
 }
 
 #[test]
 fn the_socket_layer_alone_shows_both_hangs() -> Result<()> {
-    let story = tell(Family::V4, SHORT_TIMEOUT, &["--probes", "socket"])?;
-    assert!(!hooks(&story).contains("sys_exit"), "{}", hooks(&story));
-    both_hangs_are_found(&story)
+    let outage = run_outage(Family::V4, SHORT_TIMEOUT, &["--probes", "socket"])?;
+    assert!(!hooks(&outage).contains("sys_exit"), "{}", hooks(&outage));
+    both_hangs_are_found(&outage)
 }
 
 #[test]
 fn system_calls_show_both_hangs_where_the_socket_layer_has_no_tracepoints() -> Result<()> {
-    let story = tell(Family::V4, SHORT_TIMEOUT, &["--probes", "syscall"])?;
+    let outage = run_outage(Family::V4, SHORT_TIMEOUT, &["--probes", "syscall"])?;
     assert!(
-        !hooks(&story).contains("sock_send_length"),
+        !hooks(&outage).contains("sock_send_length"),
         "{}",
-        hooks(&story)
+        hooks(&outage)
     );
-    agree(&story, told()?);
-    both_hangs_are_found(&story)
+    agree(&outage, short_outage()?);
+    both_hangs_are_found(&outage)
 }
 
 #[test]
@@ -64,12 +64,12 @@ fn kprobes_show_both_hangs_where_there_are_any() -> Result<()> {
 fn by_functions(probes: &str, takes: &[&str]) -> Result<()> {
     let arguments = ["--probes", probes];
     if says_yes_to(takes)? {
-        let story = tell(Family::V4, SHORT_TIMEOUT, &arguments)?;
-        let hooks = hooks(&story);
+        let outage = run_outage(Family::V4, SHORT_TIMEOUT, &arguments)?;
+        let hooks = hooks(&outage);
         assert!(hooks.contains("tcp_sendmsg"), "{hooks}");
         assert!(!hooks.contains("sock_send_length"), "{hooks}");
-        agree(&story, told()?);
-        return both_hangs_are_found(&story);
+        agree(&outage, short_outage()?);
+        return both_hangs_are_found(&outage);
     }
     let lab = lab()?;
     let pid = lab.server.pid().to_string();
@@ -81,15 +81,15 @@ fn by_functions(probes: &str, takes: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn hooks(story: &Story) -> String {
-    story.trace.records[0]["probes"].to_string()
+fn hooks(outage: &Outage) -> String {
+    outage.trace.records[0]["probes"].to_string()
 }
 
-/// Two ways of probing tell the same of the same story, as far as it is the same: which of its entries met
+/// Two ways of probing tell the same of the same outage, as far as it is the same: which of its entries met
 /// the full buffer may differ.
-fn agree(one: &Story, other: &Story) {
-    let told = |story: &Story| {
-        story
+fn agree(one: &Outage, other: &Outage) {
+    let told = |outage: &Outage| {
+        outage
             .trace
             .hangs()
             .into_iter()
@@ -126,21 +126,21 @@ fn essence(hang: &Value) -> BTreeSet<String> {
 }
 
 /// Two hangs and nothing else: not before the buffer was full, not after the fault was lifted.
-fn both_hangs_are_found(story: &Story) -> Result<()> {
-    let trace = &story.trace;
+fn both_hangs_are_found(outage: &Outage) -> Result<()> {
+    let trace = &outage.trace;
     assert!(trace.status.success(), "{}", trace.stderr);
     let hangs = trace.hangs();
     assert_eq!(hangs.len(), 2, "{}", trace.text);
-    expect::is_of(hangs[0], &story.full, &story.lab);
-    expect::is_of(hangs[1], &story.next, &story.lab);
-    let timeout = story.lab.timeout;
+    assertions::is_of(hangs[0], &outage.full, &outage.lab);
+    assertions::is_of(hangs[1], &outage.next, &outage.lab);
+    let timeout = outage.lab.timeout;
     met_the_full_buffer(
-        &expect::time_outs(hangs[0], timeout),
-        story.full.duration,
+        &assertions::time_outs(hangs[0], timeout),
+        outage.full.duration,
         timeout,
     );
     assert_eq!(
-        expect::time_outs(hangs[1], timeout),
+        assertions::time_outs(hangs[1], timeout),
         [
             "connect request",
             "connect request",
@@ -151,7 +151,7 @@ fn both_hangs_are_found(story: &Story) -> Result<()> {
     assert!(trace.of_type("refusal").is_empty(), "{}", trace.text);
     let summary = trace.summary()?;
     assert_eq!(summary["hangs"], 2);
-    assert_eq!(summary["requests"], story.requests);
+    assert_eq!(summary["requests"], outage.requests);
     assert_eq!(summary["events_lost"], 0);
     Ok(())
 }

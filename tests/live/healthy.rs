@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use lab::{Family, Lab, replay, scenario, tracer::RECORD};
 
-use crate::story::{SHORT_TIMEOUT, attach, lab_with};
+use crate::outage::{SHORT_TIMEOUT, attach, lab_with};
 
 const CLIENTS: usize = 4;
 const REQUESTS: usize = 250;
@@ -20,7 +20,7 @@ fn over_ipv6_too() -> Result<()> {
 
 /// What its requests are worth in records, and that they are held back otherwise.
 #[test]
-fn recorded_a_healthy_server_is_told_whole() -> Result<()> {
+fn recorded_a_healthy_server_is_reported_whole() -> Result<()> {
     let lab = lab_with(Family::V4, SHORT_TIMEOUT)?;
     let told = events_of_load(&lab, &[RECORD])?;
     let held = events_of_load(&lab, &[])?;

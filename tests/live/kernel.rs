@@ -1,5 +1,5 @@
 //! What this kernel shows, by each way of probing: everything that a probe is for is made to happen once,
-//! and must be told with the right arguments. `cargo xtask vm` compares what it finds with what each kernel
+//! and must be reported with the right arguments. `cargo xtask vm` compares what it finds with what each kernel
 //! is known to have.
 
 use std::{
@@ -266,7 +266,7 @@ impl Host {
                 }
                 Ok(happened.then_some(()))
             })
-            .with_context(|| format!("told so far: {}", told(tracer)))
+            .with_context(|| format!("seen so far: {}", told(tracer)))
         };
         let dropped = Fault::drop_output(PORT).apply(near)?;
         self.ask()?;

@@ -7,23 +7,25 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use lab::{Client, Family, Lab, Measured, Trace, Tracer, account::duration, scenario::BIG_REQUEST};
+use lab::{
+    Client, Family, Lab, Measured, Trace, Tracer, client_times::duration, scenario::BIG_REQUEST,
+};
 use serde_json::Value;
 
 use crate::{
-    expect,
-    story::{self, DEFAULT_TIMEOUT, SHORT_TIMEOUT, attach, lab, lab_with},
+    assertions,
+    outage::{self, DEFAULT_TIMEOUT, SHORT_TIMEOUT, attach, lab, lab_with},
 };
 
 #[test]
 fn a_connection_older_than_the_trace_is_known_all_the_same() -> Result<()> {
     let lab = lab()?;
     let tracer = attach_under_load(&lab)?;
-    let story = story::tell_in(&lab, tracer, Family::V4, SHORT_TIMEOUT)?;
-    let hangs = story.trace.hangs();
-    assert_eq!(hangs.len(), 2, "{}", story.trace.text);
-    expect::is_of(hangs[0], &story.full, &story.lab);
-    expect::is_of(hangs[1], &story.next, &story.lab);
+    let outage = outage::run_outage_in(&lab, tracer, Family::V4, SHORT_TIMEOUT)?;
+    let hangs = outage.trace.hangs();
+    assert_eq!(hangs.len(), 2, "{}", outage.trace.text);
+    assertions::is_of(hangs[0], &outage.full, &outage.lab);
+    assertions::is_of(hangs[1], &outage.next, &outage.lab);
     Ok(())
 }
 
@@ -65,14 +67,14 @@ fn a_device_dead_before_the_trace_began_is_found_in_the_code_that_waits_for_it()
     fault.lift()?;
     for trace in [told.stop()?, untold.stop()?] {
         assert_eq!(trace.hangs().len(), 1, "{}", trace.text);
-        expect::is_tied_to(trace.hangs()[0], &request, Family::V4);
+        assertions::is_attributed_to(trace.hangs()[0], &request, Family::V4);
     }
     Ok(())
 }
 
 /// With the server's own time-out, 8 s. All that will ever be seen of the device are its connects.
 #[test]
-fn attached_in_the_middle_of_a_hang_the_rest_of_it_is_told() -> Result<()> {
+fn attached_in_the_middle_of_a_hang_the_rest_of_it_is_reported() -> Result<()> {
     let lab = lab_with(Family::V4, DEFAULT_TIMEOUT)?;
     let (fault, _) = lab.cut_off()?;
     let begun = Instant::now();
@@ -89,14 +91,14 @@ fn attached_in_the_middle_of_a_hang_the_rest_of_it_is_told() -> Result<()> {
     fault.lift()?;
     for trace in [told.stop()?, untold.stop()?] {
         ensure!(trace.hangs().len() == 1, "{}", trace.text);
-        the_rest_is_told(trace.hangs()[0], &request, late);
+        the_rest_is_reported(trace.hangs()[0], &request, late);
     }
     Ok(())
 }
 
 /// Four at once, of which three have not yet made a system call for the device.
 #[test]
-fn attached_in_the_middle_of_a_queue_everybody_in_it_is_told() -> Result<()> {
+fn attached_in_the_middle_of_a_queue_everybody_in_it_is_reported() -> Result<()> {
     let lab = lab()?;
     let (fault, _) = lab.cut_off()?;
     let begun = Instant::now();
@@ -118,7 +120,7 @@ fn attached_in_the_middle_of_a_queue_everybody_in_it_is_told() -> Result<()> {
     {
         let hangs = of(&trace, request);
         ensure!(hangs.len() == 1, "{request:?}: {}", trace.text);
-        the_rest_is_told(hangs[0], request, late);
+        the_rest_is_reported(hangs[0], request, late);
     }
     let ports: Vec<_> = measured.iter().map(|request| request.local_port).collect();
     let known = |hang: &&Value| {
@@ -143,7 +145,7 @@ fn of<'a>(trace: &'a Trace, request: &Measured) -> Vec<&'a Value> {
 
 /// Its request, its device, its cause; and of its time what passed since the tracer was there, but for a dial
 /// whose beginning was missed.
-fn the_rest_is_told(hang: &Value, request: &Measured, late: Duration) {
+fn the_rest_is_reported(hang: &Value, request: &Measured, late: Duration) {
     let said = &hang["request"];
     assert_eq!(said["id"].as_str(), request.request_id.as_deref(), "{hang}");
     assert_eq!(said["path"], request.audit_path(), "{hang}");

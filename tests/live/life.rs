@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use lab::{
     Lab, Trace, Tracer,
-    account::{Part, Waited, waited},
+    client_times::{ClientRequest, Part, client_requests},
     scenario::BIG_REQUEST,
     server::bao_from_environment,
 };
 use serde_json::json;
 
-use crate::{expect::accounts_for, story::attach};
+use crate::{assertions::matches_clients, outage::attach};
 
 /// How long a client that gives up has waited: in the middle of the second of four dials.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -22,20 +22,20 @@ fn lab_of(devices: u8) -> Result<lab::Builder> {
     Ok(lab.option("write_timeout", "200ms"))
 }
 
-fn account_for(lab: &Lab, tracer: Tracer, all: &[Waited]) -> Result<Trace> {
+fn account_for(lab: &Lab, tracer: Tracer, all: &[ClientRequest]) -> Result<Trace> {
     let devices: Vec<_> = lab
         .log_addresses()
         .iter()
         .map(ToString::to_string)
         .collect();
     let trace = tracer.stop()?;
-    accounts_for(&trace, all, &devices)?;
+    matches_clients(&trace, all, &devices)?;
     Ok(trace)
 }
 
 /// The client gave up; the server waits to the end all the same, and whoever comes next waits for it.
-fn gave_up(port: u16, path: &str) -> Waited {
-    Waited {
+fn gave_up(port: u16, path: &str) -> ClientRequest {
+    ClientRequest {
         id: None,
         port: Some(port),
         path: path.to_owned(),
@@ -45,7 +45,7 @@ fn gave_up(port: u16, path: &str) -> Waited {
 }
 
 #[test]
-fn a_client_that_gives_up_was_held_up_at_least_until_then() -> Result<()> {
+fn a_client_that_gives_up_was_blocked_at_least_until_then() -> Result<()> {
     let lab = lab_of(1)?.start()?;
     let tracer = attach(&lab, &[])?;
     let (fault, first) = lab.cut_off()?;
@@ -55,7 +55,7 @@ fn a_client_that_gives_up_was_held_up_at_least_until_then() -> Result<()> {
     drop(impatient);
     let next = lab.client.get(BIG_REQUEST)?;
     fault.lift()?;
-    let mut all = waited(&[first, next]);
+    let mut all = client_requests(&[first, next]);
     all.push(gave_up(port, "sys/mounts"));
     account_for(&lab, tracer, &all).map(drop)
 }
@@ -74,7 +74,7 @@ fn a_stream_that_is_reset_leaves_the_others_their_time() -> Result<()> {
     ])?;
     ensure!(streams.remove(0).is_err(), "it did not hang");
     fault.lift()?;
-    let mut all = waited(&streams.into_iter().collect::<Result<Vec<_>>>()?);
+    let mut all = client_requests(&streams.into_iter().collect::<Result<Vec<_>>>()?);
     all.extend([
         (&first).into(),
         gave_up(connection.local_port(), "sys/mounts"),
@@ -99,12 +99,12 @@ fn each_request_of_a_reused_connection_has_a_hang_of_its_own() -> Result<()> {
         all.extend(multiplexed.get_each(&paths)?);
     }
     fault.lift()?;
-    account_for(&lab, tracer, &waited(&all)).map(drop)
+    account_for(&lab, tracer, &client_requests(&all)).map(drop)
 }
 
 /// A server that closes and dials gets the same numbers again, also for its clients; and goroutines end and begin.
 #[test]
-fn a_device_that_dies_again_and_again_is_told_each_time() -> Result<()> {
+fn a_device_that_dies_again_and_again_is_reported_each_time() -> Result<()> {
     let lab = lab_of(2)?.start()?;
     let tracer = attach(&lab, &[])?;
     let mut all = Vec::new();
@@ -117,7 +117,7 @@ fn a_device_that_dies_again_and_again_is_told_each_time() -> Result<()> {
             all.push(lab.client.get(BIG_REQUEST)?);
         }
     }
-    let trace = account_for(&lab, tracer, &waited(&all))?;
+    let trace = account_for(&lab, tracer, &client_requests(&all))?;
     assert_eq!(trace.of_type("incident").len(), 6, "{}", trace.text);
     Ok(())
 }
@@ -156,10 +156,10 @@ fn a_plugin_started_in_the_middle_of_a_hang_changes_nothing() -> Result<()> {
     );
     let hung = hanging.join().expect("the client panicked")?;
     fault.lift()?;
-    let mut all = waited(&[first]);
+    let mut all = client_requests(&[first]);
     // Who asks for the mounts waits for who changes them, too.
-    all.push(Waited::from(&hung).with(Part::AtMost));
-    all.push(Waited::from(&mount).with(Part::AtMost));
+    all.push(ClientRequest::from(&hung).with(Part::AtMost));
+    all.push(ClientRequest::from(&mount).with(Part::AtMost));
     account_for(&lab, tracer, &all).map(drop)
 }
 
@@ -186,7 +186,7 @@ fn a_server_that_is_sealed_and_unsealed_is_still_traced() -> Result<()> {
     let (fault, again) = lab.cut_off()?;
     let last = lab.client.get(BIG_REQUEST)?;
     fault.lift()?;
-    let mut all = waited(&[first, healthy, again, last]);
-    all.push(Waited::from(&sealing).with(Part::AtMost));
+    let mut all = client_requests(&[first, healthy, again, last]);
+    all.push(ClientRequest::from(&sealing).with(Part::AtMost));
     account_for(&lab, tracer, &all).map(drop)
 }

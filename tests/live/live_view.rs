@@ -10,7 +10,7 @@ use lab::{Family, Lab, scenario::BIG_REQUEST, tracer::agent_from_environment};
 use pty_process::blocking::Command;
 
 use self::pty::OnTerminal;
-use crate::story::{DEFAULT_TIMEOUT, lab, lab_with};
+use crate::outage::{DEFAULT_TIMEOUT, lab, lab_with};
 
 fn watch(lab: &Lab) -> Result<OnTerminal> {
     let command = Command::new(agent_from_environment()?)
@@ -22,7 +22,7 @@ fn watch(lab: &Lab) -> Result<OnTerminal> {
     Ok(on)
 }
 
-/// By itself, since nothing else was asked for; while all is well, too, of which the agent is told in numbers only.
+/// By itself, since nothing else was asked for; while all is well, too, which the agent gets in numbers only.
 #[test]
 fn a_stall_shows_while_it_lasts_and_its_report_stays() -> Result<()> {
     // Each wait long enough to be seen on a busy machine.

@@ -11,8 +11,8 @@ use lab::{
 use serde_json::Value;
 
 use crate::{
+    outage::{SHORT_TIMEOUT, attach, lab, short_outage},
     states::{each, in_its_family},
-    story::{SHORT_TIMEOUT, attach, lab, told},
 };
 
 /// An orphaned connection is tried again after back-off.
@@ -169,14 +169,14 @@ fn a_device_that_is_silently_dead_is_a_warning_before_it_is_full() -> Result<()>
 
 #[test]
 fn an_incident_lasts_from_the_first_failure_to_the_first_success() -> Result<()> {
-    let story = told()?;
-    let incidents = story.trace.of_type("incident");
+    let outage = short_outage()?;
+    let incidents = outage.trace.of_type("incident");
     assert_eq!(incidents.len(), 1, "{incidents:?}");
     let incident = incidents[0];
     assert_eq!(incident["cause"], "local_drop", "{incident}");
     assert_eq!(incident["hangs"], 2, "{incident}");
     assert_eq!(incident["requests"], 2, "{incident}");
-    let hangs = story.trace.hangs();
+    let hangs = outage.trace.hangs();
     let blocked: u64 = hangs.iter().map(|hang| number(&hang["duration_ns"])).sum();
     assert_eq!(number(&incident["blocked_ns"]), blocked, "{incident}");
     assert_eq!(incident["start"], hangs[0]["start"], "{incident}");

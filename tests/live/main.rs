@@ -1,5 +1,6 @@
 //! The agent beside a real server, on the real kernel. `cargo xtask test` runs it, as root, a process for each test.
 
+mod assertions;
 mod bad_input;
 mod btf;
 mod bystanders;
@@ -12,16 +13,18 @@ mod disabled;
 mod doctor;
 mod ends;
 mod eventlogger;
-mod expect;
 mod files;
 mod hang;
 mod healthy;
+mod http_device;
 mod kernel;
 mod late;
 mod life;
 mod live_view;
 mod losses;
+mod lost_records;
 mod metrics;
+mod outage;
 mod output;
 mod queue;
 mod restart;
@@ -29,5 +32,6 @@ mod scale;
 mod secrets;
 mod stalled;
 mod states;
-mod story;
 mod trace_file;
+mod two_addresses;
+mod unix_listener;

@@ -16,7 +16,7 @@ use lab::{
     wait,
 };
 
-use crate::story::{DEFAULT_TIMEOUT, attach, lab, lab_with};
+use crate::outage::{DEFAULT_TIMEOUT, attach, lab, lab_with};
 
 const SOON: Duration = Duration::from_secs(20);
 const ANY_PORT: &str = "127.0.0.1:0";
@@ -152,7 +152,7 @@ fn while_all_is_well_requests_are_counted_and_nothing_else() -> Result<()> {
         "stalls_total",
         "stalls_open",
         "refusals_total",
-        "requests_held_up",
+        "requests_blocked",
         "events_lost_total",
         "sink_missed_records_total",
     ] {

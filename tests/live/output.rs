@@ -19,7 +19,7 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-use crate::story::lab;
+use crate::outage::lab;
 
 const LIMIT: Duration = Duration::from_secs(20);
 

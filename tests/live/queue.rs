@@ -1,17 +1,17 @@
-//! Several clients at once over dead devices: every one of them is told its own time, all of it, and who was before it.
+//! Several clients at once over dead devices: each has a hang as long as it waited, which names the requests before it.
 
 use std::collections::BTreeSet;
 
 use anyhow::Result;
 use lab::{
     Lab, Measured, Trace,
-    account::{Waited, one_at_a_time, stalls, waited},
+    client_times::{ClientRequest, check_one_at_a_time, client_requests, stalls},
     scenario::BIG_REQUEST,
     server::bao_from_environment,
 };
 use serde_json::{Value, json};
 
-use crate::{expect::accounts_for, story::attach};
+use crate::{assertions::matches_clients, outage::attach};
 
 /// How a number of clients ask at the same time.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,13 +24,13 @@ enum Protocol {
     Http2,
 }
 
-/// What there was, and what is told of it.
+/// What there was, and what is reported of it.
 struct Queue {
     trace: Trace,
     /// Those who asked at the same time.
-    clients: Vec<Waited>,
+    clients: Vec<ClientRequest>,
     /// All requests.
-    all: Vec<Waited>,
+    all: Vec<ClientRequest>,
     devices: Vec<String>,
 }
 
@@ -53,8 +53,8 @@ fn queue(protocol: Protocol, clients: usize, devices: u8) -> Result<Queue> {
     all.extend(clients.iter().cloned());
     Ok(Queue {
         trace: tracer.stop()?,
-        clients: waited(&clients),
-        all: waited(&all),
+        clients: client_requests(&clients),
+        all: client_requests(&all),
         devices: lab
             .log_addresses()
             .iter()
@@ -82,12 +82,12 @@ fn ask(lab: &Lab, protocol: Protocol, paths: &[String]) -> Result<Vec<Measured>>
 }
 
 /// Each client is accounted for, and its own stalls are its own.
-fn everybody_is_told(protocol: Protocol, clients: usize, devices: u8) -> Result<()> {
+fn every_client_has_its_hangs(protocol: Protocol, clients: usize, devices: u8) -> Result<()> {
     let queue = queue(protocol, clients, devices)?;
     let trace = &queue.trace;
     assert_eq!(trace.summary()?["events_lost"], 0);
-    accounts_for(trace, &queue.all, &queue.devices)?;
-    one_at_a_time(&trace.hangs())?;
+    matches_clients(trace, &queue.all, &queue.devices)?;
+    check_one_at_a_time(&trace.hangs())?;
     for hang in queue.hangs_of_clients() {
         // What a connection with a single request speaks, nobody can see through TLS.
         if protocol != Protocol::Http2 || clients > 1 {
@@ -123,70 +123,70 @@ impl Queue {
 
 #[test]
 fn one_client_over_one_dead_device() -> Result<()> {
-    everybody_is_told(Protocol::Http1, 1, 1)
+    every_client_has_its_hangs(Protocol::Http1, 1, 1)
 }
 
 #[test]
 fn one_client_over_two_dead_devices() -> Result<()> {
-    everybody_is_told(Protocol::Http1, 1, 2)
+    every_client_has_its_hangs(Protocol::Http1, 1, 2)
 }
 
 #[test]
 fn one_stream_over_one_dead_device() -> Result<()> {
-    everybody_is_told(Protocol::Http2, 1, 1)
+    every_client_has_its_hangs(Protocol::Http2, 1, 1)
 }
 
 #[test]
 fn one_stream_over_two_dead_devices() -> Result<()> {
-    everybody_is_told(Protocol::Http2, 1, 2)
+    every_client_has_its_hangs(Protocol::Http2, 1, 2)
 }
 
 #[test]
 fn four_clients_over_one_dead_device() -> Result<()> {
-    everybody_is_told(Protocol::Http1, 4, 1)
+    every_client_has_its_hangs(Protocol::Http1, 4, 1)
 }
 
 #[test]
 fn four_clients_over_two_dead_devices() -> Result<()> {
-    everybody_is_told(Protocol::Http1, 4, 2)
+    every_client_has_its_hangs(Protocol::Http1, 4, 2)
 }
 
 #[test]
 fn four_clients_with_tls_over_one_dead_device() -> Result<()> {
-    everybody_is_told(Protocol::Http1Tls, 4, 1)
+    every_client_has_its_hangs(Protocol::Http1Tls, 4, 1)
 }
 
 #[test]
 fn four_clients_with_tls_over_two_dead_devices() -> Result<()> {
-    everybody_is_told(Protocol::Http1Tls, 4, 2)
+    every_client_has_its_hangs(Protocol::Http1Tls, 4, 2)
 }
 
 #[test]
 fn four_streams_over_one_dead_device() -> Result<()> {
-    everybody_is_told(Protocol::Http2, 4, 1)
+    every_client_has_its_hangs(Protocol::Http2, 4, 1)
 }
 
 #[test]
 fn four_streams_over_two_dead_devices() -> Result<()> {
-    everybody_is_told(Protocol::Http2, 4, 2)
+    every_client_has_its_hangs(Protocol::Http2, 4, 2)
 }
 
 #[test]
 fn sixteen_clients_over_one_dead_device() -> Result<()> {
-    everybody_is_told(Protocol::Http1, 16, 1)
+    every_client_has_its_hangs(Protocol::Http1, 16, 1)
 }
 
 #[test]
 fn sixteen_clients_over_two_dead_devices() -> Result<()> {
-    everybody_is_told(Protocol::Http1, 16, 2)
+    every_client_has_its_hangs(Protocol::Http1, 16, 2)
 }
 
 #[test]
 fn sixteen_streams_over_one_dead_device() -> Result<()> {
-    everybody_is_told(Protocol::Http2, 16, 1)
+    every_client_has_its_hangs(Protocol::Http2, 16, 1)
 }
 
 #[test]
 fn sixteen_streams_over_two_dead_devices() -> Result<()> {
-    everybody_is_told(Protocol::Http2, 16, 2)
+    every_client_has_its_hangs(Protocol::Http2, 16, 2)
 }

@@ -2,16 +2,17 @@
 
 use std::{thread, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use lab::{
     AuditDevice, Client, Endpoint, Family, Fault, LogServer, Measured, Network, Server, Tracer,
-    account::waited,
+    client_times::client_requests,
     scenario::{BIG_REQUEST, PORT},
     server::bao_from_environment,
     tracer::agent_from_environment,
 };
 
-use crate::expect::accounts_for;
+use crate::assertions::matches_clients;
 
 const NAME: &str = "bao-that-restarts";
 const LIMIT: Duration = Duration::from_secs(20);
@@ -46,7 +47,60 @@ fn a_server_traced_by_its_name_is_traced_again_after_its_restart() -> Result<()>
     all.extend(hang(&network, &log, &server.client(Family::V4))?);
     let trace = tracer.stop()?;
     ensure!(trace.status.success(), "{}", trace.stderr);
-    accounts_for(&trace, &waited(&all), &[at.to_string()])
+    matches_clients(&trace, &client_requests(&all), &[at.to_string()])
+}
+
+/// Killed while a request is blocked: the record says when, and what it cut has no outcome.
+#[test]
+fn a_server_that_is_killed_in_mid_hang_ends_what_was_under_way() -> Result<()> {
+    const NAME: &str = "bao-that-is-killed";
+    let network = Network::create(1)?;
+    let at = network.logs[0].port(Family::V4, PORT);
+    let log = LogServer::start(&network.logs[0].namespace, Endpoint::Tcp(at))?;
+    let socket = AuditDevice::socket("to-socket", &Endpoint::Tcp(at));
+    let builder = Server::builder(&bao_from_environment()?)
+        .audit_to_file()
+        .audit(socket)
+        .program_name(NAME);
+    let mut server = builder.start(&network.vault)?;
+    let tracer = Tracer::attach_by_name(&agent_from_environment()?, NAME, &[])?;
+    let client = server.client(Family::V4);
+    client.get(BIG_REQUEST)?;
+    let fault = Fault::drop_output(PORT).apply(&network.vault)?;
+    log.reset_connections()?;
+    let blocked = client.get_in_background(BIG_REQUEST);
+    tracer.wait_for("a stall", LIMIT, |record| record["type"] == "stalled")?;
+    let before = Timestamp::now();
+    server.kill()?;
+    let after = Timestamp::now();
+    ensure!(
+        blocked.join().expect("the client panicked").is_err(),
+        "it was answered"
+    );
+    fault.lift()?;
+    let ended = tracer.wait_for("the end", LIMIT, |record| record["type"] == "ended")?;
+    let at_end: Timestamp = ended["at"].as_str().context("no time")?.parse()?;
+    let seen = Duration::from_millis(50);
+    ensure!(
+        before <= at_end && at_end <= after + seen,
+        "killed from {before} to {after}: {ended}"
+    );
+    let server = builder.start(&network.vault)?;
+    tracer.wait_for("the tracer to attach again", LIMIT, |record| {
+        record["type"] == "attached"
+    })?;
+    let healthy = server.client(Family::V4).get(BIG_REQUEST)?;
+    ensure!(!healthy.hung(), "{:?}", healthy.duration);
+    let trace = tracer.stop()?;
+    ensure!(trace.status.success(), "{}", trace.stderr);
+    let hangs = trace.hangs();
+    assert_eq!(hangs.len(), 1, "{}", trace.text);
+    let stalls = hangs[0]["stalls"].as_array().context("no stalls")?;
+    let last = stalls.last().context("no stall")?;
+    assert!(last["outcome"].is_null(), "{}", hangs[0]);
+    let end: Timestamp = hangs[0]["end"].as_str().context("no end")?.parse()?;
+    ensure!(end <= at_end, "after the server: {}", hangs[0]);
+    Ok(())
 }
 
 /// Two requests that hang and one that does not.

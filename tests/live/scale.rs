@@ -9,7 +9,7 @@ use lab::{Family, Lab, Measured, scenario::BIG_REQUEST, wait};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 
-use crate::story::{DEFAULT_TIMEOUT, attach, lab_with};
+use crate::outage::{DEFAULT_TIMEOUT, attach, lab_with};
 
 const CONNECTIONS: usize = 10_000;
 const QUEUED: usize = 1_000;
@@ -17,7 +17,7 @@ const QUEUED: usize = 1_000;
 /// What else this process has open: to enter the namespace, each client takes some more.
 const OTHERS: u64 = 5 * QUEUED as u64;
 
-/// A stall is told when it has lasted for so long; and how much later a busy machine may do so.
+/// A stall is reported when it has lasted for so long; and how much later a busy machine may do so.
 const THRESHOLD: Duration = Duration::from_millis(100);
 const LATE: Duration = Duration::from_millis(400);
 
@@ -64,16 +64,16 @@ fn a_thousand_requests_queue_among_ten_thousand_connections() -> Result<()> {
         delays.len()
     );
     for delay in &delays {
-        ensure!(*delay < THRESHOLD + LATE, "told after {delay:?}");
+        ensure!(*delay < THRESHOLD + LATE, "reported after {delay:?}");
     }
     let hangs = trace.hangs();
     println!("{} hangs, {}", hangs.len(), trace.summary()?);
-    let held_up = asked
+    let blocked = asked
         .iter()
         .filter(|request| request.duration > THRESHOLD * 2)
         .count();
-    ensure!(held_up >= QUEUED * 9 / 10, "{held_up} were held up");
-    ensure!(hangs.len() >= held_up, "{} of {held_up} hangs", hangs.len());
+    ensure!(blocked >= QUEUED * 9 / 10, "{blocked} were blocked");
+    ensure!(hangs.len() >= blocked, "{} of {blocked} hangs", hangs.len());
     ensure!(trace.summary()?["events_lost"] == 0, "{}", trace.summary()?);
     ensure!(!trace.stderr.contains("room"), "{}", trace.stderr);
     Ok(())
@@ -96,7 +96,7 @@ fn waiting(record: &Value) -> u64 {
     record["waiting"].as_u64().unwrap_or(0)
 }
 
-/// From the beginning of a stall to when it was told.
+/// From the beginning of a stall to when it was reported.
 fn delay(stalled: &Value) -> Result<Duration> {
     let time = |field: &str| -> Result<Timestamp> {
         Ok(stalled[field].as_str().context("no time")?.parse()?)

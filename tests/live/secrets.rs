@@ -4,7 +4,7 @@ use anyhow::Result;
 use lab::{Client, Family, Lab, LogServer, server::bao_from_environment, tracer::RECORD};
 use serde_json::json;
 
-use crate::story::attach;
+use crate::outage::attach;
 
 const TOKEN: &str = "s3cret-token";
 const VALUE: &str = "s3cret-value";

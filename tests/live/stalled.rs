@@ -1,4 +1,4 @@
-//! What is told while a hang is still under way.
+//! What is reported while a hang is still under way.
 
 use std::{
     collections::BTreeSet,
@@ -7,18 +7,18 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use lab::{
-    Lab, Trace, Tracer, account::stalls, scenario::BIG_REQUEST, server::bao_from_environment,
+    Lab, Trace, Tracer, client_times::stalls, scenario::BIG_REQUEST, server::bao_from_environment,
 };
 use serde_json::Value;
 
-use crate::story::{SHORT_TIMEOUT, attach, lab};
+use crate::outage::{SHORT_TIMEOUT, attach, lab};
 
 /// The threshold is 0.1 s; goroutines are looked at twice a second.
 const SOON: Duration = Duration::from_secs(1);
 const CLIENTS: usize = 4;
 
 #[test]
-fn a_stall_is_told_while_it_is_open() -> Result<()> {
+fn a_stall_is_reported_while_it_is_open() -> Result<()> {
     let lab = lab()?;
     let tracer = attach(&lab, &[])?;
     let told_before = cut_off(&lab, &tracer)?;
@@ -106,7 +106,7 @@ fn each_becomes_a_hang_and_no_two_hangs_have_one_id() -> Result<()> {
 
 /// The twin: what is no hang is no stall either.
 #[test]
-fn below_the_threshold_nothing_is_told() -> Result<()> {
+fn below_the_threshold_nothing_is_reported() -> Result<()> {
     let lab = lab()?;
     let tracer = attach(&lab, &["--threshold", "30s"])?;
     let (fault, _) = lab.cut_off()?;
@@ -118,7 +118,7 @@ fn below_the_threshold_nothing_is_told() -> Result<()> {
     Ok(())
 }
 
-/// What had been told when a device had died and its first hang was over.
+/// What had been reported when a device had died and its first hang was over.
 struct Before {
     hang: Value,
     terminal: usize,

@@ -11,12 +11,12 @@ use lab::{
 };
 use serde_json::Value;
 
-use crate::story::attach;
+use crate::outage::attach;
 
 /// What is expected of the trace, of the requests that made it, and of the lab it was made in.
 type Check<'a> = &'a dyn Fn(&Trace, &[Measured], &Lab) -> Result<()>;
 
-/// With routine held back; and with all told and recorded, which then must replay as it was told.
+/// With normal traffic buffered in the kernel; and with every event recorded, which must replay to the same trace.
 const WAYS: [&[&str]; 2] = [&[], &[RECORD]];
 
 /// Lives through a state of the socket, each time in another family and way, and looks at what the agent says of it.
@@ -104,10 +104,10 @@ fn a_firewall_that_rejects_with_rst_is_a_refusal() -> Result<()> {
     })
 }
 
-/// Told apart from a RST. Over IPv6 the first answer comes too early for the kernel to act on it, and
+/// Taken apart from a RST. Over IPv6 the first answer comes too early for the kernel to act on it, and
 /// the dial times out before the second: a hang, whose cause is known all the same.
 #[test]
-fn a_firewall_that_rejects_with_icmp_is_told_from_a_rst() -> Result<()> {
+fn a_firewall_that_rejects_with_icmp_is_not_taken_for_a_rst() -> Result<()> {
     let rejects = [
         (states::FIREWALL_ICMP_PORT, ["refused", "unreachable"]),
         (states::FIREWALL_ICMP_HOST, ["unreachable", "unreachable"]),

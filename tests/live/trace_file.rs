@@ -10,17 +10,17 @@ use lab::{
 use serde_json::Value;
 use tracer_model::FORMAT;
 
-use crate::story::told;
+use crate::outage::short_outage;
 
 #[test]
 fn a_trace_keeps_every_promise_of_the_contract() -> Result<()> {
-    let story = told()?;
-    schema::check(&story.trace.text).with_context(|| story.trace.text.clone())
+    let outage = short_outage()?;
+    schema::check(&outage.trace.text).with_context(|| outage.trace.text.clone())
 }
 
 #[test]
 fn a_trace_is_for_its_owners_eyes_only() -> Result<()> {
-    assert_eq!(format!("{:o}", told()?.mode), "600");
+    assert_eq!(format!("{:o}", short_outage()?.mode), "600");
     Ok(())
 }
 
@@ -57,7 +57,7 @@ fn a_replay_gives_the_same_file_in_every_format() -> Result<()> {
 
 #[test]
 fn a_recording_says_first_what_it_is_and_how_it_came_to_be() -> Result<()> {
-    let recording = &told()?.trace.recording;
+    let recording = &short_outage()?.trace.recording;
     let first: Value = serde_json::from_str(recording.lines().next().context("empty")?)?;
     assert_eq!(
         (&first["event"], &first["format"]),

@@ -4,7 +4,6 @@ package audit
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/hashicorp/eventlogger"
 	"github.com/hashicorp/vault/internal/observability/event"
@@ -21,49 +20,48 @@ type Device struct {
 	Filter bool
 }
 
-// Broker hands entries to all devices.
-type Broker struct {
+// Devices are all audit devices, and how entries are handed to them.
+type Devices struct {
 	sync.RWMutex
-	broker  eventlogger.Broker
-	timeout time.Duration
-	order   Order
+	eventlogger.Broker
+	Context ContextRule
 }
 
-// NewBroker gives each entry so much time: 5 s in Vault 1.15, later 10 s.
-func NewBroker(timeout time.Duration, order Order) *Broker {
-	return &Broker{timeout: timeout, order: order}
-}
-
-// Register adds a device.
-func (b *Broker) Register(d Device) {
-	b.Lock()
-	defer b.Unlock()
-	var p eventlogger.Pipeline
-	if d.Filter {
-		p = append(p, &entryFilter{})
+// NewDevices returns these devices.
+func NewDevices(rule ContextRule, order Order, wrapper Wrapper, devices []Device) *Devices {
+	all := &Devices{Context: rule}
+	for _, device := range devices {
+		var p eventlogger.Pipeline
+		if device.Filter {
+			p = append(p, &entryFilter{})
+		}
+		sink := event.NewMetricsCounter(wrapper.around(device.Sink))
+		all.Register(append(p, &entryFormatter{order: order, prefix: device.Prefix}, sink))
 	}
-	sink := event.NewMetricsCounter(&sinkMetricTimer{sink: d.Sink})
-	b.broker.Register(append(p, &entryFormatter{order: b.order, prefix: d.Prefix}, sink))
+	return all
+}
+
+// Broker is what Vault has since 1.17. Until 1.16 it is vault.AuditBroker.
+type Broker struct {
+	*Devices
 }
 
 // LogRequest writes the entry before the server works on the request.
-func (b *Broker) LogRequest(_ context.Context, in *logical.LogInput) error {
+func (b *Broker) LogRequest(ctx context.Context, in *logical.LogInput) error {
 	b.RLock()
 	defer b.RUnlock()
-	return b.send(&entry{kind: "request", input: in})
+	limited, cancel := b.Context.OfRequest(ctx)
+	defer cancel()
+	_, err := b.Send(limited, RequestEntry(in))
+	return err
 }
 
 // LogResponse writes the entry before the server answers.
-func (b *Broker) LogResponse(_ context.Context, in *logical.LogInput) error {
+func (b *Broker) LogResponse(ctx context.Context, in *logical.LogInput) error {
 	b.RLock()
 	defer b.RUnlock()
-	return b.send(&entry{kind: "response", input: in})
-}
-
-// The client's context does not count here, so that an entry is written though its client has gone.
-func (b *Broker) send(e *entry) error {
-	detached, cancel := context.WithTimeout(context.Background(), b.timeout)
+	limited, cancel := b.Context.OfResponse(ctx)
 	defer cancel()
-	_, err := b.broker.Send(detached, e)
+	_, err := b.Send(limited, ResponseEntry(in))
 	return err
 }

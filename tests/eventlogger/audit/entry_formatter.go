@@ -28,6 +28,16 @@ type entry struct {
 	input *logical.LogInput
 }
 
+// RequestEntry is what is written before the work.
+func RequestEntry(in *logical.LogInput) any {
+	return &entry{kind: "request", input: in}
+}
+
+// ResponseEntry is what is written before the answer.
+func ResponseEntry(in *logical.LogInput) any {
+	return &entry{kind: "response", input: in}
+}
+
 // entryFormatter makes a line of an entry.
 type entryFormatter struct {
 	order  Order

@@ -1,42 +1,42 @@
 //! Devices beside the one TCP socket: their sinks are siblings, and work at the same time.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use lab::{
-    Endpoint, Eventlogger, Family, Fault, LogServer, Network, log_server::Options,
-    scenario::BIG_REQUEST, scenario::PORT, scenario::fill, sockets, wait,
+    Client, Endpoint, Eventlogger, Family, Fault, LogServer, Network, Tracer,
+    client_times::duration,
+    log_server::Options,
+    scenario::{BIG_REQUEST, PORT, fill},
+    sockets,
+    truth::{self, SEEN},
+    wait,
 };
 use procfs::net::TcpState;
 
 use super::{LIMIT, NO_CONNECTION, TIMEOUT, attach, end, hang_of, hangs_of, is_of, stalls, usual};
-use crate::expect::nanoseconds;
+use crate::assertions::{TOLERANCE, nanoseconds};
 
 /// Not one after the other, as in OpenBao: the request waits for the slower one only.
 #[test]
-fn two_dead_devices_hold_up_one_request_once() -> Result<()> {
-    let network = Network::create(2)?;
-    let at = |index: usize| network.logs[index].port(Family::V4, PORT);
-    let start =
-        |index: usize| LogServer::start(&network.logs[index].namespace, Endpoint::Tcp(at(index)));
-    let _logs = (start(0)?, start(1)?);
-    let device = ["write_timeout=500ms"];
-    let server = usual()
-        .audit_to(&Endpoint::Tcp(at(0)), &device)
-        .audit_to(&Endpoint::Tcp(at(1)), &device)
-        .start(&network.vault)?;
-    let (tracer, client) = (attach(&server)?, server.client());
+fn two_dead_devices_block_one_request_once() -> Result<()> {
+    let two = two_devices(["write_timeout=500ms"; 2])?;
+    let (server, client) = (&two.server, &two.client);
     client.get(BIG_REQUEST)?;
-    let _drop = Fault::drop_output(PORT).apply(&network.vault)?;
-    fill(&client)?;
+    let _drop = Fault::drop_output(PORT).apply(&two.network.vault)?;
+    fill(client)?;
     // The two buffers need not be full at the same request.
     wait::until("both sinks to disconnect", LIMIT, || {
         client.get(BIG_REQUEST)?;
-        Ok((!connected(&server, at(0))? && !connected(&server, at(1))?).then_some(()))
+        let connected = [0, 1].map(|index| connected(server, address(&two.network, index)));
+        let [first, second] = connected;
+        Ok((!first? && !second?).then_some(()))
     })?;
     let last = client.get(BIG_REQUEST)?;
-    let trace = end(tracer, &[&last])?;
+    let trace = end(two.tracer, &[&last])?;
     let hangs = hangs_of(&trace, &last);
-    let address = |hang: &&serde_json::Value| hang["device"]["address"].as_str().map(str::to_owned);
-    let mut devices: Vec<_> = hangs.iter().filter_map(address).collect();
+    let device = |hang: &&serde_json::Value| hang["device"]["address"].as_str().map(str::to_owned);
+    let mut devices: Vec<_> = hangs.iter().filter_map(device).collect();
     devices.sort();
     assert_eq!(
         devices,
@@ -49,6 +49,63 @@ fn two_dead_devices_hold_up_one_request_once() -> Result<()> {
         assert_eq!(stalls(hang), NO_CONNECTION, "{hang}");
     }
     Ok(())
+}
+
+/// One device blocks each request for 2 s, the other one for 4 s: two hangs, each as long as its own device blocked.
+#[test]
+fn two_devices_side_by_side_block_a_request_each_for_its_own_time() -> Result<()> {
+    let two = two_devices(["write_timeout=500ms", "write_timeout=1s"])?;
+    let healthy = two.client.get(BIG_REQUEST)?;
+    let fault = Fault::drop_output(PORT).apply(&two.network.vault)?;
+    two.logs.iter().try_for_each(LogServer::reset_connections)?;
+    let first = two.client.get(BIG_REQUEST)?;
+    let both = two.client.get(BIG_REQUEST)?;
+    fault.lift()?;
+    let trace = end(two.tracer, &[&first, &both])?;
+    let slack = SEEN + healthy.duration;
+    let clients = [&healthy, &first, &both].map(truth::Client::from);
+    truth::all_agree(&clients, &trace.hangs(), slack).with_context(|| trace.text.clone())?;
+    for (index, seconds) in [(0, 2), (1, 4)] {
+        let hangs = hangs_of(&trace, &both);
+        let at = address(&two.network, index).to_string();
+        let hang = hangs.iter().find(|hang| hang["device"]["address"] == at);
+        let hang = hang.with_context(|| format!("no hang of {at}: {}", trace.text))?;
+        let off = duration(hang).abs_diff(Duration::from_secs(seconds));
+        assert!(off < TOLERANCE, "{off:?}: {hang}");
+        assert_eq!(stalls(hang), NO_CONNECTION, "{hang}");
+    }
+    Ok(())
+}
+
+/// A server with a file and two sockets, each with a log server on a host of its own.
+struct TwoDevices {
+    tracer: Tracer,
+    client: Client,
+    server: Eventlogger,
+    logs: [LogServer; 2],
+    network: Network,
+}
+
+fn two_devices(options: [&str; 2]) -> Result<TwoDevices> {
+    let network = Network::create(2)?;
+    let endpoint = |index: usize| Endpoint::Tcp(address(&network, index));
+    let log = |index: usize| LogServer::start(&network.logs[index].namespace, endpoint(index));
+    let logs = [log(0)?, log(1)?];
+    let server = usual()
+        .audit_to(&endpoint(0), &[options[0]])
+        .audit_to(&endpoint(1), &[options[1]])
+        .start(&network.vault)?;
+    Ok(TwoDevices {
+        tracer: attach(&server)?,
+        client: server.client(),
+        server,
+        logs,
+        network,
+    })
+}
+
+fn address(network: &Network, index: usize) -> std::net::SocketAddr {
+    network.logs[index].port(Family::V4, PORT)
 }
 
 fn connected(server: &Eventlogger, remote: std::net::SocketAddr) -> Result<bool> {

@@ -3,15 +3,15 @@
 use anyhow::Result;
 use lab::{Fault, scenario, scenario::PORT};
 
-use super::{scene, told_by_the_entry, told_in_full};
+use super::{assert_attributed_by_entry, assert_both_hangs, scene};
 
 const DEVICE: [&str; 1] = ["write_timeout=500ms"];
 
 #[test]
-fn what_this_host_drops_is_told_of_the_request_above_the_sink() -> Result<()> {
-    let died = scene(&DEVICE, |server| server)?.dies_of(Fault::drop_output(PORT))?;
-    told_in_full(&died, ["local_drop", "local_drop"]);
-    let summary = died.trace.summary()?;
+fn what_this_host_drops_is_attributed_to_the_request_above_the_sink() -> Result<()> {
+    let lost = scene(&DEVICE, |server| server)?.lose_device(Fault::drop_output(PORT))?;
+    assert_both_hangs(&lost, ["local_drop", "local_drop"]);
+    let summary = lost.trace.summary()?;
     assert_eq!(summary["hangs"], 2, "{summary}");
     assert_eq!(summary["incidents"], 1, "{summary}");
     Ok(())
@@ -19,7 +19,7 @@ fn what_this_host_drops_is_told_of_the_request_above_the_sink() -> Result<()> {
 
 /// Nothing on this host drops a packet: acknowledgements do not come back.
 #[test]
-fn what_is_not_acknowledged_is_told_of_the_request_above_the_sink() -> Result<()> {
+fn what_is_not_acknowledged_is_attributed_to_the_request_above_the_sink() -> Result<()> {
     let scene = scene(&DEVICE, |server| server)?;
     scene.client.get(scenario::BIG_REQUEST)?;
     let far_side = Fault::drop_input(PORT).apply(&scene.network.logs[0].namespace)?;
@@ -27,18 +27,18 @@ fn what_is_not_acknowledged_is_told_of_the_request_above_the_sink() -> Result<()
     let next = scene.client.get(scenario::BIG_REQUEST)?;
     far_side.lift()?;
     let trace = scene.end(&[&full, &next])?;
-    let died = super::Died { full, next, trace };
-    told_in_full(&died, ["no_ack", "syn_unanswered"]);
+    let lost = super::LostDevice { full, next, trace };
+    assert_both_hangs(&lost, ["no_ack", "syn_unanswered"]);
     Ok(())
 }
 
 /// A filter before the formatter puts one goroutine more between request and sink, which has ended
 /// when the sink begins: it need not be possible to find out whose child it was.
 #[test]
-fn a_device_with_a_filter_is_told_of_the_request_that_its_entry_names() -> Result<()> {
+fn a_device_with_a_filter_is_attributed_to_the_request_that_its_entry_names() -> Result<()> {
     let scene = scene(&["write_timeout=500ms", "filter"], |server| server)?;
-    let died = scene.dies_of(Fault::drop_output(PORT))?;
-    told_by_the_entry(&died, &["payload", "lineage"])
+    let lost = scene.lose_device(Fault::drop_output(PORT))?;
+    assert_attributed_by_entry(&lost, &["payload", "lineage"])
 }
 
 #[test]

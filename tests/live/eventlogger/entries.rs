@@ -10,7 +10,7 @@ use lab::{
     scenario::{BIG_REQUEST, PORT},
 };
 
-use super::{Scene, attach, hangs_of, is_of, scene, scene_with, stalls, told_in_full};
+use super::{Scene, assert_both_hangs, attach, hangs_of, is_of, scene, scene_with, stalls};
 
 /// The agent's: what took less is no hang.
 const THRESHOLD: Duration = Duration::from_millis(100);
@@ -18,8 +18,8 @@ const THRESHOLD: Duration = Duration::from_millis(100);
 fn in_this_order(order: &str, device: &[&str]) -> Result<()> {
     let options = [&["write_timeout=500ms"], device].concat();
     let scene = scene(&options, |server| server.option(&format!("order={order}")))?;
-    let died = scene.dies_of(Fault::drop_output(PORT))?;
-    told_in_full(&died, ["local_drop", "local_drop"]);
+    let lost = scene.lose_device(Fault::drop_output(PORT))?;
+    assert_both_hangs(&lost, ["local_drop", "local_drop"]);
     Ok(())
 }
 
@@ -40,8 +40,8 @@ fn an_id_beyond_what_is_read_is_found_in_the_file() -> Result<()> {
     let scene = scene(&["write_timeout=500ms"], |server| {
         server.option("order=sorted").option("request-bytes=3000")
     })?;
-    let died = scene.dies_of(Fault::drop_output(PORT))?;
-    told_in_full(&died, ["local_drop", "local_drop"]);
+    let lost = scene.lose_device(Fault::drop_output(PORT))?;
+    assert_both_hangs(&lost, ["local_drop", "local_drop"]);
     Ok(())
 }
 
@@ -75,8 +75,8 @@ fn without_a_file(version: &str) -> Result<(Scene, LogServer)> {
 fn an_id_that_no_write_shows_is_read_from_the_servers_memory() -> Result<()> {
     for version in VERSIONS {
         let (scene, _other) = without_a_file(version)?;
-        let died = scene.dies_of(Fault::drop_output(PORT))?;
-        told_in_full(&died, ["local_drop", "local_drop"]);
+        let lost = scene.lose_device(Fault::drop_output(PORT))?;
+        assert_both_hangs(&lost, ["local_drop", "local_drop"]);
     }
     Ok(())
 }

@@ -1,27 +1,39 @@
-//! The request gives up waiting for its sinks, the sinks do not: what the device cost and what the
-//! client saw are two things then.
+//! A request gives up waiting for its sinks, the sinks do not: the hang ends with the answer, and what a sink does after
+//! that is its device's incident.
 
 use std::{thread, time::Duration};
 
-use anyhow::Result;
-use lab::{Family, Fault, Measured, Trace, scenario::BIG_REQUEST, scenario::PORT};
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use lab::{
+    Family, Fault, Measured, Trace,
+    scenario::{BIG_REQUEST, PORT},
+    truth::{self, SEEN},
+};
 use serde_json::Value;
 
 use super::{Scene, hang_of, is_of, scene, scene_with, stalls};
-use crate::expect::{self, TOLERANCE, nanoseconds};
+use crate::assertions::{self, TOLERANCE, nanoseconds};
 
 /// How long a request waits for the sinks of one entry: 5 s or 10 s in Vault.
 const CONTEXT: Duration = Duration::from_millis(1200);
 
-/// The one write among the stalls, which the request did not wait out.
-fn write_of<'a>(trace: &'a Trace, request: &Measured) -> Result<(&'a Value, &'a Value)> {
+/// The hang of this request, which was answered while the sink was writing, and that one write.
+fn cut_write<'a>(
+    trace: &'a Trace,
+    request: &Measured,
+    healthy: Duration,
+) -> Result<(&'a Value, &'a Value)> {
     let hang = hang_of(trace, request)?;
-    expect::is_about(hang, request, Family::V4);
+    assertions::is_about(hang, request, Family::V4);
     assert_eq!(hang["request"]["tie"], "lineage", "{hang}");
+    truth::Client::from(request).agrees_with(&[hang], SEEN + healthy)?;
     let stalls = hang["stalls"].as_array().expect("stalls");
     let writes: Vec<_> = stalls.iter().filter(|s| s["op"] == "write").collect();
     assert_eq!(writes.len(), 1, "{hang}");
-    Ok((hang, writes[0]))
+    let cut = writes[0];
+    assert_eq!(cut["outcome"], Value::Null, "it went on: {hang}");
+    Ok((hang, cut))
 }
 
 /// By one entry or by both: the second waits for the lock that the first one's sink still holds.
@@ -31,24 +43,36 @@ fn gave_up(request: &Measured) {
     assert!(one || both, "{:?}", request.duration);
 }
 
+fn incident_lasted(trace: &Trace) -> Result<Duration> {
+    let incident = *trace.of_type("incident").first().context("no incident")?;
+    let at = |name: &str| -> Result<Timestamp> {
+        let text = incident[name].as_str();
+        Ok(text
+            .with_context(|| format!("no {name}: {incident}"))?
+            .parse()?)
+    };
+    let lasted = at("end")?.duration_since(at("start")?);
+    Ok(lasted.unsigned_abs())
+}
+
 #[test]
-fn a_sink_that_times_out_after_its_request_is_told_with_both_times() -> Result<()> {
+fn a_write_that_times_out_after_the_answer_is_cut_at_the_answer() -> Result<()> {
     let limit = Duration::from_millis(2500);
-    let scene = scene(&["write_timeout=2500ms"], |s| s.option("context=1200ms"))?;
-    scene.client.get(BIG_REQUEST)?;
+    let scene = scene(&["write_timeout=2500ms"], |s| {
+        s.option("context=1200ms-detached")
+    })?;
+    let healthy = scene.client.get(BIG_REQUEST)?.duration;
     let fault = Fault::drop_output(PORT).apply(&scene.network.vault)?;
     let full = scene.fill()?;
     scene.wait_for_disconnect()?;
     let next = scene.client.get(BIG_REQUEST)?;
     fault.lift()?;
-    let trace = scene.end(&[&full, &next])?;
+    let after = after_all_is_well(&scene)?;
+    let trace = scene.end(&[&full, &next, &after])?;
     gave_up(&full);
-    let (hang, write) = write_of(&trace, &full)?;
-    assert_eq!(write["outcome"], "timeout", "{hang}");
-    let took = nanoseconds(&write["duration_ns"]);
-    assert!(took.abs_diff(limit) < TOLERANCE, "{hang}");
-    assert!(nanoseconds(&hang["duration_ns"]) >= took, "{hang}");
-    // A dial ends with the request's context: the time is the same again, one dial an entry.
+    cut_write(&trace, &full, healthy)?;
+    assert!(incident_lasted(&trace)? > limit, "{}", trace.text);
+    // A dial ends with the request's context: one dial an entry.
     let hang = hang_of(&trace, &next)?;
     is_of(hang, &next);
     let dials = ["connect request timeout", "connect response timeout"];
@@ -57,13 +81,31 @@ fn a_sink_that_times_out_after_its_request_is_told_with_both_times() -> Result<(
     Ok(())
 }
 
+/// Vault 1.15.3 to 1.16.2 with `write_timeout = "8s"`: only the response's entry has an end of its own.
 #[test]
-fn a_sink_that_succeeds_after_its_request_is_told_with_both_times() -> Result<()> {
+fn a_response_entry_that_outlives_its_own_time_is_cut_at_the_answer() -> Result<()> {
+    let options = ["generation=1.15.3", "context=response-1200ms"];
+    let with = |server: lab::eventlogger::Builder| options.iter().fold(server, |s, o| s.option(o));
+    let scene = scene(&["write_timeout=2s"], with)?;
+    let healthy = scene.client.get(BIG_REQUEST)?.duration;
+    let fault = Fault::drop_output(PORT).apply(&scene.network.vault)?;
+    let full = scene.fill()?;
+    scene.wait_for_disconnect()?;
+    fault.lift()?;
+    let trace = scene.end(&[&full])?;
+    let hang = hang_of(&trace, &full)?;
+    truth::Client::from(&full).agrees_with(&[hang], SEEN + healthy)?;
+    assert_eq!(trace.hangs().len(), 1, "{}", trace.text);
+    Ok(())
+}
+
+#[test]
+fn a_write_that_succeeds_after_the_answer_is_cut_at_the_answer() -> Result<()> {
     let longer = Duration::from_millis(700);
     let device = ["write_timeout=10s"];
-    let context = |server: lab::eventlogger::Builder| server.option("context=1200ms");
+    let context = |server: lab::eventlogger::Builder| server.option("context=1200ms-detached");
     let scene = scene_with(&device, context, |log| log.receive_buffer(16 << 10))?;
-    scene.client.get(BIG_REQUEST)?;
+    let healthy = scene.client.get(BIG_REQUEST)?.duration;
     scene.log.pause();
     let full = scene.fill()?;
     thread::sleep(longer); // the log server is what is slow here
@@ -71,16 +113,47 @@ fn a_sink_that_succeeds_after_its_request_is_told_with_both_times() -> Result<()
     let after = after_all_is_well(&scene)?;
     let trace = scene.end(&[&full, &after])?;
     gave_up(&full);
-    let (hang, write) = write_of(&trace, &full)?;
-    assert_eq!(write["outcome"], "ok", "{hang}");
+    let (hang, write) = cut_write(&trace, &full, healthy)?;
     assert_eq!(write["cause"], "zero_window", "{hang}");
-    let took = nanoseconds(&write["duration_ns"]);
-    let expected = full.duration + longer;
     assert!(
-        took.abs_diff(expected) < TOLERANCE,
-        "{took:?}, {expected:?}: {hang}"
+        nanoseconds(&write["duration_ns"]) <= full.duration,
+        "{hang}"
+    );
+    let lasted = incident_lasted(&trace)?;
+    assert!(
+        lasted + TOLERANCE > full.duration + longer,
+        "the sink went on: {}",
+        trace.text
     );
     assert_eq!(trace.hangs().len(), 1, "{}", trace.text);
+    Ok(())
+}
+
+/// The negative twin: the write ends before the context does, and has its outcome.
+#[test]
+fn a_write_that_ends_before_the_context_has_its_outcome() -> Result<()> {
+    let scene = scene_with(
+        &["write_timeout=10s"],
+        |server| server.option("context=10s-detached"),
+        |log| log.receive_buffer(16 << 10),
+    )?;
+    let healthy = scene.client.get(BIG_REQUEST)?.duration;
+    scene.log.pause();
+    let client = scene.client.clone();
+    let filling = thread::spawn(move || lab::scenario::fill(&client));
+    let is_stalled = |record: &Value| record["type"] == "stalled";
+    let limit = Duration::from_secs(20);
+    scene.tracer.wait_for("a stall", limit, is_stalled)?;
+    thread::sleep(CONTEXT); // the log server is what is slow here
+    scene.log.resume();
+    let filled = filling.join().expect("the client panicked")?;
+    let full = filled.last().context("no request")?;
+    let trace = scene.end(&[full])?;
+    let hang = hang_of(&trace, full)?;
+    truth::Client::from(full).agrees_with(&[hang], SEEN + healthy)?;
+    for stall in hang["stalls"].as_array().expect("stalls") {
+        assert_eq!(stall["outcome"], "ok", "{hang}");
+    }
     Ok(())
 }
 

@@ -3,14 +3,14 @@
 use anyhow::{Context, Result};
 use lab::{
     Fault, Measured, Trace,
-    account::{one_at_a_time, stalls, waited},
+    client_times::{check_one_at_a_time, client_requests, stalls},
     eventlogger::Builder,
     scenario::{BIG_REQUEST, PORT},
 };
 use serde_json::Value;
 
 use super::{Scene, end, scene};
-use crate::expect::accounts_for;
+use crate::assertions::matches_clients;
 
 const CLIENTS: usize = 4;
 const DEVICE: &str = "10.77.0.2:1515";
@@ -28,10 +28,10 @@ fn convoy(scene: Scene) -> Result<(Vec<Measured>, Trace)> {
     Ok((all, trace))
 }
 
-/// Every client is told all that it waited for, and of whom.
-fn everybody_is_told(trace: &Trace, requests: &[Measured]) -> Result<()> {
-    accounts_for(trace, &waited(requests), &[DEVICE.to_owned()])?;
-    one_at_a_time(&trace.hangs()).with_context(|| trace.text.clone())
+/// The hangs of each client are as long as it waited, and name the requests it waited for.
+fn every_client_has_its_hangs(trace: &Trace, requests: &[Measured]) -> Result<()> {
+    matches_clients(trace, &client_requests(requests), &[DEVICE.to_owned()])?;
+    check_one_at_a_time(&trace.hangs()).with_context(|| trace.text.clone())
 }
 
 fn with_a_lock(trace: &Trace) -> usize {
@@ -45,9 +45,9 @@ fn dials(hang: &Value) -> usize {
 }
 
 #[test]
-fn each_request_of_a_convoy_is_told_its_own_stalls_and_its_waits() -> Result<()> {
+fn each_request_of_a_convoy_has_its_own_stalls_and_its_waits() -> Result<()> {
     let (all, trace) = convoy(scene(&["write_timeout=500ms"], |s| s)?)?;
-    everybody_is_told(&trace, &all)?;
+    every_client_has_its_hangs(&trace, &all)?;
     for hang in &trace.hangs()[1..] {
         assert_eq!(dials(hang), 4, "two for each entry: {hang}");
         assert_eq!(hang["request"]["tie"], "lineage", "{hang}");
@@ -59,10 +59,12 @@ fn each_request_of_a_convoy_is_told_its_own_stalls_and_its_waits() -> Result<()>
 /// One sink holds the lock until its context is over, and so is everybody's: for each entry, all but
 /// one request never reach the device.
 #[test]
-fn who_gives_up_in_the_queue_is_told_what_it_waited_for() -> Result<()> {
-    let scene = scene(&["write_timeout=1s"], |s| s.option("context=1500ms"))?;
+fn a_request_that_gives_up_in_the_queue_has_a_hang_as_long_as_it_waited() -> Result<()> {
+    let scene = scene(&["write_timeout=1s"], |s| {
+        s.option("context=1500ms-detached")
+    })?;
     let (all, trace) = convoy(scene)?;
-    everybody_is_told(&trace, &all)?;
+    every_client_has_its_hangs(&trace, &all)?;
     let dialed: usize = trace.hangs()[1..].iter().map(|hang| dials(hang)).sum();
     // Two for each of the two entries; and one more for whoever got the lock just before its context was over.
     assert!((4..=6).contains(&dialed), "{dialed}: {}", trace.text);
@@ -86,7 +88,7 @@ fn streams_of_one_connection_queue_for_the_sink() -> Result<()> {
     all.extend(connection.get_each(&["/v1/sys/a", "/v1/sys/b", "/v1/sys/c"])?);
     fault.lift()?;
     let trace = end(scene.tracer, &all.iter().collect::<Vec<_>>())?;
-    everybody_is_told(&trace, &all)?;
+    every_client_has_its_hangs(&trace, &all)?;
     for hang in &trace.hangs()[1..] {
         assert_eq!(hang["request"]["http_version"], "2", "{hang}");
         assert_eq!(dials(hang), 4, "{hang}");

@@ -32,6 +32,10 @@ pub(crate) fn names() -> Result<Vec<String>> {
 
 /// What one holds.
 pub(crate) fn events(name: &str) -> Result<Vec<Event>> {
+    let compressed = of(name).join("recording.jsonl.gz");
+    if compressed.exists() {
+        return recording::read(&compressed);
+    }
     recording::read(&of(name).join("recording.jsonl"))
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/eventlogger"
@@ -19,29 +18,34 @@ type SocketSink struct {
 	address        string
 	socketType     string
 	maxDuration    time.Duration
-	socketLock     sync.RWMutex
+	gate           gate
 	connection     net.Conn
 }
 
 // NewSocketSink connects at the first entry. Every dial and every write gets maxDuration.
-func NewSocketSink(socketType, address string, maxDuration time.Duration) *SocketSink {
+func NewSocketSink(socketType, address string, maxDuration time.Duration, options Options) (*SocketSink, error) {
+	gate, err := newGate(options)
 	return &SocketSink{
 		requiredFormat: "json",
 		address:        address,
 		socketType:     socketType,
 		maxDuration:    maxDuration,
-	}
+		gate:           gate,
+	}, err
 }
 
-// Process writes the entry, and if that fails once more over a new connection. Whoever gets the lock
-// when the request has given up does nothing; Vault 1.15 still tried.
+// Process writes the entry, and if that fails once more over a new connection.
 func (s *SocketSink) Process(ctx context.Context, e *eventlogger.Event) (*eventlogger.Event, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s.socketLock.Lock()
-	defer s.socketLock.Unlock()
-	if err := ctx.Err(); err != nil {
+	if s.gate.permits == nil {
+		s.gate.lock.Lock()
+	} else if err := s.acquirePermit(ctx); err != nil {
+		return nil, err
+	}
+	defer s.gate.leave()
+	if err := s.gate.err(ctx); err != nil {
 		return nil, err
 	}
 	err := s.write(ctx, e.Formatted)
@@ -52,6 +56,13 @@ func (s *SocketSink) Process(ctx context.Context, e *eventlogger.Event) (*eventl
 		return nil, s.failed(errors.Join(err, again))
 	}
 	return nil, s.failed(s.write(ctx, e.Formatted))
+}
+
+// Not inlined: in Vault it is a frame of its own.
+//
+//go:noinline
+func (s *SocketSink) acquirePermit(ctx context.Context) error {
+	return s.gate.permits.Acquire(ctx)
 }
 
 func (s *SocketSink) failed(err error) error {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use lab::{
     Family, Measured, Trace,
-    account::{Account, Waited},
+    client_times::{ClientRequest, ClientTimes},
 };
 use serde_json::Value;
 
-use crate::story::LabFacts;
+use crate::outage::LabFacts;
 
 /// The agent is to be right within 50 ms; a machine that is busy with other things makes the client, too, late.
 pub(crate) const TOLERANCE: Duration = Duration::from_millis(150);
@@ -23,18 +23,22 @@ pub(crate) fn nanoseconds(value: &Value) -> Duration {
 }
 
 /// The trace tells these requests, all there were while it ran, what each lost to these devices, and nobody else.
-pub(crate) fn accounts_for(trace: &Trace, all: &[Waited], devices: &[String]) -> Result<()> {
-    let account = Account {
+pub(crate) fn matches_clients(
+    trace: &Trace,
+    all: &[ClientRequest],
+    devices: &[String],
+) -> Result<()> {
+    let times = ClientTimes {
         requests: all.to_vec(),
         devices: devices.to_vec(),
     };
-    let settled = account.is_settled_by(&trace.hangs());
+    let settled = times.matches(&trace.hangs());
     settled.with_context(|| trace.stderr.clone())
 }
 
 /// The record is about this request of a client, and as long as the client says.
 pub(crate) fn is_of(hang: &Value, request: &Measured, lab: &LabFacts) {
-    is_tied_to(hang, request, lab.family);
+    is_attributed_to(hang, request, lab.family);
     assert_eq!(hang["device"]["transport"], "tcp", "{hang}");
     assert_eq!(hang["device"]["address"], lab.address.as_str(), "{hang}");
     assert_eq!(hang["cause"], "local_drop", "{hang}");
@@ -50,7 +54,7 @@ pub(crate) fn is_of(hang: &Value, request: &Measured, lab: &LabFacts) {
 
 /// The record is about this request of a client, with everything that the client and the audit entry know,
 /// and no longer than the request.
-pub(crate) fn is_tied_to(hang: &Value, request: &Measured, family: Family) {
+pub(crate) fn is_attributed_to(hang: &Value, request: &Measured, family: Family) {
     assert_eq!(hang["request"]["tie"], "goroutine", "{hang}");
     is_about(hang, request, family);
     let ours = nanoseconds(&hang["request"]["duration_ns"]);

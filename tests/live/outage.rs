@@ -34,7 +34,7 @@ pub(crate) fn attach(lab: &Lab, arguments: &[&str]) -> Result<Tracer> {
 }
 
 /// A device that died with its buffer not yet full, its last hang, and its recovery.
-pub(crate) struct Story {
+pub(crate) struct Outage {
     pub(crate) lab: LabFacts,
     /// The request that met the full buffer.
     pub(crate) full: Measured,
@@ -55,19 +55,19 @@ pub(crate) struct LabFacts {
 }
 
 /// Lives through it with the agent attached.
-pub(crate) fn tell(family: Family, timeout: Duration, arguments: &[&str]) -> Result<Story> {
+pub(crate) fn run_outage(family: Family, timeout: Duration, arguments: &[&str]) -> Result<Outage> {
     let lab = lab_with(family, timeout)?;
     let tracer = attach(&lab, arguments)?;
-    tell_in(&lab, tracer, family, timeout)
+    run_outage_in(&lab, tracer, family, timeout)
 }
 
 /// The same in a lab that has a history.
-pub(crate) fn tell_in(
+pub(crate) fn run_outage_in(
     lab: &Lab,
     tracer: Tracer,
     family: Family,
     timeout: Duration,
-) -> Result<Story> {
+) -> Result<Outage> {
     use std::os::unix::fs::PermissionsExt;
     lab.client.get(BIG_REQUEST)?;
     let fault = lab.drop_output()?;
@@ -77,7 +77,7 @@ pub(crate) fn tell_in(
     let after = lab.client.get(BIG_REQUEST)?;
     ensure!(!after.hung(), "the server hangs with the fault lifted");
     let mode = tracer.trace_file().metadata()?.permissions().mode() & 0o7777;
-    Ok(Story {
+    Ok(Outage {
         requests: filling.len() + 3,
         full: filling.pop().context("no request hung")?,
         next,
@@ -91,9 +91,11 @@ pub(crate) fn tell_in(
     })
 }
 
-/// The short story over IPv4, told once for all tests that only look at what it left.
-pub(crate) fn told() -> Result<&'static Story> {
-    static STORY: OnceLock<Result<Story>> = OnceLock::new();
-    let story = STORY.get_or_init(|| tell(Family::V4, SHORT_TIMEOUT, &[RECORD]));
-    story.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))
+/// The short outage over IPv4, told once for all tests that only look at what it left.
+pub(crate) fn short_outage() -> Result<&'static Outage> {
+    static STORY: OnceLock<Result<Outage>> = OnceLock::new();
+    let outage = STORY.get_or_init(|| run_outage(Family::V4, SHORT_TIMEOUT, &[RECORD]));
+    outage
+        .as_ref()
+        .map_err(|error| anyhow::anyhow!("{error:#}"))
 }

@@ -12,15 +12,15 @@ use crate::client::Measured;
 
 /// How far the trace may be from what a client measured: this much, or 2 %.
 const TOLERANCE: Duration = Duration::from_millis(100);
-/// What the agent reports from, unless told otherwise.
+/// What the agent reports from, unless the command line says otherwise.
 const THRESHOLD: Duration = Duration::from_millis(100);
 
 /// One request's last look and the next one's first may cross over, ns.
-const CHANGE: i128 = 20_000_000;
+const HANDOVER: i128 = 20_000_000;
 
 /// One request as its client saw it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Waited {
+pub struct ClientRequest {
     /// What the answer said, if there was one that said it.
     pub id: Option<String>,
     /// Unknown of programs that are not ours.
@@ -35,9 +35,9 @@ pub struct Waited {
 
 /// All that clients measured while a trace ran.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Account {
+pub struct ClientTimes {
     /// Every request.
-    pub requests: Vec<Waited>,
+    pub requests: Vec<ClientRequest>,
     /// The addresses of the devices that are dead, sorted.
     pub devices: Vec<String>,
 }
@@ -53,7 +53,7 @@ pub enum Part {
     AtLeast,
 }
 
-impl From<&Measured> for Waited {
+impl From<&Measured> for ClientRequest {
     fn from(request: &Measured) -> Self {
         Self {
             id: request.request_id.clone(),
@@ -65,7 +65,7 @@ impl From<&Measured> for Waited {
     }
 }
 
-impl Waited {
+impl ClientRequest {
     /// The same with another part of the devices in it.
     #[must_use]
     pub fn with(mut self, part: Part) -> Self {
@@ -100,19 +100,19 @@ impl Waited {
 }
 
 /// What our own clients measured, all of it the devices' part.
-pub fn waited(measured: &[Measured]) -> Vec<Waited> {
-    measured.iter().map(Waited::from).collect()
+pub fn client_requests(measured: &[Measured]) -> Vec<ClientRequest> {
+    measured.iter().map(ClientRequest::from).collect()
 }
 
-impl Account {
-    /// Every request's hangs, one for each device, add up to what its client measured; a request that nothing held up
+impl ClientTimes {
+    /// Every request's hangs, one for each device, add up to what its client measured; a request that nothing blocked
     /// has none; and no hang is anybody else's.
-    pub fn is_settled_by(&self, hangs: &[&Value]) -> Result<()> {
+    pub fn matches(&self, hangs: &[&Value]) -> Result<()> {
         let all = &self.requests;
         let mut wrong: Vec<_> = all
             .iter()
             .filter_map(|request| {
-                let error = is_told(request, hangs, self).err()?;
+                let error = matches_own_hangs(request, hangs, self).err()?;
                 Some(format!("{request:?}: {error:#}"))
             })
             .collect();
@@ -127,17 +127,17 @@ impl Account {
             hangs.len(),
             wrong.join("\n")
         );
-        names_the_holders(hangs)
+        check_lock_holders(hangs)
     }
 }
 
-fn is_told(request: &Waited, hangs: &[&Value], account: &Account) -> Result<()> {
+fn matches_own_hangs(request: &ClientRequest, hangs: &[&Value], times: &ClientTimes) -> Result<()> {
     let own: Vec<_> = hangs
         .iter()
-        .filter(|hang| request.owns(hang, &account.requests))
+        .filter(|hang| request.owns(hang, &times.requests))
         .collect();
     let total = own.iter().map(|hang| duration(hang)).sum();
-    // Near the threshold, either is right; and who is slow by itself need not have been held up.
+    // Near the threshold, either is right; and who is slow by itself need not have been blocked.
     let unheld = match request.part {
         Part::AtMost => Duration::from_secs(1),
         Part::All | Part::AtLeast => THRESHOLD + TOLERANCE,
@@ -156,12 +156,12 @@ fn is_told(request: &Waited, hangs: &[&Value], account: &Account) -> Result<()> 
         .filter_map(|hang| hang["device"]["address"].as_str())
         .collect();
     blamed.sort_unstable();
-    ensure!(blamed == account.devices, "blamed are {blamed:?}");
-    own.iter().try_for_each(|hang| describes(hang, request))
+    ensure!(blamed == times.devices, "blamed are {blamed:?}");
+    own.iter().try_for_each(|hang| identifies(hang, request))
 }
 
 /// It says what the client and the audit entry know of the request.
-fn describes(hang: &Value, request: &Waited) -> Result<()> {
+fn identifies(hang: &Value, request: &ClientRequest) -> Result<()> {
     let said = &hang["request"];
     ensure!(said["id"].is_string(), "no id: {hang}");
     if let Some(id) = &request.id {
@@ -181,7 +181,7 @@ fn describes(hang: &Value, request: &Waited) -> Result<()> {
 
 /// Each wait for the lock names another of the requests, which was stalled in the device meanwhile; and `queued` is who
 /// did nothing but wait for it.
-fn names_the_holders(hangs: &[&Value]) -> Result<()> {
+fn check_lock_holders(hangs: &[&Value]) -> Result<()> {
     for hang in hangs {
         for lock in stalls(hang, &["lock"]) {
             let holder = lock["blocked_by"].as_str();
@@ -190,7 +190,7 @@ fn names_the_holders(hangs: &[&Value]) -> Result<()> {
             let stalled = hangs.iter().any(|other| {
                 other["request"]["id"] == holder
                     && other["device"] == hang["device"]
-                    && held_during(other, lock)
+                    && is_stalled_during(other, lock)
             });
             ensure!(stalled, "{holder} held nothing then: {hang}");
         }
@@ -204,7 +204,7 @@ fn names_the_holders(hangs: &[&Value]) -> Result<()> {
 }
 
 /// Whether one of the hang's own stalls overlaps with this one of another request.
-fn held_during(hang: &Value, lock: &Value) -> bool {
+fn is_stalled_during(hang: &Value, lock: &Value) -> bool {
     let (begin, end) = span(lock);
     let own = stalls(hang, &["connect", "write"]);
     own.into_iter()
@@ -213,7 +213,7 @@ fn held_during(hang: &Value, lock: &Value) -> bool {
 }
 
 /// The device's mutex lets one request at a time in: no two requests were stalled in it at the same time.
-pub fn one_at_a_time(hangs: &[&Value]) -> Result<()> {
+pub fn check_one_at_a_time(hangs: &[&Value]) -> Result<()> {
     let address = |hang: &Value| hang["device"]["address"].as_str().map(ToOwned::to_owned);
     let devices: BTreeSet<_> = hangs.iter().map(|hang| address(hang)).collect();
     for device in devices {
@@ -225,7 +225,7 @@ pub fn one_at_a_time(hangs: &[&Value]) -> Result<()> {
         own.sort_unstable();
         for pair in own.windows(2) {
             ensure!(
-                pair[0].1 <= pair[1].0 + CHANGE,
+                pair[0].1 <= pair[1].0 + HANDOVER,
                 "{device:?} was held twice: {pair:?}"
             );
         }
@@ -234,7 +234,7 @@ pub fn one_at_a_time(hangs: &[&Value]) -> Result<()> {
 }
 
 /// From when to when, ns.
-fn span(stall: &Value) -> (i128, i128) {
+pub(crate) fn span(stall: &Value) -> (i128, i128) {
     let start: Timestamp = stall["start"]
         .as_str()
         .and_then(|text| text.parse().ok())

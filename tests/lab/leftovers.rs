@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::{netns, server};
 
 /// Removes namespaces and directories whose maker is gone.
-pub fn sweep() -> Result<()> {
+pub fn remove() -> Result<()> {
     let in_the_way = |outcome: Result<()>, path: &Path| {
         outcome.or_else(|error| if path.exists() { Err(error) } else { Ok(()) })
     };

@@ -1,0 +1,3 @@
+module github.com/hashicorp/go-secure-stdlib/permitpool
+
+go 1.21

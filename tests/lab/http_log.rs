@@ -1,0 +1,109 @@
+//! An HTTP server that takes audit entries, as `OpenBao`'s `http` device sends them: one entry a POST.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::socket::{Shutdown, shutdown};
+
+use crate::netns::Namespace;
+
+/// A server in threads of this process. Stopped when dropped.
+#[derive(Debug)]
+pub struct HttpLog {
+    listener: TcpListener,
+    state: Arc<Mutex<State>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// How long the next answers are delayed, in order; those after them are not.
+    delays: VecDeque<Duration>,
+    entries: usize,
+}
+
+impl HttpLog {
+    /// Starts it in `namespace`; it listens when this returns.
+    pub fn start(namespace: &Namespace, at: SocketAddr) -> Result<Self> {
+        let listener = namespace.run(|| Ok(TcpListener::bind(at)?));
+        let listener = listener.with_context(|| format!("cannot listen on {at}"))?;
+        let state = Arc::new(Mutex::new(State::default()));
+        let (accepting, shared) = (listener.try_clone()?, state.clone());
+        let thread = thread::spawn(move || {
+            for stream in accepting.incoming().map_while(Result::ok) {
+                let shared = shared.clone();
+                // A connection that ends is no matter.
+                thread::spawn(move || drop(answer_all(stream, &shared)));
+            }
+        });
+        Ok(Self {
+            listener,
+            state,
+            thread: Some(thread),
+        })
+    }
+
+    /// Delays the next answers by so much each; those after them come at once.
+    pub fn delay(&self, answers: &[Duration]) {
+        lock(&self.state).delays = answers.iter().copied().collect();
+    }
+
+    /// How many entries it has taken.
+    pub fn entries(&self) -> usize {
+        lock(&self.state).entries
+    }
+}
+
+impl Drop for HttpLog {
+    fn drop(&mut self) {
+        // The thread's `accept` then fails (`inet_csk_accept`: a socket that does not listen).
+        if shutdown(self.listener.as_raw_fd(), Shutdown::Both).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn answer_all(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    let mut requests = BufReader::new(stream.try_clone()?);
+    let mut answers = stream;
+    while let Some(length) = head(&mut requests)? {
+        std::io::copy(&mut (&mut requests).take(length), &mut std::io::sink())?;
+        let delay = {
+            let mut state = lock(state);
+            state.entries += 1;
+            state.delays.pop_front()
+        };
+        thread::sleep(delay.unwrap_or_default());
+        answers.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
+    }
+    Ok(())
+}
+
+/// Reads a request up to its body, and how long that is. `None` at the end of the connection.
+fn head(requests: &mut impl BufRead) -> std::io::Result<Option<u64>> {
+    let mut length = 0;
+    let mut line = String::new();
+    while requests.read_line(&mut line)? > 0 {
+        let header = line.trim().to_ascii_lowercase();
+        if header.is_empty() {
+            return Ok(Some(length));
+        }
+        if let Some(value) = header.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or_default();
+        }
+        line.clear();
+    }
+    Ok(None)
+}

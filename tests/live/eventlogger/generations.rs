@@ -1,0 +1,177 @@
+//! Each generation of Vault since 1.15: four clients at once behind one device that takes nothing. Each client waited
+//! for as long as its hangs say, whatever the sinks queue by and whatever ends the wait.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context, Result};
+use lab::{
+    Client, Fault, Measured, SecureClient, Trace,
+    eventlogger::Builder,
+    scenario::{self, BIG_REQUEST, PORT},
+    truth::{self, SEEN},
+};
+
+use super::{Scene, end, scene};
+
+const CLIENTS: usize = 4;
+
+/// How clients speak; each has a connection of its own.
+enum Protocol {
+    Http1(Client),
+    Http2(SecureClient),
+}
+
+impl Protocol {
+    fn get(&self) -> Result<Measured> {
+        match self {
+            Self::Http1(client) => client.get(BIG_REQUEST),
+            Self::Http2(client) => client.multiplex()?.get(BIG_REQUEST),
+        }
+    }
+
+    fn get_concurrently(&self, count: usize) -> Result<Vec<Measured>> {
+        thread::scope(|scope| {
+            let started: Vec<_> = (0..count).map(|_| scope.spawn(|| self.get())).collect();
+            let joined = started.into_iter().map(thread::ScopedJoinHandle::join);
+            joined
+                .map(|one| one.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        })
+    }
+}
+
+/// What clients measured while the device took nothing, and before.
+struct Outage {
+    trace: Trace,
+    requests: Vec<Measured>,
+    /// How long a request takes here that nothing blocks.
+    healthy: Duration,
+}
+
+impl Outage {
+    fn live_through(scene: Scene, protocol: &Protocol) -> Result<Self> {
+        let mut requests = (0..5).map(|_| protocol.get()).collect::<Result<Vec<_>>>()?;
+        let healthy = requests.iter().map(|request| request.duration).max();
+        let fault = Fault::drop_output(PORT).apply(&scene.network.vault)?;
+        scene.log.reset_connections()?;
+        requests.push(protocol.get()?);
+        requests.extend(protocol.get_concurrently(CLIENTS)?);
+        fault.lift()?;
+        let trace = end(scene.tracer, &requests.iter().collect::<Vec<_>>())?;
+        Ok(Self {
+            trace,
+            requests,
+            healthy: healthy.context("no request")?,
+        })
+    }
+
+    fn everybody_waited_as_long_as_the_hangs_say(&self) -> Result<()> {
+        let clients: Vec<_> = self.requests.iter().map(truth::Client::from).collect();
+        let agreed = truth::all_agree(&clients, &self.trace.hangs(), SEEN + self.healthy);
+        agreed.with_context(|| self.trace.text.clone())?;
+        let summary = self.trace.summary()?;
+        // The others' answers may be hidden in TLS.
+        let counted = summary["requests"].as_u64();
+        assert!(counted > Some(CLIENTS as u64), "{summary}");
+        Ok(())
+    }
+}
+
+fn over_http1(options: &[&str], write_timeout: &str) -> Result<()> {
+    let device = format!("write_timeout={write_timeout}");
+    let scene = scene(&[&device], |server| with(server, options))?;
+    let protocol = Protocol::Http1(scene.client.clone());
+    Outage::live_through(scene, &protocol)?.everybody_waited_as_long_as_the_hangs_say()
+}
+
+fn over_http2(options: &[&str], write_timeout: &str) -> Result<()> {
+    let device = format!("write_timeout={write_timeout}");
+    let scene = scene(&[&device], |server| with(server, options).tls())?;
+    let protocol = Protocol::Http2(scene.server.secure_client()?);
+    Outage::live_through(scene, &protocol)?.everybody_waited_as_long_as_the_hangs_say()
+}
+
+fn with(server: Builder, options: &[&str]) -> Builder {
+    options.iter().fold(server, |server, o| server.option(o))
+}
+
+/// The times of Vault itself: entries wait for 10 s, of which the one before them takes 4.
+#[test]
+fn clients_that_queue_by_permits_have_hangs_as_long_as_they_waited() -> Result<()> {
+    over_http1(&["generation=2.1.0"], "2s")
+}
+
+#[test]
+fn clients_that_queue_by_permits_over_http2_have_hangs_as_long_as_they_waited() -> Result<()> {
+    over_http2(&["generation=2.1.0"], "2s")
+}
+
+/// Their answers are inside TLS, and the goroutines of their sinks queue on after them.
+#[test]
+fn sinks_that_outlive_their_requests_over_http2_are_cut_at_the_answers() -> Result<()> {
+    over_http2(&["generation=1.15.3", "context=response-1500ms"], "500ms")
+}
+
+#[test]
+fn entries_with_the_context_of_their_request() -> Result<()> {
+    over_http1(&["generation=1.15.0"], "500ms")
+}
+
+#[test]
+fn response_entries_with_a_time_of_their_own() -> Result<()> {
+    over_http1(&["generation=1.15.3", "context=response-1500ms"], "500ms")
+}
+
+/// The request's context has most of its 90 s left: it is the one that counts.
+#[test]
+fn entries_with_a_time_of_their_own_if_the_request_has_less_left() -> Result<()> {
+    over_http1(&["generation=1.16.3", "context=1500ms-if-less"], "500ms")?;
+    over_http1(&["generation=1.17.0", "context=100s-if-less"], "500ms")
+}
+
+#[test]
+fn entries_with_a_detached_context() -> Result<()> {
+    over_http1(&["generation=1.17.6", "context=2500ms-detached"], "500ms")
+}
+
+#[test]
+fn a_sink_that_looks_at_its_context_before_the_queue_only() -> Result<()> {
+    over_http1(
+        &["context=1500ms-detached", "ignore-context", "queue=mutex"],
+        "500ms",
+    )
+}
+
+/// The negative twin: many at once queue for a device that takes everything.
+#[test]
+fn clients_that_queue_for_a_healthy_device_are_not_blocked() -> Result<()> {
+    let scene = scene(&["write_timeout=2s"], |server| {
+        server.option("generation=2.1.0")
+    })?;
+    scenario::load(&scene.client, 8, 50)?;
+    let trace = end(scene.tracer, &[])?;
+    for kind in ["hang", "stalled", "refusal", "incident"] {
+        assert!(trace.of_type(kind).is_empty(), "{kind}: {}", trace.text);
+    }
+    Ok(())
+}
+
+/// A plugin that takes its time while the device takes nothing: only the time of the device is blocked.
+#[test]
+fn a_slow_plugin_during_an_outage_is_not_part_of_the_hang() -> Result<()> {
+    const SLOW: Duration = Duration::from_millis(1500);
+    let scene = scene(&["write_timeout=500ms"], |server| {
+        server.option("generation=2.1.0")
+    })?;
+    let healthy = scene.client.get("/v1/plugin/work?sleep=1500ms")?;
+    let fault = Fault::drop_output(PORT).apply(&scene.network.vault)?;
+    scene.log.reset_connections()?;
+    let first = scene.client.get(BIG_REQUEST)?;
+    let slow = scene.client.get("/v1/plugin/work?sleep=1500ms")?;
+    fault.lift()?;
+    let trace = end(scene.tracer, &[&healthy, &first, &slow])?;
+    let mut blocked = truth::Client::from(&slow);
+    blocked.took -= SLOW;
+    let slack = SEEN + healthy.duration.saturating_sub(SLOW);
+    truth::all_agree(&[(&first).into(), blocked], &trace.hangs(), slack)
+}

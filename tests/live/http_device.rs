@@ -1,0 +1,103 @@
+//! `OpenBao`'s `http` device: one goroutine, `persistConn.writeLoop`, writes for all requests of a connection to the log
+//! server. The request that waits for an answer is another one's caller.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use lab::{
+    AuditDevice, Client, Family, HttpLog, Network, Server, Tracer,
+    scenario::{BIG_REQUEST, PORT},
+    server::bao_from_environment,
+    tracer::agent_from_environment,
+    truth::{self, SEEN},
+};
+
+/// How late the log server answers.
+const LATE: Duration = Duration::from_secs(2);
+
+struct Scene {
+    tracer: Tracer,
+    client: Client,
+    log: HttpLog,
+    _server: Server,
+    _network: Network,
+}
+
+fn scene() -> Result<Scene> {
+    let network = Network::create(1)?;
+    let at = network.logs[0].port(Family::V4, PORT);
+    let log = HttpLog::start(&network.logs[0].namespace, at)?;
+    let server = Server::builder(&bao_from_environment()?)
+        .audit_to_file()
+        .audit(AuditDevice::http("to-http", at))
+        .start(&network.vault)?;
+    Ok(Scene {
+        tracer: Tracer::attach(&agent_from_environment()?, server.pid(), &[])?,
+        client: server.client(Family::V4),
+        log,
+        _server: server,
+        _network: network,
+    })
+}
+
+/// Of two requests the second is answered late, for the first or the second of its entries.
+fn the_second_is_blocked(delays: &[Duration], phase: &str) -> Result<()> {
+    let scene = scene()?;
+    let healthy = scene.client.get(BIG_REQUEST)?;
+    scene.log.delay(delays);
+    let blocked = scene.client.get("/v1/sys/auth")?;
+    let trace = scene.tracer.stop()?;
+    let clients = [&healthy, &blocked].map(truth::Client::from);
+    let slack = SEEN + healthy.duration;
+    truth::all_agree(&clients, &trace.hangs(), slack).with_context(|| trace.text.clone())?;
+    assert_eq!(trace.hangs().len(), 1, "{}", trace.text);
+    let hang = trace.hangs()[0];
+    let request = &hang["request"];
+    let id = blocked.request_id.as_deref();
+    assert_eq!(request["id"].as_str(), id, "{hang}");
+    assert_eq!(request["path"], "sys/auth", "{hang}");
+    assert_eq!(hang["device"]["transport"], "http", "{hang}");
+    for stall in hang["stalls"].as_array().context("no stalls")? {
+        assert_eq!(stall["phase"], phase, "{hang}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_request_entry_that_is_answered_late_blocks_its_own_request() -> Result<()> {
+    the_second_is_blocked(&[LATE], "request")
+}
+
+#[test]
+fn a_response_entry_that_is_answered_late_blocks_its_own_request() -> Result<()> {
+    the_second_is_blocked(&[Duration::ZERO, LATE], "response")
+}
+
+/// All at once, and each waits for an answer of its own.
+#[test]
+fn requests_side_by_side_each_wait_for_their_own_answers() -> Result<()> {
+    let scene = scene()?;
+    let healthy = scene.client.get(BIG_REQUEST)?;
+    scene.log.delay(&[LATE, LATE / 2]);
+    let requests = scene.client.get_concurrently(4, BIG_REQUEST)?;
+    let trace = scene.tracer.stop()?;
+    let clients: Vec<_> = requests.iter().map(truth::Client::from).collect();
+    let slack = SEEN + healthy.duration;
+    truth::all_agree(&clients, &trace.hangs(), slack).with_context(|| trace.text.clone())?;
+    assert_eq!(trace.hangs().len(), 2, "{}", trace.text);
+    Ok(())
+}
+
+/// The negative twin.
+#[test]
+fn a_log_server_that_answers_at_once_blocks_nobody() -> Result<()> {
+    let scene = scene()?;
+    lab::scenario::load(&scene.client, 4, 20)?;
+    // Two entries a request, and those of the server's start.
+    assert!(scene.log.entries() >= 160, "{}", scene.log.entries());
+    let trace = scene.tracer.stop()?;
+    for kind in ["hang", "refusal", "incident"] {
+        assert!(trace.of_type(kind).is_empty(), "{kind}: {}", trace.text);
+    }
+    Ok(())
+}
