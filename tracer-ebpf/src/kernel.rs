@@ -6,18 +6,15 @@ use aya_ebpf::helpers::{
     generated::{bpf_get_current_task, bpf_jiffies64},
 };
 
-use tracer_ebpf::abi::{ABSENT, ENTRY_BYTES, KernelLayout, Name, Tcp, UNIX_PATH};
+use tracer_ebpf::{
+    abi::{ENTRY_BYTES, Name, Tcp, UNIX_PATH},
+    layout::{ABSENT, KernelLayout},
+};
 
 use crate::{
     maps::{KERNEL, TGID},
     read::{self, Plain},
 };
-
-/// `include/net/tcp_states.h`.
-pub(crate) const TCP_ESTABLISHED: i32 = 1;
-pub(crate) const TCP_SYN_SENT: i32 = 2;
-pub(crate) const TCP_SYN_RECV: i32 = 3;
-pub(crate) const TCP_LISTEN: i32 = 10;
 
 pub(crate) const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 10;
