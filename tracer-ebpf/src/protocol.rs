@@ -93,10 +93,14 @@ mod tests {
             (0, 100, SendOutcome::Short),
             (EAGAIN, 100, SendOutcome::Short),
             (EAGAIN, UNKNOWN, SendOutcome::Short),
-            (-32, 100, SendOutcome::Failed), // EPIPE
+            (-32, 100, SendOutcome::Failed),      // EPIPE
             (-104, UNKNOWN, SendOutcome::Failed), // ECONNRESET
         ] {
-            assert_eq!(SendOutcome::of(result, requested), outcome, "{result} of {requested}");
+            assert_eq!(
+                SendOutcome::of(result, requested),
+                outcome,
+                "{result} of {requested}"
+            );
         }
     }
 
@@ -124,13 +128,19 @@ mod tests {
         assert_eq!(http_status(b"HTTP/1.1 200"), 200);
         assert_eq!(http_status(b"HTTP/1.0 503"), 503);
         assert_eq!(http_status(b"HTTP/2 200 x"), 0);
-        assert_eq!(http_status(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\0"), 0);
+        assert_eq!(
+            http_status(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\0"),
+            0
+        );
         assert!(is_interim(100) && !is_interim(200) && !is_interim(0));
     }
 
     #[test]
     fn application_data_may_carry_a_request() {
         let types = [0x14, 0x15, 0x16, 0x17, u64::from(b'G'), UNKNOWN];
-        assert_eq!(types.map(is_handshake), [true, true, true, false, false, false]);
+        assert_eq!(
+            types.map(is_handshake),
+            [true, true, true, false, false, false]
+        );
     }
 }

@@ -43,7 +43,10 @@ fn sends_are_disposed_of_by_role_and_outcome() {
         (Role::Unknown, Failed, false, true, Freeze),
     ] {
         let disposition = dispose_of_send(role, outcome, has_bytes, || is_normal);
-        assert_eq!(disposition, expected, "{role:?} {outcome:?} {has_bytes} {is_normal}");
+        assert_eq!(
+            disposition, expected,
+            "{role:?} {outcome:?} {has_bytes} {is_normal}"
+        );
     }
 }
 

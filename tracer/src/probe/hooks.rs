@@ -16,7 +16,7 @@ use log::debug;
 use super::{
     host::{Host, Refusal},
     plan::{Choice, Plan, Preference, plan},
-    specs::{Hook, Need, Spec, Way},
+    specs::{Capability, Hook, Spec, Strategy},
 };
 use tracer_model::Probe;
 
@@ -31,8 +31,8 @@ pub struct Hooks {
 
 /// A way that failed.
 struct Failed {
-    need: &'static Need,
-    way: &'static Way,
+    capability: &'static Capability,
+    strategy: &'static Strategy,
     refusal: Refusal,
 }
 
@@ -50,20 +50,25 @@ impl Hooks {
     pub fn attach_best(&mut self, host: &mut Host, preference: Preference) -> Result<Plan> {
         loop {
             let plan = plan(host, preference);
-            if let Some(choice) = plan.hopeless() {
+            if let Some(choice) = plan.missing_essential() {
                 bail!(
                     "cannot see {} on this kernel: {}",
-                    choice.need.gives,
+                    choice.capability.shows,
                     choice.reasons()
                 );
             }
-            let lacking = host.lacking.len();
+            let failed_optional = host.failed_optional.len();
             match self.apply(host, &plan) {
-                Ok(()) if host.lacking.len() == lacking => return Ok(plan),
+                Ok(()) if host.failed_optional.len() == failed_optional => return Ok(plan),
                 Ok(()) => {}
-                Err(Failed { need, way, refusal }) => {
-                    debug!("{} by {}: {}", need.gives, way.name, refusal.why);
-                    host.refused.insert((need.gives, way.name), refusal);
+                Err(Failed {
+                    capability,
+                    strategy,
+                    refusal,
+                }) => {
+                    debug!("{} by {}: {}", capability.shows, strategy.name, refusal.why);
+                    host.refused
+                        .insert((capability.shows, strategy.name), refusal);
                 }
             }
         }
@@ -71,28 +76,36 @@ impl Hooks {
 
     /// All probes of a way or none: half of one beside another would report the same thing twice.
     fn apply(&mut self, host: &mut Host, plan: &Plan) -> Result<(), Failed> {
-        let chosen = |choice: &Choice| choice.chosen().map(|way| (choice.need, way));
-        let ways: Vec<_> = plan.choices.iter().filter_map(chosen).collect();
+        let chosen = |choice: &Choice| {
+            choice
+                .chosen()
+                .map(|strategy| (choice.capability, strategy))
+        };
+        let strategies: Vec<_> = plan.choices.iter().filter_map(chosen).collect();
         self.keep(
-            &ways
+            &strategies
                 .iter()
-                .flat_map(|(_, way)| way.probes)
+                .flat_map(|(_, strategy)| strategy.probes)
                 .copied()
                 .collect(),
         );
-        for (need, way) in ways {
-            for spec in way.probes {
-                if self.has(spec) || host.lacking.contains_key(spec) {
+        for (capability, strategy) in strategies {
+            for spec in strategy.probes {
+                if self.has(spec) || host.failed_optional.contains_key(spec) {
                     continue;
                 }
                 let Err(refusal) = self.attach(host, spec) else {
                     continue;
                 };
-                if spec.without.is_none() {
-                    return Err(Failed { need, way, refusal });
+                if spec.if_missing.is_none() {
+                    return Err(Failed {
+                        capability,
+                        strategy,
+                        refusal,
+                    });
                 }
                 debug!("{}", refusal.why);
-                host.lacking.insert(*spec, refusal.why);
+                host.failed_optional.insert(*spec, refusal.why);
             }
         }
         Ok(())
@@ -103,7 +116,7 @@ impl Hooks {
         hooks.is_some_and(|hooks| hooks.contains(spec))
     }
 
-    /// Unloads programs of a way that failed half-way.
+    /// Unloads programs of a way that failed half-strategy.
     fn keep(&mut self, wanted: &BTreeSet<Spec>) {
         let is_wanted = |program: &str| wanted.iter().any(|spec| spec.program == program);
         let gone = self.loaded.extract_if(.., |program, _| !is_wanted(program));

@@ -12,7 +12,10 @@ use anyhow::{Context, Result, ensure};
 use btf_rs::Type;
 use log::warn;
 use nix::time::{ClockId, clock_getres};
-use tracer_ebpf::abi::{ABSENT, ENTRY_BYTES, KernelLayout};
+use tracer_ebpf::{
+    abi::ENTRY_BYTES,
+    layout::{ABSENT, KernelLayout},
+};
 
 use super::missing::{Missing, missing};
 use super::{

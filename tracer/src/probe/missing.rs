@@ -1,6 +1,6 @@
 //! What a kernel whose types lack a field cannot show. Data, and one pure look at it.
 
-use tracer_ebpf::abi::{ABSENT, KernelLayout};
+use tracer_ebpf::layout::{ABSENT, KernelLayout};
 
 /// A field that the programs read.
 struct Field {

@@ -12,7 +12,7 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-use super::host::Answer;
+use super::host::Availability;
 
 /// Where it may be mounted, in the order in which aya looks.
 const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
@@ -61,17 +61,17 @@ impl Tracefs {
     }
 
     /// Why nothing can be looked up in it; `None` if it can.
-    pub fn refusal(&self) -> Option<Answer> {
+    pub fn refusal(&self) -> Option<Availability> {
         match self {
             Self::At(_) | Self::Private => None,
-            Self::Closed(place) => Some(Answer::Forbidden(format!(
+            Self::Closed(place) => Some(Availability::Forbidden(format!(
                 "{} is for root to read",
                 place.display()
             ))),
-            Self::NotMounted(why) => Some(Answer::Forbidden(format!(
+            Self::NotMounted(why) => Some(Availability::Forbidden(format!(
                 "tracefs is not mounted, and this process may not ({why})"
             ))),
-            Self::Absent => Some(Answer::No(
+            Self::Absent => Some(Availability::No(
                 "this kernel is built without tracefs (CONFIG_TRACING)".to_owned(),
             )),
         }
@@ -134,10 +134,19 @@ mod tests {
     #[test]
     fn permission_is_no_absence() {
         let closed = Tracefs::Closed("/sys/kernel/tracing".into()).refusal();
-        assert!(matches!(closed, Some(Answer::Forbidden(_))), "{closed:?}");
+        assert!(
+            matches!(closed, Some(Availability::Forbidden(_))),
+            "{closed:?}"
+        );
         let denied = Tracefs::NotMounted("EPERM".to_owned()).refusal();
-        assert!(matches!(denied, Some(Answer::Forbidden(_))), "{denied:?}");
-        assert!(matches!(Tracefs::Absent.refusal(), Some(Answer::No(_))));
+        assert!(
+            matches!(denied, Some(Availability::Forbidden(_))),
+            "{denied:?}"
+        );
+        assert!(matches!(
+            Tracefs::Absent.refusal(),
+            Some(Availability::No(_))
+        ));
         assert_eq!(Tracefs::Private.refusal(), None);
     }
 

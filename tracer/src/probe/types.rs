@@ -72,7 +72,7 @@ impl Types {
     }
 }
 
-/// Without a copy of each type and name, which takes a tenth of a second and 60 MB. The kernel's own file
+/// Fallback a copy of each type and name, which takes a tenth of a second and 60 MB. The kernel's own file
 /// cannot be mapped before Linux 6.16, a file in memory can.
 fn in_place(bytes: &[u8]) -> Result<Btf> {
     let file = memfd_create("btf", MFdFlags::MFD_CLOEXEC)?;
