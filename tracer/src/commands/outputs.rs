@@ -1,4 +1,4 @@
-//! The sinks that the operator asked for, as one.
+//! The outputs that the operator asked for.
 
 use std::{
     net::SocketAddr,
@@ -27,31 +27,30 @@ use crate::{
 };
 use tracer_model::{Event, Finding, Snapshot};
 
-/// Where findings go, and how things stand.
+/// Where findings and snapshots go.
 pub(super) struct Outputs {
     workers: Vec<Worker<Finding>>,
-    /// Those of them that show how things stand too.
+    /// Outputs that show snapshots too.
     watchers: Vec<Worker<Finding>>,
-    /// Whether the operator has left the live view, if there is one.
+    /// Set when the operator leaves the live view; `None` without one.
     left: Option<Left>,
-    /// The trace file, if it is one.
+    /// The trace file; `None` for standard output.
     file: Option<PathBuf>,
 }
 
-/// Whether the report is to be a live view: where there is a terminal for it, and it was asked for, or, if `by_itself`, no
-/// other output was.
-pub(super) fn are_to_be_live(args: &OutputArgs, by_itself: bool) -> bool {
+/// Whether the report is a live view: it needs a terminal, and `--live` or, with `by_default`, no other output.
+pub(super) fn are_to_be_live(args: &OutputArgs, by_default: bool) -> bool {
     let is_wanted = match args.live {
         When::Always => true,
         When::Never => false,
-        When::Auto => by_itself && args.output.is_none(),
+        When::Auto => by_default && args.output.is_none(),
     };
     is_wanted && !args.quiet && !args.takes_stdout() && live::is_possible()
 }
 
 impl Outputs {
-    /// Opens them; fails before anything is attached, and if the trace would overwrite `other`. `live`: whether the report
-    /// is a live view.
+    /// Opens them, before probes are attached. Fails if the trace would overwrite `other`. `live`: whether the report is a
+    /// live view.
     pub(super) fn open(args: &OutputArgs, other: Option<&Path>, live: bool) -> Result<Self> {
         let mut workers = Vec::new();
         if let Some(path) = &args.output {
@@ -89,7 +88,7 @@ impl Outputs {
         })
     }
 
-    /// Serves metrics too; fails before anything is attached.
+    /// Serves metrics too, before probes are attached.
     pub(super) fn serve(
         &mut self,
         address: SocketAddr,
@@ -99,7 +98,7 @@ impl Outputs {
         if let Some(warning) = exposure(address) {
             warn!("{warning}");
         }
-        // In any case: the port may be chosen by the system.
+        // Even with --quiet: the system may have chosen the port.
         eprintln!("metrics at http://{address}{}", metrics::PATH);
         let exposition = metrics.exposition();
         self.watchers.push(Worker::spawn(metrics));
@@ -119,36 +118,36 @@ impl Outputs {
         }
     }
 
-    /// Whether anybody shows how things stand.
+    /// Whether an output shows snapshots.
     pub(super) fn are_watched(&self) -> bool {
         !self.watchers.is_empty()
     }
 
-    /// Whether one of them is a live view.
+    /// Whether one output is a live view.
     pub(super) fn are_live(&self) -> bool {
         self.left.is_some()
     }
 
-    /// Whether the operator has left the live view, and so wants the end.
+    /// Whether the operator has left the live view, which ends the trace.
     pub(super) fn are_left(&self) -> bool {
         self.left.as_ref().is_some_and(Left::is_set)
     }
 
-    /// Shows how things stand.
-    pub(super) fn show(&mut self, state: Snapshot) {
-        let state = Arc::new(Finding::Snapshot(Box::new(state)));
+    /// Gives a snapshot to the outputs that show one.
+    pub(super) fn show(&mut self, snapshot: Snapshot) {
+        let snapshot = Arc::new(Finding::Snapshot(Box::new(snapshot)));
         for watcher in &mut self.watchers {
-            watcher.send(&state);
+            watcher.send(&snapshot);
         }
     }
 
-    /// Whether nobody reads any of them any more.
+    /// Whether all outputs are closed at their other end.
     pub(super) fn are_over(&mut self) -> bool {
         let mut all = self.workers.iter_mut().chain(&mut self.watchers).peekable();
         all.peek().is_some() && all.all(Worker::is_over)
     }
 
-    /// Writes what is left; fails if something could not be written.
+    /// Writes the remaining records. Fails if some could not be written.
     pub(super) fn finish(self, quiet: bool) -> Result<()> {
         Worker::finish_all(self.workers.into_iter().chain(self.watchers))?;
         if let Some(file) = self.file.filter(|_| !quiet) {
@@ -158,7 +157,7 @@ impl Outputs {
     }
 }
 
-/// What is to be said of metrics that are served to others than this host.
+/// The warning if other hosts can read the metrics.
 fn exposure(address: SocketAddr) -> Option<String> {
     (!address.ip().to_canonical().is_loopback()).then(|| {
         format!(

@@ -1,5 +1,5 @@
-//! Loading and attaching. Everything is attached through file descriptors of this process: the
-//! kernel detaches it all when the process ends, however it ends.
+//! Loads and attaches the programs, through file descriptors of this process: the kernel detaches them when the process
+//! ends, however it ends.
 
 use anyhow::{Context, Result, bail};
 use aya::{

@@ -1,5 +1,5 @@
-//! Programs onto their hooks, as the plan says; what the kernel refuses becomes a fact, and the plan is
-//! made anew.
+//! Attaches programs to their hooks as planned. If the kernel refuses one, that becomes a fact about the host, and a
+//! new plan is made.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +20,7 @@ use super::{
 };
 use tracer_model::Probe;
 
-/// The programs and what they are attached to.
+/// The programs and their hooks.
 pub struct Hooks {
     object: Ebpf,
     /// The kernel's description of itself, once it is needed.
@@ -29,7 +29,7 @@ pub struct Hooks {
     loaded: BTreeMap<&'static str, BTreeSet<Spec>>,
 }
 
-/// A way that failed.
+/// A strategy that failed.
 struct Failed {
     capability: &'static Capability,
     strategy: &'static Strategy,
@@ -46,7 +46,7 @@ impl Hooks {
         }
     }
 
-    /// Attaches what is the best here. Each failure makes one way less, so this ends.
+    /// Attaches the best strategies. Each failure excludes one, so this ends.
     pub fn attach_best(&mut self, host: &mut Host, preference: Preference) -> Result<Plan> {
         loop {
             let plan = plan(host, preference);
@@ -74,7 +74,7 @@ impl Hooks {
         }
     }
 
-    /// All probes of a way or none: half of one beside another would report the same thing twice.
+    /// Attaches all probes of a strategy or none: half of one beside another would report everything twice.
     fn apply(&mut self, host: &mut Host, plan: &Plan) -> Result<(), Failed> {
         let chosen = |choice: &Choice| {
             choice
@@ -116,7 +116,7 @@ impl Hooks {
         hooks.is_some_and(|hooks| hooks.contains(spec))
     }
 
-    /// Unloads programs of a way that failed half-strategy.
+    /// Unloads the programs of a strategy that failed after some had been attached.
     fn keep(&mut self, wanted: &BTreeSet<Spec>) {
         let is_wanted = |program: &str| wanted.iter().any(|spec| spec.program == program);
         let gone = self.loaded.extract_if(.., |program, _| !is_wanted(program));
@@ -165,7 +165,7 @@ impl Hooks {
         Ok(())
     }
 
-    /// What is attached.
+    /// The attached probes.
     pub fn probes(&self) -> Vec<Probe> {
         let hooks: BTreeSet<_> = self
             .loaded
@@ -180,7 +180,7 @@ impl Hooks {
         hooks.into_iter().map(probe).collect()
     }
 
-    /// The object with what is attached.
+    /// The object with the attached programs.
     pub fn into_object(self) -> Ebpf {
         self.object
     }
@@ -218,7 +218,7 @@ fn load(fresh: bool, load: impl FnOnce() -> Result<(), ProgramError>) -> Result<
     if fresh { load() } else { Ok(()) }
 }
 
-/// Detaches it too. Fails where it had not been loaded, which is what is wanted.
+/// Detaches it too. An error means that it was not loaded.
 fn unload(program: &mut Program) {
     let _ = match program {
         Program::RawTracePoint(program) => program.unload(),
@@ -230,8 +230,8 @@ fn unload(program: &mut Program) {
     };
 }
 
-/// What the kernel said, for the operator. The verifier's log is long, and of use only to who works on
-/// the programs.
+/// The kernel's error for the operator. The verifier's log is long and of use to developers only: it goes to the debug
+/// log.
 fn refusal(hook: Hook, error: &anyhow::Error) -> Refusal {
     debug!("{}: {error:#}", hook.name());
     let code = code(error);
@@ -270,7 +270,7 @@ fn code(error: &anyhow::Error) -> Option<i32> {
         .and_then(io::Error::raw_os_error)
 }
 
-/// For the error that says that there is no object, or no map.
+/// An error with its sources in one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> anyhow::Error {
     let mut text = error.to_string();
     let mut source = error.source();

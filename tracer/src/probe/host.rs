@@ -1,5 +1,4 @@
-//! What this host has and allows, as far as the choice of probes depends on it. One struct of named
-//! facts: looked up here, decided on by `plan`, shown by `doctor`.
+//! Facts about this host that the choice of probes depends on: found here, used by `plan`, shown by `doctor`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,16 +23,16 @@ use super::{
 /// Exists where the kernel can place a breakpoint for a perf event (Linux 4.17, `CONFIG_KPROBE_EVENTS`).
 const KPROBE_EVENTS: &str = "/sys/bus/event_source/devices/kprobe/type";
 
-/// Whether something is there. A no for want of permission is no absence.
+/// Whether something is available. A lack of permission is no absence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Availability {
-    /// It is.
+    /// It is available.
     Yes,
-    /// It is not, for this reason.
+    /// It does not exist, for this reason.
     No(String),
     /// It may not be used, for this reason.
     Forbidden(String),
-    /// It could not be told, for this reason.
+    /// It could not be found out, for this reason.
     Unknown(String),
 }
 
@@ -43,21 +42,21 @@ impl Default for Availability {
     }
 }
 
-/// The exits of system calls that have tracepoints of their own.
+/// Exits of single system calls (`syscalls:sys_exit_*`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SyscallExits {
     /// Whether they can be looked up.
     pub answer: Availability,
-    /// Those there are.
+    /// Those that exist.
     pub names: BTreeSet<String>,
 }
 
 /// One thing that the kernel refused when it was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Whether for want of permission.
+    /// Whether permission was missing.
     pub forbidden: bool,
-    /// In words.
+    /// The reason, for the operator.
     pub why: String,
 }
 
@@ -68,7 +67,7 @@ pub struct Host {
     pub missing: Vec<&'static str>,
     /// The ring buffer for records (Linux 5.8).
     pub ring_buffer: Availability,
-    /// Tracepoints among those of `specs`, with their number of arguments; `None` if it cannot be told.
+    /// Tracepoints among those of `specs`, with their number of arguments; `None` if unknown.
     pub tracepoints: Option<BTreeMap<String, usize>>,
     /// Functions among those of `specs` that the kernel describes; `None` if it describes none.
     pub functions: Option<BTreeSet<String>>,
@@ -82,20 +81,20 @@ pub struct Host {
     pub task_pt_regs: bool,
     /// Where tracefs is.
     pub tracefs: Tracefs,
-    /// Ways that failed, by what they were to show and their name.
+    /// Strategies that failed, by capability and name.
     pub refused: BTreeMap<(&'static str, &'static str), Refusal>,
-    /// Probes that failed and that their way can do without.
+    /// Optional probes that failed.
     pub failed_optional: BTreeMap<Spec, String>,
 }
 
 impl Host {
-    /// Looks at this one, trying harmless things.
+    /// Finds out by harmless tries.
     pub fn detect(kernel: &KernelTypes) -> Self {
         let tracefs = Tracefs::find();
         Self {
             missing: privilege::missing_here().unwrap_or_default(),
             ring_buffer: ring_buffer(),
-            // A file made for this kernel may have been reduced to its structures: then it tells nothing.
+            // A BTF file may have been reduced to structures: then nothing is known of functions and tracepoints.
             tracepoints: Some(kernel.tracepoints.clone()).filter(|all| !all.is_empty()),
             functions: Some(kernel.functions.clone()).filter(|all| !all.is_empty()),
             syscall_exits: syscall_exits(&tracefs),
@@ -108,14 +107,14 @@ impl Host {
                 ProgramType::RawTracePoint,
                 BpfHelper::BPF_FUNC_task_pt_regs,
             )
-            // What cannot be tried cannot be loaded either, and will be said then.
+            // If it cannot be tried, nothing can be loaded, and loading reports the error.
             .unwrap_or(true),
             tracefs,
             ..Self::default()
         }
     }
 
-    /// Whether a probe can be attached here, as far as that can be told without doing it.
+    /// Whether a probe can be attached, as far as that can be known without trying.
     pub fn answer(&self, spec: &Spec) -> Availability {
         match self.presence(spec.hook) {
             Availability::No(why) => Availability::No(why),
@@ -145,7 +144,7 @@ impl Host {
                 Availability::Yes => self.described(name),
                 answer => answer.clone(),
             },
-            // The kernel's own description leaves out functions of modules, which can be probed.
+            // The kernel's own BTF leaves out functions of modules, which can be probed.
             Hook::KProbe(name) | Hook::KRetProbe(name) => match (&self.kprobes, &self.functions) {
                 (Availability::Yes, Some(functions)) if !functions.contains(name) => {
                     Availability::Unknown(format!("{name} may be in a module, or inlined"))
@@ -181,7 +180,7 @@ impl Host {
     }
 }
 
-/// Stops where records could not reach the agent. Asked first: nothing else would mend it.
+/// Fails if the kernel has no ring buffer. Checked first, since no strategy works without.
 pub fn check_ring_buffer() -> Result<()> {
     match ring_buffer() {
         Availability::No(why) => bail!("vault-tracer needs eBPF's ring buffer, and {why}"),
@@ -194,7 +193,7 @@ fn ring_buffer() -> Availability {
     answer(tried, "this kernel has none: use Linux 5.8 or newer")
 }
 
-/// What a try came to.
+/// The result of a try.
 fn answer<E: Refused>(tried: Result<bool, E>, absent: &str) -> Availability {
     match tried {
         Ok(true) => Availability::Yes,
@@ -207,7 +206,7 @@ fn answer<E: Refused>(tried: Result<bool, E>, absent: &str) -> Availability {
     }
 }
 
-/// Errors of tries.
+/// An error of a try.
 trait Refused {
     fn is_permission(&self) -> bool;
     fn reason(&self) -> String;
@@ -273,7 +272,7 @@ fn syscall_exits(tracefs: &Tracefs) -> SyscallExits {
     }
 }
 
-/// All that `specs` names.
+/// All hooks in `specs`.
 pub fn hooks() -> impl Iterator<Item = Hook> {
     let candidates = CAPABILITIES
         .iter()

@@ -1,4 +1,4 @@
-//! Which probes to attach: a function of what the host has and what the operator asked for. No I/O.
+//! Chooses the probes to attach, from facts about the host and `--probes`. No I/O.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{
     specs::{CAPABILITIES, Capability, Fallback, Family, Spec, Strategy},
 };
 
-/// What the operator asked for (`--probes`), in the words of `--help`.
+/// `--probes`, with its help.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Preference {
     /// The best this kernel has: `vault-tracer doctor` tells which, and why
@@ -49,7 +49,7 @@ impl Preference {
     }
 }
 
-/// What becomes of a strategy.
+/// What the plan does with a strategy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is attached.

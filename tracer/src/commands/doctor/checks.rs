@@ -1,4 +1,4 @@
-//! What of the host matters to a trace, read from where the kernel tells it.
+//! Checks of the host.
 
 use std::{fs, io, path::Path};
 
@@ -18,7 +18,7 @@ use crate::probe::{
 const SEE_BELOW: &str = "whether that matters is told below";
 const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 
-/// What needs no try. `types`: why the kernel's types cannot be read, if so.
+/// Checks that try nothing. `types`: why the kernel's types cannot be read, if so.
 pub(super) fn system(types: Option<&Error>) -> Vec<Check> {
     vec![
         capabilities(privilege::missing_here().map_err(|error| format!("{error:#}"))),
@@ -42,7 +42,7 @@ pub(super) fn system(types: Option<&Error>) -> Vec<Check> {
     ]
 }
 
-/// What was tried.
+/// Results of tries.
 pub(super) fn probing(host: &Host) -> Vec<Check> {
     vec![
         Check::of(
@@ -59,7 +59,7 @@ pub(super) fn probing(host: &Host) -> Vec<Check> {
     ]
 }
 
-/// What the kernel's types lack, if anything.
+/// Fields that the kernel's BTF lacks.
 pub(super) fn fields(layout: &KernelLayout) -> Vec<Check> {
     let evidence = missing(layout).evidence.into_iter();
     let check = |(what, fields): (&str, Vec<&str>)| {
@@ -103,7 +103,7 @@ fn container(host_pids: Option<bool>, host_mounts: Option<bool>) -> Check {
     )
 }
 
-/// In a rootless container a process may have all capabilities, and none that counts for eBPF.
+/// In a rootless container a process may have all capabilities, but they do not count for eBPF.
 fn users(host_users: Option<bool>) -> Check {
     let name = "the host's users";
     let answer = match host_users {
@@ -116,7 +116,7 @@ fn users(host_users: Option<bool>) -> Check {
     Check::of(name, &answer, "run it as the host's root")
 }
 
-/// Compared with the first process, which only root may look at.
+/// Compared with process 1, which only root may inspect.
 fn has_host_mounts() -> Option<bool> {
     let mounts = |process: Process| {
         let namespaces = process.namespaces().ok()?;
@@ -128,7 +128,7 @@ fn has_host_mounts() -> Option<bool> {
 }
 
 /// `none [integrity] confidentiality` (`security/lockdown/lockdown.c`).
-/// `unmounted`: whether the directory it would be in is there, and empty.
+/// `unmounted`: whether its directory exists and is empty.
 fn lockdown(text: &io::Result<String>, unmounted: bool) -> Check {
     let name = "lockdown";
     let mode = text.as_ref().ok().and_then(|text| {
@@ -172,7 +172,7 @@ fn yama(text: &io::Result<String>) -> Check {
     }
 }
 
-/// For who has the capability these do not matter; a bug report should hold them all the same.
+/// A setting that does not matter with the capability: shown for bug reports.
 fn setting(name: &'static str, capability: &str) -> Check {
     let value = read(format!("/proc/sys/{}", name.replace('.', "/")));
     let value = value.map_or_else(|error| error.to_string(), |value| value.trim().to_owned());

@@ -156,26 +156,20 @@ impl Live {
         let end = self.watch(&mut following, &pidfd).await?;
         debug!("ending: {end:?}");
         // Now, since what follows takes time.
-        let now = clock::now(EventKind::ServerEnded);
-        self.take_rest(&mut following)?;
+        let ended = clock::now(EventKind::ServerEnded);
+        // Before the events, which then report what has left the queues since.
+        let queues = send_queues(pid);
+        self.poll(&mut following)?;
+        if let Some(totals) = following.capture.finish(clock::monotonic())? {
+            self.feed(totals, &mut following);
+        }
+        self.feed_send_queues(queues, &mut following);
         if end == End::ServerGone {
             warn!("the server (PID {pid}) has ended");
-            self.feed(now, &mut following);
+            self.feed(ended, &mut following);
         }
         self.last_answers(&mut following).await;
         Ok(end)
-    }
-
-    /// Takes what the kernel still has of a server.
-    fn take_rest(&mut self, server: &mut Following) -> Result<()> {
-        // Queues first: the events then report what has left them since.
-        let queues = send_queues(server.pid);
-        self.poll(server)?;
-        if let Some(totals) = server.capture.finish(clock::monotonic())? {
-            self.feed(totals, server);
-        }
-        self.feed_send_queues(queues, server);
-        Ok(())
     }
 
     async fn watch(&mut self, server: &mut Following, pidfd: &AsyncFd<OwnedFd>) -> Result<End> {
