@@ -16,7 +16,7 @@ use self::{
     restore::{BufferedConnection, Restored, restore},
     sampling::SamplePacer,
 };
-use tracer_core::snapshot::BufferedActivity;
+use tracer_core::BufferedActivity;
 use tracer_model::{BufferedTotals, Event, EventKind, Nanos, SocketId, took_all};
 
 pub mod classify;

@@ -8,7 +8,7 @@ use tracer::source::capture::{
     CaptureController, KernelSide, Observed,
     restore::{BufferedConnection, BufferedEvent},
 };
-use tracer_core::{Core, snapshot::BufferedActivity};
+use tracer_core::{BufferedActivity, Core};
 use tracer_ebpf::{
     abi::{Count, UNKNOWN},
     capture::{
