@@ -100,7 +100,7 @@ fn chosen(host: &Host, preference: Preference) -> Vec<&'static str> {
 
 fn verdict(host: &Host, preference: Preference, shows: &str, strategy: &str) -> (Verdict, String) {
     let plan = plan(host, preference);
-    let choice = plan.choices.iter().find(|c| c.capability.shows == gives);
+    let choice = plan.choices.iter().find(|c| c.capability.shows == shows);
     let candidates = &choice.expect("such a need").candidates;
     let candidate = candidates.iter().find(|j| j.strategy.name == strategy);
     let candidate = candidate.expect("such a way");
