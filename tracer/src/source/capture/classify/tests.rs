@@ -167,7 +167,7 @@ fn the_write_after_a_short_one_is_progress() {
 fn a_socket_without_entries_becomes_other_and_so_do_its_successors() {
     let mut roles = SocketRoles::default();
     let storage = socket(2, 8500);
-    let mut learn = |roles: &mut SocketRoles, event: Event| roles.observe(&event, false, S).1;
+    let learn = |roles: &mut SocketRoles, event: Event| roles.observe(&event, false, S).1;
     for _ in 1..SENDS_WITHOUT_ENTRY {
         assert_eq!(learn(&mut roles, send(&storage, S, 100, false)), None);
     }
