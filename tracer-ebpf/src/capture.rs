@@ -13,7 +13,7 @@
 //!                |        |                         |        |
 //!                |        |------------------------>|        |
 //!                +--------+  agent: a socket is     +--------+
-//!                  |    ^    Blocked for 30 ms,         ^
+//!                  |    ^    Blocked for 25 ms,         ^
 //!  programs: a     |    |    or a goroutine is          |
 //!  write or a      |    |    stuck in a device's code   |
 //!  connection of   |    |                               |

@@ -27,8 +27,8 @@ mod sampling;
 /// Time without an anomaly after which buffering begins, ns.
 const QUIET: Nanos = 2_000_000_000;
 
-/// Longest time that a socket may be blocked while buffering, ns: a log server may be a little slow. Well below the
-/// default threshold of 100 ms.
+/// Longest time that a socket may be blocked while buffering, ns: a log server may be a little slow. A quarter of the
+/// threshold if that is less: 25 ms by default.
 const PATIENCE: Nanos = 30_000_000;
 
 /// Events may still come this long after a change of mode or role, ns: programs that had read the map before.

@@ -55,7 +55,7 @@ fn controller(buffers: bool) -> CaptureController<FakeKernel> {
         mode,
         ..FakeKernel::default()
     };
-    CaptureController::new(kernel, buffers, 100 * MS, 0)
+    CaptureController::new(kernel, buffers, 200 * MS, 0)
 }
 
 fn socket() -> Socket {
