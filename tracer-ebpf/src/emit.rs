@@ -1,20 +1,23 @@
 //! Records into the ring buffer: reserve and fill, or count the loss.
 
 use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_user as read_user_raw};
-use tracer_ebpf::abi::{
-    ACCEPTED, ENTRY_BYTES, EntryRecord, IN_PROCESS, Kind, Record, StateRecord, Tcp, UNIX_PATH,
+use tracer_ebpf::{
+    abi::{
+        ACCEPTED, ENTRY_BYTES, EntryRecord, IN_PROCESS, Kind, Record, StateRecord, Tcp, UNIX_PATH,
+    },
+    capture::freezes,
 };
 
 use crate::{
-    go, hold,
-    kernel::{AF_UNIX, Sock, TCP_ESTABLISHED, TCP_SYN_SENT, destination, tid},
+    buffering, go,
+    kernel::{AF_UNIX, Sock, destination, tid},
     maps::{EVENTS, LOST},
     regs::Regs,
     sockets::Socket,
 };
 
-/// Whether the agent is woken for a record at once. Routine records wait for the agent's next
-/// look, a few times a second: a wake-up per record would cost the server more than the record.
+/// Whether the agent is woken for a record at once. Other records wait for the agent's next
+/// poll, many times a second: a wake-up per record would cost the server more than the record.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wake {
     Now,
@@ -31,21 +34,20 @@ impl Wake {
     }
 }
 
-/// What a probe has to say, beside what the socket and the running thread say themselves.
+/// The part of a record that a probe provides: the rest is read from the socket and the running thread.
 #[derive(Clone, Copy)]
 pub(crate) struct Report {
     pub(crate) kind: Kind,
     pub(crate) value: i64,
     pub(crate) extra: u64,
-    /// Of an answer to a client, else 0.
+    /// Status of an answer to a client, else 0.
     pub(crate) status: u16,
     /// The system call in which it happened; `None` for what happens to packets.
     pub(crate) regs: Option<Regs>,
     pub(crate) wake: Wake,
 }
 
-/// Fills a reserved record. In place, field by field: the 512 bytes of stack are for a program and all
-/// that it reads.
+/// Fills a reserved record, in place and field by field: a program has 512 bytes of stack.
 ///
 /// # Safety
 ///
@@ -85,11 +87,11 @@ fn count_loss(kind: Kind) {
     }
 }
 
-/// Sends a record about a socket if it is known as the server's, and not while that is held back.
+/// Sends a record about a socket if it is known as the server's and not ignored while buffering.
 #[inline(always)]
 pub(crate) fn about_known(sk: Sock, report: &Report) {
     if let Some(socket) = Socket::find(sk)
-        && !hold::silences(socket)
+        && !(buffering::is_on() && socket.is_ignored())
     {
         about(socket, report);
     }
@@ -106,8 +108,8 @@ pub(crate) fn about(socket: Socket, report: &Report) {
     slot.submit(report.wake.flags());
 }
 
-/// Sends a record about a connect that failed, to the `struct sockaddr *` that the process gave: the
-/// socket itself does not know yet where it was to lead.
+/// Sends a record about a connect that failed, with the `struct sockaddr *` that the process gave: the
+/// socket itself does not have the remote address yet.
 #[inline(always)]
 pub(crate) fn connect(socket: Socket, report: &Report, sockaddr: u64) {
     let Some(mut slot) = EVENTS.reserve::<Record>(0) else {
@@ -128,11 +130,12 @@ pub(crate) fn state(sk: Sock, report: &Report) {
     let Some(socket) = Socket::find(sk) else {
         return;
     };
-    if hold::silences(socket) {
+    if buffering::is_on() && socket.is_ignored() {
         return;
     }
-    if !socket.is_clients() && !opens(report.value) {
-        hold::ends();
+    let (old, new) = ((report.value >> 8) as i32, (report.value & 0xff) as i32);
+    if freezes(socket.is_clients(), old, new) {
+        buffering::freeze();
     }
     let Some(mut slot) = EVENTS.reserve::<StateRecord>(0) else {
         return count_loss(report.kind);
@@ -151,14 +154,7 @@ pub(crate) fn state(sk: Sock, report: &Report) {
     slot.submit(report.wake.flags());
 }
 
-/// Whether this change of state is one of a connection that comes about.
-#[inline(always)]
-fn opens(change: i64) -> bool {
-    let (old, new) = ((change >> 8) as i32, (change & 0xff) as i32);
-    new == TCP_SYN_SENT || (old == TCP_SYN_SENT && new == TCP_ESTABLISHED)
-}
-
-/// Sends a record with the first of so many bytes of the user buffer at an address.
+/// Sends a record with the first bytes of a user buffer: its address and length.
 #[inline(always)]
 pub(crate) fn with_bytes(socket: Socket, report: &Report, bytes: (u64, u64)) {
     let Some(mut slot) = EVENTS.reserve::<EntryRecord>(0) else {
@@ -192,8 +188,8 @@ pub(crate) unsafe fn describe_entry(
         if (*entry).record.name.family == AF_UNIX {
             socket.sk.unix_path(&mut (*entry).path);
         }
-        // Bounded once more where it is used: verifiers before Linux 5.13 forget the bounds of what is put aside
-        // on the stack.
+        // Bounded once more where it is used: verifiers before Linux 5.13 forget the bounds of a value that is
+        // spilled to the stack.
         (&raw mut (*entry).len).write_volatile(within(len));
         let len = within(u64::from((&raw const (*entry).len).read_volatile()));
         let bytes = (&raw mut (*entry).bytes).cast();

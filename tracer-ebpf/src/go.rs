@@ -1,11 +1,11 @@
 //! The only code that knows Go's structures: which goroutine is running.
 
-use tracer_ebpf::abi::ABSENT;
+use tracer_ebpf::layout::ABSENT;
 
 use crate::{maps::GO, read, regs::Regs};
 
-/// `(goid, parentGoid)` of the goroutine that made the system call; zeros where unknown. Goid 0
-/// also is what g0, the scheduler's own stack, bears: no goroutine in either case.
+/// `(goid, parentGoid)` of the goroutine that made the system call; zeros where unknown. The scheduler's own stack,
+/// g0, has goid 0 too: no goroutine in either case.
 #[inline(always)]
 pub(crate) fn goroutine(regs: Regs) -> (u64, u64) {
     let layout = GO.load();

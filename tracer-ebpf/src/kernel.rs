@@ -6,18 +6,15 @@ use aya_ebpf::helpers::{
     generated::{bpf_get_current_task, bpf_jiffies64},
 };
 
-use tracer_ebpf::abi::{ABSENT, ENTRY_BYTES, KernelLayout, Name, Tcp, UNIX_PATH};
+use tracer_ebpf::{
+    abi::{ENTRY_BYTES, Name, Tcp, UNIX_PATH},
+    layout::{ABSENT, KernelLayout},
+};
 
 use crate::{
     maps::{KERNEL, TGID},
     read::{self, Plain},
 };
-
-/// `include/net/tcp_states.h`.
-pub(crate) const TCP_ESTABLISHED: i32 = 1;
-pub(crate) const TCP_SYN_SENT: i32 = 2;
-pub(crate) const TCP_SYN_RECV: i32 = 3;
-pub(crate) const TCP_LISTEN: i32 = 10;
 
 pub(crate) const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 10;
@@ -82,9 +79,8 @@ fn current_task() -> u64 {
     unsafe { bpf_get_current_task() }
 }
 
-/// The result in the context of a program at the exit of `tcp_recvmsg`: what follows its arguments,
-/// of which not every kernel has the same number. Read through the helper, since the verifier wants
-/// constant offsets.
+/// The result in the context of a program at the exit of `tcp_recvmsg`. It follows the arguments, whose
+/// number differs by kernel. Read through the helper, since the verifier wants constant offsets.
 #[inline(always)]
 pub(crate) fn recvmsg_result(context: u64) -> i64 {
     let result: i32 = match offset!(recvmsg_arguments) {
@@ -130,7 +126,7 @@ impl Sock {
         field(self.0, offset!(num))
     }
 
-    /// Writes what it is called.
+    /// Writes its addresses.
     ///
     /// # Safety
     ///
@@ -181,8 +177,7 @@ impl Sock {
         field(self.0, offset!(err_soft))
     }
 
-    /// Of a TCP connection, the sequence numbers of the first byte that is not acknowledged and behind the last one
-    /// that was written.
+    /// `snd_una` and `write_seq` of a TCP connection.
     #[inline(always)]
     pub(crate) fn outstanding(self) -> Option<(u32, u32)> {
         if !self.is_tcp() || offset!(snd_una) == ABSENT {
@@ -192,7 +187,7 @@ impl Sock {
         Some((field(self.0, una), field(self.0, end)))
     }
 
-    /// The connection as TCP sees it.
+    /// TCP's view of the connection.
     #[inline(always)]
     pub(crate) fn tcp(self) -> Tcp {
         if !self.is_tcp() || offset!(snd_una) == ABSENT {
@@ -204,12 +199,12 @@ impl Sock {
         )
     }
 
-    /// The same by way of `ENTRY_BYTES` bytes to copy what lies between its first and its last field to: a dozen reads
-    /// cost as much as all the rest that is done for an entry.
+    /// The same by one copy of the range with all its fields to `bytes`: a dozen reads would cost as much as all else
+    /// that is done for an entry.
     ///
     /// # Safety
     ///
-    /// They must be valid for writes.
+    /// `bytes` must be valid for writes.
     #[inline(always)]
     pub(crate) unsafe fn tcp_by(self, bytes: *mut [u8; ENTRY_BYTES]) -> Tcp {
         let (first, len) = (offset!(tcp_first), offset!(tcp_bytes));
@@ -251,7 +246,7 @@ impl Sock {
     }
 }
 
-/// The connection as TCP sees it, from its fields of four bytes and of one.
+/// TCP's view of a connection, by readers of its fields of four bytes and of one.
 #[inline(always)]
 fn tcp(word: impl Fn(u32) -> u32 + Copy, byte: impl Fn(u32) -> u8 + Copy) -> Tcp {
     let known = |offset| {
@@ -289,7 +284,7 @@ fn tcp(word: impl Fn(u32) -> u32 + Copy, byte: impl Fn(u32) -> u8 + Copy) -> Tcp
     }
 }
 
-/// `tcp_jiffies32 - tp->rcv_tstamp`, as `tcp_get_info()` (`net/ipv4/tcp.c`) reckons.
+/// `tcp_jiffies32 - tp->rcv_tstamp`, as `tcp_get_info()` (`net/ipv4/tcp.c`) computes.
 #[inline(always)]
 fn ack_age(rcv_tstamp: u32) -> u32 {
     // SAFETY: no arguments.
@@ -297,7 +292,7 @@ fn ack_age(rcv_tstamp: u32) -> u32 {
     now.wrapping_sub(rcv_tstamp)
 }
 
-/// Writes where a connect leads, from the `struct sockaddr_in` or `sockaddr_in6` (`include/uapi/linux/in.h`,
+/// Writes the remote address of a connect, from the `struct sockaddr_in` or `sockaddr_in6` (`include/uapi/linux/in.h`,
 /// `in6.h`) in user memory that the process gave. Nothing if it is of another family than the socket.
 ///
 /// # Safety

@@ -5,8 +5,10 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use tracer_ebpf::abi::{
-    ABSENT, COUNTS, Connection, EntryRecord, GoLayout, KINDS, KernelLayout, Name,
+use tracer_ebpf::{
+    abi::{COUNTS, Connection, EntryRecord, KINDS, Name},
+    capture::AuditSocket,
+    layout::{ABSENT, GoLayout, KernelLayout},
 };
 
 /// Thread group id of the traced server, in the initial PID namespace.
@@ -32,105 +34,99 @@ pub(crate) static GO: Global<GoLayout> = Global::new(GoLayout {
 #[unsafe(no_mangle)]
 pub(crate) static TASK_PT_REGS: Global<u32> = Global::new(0);
 
-/// Slots of [`TANK`] for each processor, a power of two.
+/// Slots of [`ENTRY_RING`] for each processor, a power of two.
 #[unsafe(no_mangle)]
-pub(crate) static TANK_SHARE: Global<u32> = Global::new(1);
+pub(crate) static SLOTS_PER_CPU: Global<u32> = Global::new(1);
 
-/// Whether requests that goroutines other than their connection's work on can be told by those that
-/// write entries: 1, or 0 where sinks write them in goroutines of their own.
+/// 1 if each goroutine that writes entries and reads no connection is one request; 0 where the server writes entries
+/// in goroutines of their own.
 #[unsafe(no_mangle)]
 pub(crate) static COUNT_STREAMS: Global<u32> = Global::new(0);
 
-/// To the agent. 4 MiB hold about 1,800 audit entries or 32,000 other records: half a second of a loaded
-/// server, all of which is told only while something stalls; the agent drains it many times a second.
+/// Records to the agent. 4 MiB hold about 1,800 audit entries or 32,000 other records: half a second of a loaded
+/// server in `Mode::Stream`. The agent drains it many times a second.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// `abi::TELL` or `HOLD`, as the agent says; `FETCH`, until it does.
+/// A `capture::Mode`. The agent sets it; the programs change it to `Frozen`.
 #[map]
-pub(crate) static HOLD: Array<u32> = Array::with_max_entries(1, 0);
+pub(crate) static CAPTURE_MODE: Array<u32> = Array::with_max_entries(1, 0);
 
-/// How often the agent has said what a socket is.
+/// Incremented by the agent at each change of [`ROLES`].
 #[map]
-pub(crate) static SAID: Array<u32> = Array::with_max_entries(1, 0);
+pub(crate) static ROLES_GENERATION: Array<u32> = Array::with_max_entries(1, 0);
 
-/// What the server's own sockets are to the agent, by `Known::born`: `abi::AUDIT`, `abi::OTHER`, or not known yet.
-/// Written by the agent alone, which does not know their addresses.
+/// A `capture::Role` by `Known::born`: the agent, which alone writes it, does not know addresses of sockets.
 #[map]
 pub(crate) static ROLES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(1 << 12, 0);
 
-/// The last of what went over each client's connection. LRU, as [`SOCKETS`]. The agent sets its size.
+/// The last receive and send of each client's connection. LRU, as [`SOCKETS`]. The agent sets its size.
 #[map]
 pub(crate) static CONNECTIONS: LruHashMap<u64, Connection> =
     LruHashMap::with_max_entries(1 << 14, 0);
 
-/// A connection of which nothing is known: what a new one begins as. Too large for the stack.
+/// Initial value for [`CONNECTIONS`]: too large for the stack.
 #[map]
-pub(crate) static BLANK: Array<Connection> = Array::with_max_entries(1, 0);
+pub(crate) static ZERO_CONNECTION: Array<Connection> = Array::with_max_entries(1, 0);
 
-/// The last entries that audit sockets took while routine was held back. Each processor writes to slots of
-/// its own in turn, so that none needs what older kernels lack, an atomic counter that tells its value.
-/// The agent sets its size.
+/// The last entries that audit sockets took while buffering. Each processor writes to slots of its own in turn:
+/// kernels before 5.12 have no atomic increment that returns its value. The agent sets its size.
 #[map]
-pub(crate) static TANK: Array<EntryRecord> = Array::with_max_entries(1, 0);
+pub(crate) static ENTRY_RING: Array<EntryRecord> = Array::with_max_entries(1, 0);
 
-/// How many entries each processor has put into [`TANK`].
+/// Number of entries that each processor has written to [`ENTRY_RING`].
 #[map]
-pub(crate) static FILLED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static RING_HEAD: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// By `abi::Count`.
 #[map]
-pub(crate) static COUNTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTS, 0);
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTS, 0);
 
-/// Goroutines that read connections or wrote entries, to count each once: `abi::READS`, `abi::WRITES`.
+/// `capture::READS_CONNECTION` or `WRITES_ENTRIES` by goroutine, to count each once.
 #[map]
-pub(crate) static GOROUTINES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(1 << 13, 0);
+pub(crate) static GOROUTINE_ROLES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(1 << 13, 0);
 
 /// Records that found the ring buffer full, by kind.
 #[map]
 pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(KINDS, 0);
 
-/// What is kept of one of the traced server's sockets.
+/// State of one of the traced server's sockets.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Known {
     /// `CLOCK_MONOTONIC` ns at which it was first seen.
     pub(crate) born: u64,
-    /// Of an audit socket: the last byte that was found acknowledged, u32.
-    pub(crate) acknowledged: u64,
-    /// Since when no more was, ns; as of the last entry.
-    pub(crate) silent_since: u64,
-    /// 1 if a client opened it. Kept here, since a socket that closes forgets its port.
+    pub(crate) audit: AuditSocket,
+    /// 1 if a client opened it. Stored, since a socket that closes loses its port.
     pub(crate) accepted: u32,
-    /// Of an audit socket: 1 if it did not take all of what was written to it last.
-    pub(crate) short: u32,
-    /// What it is, as [`ROLES`] says: kept, since looking that up for each entry costs more than the rest that is
-    /// asked of the socket.
+    /// Its entry in [`ROLES`]. Stored, since a lookup for each entry costs more than all else that is read of the socket.
     pub(crate) role: u32,
-    /// [`SAID`] when that was looked up.
-    pub(crate) role_as_of: u32,
-    /// Of a TCP connection, once it has been used: it keeps its name. Else zeros.
+    /// [`ROLES_GENERATION`] at that lookup.
+    pub(crate) role_generation: u32,
+    /// Explicit padding, zero: older verifiers refuse to copy uninitialised stack.
+    pub(crate) reserved: u32,
+    /// Addresses of a TCP connection, once both ports are known. Else zeros.
     pub(crate) name: Name,
 }
 
-/// Sockets of the traced server, by kernel address. Packets are handled outside of the process, so
-/// this table is what says whose they are. LRU: a server with more open connections loses the
+/// Sockets of the traced server, by kernel address. Packets are handled outside of the process, so only
+/// this table says which belong to it. LRU: a server with more open connections loses the
 /// idle ones first.
 #[map]
 pub(crate) static SOCKETS: LruHashMap<u64, Known> = LruHashMap::with_max_entries(1 << 16, 0);
 
-/// A call of a kernel function that has not returned yet.
+/// Arguments of a kernel function that has not returned yet.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Call {
-    /// The `struct sock` it is about.
+    /// Address of the `struct sock`.
     pub(crate) sock: u64,
-    /// Bytes to be sent, where it sends.
+    /// Bytes to be sent; 0 for other calls.
     pub(crate) size: u64,
 }
 
-/// Calls seen by a probe at their entry, by thread << 32 | what is called, for the probe at their
-/// return, which is not told the arguments. LRU: a return that was missed leaves its call behind.
+/// By thread << 32 | function: stored by the probe at the entry for the probe at the return, which has no
+/// arguments. LRU: a return that was missed leaves its entry behind.
 #[map]
 pub(crate) static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(1 << 13, 0);
 

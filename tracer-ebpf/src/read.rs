@@ -1,12 +1,12 @@
-//! Reads of other memory that give zero where it cannot be read. Without a branch, on purpose: verifiers
-//! before Linux 6.9 (tried: 6.1) take a stack slot that holds what was read, or a zero instead, for two
-//! states that have nothing in common, and follow both to the end. Twenty such reads in a row are a million paths.
+//! Reads of other memory that give zero if it cannot be read. They have no branch: verifiers before Linux 6.9 (tried:
+//! 6.1) treat a stack slot with the value and one with a zero as different states and follow both to the end. Twenty such
+//! reads in a row are a million paths.
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 
-/// Any bytes are a valid value, zeros among them.
+/// Types for which any bytes are a valid value.
 pub(crate) trait Plain: Copy {}
 
 impl Plain for u8 {}
@@ -16,7 +16,7 @@ impl Plain for u64 {}
 impl Plain for i32 {}
 impl<const N: usize> Plain for [u8; N] {}
 
-/// Of the kernel.
+/// Reads kernel memory.
 #[inline(always)]
 pub(crate) fn kernel<T: Plain>(at: u64) -> T {
     let mut value = MaybeUninit::<T>::uninit();
@@ -32,18 +32,18 @@ pub(crate) fn kernel<T: Plain>(at: u64) -> T {
     }
 }
 
-/// So many bytes of the kernel; zeros where they cannot be read.
+/// Reads `len` bytes of kernel memory; zeros if they cannot be read.
 ///
 /// # Safety
 ///
-/// `to` must be valid for writes of them.
+/// `to` must be valid for writes of `len` bytes.
 #[inline(always)]
 pub(crate) unsafe fn kernel_bytes(to: *mut u8, len: u32, at: u64) {
     // SAFETY: by the caller's word; else as above.
     unsafe { bpf_probe_read_kernel(to.cast(), len, at as *const c_void) };
 }
 
-/// Of the running process.
+/// Reads memory of the running process.
 #[inline(always)]
 pub(crate) fn user<T: Plain>(at: u64) -> T {
     let mut value = MaybeUninit::<T>::uninit();

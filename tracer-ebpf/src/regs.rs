@@ -52,7 +52,7 @@ mod arch {
     pub(crate) const RECVMSG: u64 = 212;
 }
 
-/// A system call, as far as the probes tell them apart.
+/// A system call, as far as the probes distinguish them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
     /// `write`, `sendto`: buffer and length are the second and third argument.
@@ -67,7 +67,7 @@ pub(crate) enum Call {
     Other,
 }
 
-/// What a system call left in the user registers of the running task.
+/// The user registers of the running task in a system call.
 #[derive(Clone, Copy)]
 pub(crate) struct Regs {
     number: u64,
@@ -76,7 +76,7 @@ pub(crate) struct Regs {
 }
 
 impl Regs {
-    /// By reading each at its offset in `struct pt_regs`.
+    /// Reads each at its offset in `struct pt_regs`.
     #[inline(always)]
     fn read(reg: impl Fn(u64) -> u64) -> Self {
         let [first, second, third] = arch::ARGS;
@@ -93,13 +93,12 @@ impl Regs {
         Self::read(|offset| read::kernel(address + offset))
     }
 
-    /// Of the running task: by the helper where the kernel has it (Linux 5.15), since it knows what
-    /// later kernels put between; before, as `task_pt_regs()` reckoned there. The branch that is not
-    /// taken is dead code to the verifier, which knows the constant.
+    /// Of the running task: by the helper where the kernel has it (Linux 5.15); before, by the arithmetic of
+    /// `task_pt_regs()`. The verifier knows the constant and drops the other branch.
     #[inline(always)]
     pub(crate) fn current() -> Self {
         if TASK_PT_REGS.load() == 0 {
-            return Self::reckoned();
+            return Self::computed();
         }
         // SAFETY: the one helper takes what the other returned, as the verifier demands.
         let regs = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const u8;
@@ -109,10 +108,10 @@ impl Regs {
     }
 
     #[inline(always)]
-    fn reckoned() -> Self {
+    fn computed() -> Self {
         let address = stack_end(arch::STACK) - pt_regs_size();
         let reg = |offset| read::kernel::<u64>(address + offset);
-        // A kernel with stacks of another size: nothing is known then, and reads as zero.
+        // Kernel stacks may have another size: then nothing is known, and reads as zero.
         let is_user = reg(arch::MODE) & arch::MODE_MASK == arch::USER;
         Self::at(if is_user { address } else { 0 })
     }

@@ -1,16 +1,17 @@
 //! Which sockets are the traced server's, and since when.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use tracer_ebpf::abi::{Count, Name};
-
-use crate::{
-    hold,
-    kernel::Sock,
-    maps::{CONNECTIONS, Known, LISTENING, ROLES, SAID, SOCKETS},
+use tracer_ebpf::{
+    abi::{Count, Name},
+    capture::{self, AuditSocket, Role},
+    protocol::SendOutcome,
 };
 
-/// Longer than the first retransmissions, ns: a peer that acknowledges nothing for so long is worth telling.
-const SILENT: u64 = 500_000_000;
+use crate::{
+    buffering,
+    kernel::Sock,
+    maps::{CONNECTIONS, Known, LISTENING, ROLES, ROLES_GENERATION, SOCKETS},
+};
 
 /// Whether the server listens on this port: connections on it are its clients'.
 #[inline(always)]
@@ -18,24 +19,24 @@ pub(crate) fn listening(port: u16) -> bool {
     LISTENING.get_ptr(port).is_some()
 }
 
-/// A socket that is the server's, with what is kept of it.
+/// A socket of the server's and its entry in the table.
 #[derive(Clone, Copy)]
 pub(crate) struct Socket {
     pub(crate) sk: Sock,
-    /// A value of the table: valid until the program ends. If the table, when it is full, gives its place to another
-    /// socket meanwhile, what is read of it is of that one.
+    /// A value of the table: valid until the program ends. If the table is full and gives its place to another socket
+    /// meanwhile, it holds that one's data.
     known: *mut Known,
 }
 
 impl Socket {
-    /// If it is one of the server's.
+    /// `None` if it is not one of the server's.
     #[inline(always)]
     pub(crate) fn find(sk: Sock) -> Option<Self> {
         let known = SOCKETS.get_ptr_mut(sk.0)?;
         Some(Self { sk, known })
     }
 
-    /// The same for one that is the server's for sure: if it was not seen before, it is from now on.
+    /// For a socket that is certainly the server's: adds it if it was not seen before.
     #[inline(always)]
     pub(crate) fn find_or_register(sk: Sock) -> Option<Self> {
         let found = Self::find(sk);
@@ -46,7 +47,7 @@ impl Socket {
         Self::find(sk)
     }
 
-    /// One that a client opened, used by the server.
+    /// `None` unless a client opened it. For a socket in use by the server.
     #[inline(always)]
     pub(crate) fn of_client(sk: Sock) -> Option<Self> {
         let socket = match Self::find(sk) {
@@ -70,30 +71,37 @@ impl Socket {
         unsafe { (*self.known).accepted != 0 }
     }
 
-    /// What it is to the agent; 0 where that has not said yet.
+    /// As the agent has set it.
     #[inline(always)]
-    pub(crate) fn role(self) -> u32 {
+    pub(crate) fn role(self) -> Role {
         // SAFETY: plain data that the agent changes at any time, copied at once.
-        ROLES
-            .get_ptr(self.born())
-            .map_or(0, |role| unsafe { *role })
+        let role = ROLES.get_ptr(self.born()).map(|role| unsafe { *role });
+        Role::from_wire(role.unwrap_or(0))
     }
 
-    /// The same, kept with the socket until the agent says something: for what happens often.
+    /// The same, cached with the socket until the agent changes a role.
     #[inline(always)]
-    pub(crate) fn kept_role(self) -> u32 {
+    pub(crate) fn cached_role(self) -> Role {
         // SAFETY: as above, and a valid value of the table.
         unsafe {
-            let said = SAID.get_ptr(0).map_or(0, |said| said.read_volatile());
-            if (*self.known).role_as_of != said {
-                (*self.known).role = self.role();
-                (*self.known).role_as_of = said;
+            let generation = ROLES_GENERATION
+                .get_ptr(0)
+                .map_or(0, |generation| generation.read_volatile());
+            if (*self.known).role_generation != generation {
+                (*self.known).role = self.role() as u32;
+                (*self.known).role_generation = generation;
             }
-            (*self.known).role
+            Role::from_wire((*self.known).role)
         }
     }
 
-    /// What it is called now.
+    /// Whether its events are dropped while buffering.
+    #[inline(always)]
+    pub(crate) fn is_ignored(self) -> bool {
+        capture::is_ignored(self.is_clients(), self.role())
+    }
+
+    /// Writes its addresses.
     ///
     /// # Safety
     ///
@@ -114,65 +122,45 @@ impl Socket {
         }
     }
 
-    /// Whether this audit socket, which has just taken `taken` bytes of a write, or `-errno`, works as it should:
-    /// it took them all, as it did the time before, and its peer acknowledges what lies there. What follows a write
-    /// that fell short tells how long that lasted.
+    /// See [`AuditSocket::takes`].
     #[inline(always)]
-    pub(crate) fn works(self, taken: i64, fell_short: bool) -> bool {
-        // SAFETY: as above. That two threads write to one socket at once, which the server's lock prevents,
-        // would tear nothing but times.
+    pub(crate) fn takes(self, outcome: SendOutcome, written: i64) -> bool {
+        let outstanding = self.sk.outstanding();
+        // SAFETY: as above; no arguments for the clock. Two threads that write to one socket at once, which the
+        // server's lock prevents, would only tear times.
         unsafe {
-            let was_short = (*self.known).short;
-            (*self.known).short = u32::from(fell_short);
-            !fell_short && was_short == 0 && !self.is_silent(taken)
-        }
-    }
-
-    /// Whether its peer has acknowledged nothing of what lay there before for a while.
-    #[inline(always)]
-    fn is_silent(self, written: i64) -> bool {
-        let Some((una, end)) = self.sk.outstanding() else {
-            return false;
-        };
-        let before = end.wrapping_sub(written as u32);
-        // SAFETY: as above; no arguments for the clock.
-        unsafe {
-            let now = bpf_ktime_get_ns();
-            if before == una || (*self.known).acknowledged != u64::from(una) {
-                (*self.known).acknowledged = u64::from(una);
-                (*self.known).silent_since = now;
-            }
-            now - (*self.known).silent_since > SILENT
+            let audit = &mut (*self.known).audit;
+            audit.takes(outcome, written, outstanding, bpf_ktime_get_ns())
         }
     }
 }
 
-/// A new socket, whatever was at this address before. An LRU table makes room by itself; if it fails all the
-/// same, this call is not told, and the socket is new at its next one.
+/// Adds a new socket in place of any earlier one at this address. An LRU table makes room by itself; if it fails all
+/// the same, this call is not reported, and the socket is new at its next one.
 #[inline(always)]
 pub(crate) fn register(sk: Sock) {
+    // SAFETY: no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
     let known = Known {
-        // SAFETY: no arguments.
-        born: unsafe { bpf_ktime_get_ns() },
-        acknowledged: 0,
-        silent_since: 0,
+        born: now,
+        audit: AuditSocket::new(now),
         accepted: u32::from(listening(sk.local_port())),
-        short: 0,
         role: 0,
-        role_as_of: 0,
+        role_generation: 0,
+        reserved: 0,
         name: Name::NONE,
     };
     if SOCKETS.insert(sk.0, known, 0).is_ok() {
-        hold::count(Count::Sockets, 1);
+        buffering::count(Count::Sockets, 1);
     }
 }
 
 #[inline(always)]
 pub(crate) fn forget(sk: Sock) {
     if SOCKETS.remove(sk.0).is_ok() {
-        hold::count(Count::Sockets, -1);
+        buffering::count(Count::Sockets, -1);
     }
-    if hold::keeps() {
+    if buffering::may_change() {
         let _ = CONNECTIONS.remove(sk.0);
     }
 }

@@ -1,21 +1,22 @@
-//! What a send, a receive or a connect that returned tells, whichever probe saw it.
+//! Sends, receives and connects that returned, whichever probe saw them.
 
 use aya_ebpf::helpers::bpf_probe_read_user;
-use tracer_ebpf::abi::{AUDIT, Kind, OTHER, UNKNOWN};
+use tracer_ebpf::{
+    abi::{Kind, UNKNOWN},
+    capture::{Disposition, dispose_of_send},
+    protocol::{STATUS_LINE, SendOutcome, http_status, is_failed_connect},
+};
 
 use crate::{
+    buffering,
     emit::{self, Report, Wake},
-    hold,
     kernel::Sock,
     regs::{Call, Regs},
     sockets::Socket,
 };
 
-const EAGAIN: i64 = -11;
-const EINPROGRESS: i64 = -115;
-
-/// A send on one of the server's sockets returned `result`. How much was asked for is known of simple
-/// calls only.
+/// A send on one of the server's sockets returned `result`. The number of requested bytes is known for calls with
+/// one buffer only.
 #[inline(always)]
 pub(crate) fn sent(sk: Sock, regs: Regs, result: i64) {
     let requested = match regs.call() {
@@ -25,70 +26,68 @@ pub(crate) fn sent(sk: Sock, regs: Regs, result: i64) {
     sent_of(sk, regs, requested, result);
 }
 
-/// The same where the probe is told how much was asked for.
+/// The same where the probe has the number of requested bytes.
 #[inline(always)]
 pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     let buffer = match regs.call() {
         Call::Write => regs.arg(1),
         _ => 0,
     };
-    let fell_short = result < 0 || (requested != UNKNOWN && (result as u64) < requested);
+    let outcome = SendOutcome::of(result, requested);
     let mut report = Report {
         kind: Kind::Send,
         value: result,
         extra: requested,
         status: 0,
         regs: Some(regs),
-        wake: if fell_short { Wake::Now } else { Wake::Later },
+        wake: match outcome {
+            SendOutcome::Complete => Wake::Later,
+            SendOutcome::Short | SendOutcome::Failed => Wake::Now,
+        },
     };
     let Some(socket) = Socket::find_or_register(sk) else {
         return;
     };
-    // Answers to clients can be no audit entries; of them only the status is our business.
+    // Answers to clients can be no audit entries; only their status is read.
     if socket.is_clients() {
         report.status = status(buffer);
-        hold::sent(socket, &report);
-        if !hold::is_on() {
+        buffering::sent(socket, &report);
+        if !buffering::is_on() {
             emit::about(socket, &report);
         }
         return;
     }
-    if buffer != 0 {
+    let has_bytes = buffer != 0;
+    if has_bytes {
         report.kind = Kind::Entry;
     }
-    if hold::is_on() {
+    if buffering::is_on() {
         report.wake = Wake::Now;
-        match socket.kept_role() {
-            OTHER => return,
-            AUDIT if socket.works(result, fell_short) && buffer != 0 => {
-                return hold::entry(socket, &report, (buffer, requested));
+        let is_normal = || socket.takes(outcome, result);
+        match dispose_of_send(socket.cached_role(), outcome, has_bytes, is_normal) {
+            Disposition::Discard => return,
+            Disposition::Buffer => {
+                return buffering::entry(socket, &report, (buffer, requested));
             }
-            _ if result < 0 && result != EAGAIN => hold::ends(),
-            _ => {}
+            Disposition::Freeze => buffering::freeze(),
+            Disposition::Stream => {}
         }
     }
-    if buffer == 0 {
-        emit::about(socket, &report);
-    } else {
+    if has_bytes {
         emit::with_bytes(socket, &report, (buffer, requested));
+    } else {
+        emit::about(socket, &report);
     }
 }
 
-/// The status of the HTTP/1 answer that begins at `buffer`: `HTTP/1.1 200 OK`. 0 if none does.
 #[inline(always)]
 fn status(buffer: u64) -> u16 {
     // SAFETY: the helper checks the address itself and fails on a bad one.
-    let Ok(start) = (unsafe { bpf_probe_read_user(buffer as *const [u8; 12]) }) else {
-        return 0;
-    };
-    if start[..7] != *b"HTTP/1." || start[8] != b' ' {
-        return 0;
-    }
-    let digit = |at: usize| u16::from(start[at].wrapping_sub(b'0'));
-    digit(9) * 100 + digit(10) * 10 + digit(11)
+    let start = unsafe { bpf_probe_read_user(buffer as *const [u8; STATUS_LINE]) };
+    start.map_or(0, |start| http_status(&start))
 }
 
-/// A receive returned. Only client connections matter, and of them what arrived (or their end).
+/// A receive returned. Reported for clients' connections, if bytes or their end arrived.
 #[inline(always)]
 pub(crate) fn received(sk: Sock, regs: Regs, result: i64) {
     if result < 0 {
@@ -105,13 +104,13 @@ pub(crate) fn received(sk: Sock, regs: Regs, result: i64) {
         regs: Some(regs),
         wake: Wake::Later,
     };
-    hold::received(socket, &report);
-    if !hold::is_on() {
+    buffering::received(socket, &report);
+    if !buffering::is_on() {
         emit::about(socket, &report);
     }
 }
 
-/// The first byte that was received: it tells a TLS handshake from a request.
+/// The first byte that was received: it distinguishes a TLS handshake from a request.
 #[inline(always)]
 fn first_byte(regs: Regs, received: i64) -> u64 {
     if received == 0 || regs.call() != Call::Read {
@@ -121,10 +120,10 @@ fn first_byte(regs: Regs, received: i64) -> u64 {
     unsafe { bpf_probe_read_user(regs.arg(1) as *const u8) }.map_or(UNKNOWN, u64::from)
 }
 
-/// A connect returned. One that is under way or done is told by the socket's state changes.
+/// A connect returned. If it is under way or done, the socket's state changes report it.
 #[inline(always)]
 pub(crate) fn connect_returned(sk: Sock, regs: Regs, result: i64) {
-    if result >= 0 || result == EINPROGRESS {
+    if !is_failed_connect(result) {
         return;
     }
     let report = Report {
@@ -135,7 +134,7 @@ pub(crate) fn connect_returned(sk: Sock, regs: Regs, result: i64) {
         regs: Some(regs),
         wake: Wake::Now,
     };
-    hold::ends();
+    buffering::freeze();
     if let Some(socket) = Socket::find_or_register(sk) {
         emit::connect(socket, &report, regs.arg(1));
     }

@@ -131,7 +131,7 @@ pub struct TraceArgs {
     #[arg(long, value_name = "ADDR", value_parser = device)]
     pub audit: Vec<Device>,
     /// Ignore hangs shorter than this: all stalls of one request on one device together
-    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = threshold)]
     pub threshold: Duration,
     /// End after this time [default: at Ctrl-C]
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -292,6 +292,20 @@ fn duration(text: &str) -> Result<Duration, String> {
         .parse()
         .map_err(|_| "expected a time such as 100ms, 30s or 5m".to_owned())?;
     Duration::try_from(parsed).map_err(|_| "a time cannot be negative".to_owned())
+}
+
+/// Below this, ordinary writes of healthy requests would be hangs.
+const LEAST_THRESHOLD: Duration = Duration::from_millis(1);
+
+fn threshold(text: &str) -> Result<Duration, String> {
+    let threshold = duration(text)?;
+    if threshold < LEAST_THRESHOLD {
+        return Err(
+            "below 1ms the ordinary writes of healthy requests would be reported as hangs: give 1ms or more"
+                .to_owned(),
+        );
+    }
+    Ok(threshold)
 }
 
 /// `host:port`, `[v6]:port` or a path

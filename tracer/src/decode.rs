@@ -1,5 +1,5 @@
-//! Wire records to events. Total: any bytes give an event or a reason why not, and what may hold
-//! secrets (the start of an audit entry) is parsed here and goes no further.
+//! Decodes wire records. Any bytes give an event or an error. The start of an audit entry, which may hold secrets, is
+//! parsed here and goes no further.
 
 use std::{
     collections::BTreeMap,
@@ -9,8 +9,10 @@ use std::{
 };
 
 use bytes::Buf;
-use tracer_ebpf::abi::{
-    self, ACCEPTED, IN_PROCESS, Kind, Name, Record, UNIX_PATH, UNKNOWN, is_handshake,
+use tracer_ebpf::{
+    abi::{self, ACCEPTED, IN_PROCESS, Kind, Name, Record, UNIX_PATH, UNKNOWN},
+    layout::ABSENT,
+    protocol::is_handshake,
 };
 
 use crate::audit::entry::parse_head;
@@ -24,12 +26,12 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const IPPROTO_UDP: u16 = 17;
 
-/// What records mean on the running kernel.
+/// What decoding needs to know of the running kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kernel {
     /// Names of `enum skb_drop_reason`.
     pub drop_reasons: BTreeMap<u32, String>,
-    /// Where kernels that give no reason drop what a rule says: addresses of `nf_hook_slow`.
+    /// Addresses of `nf_hook_slow`, where netfilter drops packets, for kernels that give no reason.
     pub netfilter: Option<Range<u64>>,
     /// Length of a jiffy, ns.
     pub jiffy: Nanos,
@@ -61,12 +63,12 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// One record from the ring buffer.
+/// Decodes one record from the ring buffer.
 pub fn decode(mut bytes: &[u8], kernel: &Kernel) -> Result<Event, Malformed> {
     let record = record(&mut bytes)?;
     Ok(Event {
         at: record.time,
-        what: what(&record, bytes, kernel)?,
+        what: event_kind(&record, bytes, kernel)?,
     })
 }
 
@@ -106,7 +108,7 @@ fn array(bytes: &mut &[u8]) -> [u8; 16] {
     array
 }
 
-/// What follows the record in an `EntryRecord`.
+/// The part of an `EntryRecord` after its record.
 struct Sent<'a> {
     tcp: Option<Tcp>,
     path: Option<String>,
@@ -142,7 +144,7 @@ fn tcp(bytes: &mut &[u8], kernel: &Kernel) -> Result<Option<Tcp>, Malformed> {
     let mut number = || bytes.get_u32_ne();
     let present = number() == 1;
     let (una, nxt, end) = (number(), number(), number());
-    let mut known = || Some(number()).filter(|number| *number != abi::ABSENT);
+    let mut known = || Some(number()).filter(|number| *number != ABSENT);
     let tcp = Tcp {
         una,
         nxt,
@@ -162,7 +164,7 @@ fn tcp(bytes: &mut &[u8], kernel: &Kernel) -> Result<Option<Tcp>, Malformed> {
     Ok(present.then_some(tcp))
 }
 
-fn what(record: &Record, rest: &[u8], kernel: &Kernel) -> Result<EventKind, Malformed> {
+fn event_kind(record: &Record, rest: &[u8], kernel: &Kernel) -> Result<EventKind, Malformed> {
     let kind = Kind::from_wire(record.kind).ok_or(Malformed::Kind(record.kind))?;
     let socket = socket(record)?;
     let by = actor(record);
@@ -247,7 +249,7 @@ fn drop_reason(reason: i64, kernel: &Kernel) -> String {
     name.cloned().unwrap_or_else(|| reason.to_string())
 }
 
-/// In the words of kernels that give reasons (`include/net/dropreason-core.h`).
+/// The reason that newer kernels give (`include/net/dropreason-core.h`).
 fn dropped_at(place: u64, kernel: &Kernel) -> &'static str {
     let by_rule = |rules: &Range<u64>| rules.contains(&place);
     if kernel.netfilter.as_ref().is_some_and(by_rule) {

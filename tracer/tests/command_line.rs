@@ -91,6 +91,23 @@ fn what_is_no_collector_is_a_usage_error_and_its_secrets_are_kept() {
     );
 }
 
+#[test]
+fn a_threshold_below_a_millisecond_is_refused_in_one_line() {
+    for threshold in ["0s", "0ms", "999us"] {
+        let output = run(&["trace", "--threshold", threshold]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        for words in [
+            "'--threshold <TIME>'",
+            "healthy requests",
+            "give 1ms or more",
+        ] {
+            assert!(said.contains(words), "no {words:?} in {said}");
+        }
+    }
+}
+
 /// A recording of `tests/replays`.
 fn recording() -> String {
     let path =
@@ -128,12 +145,12 @@ fn a_recording_of_a_format_to_come_is_refused_in_a_line_that_names_both() {
     );
 
     // Nothing else of it need be known.
-    for newer in [of("2"), replay("{\"format\":2,\"novelty\":[]}\n{}\n")] {
+    for newer in [of("3"), replay("{\"format\":3,\"novelty\":[]}\n{}\n")] {
         let said = text(&newer.stderr);
         assert_eq!(newer.status.code(), Some(1), "{said}");
         assert_eq!((said.lines().count(), newer.stdout.len()), (1, 0), "{said}");
         assert!(
-            said.contains("format 2") && said.contains("format 1: update"),
+            said.contains("format 3") && said.contains("format 2: update"),
             "{said}"
         );
     }

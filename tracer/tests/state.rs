@@ -1,9 +1,9 @@
-//! State snapshots of every recording: they agree with the findings of the same moment, and know as much while normal
-//! traffic is buffered as without buffering.
+//! Snapshots on every recording: they agree with the findings of the same moment, and are as complete while the
+//! programs buffer normal traffic as while they stream it.
 
 #[allow(dead_code, reason = "the simulation uses the rest")]
-#[path = "simulation/holding.rs"]
-mod holding;
+#[path = "simulation/capture.rs"]
+mod capture;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod replays;
 
@@ -83,17 +83,17 @@ fn healthy_recordings_have_no_stall() -> Result<()> {
 /// The snapshot before the last event.
 fn last(events: &[Event], holds: bool) -> Option<Snapshot> {
     let mut core = Core::new();
-    let mut between = holds.then(|| holding::Between::new(events[0].at));
+    let mut capture = holds.then(|| capture::SimulatedCapture::new(events[0].at));
     for event in events {
         if matches!(event.what, EventKind::SendQueues { .. } | EventKind::End) {
-            let meanwhile = between.as_ref().filter(|between| between.is_on());
-            return Some(match meanwhile {
-                Some(between) => core.snapshot_while_buffering(event.at, &between.so_far()),
+            let buffering = capture.as_ref().filter(|capture| capture.is_buffering());
+            return Some(match buffering {
+                Some(capture) => core.snapshot_while_buffering(event.at, &capture.activity()),
                 None => core.snapshot(event.at),
             });
         }
-        let given = match &mut between {
-            Some(between) => between.pass(event.clone(), &core),
+        let given = match &mut capture {
+            Some(capture) => capture.pass(event.clone(), &core),
             None => vec![event.clone()],
         };
         for event in given {
@@ -104,7 +104,7 @@ fn last(events: &[Event], holds: bool) -> Option<Snapshot> {
 }
 
 #[test]
-fn snapshots_know_as_much_while_buffering() -> Result<()> {
+fn snapshots_are_as_complete_while_buffering() -> Result<()> {
     let (mut compared, mut in_bytes) = (0, 0);
     for (name, events) in replays::recordings()? {
         let (Some(full), Some(held)) = (last(&events, false), last(&events, true)) else {

@@ -2,13 +2,14 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use aya_log_ebpf::warn;
-use tracer_ebpf::abi::Kind;
+use tracer_ebpf::{
+    abi::Kind,
+    protocol::{TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT},
+};
 
 use crate::{
     emit::{self, Report, Wake},
-    kernel::{
-        AF_INET, AF_INET6, Sock, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT, in_target,
-    },
+    kernel::{AF_INET, AF_INET6, Sock, in_target},
     maps::{LISTENING, NETNS},
     regs::Regs,
     sockets,

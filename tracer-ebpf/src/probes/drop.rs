@@ -1,4 +1,4 @@
-//! Packets of the server's connections that this very host drops.
+//! Packets of the server's connections that this host drops.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::abi::Kind;

@@ -1,5 +1,5 @@
-//! The same facts at the kernel's own functions: other system calls of the host pay nothing, and sends
-//! that make no `write` are seen. Two shells each: a program that the function's trampoline runs at its
+//! Sends, receives, connects and packet events at the kernel's own functions: other system calls of the host pay nothing,
+//! and sends without a `write` are seen. Two shells each: a program that the function's trampoline runs at its
 //! exit (`fexit`, Linux 5.5: arguments and result at hand) and a pair of breakpoints (`kprobe`,
 //! `kretprobe`: the arguments wait in `CALLS` for the result).
 
@@ -110,7 +110,7 @@ fn error_report_entry(ctx: FEntryContext) -> i32 {
     0
 }
 
-/// What is called, in the key of `CALLS`: of these, one can run within another.
+/// The function in the key of `CALLS`: one can run within another.
 #[derive(Clone, Copy)]
 enum Called {
     Send = 0,

@@ -1,5 +1,5 @@
-//! One file a topic. Each probe is a shell that filters and calls what does the work; the kernel
-//! prototype it relies on stands beside it.
+//! One file a topic. Each probe is a shell that filters and calls the function with the logic; the kernel prototype
+//! that it relies on stands beside it.
 
 mod connect;
 mod drop;

@@ -1,4 +1,4 @@
-//! What the network does to the server's connections.
+//! Retransmits, resets and errors of the server's connections.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::abi::Kind;

@@ -1,5 +1,5 @@
-//! `vault-tracer doctor`: can this host be traced, with which probes, and what would mend it. What only
-//! trying can tell is tried: the probes are attached as for a trace, and detached at once.
+//! `vault-tracer doctor`: can this host be traced, with which probes, and what would help. The probes are attached as
+//! for a trace and detached at once: some obstacles show only then.
 
 mod checks;
 mod report;
@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Error, Result, bail};
 use nix::sys::utsname;
-use tracer_ebpf::abi::{ABSENT, GoLayout};
+use tracer_ebpf::layout::{ABSENT, GoLayout};
 
 use self::{report::Report, server::Found};
 use crate::{
@@ -42,7 +42,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<()> {
     }
 }
 
-/// What was found, and the first thing that makes a trace impossible.
+/// The report, and the first thing that makes a trace impossible.
 struct Examined {
     report: Report,
     obstacle: Option<Error>,
@@ -57,14 +57,14 @@ fn examine(args: &DoctorArgs) -> Result<Examined> {
     let mut obstacle = privilege::check().and_then(|()| check_ring_buffer()).err();
     let plan = match types {
         Ok(types) => {
-            let mut host = Host::look(&types);
+            let mut host = Host::detect(&types);
             checks.extend(checks::probing(&host));
             checks.extend(checks::fields(&types.layout));
-            let tried = (obstacle.is_none()).then(|| try_it(&types, &mut host));
+            let tried = (obstacle.is_none()).then(|| try_attach(&types, &mut host));
             let (tried, plan) = match tried {
                 Some(Ok(plan)) => (None, plan),
-                Some(Err(error)) => (Some(error), by_facts(&host)),
-                None => (None, by_facts(&host)),
+                Some(Err(error)) => (Some(error), plan_untried(&host)),
+                None => (None, plan_untried(&host)),
             };
             obstacle = obstacle.or(tried);
             Some(plan)
@@ -91,12 +91,12 @@ fn examine(args: &DoctorArgs) -> Result<Examined> {
     Ok(Examined { report, obstacle })
 }
 
-fn by_facts(host: &Host) -> Plan {
+fn plan_untried(host: &Host) -> Plan {
     plan(host, Preference::Auto)
 }
 
-/// Attaches everything, to a process that does not exist.
-fn try_it(types: &KernelTypes, host: &mut Host) -> Result<Plan> {
+/// Attaches the probes for a process that does not exist.
+fn try_attach(types: &KernelTypes, host: &mut Host) -> Result<Plan> {
     let facts = Facts {
         tgid: u32::MAX,
         netns: 0,
@@ -107,8 +107,8 @@ fn try_it(types: &KernelTypes, host: &mut Host) -> Result<Plan> {
         },
         listening: Vec::new(),
         sockets: 0,
-        streams: false,
-        holds: true,
+        counts_streams: false,
+        buffers: true,
     };
     let (attached, _) = attach::attach(&facts, host, Preference::Auto)?;
     if attached.probes.is_empty() {

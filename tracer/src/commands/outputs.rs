@@ -1,4 +1,4 @@
-//! The sinks that the operator asked for, as one.
+//! The outputs that the operator asked for.
 
 use std::{
     net::SocketAddr,

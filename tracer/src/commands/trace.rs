@@ -24,7 +24,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     log_to_stderr(args);
     privilege::check()?;
     let process = server::find(args)?;
-    // The recording first: what is to be compared must be there.
+    // First, so that the outputs can be compared with it.
     let recording = args.record.as_deref().map(LineFile::create).transpose()?;
     let mut outputs = Outputs::open(&args.output, args.record.as_deref(), is_live(args))?;
     let recording = recording.map(|file| Worker::spawn(Recording::new(file)));
@@ -45,7 +45,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     traced
 }
 
-/// A server that was named is followed through its restarts, one that was chosen by its PID to its end.
+/// With `--process` the trace goes on after a restart of the server, with `--pid` it ends with the server.
 async fn follow(
     args: &TraceArgs,
     mut live: Live,
@@ -60,14 +60,14 @@ async fn follow(
         process = successor;
         match server::attach(args, &process) {
             Ok(server) => end = live.follow(server, true).await?,
-            // It may have ended at once, as servers do whose configuration is wrong.
+            // It may have ended at once, for example for a wrong configuration.
             Err(error) => log::warn!("{error:#}"),
         }
     }
     live.finish()
 }
 
-/// Who asks for a recording, or for more on standard error, has something else in mind.
+/// Not by default with `--record` or `--verbose`.
 fn is_live(args: &TraceArgs) -> bool {
     wants_tui(&args.output, args.record.is_none() && !args.verbose)
 }
@@ -81,7 +81,7 @@ fn log_to_stderr(args: &TraceArgs) {
     env_logger::Builder::new()
         .filter_level(level.min(LevelFilter::Warn))
         .filter_module("tracer", level)
-        // What the programs in the kernel say comes under their own crate's name.
+        // Diagnostics of the eBPF programs come under their own crate's name.
         .filter_module("tracer_ebpf", level)
         .target(Target::Pipe(Box::new(console::Lines)))
         .format(|out, record| {

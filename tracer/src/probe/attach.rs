@@ -1,5 +1,5 @@
-//! Loading and attaching. Everything is attached through file descriptors of this process: the
-//! kernel detaches it all when the process ends, however it ends.
+//! Loads and attaches the programs, through file descriptors of this process: the kernel detaches them when the process
+//! ends, however it ends.
 
 use anyhow::{Context, Result, bail};
 use aya::{
@@ -7,17 +7,21 @@ use aya::{
     maps::{HashMap, MapData, PerCpuArray, RingBuf},
 };
 use log::warn;
-use tracer_ebpf::abi::{GoLayout, KernelLayout, Kind};
+use tracer_ebpf::{
+    abi::Kind,
+    capture::Mode,
+    layout::{GoLayout, KernelLayout},
+};
 
 use super::{
     hooks::{Hooks, chain},
     host::Host,
     plan::{Plan, Preference},
-    specs::Without,
+    specs::Fallback,
 };
-use crate::source::{
-    hold::{Hold, Sizes, take},
-    holding::KernelSide,
+use crate::source::capture::{
+    KernelSide,
+    maps::{BufferMaps, Sizes, take},
 };
 use tracer_model::Probe;
 
@@ -29,25 +33,26 @@ static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(env!(
 #[cfg(not(ebpf_object))]
 static OBJECT: Option<&[u8]> = None;
 
-/// What the programs are told before they load.
+/// Facts that the programs get before they load.
 #[derive(Debug)]
 pub struct Facts {
     /// The server's thread group.
     pub tgid: u32,
     /// Inode number of its network namespace.
     pub netns: u32,
-    /// Where this kernel keeps things.
+    /// Offsets of kernel fields.
     pub kernel: KernelLayout,
-    /// Where this Go keeps things.
+    /// Offsets in Go's `runtime.g`.
     pub go: GoLayout,
     /// TCP ports the server listens on.
     pub listening: Vec<u16>,
-    /// How many sockets it has open.
+    /// Number of its open sockets.
     pub sockets: usize,
-    /// Whether it writes entries in the goroutines that work on requests.
-    pub streams: bool,
-    /// Whether routine is held back from the beginning.
-    pub holds: bool,
+    /// Whether it writes entries in the goroutines that work on requests: those that read no connection are HTTP/2
+    /// streams.
+    pub counts_streams: bool,
+    /// Whether the programs buffer normal traffic from the beginning.
+    pub buffers: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -60,26 +65,26 @@ unsafe impl Pod for AsPod<GoLayout> {}
 
 /// Attached probes. Dropping it detaches them.
 pub struct Attached {
-    /// What is attached, for the trace.
+    /// The attached probes, for the trace.
     pub probes: Vec<Probe>,
-    /// Why these.
+    /// Why these are attached.
     pub plan: Plan,
-    /// The object: its programs, and what aya-log reads.
+    /// The object: its programs, and the map that aya-log reads.
     pub object: Ebpf,
     lost: PerCpuArray<MapData, u64>,
     counted: [u64; Kind::ALL.len()],
 }
 
-/// Where what the programs see comes out.
-pub struct Sources {
-    /// What they tell.
-    pub ring: RingBuf<MapData>,
-    /// What they keep.
-    pub hold: Hold,
+/// Where the records come from.
+pub(crate) struct Sources {
+    /// Records that the programs send.
+    pub(crate) ring: RingBuf<MapData>,
+    /// Records that they buffer.
+    pub(crate) maps: BufferMaps,
 }
 
-/// Loads the programs and attaches the best that this host has. What it refuses is added to `host`.
-pub fn attach(
+/// Loads the programs and attaches the best strategies of this host. What the kernel refuses is added to `host`.
+pub(crate) fn attach(
     facts: &Facts,
     host: &mut Host,
     preference: Preference,
@@ -87,8 +92,12 @@ pub fn attach(
     let sizes = Sizes::of(facts.sockets)?;
     let mut object = load(facts, host.task_pt_regs, &sizes)?;
     listening(&mut object, &facts.listening)?;
-    let mut hold = Hold::new(&mut object, sizes, facts.streams)?;
-    hold.switch(facts.holds)?;
+    let mut maps = BufferMaps::new(&mut object, sizes, facts.counts_streams)?;
+    maps.set_mode(if facts.buffers {
+        Mode::Buffer
+    } else {
+        Mode::Stream
+    })?;
     let mut hooks = Hooks::new(object);
     let plan = hooks.attach_best(host, preference)?;
     let probes = hooks.probes();
@@ -102,24 +111,21 @@ pub fn attach(
         lost,
         counted: [0; Kind::ALL.len()],
     };
-    Ok((attached, Sources { ring, hold }))
+    Ok((attached, Sources { ring, maps }))
 }
 
-/// Tells the operator what a plan leaves out and what it costs others, as far as it matters.
+/// Warns of what the plan cannot show and of what it costs other processes.
 pub fn warn_of(plan: &Plan, preference: Preference) {
     for choice in &plan.choices {
-        if let (None, Without::Warn(without)) = (choice.chosen(), choice.need.without) {
-            let (gives, reasons) = (choice.need.gives, choice.reasons());
+        if let (None, Fallback::Warn(without)) = (choice.chosen(), choice.capability.fallback) {
+            let (gives, reasons) = (choice.capability.shows, choice.reasons());
             warn!("cannot see {gives} on this kernel, so {without} ({reasons})");
         }
     }
-    if let Some(way) = plan
-        .everybody_pays()
-        .filter(|_| preference == Preference::Auto)
-    {
+    if let Some(strategy) = plan.slows_host().filter(|_| preference == Preference::Auto) {
         warn!(
             "this kernel shows sends and receives only at its system calls ({}), which makes every one on this host slower while the trace runs",
-            way.name
+            strategy.name
         );
     }
 }
@@ -130,7 +136,7 @@ fn load(facts: &Facts, task_pt_regs: bool, sizes: &Sizes) -> Result<Ebpf> {
             "this vault-tracer was built without its eBPF programs: build it with `cargo xtask build`"
         );
     };
-    let (task_pt_regs, streams) = (u32::from(task_pt_regs), u32::from(facts.streams));
+    let (task_pt_regs, streams) = (u32::from(task_pt_regs), u32::from(facts.counts_streams));
     let mut loader = EbpfLoader::new();
     sizes.set(&mut loader);
     loader

@@ -1,5 +1,5 @@
-//! Programs onto their hooks, as the plan says; what the kernel refuses becomes a fact, and the plan is
-//! made anew.
+//! Attaches programs to their hooks as planned. If the kernel refuses one, that becomes a fact about the host, and a
+//! new plan is made.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,11 +16,11 @@ use log::debug;
 use super::{
     host::{Host, Refusal},
     plan::{Choice, Plan, Preference, plan},
-    specs::{Hook, Need, Spec, Way},
+    specs::{Capability, Hook, Spec, Strategy},
 };
 use tracer_model::Probe;
 
-/// The programs and what they are attached to.
+/// The programs and their hooks.
 pub struct Hooks {
     object: Ebpf,
     /// The kernel's description of itself, once it is needed.
@@ -29,10 +29,10 @@ pub struct Hooks {
     loaded: BTreeMap<&'static str, BTreeSet<Spec>>,
 }
 
-/// A way that failed.
+/// A strategy that failed.
 struct Failed {
-    need: &'static Need,
-    way: &'static Way,
+    capability: &'static Capability,
+    strategy: &'static Strategy,
     refusal: Refusal,
 }
 
@@ -46,53 +46,66 @@ impl Hooks {
         }
     }
 
-    /// Attaches what is the best here. Each failure makes one way less, so this ends.
+    /// Attaches the best strategies. Each failure excludes one, so this ends.
     pub fn attach_best(&mut self, host: &mut Host, preference: Preference) -> Result<Plan> {
         loop {
             let plan = plan(host, preference);
-            if let Some(choice) = plan.hopeless() {
+            if let Some(choice) = plan.missing_essential() {
                 bail!(
                     "cannot see {} on this kernel: {}",
-                    choice.need.gives,
+                    choice.capability.shows,
                     choice.reasons()
                 );
             }
-            let lacking = host.lacking.len();
+            let failed_optional = host.failed_optional.len();
             match self.apply(host, &plan) {
-                Ok(()) if host.lacking.len() == lacking => return Ok(plan),
+                Ok(()) if host.failed_optional.len() == failed_optional => return Ok(plan),
                 Ok(()) => {}
-                Err(Failed { need, way, refusal }) => {
-                    debug!("{} by {}: {}", need.gives, way.name, refusal.why);
-                    host.refused.insert((need.gives, way.name), refusal);
+                Err(Failed {
+                    capability,
+                    strategy,
+                    refusal,
+                }) => {
+                    debug!("{} by {}: {}", capability.shows, strategy.name, refusal.why);
+                    host.refused
+                        .insert((capability.shows, strategy.name), refusal);
                 }
             }
         }
     }
 
-    /// All probes of a way or none: half of one beside another would report the same thing twice.
+    /// Attaches all probes of a strategy or none: half of one beside another would report everything twice.
     fn apply(&mut self, host: &mut Host, plan: &Plan) -> Result<(), Failed> {
-        let chosen = |choice: &Choice| choice.chosen().map(|way| (choice.need, way));
-        let ways: Vec<_> = plan.choices.iter().filter_map(chosen).collect();
+        let chosen = |choice: &Choice| {
+            choice
+                .chosen()
+                .map(|strategy| (choice.capability, strategy))
+        };
+        let strategies: Vec<_> = plan.choices.iter().filter_map(chosen).collect();
         self.keep(
-            &ways
+            &strategies
                 .iter()
-                .flat_map(|(_, way)| way.probes)
+                .flat_map(|(_, strategy)| strategy.probes)
                 .copied()
                 .collect(),
         );
-        for (need, way) in ways {
-            for spec in way.probes {
-                if self.has(spec) || host.lacking.contains_key(spec) {
+        for (capability, strategy) in strategies {
+            for spec in strategy.probes {
+                if self.has(spec) || host.failed_optional.contains_key(spec) {
                     continue;
                 }
                 let Err(refusal) = self.attach(host, spec) else {
                     continue;
                 };
-                if spec.without.is_none() {
-                    return Err(Failed { need, way, refusal });
+                if spec.if_missing.is_none() {
+                    return Err(Failed {
+                        capability,
+                        strategy,
+                        refusal,
+                    });
                 }
                 debug!("{}", refusal.why);
-                host.lacking.insert(*spec, refusal.why);
+                host.failed_optional.insert(*spec, refusal.why);
             }
         }
         Ok(())
@@ -103,7 +116,7 @@ impl Hooks {
         hooks.is_some_and(|hooks| hooks.contains(spec))
     }
 
-    /// Unloads programs of a way that failed half-way.
+    /// Unloads the programs of a strategy that failed after some had been attached.
     fn keep(&mut self, wanted: &BTreeSet<Spec>) {
         let is_wanted = |program: &str| wanted.iter().any(|spec| spec.program == program);
         let gone = self.loaded.extract_if(.., |program, _| !is_wanted(program));
@@ -152,7 +165,7 @@ impl Hooks {
         Ok(())
     }
 
-    /// What is attached.
+    /// The attached probes.
     pub fn probes(&self) -> Vec<Probe> {
         let hooks: BTreeSet<_> = self
             .loaded
@@ -167,7 +180,7 @@ impl Hooks {
         hooks.into_iter().map(probe).collect()
     }
 
-    /// The object with what is attached.
+    /// The object with the attached programs.
     pub fn into_object(self) -> Ebpf {
         self.object
     }
@@ -205,7 +218,7 @@ fn load(fresh: bool, load: impl FnOnce() -> Result<(), ProgramError>) -> Result<
     if fresh { load() } else { Ok(()) }
 }
 
-/// Detaches it too. Fails where it had not been loaded, which is what is wanted.
+/// Detaches it too. An error means that it was not loaded.
 fn unload(program: &mut Program) {
     let _ = match program {
         Program::RawTracePoint(program) => program.unload(),
@@ -217,8 +230,8 @@ fn unload(program: &mut Program) {
     };
 }
 
-/// What the kernel said, for the operator. The verifier's log is long, and of use only to who works on
-/// the programs.
+/// The kernel's error for the operator. The verifier's log is long and of use to developers only: it goes to the debug
+/// log.
 fn refusal(hook: Hook, error: &anyhow::Error) -> Refusal {
     debug!("{}: {error:#}", hook.name());
     let code = code(error);
@@ -257,7 +270,7 @@ fn code(error: &anyhow::Error) -> Option<i32> {
         .and_then(io::Error::raw_os_error)
 }
 
-/// For the error that says that there is no object, or no map.
+/// An error with its sources in one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> anyhow::Error {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,5 +1,4 @@
-//! What this host has and allows, as far as the choice of probes depends on it. One struct of named
-//! facts: looked up here, decided on by `plan`, shown by `doctor`.
+//! Facts about this host that the choice of probes depends on: found here, used by `plan`, shown by `doctor`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,47 +16,47 @@ use aya::{
 use super::{
     layout::KernelTypes,
     privilege,
-    specs::{Hook, NEEDS, Spec},
+    specs::{CAPABILITIES, Hook, Spec},
     tracefs::Tracefs,
 };
 
 /// Exists where the kernel can place a breakpoint for a perf event (Linux 4.17, `CONFIG_KPROBE_EVENTS`).
 const KPROBE_EVENTS: &str = "/sys/bus/event_source/devices/kprobe/type";
 
-/// Whether something is there. A no for want of permission is no absence.
+/// Whether something is available. A lack of permission is no absence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It is.
+pub enum Availability {
+    /// It is available.
     Yes,
-    /// It is not, for this reason.
+    /// It does not exist, for this reason.
     No(String),
     /// It may not be used, for this reason.
     Forbidden(String),
-    /// It could not be told, for this reason.
+    /// It could not be found out, for this reason.
     Unknown(String),
 }
 
-impl Default for Answer {
+impl Default for Availability {
     fn default() -> Self {
         Self::Unknown("not looked at".to_owned())
     }
 }
 
-/// The exits of system calls that have tracepoints of their own.
+/// Exits of single system calls (`syscalls:sys_exit_*`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SyscallExits {
     /// Whether they can be looked up.
-    pub answer: Answer,
-    /// Those there are.
+    pub answer: Availability,
+    /// Those that exist.
     pub names: BTreeSet<String>,
 }
 
 /// One thing that the kernel refused when it was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Whether for want of permission.
+    /// Whether permission was missing.
     pub forbidden: bool,
-    /// In words.
+    /// The reason, for the operator.
     pub why: String,
 }
 
@@ -67,35 +66,35 @@ pub struct Host {
     /// Capabilities that tracing needs and this process does not have.
     pub missing: Vec<&'static str>,
     /// The ring buffer for records (Linux 5.8).
-    pub ring_buffer: Answer,
-    /// Tracepoints among those of `specs`, with their number of arguments; `None` if it cannot be told.
+    pub ring_buffer: Availability,
+    /// Tracepoints among those of `specs`, with their number of arguments; `None` if unknown.
     pub tracepoints: Option<BTreeMap<String, usize>>,
     /// Functions among those of `specs` that the kernel describes; `None` if it describes none.
     pub functions: Option<BTreeSet<String>>,
     /// System calls' own tracepoints.
     pub syscall_exits: SyscallExits,
     /// Programs run by a function's trampoline.
-    pub trampolines: Answer,
+    pub trampolines: Availability,
     /// Breakpoints in the kernel.
-    pub kprobes: Answer,
+    pub kprobes: Availability,
     /// Whether the kernel has `bpf_task_pt_regs`.
     pub task_pt_regs: bool,
     /// Where tracefs is.
     pub tracefs: Tracefs,
-    /// Ways that failed, by what they were to show and their name.
+    /// Strategies that failed, by capability and name.
     pub refused: BTreeMap<(&'static str, &'static str), Refusal>,
-    /// Probes that failed and that their way can do without.
-    pub lacking: BTreeMap<Spec, String>,
+    /// Optional probes that failed.
+    pub failed_optional: BTreeMap<Spec, String>,
 }
 
 impl Host {
-    /// Looks at this one, trying harmless things.
-    pub fn look(kernel: &KernelTypes) -> Self {
+    /// Finds out by harmless tries.
+    pub fn detect(kernel: &KernelTypes) -> Self {
         let tracefs = Tracefs::find();
         Self {
             missing: privilege::missing_here().unwrap_or_default(),
             ring_buffer: ring_buffer(),
-            // A file made for this kernel may have been reduced to its structures: then it tells nothing.
+            // A BTF file may have been reduced to structures: then nothing is known of functions and tracepoints.
             tracepoints: Some(kernel.tracepoints.clone()).filter(|all| !all.is_empty()),
             functions: Some(kernel.functions.clone()).filter(|all| !all.is_empty()),
             syscall_exits: syscall_exits(&tracefs),
@@ -108,104 +107,106 @@ impl Host {
                 ProgramType::RawTracePoint,
                 BpfHelper::BPF_FUNC_task_pt_regs,
             )
-            // What cannot be tried cannot be loaded either, and will be said then.
+            // If it cannot be tried, nothing can be loaded, and loading reports the error.
             .unwrap_or(true),
             tracefs,
             ..Self::default()
         }
     }
 
-    /// Whether a probe can be attached here, as far as that can be told without doing it.
-    pub fn answer(&self, spec: &Spec) -> Answer {
+    /// Whether a probe can be attached, as far as that can be known without trying.
+    pub fn answer(&self, spec: &Spec) -> Availability {
         match self.presence(spec.hook) {
-            Answer::No(why) => Answer::No(why),
+            Availability::No(why) => Availability::No(why),
             _ if !self.lacks().is_empty() => {
-                Answer::Forbidden(format!("it takes {}", self.lacks().join(", ")))
+                Availability::Forbidden(format!("it takes {}", self.lacks().join(", ")))
             }
             presence => presence,
         }
     }
 
-    /// Capabilities that probes need, of those that are missing.
+    /// Capabilities that probes capability, of those that are missing.
     fn lacks(&self) -> Vec<&'static str> {
         let for_probes = |name: &&&str| ["CAP_BPF", "CAP_PERFMON"].contains(*name);
         self.missing.iter().filter(for_probes).copied().collect()
     }
 
-    fn presence(&self, hook: Hook) -> Answer {
+    fn presence(&self, hook: Hook) -> Availability {
         match hook {
             Hook::RawTracepoint { name, reads } => self.tracepoint(name, reads),
             Hook::SyscallExit(name) => match &self.syscall_exits.answer {
-                Answer::Yes if !self.syscall_exits.names.contains(name) => {
-                    Answer::No(format!("this kernel has no tracepoint {name}"))
+                Availability::Yes if !self.syscall_exits.names.contains(name) => {
+                    Availability::No(format!("this kernel has no tracepoint {name}"))
                 }
                 answer => answer.clone(),
             },
             Hook::FEntry(name) | Hook::FExit(name) => match &self.trampolines {
-                Answer::Yes => self.described(name),
+                Availability::Yes => self.described(name),
                 answer => answer.clone(),
             },
-            // The kernel's own description leaves out functions of modules, which can be probed.
+            // The kernel's own BTF leaves out functions of modules, which can be probed.
             Hook::KProbe(name) | Hook::KRetProbe(name) => match (&self.kprobes, &self.functions) {
-                (Answer::Yes, Some(functions)) if !functions.contains(name) => {
-                    Answer::Unknown(format!("{name} may be in a module, or inlined"))
+                (Availability::Yes, Some(functions)) if !functions.contains(name) => {
+                    Availability::Unknown(format!("{name} may be in a module, or inlined"))
                 }
                 (answer, _) => answer.clone(),
             },
         }
     }
 
-    fn tracepoint(&self, name: &str, reads: usize) -> Answer {
+    fn tracepoint(&self, name: &str, reads: usize) -> Availability {
         let Some(tracepoints) = &self.tracepoints else {
-            return Answer::Unknown("the kernel does not list its tracepoints".to_owned());
+            return Availability::Unknown("the kernel does not list its tracepoints".to_owned());
         };
         match tracepoints.get(name) {
-            None => Answer::No(format!("this kernel has no tracepoint {name}")),
-            Some(arguments) if *arguments < reads => Answer::No(format!(
+            None => Availability::No(format!("this kernel has no tracepoint {name}")),
+            Some(arguments) if *arguments < reads => Availability::No(format!(
                 "this kernel's tracepoint {name} has {arguments} arguments, and not what is needed"
             )),
-            Some(_) => Answer::Yes,
+            Some(_) => Availability::Yes,
         }
     }
 
-    fn described(&self, function: &str) -> Answer {
+    fn described(&self, function: &str) -> Availability {
         match &self.functions {
-            None => Answer::No("this kernel does not describe its functions (BTF)".to_owned()),
-            Some(functions) if !functions.contains(function) => Answer::No(format!(
+            None => {
+                Availability::No("this kernel does not describe its functions (BTF)".to_owned())
+            }
+            Some(functions) if !functions.contains(function) => Availability::No(format!(
                 "this kernel does not describe {function}: it is inlined, or in a module"
             )),
-            Some(_) => Answer::Yes,
+            Some(_) => Availability::Yes,
         }
     }
 }
 
-/// Stops where records could not reach the agent. Asked first: nothing else would mend it.
+/// Fails if the kernel has no ring buffer. Checked first, since no strategy works without.
 pub fn check_ring_buffer() -> Result<()> {
     match ring_buffer() {
-        Answer::No(why) => bail!("vault-tracer needs eBPF's ring buffer, and {why}"),
+        Availability::No(why) => bail!("vault-tracer needs eBPF's ring buffer, and {why}"),
         _ => Ok(()),
     }
 }
 
-fn ring_buffer() -> Answer {
+fn ring_buffer() -> Availability {
     let tried = is_map_supported(MapType::RingBuf);
     answer(tried, "this kernel has none: use Linux 5.8 or newer")
 }
 
-/// What a try came to.
-fn answer<E: Refused>(tried: Result<bool, E>, absent: &str) -> Answer {
+/// The result of a try.
+fn answer<E: Refused>(tried: Result<bool, E>, absent: &str) -> Availability {
     match tried {
-        Ok(true) => Answer::Yes,
-        Ok(false) => Answer::No(absent.to_owned()),
+        Ok(true) => Availability::Yes,
+        Ok(false) => Availability::No(absent.to_owned()),
         Err(error) if error.is_permission() => {
             let error = error.reason();
-            Answer::Forbidden(format!("the kernel refuses it to this process ({error})"))
+            Availability::Forbidden(format!("the kernel refuses it to this process ({error})"))
         }
-        Err(error) => Answer::Unknown(error.reason()),
+        Err(error) => Availability::Unknown(error.reason()),
     }
 }
 
-/// Errors of tries.
+/// An error of a try.
 trait Refused {
     fn is_permission(&self) -> bool;
     fn reason(&self) -> String;
@@ -234,13 +235,15 @@ impl Refused for ProgramError {
     }
 }
 
-fn kprobes(events: &Path) -> Answer {
+fn kprobes(events: &Path) -> Availability {
     match fs::metadata(events) {
-        Ok(_) => Answer::Yes,
+        Ok(_) => Availability::Yes,
         Err(_) if !events.ancestors().nth(2).is_some_and(Path::exists) => {
-            Answer::Unknown("/sys is not mounted".to_owned())
+            Availability::Unknown("/sys is not mounted".to_owned())
         }
-        Err(_) => Answer::No("this kernel is built without (CONFIG_KPROBE_EVENTS)".to_owned()),
+        Err(_) => {
+            Availability::No("this kernel is built without (CONFIG_KPROBE_EVENTS)".to_owned())
+        }
     }
 }
 
@@ -259,18 +262,22 @@ fn syscall_exits(tracefs: &Tracefs) -> SyscallExits {
     });
     match found {
         Ok(names) => SyscallExits {
-            answer: Answer::Yes,
+            answer: Availability::Yes,
             names,
         },
         Err(error) => SyscallExits {
-            answer: Answer::Unknown(format!("tracefs: {error}")),
+            answer: Availability::Unknown(format!("tracefs: {error}")),
             names: BTreeSet::new(),
         },
     }
 }
 
-/// All that `specs` names.
+/// All hooks in `specs`.
 pub fn hooks() -> impl Iterator<Item = Hook> {
-    let ways = NEEDS.iter().flat_map(|need| need.ways);
-    ways.flat_map(|way| way.probes).map(|spec| spec.hook)
+    let candidates = CAPABILITIES
+        .iter()
+        .flat_map(|capability| capability.strategies);
+    candidates
+        .flat_map(|strategy| strategy.probes)
+        .map(|spec| spec.hook)
 }

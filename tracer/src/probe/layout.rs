@@ -1,5 +1,5 @@
-//! Where the running kernel keeps the fields that the programs read: from its own BTF, since these
-//! offsets move with every release and configuration.
+//! Offsets of the kernel fields that the programs read, from the running kernel's BTF: they differ by release and
+//! configuration.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,10 @@ use anyhow::{Context, Result, ensure};
 use btf_rs::Type;
 use log::warn;
 use nix::time::{ClockId, clock_getres};
-use tracer_ebpf::abi::{ABSENT, ENTRY_BYTES, KernelLayout};
+use tracer_ebpf::{
+    abi::ENTRY_BYTES,
+    layout::{ABSENT, KernelLayout},
+};
 
 use super::missing::{Missing, missing};
 use super::{
@@ -25,12 +28,12 @@ use tracer_model::Nanos;
 
 const DROP_REASON: &str = "SKB_DROP_REASON_";
 
-/// What the kernel says of its own types.
+/// What the kernel's BTF says.
 #[derive(Debug)]
 pub struct KernelTypes {
     /// Offsets for the programs.
     pub layout: KernelLayout,
-    /// What decoding needs.
+    /// For decoding.
     pub kernel: Kernel,
     /// Tracepoints among those that `specs` names, with their number of arguments.
     pub tracepoints: BTreeMap<String, usize>,
@@ -39,7 +42,7 @@ pub struct KernelTypes {
 }
 
 impl KernelTypes {
-    /// Of the running kernel: as it describes itself, or as `btf`, a file made for it, says.
+    /// Of the running kernel: from its own BTF, or from the file `btf` made for it.
     pub fn of_this_kernel(btf: Option<&Path>) -> Result<Self> {
         ensure!(
             btf.is_some() || Path::new(VMLINUX).exists(),
@@ -53,7 +56,7 @@ impl KernelTypes {
         Ok(types)
     }
 
-    /// Stops where nothing can be traced, and says what cannot be told.
+    /// Fails if an indispensable field is missing; warns of other missing fields.
     fn check(&self, path: &Path) -> Result<()> {
         let Missing {
             indispensable,
@@ -74,7 +77,7 @@ impl KernelTypes {
         Ok(())
     }
 
-    /// As this BTF says. Fields it does not know are [`ABSENT`].
+    /// Fields that it does not have are [`ABSENT`].
     fn of(btf: &Types) -> Self {
         let drop_reasons = drop_reasons(btf);
         Self {
@@ -133,7 +136,7 @@ fn parameters(prototype: &Type) -> Option<usize> {
 }
 
 /// Addresses of `nf_hook_slow`, which drops what a netfilter rule says (`net/netfilter/core.c`). `None`
-/// if the kernel does not tell its addresses to this process.
+/// if the kernel hides its addresses from this process.
 fn netfilter() -> Option<Range<u64>> {
     let symbols = fs::read_to_string("/proc/kallsyms").ok()?;
     addresses(&symbols, "nf_hook_slow")
@@ -152,7 +155,7 @@ fn addresses(symbols: &str, name: &str) -> Option<Range<u64>> {
 
 fn layout(btf: &Types) -> KernelLayout {
     let layout = fields(btf);
-    let (tcp_first, tcp_bytes) = together(&layout).unwrap_or((ABSENT, 0));
+    let (tcp_first, tcp_bytes) = tcp_range(&layout).unwrap_or((ABSENT, 0));
     KernelLayout {
         tcp_first,
         tcp_bytes,
@@ -160,9 +163,9 @@ fn layout(btf: &Types) -> KernelLayout {
     }
 }
 
-/// Where the fields lie that make a [`Tcp`](tracer_ebpf::abi::Tcp), as one piece of memory: its beginning and length, if it
-/// can be copied at once.
-fn together(layout: &KernelLayout) -> Option<(u32, u32)> {
+/// Offset and length of the range with all fields of a [`Tcp`](tracer_ebpf::abi::Tcp); `None` if it is too long to be
+/// copied at once.
+fn tcp_range(layout: &KernelLayout) -> Option<(u32, u32)> {
     let words = [
         layout.snd_una,
         layout.snd_nxt,
@@ -176,7 +179,7 @@ fn together(layout: &KernelLayout) -> Option<(u32, u32)> {
         layout.rto,
         layout.err_soft,
     ];
-    // Read in any case.
+    // The programs read these without a check.
     let needed = [
         layout.snd_una,
         layout.snd_nxt,
@@ -329,32 +332,32 @@ ffffffff81000b40 T nf_hook_next
     }
 
     #[test]
-    fn what_lies_together_is_from_the_first_to_the_end_of_the_last() {
-        assert_eq!(together(&dense()), Some((400, 48)));
+    fn the_range_is_from_the_first_to_the_end_of_the_last() {
+        assert_eq!(tcp_range(&dense()), Some((400, 48)));
         let layout = KernelLayout {
             srtt_us: ABSENT,
             ..dense()
         };
-        assert_eq!(together(&layout), Some((400, 48)));
+        assert_eq!(tcp_range(&layout), Some((400, 48)));
     }
 
     #[test]
-    fn what_does_not_fit_into_an_entry_or_lacks_what_is_always_read_is_read_singly() {
+    fn fields_that_are_too_far_apart_or_missing_have_no_range() {
         let far = KernelLayout {
             rcv_tstamp: 400 + ENTRY_BYTES as u32 - 3,
             ..dense()
         };
-        assert_eq!(together(&far), None);
+        assert_eq!(tcp_range(&far), None);
         let last = KernelLayout {
             rcv_tstamp: 400 + ENTRY_BYTES as u32 - 4,
             ..dense()
         };
-        assert_eq!(together(&last), Some((400, ENTRY_BYTES as u32)));
+        assert_eq!(tcp_range(&last), Some((400, ENTRY_BYTES as u32)));
         let unknown = KernelLayout {
             snd_una: ABSENT,
             ..dense()
         };
-        assert_eq!(together(&unknown), None);
+        assert_eq!(tcp_range(&unknown), None);
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! What a kernel whose types lack a field cannot show. Data, and one pure look at it.
+//! What a trace cannot show if the kernel's BTF lacks a field.
 
-use tracer_ebpf::abi::{ABSENT, KernelLayout};
+use tracer_ebpf::layout::{ABSENT, KernelLayout};
 
 /// A field that the programs read.
 struct Field {
     name: &'static str,
     offset: fn(&KernelLayout) -> u32,
-    /// What cannot be told without it; `None` where nothing can.
+    /// What cannot be shown without it; `None` if nothing can.
     without: Option<&'static str>,
 }
 
@@ -112,16 +112,16 @@ const FIELDS: &[Field] = &[
     ),
 ];
 
-/// What a layout does not have.
+/// Fields that a layout lacks.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Missing {
     /// Fields without which nothing can be traced.
     pub indispensable: Vec<&'static str>,
-    /// What cannot be told, each with the fields that are missing for it.
+    /// What cannot be shown, each with the missing fields.
     pub evidence: Vec<(&'static str, Vec<&'static str>)>,
 }
 
-/// Looks at a layout.
+/// The fields that `layout` lacks.
 pub fn missing(layout: &KernelLayout) -> Missing {
     let mut missing = Missing::default();
     for field in FIELDS.iter().filter(|f| (f.offset)(layout) == ABSENT) {
@@ -129,8 +129,8 @@ pub fn missing(layout: &KernelLayout) -> Missing {
             missing.indispensable.push(field.name);
             continue;
         };
-        let mut told = missing.evidence.iter_mut();
-        match told.find(|(what, _)| *what == without) {
+        let mut evidence = missing.evidence.iter_mut();
+        match evidence.find(|(what, _)| *what == without) {
             Some((_, fields)) => fields.push(field.name),
             None => missing.evidence.push((without, vec![field.name])),
         }

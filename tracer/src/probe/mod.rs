@@ -1,5 +1,5 @@
-//! The kernel side as the agent sees it: what there is to attach, what this host has, the choice, and
-//! the attaching itself; and where the kernel keeps what the programs read.
+//! Probes: which there are (`specs`), what this host has (`host`), the choice (`plan`), loading and attaching (`attach`,
+//! `hooks`), and the offsets of kernel fields (`layout`).
 
 pub mod attach;
 pub mod hooks;

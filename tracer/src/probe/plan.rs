@@ -1,15 +1,15 @@
-//! Which probes to attach: a function of what the host has and what the operator asked for. No I/O.
+//! Chooses the probes to attach, from facts about the host and `--probes`. No I/O.
 
 use std::collections::BTreeSet;
 
 use clap::ValueEnum;
 
 use super::{
-    host::{Answer, Host},
-    specs::{Family, NEEDS, Need, Spec, Way, Without},
+    host::{Availability, Host},
+    specs::{CAPABILITIES, Capability, Fallback, Family, Spec, Strategy},
 };
 
-/// What the operator asked for (`--probes`), in the words of `--help`.
+/// `--probes`, with its help.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Preference {
     /// The best this kernel has: `vault-tracer doctor` tells which, and why
@@ -28,78 +28,88 @@ pub enum Preference {
 }
 
 impl Preference {
-    fn admits(self, way: &Way) -> bool {
+    fn admits(self, strategy: &Strategy) -> bool {
         match self {
             Self::Auto => true,
-            Self::Function => way.family == Family::Function,
-            Self::Kprobe => way.name == "kprobe",
-            Self::Tracepoint => way.family == Family::Tracepoint,
-            Self::Socket => way.name == "socket",
-            Self::Syscall => way.cost.is_everybodys(),
+            Self::Function => strategy.family == Family::Function,
+            Self::Kprobe => strategy.name == "kprobe",
+            Self::Tracepoint => strategy.family == Family::Tracepoint,
+            Self::Socket => strategy.name == "socket",
+            Self::Syscall => strategy.cost.slows_host(),
         }
     }
 
-    /// Whether a way is out of the question. A restriction that leaves nothing of a need is none.
-    fn excludes(self, need: &Need, way: &Way) -> bool {
-        !self.admits(way) && need.ways.iter().any(|way| self.admits(way))
+    /// Whether `--probes` excludes a strategy. It does not if it would exclude all of a capability.
+    fn excludes(self, capability: &Capability, strategy: &Strategy) -> bool {
+        !self.admits(strategy)
+            && capability
+                .strategies
+                .iter()
+                .any(|strategy| self.admits(strategy))
     }
 }
 
-/// What becomes of a way.
+/// What the plan does with a strategy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is taken.
+    /// It is attached.
     Chosen,
-    /// It would serve, and a better one is taken.
-    Spare,
-    /// It would slow down everybody for little.
-    TooDear,
-    /// The operator asked for others.
-    NotAsked,
+    /// It could be attached, but a better one is.
+    Redundant,
+    /// It would slow down every process, for a detail.
+    TooCostly,
+    /// `--probes` asks for others.
+    Excluded,
     /// The host does not have it.
     Absent,
     /// The host does not allow it.
     Forbidden,
 }
 
-/// A way and its verdict.
+/// A strategy and its verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judged {
-    /// The way.
-    pub way: &'static Way,
+pub struct Candidate {
+    /// The strategy.
+    pub strategy: &'static Strategy,
     /// The verdict.
     pub verdict: Verdict,
     /// The reason.
     pub why: String,
 }
 
-/// What is done for one need.
+/// What is attached for one capability.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// The need.
-    pub need: &'static Need,
-    /// Its ways, best first.
-    pub ways: Vec<Judged>,
-    /// What the chosen way does not show here.
-    pub lost: Vec<&'static str>,
+    /// The capability.
+    pub capability: &'static Capability,
+    /// Its strategies, best first.
+    pub candidates: Vec<Candidate>,
+    /// What the chosen strategy does not show on this host.
+    pub limitations: Vec<&'static str>,
 }
 
 impl Choice {
-    /// The way that is taken, if one can be.
-    pub fn chosen(&self) -> Option<&'static Way> {
-        let chosen = self.ways.iter().find(|w| w.verdict == Verdict::Chosen);
-        chosen.map(|judged| judged.way)
+    /// The strategy that is attached, if one can be.
+    pub fn chosen(&self) -> Option<&'static Strategy> {
+        let chosen = self
+            .candidates
+            .iter()
+            .find(|w| w.verdict == Verdict::Chosen);
+        chosen.map(|candidate| candidate.strategy)
     }
 
-    /// Why none is taken.
+    /// Why none is.
     pub fn reasons(&self) -> String {
-        let asked = self.ways.iter().filter(|w| w.verdict != Verdict::NotAsked);
-        let told = asked.map(|judged| format!("{}: {}", judged.way.name, judged.why));
+        let asked = self
+            .candidates
+            .iter()
+            .filter(|w| w.verdict != Verdict::Excluded);
+        let told = asked.map(|candidate| format!("{}: {}", candidate.strategy.name, candidate.why));
         told.collect::<Vec<_>>().join("; ")
     }
 }
 
-/// What is done for all needs.
+/// What is attached for all capabilities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// In the order of `specs`.
@@ -107,26 +117,27 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The needs without which nothing works and that nothing shows here.
-    pub fn hopeless(&self) -> Option<&Choice> {
-        let hopeless = |c: &&Choice| c.need.without == Without::Nothing && c.chosen().is_none();
-        self.choices.iter().find(hopeless)
+    /// The first capability that a trace cannot do without and that no strategy gives on this host.
+    pub fn missing_essential(&self) -> Option<&Choice> {
+        let missing_essential =
+            |c: &&Choice| c.capability.fallback == Fallback::Fatal && c.chosen().is_none();
+        self.choices.iter().find(missing_essential)
     }
 
-    /// The chosen way that everybody pays for, if one is.
-    pub fn everybody_pays(&self) -> Option<&'static Way> {
+    /// The chosen strategy that slows down every process, if one does.
+    pub fn slows_host(&self) -> Option<&'static Strategy> {
         let mut chosen = self.choices.iter().filter_map(Choice::chosen);
-        chosen.find(|way| way.cost.is_everybodys())
+        chosen.find(|strategy| strategy.cost.slows_host())
     }
 }
 
-/// Decides.
+/// Makes the plan.
 pub fn plan(host: &Host, preference: Preference) -> Plan {
     let mut taken = Taken::default();
-    let choices = NEEDS
+    let choices = CAPABILITIES
         .iter()
-        .map(|need| {
-            let choice = taken.choose(host, preference, need);
+        .map(|capability| {
+            let choice = taken.choose(host, preference, capability);
             taken.take(choice.chosen());
             choice
         })
@@ -134,74 +145,87 @@ pub fn plan(host: &Host, preference: Preference) -> Plan {
     Plan { choices }
 }
 
-/// What has been chosen so far.
+/// Choices so far.
 #[derive(Default)]
 struct Taken {
     specs: BTreeSet<Spec>,
-    everybody_pays: bool,
+    slows_host: bool,
 }
 
 impl Taken {
-    fn take(&mut self, way: Option<&'static Way>) {
-        if let Some(way) = way {
-            self.specs.extend(way.probes);
-            self.everybody_pays |= way.cost.is_everybodys();
+    fn take(&mut self, strategy: Option<&'static Strategy>) {
+        if let Some(strategy) = strategy {
+            self.specs.extend(strategy.probes);
+            self.slows_host |= strategy.cost.slows_host();
         }
     }
 
-    fn choose(&self, host: &Host, preference: Preference, need: &'static Need) -> Choice {
-        // Not beside another: the same thing would be reported twice.
-        let shared = need.ways.iter().find(|way| self.has(way));
+    fn choose(
+        &self,
+        host: &Host,
+        preference: Preference,
+        capability: &'static Capability,
+    ) -> Choice {
+        // If another capability's strategy attaches the same probes: a second one would report everything twice.
+        let shared = capability
+            .strategies
+            .iter()
+            .find(|strategy| self.has(strategy));
         let mut found = shared.is_some();
-        let ways = need.ways.iter().map(|way| {
+        let candidates = capability.strategies.iter().map(|strategy| {
             let (verdict, why) = match shared {
-                Some(shared) if shared == way => (
+                Some(shared) if shared == strategy => (
                     Verdict::Chosen,
                     "comes with another that is attached anyway".to_owned(),
                 ),
-                _ => self.judge(host, preference, need, way, found),
+                _ => self.judge(host, preference, capability, strategy, found),
             };
             found |= verdict == Verdict::Chosen;
-            Judged { way, verdict, why }
+            Candidate {
+                strategy,
+                verdict,
+                why,
+            }
         });
-        let ways: Vec<_> = ways.collect();
-        let chosen = ways.iter().find(|w| w.verdict == Verdict::Chosen);
-        let lost = chosen.map(|chosen| lost(host, chosen.way));
+        let candidates: Vec<_> = candidates.collect();
+        let chosen = candidates.iter().find(|w| w.verdict == Verdict::Chosen);
+        let limitations = chosen.map(|chosen| limitations(host, chosen.strategy));
         Choice {
-            need,
-            lost: lost.unwrap_or_default(),
-            ways,
+            capability,
+            limitations: limitations.unwrap_or_default(),
+            candidates,
         }
     }
 
-    fn has(&self, way: &Way) -> bool {
-        way.probes.iter().all(|spec| self.specs.contains(spec))
+    fn has(&self, strategy: &Strategy) -> bool {
+        strategy.probes.iter().all(|spec| self.specs.contains(spec))
     }
 
     fn judge(
         &self,
         host: &Host,
         preference: Preference,
-        need: &Need,
-        way: &Way,
+        capability: &Capability,
+        strategy: &Strategy,
         found: bool,
     ) -> (Verdict, String) {
-        if preference.excludes(need, way) {
-            return (Verdict::NotAsked, "--probes asks for others".to_owned());
+        if preference.excludes(capability, strategy) {
+            return (Verdict::Excluded, "--probes asks for others".to_owned());
         }
-        let doubt = match of_way(host, need, way) {
-            Answer::No(why) => return (Verdict::Absent, why),
-            Answer::Forbidden(why) => return (Verdict::Forbidden, why),
-            Answer::Unknown(why) => Some(why),
-            Answer::Yes => None,
+        let doubt = match availability(host, capability, strategy) {
+            Availability::No(why) => return (Verdict::Absent, why),
+            Availability::Forbidden(why) => return (Verdict::Forbidden, why),
+            Availability::Unknown(why) => Some(why),
+            Availability::Yes => None,
         };
         if found {
-            return (Verdict::Spare, "a better one is taken".to_owned());
+            return (Verdict::Redundant, "a better one is taken".to_owned());
         }
-        if way.cost.is_everybodys() && !self.everybody_pays && need.without != Without::Nothing {
+        if strategy.cost.slows_host() && !self.slows_host && capability.fallback != Fallback::Fatal
+        {
             let why =
                 "every system call of this host would be slower, for this alone (--probes syscall)";
-            return (Verdict::TooDear, why.to_owned());
+            return (Verdict::TooCostly, why.to_owned());
         }
         let why = match doubt {
             Some(why) => format!("could not be told without trying: {why}"),
@@ -211,42 +235,48 @@ impl Taken {
     }
 }
 
-/// Whether all probes of a way that it needs can be attached.
-fn of_way(host: &Host, need: &Need, way: &Way) -> Answer {
-    if let Some(refusal) = host.refused.get(&(need.gives, way.name)) {
+/// Whether all required probes of a strategy can be attached.
+fn availability(host: &Host, capability: &Capability, strategy: &Strategy) -> Availability {
+    if let Some(refusal) = host.refused.get(&(capability.shows, strategy.name)) {
         let why = refusal.why.clone();
         return if refusal.forbidden {
-            Answer::Forbidden(why)
+            Availability::Forbidden(why)
         } else {
-            Answer::No(why)
+            Availability::No(why)
         };
     }
-    let needed = way.probes.iter().filter(|spec| spec.without.is_none());
+    let needed = strategy
+        .probes
+        .iter()
+        .filter(|spec| spec.if_missing.is_none());
     let answers = needed.map(|spec| host.answer(spec));
-    answers.max_by_key(badness).unwrap_or(Answer::Yes)
+    answers.max_by_key(severity).unwrap_or(Availability::Yes)
 }
 
-fn badness(answer: &Answer) -> u8 {
+fn severity(answer: &Availability) -> u8 {
     match answer {
-        Answer::Yes => 0,
-        Answer::Unknown(_) => 1,
-        Answer::Forbidden(_) => 2,
-        Answer::No(_) => 3,
+        Availability::Yes => 0,
+        Availability::Unknown(_) => 1,
+        Availability::Forbidden(_) => 2,
+        Availability::No(_) => 3,
     }
 }
 
-/// What this way does not show: by its nature, and here.
-fn lost(host: &Host, way: &Way) -> Vec<&'static str> {
-    let is_lost = |spec: &&Spec| {
-        host.lacking.contains_key(*spec)
-            || matches!(host.answer(spec), Answer::No(_) | Answer::Forbidden(_))
+/// What this strategy does not show: nowhere, and on this host.
+fn limitations(host: &Host, strategy: &Strategy) -> Vec<&'static str> {
+    let is_missing = |spec: &&Spec| {
+        host.failed_optional.contains_key(*spec)
+            || matches!(
+                host.answer(spec),
+                Availability::No(_) | Availability::Forbidden(_)
+            )
     };
-    let extras = way.probes.iter().filter(is_lost);
-    let lost: BTreeSet<_> = extras
-        .filter_map(|spec| spec.without)
-        .chain(way.lacks)
+    let extras = strategy.probes.iter().filter(is_missing);
+    let limitations: BTreeSet<_> = extras
+        .filter_map(|spec| spec.if_missing)
+        .chain(strategy.limitation)
         .collect();
-    lost.into_iter().collect()
+    limitations.into_iter().collect()
 }
 
 #[cfg(test)]

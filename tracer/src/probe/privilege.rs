@@ -1,4 +1,4 @@
-//! What the agent may do, asked before the kernel says no in its own words.
+//! Checks the agent's privileges before the kernel refuses something.
 
 use anyhow::{Context, Result, bail};
 use procfs::process::Process;
@@ -18,8 +18,7 @@ const CAP_SYS_ADMIN: u32 = 21;
 const HOST_PIDS: u64 = 0xefff_fffc;
 const HOST_USERS: u64 = 0xefff_fffd;
 
-/// Stops with the names of the capabilities that are missing, or where the programs, which know
-/// processes by the host's numbers, would never meet the one that is meant.
+/// Fails if capabilities are missing, or in a PID namespace: the programs know processes by the host's PIDs.
 pub fn check() -> Result<()> {
     let missing = missing_here()?;
     if !missing.is_empty() {
@@ -44,12 +43,12 @@ pub fn missing_here() -> Result<Vec<&'static str>> {
     Ok(missing(status.capeff))
 }
 
-/// Whether this process sees the host's process IDs; `None` if that cannot be told.
+/// Whether this process sees the host's process IDs; `None` if unknown.
 pub fn has_host_pids() -> Option<bool> {
     Some(namespace("pid")? == HOST_PIDS)
 }
 
-/// Whether its capabilities count for the host; `None` if that cannot be told.
+/// Whether its capabilities count for the host; `None` if unknown.
 pub fn has_host_users() -> Option<bool> {
     Some(namespace("user")? == HOST_USERS)
 }
@@ -60,7 +59,7 @@ fn namespace(kind: &str) -> Option<u64> {
     Some(found.identifier)
 }
 
-/// What is missing in this set of effective capabilities. Up to Linux 5.7 `CAP_SYS_ADMIN` stood for
+/// Capabilities that are missing in this effective set. Up to Linux 5.7 `CAP_SYS_ADMIN` stood for
 /// the first two, and it still implies them.
 fn missing(effective: u64) -> Vec<&'static str> {
     let has = |bit: u32| effective >> bit & 1 == 1;

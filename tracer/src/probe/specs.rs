@@ -1,23 +1,22 @@
-//! What the agent wants to see, and the probes that show it, best first. Data only: `plan` chooses.
+//! What a trace has to see, and the probes that show it, best first. Data only: `plan` chooses.
 //!
-//! Versions say where a probe is known from. They are documentation and are never compared.
+//! Kernel versions are documentation: no code compares them.
 
-/// Where a program goes.
+/// Where a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hook {
-    /// A tracepoint, straight from the kernel's table: no tracefs, no perf event. `reads`: how many of
-    /// its arguments the program reads.
+    /// A tracepoint, by name: no tracefs, no perf event. `reads`: number of arguments that the program reads.
     RawTracepoint {
-        /// The kernel's name of it.
+        /// Its name in the kernel.
         name: &'static str,
-        /// How many arguments it must have.
+        /// Least number of its arguments.
         reads: usize,
     },
-    /// The exit of one system call, a perf event, whose number is in tracefs.
+    /// The exit of one system call: a perf event whose number is in tracefs.
     SyscallExit(&'static str),
-    /// A kernel function's entry, by its trampoline.
+    /// A kernel function's entry, by a trampoline.
     FEntry(&'static str),
-    /// A kernel function's exit, by its trampoline.
+    /// A kernel function's exit, by a trampoline.
     FExit(&'static str),
     /// A kernel function's entry, by a breakpoint.
     KProbe(&'static str),
@@ -26,7 +25,7 @@ pub enum Hook {
 }
 
 impl Hook {
-    /// The kernel's name of it.
+    /// Its name in the kernel.
     pub fn name(self) -> &'static str {
         match self {
             Self::RawTracepoint { name, .. }
@@ -38,7 +37,7 @@ impl Hook {
         }
     }
 
-    /// How it is attached, in one word.
+    /// Its type.
     pub fn kind(self) -> &'static str {
         match self {
             Self::RawTracepoint { .. } => "raw_tracepoint",
@@ -51,18 +50,18 @@ impl Hook {
     }
 }
 
-/// One program and the hook it goes to.
+/// A program and its hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Spec {
     /// Name of the program in the eBPF object.
     pub program: &'static str,
-    /// Where it goes.
+    /// Where it is attached.
     pub hook: Hook,
-    /// What is lost without it; `None` where its way is none without it.
-    pub without: Option<&'static str>,
+    /// What is not seen without it; `None` if its strategy requires it.
+    pub if_missing: Option<&'static str>,
 }
 
-/// What all of a kind of [`Way`] have in common.
+/// What the probes of a [`Strategy`] are attached to, for `--probes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// Probes on the kernel's own functions.
@@ -71,81 +70,81 @@ pub enum Family {
     Tracepoint,
 }
 
-/// What a way costs those who are not traced.
+/// What a strategy costs processes that are not traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cost {
-    /// A comparison in the process's own sends, receives and the like.
+    /// A comparison in their sends, receives and the like.
     Own,
     /// Every system call of every process takes the kernel's slow path.
     EverySystemCall,
-    /// The same, and the program runs at each.
+    /// The same, and the program runs in each.
     EverySystemCallRuns,
 }
 
 impl Cost {
-    /// Whether processes that touch no socket pay.
-    pub fn is_everybodys(self) -> bool {
+    /// Whether processes that use no socket pay.
+    pub fn slows_host(self) -> bool {
         self != Self::Own
     }
 }
 
-/// One way to see something.
+/// Probes that together give a capability.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Way {
-    /// Its name, as `doctor` shows it.
+pub struct Strategy {
+    /// Its name in `doctor`.
     pub name: &'static str,
     /// For `--probes`.
     pub family: Family,
     /// Its probes.
     pub probes: &'static [Spec],
-    /// What it costs others.
+    /// What it costs other processes.
     pub cost: Cost,
-    /// What it needs: documentation.
-    pub needs: &'static str,
-    /// What it does not show, compared with the best.
-    pub lacks: Option<&'static str>,
+    /// What it requires: documentation.
+    pub requires: &'static str,
+    /// What it does not show, compared with the best one.
+    pub limitation: Option<&'static str>,
 }
 
-/// What becomes of a trace without something.
+/// What a trace does without a capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Without {
-    /// Nothing works.
-    Nothing,
-    /// The operator has to know that this is missing.
+pub enum Fallback {
+    /// It cannot begin.
+    Fatal,
+    /// It begins with this warning.
     Warn(&'static str),
-    /// A detail is missing: `doctor` tells.
+    /// It begins without this detail, which only `doctor` reports.
     Detail(&'static str),
 }
 
-/// Something to see.
+/// Something that a trace has to see.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Need {
-    /// What.
-    pub gives: &'static str,
-    /// Ways to see it, best first.
-    pub ways: &'static [Way],
-    /// What is missing without it.
-    pub without: Without,
+pub struct Capability {
+    /// What it is.
+    pub shows: &'static str,
+    /// How to see it, best first.
+    pub strategies: &'static [Strategy],
+    /// What happens without it.
+    pub fallback: Fallback,
 }
 
 const fn spec(program: &'static str, hook: Hook) -> Spec {
     Spec {
         program,
         hook,
-        without: None,
+        if_missing: None,
     }
 }
 
-/// One that its way can do without.
-const fn extra(program: &'static str, hook: Hook, without: &'static str) -> Spec {
+/// One that its strategy does not require.
+const fn extra(program: &'static str, hook: Hook, if_missing: &'static str) -> Spec {
     Spec {
         program,
         hook,
-        without: Some(without),
+        if_missing: Some(if_missing),
     }
 }
 
-/// A program that bears its tracepoint's name.
+/// A program with the name of its tracepoint.
 const fn raw(name: &'static str, reads: usize) -> Spec {
     spec(name, Hook::RawTracepoint { name, reads })
 }
@@ -161,75 +160,75 @@ const DATAGRAMS: &str = "sends to Unix datagram devices are not seen";
 const UDP: &str = "refusals of UDP devices are not seen";
 const V6: &str = "this is not seen over IPv6";
 
-const fn tracepoint(probes: &'static [Spec], needs: &'static str) -> Way {
-    Way {
+const fn tracepoint(probes: &'static [Spec], requires: &'static str) -> Strategy {
+    Strategy {
         name: "tracepoint",
         family: Family::Tracepoint,
         probes,
         cost: Cost::Own,
-        needs,
-        lacks: None,
+        requires,
+        limitation: None,
     }
 }
 
-const fn fexit(probes: &'static [Spec]) -> Way {
-    Way {
+const fn fexit(probes: &'static [Spec]) -> Strategy {
+    Strategy {
         name: "fentry/fexit",
         family: Family::Function,
         probes,
         cost: Cost::Own,
-        needs: "Linux 5.5 on x86-64, 6.0 on arm64, with BTF",
-        lacks: None,
+        requires: "Linux 5.5 on x86-64, 6.0 on arm64, with BTF",
+        limitation: None,
     }
 }
 
-const fn kprobe(probes: &'static [Spec]) -> Way {
-    Way {
+const fn kprobe(probes: &'static [Spec]) -> Strategy {
+    Strategy {
         name: "kprobe",
         family: Family::Function,
         probes,
         cost: Cost::Own,
-        needs: "CONFIG_KPROBES",
-        lacks: None,
+        requires: "CONFIG_KPROBES",
+        limitation: None,
     }
 }
 
-const fn syscalls(probes: &'static [Spec], lacks: Option<&'static str>) -> Way {
-    Way {
+const fn syscalls(probes: &'static [Spec], limitation: Option<&'static str>) -> Strategy {
+    Strategy {
         name: "syscalls",
         family: Family::Tracepoint,
         probes,
         cost: Cost::EverySystemCall,
-        needs: "CONFIG_FTRACE_SYSCALLS and tracefs",
-        lacks,
+        requires: "CONFIG_FTRACE_SYSCALLS and tracefs",
+        limitation,
     }
 }
 
-const fn all_syscalls(lacks: Option<&'static str>) -> Way {
-    Way {
+const fn all_syscalls(limitation: Option<&'static str>) -> Strategy {
+    Strategy {
         name: "all syscalls",
         family: Family::Tracepoint,
         probes: &[ALL_EXITS],
         cost: Cost::EverySystemCallRuns,
-        needs: "nothing more",
-        lacks,
+        requires: "nothing more",
+        limitation,
     }
 }
 
 const NO_WRITE: Option<&str> = Some("sends that make no write, such as sendfile");
 
-/// Everything the agent wants to see.
-pub const NEEDS: &[Need] = &[
-    Need {
-        gives: "sends and receives",
-        ways: &[
-            Way {
+/// Everything that a trace has to see.
+pub const CAPABILITIES: &[Capability] = &[
+    Capability {
+        shows: "sends and receives",
+        strategies: &[
+            Strategy {
                 name: "socket",
                 family: Family::Tracepoint,
                 probes: &[raw("sock_send_length", 2), raw("sock_recv_length", 2)],
                 cost: Cost::Own,
-                needs: "Linux 6.3",
-                lacks: None,
+                requires: "Linux 6.3",
+                limitation: None,
             },
             fexit(&[
                 spec("tcp_sendmsg_exit", Hook::FExit("tcp_sendmsg")),
@@ -283,19 +282,19 @@ pub const NEEDS: &[Need] = &[
             ),
             all_syscalls(NO_WRITE),
         ],
-        without: Without::Nothing,
+        fallback: Fallback::Fatal,
     },
-    Need {
-        gives: "TCP connections opened, accepted and closed",
-        ways: &[tracepoint(
+    Capability {
+        shows: "TCP connections opened, accepted and closed",
+        strategies: &[tracepoint(
             &[raw("inet_sock_set_state", 3), raw("tcp_destroy_sock", 1)],
             "Linux 4.16",
         )],
-        without: Without::Nothing,
+        fallback: Fallback::Fatal,
     },
-    Need {
-        gives: "connects that fail at once",
-        ways: &[
+    Capability {
+        shows: "connects that fail at once",
+        strategies: &[
             fexit(&[
                 spec("tcp_v4_connect_exit", Hook::FExit("tcp_v4_connect")),
                 extra("tcp_v6_connect_exit", Hook::FExit("tcp_v6_connect"), V6),
@@ -309,13 +308,13 @@ pub const NEEDS: &[Need] = &[
             syscalls(&[exit_of("sys_exit_connect")], None),
             all_syscalls(None),
         ],
-        without: Without::Detail(
+        fallback: Fallback::Detail(
             "a device without a route is told once, not at each further attempt that fails at once",
         ),
     },
-    Need {
-        gives: "TCP retransmits",
-        ways: &[
+    Capability {
+        shows: "TCP retransmits",
+        strategies: &[
             tracepoint(&[raw("tcp_retransmit_skb", 1)], "Linux 4.15"),
             fexit(&[spec(
                 "tcp_retransmit_entry",
@@ -323,20 +322,20 @@ pub const NEEDS: &[Need] = &[
             )]),
             kprobe(&[spec("at_retransmit", Hook::KProbe("__tcp_retransmit_skb"))]),
         ],
-        without: Without::Warn("stalls for want of an ACK stay without a cause"),
+        fallback: Fallback::Warn("stalls for want of an ACK stay without a cause"),
     },
-    Need {
-        gives: "TCP resets",
-        ways: &[tracepoint(&[raw("tcp_receive_reset", 1)], "Linux 4.16")],
-        without: Without::Warn("a connection reset by the peer may look like one given up"),
+    Capability {
+        shows: "TCP resets",
+        strategies: &[tracepoint(&[raw("tcp_receive_reset", 1)], "Linux 4.16")],
+        fallback: Fallback::Warn("a connection reset by the peer may look like one given up"),
     },
-    Need {
-        gives: "packets dropped by this host",
-        ways: &[
+    Capability {
+        shows: "packets dropped by this host",
+        strategies: &[
             tracepoint(&[raw("kfree_skb", 3)], "Linux 5.17"),
-            Way {
+            Strategy {
                 name: "tracepoint without reason",
-                lacks: Some("why, other than by a netfilter rule"),
+                limitation: Some("why, other than by a netfilter rule"),
                 ..tracepoint(
                     &[spec(
                         "kfree_skb_at",
@@ -349,13 +348,13 @@ pub const NEEDS: &[Need] = &[
                 )
             },
         ],
-        without: Without::Warn(
+        fallback: Fallback::Warn(
             "drops by this host's own firewall look like silence from the network",
         ),
     },
-    Need {
-        gives: "socket errors",
-        ways: &[
+    Capability {
+        shows: "socket errors",
+        strategies: &[
             tracepoint(&[raw("inet_sk_error_report", 1)], "Linux 5.14"),
             fexit(&[spec(
                 "error_report_entry",
@@ -366,18 +365,18 @@ pub const NEEDS: &[Need] = &[
                 Hook::KProbe("sock_def_error_report"),
             )]),
         ],
-        without: Without::Warn("ICMP errors on established connections are not seen"),
+        fallback: Fallback::Warn("ICMP errors on established connections are not seen"),
     },
-    Need {
-        gives: "window probes",
-        ways: &[
+    Capability {
+        shows: "window probes",
+        strategies: &[
             fexit(&[spec(
                 "tcp_send_probe0_entry",
                 Hook::FEntry("tcp_send_probe0"),
             )]),
             kprobe(&[spec("at_window_probe", Hook::KProbe("tcp_send_probe0"))]),
         ],
-        without: Without::Detail(
+        fallback: Fallback::Detail(
             "only the number without an answer is known, when a stall begins and ends",
         ),
     },

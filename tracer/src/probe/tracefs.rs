@@ -1,5 +1,5 @@
-//! tracefs, where perf events' tracepoints have their numbers. Where it is not mounted, it is mounted
-//! for one thread of this process only: the host's own mounts are none of our business.
+//! tracefs, which has the numbers of perf events' tracepoints. Where it is not mounted, it is mounted for one thread of
+//! this process only: the host's mounts stay as they are.
 
 use std::{
     fs, io,
@@ -12,19 +12,19 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-use super::host::Answer;
+use super::host::Availability;
 
 /// Where it may be mounted, in the order in which aya looks.
 const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
-/// How to get at it.
+/// How it can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tracefs {
     /// It is mounted here.
     At(PathBuf),
-    /// It is not mounted, and can be for ourselves.
+    /// It is not mounted, and can be for one thread.
     Private,
-    /// It is mounted here, for others to read.
+    /// It is mounted here, and this process may not read it.
     Closed(PathBuf),
     /// It is not mounted, and cannot be, for this reason.
     NotMounted(String),
@@ -39,7 +39,7 @@ impl Default for Tracefs {
 }
 
 impl Tracefs {
-    /// Looks for it.
+    /// Finds it.
     pub fn find() -> Self {
         for place in PLACES.map(PathBuf::from) {
             match fs::read_dir(place.join("events")) {
@@ -60,24 +60,24 @@ impl Tracefs {
         }
     }
 
-    /// Why nothing can be looked up in it; `None` if it can.
-    pub fn refusal(&self) -> Option<Answer> {
+    /// Why it cannot be read; `None` if it can.
+    pub fn refusal(&self) -> Option<Availability> {
         match self {
             Self::At(_) | Self::Private => None,
-            Self::Closed(place) => Some(Answer::Forbidden(format!(
+            Self::Closed(place) => Some(Availability::Forbidden(format!(
                 "{} is for root to read",
                 place.display()
             ))),
-            Self::NotMounted(why) => Some(Answer::Forbidden(format!(
+            Self::NotMounted(why) => Some(Availability::Forbidden(format!(
                 "tracefs is not mounted, and this process may not ({why})"
             ))),
-            Self::Absent => Some(Answer::No(
+            Self::Absent => Some(Availability::No(
                 "this kernel is built without tracefs (CONFIG_TRACING)".to_owned(),
             )),
         }
     }
 
-    /// Does something where tracefs can be seen.
+    /// Runs `work` where tracefs is mounted.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         match self {
             Self::Private => privately(work),
@@ -134,10 +134,19 @@ mod tests {
     #[test]
     fn permission_is_no_absence() {
         let closed = Tracefs::Closed("/sys/kernel/tracing".into()).refusal();
-        assert!(matches!(closed, Some(Answer::Forbidden(_))), "{closed:?}");
+        assert!(
+            matches!(closed, Some(Availability::Forbidden(_))),
+            "{closed:?}"
+        );
         let denied = Tracefs::NotMounted("EPERM".to_owned()).refusal();
-        assert!(matches!(denied, Some(Answer::Forbidden(_))), "{denied:?}");
-        assert!(matches!(Tracefs::Absent.refusal(), Some(Answer::No(_))));
+        assert!(
+            matches!(denied, Some(Availability::Forbidden(_))),
+            "{denied:?}"
+        );
+        assert!(matches!(
+            Tracefs::Absent.refusal(),
+            Some(Availability::No(_))
+        ));
         assert_eq!(Tracefs::Private.refusal(), None);
     }
 

@@ -24,10 +24,10 @@ pub struct Types {
 }
 
 impl Types {
-    /// As this file has them.
+    /// Of this file.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path)?;
-        // Only the kernel's own is read where it lies: a file of somebody else's may be damaged.
+        // Only the kernel's own is memory-mapped: another file may be damaged.
         let is_own = path == Path::new(VMLINUX);
         let own = is_own.then(|| in_place(&bytes).ok()).flatten();
         let btf = match own {
@@ -50,7 +50,7 @@ impl Types {
         Self { btf, named, hashes }
     }
 
-    /// All of this name: a structure and a function may have the same.
+    /// All types of this name: a structure and a function may share one.
     pub fn named(&self, name: &str) -> impl Iterator<Item = Type> {
         let hash = self.hashes.hash_one(name);
         let from = self.named.partition_point(|(other, _)| *other < hash);
@@ -61,18 +61,18 @@ impl Types {
         types.filter(move |ty| ty.as_btf_type().is_some_and(|ty| self.name(ty) == name))
     }
 
-    /// Empty if it has none.
+    /// The name of a type; empty if it has none.
     pub fn name(&self, of: &dyn BtfType) -> String {
         self.btf.resolve_name(of).unwrap_or_default()
     }
 
-    /// What this one is made of.
+    /// The type that this one refers to.
     pub fn chained(&self, from: &(impl BtfType + ?Sized)) -> Option<Type> {
         self.btf.resolve_chained_type(from).ok()
     }
 }
 
-/// Without a copy of each type and name, which takes a tenth of a second and 60 MB. The kernel's own file
+/// Fallback a copy of each type and name, which takes a tenth of a second and 60 MB. The kernel's own file
 /// cannot be mapped before Linux 6.16, a file in memory can.
 fn in_place(bytes: &[u8]) -> Result<Btf> {
     let file = memfd_create("btf", MFdFlags::MFD_CLOEXEC)?;

@@ -1,8 +1,7 @@
 //! Where events come from: the kernel, or a recording of an earlier trace.
 
-pub mod hold;
-pub mod holding;
+pub mod capture;
+pub(crate) mod kernel_log;
 pub(crate) mod readable;
 pub mod recording;
-pub mod ringbuf;
-pub mod routine;
+pub(crate) mod ringbuf;

@@ -15,20 +15,20 @@ use tracer_model::{Event, EventKind, FORMAT};
 /// How every gzip member begins (RFC 1952, 2.3.1).
 pub(crate) const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// What is read of the first line before anything is made of it: a format to come may have other events.
+/// The part of the first line that every format has: a newer one may have other events.
 #[derive(Deserialize)]
 struct Begin {
     #[serde(default)]
     format: u32,
 }
 
-/// Reads a recording. The first event must be the session, in a format that is known; a last line, or a last part of a
-/// compressed one, that was cut short by a crash is passed over.
+/// Reads a recording. The first event must be the session, in a known format. A last line that a crash cut short is
+/// ignored, as is a truncated gzip member at the end.
 pub fn read(path: &Path) -> Result<Vec<Event>> {
     read_through(path, |file| file)
 }
 
-/// The same through a reader that, say, counts what is read.
+/// The same through a reader that wraps the file, for example to count bytes.
 pub fn read_through<R: Read>(path: &Path, through: impl FnOnce(File) -> R) -> Result<Vec<Event>> {
     let name = path.display();
     let file = File::open(path).with_context(|| format!("cannot open the recording {name}"))?;
@@ -41,7 +41,7 @@ pub fn read_through<R: Read>(path: &Path, through: impl FnOnce(File) -> R) -> Re
     };
     while let Some(line) = next()? {
         if events.is_empty() {
-            is_known(path, &line)?;
+            check_format(path, &line)?;
         }
         match serde_json::from_str::<Event>(&line) {
             Ok(event) => events.push(event),
@@ -70,8 +70,8 @@ fn lines<'a>(mut file: BufReader<impl Read + 'a>) -> io::Result<BoxedLines<'a>> 
     Ok(Box::new(lines.take_while(is_whole)))
 }
 
-/// Whether this first line is of a format that can be read, as far as it says.
-fn is_known(path: &Path, first: &str) -> Result<()> {
+/// Fails if the first line declares a newer format than [`FORMAT`].
+fn check_format(path: &Path, first: &str) -> Result<()> {
     if let Ok(Begin { format }) = serde_json::from_str(first) {
         ensure!(
             format <= FORMAT,

@@ -11,7 +11,7 @@ use crate::decode::{Kernel, decode};
 use tracer_model::Event;
 
 /// Decoded records of the running trace.
-pub struct Events {
+pub(crate) struct Events {
     ring: AsyncFd<RingBuf<MapData>>,
     kernel: Kernel,
     malformed: u64,
@@ -19,7 +19,7 @@ pub struct Events {
 
 impl Events {
     /// Takes over the ring buffer. Needs a tokio runtime.
-    pub fn new(ring: RingBuf<MapData>, kernel: Kernel) -> io::Result<Self> {
+    pub(crate) fn new(ring: RingBuf<MapData>, kernel: Kernel) -> io::Result<Self> {
         Ok(Self {
             ring: readable(ring)?,
             kernel,
@@ -27,14 +27,14 @@ impl Events {
         })
     }
 
-    /// Waits until the programs wake the agent, which they do for stalls and not for routine.
-    pub async fn wake_up(&self) -> io::Result<()> {
+    /// Waits until the programs wake the agent, which they do for stalls and failures only.
+    pub(crate) async fn wake_up(&self) -> io::Result<()> {
         self.ring.readable().await?.clear_ready();
         Ok(())
     }
 }
 
-/// What is there and has not been taken, in the order in which it happened.
+/// The records in the ring, oldest first. Ends when the ring is empty.
 impl Iterator for Events {
     type Item = Event;
 

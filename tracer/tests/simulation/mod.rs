@@ -1,7 +1,7 @@
 //! A simulated server with the tracer's core beside it, and between them a channel that may lose or swap
 //! what it carries.
 
-pub(crate) mod holding;
+pub(crate) mod capture;
 mod random;
 mod server;
 pub(crate) mod traffic;
@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use tracer_core::{Core, Query};
 use tracer_model::{Event, EventKind, Finding, Nanos};
 
-use self::{holding::Between, random::Random, server::BEGAN};
+use self::{capture::SimulatedCapture, random::Random, server::BEGAN};
 pub(crate) use self::{
     server::{Served, Server, Wait},
     wire::{client, device, name},
@@ -23,7 +23,7 @@ pub(crate) const MS: Nanos = 1_000 * US;
 pub(crate) const S: Nanos = 1_000 * MS;
 pub(crate) const THRESHOLD: Nanos = 100 * MS;
 
-/// Between two looks while all is routine, ns.
+/// Time between two samples while buffering, ns.
 const LOOK: Nanos = 100 * MS;
 
 /// Longer than the core keeps anything.
@@ -62,7 +62,7 @@ pub(crate) struct Plan {
     /// processors.
     pub(crate) lost: u64,
     pub(crate) swapped: u64,
-    /// Whether routine is held back.
+    /// Whether normal traffic is buffered.
     pub(crate) holds: bool,
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct Told {
 
 struct Tracing {
     core: Core,
-    between: Option<Between>,
+    capture: Option<SimulatedCapture>,
     server: Server,
     chance: Random,
     events: Vec<Event>,
@@ -96,7 +96,7 @@ struct Tracing {
 pub(crate) fn run(plan: &Plan) -> Told {
     let mut tracing = Tracing {
         core: Core::new(),
-        between: plan.holds.then(|| Between::new(BEGAN)),
+        capture: plan.holds.then(|| SimulatedCapture::new(BEGAN)),
         server: Server::new(plan.clone()),
         chance: Random(!plan.seed),
         events: Vec::new(),
@@ -151,10 +151,10 @@ impl Tracing {
         }
     }
 
-    /// While routine is held back, when a look may be due.
+    /// While buffering, when a sample may be due.
     fn due(&self) -> Nanos {
-        match &self.between {
-            Some(between) if between.is_on() => self.ticked + LOOK,
+        match &self.capture {
+            Some(capture) if capture.is_buffering() => self.ticked + LOOK,
             _ => self.core.due(),
         }
     }
@@ -175,9 +175,9 @@ impl Tracing {
         }
         self.tell(at, EventKind::Tick);
         let stacks = self.server.plan.stacks;
-        if let Some(between) = &mut self.between
+        if let Some(capture) = &mut self.capture
             && stacks
-            && between.looks(at)
+            && capture.begins_sample(at)
         {
             self.server.look(at);
         }
@@ -228,10 +228,10 @@ impl Tracing {
 
     fn tell(&mut self, at: Nanos, what: EventKind) {
         let event = Event { at, what };
-        let Some(between) = &mut self.between else {
+        let Some(capture) = &mut self.capture else {
             return self.give(&event);
         };
-        for given in between.pass(event, &self.core) {
+        for given in capture.pass(event, &self.core) {
             self.give(&given);
         }
     }

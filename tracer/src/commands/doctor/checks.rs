@@ -1,14 +1,14 @@
-//! What of the host matters to a trace, read from where the kernel tells it.
+//! Checks of the host.
 
 use std::{fs, io, path::Path};
 
 use anyhow::Error;
 use procfs::process::Process;
-use tracer_ebpf::abi::KernelLayout;
+use tracer_ebpf::layout::KernelLayout;
 
 use super::report::Check;
 use crate::probe::{
-    host::{Answer, Host},
+    host::{Availability, Host},
     missing::missing,
     privilege::{self, NEEDED},
     tracefs::Tracefs,
@@ -18,7 +18,7 @@ use crate::probe::{
 const SEE_BELOW: &str = "whether that matters is told below";
 const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 
-/// What needs no try. `types`: why the kernel's types cannot be read, if so.
+/// Checks that try nothing. `types`: why the kernel's types cannot be read, if so.
 pub(super) fn system(types: Option<&Error>) -> Vec<Check> {
     vec![
         capabilities(privilege::missing_here().map_err(|error| format!("{error:#}"))),
@@ -28,7 +28,7 @@ pub(super) fn system(types: Option<&Error>) -> Vec<Check> {
             None => Check::yes("kernel types (BTF)", VMLINUX),
             Some(error) => Check::of(
                 "kernel types (BTF)",
-                &Answer::No(format!("{error:#}")),
+                &Availability::No(format!("{error:#}")),
                 "a BTF file made for it (--btf), or a kernel built with CONFIG_DEBUG_INFO_BTF",
             ),
         },
@@ -42,14 +42,14 @@ pub(super) fn system(types: Option<&Error>) -> Vec<Check> {
     ]
 }
 
-/// What was tried.
+/// Results of tries.
 pub(super) fn probing(host: &Host) -> Vec<Check> {
     vec![
         Check::of(
             "ring buffer",
             &host.ring_buffer,
             match host.ring_buffer {
-                Answer::No(_) => "a newer kernel",
+                Availability::No(_) => "a newer kernel",
                 _ => "run it as root (sudo)",
             },
         ),
@@ -59,11 +59,11 @@ pub(super) fn probing(host: &Host) -> Vec<Check> {
     ]
 }
 
-/// What the kernel's types lack, if anything.
+/// Fields that the kernel's BTF lacks.
 pub(super) fn fields(layout: &KernelLayout) -> Vec<Check> {
     let evidence = missing(layout).evidence.into_iter();
     let check = |(what, fields): (&str, Vec<&str>)| {
-        let answer = Answer::No(format!("{}: cannot tell {what}", fields.join(", ")));
+        let answer = Availability::No(format!("{}: cannot tell {what}", fields.join(", ")));
         Check::of(
             "kernel fields",
             &answer,
@@ -77,8 +77,8 @@ fn capabilities(missing: Result<Vec<&str>, String>) -> Check {
     let names = NEEDED.map(|(name, _)| name).join(" ");
     let answer = match missing {
         Ok(missing) if missing.is_empty() => return Check::yes("capabilities", names),
-        Ok(missing) => Answer::Forbidden(format!("this process lacks {}", missing.join(" "))),
-        Err(error) => Answer::Unknown(error),
+        Ok(missing) => Availability::Forbidden(format!("this process lacks {}", missing.join(" "))),
+        Err(error) => Availability::Unknown(error),
     };
     Check::of("capabilities", &answer, "run it as root (sudo)")
 }
@@ -93,8 +93,8 @@ fn container(host_pids: Option<bool>, host_mounts: Option<bool>) -> Check {
         Some(true) => {
             return Check::yes("the host's processes", format!("the host's PIDs {mounts}"));
         }
-        Some(false) => Answer::No("a container with process IDs of its own".to_owned()),
-        None => Answer::Unknown("/proc/self/ns/pid cannot be read".to_owned()),
+        Some(false) => Availability::No("a container with process IDs of its own".to_owned()),
+        None => Availability::Unknown("/proc/self/ns/pid cannot be read".to_owned()),
     };
     Check::of(
         "the host's processes",
@@ -103,18 +103,20 @@ fn container(host_pids: Option<bool>, host_mounts: Option<bool>) -> Check {
     )
 }
 
-/// In a rootless container a process may have all capabilities, and none that counts for eBPF.
+/// In a rootless container a process may have all capabilities, but they do not count for eBPF.
 fn users(host_users: Option<bool>) -> Check {
     let name = "the host's users";
     let answer = match host_users {
         Some(true) => return Check::yes(name, ""),
-        Some(false) => Answer::Forbidden("capabilities of a container's own users".to_owned()),
-        None => Answer::Unknown("/proc/self/ns/user cannot be read".to_owned()),
+        Some(false) => {
+            Availability::Forbidden("capabilities of a container's own users".to_owned())
+        }
+        None => Availability::Unknown("/proc/self/ns/user cannot be read".to_owned()),
     };
     Check::of(name, &answer, "run it as the host's root")
 }
 
-/// Compared with the first process, which only root may look at.
+/// Compared with process 1, which only root may inspect.
 fn has_host_mounts() -> Option<bool> {
     let mounts = |process: Process| {
         let namespaces = process.namespaces().ok()?;
@@ -126,7 +128,7 @@ fn has_host_mounts() -> Option<bool> {
 }
 
 /// `none [integrity] confidentiality` (`security/lockdown/lockdown.c`).
-/// `unmounted`: whether the directory it would be in is there, and empty.
+/// `unmounted`: whether its directory exists and is empty.
 fn lockdown(text: &io::Result<String>, unmounted: bool) -> Check {
     let name = "lockdown";
     let mode = text.as_ref().ok().and_then(|text| {
@@ -135,18 +137,20 @@ fn lockdown(text: &io::Result<String>, unmounted: bool) -> Check {
     });
     let answer = match (mode, text) {
         (Some("confidentiality"), _) => {
-            Answer::Forbidden("confidentiality: no program may read kernel memory".to_owned())
+            Availability::Forbidden("confidentiality: no program may read kernel memory".to_owned())
         }
         (Some(mode), _) => return Check::yes(name, mode),
-        (None, Err(_)) if unmounted => Answer::Unknown("securityfs is not mounted".to_owned()),
+        (None, Err(_)) if unmounted => {
+            Availability::Unknown("securityfs is not mounted".to_owned())
+        }
         (None, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
             return Check::yes(name, "not in this kernel");
         }
-        (None, Err(error)) => Answer::Unknown(error.to_string()),
-        (None, Ok(text)) => Answer::Unknown(format!("{LOCKDOWN} says {text:?}")),
+        (None, Err(error)) => Availability::Unknown(error.to_string()),
+        (None, Ok(text)) => Availability::Unknown(format!("{LOCKDOWN} says {text:?}")),
     };
     let remedy = match answer {
-        Answer::Forbidden(_) => "boot without lockdown=confidentiality",
+        Availability::Forbidden(_) => "boot without lockdown=confidentiality",
         _ => "it matters only if the probes below are forbidden",
     };
     Check::of(name, &answer, remedy)
@@ -158,7 +162,9 @@ fn yama(text: &io::Result<String>) -> Check {
     match text.as_ref().map(|text| text.trim()) {
         Ok("3") => Check::of(
             name,
-            &Answer::Forbidden("ptrace_scope 3: no process may read another's memory".to_owned()),
+            &Availability::Forbidden(
+                "ptrace_scope 3: no process may read another's memory".to_owned(),
+            ),
             "kernel.yama.ptrace_scope=2 at the next boot",
         ),
         Ok(scope) => Check::yes(name, format!("ptrace_scope {scope}")),
@@ -166,7 +172,7 @@ fn yama(text: &io::Result<String>) -> Check {
     }
 }
 
-/// For who has the capability these do not matter; a bug report should hold them all the same.
+/// A setting that does not matter with the capability: shown for bug reports.
 fn setting(name: &'static str, capability: &str) -> Check {
     let value = read(format!("/proc/sys/{}", name.replace('.', "/")));
     let value = value.map_or_else(|error| error.to_string(), |value| value.trim().to_owned());
@@ -196,48 +202,54 @@ fn read(path: impl AsRef<Path>) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::doctor::report::Says;
+    use crate::commands::doctor::report::CheckResult;
 
     #[test]
     fn lockdown_matters_where_it_hides_kernel_memory() {
         let of = |text: &str| lockdown(&Ok(text.to_owned()), false);
-        assert_eq!(of("[none] integrity confidentiality\n").answer, Says::Yes);
-        assert_eq!(of("none [integrity] confidentiality\n").answer, Says::Yes);
+        assert_eq!(
+            of("[none] integrity confidentiality\n").answer,
+            CheckResult::Yes
+        );
+        assert_eq!(
+            of("none [integrity] confidentiality\n").answer,
+            CheckResult::Yes
+        );
         let hidden = of("none integrity [confidentiality]\n");
-        assert_eq!(hidden.answer, Says::Forbidden);
+        assert_eq!(hidden.answer, CheckResult::Forbidden);
         assert!(hidden.remedy.is_some());
-        assert_eq!(of("nonsense").answer, Says::Unknown);
+        assert_eq!(of("nonsense").answer, CheckResult::Unknown);
         let failed = |kind: io::ErrorKind, unmounted| lockdown(&Err(kind.into()), unmounted).answer;
         assert_eq!(
             failed(io::ErrorKind::PermissionDenied, false),
-            Says::Unknown
+            CheckResult::Unknown
         );
-        assert_eq!(failed(io::ErrorKind::NotFound, true), Says::Unknown);
-        assert_eq!(failed(io::ErrorKind::NotFound, false), Says::Yes);
+        assert_eq!(failed(io::ErrorKind::NotFound, true), CheckResult::Unknown);
+        assert_eq!(failed(io::ErrorKind::NotFound, false), CheckResult::Yes);
     }
 
     #[test]
     fn yama_matters_where_nobody_may_look() {
         let of = |scope: &str| yama(&Ok(scope.to_owned())).answer;
-        assert_eq!(of("1\n"), Says::Yes);
-        assert_eq!(of("3\n"), Says::Forbidden);
+        assert_eq!(of("1\n"), CheckResult::Yes);
+        assert_eq!(of("3\n"), CheckResult::Forbidden);
     }
 
     #[test]
     fn missing_capabilities_are_named_and_mended() {
         let check = capabilities(Ok(vec!["CAP_BPF"]));
-        assert_eq!(check.answer, Says::Forbidden);
+        assert_eq!(check.answer, CheckResult::Forbidden);
         assert!(check.detail.contains("CAP_BPF"), "{}", check.detail);
         assert!(check.remedy.is_some_and(|remedy| remedy.contains("root")));
         let unknown = capabilities(Err("mount /proc".to_owned()));
-        assert_eq!(unknown.answer, Says::Unknown);
+        assert_eq!(unknown.answer, CheckResult::Unknown);
     }
 
     #[test]
     fn a_container_is_no_place_to_trace_from() {
-        assert_eq!(container(Some(true), None).answer, Says::Yes);
-        assert_eq!(container(Some(false), Some(false)).answer, Says::No);
-        assert_eq!(container(None, None).answer, Says::Unknown);
-        assert_eq!(users(Some(false)).answer, Says::Forbidden);
+        assert_eq!(container(Some(true), None).answer, CheckResult::Yes);
+        assert_eq!(container(Some(false), Some(false)).answer, CheckResult::No);
+        assert_eq!(container(None, None).answer, CheckResult::Unknown);
+        assert_eq!(users(Some(false)).answer, CheckResult::Forbidden);
     }
 }

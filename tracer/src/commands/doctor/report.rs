@@ -1,15 +1,15 @@
-//! What `doctor` says, as data: also its JSON.
+//! The report of `doctor` as data, which is its JSON.
 
 use serde::Serialize;
 
 use super::server::{Found, Server};
 use crate::probe::{
-    host::Answer,
-    plan::{Choice, Judged, Plan, Verdict},
-    specs::Without,
+    host::Availability,
+    plan::{Candidate, Choice, Plan, Verdict},
+    specs::Fallback,
 };
 
-/// Everything.
+/// The report.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     /// Of vault-tracer.
@@ -18,9 +18,9 @@ pub(super) struct Report {
     pub(super) kernel: String,
     /// `uname -m`.
     pub(super) machine: String,
-    /// Whether a trace would begin.
+    /// Whether this host can be traced.
     pub(super) traceable: bool,
-    /// What stands in its way.
+    /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) obstacle: Option<String>,
     pub(super) checks: Vec<Check>,
@@ -29,28 +29,28 @@ pub(super) struct Report {
     /// Why there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) no_server: Option<String>,
-    pub(super) probes: Vec<Seen>,
+    pub(super) probes: Vec<CapabilityReport>,
 }
 
-/// The four answers.
+/// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Says {
+pub(super) enum CheckResult {
     Yes,
     No,
     /// For want of permission.
     Forbidden,
-    /// It could not be told.
+    /// It could not be found out.
     Unknown,
 }
 
-/// One thing that matters.
+/// One property of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
     pub(super) name: &'static str,
-    pub(super) answer: Says,
+    pub(super) answer: CheckResult,
     pub(super) detail: String,
-    /// What would mend it.
+    /// What would help.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) remedy: Option<&'static str>,
 }
@@ -59,19 +59,19 @@ impl Check {
     pub(super) fn yes(name: &'static str, detail: impl Into<String>) -> Self {
         Self {
             name,
-            answer: Says::Yes,
+            answer: CheckResult::Yes,
             detail: detail.into(),
             remedy: None,
         }
     }
 
-    /// With what mends it, if it is not a yes.
-    pub(super) fn of(name: &'static str, answer: &Answer, remedy: &'static str) -> Self {
+    /// `remedy`: shown unless the answer is yes.
+    pub(super) fn of(name: &'static str, answer: &Availability, remedy: &'static str) -> Self {
         let (says, detail) = match answer {
-            Answer::Yes => return Self::yes(name, ""),
-            Answer::No(why) => (Says::No, why),
-            Answer::Forbidden(why) => (Says::Forbidden, why),
-            Answer::Unknown(why) => (Says::Unknown, why),
+            Availability::Yes => return Self::yes(name, ""),
+            Availability::No(why) => (CheckResult::No, why),
+            Availability::Forbidden(why) => (CheckResult::Forbidden, why),
+            Availability::Unknown(why) => (CheckResult::Unknown, why),
         };
         Self {
             name,
@@ -82,27 +82,27 @@ impl Check {
     }
 }
 
-/// Something to be seen, and by what.
+/// A capability and its probes.
 #[derive(Debug, Serialize)]
-pub(super) struct Seen {
+pub(super) struct CapabilityReport {
     pub(super) what: &'static str,
-    /// The way that is taken; absent if none is.
+    /// The strategy that is attached; absent if none is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) by: Option<&'static str>,
     /// Its hooks.
     pub(super) hooks: Vec<&'static str>,
-    /// What is missing: without any way, or with this one.
+    /// What is missing without any strategy, or with this one.
     pub(super) lost: Vec<&'static str>,
-    pub(super) ways: Vec<Told>,
+    pub(super) ways: Vec<StrategyReport>,
 }
 
-/// A way and what was decided.
+/// A strategy and its verdict.
 #[derive(Debug, Serialize)]
-pub(super) struct Told {
+pub(super) struct StrategyReport {
     pub(super) way: &'static str,
     pub(super) verdict: &'static str,
     pub(super) why: String,
-    /// What the way needs.
+    /// What the strategy requires.
     pub(super) needs: &'static str,
 }
 
@@ -127,46 +127,48 @@ impl Report {
             checks,
             server,
             no_server,
-            probes: plan.map_or_else(Vec::new, |plan| plan.choices.iter().map(seen).collect()),
+            probes: plan.map_or_else(Vec::new, |plan| {
+                plan.choices.iter().map(capability).collect()
+            }),
         }
     }
 }
 
-fn seen(choice: &Choice) -> Seen {
+fn capability(choice: &Choice) -> CapabilityReport {
     let chosen = choice.chosen();
     let mut hooks: Vec<_> = chosen
         .iter()
-        .flat_map(|way| way.probes)
+        .flat_map(|strategy| strategy.probes)
         .map(|spec| spec.hook.name())
         .collect();
     hooks.sort_unstable();
     hooks.dedup();
-    let without = match (chosen, choice.need.without) {
+    let without = match (chosen, choice.capability.fallback) {
         (Some(_), _) => None,
-        (None, Without::Nothing) => Some("nothing works without it"),
-        (None, Without::Warn(without) | Without::Detail(without)) => Some(without),
+        (None, Fallback::Fatal) => Some("nothing works without it"),
+        (None, Fallback::Warn(without) | Fallback::Detail(without)) => Some(without),
     };
-    Seen {
-        what: choice.need.gives,
-        by: chosen.map(|way| way.name),
+    CapabilityReport {
+        what: choice.capability.shows,
+        by: chosen.map(|strategy| strategy.name),
         hooks,
-        lost: choice.lost.iter().copied().chain(without).collect(),
-        ways: choice.ways.iter().map(told).collect(),
+        lost: choice.limitations.iter().copied().chain(without).collect(),
+        ways: choice.candidates.iter().map(strategy).collect(),
     }
 }
 
-fn told(judged: &Judged) -> Told {
-    Told {
-        way: judged.way.name,
-        verdict: match judged.verdict {
+fn strategy(candidate: &Candidate) -> StrategyReport {
+    StrategyReport {
+        way: candidate.strategy.name,
+        verdict: match candidate.verdict {
             Verdict::Chosen => "chosen",
-            Verdict::Spare => "spare",
-            Verdict::TooDear => "too_dear",
-            Verdict::NotAsked => "not_asked",
+            Verdict::Redundant => "spare",
+            Verdict::TooCostly => "too_dear",
+            Verdict::Excluded => "not_asked",
             Verdict::Absent => "absent",
             Verdict::Forbidden => "forbidden",
         },
-        why: judged.why.clone(),
-        needs: judged.way.needs,
+        why: candidate.why.clone(),
+        needs: candidate.strategy.requires,
     }
 }

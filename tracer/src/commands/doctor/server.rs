@@ -1,4 +1,4 @@
-//! The server, as far as a trace of it depends on how it was built.
+//! The server's build, as far as a trace depends on it.
 
 use std::io;
 
@@ -12,15 +12,15 @@ use crate::server::{
     goroutines::{GoroutineReader, ProcessMemory},
 };
 
-/// What there is.
+/// Result of the search for a server.
 #[derive(Debug)]
 pub(super) enum Found {
     Server(Box<Server>),
-    /// Nothing, for this reason.
+    /// None, for this reason.
     Not(String),
 }
 
-/// A server.
+/// A server that was found.
 #[derive(Debug, Serialize)]
 pub(super) struct Server {
     pub(super) pid: i32,
@@ -29,16 +29,16 @@ pub(super) struct Server {
     pub(super) go_version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) module: Option<String>,
-    /// Who says where its goroutines' IDs are; absent if nobody does.
+    /// Source of the offset of goroutine IDs; absent if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) goroutine_ids: Option<&'static str>,
     /// Whether the stacks of its goroutines can be read.
     pub(super) stacks: bool,
-    /// What is not as it should be.
+    /// Problems.
     pub(super) warnings: Vec<String>,
 }
 
-/// Looks for it.
+/// Finds the server.
 pub(super) fn find(selector: &Selector) -> Found {
     match inspect(selector) {
         Ok(server) => Found::Server(Box::new(server)),
@@ -67,7 +67,7 @@ fn inspect(selector: &Selector) -> Result<Server> {
     })
 }
 
-/// Looks at all of them once, as a trace does when something hangs.
+/// Samples all goroutines once, as a trace does during a hang.
 fn read_stacks(pid: i32, reader: Result<GoroutineReader>) -> Result<()> {
     let reader = reader?;
     let memory = ProcessMemory::open(pid)?;

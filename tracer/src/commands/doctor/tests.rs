@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::probe::host::{Answer, SyscallExits};
+use crate::probe::host::{Availability, SyscallExits};
 
 fn host() -> Host {
     let names = [
@@ -18,10 +18,12 @@ fn host() -> Host {
     Host {
         tracepoints: Some(names.map(|name| (name.to_owned(), 4)).into()),
         functions: Some(BTreeSet::new()),
-        trampolines: Answer::Forbidden("the kernel refuses it to this process (EPERM)".to_owned()),
-        kprobes: Answer::No("this kernel is built without (CONFIG_KPROBE_EVENTS)".to_owned()),
+        trampolines: Availability::Forbidden(
+            "the kernel refuses it to this process (EPERM)".to_owned(),
+        ),
+        kprobes: Availability::No("this kernel is built without (CONFIG_KPROBE_EVENTS)".to_owned()),
         syscall_exits: SyscallExits {
-            answer: Answer::Yes,
+            answer: Availability::Yes,
             names: ["sys_exit_connect".to_owned()].into(),
         },
         ..Host::default()
@@ -33,7 +35,7 @@ fn report(host: &Host, obstacle: Option<&Error>) -> Report {
         ("6.18.0", "x86_64"),
         checks::probing(host),
         Found::Not("no running vault or bao server found".to_owned()),
-        Some(&by_facts(host)),
+        Some(&plan_untried(host)),
         obstacle,
     )
 }

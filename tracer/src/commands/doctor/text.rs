@@ -3,7 +3,7 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::{
-    report::{Check, Report, Says, Seen, Told},
+    report::{CapabilityReport, Check, CheckResult, Report, StrategyReport},
     server::Server,
 };
 
@@ -39,10 +39,10 @@ impl Display for Report {
 impl Display for Check {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let answer = match self.answer {
-            Says::Yes => "yes",
-            Says::No => "no",
-            Says::Forbidden => "forbidden",
-            Says::Unknown => "unknown",
+            CheckResult::Yes => "yes",
+            CheckResult::No => "no",
+            CheckResult::Forbidden => "forbidden",
+            CheckResult::Unknown => "unknown",
         };
         let line = format!("{answer:<10}{:<34}{}", self.name, self.detail);
         writeln!(f, "{}", line.trim_end())?;
@@ -71,7 +71,7 @@ impl Display for Server {
     }
 }
 
-impl Display for Seen {
+impl Display for CapabilityReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self.by {
             Some(way) => writeln!(f, "{:<44}{way}: {}", self.what, some(&self.hooks))?,
@@ -91,7 +91,7 @@ impl Display for Seen {
 }
 
 /// Ways that are not taken for the same reason.
-fn rejected(f: &mut Formatter<'_>, alike: &[&Told]) -> Result {
+fn rejected(f: &mut Formatter<'_>, alike: &[&StrategyReport]) -> Result {
     let Some(first) = alike.first() else {
         return Ok(());
     };

@@ -1,10 +1,9 @@
-//! The loop of a live trace: records from the kernel, time, answers to the core's questions, and
+//! The loop of a live trace: records from the kernel, time, answers to the core's queries, and
 //! the reasons to end.
 
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use aya_log::EbpfLogger;
 use log::{debug, warn};
 use tokio::{
     io::unix::AsyncFd,
@@ -26,28 +25,31 @@ use crate::{
     probe::attach::{Attached, Sources},
     server::sockets,
     sink::{Worker, together},
-    source::{hold::Hold, holding::Holding, readable::readable, ringbuf::Events},
+    source::{
+        capture::{CaptureController, Observed, maps::BufferMaps},
+        kernel_log::KernelLog,
+        readable::readable,
+        ringbuf::Events,
+    },
 };
 use tracer_core::{Core, Query};
 use tracer_model::{Event, EventKind, Finding, Nanos, SendQueue, Session};
 
-/// How often routine records are fetched; stalls wake the agent at once. The ring buffer holds
-/// seconds of a loaded server.
-const FETCH: Duration = Duration::from_millis(50);
+/// How often the ring buffer is polled; stalls wake the agent at once. It holds half a second of a loaded server.
+const POLL: Duration = Duration::from_millis(50);
 
 /// How long the end waits for answers from the audit files.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
-/// Answers that may wait to be taken.
+/// Most answers that wait to be taken.
 const ANSWERS: usize = 64;
 
-/// How often it is looked whether a server has been started again.
-const AGAIN: Duration = Duration::from_millis(250);
+/// How often to look for a server that was started again.
+const SEARCH: Duration = Duration::from_millis(250);
 
-/// How often it is said how things stand, ns: while routine is held back, when it has to be read from the kernel side, and
-/// while all is told.
-const OF_ROUTINE: Nanos = 500_000_000;
-const OF_TROUBLE: Nanos = 250_000_000;
+/// Time between two snapshots, ns: while buffering they are read from the kernel's maps.
+const SNAPSHOT_BUFFERING: Nanos = 500_000_000;
+const SNAPSHOT_STREAMING: Nanos = 250_000_000;
 
 /// A trace under way.
 pub(super) struct Live {
@@ -56,25 +58,25 @@ pub(super) struct Live {
     recording: Option<Worker<Event>>,
     stops: Stops,
     quiet: bool,
-    /// When it is to be said again how things stand.
-    shown: Nanos,
+    /// When the next snapshot is due.
+    next_snapshot: Nanos,
 }
 
-/// A server that is being traced.
+/// A server with attached probes.
 pub(super) struct Server {
-    /// Becomes readable when it ends.
+    /// Becomes readable when the server ends.
     pub(super) pidfd: OwnedFd,
     pub(super) session: Session,
     pub(super) attached: Attached,
     pub(super) sources: Sources,
     pub(super) kernel: Kernel,
-    /// Whether routine is held back, rather than all told.
-    pub(super) holds: bool,
-    /// Where goroutines wait, if the server's executable lets that be told.
+    /// Whether the programs buffer normal traffic.
+    pub(super) buffers: bool,
+    /// `None` if the server's goroutines cannot be sampled.
     pub(super) goroutines: Option<Arc<Goroutines>>,
 }
 
-/// Why following a server ends.
+/// Reason to stop following a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Asked,
@@ -97,12 +99,12 @@ struct Following {
     pid: i32,
     attached: Attached,
     events: Events,
-    holding: Holding<Hold>,
+    capture: CaptureController<BufferMaps>,
     goroutines: Option<Arc<Goroutines>>,
     answers: mpsc::Sender<Answer>,
     answered: mpsc::Receiver<Answer>,
-    /// Questions that have not been answered.
-    open: usize,
+    /// Queries that have not been answered.
+    open_queries: usize,
 }
 
 impl Live {
@@ -119,23 +121,23 @@ impl Live {
             recording,
             stops: Stops::new(limit)?,
             quiet,
-            shown: 0,
+            next_snapshot: 0,
         })
     }
 
-    /// Traces a server until there is a reason to end; by then all it did is taken in and nothing is
-    /// attached any more. `again`: whether it is not the first one of this trace.
+    /// Traces a server until there is a reason to end. By then all its records have been taken and the probes are
+    /// detached. `again`: whether it is not the first one of this trace.
     pub(super) async fn follow(&mut self, server: Server, again: bool) -> Result<End> {
         let pid = server.session.pid;
         let pidfd = readable(server.pidfd).context("cannot watch the server")?;
         let (answers, answered) = mpsc::channel(ANSWERS);
-        let Sources { ring, hold } = server.sources;
+        let Sources { ring, maps } = server.sources;
         let mut following = Following {
             pid,
             attached: server.attached,
-            holding: Holding::new(
-                hold.with(server.kernel.clone()),
-                server.holds,
+            capture: CaptureController::new(
+                maps.with(server.kernel.clone()),
+                server.buffers,
                 server.session.threshold,
                 clock::monotonic(),
             ),
@@ -143,7 +145,7 @@ impl Live {
             goroutines: server.goroutines,
             answers,
             answered,
-            open: 0,
+            open_queries: 0,
         };
         let first = if again {
             EventKind::Restarted(server.session)
@@ -153,41 +155,44 @@ impl Live {
         self.feed(clock::now(first), &mut following);
         let end = self.watch(&mut following, &pidfd).await?;
         debug!("ending: {end:?}");
+        // Now, since what follows takes time.
+        let ended = clock::now(EventKind::ServerEnded);
+        // Before the events, which then report what has left the queues since.
+        let queues = send_queues(pid);
+        self.poll(&mut following)?;
+        if let Some(totals) = following.capture.finish(clock::monotonic())? {
+            self.feed(totals, &mut following);
+        }
+        self.feed_send_queues(queues, &mut following);
         if end == End::ServerGone {
             warn!("the server (PID {pid}) has ended");
+            self.feed(ended, &mut following);
         }
-        // First, so that what has left them since is told by the events.
-        let queues = send_queues(pid);
-        self.fetch(&mut following)?;
-        if let Some(sum) = following.holding.sum(clock::monotonic())? {
-            self.feed(sum, &mut following);
-        }
-        self.keep(queues, &mut following);
         self.last_answers(&mut following).await;
         Ok(end)
     }
 
     async fn watch(&mut self, server: &mut Following, pidfd: &AsyncFd<OwnedFd>) -> Result<End> {
-        let mut kernel_log = kernel_log(&mut server.attached);
-        let mut fetch = interval(FETCH);
-        fetch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut kernel_log = KernelLog::new(&mut server.attached.object);
+        let mut poll = interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let mut answer = None;
             tokio::select! {
                 stop = self.stops.wait() => return Ok(stop.into()),
                 _ = pidfd.readable() => return Ok(End::ServerGone),
                 woken = server.events.wake_up() => woken.context("cannot poll the ring buffer")?,
-                _ = fetch.tick() => {}
-                () = flush(&mut kernel_log) => continue,
+                _ = poll.tick() => {}
+                () = kernel_log.flush() => continue,
                 Some(answered) = server.answered.recv() => answer = Some(answered),
             }
-            self.fetch(server)?;
+            self.poll(server)?;
             if let Some(answer) = answer {
-                // Behind what happened before it was given.
+                // After the events that happened before it was given.
                 self.take(answer, server)?;
             }
             self.tick(server)?;
-            self.show(server)?;
+            self.snapshot(server)?;
             if self.outputs.has_quit() {
                 return Ok(End::Asked);
             }
@@ -197,83 +202,84 @@ impl Live {
         }
     }
 
-    /// While routine is held back nothing goes on that the core would have to be told the time for.
+    /// While buffering the core gets no ticks: nothing is under way in it.
     fn tick(&mut self, server: &mut Following) -> Result<()> {
         let now = clock::now(EventKind::Tick);
-        if server.holding.is_overdue(now.at) {
-            debug!("no routine: somebody waits for an audit socket");
-            self.resume(server)?;
+        if server.capture.is_overdue(now.at) {
+            debug!("buffering ends: an audit socket is blocked");
+            self.stop_buffering(server)?;
         }
-        if server.holding.is_on() {
-            if server.goroutines.is_some() && server.open == 0 && server.holding.look(now.at)? {
-                server.look_up(Query::Goroutines);
+        if server.capture.is_buffering() {
+            let can_sample = server.goroutines.is_some() && server.open_queries == 0;
+            if can_sample && server.capture.begins_sample(now.at)? {
+                server.answer(Query::Goroutines);
             }
             return Ok(());
         }
         if now.at >= self.core.due() {
             self.feed(now, server);
         }
-        self.hold_back(server)
+        self.start_buffering(server)
     }
 
-    /// Says how things stand, if anybody wants to see it.
-    fn show(&mut self, server: &Following) -> Result<()> {
+    /// Gives a snapshot to the outputs that show one, if it is due.
+    fn snapshot(&mut self, server: &Following) -> Result<()> {
         let now = clock::monotonic();
-        if now < self.shown || !self.outputs.want_snapshots() {
+        if now < self.next_snapshot || !self.outputs.want_snapshots() {
             return Ok(());
         }
-        let holds = server.holding.is_on();
-        let state = if holds {
-            self.core
-                .snapshot_while_buffering(now, &server.holding.so_far()?)
+        let (snapshot, pause) = if server.capture.is_buffering() {
+            let activity = server.capture.activity()?;
+            let snapshot = self.core.snapshot_while_buffering(now, &activity);
+            (snapshot, SNAPSHOT_BUFFERING)
         } else {
-            self.core.snapshot(now)
+            (self.core.snapshot(now), SNAPSHOT_STREAMING)
         };
-        self.shown = now + if holds { OF_ROUTINE } else { OF_TROUBLE };
-        self.outputs.write_snapshot(state);
+        self.next_snapshot = now + pause;
+        self.outputs.write_snapshot(snapshot);
         Ok(())
     }
 
-    /// Has routine held back if all is well.
-    fn hold_back(&mut self, server: &mut Following) -> Result<()> {
-        let is_well = server.open == 0 && server.holding.is_well(clock::monotonic());
-        if !is_well || !self.core.is_calm() {
+    /// The programs buffer from now on, if nothing is under way.
+    fn start_buffering(&mut self, server: &mut Following) -> Result<()> {
+        let is_quiet = server.open_queries == 0 && server.capture.is_quiet(clock::monotonic());
+        if !is_quiet || !self.core.is_calm() {
             return Ok(());
         }
-        server.holding.prepare()?;
-        self.fetch(server)?;
-        server.holding.start(clock::monotonic());
+        server.capture.prepare_buffering()?;
+        self.poll(server)?;
+        server.capture.start_buffering(clock::monotonic());
         Ok(())
     }
 
-    /// Has all told, and gives the core what was kept meanwhile.
-    fn resume(&mut self, server: &mut Following) -> Result<()> {
-        let Some(since) = server.holding.stop(clock::monotonic())? else {
+    /// The programs stream from now on; the core gets what it needs of their buffers.
+    fn stop_buffering(&mut self, server: &mut Following) -> Result<()> {
+        let Some(since) = server.capture.stop_buffering(clock::monotonic())? else {
             return Ok(());
         };
-        let told = server.events.by_ref().collect();
+        let streamed = server.events.by_ref().collect();
         let span = (since, clock::monotonic());
-        for event in server.holding.recall(told, span)? {
+        for event in server.capture.restore(streamed, span)? {
             self.feed(event, server);
         }
         Ok(())
     }
 
-    /// Takes what the ring buffer holds.
-    fn fetch(&mut self, server: &mut Following) -> Result<()> {
-        let (mut is_over, mut is_told) = (false, false);
+    /// Takes the records in the ring buffer.
+    fn poll(&mut self, server: &mut Following) -> Result<()> {
+        let (mut has_failed, mut is_empty) = (false, true);
         while let Some(event) = server.events.next() {
-            is_told = true;
-            let (event, ends) = server.holding.take(event, clock::monotonic());
-            is_over |= ends;
-            if let Some(event) = event {
-                self.feed(event, server);
+            is_empty = false;
+            match server.capture.observe(event, clock::monotonic()) {
+                Observed::Forward(event) => self.feed(event, server),
+                Observed::Absorbed => {}
+                Observed::StopBuffering => has_failed = true,
             }
         }
-        if is_over {
-            self.resume(server)?;
-        } else if is_told {
-            server.holding.go_on()?;
+        if has_failed {
+            self.stop_buffering(server)?;
+        } else if !is_empty {
+            server.capture.unfreeze()?;
         }
         for (kind, records) in server.attached.lost()? {
             let kind = format!("{kind:?}").to_lowercase();
@@ -283,18 +289,18 @@ impl Live {
         Ok(())
     }
 
-    /// One event through the core.
+    /// Gives an event to the core and its findings to the outputs.
     fn feed(&mut self, event: Event, server: &mut Following) {
         let step = self.core.on(&event);
         self.record(event);
         for finding in step.findings {
             if matches!(finding, Finding::Stalled(_) | Finding::Hang(_)) {
-                server.holding.was_right();
+                server.capture.confirm_alarm();
             }
             self.outputs.write(finding);
         }
-        for question in step.queries {
-            server.look_up(question);
+        for query in step.queries {
+            server.answer(query);
         }
     }
 
@@ -304,25 +310,25 @@ impl Live {
         }
     }
 
-    /// What connections that the server has closed still hold.
-    fn keep(&mut self, mut queues: Vec<SendQueue>, server: &mut Following) {
+    /// Send queues of connections that the server has closed.
+    fn feed_send_queues(&mut self, mut queues: Vec<SendQueue>, server: &mut Following) {
         let closing = self.core.closing();
         queues.retain(|queue| closing.contains(&(queue.local, queue.remote)));
         self.feed(clock::now(EventKind::SendQueues { queues }), server);
     }
 
     fn take(&mut self, answer: Answer, server: &mut Following) -> Result<()> {
-        server.open -= 1;
-        if let Some(look) = &answer.sample {
-            server.holding.looked(look.took);
-            if look.is_stuck && server.holding.is_on() {
-                debug!("no routine: a goroutine is stuck in a device's code");
-                server.holding.is_alarmed();
-                self.resume(server)?;
+        server.open_queries -= 1;
+        if let Some(sample) = &answer.sample {
+            server.capture.finish_sample(sample.took);
+            if sample.is_stuck && server.capture.is_buffering() {
+                debug!("buffering ends: a goroutine is stuck in a device's code");
+                server.capture.alarm();
+                self.stop_buffering(server)?;
             }
         }
-        // What was found while all is well is routine too.
-        if let Some(event) = answer.event.filter(|_| !server.holding.is_on()) {
+        // A sample while buffering that alarms nobody is normal too.
+        if let Some(event) = answer.event.filter(|_| !server.capture.is_buffering()) {
             self.feed(event, server);
         }
         Ok(())
@@ -330,7 +336,7 @@ impl Live {
 
     async fn last_answers(&mut self, server: &mut Following) {
         let deadline = Instant::now() + LAST_ANSWERS;
-        while server.open > 0 {
+        while server.open_queries > 0 {
             let Ok(Some(answer)) = timeout_at(deadline, server.answered.recv()).await else {
                 return;
             };
@@ -340,15 +346,15 @@ impl Live {
         }
     }
 
-    /// Waits until `found` finds something; `None` if there is a reason to end before that.
-    pub(super) async fn wait_for<T>(&mut self, mut found: impl FnMut() -> Option<T>) -> Option<T> {
-        let mut again = interval(AGAIN);
+    /// Waits until `find` finds something; `None` if the trace has to end before that.
+    pub(super) async fn wait_for<T>(&mut self, mut find: impl FnMut() -> Option<T>) -> Option<T> {
+        let mut search = interval(SEARCH);
         loop {
             tokio::select! {
                 _ = self.stops.wait() => return None,
-                _ = again.tick() => {}
+                _ = search.tick() => {}
             }
-            if let Some(found) = found() {
+            if let Some(found) = find() {
                 return Some(found);
             }
             if self.outputs.has_quit() {
@@ -357,7 +363,7 @@ impl Live {
         }
     }
 
-    /// Ends the trace: everything is written.
+    /// Ends the trace: all outputs are written.
     pub(super) fn finish(mut self) -> Result<()> {
         let end = clock::now(EventKind::End);
         for finding in self.core.on(&end).findings {
@@ -373,41 +379,18 @@ impl Live {
 
 impl Following {
     /// Answers on a thread of its own: audit files may be large, or on a disk that hangs.
-    fn look_up(&mut self, question: Query) {
-        self.open += 1;
+    fn answer(&mut self, query: Query) {
+        self.open_queries += 1;
         let (pid, goroutines, answers) = (self.pid, self.goroutines.clone(), self.answers.clone());
         task::spawn_blocking(move || {
-            let answer = Answer::to(question, pid, goroutines.as_deref());
-            // Nobody listens any more once the trace has ended.
+            let answer = Answer::to(query, pid, goroutines.as_deref());
+            // Fails when the trace has ended: then nobody needs it.
             let _ = answers.blocking_send(answer);
         });
     }
 }
 
-type KernelLog = Option<AsyncFd<EbpfLogger<&'static dyn log::Log>>>;
-
-/// The diagnostics of the programs themselves. A trace works without.
-fn kernel_log(attached: &mut Attached) -> KernelLog {
-    match EbpfLogger::init(&mut attached.object) {
-        Ok(logger) => readable(logger).ok(),
-        Err(error) => {
-            debug!("no diagnostics from the eBPF programs: {error}");
-            None
-        }
-    }
-}
-
-async fn flush(kernel_log: &mut KernelLog) {
-    let Some(kernel_log) = kernel_log else {
-        return std::future::pending().await;
-    };
-    if let Ok(mut guard) = kernel_log.readable_mut().await {
-        guard.get_inner_mut().flush();
-        guard.clear_ready();
-    }
-}
-
-/// None where the server has ended: then nothing newer is known than what the events said.
+/// Empty where the server has ended: then nothing is newer than the events.
 fn send_queues(pid: i32) -> Vec<SendQueue> {
     sockets::closing(pid).unwrap_or_else(|error| {
         debug!("{error:#}");

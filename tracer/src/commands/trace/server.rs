@@ -1,10 +1,10 @@
-//! What it takes to follow a server: which one, what is known of it, the probes.
+//! Finds the server to trace, inspects it, and attaches the probes.
 
 use std::{env, ffi::OsString, os::fd::OwnedFd, sync::Arc};
 
 use anyhow::{Context, Result};
 use nix::sys::utsname;
-use tracer_ebpf::abi::{ABSENT, GoLayout};
+use tracer_ebpf::layout::{ABSENT, GoLayout};
 
 use super::{answers::Goroutines, clock, live::Server};
 use crate::{
@@ -26,40 +26,40 @@ use tracer_model::{Nanos, Session};
 /// Attaches to this server.
 pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
     host::check_ring_buffer()?;
-    // First: from now on this process ID is this server's, or the descriptor says that it is gone.
+    // First: from now on the process ID is this server's, or the descriptor becomes readable.
     let pidfd = pidfd(process.pid)?;
     let (target, reader) = Target::inspect(process)?;
     for warning in &target.go.warnings {
         log::warn!("{warning}");
     }
     let kernel = KernelTypes::of_this_kernel(args.btf.as_deref())?;
-    // Before anything is attached: it takes a while, in which nobody would drain the ring buffer.
+    // Before probes are attached: it takes a while, and nobody drains the ring buffer meanwhile.
     let goroutines = goroutines(target.pid, reader);
     let sinks = goroutines
         .as_ref()
         .map(|goroutines| goroutines.reader.has_sinks());
-    // A recording is to be whole.
-    let holds = args.record.is_none();
-    let facts = facts(&target, &kernel, sinks, holds)?;
-    let mut host = Host::look(&kernel);
+    // A recording has to be complete.
+    let buffers = args.record.is_none();
+    let facts = facts(&target, &kernel, sinks, buffers)?;
+    let mut host = Host::detect(&kernel);
     let preference = args.probes;
     let (attached, sources) = attach::attach(&facts, &mut host, preference)?;
     attach::warn_of(&attached.plan, preference);
-    give_back();
+    trim_heap();
     Ok(Server {
         pidfd,
         session: session(args, &target, &attached, goroutines.is_some())?,
         attached,
         sources,
         kernel: kernel.kernel,
-        holds,
+        buffers,
         goroutines,
     })
 }
 
-/// What reading the executable and the kernel's types took is not needed any more: the allocator would
-/// keep it, 20 MB, for as long as the trace lasts.
-fn give_back() {
+/// Returns memory to the kernel: the allocator would keep the 20 MB that reading the executable and the kernel's types
+/// took for as long as the trace lasts.
+fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes no pointers, and may be called at any time.
     unsafe {
@@ -72,13 +72,13 @@ pub(super) fn find(args: &TraceArgs) -> Result<Process> {
     server::find::find(&Selector::of(args.pid, args.process.as_deref()))
 }
 
-/// The server that has taken the place of this one, if there is one yet.
+/// The server that was started after this one, if there is one yet.
 pub(super) fn successor(args: &TraceArgs, of: &Process) -> Option<Process> {
     let found = find(args).ok()?;
     (found.pid != of.pid && found.is_server == of.is_server).then_some(found)
 }
 
-/// Without them, waits that make no system call stay unseen.
+/// Without them, waits that make no system call are not seen.
 fn goroutines(pid: i32, reader: Result<GoroutineReader>) -> Option<Arc<Goroutines>> {
     let goroutines = read_goroutines(pid, reader);
     if let Err(error) = &goroutines {
@@ -99,8 +99,13 @@ fn read_goroutines(pid: i32, reader: Result<GoroutineReader>) -> Result<Goroutin
     Ok(Goroutines { reader, memory })
 }
 
-/// `sinks`: whether the server writes entries in goroutines of their own, if that is known.
-fn facts(target: &Target, kernel: &KernelTypes, sinks: Option<bool>, holds: bool) -> Result<Facts> {
+/// `sinks`: whether the server writes entries in goroutines of their own; `None` if unknown.
+fn facts(
+    target: &Target,
+    kernel: &KernelTypes,
+    sinks: Option<bool>,
+    buffers: bool,
+) -> Result<Facts> {
     let sockets = sockets::open_sockets(target.pid)?;
     let listening = sockets.iter().filter(|socket| socket.listening);
     let listening = listening.map(|socket| socket.local.port()).collect();
@@ -115,8 +120,8 @@ fn facts(target: &Target, kernel: &KernelTypes, sinks: Option<bool>, holds: bool
         },
         listening,
         sockets: sockets.len(),
-        streams: sinks == Some(false),
-        holds,
+        counts_streams: sinks == Some(false),
+        buffers,
     })
 }
 
@@ -146,7 +151,7 @@ fn session(
     })
 }
 
-/// What was typed. Of a collector's URL only the origin: some have the token of a tenant in the path.
+/// The command line, with only the origin of a collector's URL: some have a tenant's token in the path.
 fn command(typed: impl Iterator<Item = OsString>, output: &OutputArgs) -> Vec<String> {
     let collector = output.collector().ok().flatten();
     let collector = collector.zip(output.otlp_endpoint.as_deref());

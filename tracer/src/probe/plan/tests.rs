@@ -22,15 +22,15 @@ fn newest() -> Host {
         }
     }
     Host {
-        ring_buffer: Answer::Yes,
+        ring_buffer: Availability::Yes,
         tracepoints: Some(tracepoints),
         functions: Some(functions),
         syscall_exits: SyscallExits {
-            answer: Answer::Yes,
+            answer: Availability::Yes,
             names: exits,
         },
-        trampolines: Answer::Yes,
-        kprobes: Answer::Yes,
+        trampolines: Availability::Yes,
+        kprobes: Availability::Yes,
         task_pt_regs: true,
         tracefs: Tracefs::At("/sys/kernel/tracing".into()),
         ..Host::default()
@@ -67,12 +67,12 @@ fn before_5_14() -> Host {
 
 /// No trampolines on arm64 before 6.0.
 fn without_trampolines(mut host: Host) -> Host {
-    host.trampolines = Answer::No("this kernel has none".to_owned());
+    host.trampolines = Availability::No("this kernel has none".to_owned());
     host
 }
 
 fn without_kprobes(mut host: Host) -> Host {
-    host.kprobes = Answer::No("this kernel is built without".to_owned());
+    host.kprobes = Availability::No("this kernel is built without".to_owned());
     host
 }
 
@@ -83,27 +83,28 @@ fn without_functions(host: Host) -> Host {
 /// This machine: as new as can be, but no kprobes, and trampolines refused for no stated reason.
 fn firecracker() -> Host {
     let mut host = without_kprobes(newest());
-    host.trampolines = Answer::Forbidden("the kernel refuses it to this process (EPERM)".into());
+    host.trampolines =
+        Availability::Forbidden("the kernel refuses it to this process (EPERM)".into());
     host.tracefs = Tracefs::Private;
     host
 }
 
-/// What is chosen for each need, in their order.
+/// What is chosen for each capability, in their order.
 fn chosen(host: &Host, preference: Preference) -> Vec<&'static str> {
     let plan = plan(host, preference);
     let choices = plan.choices.iter();
     choices
-        .map(|choice| choice.chosen().map_or("-", |way| way.name))
+        .map(|choice| choice.chosen().map_or("-", |strategy| strategy.name))
         .collect()
 }
 
-fn verdict(host: &Host, preference: Preference, gives: &str, way: &str) -> (Verdict, String) {
+fn verdict(host: &Host, preference: Preference, shows: &str, strategy: &str) -> (Verdict, String) {
     let plan = plan(host, preference);
-    let choice = plan.choices.iter().find(|c| c.need.gives == gives);
-    let ways = &choice.expect("such a need").ways;
-    let judged = ways.iter().find(|j| j.way.name == way);
-    let judged = judged.expect("such a way");
-    (judged.verdict, judged.why.clone())
+    let choice = plan.choices.iter().find(|c| c.capability.shows == shows);
+    let candidates = &choice.expect("such a need").candidates;
+    let candidate = candidates.iter().find(|j| j.strategy.name == strategy);
+    let candidate = candidate.expect("such a way");
+    (candidate.verdict, candidate.why.clone())
 }
 
 const SENDS: &str = "sends and receives";
@@ -151,11 +152,11 @@ fn before_5_14_functions_show_errors_and_drops_have_no_reason() {
     let errors = plan
         .choices
         .iter()
-        .find(|c| c.need.gives == "socket errors");
+        .find(|c| c.capability.shows == "socket errors");
     assert_eq!(errors.expect("a need").chosen(), None);
-    assert!(plan.hopeless().is_none());
+    assert!(plan.missing_essential().is_none());
     let drops = &plan.choices[5];
-    assert_eq!(drops.lost, ["why, other than by a netfilter rule"]);
+    assert_eq!(drops.limitations, ["why, other than by a netfilter rule"]);
 }
 
 #[test]
@@ -167,15 +168,15 @@ fn without_tracefs_all_system_calls_are_looked_at_once() {
         answer,
         ..SyscallExits::default()
     };
-    let ways = chosen(&host, Preference::Auto);
-    assert_eq!(ways[0], "all syscalls");
+    let candidates = chosen(&host, Preference::Auto);
+    assert_eq!(candidates[0], "all syscalls");
     // The same program sees connects: no second report of them.
-    assert_eq!(ways[2], "all syscalls");
+    assert_eq!(candidates[2], "all syscalls");
     let (verdict, why) = verdict(&host, Preference::Auto, SENDS, "syscalls");
     assert_eq!(verdict, Verdict::Forbidden);
     assert!(why.contains("tracefs"), "{why}");
     let plan = plan(&host, Preference::Auto);
-    assert_eq!(plan.everybody_pays().map(|w| w.name), Some("all syscalls"));
+    assert_eq!(plan.slows_host().map(|w| w.name), Some("all syscalls"));
 }
 
 #[test]
@@ -193,13 +194,13 @@ fn nobody_else_pays_for_a_detail() {
         "-",
     ];
     assert_eq!(chosen(&host, Preference::Auto), expected);
-    let of = |way| verdict(&host, Preference::Auto, FAILED, way).0;
+    let of = |strategy| verdict(&host, Preference::Auto, FAILED, strategy).0;
     assert_eq!(of("fentry/fexit"), Verdict::Forbidden);
     assert_eq!(of("kprobe"), Verdict::Absent);
-    assert_eq!(of("syscalls"), Verdict::TooDear);
+    assert_eq!(of("syscalls"), Verdict::TooCostly);
     // Unless everybody does already.
     assert_eq!(chosen(&host, Preference::Syscall)[2], "syscalls");
-    assert_eq!(plan(&host, Preference::Auto).everybody_pays(), None);
+    assert_eq!(plan(&host, Preference::Auto).slows_host(), None);
 }
 
 #[test]
@@ -222,15 +223,17 @@ fn the_operator_decides() {
     assert_eq!(by(Preference::Socket)[0], "socket");
     assert_eq!(by(Preference::Syscall)[0], "syscalls");
     let asked = verdict(&newest(), Preference::Function, SENDS, "socket");
-    assert_eq!(asked.0, Verdict::NotAsked);
+    assert_eq!(asked.0, Verdict::Excluded);
 }
 
 #[test]
 fn what_is_asked_for_and_not_there_is_no_reason_for_something_else() {
     let host = firecracker();
     let plan = plan(&host, Preference::Function);
-    let choice = plan.hopeless().expect("functions cannot be probed here");
-    assert_eq!(choice.need.gives, SENDS);
+    let choice = plan
+        .missing_essential()
+        .expect("functions cannot be probed here");
+    assert_eq!(choice.capability.shows, SENDS);
     let reasons = choice.reasons();
     assert!(reasons.contains("EPERM"), "{reasons}");
     assert!(reasons.contains("built without"), "{reasons}");
@@ -256,11 +259,11 @@ fn permission_is_never_mistaken_for_absence() {
     // An ordinary user: what is there would need a capability, what is not there is not there.
     let mut host = before_6_3();
     host.missing = vec!["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"];
-    let of = |way| verdict(&host, Preference::Auto, SENDS, way);
+    let of = |strategy| verdict(&host, Preference::Auto, SENDS, strategy);
     assert_eq!(of("socket").0, Verdict::Absent);
     assert_eq!(of("fentry/fexit").0, Verdict::Forbidden);
     assert!(of("fentry/fexit").1.contains("CAP_BPF, CAP_PERFMON"));
-    assert!(plan(&host, Preference::Auto).hopeless().is_some());
+    assert!(plan(&host, Preference::Auto).missing_essential().is_some());
 }
 
 #[test]
@@ -272,7 +275,7 @@ fn what_cannot_be_told_is_tried() {
     assert_eq!(verdict, Verdict::Chosen);
     assert!(why.contains("could not be told"), "{why}");
     // A container without /sys.
-    host.kprobes = Answer::Unknown("/sys is not mounted".to_owned());
+    host.kprobes = Availability::Unknown("/sys is not mounted".to_owned());
     assert_eq!(chosen(&host, Preference::Auto)[0], "kprobe");
 }
 
@@ -288,7 +291,7 @@ fn a_way_can_do_without_some_of_its_probes() {
         plan.choices[0].chosen().map(|w| w.name),
         Some("fentry/fexit")
     );
-    let lost = plan.choices[0].lost.join("; ");
+    let lost = plan.choices[0].limitations.join("; ");
     assert!(lost.contains("Unix") && lost.contains("UDP"), "{lost}");
 }
 
@@ -296,12 +299,12 @@ fn a_way_can_do_without_some_of_its_probes() {
 fn el8_is_judged_by_what_it_has() {
     // 4.18 by its number, with much of 5.x in it: ring buffer and trampolines among that, and no reasons.
     let host = before_5_14();
-    assert!(plan(&host, Preference::Auto).hopeless().is_none());
+    assert!(plan(&host, Preference::Auto).missing_essential().is_none());
     // Ubuntu 20.04's 5.4: no BTF, so nothing is known, and `KernelTypes` has refused before.
     let host = Host {
         tracepoints: None,
         functions: None,
-        trampolines: Answer::No("this kernel has none".to_owned()),
+        trampolines: Availability::No("this kernel has none".to_owned()),
         ..newest()
     };
     let (verdict, _) = verdict(&host, Preference::Auto, SENDS, "socket");
@@ -316,21 +319,22 @@ fn el8_is_judged_by_what_it_has() {
 fn a_locked_down_kernel_says_so_itself() {
     // Confidentiality: kprobes and reading kernel memory are refused when tried, with EPERM.
     let mut host = newest();
-    for need in NEEDS {
-        for way in need.ways {
+    for capability in CAPABILITIES {
+        for strategy in capability.strategies {
             let why = "the kernel refuses it to this process (EPERM)".to_owned();
             let refusal = Refusal {
                 forbidden: true,
                 why,
             };
-            host.refused.insert((need.gives, way.name), refusal);
+            host.refused
+                .insert((capability.shows, strategy.name), refusal);
         }
     }
     let plan = plan(&host, Preference::Auto);
-    let hopeless = plan.hopeless().expect("nothing can be attached");
+    let missing_essential = plan.missing_essential().expect("nothing can be attached");
     assert!(
-        hopeless
-            .ways
+        missing_essential
+            .candidates
             .iter()
             .all(|w| w.verdict == Verdict::Forbidden)
     );
@@ -338,13 +342,13 @@ fn a_locked_down_kernel_says_so_itself() {
 
 #[test]
 fn every_need_has_an_end() {
-    for need in NEEDS {
-        assert!(!need.ways.is_empty(), "{}", need.gives);
-        for way in need.ways {
+    for capability in CAPABILITIES {
+        assert!(!capability.strategies.is_empty(), "{}", capability.shows);
+        for strategy in capability.strategies {
             assert!(
-                way.probes.iter().any(|spec| spec.without.is_none()),
+                strategy.probes.iter().any(|spec| spec.if_missing.is_none()),
                 "{}",
-                way.name
+                strategy.name
             );
         }
     }

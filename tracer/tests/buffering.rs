@@ -1,9 +1,9 @@
-//! Accuracy does not pay for what routine costs no more: of every recording, the core says the same of devices when
-//! routine is held back in the kernel as when all is told.
+//! Buffering normal traffic in the kernel costs no accuracy: of every recording, the core reports the same about devices
+//! as when all is streamed.
 
 #[allow(dead_code, reason = "the simulation uses the rest")]
-#[path = "simulation/holding.rs"]
-mod holding;
+#[path = "simulation/capture.rs"]
+mod capture;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod replays;
 
@@ -13,15 +13,15 @@ use tracer::sink::{jsonl, wall::WallClock};
 use tracer_core::{Core, replay};
 use tracer_model::{Event, EventKind, Finding};
 
-/// What is said of devices and requests, rather than of the trace itself.
+/// Records about devices and requests, not about the trace itself.
 const KINDS: [&str; 4] = ["hang", "refusal", "incident", "lost_entries"];
 
-fn told(findings: &[Finding], session: &Event) -> Result<Vec<Value>> {
+fn records(findings: &[Finding], session: &Event) -> Result<Vec<Value>> {
     let EventKind::Session(session) = &session.what else {
         anyhow::bail!("no session");
     };
     let clock = WallClock::of(session);
-    let mut told = Vec::new();
+    let mut records = Vec::new();
     for finding in findings {
         let Some(line) = jsonl::line(finding, clock)? else {
             continue;
@@ -31,24 +31,24 @@ fn told(findings: &[Finding], session: &Event) -> Result<Vec<Value>> {
             .as_str()
             .is_some_and(|kind| KINDS.contains(&kind))
         {
-            told.push(record);
+            records.push(record);
         }
     }
-    told.sort_by_key(|record| format!("{} {}", record["type"], record["start"]));
-    Ok(told)
+    records.sort_by_key(|record| format!("{} {}", record["type"], record["start"]));
+    Ok(records)
 }
 
-fn full(events: &[Event]) -> Vec<Finding> {
+fn streamed(events: &[Event]) -> Vec<Finding> {
     replay(events).collect()
 }
 
-/// How many events the core was given, beside.
-fn held(events: &[Event]) -> (Vec<Finding>, usize) {
+/// The findings and the number of events that the core got.
+fn buffered(events: &[Event]) -> (Vec<Finding>, usize) {
     let mut core = Core::new();
-    let mut between = holding::Between::new(events[0].at);
+    let mut capture = capture::SimulatedCapture::new(events[0].at);
     let (mut findings, mut given) = (Vec::new(), 0);
     for event in events {
-        for event in between.pass(event.clone(), &core) {
+        for event in capture.pass(event.clone(), &core) {
             given += 1;
             findings.extend(core.on(&event).findings);
         }
@@ -57,47 +57,46 @@ fn held(events: &[Event]) -> (Vec<Finding>, usize) {
 }
 
 #[test]
-fn every_recording_says_the_same_of_devices() -> Result<()> {
+fn every_recording_gives_the_same_records_of_devices() -> Result<()> {
     let mut wrong = Vec::new();
     for (name, events) in replays::recordings()? {
-        let full = told(&full(&events), &events[0]).with_context(|| name.clone())?;
-        let (findings, given) = held(&events);
-        let held = told(&findings, &events[0]).with_context(|| name.clone())?;
+        let streamed = records(&streamed(&events), &events[0]).with_context(|| name.clone())?;
+        let (findings, given) = buffered(&events);
+        let buffered = records(&findings, &events[0]).with_context(|| name.clone())?;
         println!(
             "{name}: {} events, {given} given; {} records",
             events.len(),
-            full.len()
+            streamed.len()
         );
-        if full != held {
-            wrong.push(format!("{name}:\n{}", difference(&full, &held)));
+        if streamed != buffered {
+            wrong.push(format!("{name}:\n{}", difference(&streamed, &buffered)));
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
 
-fn difference(full: &[Value], held: &[Value]) -> String {
-    let missing = full.iter().filter(|record| !held.contains(record));
-    let more = held.iter().filter(|record| !full.contains(record));
+fn difference(streamed: &[Value], buffered: &[Value]) -> String {
+    let missing = streamed.iter().filter(|record| !buffered.contains(record));
+    let more = buffered.iter().filter(|record| !streamed.contains(record));
     let lines = missing
         .map(|r| format!("  - {r}"))
         .chain(more.map(|r| format!("  + {r}")));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What the ring buffer would have to carry of a healthy server: next to nothing.
 #[test]
-fn of_a_healthy_server_next_to_nothing_is_told() -> Result<()> {
+fn a_healthy_server_gives_the_core_hardly_any_events() -> Result<()> {
     let healthy = ["healthy-load", "rare-writes", "slow-storage", "slow-work"];
     let recordings = replays::recordings()?;
     let of_healthy = recordings
         .iter()
         .filter(|(name, _)| healthy.contains(&&**name));
     for (name, events) in of_healthy {
-        let (findings, given) = held(events);
+        let (findings, given) = buffered(events);
         ensure!(given < 10, "{name}: {given} of {} events", events.len());
         let (Some(Finding::Summary(all)), Some(Finding::Summary(some))) =
-            (full(events).pop(), findings.last().cloned())
+            (streamed(events).pop(), findings.last().cloned())
         else {
             anyhow::bail!("{name}: no summary");
         };

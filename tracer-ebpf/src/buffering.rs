@@ -1,0 +1,189 @@
+//! Buffers of normal traffic (`capture::Mode::Buffer`): for each client's connection the last receive and send, for
+//! audit sockets the last entries, and counters.
+
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use tracer_ebpf::{
+    abi::{BUFFERED, Connection, Count},
+    capture::{
+        ClientConnection, Mode, READS_CONNECTION, WRITES_ENTRIES, is_served_by_reader, ring_slot,
+    },
+    protocol::{is_handshake, is_interim},
+};
+
+use crate::{
+    emit::{self, Report},
+    kernel::Sock,
+    maps::{
+        CAPTURE_MODE, CONNECTIONS, COUNT_STREAMS, COUNTERS, ENTRY_RING, GOROUTINE_ROLES, RING_HEAD,
+        SLOTS_PER_CPU, ZERO_CONNECTION,
+    },
+    sockets::Socket,
+};
+
+#[inline(always)]
+fn mode() -> Mode {
+    // SAFETY: plain data that the agent changes at any time.
+    let mode = CAPTURE_MODE
+        .get_ptr(0)
+        .map(|mode| unsafe { mode.read_volatile() });
+    Mode::from_wire(mode.unwrap_or(0))
+}
+
+#[inline(always)]
+pub(crate) fn is_on() -> bool {
+    mode() == Mode::Buffer
+}
+
+#[inline(always)]
+pub(crate) fn freeze() {
+    if is_on()
+        && let Some(mode) = CAPTURE_MODE.get_ptr_mut(0)
+    {
+        // SAFETY: as above.
+        unsafe { mode.write_volatile(Mode::Buffer.after_failure() as u32) };
+    }
+}
+
+/// Whether the buffers may change.
+#[inline(always)]
+pub(crate) fn may_change() -> bool {
+    mode() != Mode::Frozen
+}
+
+#[inline(always)]
+pub(crate) fn count(what: Count, by: i64) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(what as u32) {
+        // SAFETY: a valid slot of this processor's array. An increment that is lost where programs
+        // interrupt each other miscounts by one.
+        unsafe { *counter = (*counter).wrapping_add(by as u64) };
+    }
+}
+
+/// The buffer of a client's connection; a new one is zero.
+#[inline(always)]
+fn connection(sk: Sock) -> Option<*mut Connection> {
+    if let Some(known) = CONNECTIONS.get_ptr_mut(sk.0) {
+        return Some(known);
+    }
+    let zero = ZERO_CONNECTION.get(0)?;
+    let _ = CONNECTIONS.insert(sk.0, zero, 0);
+    CONNECTIONS.get_ptr_mut(sk.0)
+}
+
+#[inline(always)]
+fn buffered_flag() -> u16 {
+    if is_on() { BUFFERED } else { 0 }
+}
+
+/// What decisions about it depend on.
+///
+/// # Safety
+///
+/// `connection` must be valid.
+#[inline(always)]
+unsafe fn summary(connection: *const Connection) -> ClientConnection {
+    // SAFETY: by the caller's word.
+    unsafe {
+        let received = &raw const (*connection).received;
+        let sent = &raw const (*connection).sent;
+        ClientConnection {
+            received_at: (*received).time,
+            sent_at: (*sent).time,
+            is_served_by_reader: is_served_by_reader(
+                (*sent).goid,
+                (*received).goid,
+                (*received).parent_goid,
+            ),
+            is_handshake: is_handshake((*received).extra),
+        }
+    }
+}
+
+/// Buffers the receive that begins a client's request.
+#[inline(always)]
+pub(crate) fn received(socket: Socket, report: &Report) {
+    if report.value == 0 || !may_change() {
+        return;
+    }
+    if is_on() {
+        count(Count::Receives, 1);
+    }
+    let Some(connection) = connection(socket.sk) else {
+        return;
+    };
+    // SAFETY: a valid value of the table, whose connection is served by one goroutine at a time.
+    unsafe {
+        if !summary(connection).begins_request() {
+            return;
+        }
+        let received = &raw mut (*connection).received;
+        let reader = (*received).goid;
+        emit::describe(received, socket, report);
+        (*received).flags |= buffered_flag();
+        if (*received).goid != reader {
+            let _ = GOROUTINE_ROLES.insert((*received).goid, READS_CONNECTION, 0);
+        }
+    }
+}
+
+/// Buffers the last send to a client.
+#[inline(always)]
+pub(crate) fn sent(socket: Socket, report: &Report) {
+    if !may_change() || is_interim(report.status) {
+        return;
+    }
+    let Some(connection) = connection(socket.sk) else {
+        return;
+    };
+    // SAFETY: as above.
+    unsafe {
+        let sent = &raw mut (*connection).sent;
+        let sent_at = (*sent).time;
+        emit::describe(sent, socket, report);
+        (*sent).flags |= buffered_flag();
+        if !is_on() {
+            return;
+        }
+        let connection = ClientConnection {
+            sent_at,
+            ..summary(connection)
+        };
+        if let Some(counter) = connection.count_of_send() {
+            count(counter, 1);
+        }
+    }
+}
+
+/// Buffers an entry that an audit socket took whole.
+#[inline(always)]
+pub(crate) fn entry(socket: Socket, report: &Report, bytes: (u64, u64)) {
+    count(Count::Entries, 1);
+    let Some(slot) = next_slot().and_then(|slot| ENTRY_RING.get_ptr_mut(slot)) else {
+        return;
+    };
+    // SAFETY: a valid slot of this processor's. If the thread moves to another processor while it fills the slot,
+    // another program may write to it too: the agent decodes it like any bytes.
+    let goid = unsafe {
+        emit::describe_entry(slot, socket, report, bytes);
+        (*slot).record.flags |= BUFFERED;
+        (*slot).record.goid
+    };
+    if COUNT_STREAMS.load() != 0 && GOROUTINE_ROLES.get_ptr(goid).is_none() {
+        let _ = GOROUTINE_ROLES.insert(goid, WRITES_ENTRIES, 0);
+        count(Count::Streams, 1);
+    }
+}
+
+#[inline(always)]
+fn next_slot() -> Option<u32> {
+    let head = RING_HEAD.get_ptr_mut(0)?;
+    // SAFETY: a valid slot of this processor's array.
+    let number = unsafe {
+        let number = *head;
+        *head = number + 1;
+        number
+    };
+    // SAFETY: no arguments.
+    let processor = unsafe { bpf_get_smp_processor_id() };
+    Some(ring_slot(processor, number, SLOTS_PER_CPU.load()))
+}

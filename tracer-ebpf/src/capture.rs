@@ -1,0 +1,258 @@
+//! Capture mode: which records the programs send to the agent, and which they buffer. The agent and the programs
+//! share one state machine. The programs read its [`Mode`] from a map; the agent keeps the rest
+//! (`CaptureController`).
+//!
+//! ```text
+//!            trace without --record              trace with --record
+//!                     |                                   |
+//!                     v                                   v
+//!                +--------+  agent: no anomaly      +--------+
+//!                |        |  for 2 s, core idle     |        |
+//!                | BUFFER |<------------------------| STREAM |
+//!                |        |  (not with --record)    |        |
+//!                |        |                         |        |
+//!                |        |------------------------>|        |
+//!                +--------+  agent: a socket is     +--------+
+//!                  |    ^    Blocked for 25 ms,         ^
+//!  programs: a     |    |    or a goroutine is          |
+//!  write or a      |    |    stuck in a device's code   |
+//!  connection of   |    |                               |
+//!  the server's    |    | agent: no Failure             |
+//!  fails           v    | among what was sent           |
+//!                +--------+                             |
+//!                | FROZEN |-----------------------------+
+//!                +--------+  agent: a Failure
+//! ```
+//!
+//! In `Buffer` normal traffic stays in the kernel and anything else is sent. In `Frozen` all is sent, and the buffers
+//! stay as they were when something failed, until the agent has seen what it was. On the way to `Stream` the agent
+//! fetches the buffers and gives the core what it needs of requests under way.
+
+use crate::{
+    abi::Count,
+    protocol::{SendOutcome, is_connecting},
+};
+
+/// What the programs do with records. The discriminants are the values in the map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Mode {
+    /// They send all.
+    #[default]
+    Stream = 0,
+    /// They buffer normal traffic and send the rest.
+    Buffer = 1,
+    /// They send all and leave the buffers as they are.
+    Frozen = 2,
+}
+
+impl Mode {
+    /// Unknown values stream: nothing is lost by that.
+    #[inline(always)]
+    pub const fn from_wire(value: u32) -> Self {
+        match value {
+            1 => Self::Buffer,
+            2 => Self::Frozen,
+            _ => Self::Stream,
+        }
+    }
+
+    /// The mode after a failure: the agent is to find the buffers as they are now.
+    #[inline(always)]
+    pub const fn after_failure(self) -> Self {
+        match self {
+            Self::Buffer => Self::Frozen,
+            other => other,
+        }
+    }
+}
+
+/// Purpose of a socket that the server opened, as the agent has learned it. The discriminants are the values in the map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Role {
+    /// Not known yet.
+    #[default]
+    Unknown = 0,
+    /// The server writes audit entries to it.
+    Audit = 1,
+    /// Storage, authentication and the like: while buffering, nothing is sent about it.
+    Other = 2,
+}
+
+impl Role {
+    /// The role with this value.
+    #[inline(always)]
+    pub const fn from_wire(value: u32) -> Self {
+        match value {
+            1 => Self::Audit,
+            2 => Self::Other,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Role of a goroutine in the map: it reads a client's connection.
+pub const READS_CONNECTION: u32 = 1;
+
+/// It writes entries and reads no connection.
+pub const WRITES_ENTRIES: u32 = 2;
+
+/// Whether no event of this socket is sent while buffering: clients come and go, and other sockets block no entry.
+#[inline(always)]
+pub fn is_ignored(accepted: bool, role: Role) -> bool {
+    accepted || role == Role::Other
+}
+
+/// What becomes of the record of a send while buffering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// It is dropped.
+    Discard,
+    /// It goes into the ring of entries.
+    Buffer,
+    /// It is sent.
+    Stream,
+    /// It is sent, and the buffers are frozen.
+    Freeze,
+}
+
+/// Decides about a send on a socket that the server opened. `is_normal`: see [`AuditSocket::takes`], asked for audit
+/// sockets only. `has_bytes`: whether the program can copy what was sent.
+#[inline(always)]
+pub fn dispose_of_send(
+    role: Role,
+    outcome: SendOutcome,
+    has_bytes: bool,
+    is_normal: impl FnOnce() -> bool,
+) -> Disposition {
+    match role {
+        Role::Other => Disposition::Discard,
+        Role::Audit if is_normal() && has_bytes => Disposition::Buffer,
+        _ if matches!(outcome, SendOutcome::Failed) => Disposition::Freeze,
+        _ => Disposition::Stream,
+    }
+}
+
+/// Whether a change of TCP state freezes the buffers. `accepted`: a client opened the connection.
+#[inline(always)]
+pub const fn freezes(accepted: bool, old: i32, new: i32) -> bool {
+    !accepted && !is_connecting(old, new)
+}
+
+/// Longest time without an acknowledgement that is normal, ns: longer than the first retransmissions take.
+pub const ACK_TIMEOUT: u64 = 500_000_000;
+
+/// Progress of an audit socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct AuditSocket {
+    /// First sequence number that was not acknowledged at the last write.
+    una: u32,
+    /// 1 if the last write was not complete.
+    was_short: u32,
+    /// Time since which `una` has not moved, ns.
+    una_since: u64,
+}
+
+impl AuditSocket {
+    /// At the time at which the socket was first seen, ns.
+    #[inline(always)]
+    pub const fn new(now: u64) -> Self {
+        Self {
+            una: 0,
+            was_short: 0,
+            una_since: now,
+        }
+    }
+
+    /// Whether a write is normal: it is complete, as the one before was, and the peer acknowledges. The write after
+    /// one that fell short shows how long that lasted, and so is not normal. `outstanding`: TCP's `snd_una` and
+    /// `write_seq` after the write. `written`: its result.
+    #[inline(always)]
+    pub fn takes(
+        &mut self,
+        outcome: SendOutcome,
+        written: i64,
+        outstanding: Option<(u32, u32)>,
+        now: u64,
+    ) -> bool {
+        let is_short = !matches!(outcome, SendOutcome::Complete);
+        let was_short = self.was_short != 0;
+        self.was_short = u32::from(is_short);
+        if is_short || was_short {
+            return false;
+        }
+        match outstanding {
+            Some((una, end)) => !self.is_unacknowledged(una, end.wrapping_sub(written as u32), now),
+            None => true,
+        }
+    }
+
+    /// `before`: end of the send queue before the write.
+    #[inline(always)]
+    fn is_unacknowledged(&mut self, una: u32, before: u32, now: u64) -> bool {
+        if before == una || self.una != una {
+            self.una = una;
+            self.una_since = now;
+        }
+        now.wrapping_sub(self.una_since) > ACK_TIMEOUT
+    }
+}
+
+/// A client's connection at a receive or a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientConnection {
+    /// Time of the buffered receive, ns; 0 before the first.
+    pub received_at: u64,
+    /// Time of the last send before this call, ns; 0 before the first.
+    pub sent_at: u64,
+    /// See [`is_served_by_reader`].
+    pub is_served_by_reader: bool,
+    /// Whether the buffered receive was a TLS handshake.
+    pub is_handshake: bool,
+}
+
+impl ClientConnection {
+    /// Whether a request is under way.
+    #[inline(always)]
+    const fn awaits_answer(self) -> bool {
+        self.received_at > self.sent_at
+    }
+
+    /// Whether a receive replaces the buffered one. It does unless it brings the rest of the request under way.
+    /// Where several requests share the connection, the last receive counts.
+    #[inline(always)]
+    pub const fn begins_request(self) -> bool {
+        let is_shared = self.sent_at != 0 && !self.is_served_by_reader;
+        !self.awaits_answer() || is_shared || self.is_handshake
+    }
+
+    /// The counter of a send.
+    #[inline(always)]
+    pub const fn count_of_send(self) -> Option<Count> {
+        if !self.is_served_by_reader {
+            Some(Count::Frames)
+        } else if self.awaits_answer() && !self.is_handshake {
+            Some(Count::Answers)
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether the goroutine that sent last serves the connection: it reads it, or started the goroutine that does
+/// (`net/http`, `connReader.backgroundRead`). In HTTP/2 other goroutines write frames than read them.
+#[inline(always)]
+pub const fn is_served_by_reader(writer: u64, reader: u64, readers_parent: u64) -> bool {
+    writer == reader || writer == readers_parent
+}
+
+/// Index in the ring of entries: each processor has `slots` of its own, a power of two, and uses them in turn.
+#[inline(always)]
+pub const fn ring_slot(processor: u32, number: u64, slots: u32) -> u32 {
+    processor * slots + (number as u32 & (slots - 1))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! The programs' decisions, on the host.
+
+use super::*;
+use crate::{
+    abi::UNKNOWN,
+    protocol::{TCP_ESTABLISHED, TCP_SYN_SENT},
+};
+
+const MS: u64 = 1_000_000;
+
+#[test]
+fn only_a_failure_while_buffering_freezes() {
+    let after = [Mode::Stream, Mode::Buffer, Mode::Frozen].map(Mode::after_failure);
+    assert_eq!(after, [Mode::Stream, Mode::Frozen, Mode::Frozen]);
+}
+
+#[test]
+fn values_of_maps_are_read_back() {
+    for mode in [Mode::Stream, Mode::Buffer, Mode::Frozen] {
+        assert_eq!(Mode::from_wire(mode as u32), mode);
+    }
+    for role in [Role::Unknown, Role::Audit, Role::Other] {
+        assert_eq!(Role::from_wire(role as u32), role);
+    }
+    assert_eq!(Mode::from_wire(99), Mode::Stream);
+    assert_eq!(Role::from_wire(99), Role::Unknown);
+}
+
+#[test]
+fn sends_are_disposed_of_by_role_and_outcome() {
+    use Disposition::{Buffer, Discard, Freeze, Stream};
+    use SendOutcome::{Complete, Failed, Short};
+    for (role, outcome, has_bytes, is_normal, expected) in [
+        (Role::Other, Complete, true, true, Discard),
+        (Role::Other, Failed, true, false, Discard),
+        (Role::Audit, Complete, true, true, Buffer),
+        (Role::Audit, Complete, false, true, Stream),
+        (Role::Audit, Complete, true, false, Stream),
+        (Role::Audit, Short, true, false, Stream),
+        (Role::Audit, Failed, true, false, Freeze),
+        (Role::Unknown, Complete, true, true, Stream),
+        (Role::Unknown, Short, true, true, Stream),
+        (Role::Unknown, Failed, false, true, Freeze),
+    ] {
+        let disposition = dispose_of_send(role, outcome, has_bytes, || is_normal);
+        assert_eq!(
+            disposition, expected,
+            "{role:?} {outcome:?} {has_bytes} {is_normal}"
+        );
+    }
+}
+
+#[test]
+fn a_socket_is_not_asked_for_progress_unless_it_is_an_audit_socket() {
+    for role in [Role::Other, Role::Unknown] {
+        dispose_of_send(role, SendOutcome::Complete, true, || unreachable!());
+    }
+}
+
+#[test]
+fn clients_and_other_sockets_are_ignored_while_buffering() {
+    assert!(is_ignored(true, Role::Unknown) && is_ignored(false, Role::Other));
+    assert!(!is_ignored(false, Role::Unknown) && !is_ignored(false, Role::Audit));
+}
+
+#[test]
+fn a_connection_of_the_servers_that_ends_freezes() {
+    assert!(freezes(false, TCP_ESTABLISHED, 4));
+    assert!(freezes(false, TCP_SYN_SENT, 7));
+    assert!(!freezes(false, TCP_SYN_SENT, TCP_ESTABLISHED));
+    assert!(!freezes(true, TCP_ESTABLISHED, 4));
+}
+
+/// A write of 100 bytes at this time, whose peer has acknowledged up to `una`, into a queue that then ends at `end`.
+fn write(socket: &mut AuditSocket, now: u64, una: u32, end: u32) -> bool {
+    socket.takes(SendOutcome::of(100, 100), 100, Some((una, end)), now)
+}
+
+#[test]
+fn writes_are_normal_while_the_peer_acknowledges() {
+    let mut socket = AuditSocket::new(0);
+    // An empty queue before each write, however long the pauses.
+    assert!(write(&mut socket, 10 * ACK_TIMEOUT, 1000, 1100));
+    assert!(write(&mut socket, 20 * ACK_TIMEOUT, 1100, 1200));
+    // The queue grows and is acknowledged in part.
+    assert!(write(&mut socket, 20 * ACK_TIMEOUT + 400 * MS, 1150, 1300));
+    assert!(write(&mut socket, 20 * ACK_TIMEOUT + 800 * MS, 1200, 1400));
+}
+
+#[test]
+fn a_peer_that_acknowledges_nothing_is_not_normal_after_the_timeout() {
+    let mut socket = AuditSocket::new(0);
+    assert!(write(&mut socket, 0, 1000, 1100));
+    assert!(write(&mut socket, ACK_TIMEOUT, 1000, 1200));
+    assert!(!write(&mut socket, ACK_TIMEOUT + 1, 1000, 1300));
+    // One acknowledgement, and it is normal again.
+    assert!(write(&mut socket, ACK_TIMEOUT + 2, 1100, 1400));
+}
+
+#[test]
+fn sequence_numbers_wrap_around() {
+    let mut socket = AuditSocket::new(0);
+    assert!(write(&mut socket, 0, u32::MAX - 49, 50));
+    assert!(write(&mut socket, 2 * ACK_TIMEOUT, 50, 150));
+}
+
+#[test]
+fn a_first_una_of_zero_is_no_stall() {
+    let mut socket = AuditSocket::new(10 * ACK_TIMEOUT);
+    assert!(write(&mut socket, 10 * ACK_TIMEOUT + 1, 0, 500));
+}
+
+#[test]
+fn the_write_after_a_short_one_is_not_normal() {
+    let mut socket = AuditSocket::new(0);
+    let mut takes = |result| socket.takes(SendOutcome::of(result, 100), result, None, 0);
+    let writes = [100, 40, 60, 100, -11, 100, 100].map(&mut takes);
+    // 60 of 100 falls short as well.
+    assert_eq!(writes, [true, false, false, false, false, false, true]);
+}
+
+fn connection(received_at: u64, sent_at: u64) -> ClientConnection {
+    ClientConnection {
+        received_at,
+        sent_at,
+        is_served_by_reader: true,
+        is_handshake: false,
+    }
+}
+
+#[test]
+fn the_rest_of_a_request_does_not_replace_its_beginning() {
+    assert!(connection(0, 0).begins_request());
+    assert!(!connection(10, 0).begins_request());
+    assert!(!connection(30, 20).begins_request());
+    assert!(connection(10, 20).begins_request());
+    let shared = ClientConnection {
+        is_served_by_reader: false,
+        ..connection(30, 20)
+    };
+    assert!(shared.begins_request());
+    let handshake = ClientConnection {
+        is_handshake: true,
+        ..connection(30, 20)
+    };
+    assert!(handshake.begins_request());
+}
+
+#[test]
+fn an_answer_is_the_first_send_after_a_request() {
+    assert_eq!(connection(30, 20).count_of_send(), Some(Count::Answers));
+    assert_eq!(connection(10, 20).count_of_send(), None);
+    let frames = ClientConnection {
+        is_served_by_reader: false,
+        ..connection(30, 20)
+    };
+    assert_eq!(frames.count_of_send(), Some(Count::Frames));
+    let handshake = ClientConnection {
+        is_handshake: true,
+        ..connection(30, 20)
+    };
+    assert_eq!(handshake.count_of_send(), None);
+}
+
+#[test]
+fn a_background_reader_is_the_servers_child() {
+    assert!(is_served_by_reader(7, 7, 1));
+    assert!(is_served_by_reader(7, 9, 7));
+    assert!(!is_served_by_reader(8, 9, 7));
+}
+
+#[test]
+fn each_processor_has_slots_of_its_own() {
+    let slots = [0, 1, 63, 64, 65, UNKNOWN].map(|number| ring_slot(2, number, 64));
+    assert_eq!(slots, [128, 129, 191, 128, 129, 191]);
+}

@@ -1,0 +1,146 @@
+//! What the first bytes and the results of socket calls mean.
+
+use crate::abi::UNKNOWN;
+
+/// `-EAGAIN`, `-EINPROGRESS` (`include/uapi/asm-generic/errno.h`).
+const EAGAIN: i64 = -11;
+const EINPROGRESS: i64 = -115;
+
+/// TCP states (`include/net/tcp_states.h`).
+pub const TCP_ESTABLISHED: i32 = 1;
+/// `connect()` was called.
+pub const TCP_SYN_SENT: i32 = 2;
+/// A client's SYN arrived.
+pub const TCP_SYN_RECV: i32 = 3;
+/// `listen()` was called.
+pub const TCP_LISTEN: i32 = 10;
+
+/// Result of a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// The socket took all bytes, as far as their number is known.
+    Complete,
+    /// The send buffer is full: some bytes were taken, or none.
+    Short,
+    /// The send failed.
+    Failed,
+}
+
+impl SendOutcome {
+    /// `result`: bytes taken or `-errno`; `requested`: bytes to send, or [`UNKNOWN`].
+    #[inline(always)]
+    pub const fn of(result: i64, requested: u64) -> Self {
+        if result == EAGAIN {
+            Self::Short
+        } else if result < 0 {
+            Self::Failed
+        } else if requested != UNKNOWN && (result as u64) < requested {
+            Self::Short
+        } else {
+            Self::Complete
+        }
+    }
+}
+
+/// `connect()` on a non-blocking socket returns `-EINPROGRESS`: state changes then report the outcome.
+#[inline(always)]
+pub const fn is_failed_connect(result: i64) -> bool {
+    result < 0 && result != EINPROGRESS
+}
+
+/// A change of TCP state on the way to an open connection, seen from the end that connects.
+#[inline(always)]
+pub const fn is_connecting(old: i32, new: i32) -> bool {
+    new == TCP_SYN_SENT || (old == TCP_SYN_SENT && new == TCP_ESTABLISHED)
+}
+
+/// TLS record types that carry no request (RFC 8446, 5.1): `change_cipher_spec`, `alert`, `handshake`.
+#[inline(always)]
+pub const fn is_handshake(first_byte: u64) -> bool {
+    matches!(first_byte, 0x14..=0x16)
+}
+
+/// Length of `HTTP/1.1 200`.
+pub const STATUS_LINE: usize = 12;
+
+/// Status of the HTTP/1 answer that begins with these bytes; 0 if none does.
+#[inline(always)]
+pub fn http_status(start: &[u8; STATUS_LINE]) -> u16 {
+    if start[..7] != *b"HTTP/1." || start[8] != b' ' {
+        return 0;
+    }
+    let digit = |at: usize| u16::from(start[at].wrapping_sub(b'0'));
+    digit(9) * 100 + digit(10) * 10 + digit(11)
+}
+
+/// `100 Continue` and the like ask for the rest of the request: the answer is yet to come.
+#[inline(always)]
+pub const fn is_interim(status: u16) -> bool {
+    status != 0 && status < 200
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_send_is_complete_short_or_failed() {
+        for (result, requested, outcome) in [
+            (0, 0, SendOutcome::Complete),
+            (100, 100, SendOutcome::Complete),
+            (100, UNKNOWN, SendOutcome::Complete),
+            (99, 100, SendOutcome::Short),
+            (0, 100, SendOutcome::Short),
+            (EAGAIN, 100, SendOutcome::Short),
+            (EAGAIN, UNKNOWN, SendOutcome::Short),
+            (-32, 100, SendOutcome::Failed),      // EPIPE
+            (-104, UNKNOWN, SendOutcome::Failed), // ECONNRESET
+        ] {
+            assert_eq!(
+                SendOutcome::of(result, requested),
+                outcome,
+                "{result} of {requested}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_connect_under_way_has_not_failed() {
+        assert!(!is_failed_connect(0) && !is_failed_connect(EINPROGRESS));
+        assert!(is_failed_connect(-101)); // ENETUNREACH
+    }
+
+    #[test]
+    fn only_a_connection_that_comes_about_is_connecting() {
+        assert!(is_connecting(7, TCP_SYN_SENT)); // from TCP_CLOSE
+        assert!(is_connecting(TCP_SYN_SENT, TCP_ESTABLISHED));
+        for (old, new) in [
+            (TCP_SYN_SENT, 7),
+            (TCP_SYN_RECV, TCP_ESTABLISHED),
+            (TCP_ESTABLISHED, 4), // TCP_FIN_WAIT1
+        ] {
+            assert!(!is_connecting(old, new), "{old} -> {new}");
+        }
+    }
+
+    #[test]
+    fn an_http1_answer_begins_with_its_status() {
+        assert_eq!(http_status(b"HTTP/1.1 200"), 200);
+        assert_eq!(http_status(b"HTTP/1.0 503"), 503);
+        assert_eq!(http_status(b"HTTP/2 200 x"), 0);
+        assert_eq!(
+            http_status(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\0"),
+            0
+        );
+        assert!(is_interim(100) && !is_interim(200) && !is_interim(0));
+    }
+
+    #[test]
+    fn application_data_may_carry_a_request() {
+        let types = [0x14, 0x15, 0x16, 0x17, u64::from(b'G'), UNKNOWN];
+        assert_eq!(
+            types.map(is_handshake),
+            [true, true, true, false, false, false]
+        );
+    }
+}

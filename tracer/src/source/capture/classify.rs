@@ -1,0 +1,228 @@
+//! Classifies events while the programs buffer: which are normal, and which end buffering. For that it learns which
+//! of the server's own sockets carry audit entries.
+
+use std::collections::{HashMap, HashSet};
+
+use tracer_ebpf::{
+    abi::UNKNOWN,
+    capture::{Role, freezes},
+    protocol::SendOutcome,
+};
+use tracer_model::{Device, Event, EventKind, Nanos, Socket, SocketId, TcpState};
+
+/// Sends without an entry after which a socket is [`Role::Other`].
+const SENDS_WITHOUT_ENTRY: u32 = 8;
+
+/// Most sockets and addresses that are remembered.
+const CAPACITY: usize = 1024;
+
+/// What an event means for buffering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// It is in the kernel's buffers too, or concerns no audit device.
+    Normal,
+    /// This audit socket takes what is written to it, or is connected.
+    Progress(SocketId),
+    /// This audit socket does not take it yet, or is not connected yet.
+    Blocked(SocketId),
+    /// It blocks nobody, but buffering does not begin while such events happen: a retransmit, a dropped packet.
+    Anomaly,
+    /// A write or a connection failed: buffering ends.
+    Failure,
+}
+
+/// Roles of the server's own sockets, as far as they are known.
+#[derive(Debug, Default)]
+pub struct SocketRoles {
+    /// With the time from which on the programs know the role too, ns.
+    known: HashMap<SocketId, (Role, Nanos)>,
+    sends_without_entry: HashMap<SocketId, u32>,
+    /// Sockets whose last write was not complete.
+    short: HashSet<SocketId>,
+    /// Remote ends of sockets of each role.
+    audit_devices: HashSet<Device>,
+    others: HashSet<Device>,
+}
+
+impl SocketRoles {
+    /// Takes an event that was sent to the agent. Returns its class, and its socket's role if that is new.
+    /// `buffering`: whether the programs sent it although they buffer. `now`: when they will know a new role, ns.
+    pub fn observe(
+        &mut self,
+        event: &Event,
+        buffering: bool,
+        now: Nanos,
+    ) -> (Class, Option<(SocketId, Role)>) {
+        let news = self.learn(event, now);
+        let class = self.classify(event, buffering);
+        self.remember(event, class);
+        (class, news)
+    }
+
+    /// The class of an event, given what has been learned.
+    pub fn classify(&self, event: &Event, buffering: bool) -> Class {
+        match &event.what {
+            EventKind::Send {
+                socket,
+                result,
+                requested,
+                ..
+            } if !socket.accepted => {
+                let outcome = SendOutcome::of(*result, requested.unwrap_or(UNKNOWN));
+                self.classify_send(socket.id, outcome, event.at, buffering)
+            }
+            EventKind::State {
+                socket, old, new, ..
+            } if !socket.accepted => self.classify_state(socket, *old, *new),
+            EventKind::Send { .. } | EventKind::Receive { .. } | EventKind::State { .. } => {
+                Class::Normal
+            }
+            _ => match event.socket().filter(|socket| self.may_be_audit(socket)) {
+                Some(_) if matches!(event.what, EventKind::ConnectFailed { .. }) => Class::Failure,
+                Some(_) => Class::Anomaly,
+                None => Class::Normal,
+            },
+        }
+    }
+
+    fn classify_send(
+        &self,
+        id: SocketId,
+        outcome: SendOutcome,
+        at: Nanos,
+        buffering: bool,
+    ) -> Class {
+        match outcome {
+            _ if self.role(id) == Role::Other => Class::Normal,
+            // The programs buffer what an audit socket takes, unless its peer acknowledges nothing.
+            SendOutcome::Complete if buffering && self.is_buffered(id, at) => Class::Failure,
+            SendOutcome::Complete => Class::Progress(id),
+            SendOutcome::Short => Class::Blocked(id),
+            SendOutcome::Failed => Class::Failure,
+        }
+    }
+
+    fn classify_state(&self, socket: &Socket, old: TcpState, new: TcpState) -> Class {
+        if self.leads_elsewhere(socket) {
+            Class::Normal
+        } else if freezes(socket.accepted, old as i32, new as i32) {
+            Class::Failure
+        } else if new == TcpState::SynSent {
+            Class::Blocked(socket.id)
+        } else {
+            Class::Progress(socket.id)
+        }
+    }
+
+    fn may_be_audit(&self, socket: &Socket) -> bool {
+        !socket.accepted && !self.leads_elsewhere(socket)
+    }
+
+    fn leads_elsewhere(&self, socket: &Socket) -> bool {
+        let device = Device::of(socket);
+        self.role(socket.id) == Role::Other
+            || device.is_some_and(|device| self.others.contains(&device))
+    }
+
+    fn role(&self, id: SocketId) -> Role {
+        self.known.get(&id).map_or(Role::Unknown, |(role, _)| *role)
+    }
+
+    /// Whether the programs knew at that time that they buffer complete writes to this socket. They send the write
+    /// after one that fell short.
+    fn is_buffered(&self, id: SocketId, at: Nanos) -> bool {
+        let known = self.known.get(&id);
+        known.is_some_and(|(role, since)| *role == Role::Audit && at > *since)
+            && !self.short.contains(&id)
+    }
+
+    fn learn(&mut self, event: &Event, now: Nanos) -> Option<(SocketId, Role)> {
+        match &event.what {
+            EventKind::Send { socket, entry, .. } if !socket.accepted => {
+                self.learn_from_send(socket, entry.is_some(), now)
+            }
+            EventKind::State { socket, .. } if self.may_be_other(socket) => {
+                self.set_role(socket.id, Role::Other, now)
+            }
+            _ => None,
+        }
+    }
+
+    fn may_be_other(&self, socket: &Socket) -> bool {
+        !socket.accepted && self.leads_elsewhere(socket) && !self.known.contains_key(&socket.id)
+    }
+
+    fn learn_from_send(
+        &mut self,
+        socket: &Socket,
+        has_entry: bool,
+        now: Nanos,
+    ) -> Option<(SocketId, Role)> {
+        match (self.role(socket.id), has_entry) {
+            (Role::Audit, _) | (Role::Other, false) => None,
+            (_, true) => {
+                if let Some(device) = Device::of(socket) {
+                    self.others.remove(&device);
+                    insert(&mut self.audit_devices, device);
+                }
+                self.set_role(socket.id, Role::Audit, now)
+            }
+            (Role::Unknown, false) => self.learn_from_send_without_entry(socket, now),
+        }
+    }
+
+    fn learn_from_send_without_entry(
+        &mut self,
+        socket: &Socket,
+        now: Nanos,
+    ) -> Option<(SocketId, Role)> {
+        if self.sends_without_entry.len() >= CAPACITY {
+            self.sends_without_entry.clear();
+        }
+        let sends = self.sends_without_entry.entry(socket.id).or_default();
+        *sends += 1;
+        let device = Device::of(socket);
+        let is_audit = device
+            .as_ref()
+            .is_some_and(|d| self.audit_devices.contains(d));
+        if *sends < SENDS_WITHOUT_ENTRY || is_audit {
+            return None;
+        }
+        if let Some(device) = device {
+            insert(&mut self.others, device);
+        }
+        self.set_role(socket.id, Role::Other, now)
+    }
+
+    fn set_role(&mut self, id: SocketId, role: Role, now: Nanos) -> Option<(SocketId, Role)> {
+        if self.known.len() >= CAPACITY {
+            self.known.clear();
+        }
+        self.sends_without_entry.remove(&id);
+        self.known.insert(id, (role, now));
+        Some((id, role))
+    }
+
+    fn remember(&mut self, event: &Event, class: Class) {
+        match (&event.what, class) {
+            (EventKind::Send { .. }, Class::Progress(id)) => {
+                self.short.remove(&id);
+            }
+            (EventKind::Send { .. }, Class::Blocked(id)) => insert(&mut self.short, id),
+            (EventKind::State { socket, new, .. }, _) if *new == TcpState::Close => {
+                self.known.remove(&socket.id);
+                self.sends_without_entry.remove(&socket.id);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn insert<T: Eq + std::hash::Hash>(set: &mut HashSet<T>, value: T) {
+    if set.len() < CAPACITY {
+        set.insert(value);
+    }
+}
+
+#[cfg(test)]
+mod tests;

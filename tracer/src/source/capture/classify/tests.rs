@@ -1,0 +1,208 @@
+//! Learning, and the table of classes.
+
+use tracer_model::{Actor, EntryHead, Transport};
+
+use super::*;
+
+const S: Nanos = 1_000_000_000;
+const EAGAIN: i64 = -11;
+const EPIPE: i64 = -32;
+
+fn socket(slot: u16, port: u16) -> Socket {
+    Socket {
+        id: SocketId {
+            born: u64::from(slot),
+            slot,
+        },
+        fd: None,
+        accepted: false,
+        transport: Transport::Tcp,
+        local: None,
+        remote: Some(([10, 77, 0, 2], port).into()),
+        path: None,
+    }
+}
+
+fn send(socket: &Socket, at: Nanos, result: i64, has_entry: bool) -> Event {
+    Event {
+        at,
+        what: EventKind::Send {
+            socket: socket.clone(),
+            by: Actor::default(),
+            result,
+            requested: Some(100),
+            entry: has_entry.then(EntryHead::default),
+            tcp: None,
+            status: None,
+        },
+    }
+}
+
+fn state(socket: &Socket, at: Nanos, old: TcpState, new: TcpState) -> Event {
+    Event {
+        at,
+        what: EventKind::State {
+            socket: socket.clone(),
+            by: None,
+            old,
+            new,
+            errno: 0,
+            tcp: None,
+        },
+    }
+}
+
+fn other(socket: &Socket, of: impl FnOnce(Socket) -> EventKind) -> Event {
+    Event {
+        at: 5 * S,
+        what: of(socket.clone()),
+    }
+}
+
+/// One audit socket (slot 1), one other socket (slot 2), both known for long.
+fn learned() -> (SocketRoles, Socket, Socket) {
+    let (audit, storage) = (socket(1, 1515), socket(2, 8500));
+    let mut roles = SocketRoles::default();
+    roles.observe(&send(&audit, S, 100, true), false, S);
+    for _ in 0..SENDS_WITHOUT_ENTRY {
+        roles.observe(&send(&storage, S, 100, false), false, S);
+    }
+    (roles, audit, storage)
+}
+
+#[test]
+fn events_are_classified_while_buffering() {
+    use TcpState::{Close, Established, FinWait1, SynSent};
+    let (roles, audit, storage) = learned();
+    let unknown = socket(3, 1516);
+    let client = Socket {
+        accepted: true,
+        ..socket(4, 50_000)
+    };
+    let at = 5 * S;
+    let failed = |socket| EventKind::ConnectFailed {
+        socket,
+        by: Actor::default(),
+        errno: 101,
+    };
+    let table = [
+        // The programs buffer complete writes: one that they send has a peer that acknowledges nothing.
+        (send(&audit, at, 100, true), Class::Failure),
+        (send(&audit, at, 40, true), Class::Blocked(audit.id)),
+        (send(&audit, at, EAGAIN, false), Class::Blocked(audit.id)),
+        (send(&audit, at, EPIPE, true), Class::Failure),
+        (send(&unknown, at, 100, false), Class::Progress(unknown.id)),
+        (send(&unknown, at, 40, false), Class::Blocked(unknown.id)),
+        (send(&unknown, at, EPIPE, false), Class::Failure),
+        (send(&storage, at, EPIPE, false), Class::Normal),
+        (send(&client, at, EPIPE, false), Class::Normal),
+        (state(&audit, at, Close, SynSent), Class::Blocked(audit.id)),
+        (
+            state(&audit, at, SynSent, Established),
+            Class::Progress(audit.id),
+        ),
+        (state(&audit, at, SynSent, Close), Class::Failure),
+        (state(&audit, at, Established, FinWait1), Class::Failure),
+        (state(&storage, at, Established, FinWait1), Class::Normal),
+        (state(&client, at, Established, FinWait1), Class::Normal),
+        // Another socket to where a known one leads.
+        (state(&socket(5, 8500), at, SynSent, Close), Class::Normal),
+        (other(&audit, failed), Class::Failure),
+        (other(&storage, failed), Class::Normal),
+        (
+            other(&audit, |socket| EventKind::Retransmit { socket }),
+            Class::Anomaly,
+        ),
+        (
+            other(&storage, |socket| EventKind::Retransmit { socket }),
+            Class::Normal,
+        ),
+        (
+            other(&client, |socket| EventKind::Reset { socket }),
+            Class::Normal,
+        ),
+        (
+            Event {
+                at,
+                what: EventKind::Tick,
+            },
+            Class::Normal,
+        ),
+    ];
+    for (event, class) in table {
+        assert_eq!(roles.classify(&event, true), class, "{event:?}");
+    }
+}
+
+#[test]
+fn a_complete_write_is_progress_while_streaming() {
+    let (roles, audit, _) = learned();
+    let event = send(&audit, 5 * S, 100, true);
+    assert_eq!(roles.classify(&event, false), Class::Progress(audit.id));
+}
+
+#[test]
+fn a_write_before_the_programs_knew_the_role_is_progress() {
+    let mut roles = SocketRoles::default();
+    let audit = socket(1, 1515);
+    let (class, news) = roles.observe(&send(&audit, S, 100, true), true, S + 1);
+    assert_eq!(class, Class::Progress(audit.id));
+    assert_eq!(news, Some((audit.id, Role::Audit)));
+    let (class, news) = roles.observe(&send(&audit, S + 1, 100, true), true, S + 2);
+    assert_eq!((class, news), (Class::Progress(audit.id), None));
+    let (class, _) = roles.observe(&send(&audit, S + 2, 100, true), true, S + 3);
+    assert_eq!(class, Class::Failure);
+}
+
+#[test]
+fn the_write_after_a_short_one_is_progress() {
+    let (mut roles, audit, _) = learned();
+    let mut observe = |result| roles.observe(&send(&audit, 5 * S, result, true), true, S).0;
+    assert_eq!(observe(40), Class::Blocked(audit.id));
+    assert_eq!(observe(100), Class::Progress(audit.id));
+    assert_eq!(observe(100), Class::Failure);
+}
+
+#[test]
+fn a_socket_without_entries_becomes_other_and_so_do_its_successors() {
+    let mut roles = SocketRoles::default();
+    let storage = socket(2, 8500);
+    let learn = |roles: &mut SocketRoles, event: Event| roles.observe(&event, false, S).1;
+    for _ in 1..SENDS_WITHOUT_ENTRY {
+        assert_eq!(learn(&mut roles, send(&storage, S, 100, false)), None);
+    }
+    let news = learn(&mut roles, send(&storage, S, 100, false));
+    assert_eq!(news, Some((storage.id, Role::Other)));
+    let next = socket(3, 8500);
+    let dial = state(&next, S, TcpState::Close, TcpState::SynSent);
+    assert_eq!(learn(&mut roles, dial), Some((next.id, Role::Other)));
+    // An entry shows that it was a mistake.
+    let news = learn(&mut roles, send(&next, S, 100, true));
+    assert_eq!(news, Some((next.id, Role::Audit)));
+    let third = socket(4, 8500);
+    let dial = state(&third, S, TcpState::Close, TcpState::SynSent);
+    assert_eq!(learn(&mut roles, dial), None);
+}
+
+#[test]
+fn sends_without_entries_to_an_audit_device_make_no_other_socket() {
+    let (mut roles, _, _) = learned();
+    let second = socket(6, 1515);
+    for _ in 0..2 * SENDS_WITHOUT_ENTRY {
+        let (_, news) = roles.observe(&send(&second, S, 100, false), false, S);
+        assert_eq!(news, None);
+    }
+}
+
+#[test]
+fn a_closed_socket_is_forgotten() {
+    let (mut roles, audit, _) = learned();
+    roles.observe(
+        &state(&audit, S, TcpState::FinWait1, TcpState::Close),
+        true,
+        S,
+    );
+    let (class, news) = roles.observe(&send(&audit, 5 * S, 100, true), true, 6 * S);
+    assert_eq!(class, Class::Progress(audit.id));
+    assert_eq!(news, Some((audit.id, Role::Audit)));
+}

@@ -1,0 +1,126 @@
+//! When to sample the server's goroutines while the programs buffer: only samples show stalls of devices without a
+//! socket of their own.
+
+use std::time::Duration;
+
+use tracer_model::Nanos;
+
+/// Bounds of the pause between two samples. A stall that no socket shows is found as late as that.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// The pause is this many times the duration of a sample: half a percent of a processor.
+const PAUSE_FACTOR: u32 = 200;
+
+/// Shortest pause while clients send nothing.
+const IDLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Each false alarm in a row doubles the pause, up to this many times.
+const MOST_ALARMS: u32 = 5;
+
+/// Paces the samples.
+#[derive(Debug, Default)]
+pub(crate) struct SamplePacer {
+    due: Nanos,
+    /// Duration of the last sample.
+    took: Duration,
+    /// Receives from clients at the last sample. `None` before the first, so that two samples are taken soon: they show
+    /// a stall that began before the trace.
+    receives: Option<u64>,
+    /// A sample has ended buffering, and no finding has come of it yet.
+    is_alarmed: bool,
+    /// False alarms in a row.
+    alarms: u32,
+}
+
+impl SamplePacer {
+    pub(crate) fn is_due(&self, now: Nanos) -> bool {
+        now >= self.due
+    }
+
+    /// A sample begins. `receives`: receives from clients so far.
+    pub(crate) fn begin(&mut self, now: Nanos, receives: u64) {
+        let is_idle = self.receives.replace(receives) == Some(receives);
+        let (least, most) = PAUSE;
+        let pause = (self.took * (PAUSE_FACTOR << self.alarms)).clamp(least, most);
+        let pause = if is_idle {
+            pause.max(IDLE_PAUSE)
+        } else {
+            pause
+        };
+        self.due = now + pause.as_nanos() as Nanos;
+    }
+
+    pub(crate) fn finish(&mut self, took: Duration) {
+        self.took = took;
+    }
+
+    pub(crate) fn alarm(&mut self) {
+        self.is_alarmed = true;
+    }
+
+    pub(crate) fn confirm_alarm(&mut self) {
+        self.is_alarmed = false;
+    }
+
+    /// Buffering begins again: an alarm that nothing has come of was false.
+    pub(crate) fn settle_alarm(&mut self) {
+        self.alarms = if self.is_alarmed {
+            (self.alarms + 1).min(MOST_ALARMS)
+        } else {
+            0
+        };
+        self.is_alarmed = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+
+    /// The pause after a sample that took this long, while clients are active.
+    fn pause(pacer: &mut SamplePacer, took: Duration) -> Nanos {
+        pacer.finish(took);
+        let receives = pacer.receives.map_or(0, |receives| receives + 1);
+        pacer.begin(0, receives);
+        pacer.due / MS
+    }
+
+    #[test]
+    fn samples_take_half_a_percent_within_bounds() {
+        let mut pacer = SamplePacer::default();
+        assert!(pacer.is_due(0));
+        let pauses =
+            [10, 1_000, 5_000, 50_000].map(|us| pause(&mut pacer, Duration::from_micros(us)));
+        assert_eq!(pauses, [100, 200, 1_000, 2_000]);
+    }
+
+    #[test]
+    fn an_idle_server_is_sampled_once_a_second() {
+        let mut pacer = SamplePacer::default();
+        pacer.begin(0, 7);
+        assert_eq!(pacer.due / MS, 100, "the second sample comes soon");
+        pacer.begin(0, 7);
+        assert_eq!(pacer.due / MS, 1_000);
+        pacer.begin(0, 8);
+        assert_eq!(pacer.due / MS, 100);
+    }
+
+    #[test]
+    fn false_alarms_in_a_row_make_samples_rarer() {
+        let mut pacer = SamplePacer::default();
+        let took = Duration::from_millis(1);
+        let mut pauses = Vec::new();
+        for _ in 0..3 {
+            pacer.alarm();
+            pacer.settle_alarm();
+            pauses.push(pause(&mut pacer, took));
+        }
+        assert_eq!(pauses, [400, 800, 1_600]);
+        pacer.alarm();
+        pacer.confirm_alarm();
+        pacer.settle_alarm();
+        assert_eq!(pause(&mut pacer, took), 200);
+    }
+}

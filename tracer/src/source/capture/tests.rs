@@ -1,0 +1,216 @@
+//! The controller's transitions, with a kernel side that only remembers its mode.
+
+use tracer_model::{Actor, EntryHead, Socket, TcpState, Transport};
+
+use super::*;
+
+const MS: Nanos = 1_000_000;
+const S: Nanos = 1_000 * MS;
+
+#[derive(Default)]
+struct FakeKernel {
+    mode: Mode,
+    entries: Vec<Event>,
+    totals: BufferedTotals,
+}
+
+impl KernelSide for FakeKernel {
+    fn set_mode(&mut self, mode: Mode) -> Result<()> {
+        self.mode = mode;
+        Ok(())
+    }
+    fn set_role(&mut self, _: SocketId, _: Role) {}
+    fn take_totals(&mut self) -> Result<BufferedTotals> {
+        Ok(mem::take(&mut self.totals))
+    }
+    fn totals(&self) -> Result<BufferedTotals> {
+        Ok(self.totals.clone())
+    }
+    fn take_entries(&mut self) -> Result<Vec<Event>> {
+        Ok(mem::take(&mut self.entries))
+    }
+    fn newest_entries(&self) -> Result<Vec<Event>> {
+        Ok(self.entries.clone())
+    }
+    fn connections(&self) -> Vec<BufferedConnection> {
+        Vec::new()
+    }
+    fn counts_streams(&self) -> bool {
+        false
+    }
+    fn is_reader(&self, _: u64) -> bool {
+        false
+    }
+    fn receives(&self) -> Result<u64> {
+        Ok(0)
+    }
+    fn sockets(&self) -> Result<(u64, u64)> {
+        Ok((0, 1))
+    }
+}
+
+fn controller(buffers: bool) -> CaptureController<FakeKernel> {
+    let mode = if buffers { Mode::Buffer } else { Mode::Stream };
+    let kernel = FakeKernel {
+        mode,
+        ..FakeKernel::default()
+    };
+    CaptureController::new(kernel, buffers, 200 * MS, 0)
+}
+
+fn socket() -> Socket {
+    Socket {
+        id: SocketId { born: 1, slot: 1 },
+        fd: None,
+        accepted: false,
+        transport: Transport::Tcp,
+        local: None,
+        remote: None,
+        path: None,
+    }
+}
+
+fn send(at: Nanos, result: i64, has_entry: bool) -> Event {
+    let what = EventKind::Send {
+        socket: socket(),
+        by: Actor::default(),
+        result,
+        requested: Some(100),
+        entry: has_entry.then(EntryHead::default),
+        tcp: None,
+        status: None,
+    };
+    Event { at, what }
+}
+
+fn closes(at: Nanos) -> Event {
+    let what = EventKind::State {
+        socket: socket(),
+        by: None,
+        old: TcpState::Established,
+        new: TcpState::FinWait1,
+        errno: 0,
+        tcp: None,
+    };
+    Event { at, what }
+}
+
+#[test]
+fn a_recording_streams_for_ever() {
+    let mut capture = controller(false);
+    let event = closes(S);
+    assert_eq!(capture.observe(event.clone(), S), Observed::Forward(event));
+    assert!(!capture.is_buffering() && !capture.is_quiet(100 * S));
+    assert_eq!(capture.stop_buffering(S).expect("a fake"), None);
+    assert_eq!(capture.finish(S).expect("a fake"), None);
+}
+
+#[test]
+fn a_failure_ends_buffering_and_what_follows_is_kept_for_the_core() -> Result<()> {
+    let mut capture = controller(true);
+    assert_eq!(capture.observe(send(S, 100, true), S), Observed::Absorbed);
+    // As the programs do.
+    capture.kernel().mode = Mode::Frozen;
+    assert_eq!(
+        capture.observe(closes(2 * S), 2 * S),
+        Observed::StopBuffering
+    );
+    let after = send(2 * S + 1, 100, true);
+    assert_eq!(capture.observe(after, 2 * S + 1), Observed::StopBuffering);
+    capture.unfreeze()?;
+    assert_eq!(
+        capture.kernel().mode,
+        Mode::Frozen,
+        "not before the buffers are fetched"
+    );
+    let since = capture.stop_buffering(3 * S)?.expect("it was buffering");
+    assert_eq!((since, capture.kernel().mode), (0, Mode::Stream));
+    let restored = capture.restore(vec![send(3 * S, 100, true)], (since, 3 * S))?;
+    let times: Vec<_> = restored.iter().map(|event| event.at).collect();
+    assert_eq!(times, [3 * S, S, 2 * S, 2 * S + 1, 3 * S]);
+    assert!(matches!(restored[0].what, EventKind::BufferingEnded(_)));
+    Ok(())
+}
+
+#[test]
+fn what_the_programs_took_for_a_failure_and_is_none_unfreezes() -> Result<()> {
+    let mut capture = controller(true);
+    capture.kernel().mode = Mode::Frozen;
+    capture.observe(send(S, 100, true), S);
+    capture.unfreeze()?;
+    assert_eq!(capture.kernel().mode, Mode::Buffer);
+    Ok(())
+}
+
+#[test]
+fn a_socket_may_be_blocked_for_thirty_milliseconds() {
+    let mut capture = controller(true);
+    assert_eq!(capture.observe(send(S, 40, true), S), Observed::Absorbed);
+    assert!(!capture.is_overdue(S + PATIENCE - 1));
+    assert!(capture.is_overdue(S + PATIENCE));
+    // The rest of the entry is written: it counts once.
+    capture.observe(send(S + MS, 100, false), S + MS);
+    assert!(!capture.is_overdue(10 * S));
+    let activity = capture.activity().expect("a fake");
+    assert_eq!(activity.routine.audit_writes, 1);
+    assert_eq!(activity.routine.told, 2);
+}
+
+#[test]
+fn patience_is_a_quarter_of_a_low_threshold() {
+    let mut capture = CaptureController::new(FakeKernel::default(), true, 20 * MS, 0);
+    capture.observe(send(S, 40, true), S);
+    assert!(!capture.is_overdue(S + 5 * MS - 1) && capture.is_overdue(S + 5 * MS));
+}
+
+#[test]
+fn buffering_begins_two_seconds_after_the_last_anomaly() -> Result<()> {
+    let mut capture = controller(true);
+    capture.stop_buffering(S)?;
+    assert!(!capture.is_quiet(S + QUIET - 1) && capture.is_quiet(S + QUIET));
+    let retransmit = Event {
+        at: 2 * S,
+        what: EventKind::Retransmit { socket: socket() },
+    };
+    let forwarded = capture.observe(retransmit.clone(), 2 * S);
+    assert_eq!(forwarded, Observed::Forward(retransmit));
+    assert!(!capture.is_quiet(2 * S + QUIET - 1) && capture.is_quiet(2 * S + QUIET));
+    capture.prepare_buffering()?;
+    assert_eq!(capture.kernel().mode, Mode::Buffer);
+    let before = send(4 * S, 100, true);
+    let forwarded = capture.observe(before.clone(), 4 * S);
+    assert_eq!(
+        forwarded,
+        Observed::Forward(before),
+        "sent before the mode changed"
+    );
+    capture.start_buffering(4 * S);
+    assert!(capture.is_buffering());
+    Ok(())
+}
+
+#[test]
+fn totals_at_the_end_include_what_the_programs_sent() -> Result<()> {
+    let mut capture = controller(true);
+    capture.kernel().totals.audit_writes = 5;
+    capture.observe(send(S, 100, true), S);
+    let end = capture.finish(2 * S)?.expect("it is buffering");
+    let EventKind::BufferingEnded(totals) = end.what else {
+        panic!("{end:?}");
+    };
+    assert_eq!((totals.audit_writes, totals.told), (6, 1));
+    Ok(())
+}
+
+#[test]
+fn the_oldest_events_give_way_and_are_counted() {
+    let mut capture = controller(true);
+    for n in 0..=PENDING as u64 {
+        // Alternately, so that no write is one too many.
+        let result = if n % 2 == 0 { 40 } else { 100 };
+        capture.observe(send(S + n, result, true), S);
+    }
+    let activity = capture.activity().expect("a fake");
+    assert_eq!(activity.routine.told, PENDING as u64 + 1);
+    assert_eq!(activity.routine.audit_writes, PENDING as u64 / 2);
+}
