@@ -152,6 +152,7 @@ impl Core {
     fn server_ended(&mut self, at: Nanos) {
         let under_way = self.trackers.requests.all();
         let under_way = under_way.filter(|r| r.is_of_a_client()).count() as u64;
+        self.trackers.requests.cut_by_exit(at);
         self.close(at);
         self.find(Finding::Ended(Ended { at, under_way }));
     }
@@ -275,7 +276,8 @@ impl Core {
     ) {
         for device in samples.iter().filter_map(|sample| sample.device.as_ref()) {
             // Most are known, which is checked sooner than whether a text is an address.
-            if !self.trackers.is_audit(device) && device.is_address() {
+            let is_named = !device.address.is_empty();
+            if is_named && !self.trackers.is_audit(device) && device.is_address() {
                 self.trackers.devices.insert(device.clone());
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashSet;
 use tracer_model::{
-    Cause, Device, GoroutineSample, HandlerSample, Nanos, Op, RequestSeq, WaitReason,
+    Cause, Device, GoroutineSample, HandlerSample, Nanos, Op, RequestSeq, Transport, WaitReason,
 };
 
 use crate::{
@@ -320,6 +320,11 @@ fn device_of(
     trackers: &Trackers,
 ) -> Option<Device> {
     let known = sample.device.as_ref().filter(|device| device.is_address());
+    if known.is_some_and(is_unnamed_syslog)
+        && let Some(socket) = trackers.only_device(is_syslog_socket)
+    {
+        return Some(socket);
+    }
     known
         .or_else(|| trackers.sockets.device_waited_for(sample.goid))
         .cloned()
@@ -330,6 +335,17 @@ fn device_of(
                 .clone()
         })
         .or_else(|| sample.device.clone())
+}
+
+/// The code of a syslog device does not say where its daemon listens.
+fn is_unnamed_syslog(device: &Device) -> bool {
+    device.transport == Transport::Syslog && device.address.is_empty()
+}
+
+/// Where Go looks for a syslog daemon (`log/syslog/syslog_unix.go`).
+fn is_syslog_socket(device: &Device) -> bool {
+    let paths = ["/dev/log", "/var/run/syslog", "/var/run/log"];
+    device.transport == Transport::Unix && paths.contains(&device.address.as_str())
 }
 
 /// The device that must be meant where it is configured by a name or cannot be read: a goroutine that resolves a name has no

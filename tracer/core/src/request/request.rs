@@ -25,6 +25,9 @@ const IDLE: Nanos = 3_000_000_000;
 /// server works on after they left.
 const NEVER_ANSWERED: Nanos = 300_000_000_000;
 
+/// From the first socket that an exiting process closes to its end, ns: more than a busy machine takes.
+const EXIT: Nanos = 1_000_000_000;
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Request {
     pub(crate) seq: RequestSeq,
@@ -320,6 +323,17 @@ impl Request {
         } else {
             self.end.max(last).min(limit)
         };
+    }
+
+    /// The server has ended at this time. A process that exits closes its sockets first (`kernel/exit.c`, `exit_files` before
+    /// `exit_notify`): what ended so, and was followed by nothing, was cut by that.
+    pub(super) fn cut_by_exit(&mut self, at: Nanos) {
+        let last_act = self.last_act;
+        let is_cut = |o: &&mut Operation| o.end >= last_act && at.saturating_sub(o.end) <= EXIT;
+        for operation in self.operations.iter_mut().filter(is_cut) {
+            operation.outcome = None;
+            operation.errno = None;
+        }
     }
 
     pub(crate) fn goroutines(&self) -> Vec<u64> {

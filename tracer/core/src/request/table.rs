@@ -306,6 +306,13 @@ impl Requests {
         }
     }
 
+    /// The server's process has ended, and with it what the requests under way did.
+    pub(crate) fn cut_by_exit(&mut self, at: Nanos) {
+        for request in self.open.values_mut() {
+            request.cut_by_exit(at);
+        }
+    }
+
     /// Ends all requests under way, with the trace or with the server.
     pub(crate) fn end(&mut self, at: Nanos) {
         for seq in self.open.keys().copied().collect::<Vec<_>>() {

@@ -270,6 +270,8 @@ fn what_the_servers_end_cuts_has_no_outcome() {
     let mut story = Story::new();
     known_device(&mut story);
     story.requested(20).connects(2, 20).after(S);
+    // A process that exits closes its sockets before it is seen to have ended.
+    story.gives_up_connecting(2, 20).after(MS);
     let at = story.now;
     story.happens(EventKind::ServerEnded);
     let stalls = &story.hangs()[0].stalls;
