@@ -29,8 +29,8 @@ const CRATES: [(&str, &str, &[&str]); 7] = [
             "tracer-ebpf",
         ],
     ),
-    ("tests", "vault-tracer-tests", &[]),
-    ("xtask", "xtask", &["vault-tracer-tests"]),
+    ("tests", "vault-tracer-tests", &["tracer-format"]),
+    ("xtask", "xtask", &["tracer-format", "vault-tracer-tests"]),
 ];
 
 fn workspace() -> &'static Path {

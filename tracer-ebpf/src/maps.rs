@@ -118,7 +118,7 @@ pub(crate) static SOCKETS: LruHashMap<u64, Known> = LruHashMap::with_max_entries
 /// Arguments of a kernel function that has not returned yet.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub(crate) struct Call {
+pub(crate) struct CallInProgress {
     /// Address of the `struct sock`.
     pub(crate) sock: u64,
     /// Bytes to be sent; 0 for other calls.
@@ -128,7 +128,7 @@ pub(crate) struct Call {
 /// By thread << 32 | function: stored by the probe at the entry for the probe at the return, which has no
 /// arguments. LRU: a return that was missed leaves its entry behind.
 #[map]
-pub(crate) static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(1 << 13, 0);
+pub(crate) static CALLS: LruHashMap<u64, CallInProgress> = LruHashMap::with_max_entries(1 << 13, 0);
 
 /// TCP ports on which the server listens: connections on them are its clients'.
 #[map]

@@ -79,9 +79,9 @@ pub(crate) fn stop_buffering() {
 
 /// For a logger: each write is one or several lines.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Lines;
+pub(crate) struct StatusLines;
 
-impl Write for Lines {
+impl Write for StatusLines {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         for line in String::from_utf8_lossy(text).lines() {
             print(line);

@@ -14,7 +14,7 @@ use tracer_ebpf::abi::Kind;
 use super::retransmit::happened;
 use crate::{
     kernel::{AF_INET, AF_INET6, Sock, in_target, recvmsg_result, socket_sock},
-    maps::{CALLS, Call},
+    maps::{CALLS, CallInProgress},
     regs::Regs,
     transfer,
 };
@@ -211,12 +211,12 @@ fn key(called: Called) -> u64 {
 fn entered(called: Called, sk: Sock, size: u64) {
     if in_target() {
         // If there is no room for it, its return is not seen.
-        let _ = CALLS.insert(key(called), Call { sock: sk.0, size }, 0);
+        let _ = CALLS.insert(key(called), CallInProgress { sock: sk.0, size }, 0);
     }
 }
 
 #[inline(always)]
-fn left(called: Called) -> Option<Call> {
+fn left(called: Called) -> Option<CallInProgress> {
     if !in_target() {
         return None;
     }

@@ -12,7 +12,7 @@ use anyhow::{Context, Error, Result, bail};
 use nix::sys::utsname;
 use tracer_ebpf::layout::{ABSENT, GoLayout};
 
-use self::{report::Report, server::Found};
+use self::{report::DoctorReport, server::Found};
 use crate::{
     cli::{DoctorArgs, ReportFormat},
     probe::{
@@ -44,7 +44,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<()> {
 
 /// The report, and the first thing that makes a trace impossible.
 struct Examined {
-    report: Report,
+    report: DoctorReport,
     obstacle: Option<Error>,
 }
 
@@ -75,10 +75,10 @@ fn examine(args: &DoctorArgs) -> Result<Examined> {
         }
     };
     let obstacle = obstacle.or(match (&found, selector) {
-        (Found::Not(_), Selector::Auto) | (Found::Server(_), _) => None,
+        (Found::Not(_), Selector::Auto) | (Found::ServerCheck(_), _) => None,
         (Found::Not(why), _) => Some(Error::msg(why.clone())),
     });
-    let report = Report::new(
+    let report = DoctorReport::new(
         (
             &system.release().to_string_lossy(),
             &system.machine().to_string_lossy(),

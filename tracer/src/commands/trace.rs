@@ -5,7 +5,7 @@ use env_logger::Target;
 use log::LevelFilter;
 use tokio::runtime;
 
-use self::live::{End, Live, Server};
+use self::live::{AttachedServer, End, Live};
 use super::outputs::{Outputs, wants_tui};
 use crate::{
     cli::TraceArgs,
@@ -50,7 +50,7 @@ async fn follow(
     args: &TraceArgs,
     mut live: Live,
     mut process: Process,
-    first: Server,
+    first: AttachedServer,
 ) -> Result<()> {
     let mut end = live.follow(first, false).await?;
     while end == End::ServerGone && args.process.is_some() {
@@ -83,7 +83,7 @@ fn log_to_stderr(args: &TraceArgs) {
         .filter_module("tracer", level)
         // Diagnostics of the eBPF programs come under their own crate's name.
         .filter_module("tracer_ebpf", level)
-        .target(Target::Pipe(Box::new(console::Lines)))
+        .target(Target::Pipe(Box::new(console::StatusLines)))
         .format(|out, record| {
             use std::io::Write;
             let level = record.level().as_str().to_lowercase();

@@ -10,7 +10,7 @@ use tracer_format::{
 use tracer_model::{Cause, Nanos, Op};
 
 use super::{
-    devices::Devices,
+    devices::DeviceTable,
     file::File,
     heavy::{HangTotals, HeavyHitters, Largest},
     requests::BlockedRequests,
@@ -49,7 +49,7 @@ pub struct Aggregator {
     requests: BlockedRequests,
     durations: Histogram<u64>,
     waits: Vec<Wait>,
-    devices: Devices,
+    devices: DeviceTable,
     causes: Vec<Name<Cause>>,
     timeline: Timeline,
     paths: HeavyHitters,
@@ -74,7 +74,7 @@ impl Default for Aggregator {
             requests: BlockedRequests::default(),
             durations,
             waits: Vec::new(),
-            devices: Devices::default(),
+            devices: DeviceTable::default(),
             causes: Vec::new(),
             timeline: Timeline::default(),
             paths: HeavyHitters::new(NAMES),

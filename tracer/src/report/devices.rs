@@ -10,7 +10,7 @@ use super::{
     summary::{CauseSummary, DeviceSummary, Lost},
 };
 
-/// Devices that have totals of their own. A server has a handful.
+/// DeviceTotals that have totals of their own. A server has a handful.
 pub const DEVICES: usize = 64;
 
 /// Causes of a device that have totals of their own; there are ten.
@@ -18,13 +18,13 @@ const CAUSES: usize = 16;
 
 /// All devices.
 #[derive(Default)]
-pub struct Devices {
+pub struct DeviceTable {
     known: Vec<DeviceSummary>,
     /// Hangs of those beyond [`DEVICES`].
     pub others: HangTotals,
 }
 
-impl Devices {
+impl DeviceTable {
     /// A device, added if it is new; `None` if there are too many.
     pub fn get<T: AsRef<str>>(&mut self, named: &Device<T>) -> Option<&mut DeviceSummary> {
         let is_named = |known: &DeviceSummary| {

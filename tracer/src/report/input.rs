@@ -26,7 +26,9 @@ pub fn check(line: &[u8]) -> Result<()> {
         );
     }
     if value.get("resourceSpans").is_some() {
-        bail!("it holds OpenTelemetry spans; give the same trace as JSON Lines (--format jsonl)");
+        bail!(
+            "it holds OpenTelemetry spans; give the same trace as JSON LineReader (--format jsonl)"
+        );
     }
     bail!("its first line is no record; give a file made with `vault-tracer trace --output FILE`")
 }

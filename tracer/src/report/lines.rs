@@ -6,7 +6,7 @@ use std::io::{self, BufRead, ErrorKind, Read};
 pub const LONGEST: usize = 1 << 20;
 
 /// Reads line by line.
-pub struct Lines<R> {
+pub struct LineReader<R> {
     input: R,
     buffer: Vec<u8>,
     number: u64,
@@ -26,7 +26,7 @@ pub enum Line<'a> {
     CutShort,
 }
 
-impl<R: BufRead> Lines<R> {
+impl<R: BufRead> LineReader<R> {
     /// Lines of an input.
     pub fn of(input: R) -> Self {
         Self {
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_is_torn() {
-        let mut lines = Lines::of(&b"one\n\ntwo"[..]);
+        let mut lines = LineReader::of(&b"one\n\ntwo"[..]);
         assert_eq!(lines.read().unwrap(), Some(Line::Whole(b"one")));
         assert_eq!(lines.read().unwrap(), Some(Line::Whole(b"")));
         assert_eq!(lines.read().unwrap(), Some(Line::Torn(b"two")));
@@ -100,7 +100,7 @@ mod tests {
     fn a_line_that_is_too_long_is_skipped_and_not_buffered() {
         let endless = io::repeat(b'x').take(10 * LONGEST as u64);
         let input = io::BufReader::new(endless.chain(&b"\nnext\n"[..]));
-        let mut lines = Lines::of(input);
+        let mut lines = LineReader::of(input);
         assert_eq!(lines.read().unwrap(), Some(Line::TooLong));
         assert_eq!(lines.read().unwrap(), Some(Line::Whole(b"next")));
         assert_eq!(lines.number(), 2);
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn compressed_data_that_ends_in_the_middle_ends() {
-        let mut lines = Lines::of(io::BufReader::new(b"one\ntw".chain(Cut)));
+        let mut lines = LineReader::of(io::BufReader::new(b"one\ntw".chain(Cut)));
         assert_eq!(lines.read().unwrap(), Some(Line::Whole(b"one")));
         assert_eq!(lines.read().unwrap(), Some(Line::CutShort));
         assert_eq!(lines.read().unwrap(), None);

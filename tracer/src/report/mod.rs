@@ -19,13 +19,13 @@ use anyhow::{Context, Result, bail};
 
 use self::{
     aggregate::Aggregator,
-    lines::{LONGEST, Line, Lines},
+    lines::{LONGEST, Line, LineReader},
 };
 
 /// Reads a trace to its end. `name` is what the report calls it.
 pub fn read(aggregator: &mut Aggregator, name: &str, input: impl BufRead) -> Result<()> {
     aggregator.begin(name.to_owned());
-    let mut lines = Lines::of(input);
+    let mut lines = LineReader::of(input);
     let mut found = false;
     loop {
         let number = lines.number() + 1;

@@ -20,11 +20,11 @@ pub struct Timeline {
     width: i64,
     /// The first bin and the last.
     range: Option<(i64, i64)>,
-    lanes: Vec<Lane>,
+    lanes: Vec<TimelineRow>,
 }
 
 /// The bins of one device.
-pub type Lane = BTreeMap<i64, Bin>;
+pub type TimelineRow = BTreeMap<i64, Bin>;
 
 /// One bin.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -96,9 +96,9 @@ impl Timeline {
         self.lanes.iter().map(BTreeMap::len).sum()
     }
 
-    fn lane(&mut self, lane: usize) -> &mut Lane {
+    fn lane(&mut self, lane: usize) -> &mut TimelineRow {
         if self.lanes.len() <= lane {
-            self.lanes.resize_with(lane + 1, Lane::new);
+            self.lanes.resize_with(lane + 1, TimelineRow::new);
         }
         &mut self.lanes[lane]
     }
@@ -122,7 +122,7 @@ impl Timeline {
         self.width *= 2;
         self.range = (self.range).map(|(first, last)| (first.div_euclid(2), last.div_euclid(2)));
         for lane in &mut self.lanes {
-            let mut wider = Lane::new();
+            let mut wider = TimelineRow::new();
             for (place, bin) in &*lane {
                 let into = wider.entry(place.div_euclid(2)).or_default();
                 into.refusals += bin.refusals;

@@ -11,15 +11,15 @@ use super::trace_file::{Encode, TraceFile};
 pub use tracer_format::line;
 
 /// Writes a line for each finding that is part of a trace.
-pub type Jsonl = TraceFile<Lines>;
+pub type Jsonl = TraceFile<JsonLines>;
 
 /// Makes lines of findings.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub struct JsonLines {
     clock: WallClock,
 }
 
-impl Encode for Lines {
+impl Encode for JsonLines {
     fn encode(&mut self, finding: &Finding) -> io::Result<Vec<u8>> {
         if let Finding::Session(session) = finding {
             self.clock = WallClock::of(session);

@@ -25,7 +25,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A recording of `tests/replays`.
 pub(crate) fn recording(case: &str) -> PathBuf {
-    crate::replays::of(case).join("recording.jsonl")
+    let compressed = crate::replays::of(case).join("recording.jsonl.gz");
+    if compressed.exists() {
+        compressed
+    } else {
+        crate::replays::of(case).join("recording.jsonl")
+    }
 }
 
 /// A span with its resource and scope.

@@ -386,6 +386,7 @@ impl Core {
         self.close(at);
         self.totals.end = at;
         self.totals.requests = self.trackers.requests.count();
+        self.totals.requests_at_least |= self.trackers.requests.count_is_at_least();
         self.find(Finding::Summary(self.totals.clone()));
     }
 

@@ -41,6 +41,7 @@ pub(super) fn snapshot(
         totals: Summary {
             end: at,
             requests: trackers.requests.count(),
+            requests_at_least: totals.requests_at_least || trackers.requests.count_is_at_least(),
             ..totals.clone()
         },
         under_way: Some(under_way.count() as u64),

@@ -47,6 +47,8 @@ pub(crate) struct Requests {
     count: u64,
     /// Goroutines whose requests were counted while the kernel side buffered.
     counted: FxHashSet<u64>,
+    /// Whether entries were written of requests that nobody saw answered: there were more requests than were counted.
+    uncounted: bool,
     /// Requests that are over and have not been taken.
     concluded: Vec<Request>,
     /// `CLOCK_REALTIME` - `CLOCK_MONOTONIC`, ns: entries bear wall-clock times.
@@ -57,6 +59,11 @@ impl Requests {
     /// Requests seen to be answered so far, and those that hung.
     pub(crate) fn count(&self) -> u64 {
         self.count
+    }
+
+    /// Whether there were more.
+    pub(crate) fn count_is_at_least(&self) -> bool {
+        self.uncounted
     }
 
     /// A request that was not seen to be answered hung: it is one all the same.
@@ -144,6 +151,8 @@ impl Requests {
             let is_real = request.status.is_some() || !request.operations.is_empty();
             self.count += u64::from(is_real && !is_counted);
         }
+        let is_audited = request.operations.iter().any(|o| o.entry.is_some());
+        self.uncounted |= signal == Signal::Idle && is_audited;
         self.concluded.push(request);
     }
 

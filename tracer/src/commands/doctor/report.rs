@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::server::{Found, Server};
+use super::server::{Found, ServerCheck};
 use crate::probe::{
     host::Availability,
     plan::{Candidate, Choice, Plan, Verdict},
@@ -11,7 +11,7 @@ use crate::probe::{
 
 /// The report.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct DoctorReport {
     /// Of vault-tracer.
     pub(super) version: &'static str,
     /// `uname -r`.
@@ -25,7 +25,7 @@ pub(super) struct Report {
     pub(super) obstacle: Option<String>,
     pub(super) checks: Vec<Check>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) server: Option<Server>,
+    pub(super) server: Option<ServerCheck>,
     /// Why there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) no_server: Option<String>,
@@ -106,7 +106,7 @@ pub(super) struct StrategyReport {
     pub(super) needs: &'static str,
 }
 
-impl Report {
+impl DoctorReport {
     pub(super) fn new(
         (kernel, machine): (&str, &str),
         checks: Vec<Check>,
@@ -115,7 +115,7 @@ impl Report {
         obstacle: Option<&anyhow::Error>,
     ) -> Self {
         let (server, no_server) = match found {
-            Found::Server(server) => (Some(*server), None),
+            Found::ServerCheck(server) => (Some(*server), None),
             Found::Not(why) => (None, Some(why)),
         };
         Self {

@@ -15,14 +15,14 @@ use crate::server::{
 /// Result of the search for a server.
 #[derive(Debug)]
 pub(super) enum Found {
-    Server(Box<Server>),
+    ServerCheck(Box<ServerCheck>),
     /// None, for this reason.
     Not(String),
 }
 
 /// A server that was found.
 #[derive(Debug, Serialize)]
-pub(super) struct Server {
+pub(super) struct ServerCheck {
     pub(super) pid: i32,
     pub(super) exe: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,19 +41,19 @@ pub(super) struct Server {
 /// Finds the server.
 pub(super) fn find(selector: &Selector) -> Found {
     match inspect(selector) {
-        Ok(server) => Found::Server(Box::new(server)),
+        Ok(server) => Found::ServerCheck(Box::new(server)),
         Err(error) => Found::Not(format!("{error:#}")),
     }
 }
 
-fn inspect(selector: &Selector) -> Result<Server> {
+fn inspect(selector: &Selector) -> Result<ServerCheck> {
     let (target, reader) = Target::inspect(&find::find(selector)?)?;
     let stacks = read_stacks(target.pid, reader);
     let mut warnings = target.go.warnings;
     warnings.extend(stacks.as_ref().err().map(|error| {
         format!("requests that queue behind a stalled one, or wait for a name, cannot be told: {error:#}")
     }));
-    Ok(Server {
+    Ok(ServerCheck {
         pid: target.pid,
         exe: target.exe.display().to_string(),
         go_version: target.go.version,

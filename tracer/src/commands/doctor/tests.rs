@@ -30,8 +30,8 @@ fn host() -> Host {
     }
 }
 
-fn report(host: &Host, obstacle: Option<&Error>) -> Report {
-    Report::new(
+fn report(host: &Host, obstacle: Option<&Error>) -> DoctorReport {
+    DoctorReport::new(
         ("6.18.0", "x86_64"),
         checks::probing(host),
         Found::Not("no running vault or bao server found".to_owned()),

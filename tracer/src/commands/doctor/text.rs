@@ -3,14 +3,14 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::{
-    report::{CapabilityReport, Check, CheckResult, Report, StrategyReport},
-    server::Server,
+    report::{CapabilityReport, Check, CheckResult, DoctorReport, StrategyReport},
+    server::ServerCheck,
 };
 
 /// Hooks beyond which a line would be too long.
 const SHOWN: usize = 3;
 
-impl Display for Report {
+impl Display for DoctorReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         writeln!(
             f,
@@ -53,7 +53,7 @@ impl Display for Check {
     }
 }
 
-impl Display for Server {
+impl Display for ServerCheck {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let go = self.go_version.as_deref().unwrap_or("an unknown Go");
         let ids = self.goroutine_ids.unwrap_or("nobody");

@@ -63,7 +63,7 @@ pub(super) struct Live {
 }
 
 /// A server with attached probes.
-pub(super) struct Server {
+pub(super) struct AttachedServer {
     /// Becomes readable when the server ends.
     pub(super) pidfd: OwnedFd,
     pub(super) session: Session,
@@ -127,7 +127,7 @@ impl Live {
 
     /// Traces a server until there is a reason to end. By then all its records have been taken and the probes are
     /// detached. `again`: whether it is not the first one of this trace.
-    pub(super) async fn follow(&mut self, server: Server, again: bool) -> Result<End> {
+    pub(super) async fn follow(&mut self, server: AttachedServer, again: bool) -> Result<End> {
         let pid = server.session.pid;
         let pidfd = readable(server.pidfd).context("cannot watch the server")?;
         let (answers, answered) = mpsc::channel(ANSWERS);

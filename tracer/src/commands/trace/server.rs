@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use nix::sys::utsname;
 use tracer_ebpf::layout::{ABSENT, GoLayout};
 
-use super::{answers::Goroutines, clock, live::Server};
+use super::{answers::Goroutines, clock, live::AttachedServer};
 use crate::{
     cli::{OutputArgs, TraceArgs},
     probe::{
@@ -24,7 +24,7 @@ use crate::{
 use tracer_model::{Nanos, Session};
 
 /// Attaches to this server.
-pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
+pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<AttachedServer> {
     host::check_ring_buffer()?;
     // First: from now on the process ID is this server's, or the descriptor becomes readable.
     let pidfd = pidfd(process.pid)?;
@@ -46,7 +46,7 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<Server> {
     let (attached, sources) = attach::attach(&facts, &mut host, preference)?;
     attach::warn_of(&attached.plan, preference);
     trim_heap();
-    Ok(Server {
+    Ok(AttachedServer {
         pidfd,
         session: session(args, &target, &attached, goroutines.is_some())?,
         attached,

@@ -24,7 +24,7 @@ pub use self::server::PATH;
 use self::{
     families::{Families, Missed},
     labels::{DeviceLabels, Devices, SessionLabels, UNKNOWN},
-    server::Server,
+    server::HttpServer,
 };
 use super::Sink;
 use crate::bounded::BoundedMap;
@@ -42,7 +42,7 @@ pub struct Metrics {
     /// Client and start of requests of which a hang was counted.
     blocked: BoundedMap<(Option<SocketAddr>, Nanos), (), MAX_REQUESTS>,
     /// Serves until it is dropped.
-    server: Option<Server>,
+    server: Option<HttpServer>,
 }
 
 struct Exported {
@@ -57,7 +57,7 @@ pub struct Exposition(Arc<Exported>);
 
 /// Formats of the exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum ExpositionFormat {
     /// Prometheus's text format, 0.0.4.
     Text,
     /// The text format of OpenMetrics, 1.0.0.
@@ -93,7 +93,7 @@ impl Metrics {
     /// Served over HTTP at this address. Returns the bound address too: port 0 lets the system choose.
     pub fn serve(address: SocketAddr) -> Result<(Self, SocketAddr)> {
         let mut metrics = Self::new();
-        let (server, bound) = Server::start(address, metrics.exposition())?;
+        let (server, bound) = HttpServer::start(address, metrics.exposition())?;
         metrics.server = Some(server);
         Ok((metrics, bound))
     }
@@ -208,20 +208,20 @@ impl Metrics {
 
 impl Exposition {
     /// All metrics in this format.
-    pub fn encode(&self, format: Format) -> Result<Vec<u8>> {
+    pub fn encode(&self, format: ExpositionFormat) -> Result<Vec<u8>> {
         let registry = &self.0.registry;
         let mut text = String::new();
         match format {
-            Format::Text => prometheus_text::encode(&mut text, registry)?,
-            Format::OpenMetrics => text::encode(&mut text, registry)?,
-            Format::Protobuf => return Ok(prometheus_protobuf::encode_to_vec(registry)?),
+            ExpositionFormat::Text => prometheus_text::encode(&mut text, registry)?,
+            ExpositionFormat::OpenMetrics => text::encode(&mut text, registry)?,
+            ExpositionFormat::Protobuf => return Ok(prometheus_protobuf::encode_to_vec(registry)?),
         }
         Ok(text.into_bytes())
     }
 
     /// All metrics in Prometheus's text format.
     pub fn text(&self) -> Result<String> {
-        Ok(String::from_utf8(self.encode(Format::Text)?)?)
+        Ok(String::from_utf8(self.encode(ExpositionFormat::Text)?)?)
     }
 
     /// Exports how many records this sink was too slow for.

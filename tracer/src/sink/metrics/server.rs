@@ -28,7 +28,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Exposition, Format};
+use super::{Exposition, ExpositionFormat};
 
 /// Connections at once. One more closes the oldest, so that idle ones cannot shut a scraper out.
 const MAX_CONNECTIONS: usize = 64;
@@ -55,12 +55,12 @@ const PROTOBUF_PARAMETERS: [(&str, &str); 2] = [
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Serves until it is dropped.
-pub(super) struct Server {
+pub(super) struct HttpServer {
     /// Dropped with the server: that ends the thread.
     _stop: oneshot::Sender<Infallible>,
 }
 
-impl Server {
+impl HttpServer {
     /// Binds before it returns, so that an address in use is an error here. Returns the bound address.
     pub(super) fn start(address: SocketAddr, exposition: Exposition) -> Result<(Self, SocketAddr)> {
         let listen = || -> std::io::Result<_> {
@@ -142,13 +142,13 @@ fn respond(request: &Request<Incoming>, exposition: &Exposition) -> Response<Ful
             refused.headers_mut().insert(ALLOW, allowed);
             refused
         }
-        PATH => metrics(Format::accepted(request.headers()), exposition),
+        PATH => metrics(ExpositionFormat::accepted(request.headers()), exposition),
         "/" => plain(StatusCode::OK, "vault-tracer: metrics are at /metrics\n"),
         _ => plain(StatusCode::NOT_FOUND, "not here: see /metrics\n"),
     }
 }
 
-fn metrics(format: Format, exposition: &Exposition) -> Response<Full<Bytes>> {
+fn metrics(format: ExpositionFormat, exposition: &Exposition) -> Response<Full<Bytes>> {
     match exposition.encode(format) {
         Ok(encoded) => response(StatusCode::OK, format.content_type(), encoded.into()),
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot be encoded\n"),
@@ -167,7 +167,7 @@ fn response(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Ful
     response
 }
 
-impl Format {
+impl ExpositionFormat {
     /// The format that `Accept` prefers (RFC 9110, 12.5.1); Prometheus's text if there is no preference.
     fn accepted(headers: &HeaderMap) -> Self {
         let values = headers.get_all(ACCEPT).into_iter();

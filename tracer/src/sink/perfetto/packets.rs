@@ -23,12 +23,12 @@ use tracer_model::{
 pub struct Packets {
     clock: WallClock,
     writer: Writer,
-    timeline: Option<Timeline>,
+    timeline: Option<TrackTimeline>,
 }
 
 /// What was written so far, as far as further packets refer to it.
 #[derive(Debug)]
-struct Timeline {
+struct TrackTimeline {
     tracks: Tracks,
     flows: Flows,
     /// Tracks of incidents without an end yet.
@@ -57,7 +57,7 @@ impl Packets {
         let tracks = Tracks::new(session, &mut self.writer);
         let event = event("trace begins", "trace", record);
         self.writer.instant(session.began, tracks.process, event);
-        self.timeline = Some(Timeline {
+        self.timeline = Some(TrackTimeline {
             tracks,
             flows: Flows::default(),
             open_incidents: Vec::new(),
@@ -65,7 +65,7 @@ impl Packets {
     }
 }
 
-impl Timeline {
+impl TrackTimeline {
     fn on(&mut self, finding: &Finding, record: &Json, writer: &mut Writer) {
         match finding {
             Finding::Attached(session) => self.attached(session, record, writer),

@@ -31,7 +31,7 @@ pub use self::screen::{is_possible, restore_at_end};
 use self::{
     draw::{Palette, draw},
     model::Model,
-    report::Report,
+    report::ReportPane,
     screen::Screen,
 };
 use super::{Sink, terminal::is_coloured};
@@ -62,7 +62,7 @@ impl QuitFlag {
 /// The sink.
 pub struct Tui {
     shared: Arc<Shared>,
-    report: Report,
+    report: ReportPane,
     key_thread: Option<JoinHandle<()>>,
 }
 
@@ -97,7 +97,7 @@ impl Tui {
                 quit,
                 has_ended: AtomicBool::new(false),
             }),
-            report: Report::new(),
+            report: ReportPane::new(),
             key_thread: None,
         }
     }

@@ -8,7 +8,7 @@ use tracer_model::Finding;
 /// Latest findings whose text is kept; the trace has all.
 const MAX_FINDINGS: usize = 500;
 
-pub(super) struct Report {
+pub(super) struct ReportPane {
     terminal: Terminal<io::Sink>,
     /// Always the first line.
     session: String,
@@ -16,7 +16,7 @@ pub(super) struct Report {
     left_out: u64,
 }
 
-impl Report {
+impl ReportPane {
     pub(super) fn new() -> Self {
         Self {
             terminal: Terminal::to(io::sink(), is_coloured()),
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn keeps_the_latest_findings_and_counts_the_others() {
-        let mut report = Report::new();
+        let mut report = ReportPane::new();
         for number in 0..MAX_FINDINGS + 3 {
             report.add(&Finding::Warning(format!("number {number};")));
         }

@@ -4,7 +4,7 @@ use super::outcome::{Outcome, PartialSuccess};
 
 /// The state that the operator knows of.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum State {
+enum HealthState {
     #[default]
     Working,
     Failing,
@@ -16,7 +16,7 @@ pub(super) struct Health {
     name: String,
     /// That the collector is expected to speak.
     protocol: &'static str,
-    state: State,
+    state: HealthState,
     has_warned_of_partial: bool,
 }
 
@@ -25,7 +25,7 @@ impl Health {
         Self {
             name,
             protocol,
-            state: State::Working,
+            state: HealthState::Working,
             has_warned_of_partial: false,
         }
     }
@@ -33,9 +33,9 @@ impl Health {
     /// The message to print after an export, if there is anything new.
     pub(super) fn message(&mut self, outcome: &Outcome) -> Option<String> {
         let state = match outcome {
-            Outcome::Accepted(_) => State::Working,
-            Outcome::Retryable { .. } => State::Failing,
-            Outcome::Refused(_) => State::Refusing,
+            Outcome::Accepted(_) => HealthState::Working,
+            Outcome::Retryable { .. } => HealthState::Failing,
+            Outcome::Refused(_) => HealthState::Refusing,
         };
         let has_changed = state != self.state;
         self.state = state;
