@@ -19,7 +19,7 @@ pub(super) struct Backoff {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wait {
+pub(super) struct RetryDelay {
     pub(super) duration: Duration,
     /// The server asked for it: it may not be cut short.
     pub(super) is_requested: bool,
@@ -27,7 +27,7 @@ pub(super) struct Wait {
 
 impl Backoff {
     /// After one more failure.
-    pub(super) fn wait(&mut self, requested: Option<Duration>) -> Wait {
+    pub(super) fn wait(&mut self, requested: Option<Duration>) -> RetryDelay {
         let limit = FIRST.saturating_mul(1 << self.failures.min(10)).min(MAX);
         self.failures += 1;
         let jitter = 0.5 + fastrand::f64() / 2.0;
@@ -36,7 +36,7 @@ impl Backoff {
             Some(requested) => requested.min(MAX_REQUESTED) + FIRST.mul_f64(jitter),
             None => limit.mul_f64(jitter),
         };
-        Wait {
+        RetryDelay {
             duration,
             is_requested: requested.is_some(),
         }

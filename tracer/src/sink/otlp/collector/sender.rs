@@ -13,7 +13,7 @@ use super::{
     client::Client,
     health::Health,
     outcome::{Outcome, PartialSuccess},
-    retry::{Backoff, Wait},
+    retry::{Backoff, RetryDelay},
     tally::Tally,
 };
 
@@ -150,7 +150,7 @@ impl Sender {
     }
 
     /// Waits before the next attempt; `false` if the time is over before.
-    async fn pause(&mut self, wait: Wait) -> bool {
+    async fn pause(&mut self, wait: RetryDelay) -> bool {
         let mut until = Instant::now() + wait.duration;
         if !self.is_ending() {
             select! {
