@@ -162,7 +162,7 @@ impl SampledWait {
                 let is_last = index + 1 == self.periods.len();
                 let span = (start, finish.max(start));
                 Some(Operation {
-                    uncertainty: start_uncertainty.max(end_uncertainty),
+                    uncertainty: start_uncertainty + end_uncertainty,
                     ..operation(by, sample, span, outcome(sample.op, end, is_last))
                 })
             })
@@ -183,7 +183,7 @@ impl SampledWait {
         let earliest = before.unwrap_or(self.start);
         let earliest = earliest.max(stalled.unwrap_or(0)).min(period.first);
         let gap = period.first - earliest;
-        if period.is_single_sample() {
+        if period.is_single_sample() && period.sample.is_some() {
             return (period.first, 0);
         }
         if before.is_none() && self.acted_at_start && gap <= FIRST_SAMPLE {
