@@ -32,28 +32,28 @@ struct Stay {
 
 impl BrokerStays {
     /// Takes whether a sample found the goroutine in the broker, and for which entry.
-    pub(crate) fn sampled(&mut self, at: Nanos, present: Option<Option<Phase>>) {
+    pub(crate) fn sampled(&mut self, at: Nanos, is_present: bool, phase: Option<Phase>) {
         let mut absent_before = self.absent;
         let open = self.stays.last_mut().filter(|s| s.absent_after.is_none());
-        match (open, present) {
-            (Some(stay), Some(phase)) if stay.phase == phase => {
+        match (open, is_present) {
+            (Some(stay), true) if stay.phase == phase => {
                 stay.last = at;
                 stay.missed = None;
                 return;
             }
             // Between two samples it has left for the next entry.
-            (Some(stay), Some(_)) => {
+            (Some(stay), true) => {
                 stay.absent_after = Some(stay.missed.unwrap_or(at));
                 absent_before = Some(stay.missed.unwrap_or(stay.last));
             }
-            (Some(stay), None) if stay.missed.is_none() => stay.missed = Some(at),
-            (Some(stay), None) => stay.absent_after = stay.missed,
+            (Some(stay), false) if stay.missed.is_none() => stay.missed = Some(at),
+            (Some(stay), false) => stay.absent_after = stay.missed,
             (None, _) => {}
         }
-        let Some(phase) = present else {
+        if !is_present {
             self.absent = Some(at);
             return;
-        };
+        }
         if self.stays.len() < MAX_STAYS {
             self.stays.push(Stay {
                 absent_before,
@@ -149,7 +149,7 @@ mod tests {
         let mut stays = BrokerStays::default();
         for at in (0..=samples).step_by(100) {
             let is_present = pairs.iter().any(|(from, to)| (*from..=*to).contains(&at));
-            stays.sampled(at, is_present.then_some(None));
+            stays.sampled(at, is_present, None);
         }
         stays
     }

@@ -267,18 +267,17 @@ impl Request {
         }
         let is_sink = self.goid.is_some_and(|own| own != goid);
         let phase = sample.as_ref().and_then(|sample| sample.phase);
-        let (since, acted) = match phase.filter(|_| is_sink && !self.sink_acts.contains_key(&goid))
-        {
+        let is_new = is_sink && !self.sink_acts.contains_key(&goid);
+        let early = self.start - self.earliest_start.min(self.start);
+        let (since, acted, early) = match phase.filter(|_| is_new) {
             // It was started when its request entered the broker: at first, soon after the request began.
-            Some(Phase::Request) if self.earliest_start == self.start => (self.start, true),
-            Some(_) => (self.earliest_start.max(since), false),
-            None => {
-                let acted = last_act.max(self.earliest_start);
-                (acted.max(since), last_act >= since.max(1))
-            }
+            Some(Phase::Request) => (self.start, true, early),
+            Some(Phase::Response) => (self.earliest_start.max(since), false, 0),
+            None if last_act == 0 => (self.start, true, early),
+            None => (last_act.max(since), last_act >= since, 0),
         };
         let wait = self.sampled_waits.entry(goid);
-        wait.or_insert_with(|| SampledWait::new(since, acted))
+        wait.or_insert_with(|| SampledWait::new(since, acted).maybe_earlier_by(early))
             .add(at, sample);
     }
 

@@ -138,16 +138,13 @@ impl Requests {
             self.forget(mistaken);
         }
         self.add_served(line, times, phase);
-        let of = match self.working(line) {
-            Some(of) => of,
-            None => {
-                let of = line.iter().position(|goid| *goid == handler).unwrap_or(0);
-                let request = self.add(times.at, line[of]);
-                request.last_act = 0;
-                request.earliest_start = times.first_sign();
-                of
-            }
-        };
+        let of = self.working(line).unwrap_or_else(|| {
+            let of = line.iter().position(|goid| *goid == handler).unwrap_or(0);
+            let request = self.add(times.at, line[of]);
+            request.last_act = 0;
+            request.earliest_start = times.first_sign();
+            of
+        });
         let seq = self.merge_into_ancestor(self.works[&line[of]], &line[of + 1..], entry);
         let request = self.get_mut(seq)?;
         if let Some(entry) = entry {
@@ -264,7 +261,7 @@ impl Requests {
             }
             if knows_broker && (is_present || was_present.is_some()) {
                 let phase = request.phase_in_broker;
-                request.stays.sampled(at, is_present.then_some(phase));
+                request.stays.sampled(at, is_present, phase);
             }
             let may_be_over = request.is_stream || request.stage == Stage::Unattributed;
             let may_be_over = may_be_over && !is_present && !request.stays.is_inside();

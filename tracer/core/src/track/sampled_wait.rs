@@ -47,6 +47,8 @@ pub(crate) struct SampledWait {
     start: Nanos,
     /// Whether the goroutine was seen to act at `start`; else it was not found there by the sample before.
     acted_at_start: bool,
+    /// By how much `start` may be too late, ns.
+    may_be_earlier: Nanos,
     periods: Vec<Period>,
 }
 
@@ -109,7 +111,16 @@ impl SampledWait {
         Self {
             start,
             acted_at_start: acted,
+            may_be_earlier: 0,
             periods: Vec::new(),
+        }
+    }
+
+    /// The goroutine acted at the start, or up to so long before, ns.
+    pub(crate) fn maybe_earlier_by(self, may_be_earlier: Nanos) -> Self {
+        Self {
+            may_be_earlier,
+            ..self
         }
     }
 
@@ -187,7 +198,8 @@ impl SampledWait {
             return (period.first, 0);
         }
         if before.is_none() && self.acted_at_start && gap <= FIRST_SAMPLE {
-            return (earliest, 0);
+            let later = earliest.saturating_sub(self.start);
+            return (earliest, self.may_be_earlier.saturating_sub(later));
         }
         (period.first - gap / 2, gap / 2)
     }
