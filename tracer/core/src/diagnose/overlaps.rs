@@ -3,7 +3,7 @@
 use tracer_model::{Device, Nanos, Op, Operation};
 
 /// Trims the operations of a finished request until no two overlap in the same device.
-pub(crate) fn resolve_overlaps(operations: &mut [Operation]) {
+pub(crate) fn resolve_overlaps(operations: &mut Vec<Operation>) {
     trim_unseen_ends(operations);
     trim_queueing(operations);
     trim_parallel_attempts(operations);
@@ -39,21 +39,48 @@ fn trim_unseen_ends(operations: &mut [Operation]) {
 /// When a request began to queue and when it ceased is known to a sample only, and a sink that the request has ceased to
 /// wait for may queue on beside that of the next entry. So queueing gives way to what probes saw, and to queueing that
 /// began later.
-fn trim_queueing(operations: &mut [Operation]) {
+fn trim_queueing(operations: &mut Vec<Operation>) {
     if operations.iter().all(|operation| operation.op != Op::Lock) {
         return;
     }
     let spans: Vec<_> = operations.iter().map(Span::of).collect();
-    for lock in operations.iter_mut().filter(|o| o.op == Op::Lock) {
-        let own = Span::of(lock);
-        for other in spans.iter().filter(|other| other.outranks(&own)) {
-            if lock.start < other.start {
-                lock.end = lock.end.min(other.start);
-            } else if lock.start < other.end {
-                lock.start = other.end.min(lock.end);
-            }
+    let mut parts = Vec::with_capacity(operations.len());
+    for (operation, own) in operations.drain(..).zip(&spans) {
+        if operation.op == Op::Lock {
+            let others = spans.iter().filter(|other| other.outranks(own));
+            parts.extend(without(operation, others));
+        } else {
+            parts.push(operation);
         }
     }
+    parts.sort_by_key(|operation| operation.end);
+    *operations = parts;
+}
+
+/// What is left of an operation outside of these spans.
+fn without<'a>(operation: Operation, spans: impl Iterator<Item = &'a Span>) -> Vec<Operation> {
+    spans.fold(vec![operation], |parts, span| {
+        let cut = parts.into_iter().flat_map(|part| {
+            let before = (part.start, part.end.min(span.start));
+            let after = (part.start.max(span.end), part.end);
+            let is_apart = part.end <= span.start || part.start >= span.end;
+            let left = if is_apart {
+                [Some((part.start, part.end)), None]
+            } else {
+                [Some(before), Some(after)]
+            };
+            let left = left
+                .into_iter()
+                .flatten()
+                .filter(|(start, end)| start < end);
+            left.map(move |(start, end)| Operation {
+                start,
+                end,
+                ..part.clone()
+            })
+        });
+        cut.collect()
+    })
 }
 
 /// Goroutines of one request may dial one device at the same time (`net/dial.go`, `dialParallel`): the request waits once.

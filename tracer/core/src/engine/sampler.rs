@@ -86,7 +86,10 @@ impl Sampler {
             (start + patience).max(last + INTERVAL)
         });
         let mut requests = trackers.requests.all();
-        let waits = requests.any(|request| request.open_waits().next().is_some());
+        let waits = requests.any(|request| {
+            // When it leaves the broker, its answer follows.
+            request.is_in_broker() || request.open_waits().next().is_some()
+        });
         let sampled = waits.then_some(last + INTERVAL);
         let silent = silence_due(trackers, last);
         [stalled, sampled, silent].into_iter().flatten().min()
@@ -107,6 +110,9 @@ impl Sampler {
             at,
         };
         let in_broker = attribute_handlers(samples, handlers, times, trackers);
+        if handlers.is_some() {
+            trackers.requests.note_outliving(samples, &in_broker);
+        }
         let found = attribute(samples, times, trackers);
         let holders: BTreeMap<_, _> = found
             .iter()
@@ -224,8 +230,9 @@ fn attribute<'a>(
         {
             return None;
         }
-        let is_new = !trackers.requests.is_known(sample.goid);
         let request = trackers.requests.of_sample(sample, times)?;
+        let of = trackers.requests.get(request);
+        let is_new = of.is_some_and(|request| !request.has_seen(sample.goid));
         trackers.sockets.confirm_wait(times.at, sample);
         Some(Found {
             sample,

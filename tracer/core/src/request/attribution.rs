@@ -100,6 +100,12 @@ impl Requests {
     /// The one request under way that the entry can be of: it bears the client's port, and was written after the request
     /// began.
     fn by_entry(&self, at: Nanos, entry: &EntryHead) -> Option<RequestSeq> {
+        let of_id = self.all().filter(|request| request.is_confirmed_by(entry));
+        // One that is known to be a client's, or to be in the broker, rather than a part of it.
+        let of_id = of_id.min_by_key(|r| (r.is_unattributed(), r.last_in_broker.is_none(), r.seq));
+        if let Some(request) = of_id {
+            return Some(request.seq);
+        }
         let port = entry.remote_port?;
         let of_port = self.ports.range((port, 0)..=(port, RequestSeq::MAX));
         let mut meant = of_port.filter_map(|(_, seq)| {
@@ -185,6 +191,15 @@ impl Requests {
         let seq = request.seq;
         self.set_client(goid, client);
         seq
+    }
+
+    /// What seemed to be requests of unknown clients, and wrote an entry of this one, are parts of it.
+    pub(super) fn merge_parts(&mut self, seq: RequestSeq, entry: &EntryHead) {
+        let confirmed = |request: &&Request| request.seq != seq && request.is_confirmed_by(entry);
+        let parts: Vec<_> = self.all().filter(confirmed).map(|r| r.seq).collect();
+        for part in parts {
+            self.merge_into(part, seq, Attribution::Payload);
+        }
     }
 
     /// Makes a request of an unknown client part of another one.

@@ -3,7 +3,7 @@
 //! Where sinks write in goroutines of their own (Vault 1.15 and later), an operation blocks its request only as long as the
 //! request's goroutine waits in the broker: a sink may go on when the broker's context has ended.
 
-use tracer_model::{Nanos, Operation};
+use tracer_model::{Nanos, Operation, Phase};
 
 /// Stays kept of one request: it has two, one for each entry.
 const MAX_STAYS: usize = 64;
@@ -27,32 +27,56 @@ struct Stay {
     missed: Option<Nanos>,
     /// The sample after, which did not find it there.
     absent_after: Option<Nanos>,
+    phase: Option<Phase>,
 }
 
 impl BrokerStays {
-    /// Takes whether a sample found the goroutine in the broker.
-    pub(crate) fn sampled(&mut self, at: Nanos, is_present: bool) {
-        let has_room = self.stays.len() < MAX_STAYS;
+    /// Takes whether a sample found the goroutine in the broker, and for which entry.
+    pub(crate) fn sampled(&mut self, at: Nanos, is_present: bool, phase: Option<Phase>) {
+        let mut absent_before = self.absent;
         let open = self.stays.last_mut().filter(|s| s.absent_after.is_none());
-        match open {
-            Some(stay) if is_present => {
+        match (open, is_present) {
+            (Some(stay), true) if stay.phase == phase => {
                 stay.last = at;
                 stay.missed = None;
+                return;
             }
-            Some(stay) if stay.missed.is_none() => stay.missed = Some(at),
-            Some(stay) => stay.absent_after = stay.missed,
-            None if is_present && has_room => self.stays.push(Stay {
-                absent_before: self.absent,
+            // Between two samples it has left for the next entry.
+            (Some(stay), true) => {
+                stay.absent_after = Some(stay.missed.unwrap_or(at));
+                absent_before = Some(stay.missed.unwrap_or(stay.last));
+            }
+            (Some(stay), false) if stay.missed.is_none() => stay.missed = Some(at),
+            (Some(stay), false) => stay.absent_after = stay.missed,
+            (None, _) => {}
+        }
+        if !is_present {
+            self.absent = Some(at);
+            return;
+        }
+        if self.stays.len() < MAX_STAYS {
+            self.stays.push(Stay {
+                absent_before,
                 first: at,
                 last: at,
                 missed: None,
                 absent_after: None,
-            }),
-            None => {}
+                phase,
+            });
         }
-        if !is_present {
-            self.absent = Some(at);
-        }
+    }
+
+    /// Whether the goroutine is in the broker, as far as samples say.
+    pub(crate) fn is_inside(&self) -> bool {
+        let last = self.stays.last();
+        last.is_some_and(|stay| stay.absent_after.is_none())
+    }
+
+    /// Between which samples the goroutine left the broker last, ns.
+    pub(crate) fn leave_gap(&self) -> Nanos {
+        let last = self.stays.last();
+        let gap = last.and_then(|stay| Some(stay.absent_after.or(stay.missed)? - stay.last));
+        gap.unwrap_or(0)
     }
 
     /// Takes out of a sink's operation what was not within a stay; what is left may be in several parts. Where the goroutine
@@ -65,7 +89,11 @@ impl BrokerStays {
         let mut rest = Some(operation);
         for (index, stay) in self.stays.iter().enumerate() {
             let Some(operation) = rest.take() else { break };
-            let Some(absent) = stay.absent_after.filter(|absent| operation.end > *absent) else {
+            // What was cut there itself goes on, as far as can be seen.
+            let goes_on = |absent: Nanos| {
+                operation.end > absent || (operation.end == absent && operation.outcome.is_none())
+            };
+            let Some(absent) = stay.absent_after.filter(|absent| goes_on(*absent)) else {
                 rest = Some(operation);
                 break;
             };
@@ -120,10 +148,8 @@ mod tests {
     fn stays(pairs: &[(Nanos, Nanos)], samples: Nanos) -> BrokerStays {
         let mut stays = BrokerStays::default();
         for at in (0..=samples).step_by(100) {
-            stays.sampled(
-                at,
-                pairs.iter().any(|(from, to)| (*from..=*to).contains(&at)),
-            );
+            let is_present = pairs.iter().any(|(from, to)| (*from..=*to).contains(&at));
+            stays.sampled(at, is_present, None);
         }
         stays
     }

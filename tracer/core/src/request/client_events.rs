@@ -2,7 +2,9 @@
 
 use std::{mem, net::SocketAddr};
 
-use tracer_model::{Actor, Attribution, Event, EventKind, Nanos, Socket, SocketId, TcpState};
+use tracer_model::{
+    Actor, Attribution, Event, EventKind, Nanos, Phase, Socket, SocketId, TcpState,
+};
 
 use crate::{
     diagnose::phases,
@@ -135,8 +137,16 @@ impl Requests {
                 !request.has_open_operations()
                     && request.open_waits().next().is_none()
                     && phases::has_written_both_entries(&request.operations)
+                    && !request.stays.is_inside()
+                    && (request.phase_in_broker != Some(Phase::Request)
+                        || request.operations.iter().any(phases::is_about_the_answer))
             })
         });
+        let left = self
+            .open
+            .values()
+            .filter(|r| r.is_stream_of(id) && r.has_left_for_answer());
+        active.extend(left.filter_map(|request| request.goid));
         for goid in active {
             if let Some(seq) = self.works.get(&goid).copied() {
                 self.finish(seq, Signal::Answered, at);

@@ -13,6 +13,8 @@ const MAX_DETACHED: usize = 1 << 12;
 pub(crate) struct RecentlyFinished {
     detached: FxHashSet<u64>,
     order: VecDeque<u64>,
+    /// Sinks that the last sample found without their request in the broker.
+    alone: FxHashSet<u64>,
     /// While a sample is being taken: goroutines whose requests have ended since, and when they last acted.
     during_sample: Option<FxHashMap<u64, Nanos>>,
 }
@@ -32,6 +34,20 @@ impl RecentlyFinished {
 
     pub(crate) fn is_detached(&self, goid: u64) -> bool {
         self.detached.contains(&goid)
+    }
+
+    /// Sinks that this sample found without their request in the broker; those that the one before found so, too, have
+    /// outlived it. The handler may be sampled just before it enters the broker.
+    pub(crate) fn sampled_alone(&mut self, sinks: FxHashSet<u64>) {
+        let before = std::mem::replace(&mut self.alone, sinks);
+        let outlived: Vec<_> = before.intersection(&self.alone).copied().collect();
+        for goid in outlived {
+            self.detach(goid);
+        }
+    }
+
+    pub(crate) fn is_alone(&self, goid: u64) -> bool {
+        self.alone.contains(&goid)
     }
 
     pub(crate) fn kept(&self) -> usize {

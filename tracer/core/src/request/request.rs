@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use tracer_model::{
-    Actor, Attribution, Device, EntryHead, Nanos, Op, Operation, RequestInfo, RequestSeq, SocketId,
+    Actor, Attribution, Device, EntryHead, Nanos, Op, Operation, Outcome, Phase, RequestInfo,
+    RequestSeq, SocketId,
 };
 
 use crate::{
@@ -27,6 +28,10 @@ const NEVER_ANSWERED: Nanos = 300_000_000_000;
 
 /// From the first socket that an exiting process closes to its end, ns: more than a busy machine takes.
 const EXIT: Nanos = 1_000_000_000;
+
+/// A request that has left the broker before its answer is at work: Vault gives it up after so long, ns
+/// (`DefaultMaxRequestDuration`).
+const MAX_DURATION: Nanos = 90_000_000_000;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Request {
@@ -66,6 +71,8 @@ pub(crate) struct Request {
     open_operations: u32,
     /// When any of its goroutines last acted.
     pub(crate) last_act: Nanos,
+    /// When each of its sinks last acted: they work side by side.
+    sink_acts: BTreeMap<u64, Nanos>,
     /// When it was last seen to act, or sampled in a wait.
     pub(super) last_sign: Nanos,
     /// When it last acted, or was sampled, before records were lost.
@@ -75,6 +82,12 @@ pub(crate) struct Request {
     pub(super) stays: BrokerStays,
     /// When a sample last found its own goroutine in the broker, or a sink of it while that goroutine lived.
     pub(super) last_in_broker: Option<Nanos>,
+    /// For which entry it was there, as the last sample that found it there says.
+    pub(super) phase_in_broker: Option<Phase>,
+    /// When it began, at the earliest; `start` if that was seen.
+    pub(super) earliest_start: Nanos,
+    /// It has left the broker for the last time, as far as can be seen: the next frame may be its answer.
+    pub(super) awaits_answer: bool,
 }
 
 impl Request {
@@ -100,16 +113,23 @@ impl Request {
             writing: None,
             open_operations: 0,
             last_act: at,
+            sink_acts: BTreeMap::new(),
             last_sign: at,
             certain_until: at,
             sampled_waits: BTreeMap::new(),
             stays: BrokerStays::default(),
             last_in_broker: None,
+            phase_in_broker: None,
+            earliest_start: at,
+            awaits_answer: false,
         }
     }
 
     pub(super) fn kept(&self) -> usize {
-        1 + self.operations.len() + self.goroutines.len() + self.sampled_waits.len()
+        1 + self.operations.len()
+            + self.goroutines.len()
+            + self.sampled_waits.len()
+            + self.sink_acts.len()
     }
 
     pub(super) fn signal(&mut self, signal: Signal) {
@@ -234,7 +254,8 @@ impl Request {
         since: Nanos,
         sample: Option<StackSample>,
     ) {
-        if at <= self.last_act {
+        let last_act = self.last_act_of(goid);
+        if at <= last_act {
             // It has acted since the sample was taken.
             return;
         }
@@ -244,12 +265,32 @@ impl Request {
                 self.start = self.start.min(sample.since.unwrap_or(at));
             }
         }
-        let has_acted = self.last_act > 0;
-        let acted = has_acted && self.last_act >= since;
-        let since = since.max(if has_acted { self.last_act } else { self.start });
+        let is_sink = self.goid.is_some_and(|own| own != goid);
+        let phase = sample.as_ref().and_then(|sample| sample.phase);
+        let is_new = is_sink && !self.sink_acts.contains_key(&goid);
+        let early = self.start - self.earliest_start.min(self.start);
+        let (since, acted, early) = match phase.filter(|_| is_new) {
+            // It was started when its request entered the broker: at first, soon after the request began.
+            Some(Phase::Request) => (self.start, true, early),
+            Some(Phase::Response) => (self.earliest_start.max(since), false, 0),
+            None if last_act == 0 => (self.start, true, early),
+            None => (last_act.max(since), last_act >= since, 0),
+        };
         let wait = self.sampled_waits.entry(goid);
-        wait.or_insert_with(|| SampledWait::new(since, acted))
+        wait.or_insert_with(|| SampledWait::new(since, acted).maybe_earlier_by(early))
             .add(at, sample);
+    }
+
+    /// When the goroutine last acted. Sinks work side by side: others' acts say nothing of one.
+    fn last_act_of(&self, goid: u64) -> Nanos {
+        let of_sink = self.sink_acts.get(&goid).copied();
+        of_sink.unwrap_or(self.last_act)
+    }
+
+    /// Whether anything was seen of this goroutine: an act, or a wait.
+    pub(crate) fn has_seen(&self, goid: u64) -> bool {
+        let is_own = self.goid == Some(goid) && self.last_act > 0;
+        is_own || self.sink_acts.contains_key(&goid) || self.sampled_waits.contains_key(&goid)
     }
 
     pub(super) fn sampled_goroutines(&self) -> impl Iterator<Item = u64> {
@@ -261,9 +302,17 @@ impl Request {
         if let Some(wait) = self.sampled_waits.remove(&goid) {
             self.take(goid, &wait, WaitEnd::Acts(at));
         }
-        self.last_act = self.last_act.max(at);
+        self.acted(at, goid);
         self.extend_to(at);
         self.last_sign = self.last_sign.max(at);
+    }
+
+    fn acted(&mut self, at: Nanos, goid: u64) {
+        self.last_act = self.last_act.max(at);
+        if self.goid.is_some_and(|own| own != goid) {
+            let last = self.sink_acts.entry(goid).or_default();
+            *last = at.max(*last);
+        }
     }
 
     pub(super) fn extend_to(&mut self, at: Nanos) {
@@ -283,8 +332,9 @@ impl Request {
         if waited {
             self.open_operations = self.open_operations.saturating_sub(1);
         }
-        self.acts(operation.start, operation.by.goid.unwrap_or(0));
-        self.last_act = self.last_act.max(operation.end);
+        let goid = operation.by.goid.unwrap_or(0);
+        self.acts(operation.start, goid);
+        self.acted(operation.end, goid);
         self.last_sign = self.last_sign.max(operation.end);
         self.extend_to(operation.end);
         let named = operation.entry.as_ref().is_some_and(|e| e.id.is_some());
@@ -313,10 +363,22 @@ impl Request {
         let stays = &self.stays;
         self.operations
             .extend(sinks.into_iter().flat_map(|sink| stays.clip(sink)));
+        // The answer of a stream is one of the frames since a sample last found it in the broker.
+        let gap = if self.is_stream {
+            self.stays.leave_gap()
+        } else {
+            0
+        };
         for operation in &mut self.operations {
-            cut(operation, limit);
+            if cut(operation, limit) {
+                operation.uncertainty = operation.uncertainty.max(gap);
+            }
         }
         self.operations.sort_by_key(|operation| operation.end);
+        if !self.begin_seen {
+            let starts = self.operations.iter().map(|operation| operation.start);
+            self.start = starts.min().unwrap_or(self.start).min(self.start);
+        }
         let last = self.operations.last().map_or(0, |operation| operation.end);
         self.end = if is_answered {
             limit
@@ -342,6 +404,15 @@ impl Request {
 
     /// Takes an operation that goes on when the request is over, as far as it was the request's.
     pub(crate) fn add_cut_operation(&mut self, operation: Operation) {
+        let gap = if self.is_stream {
+            self.stays.leave_gap()
+        } else {
+            0
+        };
+        let operation = Operation {
+            uncertainty: operation.uncertainty.max(gap),
+            ..operation
+        };
         let is_sink = operation.by.goid != self.goid;
         let parts = if is_sink {
             self.stays.clip(operation)
@@ -371,6 +442,12 @@ impl Request {
 
     /// Takes over what was thought to be another request.
     pub(super) fn merge(&mut self, other: Self) {
+        if self.last_in_broker.is_none() && other.last_in_broker.is_some() {
+            self.goid = other.goid;
+            self.last_in_broker = other.last_in_broker;
+            self.phase_in_broker = other.phase_in_broker;
+            self.stays = other.stays.clone();
+        }
         self.aliases.push(other.seq);
         self.aliases.extend(other.aliases);
         self.operations.extend(other.operations);
@@ -378,6 +455,7 @@ impl Request {
         self.open_operations += other.open_operations;
         self.hang_ids.extend(other.hang_ids);
         self.sampled_waits.extend(other.sampled_waits);
+        self.sink_acts.extend(other.sink_acts);
         if !self.begin_seen {
             self.start = self.start.min(other.start);
         }
@@ -386,22 +464,41 @@ impl Request {
         self.learnt = self.learnt.take().or(other.learnt);
     }
 
+    /// Whether it has both its entries behind it, as samples say.
+    pub(super) fn has_left_for_answer(&self) -> bool {
+        self.awaits_answer && self.phase_in_broker == Some(Phase::Response)
+    }
+
+    /// Whether it is in the broker, as far as samples say.
+    pub(crate) fn is_in_broker(&self) -> bool {
+        self.stays.is_inside()
+    }
+
+    /// Whether no device was seen to take an entry of it, and one failed: the server answers at once then.
+    pub(super) fn has_failed(&self) -> bool {
+        let took = |o: &Operation| o.op == Op::Write && o.outcome == Some(Outcome::Ok);
+        self.operations.iter().any(Operation::failed) && !self.operations.iter().any(took)
+    }
+
     pub(super) fn is_idle(&self, now: Nanos) -> bool {
-        let patience = if self.attribution == Some(Attribution::Goroutine) {
-            NEVER_ANSWERED
-        } else {
-            IDLE
+        let works = self.phase_in_broker == Some(Phase::Request) && !self.awaits_answer;
+        let patience = match self.attribution {
+            Some(Attribution::Goroutine) => NEVER_ANSWERED,
+            _ if works && self.is_stream => MAX_DURATION,
+            _ => IDLE,
         };
         self.open_operations == 0 && now.saturating_sub(self.last_sign) > patience
     }
 }
 
 /// No operation outlasts its request: what goes on when that is answered is the device's outage and nobody's wait.
-fn cut(operation: &mut Operation, end: Nanos) {
-    if operation.end > end {
+fn cut(operation: &mut Operation, end: Nanos) -> bool {
+    let goes_on = operation.end > end;
+    if goes_on {
         operation.end = end.max(operation.start.min(end));
         operation.start = operation.start.min(end);
         operation.outcome = None;
         operation.errno = None;
     }
+    goes_on
 }

@@ -1,7 +1,9 @@
 //! For which request a goroutine works that a sample found, and which requests a sample shows to be answered.
 
 use rustc_hash::FxHashSet;
-use tracer_model::{Attribution, EntryHead, GoroutineSample, HandlerSample, Nanos, RequestSeq};
+use tracer_model::{
+    Attribution, EntryHead, GoroutineSample, HandlerSample, Nanos, Phase, RequestSeq,
+};
 
 use crate::request::{
     lifecycle::{Signal, Stage},
@@ -12,6 +14,12 @@ use crate::request::{
 /// Samples that may still be of a request which was under way when the trace began, ns after that.
 const BEGAN_BEFORE: Nanos = 700_000_000;
 
+/// A request is in the broker so soon after it came, ns.
+const TO_BROKER: Nanos = 3_000_000;
+
+/// Whoever could write no entry answers so soon, ns.
+const ANSWER_DELAY: Nanos = 20_000_000;
+
 /// When the samples were taken, and when those before; 0 if there were none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SampleTimes {
@@ -21,6 +29,15 @@ pub(crate) struct SampleTimes {
 }
 
 impl SampleTimes {
+    /// When what was not there in the sample before entered the broker.
+    fn window(self) -> (Nanos, Nanos) {
+        let before = match self.before {
+            0 => self.at.saturating_sub(BEGAN_BEFORE),
+            before => before.saturating_sub(TO_BROKER),
+        };
+        (before.max(self.began), self.at)
+    }
+
     /// When a request began, at the earliest, that no probe has seen.
     fn first_sign(self) -> Nanos {
         let is_early = self.at.saturating_sub(self.began) <= BEGAN_BEFORE;
@@ -39,16 +56,36 @@ impl Requests {
         sample: &GoroutineSample,
         times: SampleTimes,
     ) -> Option<RequestSeq> {
-        if self.finished.is_detached(sample.goid) {
+        if self.finished.is_detached(sample.goid) || self.finished.is_alone(sample.goid) {
             return None;
         }
         let line: Vec<_> = sample.lineage().collect();
         let handler = sample.request.unwrap_or(sample.goid);
-        let seq = self.of_lineage(&line, handler, sample.entry.as_ref(), times);
+        let seq = self.of_lineage(
+            &line,
+            handler,
+            (sample.phase(), sample.entry.as_ref()),
+            times,
+        );
         if seq.is_none() {
             self.finished.detach(sample.goid);
         }
         seq
+    }
+
+    /// Notes which sinks are new and have no request in the broker: they wait for nobody.
+    pub(crate) fn note_outliving(
+        &mut self,
+        samples: &[GoroutineSample],
+        in_broker: &FxHashSet<u64>,
+    ) {
+        let alone = samples.iter().filter(|sample| {
+            let handler = sample.request.filter(|handler| *handler != sample.goid);
+            let is_new = !self.works.contains_key(&sample.goid);
+            is_new && handler.is_some_and(|handler| !in_broker.contains(&handler))
+        });
+        let alone = alone.map(|sample| sample.goid).collect();
+        self.finished.sampled_alone(alone);
     }
 
     /// The request of a goroutine that was sampled in the audit broker.
@@ -57,10 +94,35 @@ impl Requests {
         sample: &HandlerSample,
         times: SampleTimes,
     ) -> Option<RequestSeq> {
+        self.end_previous(sample);
         let line: Vec<_> = std::iter::once(sample.goid)
             .chain(sample.ancestors.iter().copied())
             .collect();
-        self.of_lineage(&line, sample.goid, sample.entry.as_ref(), times)
+        let seq = self.of_lineage(
+            &line,
+            sample.goid,
+            (sample.phase, sample.entry.as_ref()),
+            times,
+        )?;
+        if let Some(request) = self.get_mut(seq).filter(|r| r.goid == Some(sample.goid)) {
+            request.phase_in_broker = sample.phase;
+        }
+        Some(seq)
+    }
+
+    /// Entries of a request about itself come before those about its answer: whoever begins anew works on another request.
+    fn end_previous(&mut self, sample: &HandlerSample) {
+        let seq = self.works.get(&sample.goid).copied();
+        let request = seq.and_then(|seq| self.get(seq));
+        if let Some((seq, last)) = request.and_then(|request| {
+            let last = request.last_in_broker?;
+            let begins = sample.phase == Some(Phase::Request)
+                && request.goid == Some(sample.goid)
+                && (request.phase_in_broker == Some(Phase::Response) || !request.is_in_broker());
+            begins.then_some((request.seq, last))
+        }) {
+            self.finish(seq, Signal::Idle, last);
+        }
     }
 
     /// `line`: a goroutine and its ancestors, nearest first; `handler`: the one of them that works on the request.
@@ -68,17 +130,19 @@ impl Requests {
         &mut self,
         line: &[u64],
         handler: u64,
-        entry: Option<&EntryHead>,
+        (phase, entry): (Option<Phase>, Option<&EntryHead>),
         times: SampleTimes,
     ) -> Option<RequestSeq> {
         let parent = line.iter().skip_while(|goid| **goid != handler).nth(1);
         if let Some(mistaken) = parent.and_then(|goid| self.connections.has_streams(*goid)) {
             self.forget(mistaken);
         }
-        self.add_served(line, times);
+        self.add_served(line, times, phase);
         let of = self.working(line).unwrap_or_else(|| {
             let of = line.iter().position(|goid| *goid == handler).unwrap_or(0);
-            self.add(times.first_sign(), line[of]).last_act = 0;
+            let request = self.add(times.at, line[of]);
+            request.last_act = 0;
+            request.earliest_start = times.first_sign();
             of
         });
         let seq = self.merge_into_ancestor(self.works[&line[of]], &line[of + 1..], entry);
@@ -92,6 +156,7 @@ impl Requests {
             } else if request.stage != Stage::InDoubt {
                 request.learn(entry);
             }
+            self.merge_parts(seq, entry);
         }
         for goid in line.iter().take(of).chain(&line[..1]) {
             self.assign(*goid, seq, Attribution::Lineage);
@@ -105,7 +170,7 @@ impl Requests {
     }
 
     /// A request that was sampled before it was seen to act began with what its client sent last, or before.
-    fn add_served(&mut self, line: &[u64], times: SampleTimes) {
+    fn add_served(&mut self, line: &[u64], times: SampleTimes, phase: Option<Phase>) {
         let is_served = |goid: &u64| self.connections.served_by(*goid).is_some();
         let Some(at) = line.iter().position(is_served) else {
             return;
@@ -125,21 +190,24 @@ impl Requests {
         if self.works.contains_key(&handler) {
             return;
         }
-        let received = connection.received;
-        let first_sign = if received > 0 {
-            received
+        let (earliest, start) = if handler == server {
+            match connection.received {
+                0 => (times.first_sign(), times.at),
+                received => (received, received),
+            }
         } else {
-            times.first_sign()
+            connection.start_of_stream(times.window(), phase)
         };
         let seq = if handler == server {
-            self.add_for_server(first_sign, server)
+            self.add_for_server(start, server)
         } else {
-            self.add_stream_or_unattributed(first_sign, handler, Some(server))
+            self.add_stream_or_unattributed(start, handler, Some(server))
         };
-        if received == 0
+        if earliest < start
             && let Some(request) = self.get_mut(seq)
         {
             request.last_act = 0;
+            request.earliest_start = earliest;
         }
     }
 
@@ -192,25 +260,42 @@ impl Requests {
                 request.last_in_broker = Some(at);
             }
             if knows_broker && (is_present || was_present.is_some()) {
-                request.stays.sampled(at, is_present);
+                let phase = request.phase_in_broker;
+                request.stays.sampled(at, is_present, phase);
             }
-            if request.is_stream && !is_present && was_present.is_some() {
-                answered.push((
-                    request.seq,
-                    goid,
-                    was_present.unwrap_or(at),
-                    request.connection,
-                ));
+            let may_be_over = request.is_stream || request.stage == Stage::Unattributed;
+            let may_be_over = may_be_over && !is_present && !request.stays.is_inside();
+            if let Some(last) =
+                was_present.filter(|_| may_be_over || (!is_present && gone.is_dead(goid)))
+            {
+                answered.push((request.seq, goid, last, request.connection));
             }
         }
         for (seq, goid, last_present, id) in answered {
+            let Some(request) = self.get(seq) else {
+                continue;
+            };
             let connection = id.and_then(|id| self.connections.get(id));
-            let frame = connection.and_then(|c| c.first_frame_after(last_present));
+            let last_seen = request.last_act.min(at).max(last_present);
+            let frame = connection.and_then(|c| {
+                let frame = c.first_frame_after(last_seen);
+                frame.or_else(|| c.first_frame_after(last_present))
+            });
             let is_dead = gone.is_dead(goid);
+            let has_answer = request.phase_in_broker == Some(Phase::Response);
+            let is_at_once = |frame: Nanos| frame <= last_seen + ANSWER_DELAY;
+            let is_failed = request.has_failed() && frame.is_some_and(is_at_once);
+            let works = request.phase_in_broker == Some(Phase::Request) && !is_failed;
+            if let Some(request) = self.get_mut(seq) {
+                request.awaits_answer = has_answer || is_failed;
+            }
             let alone = id.is_some_and(|id| self.all().filter(|r| r.is_stream_of(id)).count() == 1);
             match frame {
-                Some(frame) if alone || is_dead => self.finish(seq, Signal::Answered, frame),
+                Some(frame) if has_answer || is_dead || (alone && !works) => {
+                    self.finish(seq, Signal::Answered, frame);
+                }
                 None if is_dead => self.finish(seq, Signal::Idle, last_present),
+                None if has_answer && id.is_none() => self.finish(seq, Signal::Idle, at),
                 _ => {}
             }
         }

@@ -256,11 +256,6 @@ impl Requests {
         request.extend_to(at);
     }
 
-    /// Whether it is known for which request this goroutine works.
-    pub(crate) fn is_known(&self, goid: u64) -> bool {
-        self.works.contains_key(&goid)
-    }
-
     /// Takes a sample of a goroutine of a request.
     pub(crate) fn sampled(
         &mut self,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustc_hash::FxHashMap;
-use tracer_model::{Actor, Nanos, Socket, SocketId};
+use tracer_model::{Actor, Nanos, Phase, Socket, SocketId};
 
 /// Frames kept of one connection: what was sent since the last sample, and more.
 const MAX_FRAMES: usize = 64;
@@ -105,6 +105,8 @@ pub(crate) struct ClientConnection {
     pub(crate) active_streams: BTreeSet<u64>,
     /// Frames that may be answers, oldest first: when they were sent.
     frames: VecDeque<Nanos>,
+    /// When data came, oldest first.
+    receives: VecDeque<Nanos>,
 }
 
 /// A request on a multiplexed connection: that, and the request's goroutine.
@@ -197,6 +199,7 @@ impl ClientConnections {
         let connection = self.connections.entry(socket.id).or_default();
         connection.address = socket.remote;
         connection.received = at;
+        push_bounded(&mut connection.receives, at);
         if connection.is_served_by(by) {
             self.served.insert(goid, socket.id);
             let begins = !connection.protocol.is_multiplexed() && !handshake;
@@ -282,6 +285,7 @@ impl ClientConnections {
     pub(crate) fn forget_received(&mut self) {
         for connection in self.connections.values_mut() {
             connection.received = 0;
+            connection.receives.clear();
         }
     }
 
@@ -323,10 +327,23 @@ impl ClientConnection {
 
     fn add_frame(&mut self, at: Nanos, bytes: u64) {
         if bytes > MAX_CONTROL_FRAME {
-            if self.frames.len() == MAX_FRAMES {
-                self.frames.pop_front();
-            }
-            self.frames.push_back(at);
+            push_bounded(&mut self.frames, at);
+        }
+    }
+
+    /// When a request of this multiplexed connection began, at the earliest and at the latest, that entered the broker
+    /// between these times. Before its second entry it was there already.
+    pub(crate) fn start_of_stream(
+        &self,
+        (from, to): (Nanos, Nanos),
+        phase: Option<Phase>,
+    ) -> (Nanos, Nanos) {
+        let mut received = self.receives.iter().filter(|at| (from..=to).contains(*at));
+        let (first, last) = (received.next(), received.next_back());
+        match (first, last) {
+            _ if phase == Some(Phase::Response) => (from, to),
+            (Some(first), last) => (*first, *last.unwrap_or(first)),
+            (None, _) => (from, to),
         }
     }
 
@@ -334,6 +351,13 @@ impl ClientConnection {
     pub(crate) fn first_frame_after(&self, at: Nanos) -> Option<Nanos> {
         self.frames.iter().find(|sent| **sent > at).copied()
     }
+}
+
+fn push_bounded(times: &mut VecDeque<Nanos>, at: Nanos) {
+    if times.len() == MAX_FRAMES {
+        times.pop_front();
+    }
+    times.push_back(at);
 }
 
 #[cfg(test)]

@@ -70,6 +70,19 @@ impl Ending<'_> {
 }
 
 impl Connection {
+    /// When a sample last found who waits, if one did.
+    pub(crate) fn sampled_until(&self) -> Option<Nanos> {
+        let waiting = self.waiting.as_ref()?;
+        (waiting.seen > waiting.start).then_some(waiting.seen)
+    }
+
+    /// Until when who waits certainly did so: where records were lost, until it was last seen.
+    pub(crate) fn waits_until(&self, now: Nanos) -> Nanos {
+        let waiting = self.waiting.as_ref();
+        let in_doubt = waiting.filter(|waiting| waiting.missed.is_some());
+        in_doubt.map_or(now, |waiting| waiting.seen.min(now))
+    }
+
     /// Takes where its socket leads.
     pub(crate) fn leads_to(&mut self, socket: &Socket) {
         let transport = self.device.as_ref().map(|device| device.transport);

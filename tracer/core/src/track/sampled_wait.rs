@@ -47,6 +47,8 @@ pub(crate) struct SampledWait {
     start: Nanos,
     /// Whether the goroutine was seen to act at `start`; else it was not found there by the sample before.
     acted_at_start: bool,
+    /// By how much `start` may be too late, ns.
+    may_be_earlier: Nanos,
     periods: Vec<Period>,
 }
 
@@ -109,7 +111,16 @@ impl SampledWait {
         Self {
             start,
             acted_at_start: acted,
+            may_be_earlier: 0,
             periods: Vec::new(),
+        }
+    }
+
+    /// The goroutine acted at the start, or up to so long before, ns.
+    pub(crate) fn maybe_earlier_by(self, may_be_earlier: Nanos) -> Self {
+        Self {
+            may_be_earlier,
+            ..self
         }
     }
 
@@ -162,7 +173,7 @@ impl SampledWait {
                 let is_last = index + 1 == self.periods.len();
                 let span = (start, finish.max(start));
                 Some(Operation {
-                    uncertainty: start_uncertainty.max(end_uncertainty),
+                    uncertainty: start_uncertainty + end_uncertainty,
                     ..operation(by, sample, span, outcome(sample.op, end, is_last))
                 })
             })
@@ -183,11 +194,12 @@ impl SampledWait {
         let earliest = before.unwrap_or(self.start);
         let earliest = earliest.max(stalled.unwrap_or(0)).min(period.first);
         let gap = period.first - earliest;
-        if period.is_single_sample() {
+        if period.is_single_sample() && period.sample.is_some() {
             return (period.first, 0);
         }
         if before.is_none() && self.acted_at_start && gap <= FIRST_SAMPLE {
-            return (earliest, 0);
+            let later = earliest.saturating_sub(self.start);
+            return (earliest, self.may_be_earlier.saturating_sub(later));
         }
         (period.first - gap / 2, gap / 2)
     }

@@ -33,12 +33,18 @@ impl Sockets {
     /// What this goroutine waits for, if it does, as [`Self::open_waits`] has it.
     pub(crate) fn open_wait(&self, goid: u64, now: Nanos) -> Option<Operation> {
         let id = *self.waiting.get(&goid)?;
-        self.open.get(&id)?.so_far(id, Ending::cut(now))
+        let connection = self.open.get(&id)?;
+        connection.so_far(id, Ending::cut(connection.waits_until(now)))
     }
 
     /// Ends what this goroutine waits for at this time, at the latest: its end was lost.
     pub(crate) fn end_wait_of(&mut self, goid: u64, at: Nanos) -> Option<Operation> {
         let id = *self.waiting.get(&goid)?;
+        let connection = self.open.get(&id)?;
+        let at = connection
+            .sampled_until()
+            .unwrap_or_else(|| connection.waits_until(at))
+            .min(at);
         self.finish(id, Ending::cut(at)).map(|operation| *operation)
     }
 

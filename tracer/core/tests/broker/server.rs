@@ -1,0 +1,631 @@
+//! A server whose broker has each entry written by goroutines of their own, one for each device
+//! (`hashicorp/eventlogger`, `graph.go`), or by the request's own. It knows to the nanosecond what blocked whom.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+};
+
+use tracer_model::{EntryQuery, EventKind, Nanos, TcpState, WaitReason};
+
+use crate::{
+    plan::{Listener, MS, Plan, S, State, US},
+    random::Random,
+    wire,
+};
+
+/// When everything begins.
+pub(crate) const BEGAN: Nanos = 1_000 * S;
+
+/// Go dials the second address of a name after this time (`net.Dialer.FallbackDelay`).
+const FALLBACK: Nanos = 300 * MS;
+
+/// When a request's own goroutine was in the broker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stay {
+    pub(crate) start: Nanos,
+    pub(crate) end: Option<Nanos>,
+}
+
+/// One request, as it really was.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) number: usize,
+    pub(crate) client: usize,
+    /// Its own goroutine.
+    pub(crate) goid: u64,
+    pub(crate) start: Nanos,
+    pub(crate) end: Option<Nanos>,
+    pub(crate) stays: Vec<Stay>,
+    /// What a goroutine of it waited for: device, from when to when.
+    pub(crate) waits: Vec<(usize, WaitReason, Nanos, Nanos)>,
+}
+
+impl Request {
+    /// The waits for a device while the request's own goroutine was in the broker, in order and without overlap.
+    pub(crate) fn blocked_spans(&self, device: usize) -> Vec<(Nanos, Nanos)> {
+        let mut spans: Vec<_> = self
+            .stays
+            .iter()
+            .flat_map(|stay| {
+                let of_device = self.waits.iter().filter(move |wait| wait.0 == device);
+                of_device.map(|(_, _, start, end)| {
+                    (
+                        *start.max(&stay.start),
+                        *end.min(&stay.end.unwrap_or(Nanos::MAX)),
+                    )
+                })
+            })
+            .filter(|(start, end)| start < end)
+            .collect();
+        spans.sort_unstable();
+        let mut reached = 0;
+        for span in &mut spans {
+            span.0 = span.0.max(reached).min(span.1.max(reached));
+            span.1 = span.1.max(span.0);
+            reached = span.1;
+        }
+        spans
+    }
+
+    /// How long a device blocked it.
+    pub(crate) fn blocked(&self, device: usize) -> Nanos {
+        let spans = self.blocked_spans(device);
+        spans.iter().map(|(start, end)| end - start).sum()
+    }
+
+    /// Whether something still waited for a device when the broker had given up.
+    pub(crate) fn has_leftovers(&self) -> bool {
+        let ends = || self.stays.iter().filter_map(|stay| stay.end);
+        self.waits
+            .iter()
+            .any(|(_, _, start, end)| ends().any(|left| *start < left && left + MS < *end))
+    }
+}
+
+/// A goroutine that writes one entry: to one device as a sink, else to each.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) request: usize,
+    pub(crate) stay: usize,
+    pub(crate) goid: u64,
+    pub(crate) parent: u64,
+    /// What it waits for, and since when.
+    pub(crate) place: Option<(WaitReason, usize, Nanos)>,
+    /// The child that dials for it.
+    pub(crate) dialler: Option<u64>,
+    remaining: Vec<usize>,
+    deadline: Option<Nanos>,
+    attempts: u32,
+    socket: u64,
+    is_done: bool,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Act {
+    Arrives(usize),
+    Enters(usize),
+    Queues(usize),
+    Uses(usize),
+    Ends(usize),
+    Connects(usize),
+    GivesUpQueue(usize),
+    Leaves(usize, usize),
+    Answers(usize),
+    Writes(usize),
+    Sampled,
+    Searched(usize),
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    holder: Option<usize>,
+    waiting: VecDeque<usize>,
+    /// The connection that stands: whether to the second address, and its number.
+    link: (bool, u64),
+    /// Entries that it took.
+    taken: u32,
+    /// The one goroutine that writes, and its parent.
+    writer: Option<(u64, u64)>,
+}
+
+impl Queue {
+    fn new(device: usize) -> Self {
+        Self {
+            link: (false, wire::standing(device)),
+            ..Self::default()
+        }
+    }
+}
+
+pub(crate) struct Server {
+    pub(crate) plan: Plan,
+    pub(crate) requests: Vec<Request>,
+    pub(crate) workers: Vec<Worker>,
+    random: Random,
+    now: Nanos,
+    agenda: BinaryHeap<Reverse<(Nanos, u64, Act)>>,
+    planned: u64,
+    devices: Vec<Queue>,
+    ids: u64,
+    searches: Vec<EntryQuery>,
+    seen: Vec<EventKind>,
+}
+
+impl Server {
+    pub(crate) fn new(plan: Plan) -> Self {
+        let mut server = Self {
+            random: Random(plan.seed),
+            requests: Vec::new(),
+            workers: Vec::new(),
+            now: BEGAN + S,
+            agenda: BinaryHeap::new(),
+            planned: 0,
+            devices: (0..plan.devices.len()).map(Queue::new).collect(),
+            ids: 10_000,
+            searches: Vec::new(),
+            seen: Vec::new(),
+            plan,
+        };
+        for client in 0..server.plan.clients {
+            server.next_of(client);
+        }
+        server
+    }
+
+    /// When it does something next.
+    pub(crate) fn next(&self) -> Option<Nanos> {
+        self.agenda.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// Does it: when, and what is seen of it.
+    pub(crate) fn act(&mut self) -> (Nanos, Vec<EventKind>) {
+        let Some(Reverse((at, _, act))) = self.agenda.pop() else {
+            return (self.now, Vec::new());
+        };
+        self.now = at;
+        match act {
+            Act::Arrives(request) => self.arrives(request),
+            Act::Enters(request) => self.enters(request),
+            Act::Queues(worker) => self.queues(worker),
+            Act::Uses(worker) => self.uses(worker),
+            Act::Ends(worker) => self.ends(worker),
+            Act::Connects(worker) => self.connects(worker),
+            Act::GivesUpQueue(worker) => self.gives_up_queue(worker),
+            Act::Leaves(request, stay) => self.leaves(request, stay),
+            Act::Answers(request) => self.answers(request),
+            Act::Writes(worker) => self.writer_writes(worker),
+            Act::Sampled => self.seen.push(wire::sample(self)),
+            Act::Searched(search) => self.seen.push(self.found(search)),
+        }
+        (at, std::mem::take(&mut self.seen))
+    }
+
+    /// Somebody asks where its goroutines are; a sample takes milliseconds.
+    pub(crate) fn sample(&mut self, at: Nanos) {
+        self.now = at;
+        let takes = self.random.within(MS / 2, 5 * MS);
+        self.after(takes, Act::Sampled);
+    }
+
+    /// Somebody asks what its audit file holds.
+    pub(crate) fn search(&mut self, at: Nanos, query: EntryQuery) {
+        self.now = at;
+        self.searches.push(query);
+        let takes = self.random.within(MS, 20 * MS);
+        self.after(takes, Act::Searched(self.searches.len() - 1));
+    }
+
+    /// Those that started the request's goroutine, as far as they live and with the parent of the eldest.
+    pub(crate) fn ancestors_of(&self, request: &Request) -> Vec<u64> {
+        let server = wire::server_of(&self.plan, request.client);
+        match self.plan.listener {
+            Listener::Http1 | Listener::Unix => vec![wire::LISTENER],
+            Listener::Http2 if request.end.is_none() => vec![server, wire::LISTENER],
+            Listener::Http2 => Vec::new(),
+        }
+    }
+
+    fn after(&mut self, pause: Nanos, act: Act) {
+        self.planned += 1;
+        let planned = (self.now + pause, self.planned, act);
+        self.agenda.push(Reverse(planned));
+    }
+
+    fn new_id(&mut self) -> u64 {
+        self.ids += 1;
+        self.ids
+    }
+
+    fn next_of(&mut self, client: usize) {
+        let number = self.requests.len();
+        let goid = match self.plan.listener {
+            Listener::Http2 => self.new_id(),
+            Listener::Http1 | Listener::Unix => wire::server_of(&self.plan, client),
+        };
+        let pause = self.random.within(US, 1500 * MS);
+        self.requests.push(Request {
+            number,
+            client,
+            goid,
+            start: self.now + pause,
+            end: None,
+            stays: Vec::new(),
+            waits: Vec::new(),
+        });
+        self.after(pause, Act::Arrives(number));
+    }
+
+    fn arrives(&mut self, request: usize) {
+        let arrival = wire::arrival(&self.plan, &self.requests[request]);
+        self.seen.extend(arrival);
+        let pause = self.random.within(20 * US, 2 * MS);
+        self.after(pause, Act::Enters(request));
+    }
+
+    /// The request's goroutine enters the broker.
+    fn enters(&mut self, request: usize) {
+        let now = self.now;
+        let of = &mut self.requests[request];
+        of.stays.push(Stay {
+            start: now,
+            end: None,
+        });
+        let (stay, own) = (of.stays.len() - 1, of.goid);
+        let deadline = self.plan.patience.map(|patience| now + patience);
+        let mut devices: Vec<_> = (0..self.devices.len()).collect();
+        self.random.shuffle(&mut devices);
+        let parent = self.new_id();
+        let tasks: Vec<_> = if self.plan.has_sinks {
+            devices.into_iter().map(|device| vec![device]).collect()
+        } else {
+            vec![devices]
+        };
+        for remaining in tasks {
+            let goid = if self.plan.has_sinks {
+                self.new_id()
+            } else {
+                own
+            };
+            self.workers.push(Worker {
+                request,
+                stay,
+                goid,
+                parent,
+                place: None,
+                dialler: None,
+                remaining,
+                deadline,
+                attempts: 0,
+                socket: 0,
+                is_done: false,
+            });
+            self.after(10 * US, Act::Queues(self.workers.len() - 1));
+        }
+        if let Some(patience) = self.plan.patience {
+            self.after(patience, Act::Leaves(request, stay));
+        }
+    }
+
+    fn by(&self, worker: usize) -> tracer_model::Actor {
+        let Worker {
+            goid,
+            parent,
+            request,
+            ..
+        } = self.workers[worker];
+        let own = &self.requests[request];
+        if goid == own.goid {
+            let server = wire::server_of(&self.plan, own.client);
+            let is_stream = self.plan.listener == Listener::Http2;
+            return wire::actor(goid, if is_stream { server } else { wire::LISTENER });
+        }
+        wire::actor(goid, parent)
+    }
+
+    fn entry(&self, worker: usize) -> tracer_model::EntryHead {
+        let Worker { request, stay, .. } = self.workers[worker];
+        wire::entry(&self.plan, &self.requests[request], stay)
+    }
+
+    fn begins(&mut self, worker: usize, place: WaitReason) {
+        let device = self.device_of(worker);
+        self.workers[worker].place = Some((place, device, self.now));
+    }
+
+    fn waited(&mut self, worker: usize) {
+        let of = &mut self.workers[worker];
+        if let Some((place, device, since)) = of.place.take() {
+            let wait = (device, place, since, self.now);
+            self.requests[of.request].waits.push(wait);
+        }
+    }
+
+    fn device_of(&self, worker: usize) -> usize {
+        let remaining = self.workers[worker].remaining.last();
+        *remaining.expect("it is in one")
+    }
+
+    /// The next device; when there is none, the goroutine is done.
+    fn queues(&mut self, worker: usize) {
+        let Some(&device) = self.workers[worker].remaining.last() else {
+            self.workers[worker].is_done = true;
+            let Worker { request, stay, .. } = self.workers[worker];
+            let of_stay = |w: &&Worker| (w.request, w.stay) == (request, stay);
+            if self.workers.iter().filter(of_stay).all(|w| w.is_done) {
+                self.leaves(request, stay);
+            }
+            return;
+        };
+        if self.plan.devices[device].0 == State::Writer {
+            return self.submit(worker, device);
+        }
+        if self.devices[device].holder.is_none() {
+            return self.hold(worker, device);
+        }
+        self.begins(worker, WaitReason::Lock);
+        self.devices[device].waiting.push_back(worker);
+        let deadline = self.workers[worker].deadline;
+        if let Some(deadline) = deadline.filter(|_| self.plan.queue_is_bounded) {
+            let rest = deadline.saturating_sub(self.now);
+            self.after(rest, Act::GivesUpQueue(worker));
+        }
+    }
+
+    fn gives_up_queue(&mut self, worker: usize) {
+        let Some((WaitReason::Lock, device, _)) = self.workers[worker].place else {
+            return;
+        };
+        self.waited(worker);
+        self.devices[device]
+            .waiting
+            .retain(|queued| *queued != worker);
+        self.workers[worker].remaining.pop();
+        self.queues(worker);
+    }
+
+    fn hold(&mut self, worker: usize, device: usize) {
+        self.devices[device].holder = Some(worker);
+        self.workers[worker].attempts = 0;
+        self.after(10 * US, Act::Uses(worker));
+    }
+
+    fn uses(&mut self, worker: usize) {
+        let device = self.device_of(worker);
+        match self.plan.devices[device].0 {
+            State::Slow => {
+                let slow = self.random.within(10 * MS, 1500 * MS);
+                self.blocks(worker, slow);
+            }
+            State::Stuck => self.blocks(worker, self.plan.devices[device].1),
+            State::Dead => self.dials(worker),
+            State::Racing => self.races(worker, device),
+            State::Healthy | State::Writer => self.finishes(worker),
+        }
+    }
+
+    fn link(&self, device: usize) -> wire::Link {
+        let (is_second, number) = self.devices[device].link;
+        (device, is_second, number)
+    }
+
+    fn write(&mut self, worker: usize, result: i64) {
+        let link = self.link(self.device_of(worker));
+        let write = wire::writes(link, self.by(worker), result, self.entry(worker));
+        self.seen.push(write);
+    }
+
+    fn blocks(&mut self, worker: usize, lasts: Nanos) {
+        self.write(worker, wire::EAGAIN);
+        self.begins(worker, WaitReason::Write);
+        self.after(lasts, Act::Ends(worker));
+    }
+
+    fn finishes(&mut self, worker: usize) {
+        self.write(worker, wire::WHOLE);
+        self.releases(worker);
+    }
+
+    fn change(&mut self, link: wire::Link, by: tracer_model::Actor, states: [TcpState; 2]) {
+        let [old, new] = states;
+        self.seen.push(wire::changes(link, by, (old, new)));
+    }
+
+    fn closes_link(&mut self, worker: usize) {
+        let (link, by) = (self.link(self.device_of(worker)), self.by(worker));
+        self.change(link, by, [TcpState::Established, TcpState::FinWait1]);
+        self.change(link, by, [TcpState::FinWait1, TcpState::Close]);
+    }
+
+    /// A dial knows the broker's context, a write does not.
+    fn dials(&mut self, worker: usize) {
+        let device = self.device_of(worker);
+        let deadline = self.workers[worker].deadline;
+        let rest = deadline.map_or(Nanos::MAX, |deadline| deadline.saturating_sub(self.now));
+        let timeout = self.plan.devices[device].1.min(rest);
+        if timeout < MS {
+            return self.releases(worker);
+        }
+        let socket = self.new_id();
+        self.workers[worker].socket = socket;
+        let by = self.by(worker);
+        self.change(
+            (device, false, socket),
+            by,
+            [TcpState::Close, TcpState::SynSent],
+        );
+        self.begins(worker, WaitReason::Connect);
+        self.after(timeout, Act::Ends(worker));
+    }
+
+    fn races(&mut self, worker: usize, device: usize) {
+        let of = &mut self.devices[device];
+        of.taken += 1;
+        if of.link.0 || of.taken == 1 {
+            self.finishes(worker);
+        } else {
+            self.blocks(worker, self.plan.devices[device].1);
+        }
+    }
+
+    fn ends(&mut self, worker: usize) {
+        let device = self.device_of(worker);
+        let place = self.workers[worker].place;
+        self.waited(worker);
+        let by = self.by(worker);
+        match (self.plan.devices[device].0, place) {
+            (State::Slow, _) => self.finishes(worker),
+            (State::Stuck, _) => {
+                self.closes_link(worker);
+                let number = self.new_id();
+                self.devices[device].link = (false, number);
+                let link = self.link(device);
+                self.change(link, by, [TcpState::Close, TcpState::SynSent]);
+                self.change(link, by, [TcpState::SynSent, TcpState::Established]);
+                self.finishes(worker);
+            }
+            (State::Racing, Some((WaitReason::Write, ..))) => {
+                self.closes_link(worker);
+                let (socket, child) = (self.new_id(), self.new_id());
+                let child_by = wire::actor(child, by.goid.unwrap_or(0));
+                let link = (device, false, socket);
+                self.change(link, child_by, [TcpState::Close, TcpState::SynSent]);
+                self.workers[worker].socket = socket;
+                self.workers[worker].dialler = Some(child);
+                self.begins(worker, WaitReason::Connect);
+                self.after(FALLBACK, Act::Connects(worker));
+            }
+            (_, _) => {
+                let link = (device, false, self.workers[worker].socket);
+                self.change(link, by, [TcpState::SynSent, TcpState::Close]);
+                self.workers[worker].attempts += 1;
+                if self.workers[worker].attempts < 2 {
+                    self.after(20 * US, Act::Uses(worker));
+                } else {
+                    self.releases(worker);
+                }
+            }
+        }
+    }
+
+    /// The second address of the name answers at once, and the dial of the first is given up.
+    fn connects(&mut self, worker: usize) {
+        let device = self.device_of(worker);
+        let by = self.by(worker).goid.unwrap_or(0);
+        let first = self.workers[worker].dialler.take().expect("it dials");
+        let (first, second) = (wire::actor(first, by), wire::actor(self.new_id(), by));
+        self.devices[device].link = (true, self.new_id());
+        let link = self.link(device);
+        self.change(link, second, [TcpState::Close, TcpState::SynSent]);
+        self.change(link, second, [TcpState::SynSent, TcpState::Established]);
+        let given_up = (device, false, self.workers[worker].socket);
+        self.change(given_up, first, [TcpState::SynSent, TcpState::Close]);
+        self.waited(worker);
+        self.finishes(worker);
+    }
+
+    /// The connections to devices that stand.
+    pub(crate) fn links(&self) -> Vec<wire::Link> {
+        let devices = 0..self.devices.len();
+        devices.map(|device| self.link(device)).collect()
+    }
+
+    /// Unlocks the device; the eldest in the queue has it then.
+    fn releases(&mut self, worker: usize) {
+        let device = self.workers[worker].remaining.pop().expect("it is in one");
+        self.after(10 * US, Act::Queues(worker));
+        self.devices[device].holder = None;
+        if let Some(next) = self.devices[device].waiting.pop_front() {
+            self.waited(next);
+            self.hold(next, device);
+        }
+    }
+
+    /// Gives the entry to the goroutine that writes, and waits for the answer.
+    fn submit(&mut self, worker: usize, device: usize) {
+        let own = self.requests[self.workers[worker].request].goid;
+        if self.devices[device].writer.is_none() {
+            self.devices[device].writer = Some((self.new_id(), own));
+        }
+        self.begins(worker, WaitReason::Answer);
+        if self.devices[device].holder.is_none() {
+            self.devices[device].holder = Some(worker);
+            self.begin_writing(worker, device);
+        } else {
+            self.devices[device].waiting.push_back(worker);
+        }
+    }
+
+    fn writer_by(&self, device: usize) -> tracer_model::Actor {
+        let (goid, parent) = self.devices[device].writer.expect("it writes");
+        wire::actor(goid, parent)
+    }
+
+    fn begin_writing(&mut self, worker: usize, device: usize) {
+        let (by, entry) = (self.writer_by(device), self.entry(worker));
+        let write = wire::writes(self.link(device), by, wire::EAGAIN, entry);
+        self.seen.push(write);
+        let slow = self.random.within(10 * MS, 1500 * MS);
+        self.after(slow, Act::Writes(worker));
+    }
+
+    fn writer_writes(&mut self, worker: usize) {
+        let device = self.device_of(worker);
+        let (by, entry) = (self.writer_by(device), self.entry(worker));
+        let write = wire::writes(self.link(device), by, wire::WHOLE, entry);
+        self.seen.push(write);
+        self.waited(worker);
+        self.workers[worker].remaining.pop();
+        self.after(10 * US, Act::Queues(worker));
+        self.devices[device].holder = None;
+        if let Some(next) = self.devices[device].waiting.pop_front() {
+            self.devices[device].holder = Some(next);
+            self.begin_writing(next, device);
+        }
+    }
+
+    /// The request's goroutine leaves the broker: all sinks have ended, or the context.
+    fn leaves(&mut self, request: usize, stay: usize) {
+        let now = self.now;
+        let of = &mut self.requests[request].stays[stay];
+        if of.end.is_some() {
+            return;
+        }
+        of.end = Some(now);
+        if stay == 0 {
+            let work = self.random.within(US, self.plan.work);
+            self.after(work, Act::Enters(request));
+        } else {
+            self.after(50 * US, Act::Answers(request));
+        }
+    }
+
+    fn answers(&mut self, request: usize) {
+        self.requests[request].end = Some(self.now);
+        let writer = self.new_id();
+        let answer = wire::answer(&self.plan, &self.requests[request], writer);
+        self.seen.extend(answer);
+        let client = self.requests[request].client;
+        let of_client = self.requests.iter().filter(|r| r.client == client);
+        if of_client.count() < self.plan.each {
+            self.next_of(client);
+        }
+    }
+
+    /// What the audit file beside the devices holds: an answer only if it is of one request.
+    fn found(&self, search: usize) -> EventKind {
+        let asked = self.searches[search].clone();
+        let span = asked.not_before as u64..=asked.not_after as u64;
+        let mut of_port = self.requests.iter().filter(|request| {
+            let port = wire::client(&self.plan, request.client).map(|client| client.port());
+            let mut entries = request.stays.iter().map(|stay| stay.start);
+            port == Some(asked.client_port) && entries.any(|at| span.contains(&at))
+        });
+        let entry = match (of_port.next(), of_port.next()) {
+            (Some(one), None) => Some(wire::entry(&self.plan, one, one.stays.len() - 1)),
+            _ => None,
+        };
+        EventKind::EntryFound { asked, entry }
+    }
+}
