@@ -1,7 +1,7 @@
 //! The agent of vault-tracer: why Vault or OpenBao hangs on its audit devices.
 //!
-//! Data flows one way: probes -> ring buffer ([`source`]) -> [`decode`] -> [`event`] -> [`core`] ->
-//! findings -> [`sink`]. `ARCHITECTURE.md` walks one event through it.
+//! Data flows one way: probes -> ring buffer ([`source`]) -> [`decode`] -> [`tracer_model::Event`] ->
+//! [`tracer_core::Core`] -> findings -> [`sink`]. `ARCHITECTURE.md` walks one event through it.
 
 pub mod audit;
 mod bounded;

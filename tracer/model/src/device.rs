@@ -29,8 +29,8 @@ impl Device {
         })
     }
 
-    /// A device as it is configured (`net.Dial`'s network and address, or
-    /// [`crate::server::goroutines::Configured`]).
+    /// A device as it is configured: `net.Dial`'s network and address, or `file`, `http` or `syslog` and what the
+    /// agent's `server/goroutines/device.rs` reads of it.
     pub fn configured(network: &str, address: &str) -> Self {
         let transport = match network {
             _ if network.starts_with("udp") => Transport::Udp,
