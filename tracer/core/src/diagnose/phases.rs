@@ -38,13 +38,13 @@ impl Progress {
         if is_about_the_answer(operation) || sampled || answering {
             self.advance_to(1);
         }
-        let phase = if self.entries == 0 {
+        let counted = if self.entries == 0 {
             Phase::Request
         } else {
             Phase::Response
         };
         self.count(operation);
-        phase
+        operation.phase.unwrap_or(counted)
     }
 
     fn advance_to(&mut self, entry: u32) {

@@ -292,7 +292,7 @@ fn queue_head(
     };
     QueueHead {
         holder: holders.get(device).copied().or_else(last),
-        stalled_since: trackers.stalled_since(device, at),
+        stalled_since: trackers.not_stalled_before(device, at),
     }
 }
 

@@ -58,6 +58,19 @@ impl Trackers {
         by_sample.map(|stall| stall.start).chain(by_socket).min()
     }
 
+    /// A time before which the device was not stalled, as far as it has been stalled without a break: nobody queued for it
+    /// earlier.
+    pub(super) fn not_stalled_before(&self, device: &Device, at: Nanos) -> Option<Nanos> {
+        let period = self.stall_periods.current(device, at);
+        let by_socket = period.map(|period| period.since);
+        let stalls = self.requests.all().flat_map(Request::open_stalls);
+        let by_sample = stalls.filter(|stall| stall.sample.device == *device);
+        by_sample
+            .map(|stall| stall.not_before)
+            .chain(by_socket)
+            .min()
+    }
+
     /// The device that this is true of, if it is true of one alone.
     pub(super) fn only_device(&self, is_meant: impl Fn(&Device) -> bool) -> Option<Device> {
         let mut meant = self.devices.iter().filter(|device| is_meant(device));

@@ -78,6 +78,8 @@ pub(crate) enum WaitEnd {
 pub(crate) struct OpenSampledWait<'a> {
     pub(crate) sample: &'a StackSample,
     pub(crate) start: Nanos,
+    /// It did not begin before then: the goroutine acted, or was sampled elsewhere.
+    pub(crate) not_before: Nanos,
     /// Whether [`SampledWait::mark_reported`] was called for it.
     pub(crate) reported: bool,
 }
@@ -146,6 +148,11 @@ impl SampledWait {
         Some(OpenSampledWait {
             sample: self.periods[last].sample.as_ref()?,
             start: self.begin(last).0,
+            not_before: match last.checked_sub(1) {
+                Some(before) => self.periods[before].last,
+                None if self.acted_at_start => self.start,
+                None => self.begin(last).0,
+            },
             reported: self.periods[last].reported,
         })
     }
