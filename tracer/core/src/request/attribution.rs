@@ -31,12 +31,15 @@ impl Requests {
             self.assign_by_entry(by, seq);
             return Some(seq);
         }
-        let is_dial = matches!(act, Act::Dial);
-        if let Some(seq) = parent.and_then(|parent| self.of_parent(parent, is_dial)) {
-            return Some(seq);
-        }
         if self.finished.is_detached(goid) {
             return None;
+        }
+        let is_dial = matches!(act, Act::Dial);
+        if let Some(seq) = parent.and_then(|parent| self.of_parent(parent, is_dial)) {
+            if is_dial {
+                self.join(goid, seq);
+            }
+            return Some(seq);
         }
         Some(self.new_for(at, goid, parent))
     }
@@ -141,6 +144,16 @@ impl Requests {
         let seq = *self.works.get(&parent)?;
         let is_own = self.get(seq)?.goid == Some(parent);
         (is_dial || !is_own).then_some(seq)
+    }
+
+    /// A goroutine that dials for a request is that request's to its end: of two that race, one may outlast the answer.
+    fn join(&mut self, goid: u64, seq: RequestSeq) {
+        if goid != 0
+            && self.works.insert(goid, seq).is_none()
+            && let Some(request) = self.open.get_mut(&seq)
+        {
+            request.goroutines.push(goid);
+        }
     }
 
     fn new_for(&mut self, at: Nanos, goid: u64, parent: Option<u64>) -> RequestSeq {

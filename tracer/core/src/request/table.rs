@@ -174,7 +174,7 @@ impl Requests {
                 self.works.remove(goid);
             }
             self.finished.finished(*goid, request.last_act);
-            if Some(*goid) != request.goid && request.merged_by.is_some() {
+            if Some(*goid) != request.goid && *goid != 0 {
                 self.finished.detach(*goid);
             }
         }

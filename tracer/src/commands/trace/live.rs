@@ -44,6 +44,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Most answers that wait to be taken.
 const ANSWERS: usize = 64;
 
+/// Records that are read before losses are counted.
+const BATCH: usize = 1024;
+
 /// How often to look for a server that was started again.
 const SEARCH: Duration = Duration::from_millis(250);
 
@@ -265,15 +268,22 @@ impl Live {
         Ok(())
     }
 
-    /// Takes the records in the ring buffer.
+    /// Takes the records in the ring buffer. A loss is fed before the records that may have come after it.
     fn poll(&mut self, server: &mut Following) -> Result<()> {
         let (mut has_failed, mut is_empty) = (false, true);
-        while let Some(event) = server.events.next() {
+        loop {
+            let events: Vec<_> = server.events.by_ref().take(BATCH).collect();
+            self.feed_losses(server)?;
+            if events.is_empty() {
+                break;
+            }
             is_empty = false;
-            match server.capture.observe(event, clock::monotonic()) {
-                Observed::Forward(event) => self.feed(event, server),
-                Observed::Absorbed => {}
-                Observed::StopBuffering => has_failed = true,
+            for event in events {
+                match server.capture.observe(event, clock::monotonic()) {
+                    Observed::Forward(event) => self.feed(event, server),
+                    Observed::Absorbed => {}
+                    Observed::StopBuffering => has_failed = true,
+                }
             }
         }
         if has_failed {
@@ -281,6 +291,10 @@ impl Live {
         } else if !is_empty {
             server.capture.unfreeze()?;
         }
+        Ok(())
+    }
+
+    fn feed_losses(&mut self, server: &mut Following) -> Result<()> {
         for (kind, records) in server.attached.lost()? {
             let kind = format!("{kind:?}").to_lowercase();
             warn!("the ring buffer was full: {records} {kind} records lost");

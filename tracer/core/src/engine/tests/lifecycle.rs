@@ -360,8 +360,9 @@ fn racing_dials_are_one_requests_one_wait() {
     story.happens(dial(5, 31, DIALS)).after(300 * MS);
     story.happens(dial(6, 32, DIALS)).after(MS);
     story.happens(dial(6, 32, (TcpState::SynSent, TcpState::Established)));
-    story.happens(dial(5, 31, (TcpState::SynSent, TcpState::Close)));
     story.logs(6, 20, EntryKind::Request).answered(20);
+    // The loser is cancelled when the winner has been used.
+    story.happens(dial(5, 31, (TcpState::SynSent, TcpState::Close)));
     let hangs = story.hangs();
     let durations: Vec<_> = hangs.iter().map(|hang| hang.request.duration).collect();
     assert_eq!(durations, [2301 * MS]);
