@@ -186,6 +186,9 @@ pub enum EventKind {
         kind: String,
         /// How many.
         records: u64,
+        /// Records that follow may have come before the loss or after it, up to this time; absent where all come after it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Nanos>,
     },
     /// A write to an audit socket, of a request that is over, as its connection alone sees it: kept while
     /// all was routine.

@@ -171,7 +171,14 @@ impl Tracing {
         if self.lost > 0 {
             let records = std::mem::take(&mut self.lost);
             let kind = "any".to_owned();
-            self.tell(at, EventKind::RecordsLost { kind, records });
+            self.tell(
+                at,
+                EventKind::RecordsLost {
+                    kind,
+                    records,
+                    until: None,
+                },
+            );
         }
         self.tell(at, EventKind::Tick);
         let stacks = self.server.plan.stacks;

@@ -73,10 +73,10 @@ impl Core {
             } => self.sampled(event.at, goroutines, handlers.as_deref()),
             EventKind::BufferingEnded(totals) => self.buffering_ended(totals),
             EventKind::BufferedWrite { .. } => self.buffered_write(event),
-            EventKind::RecordsLost { records, .. } => {
+            EventKind::RecordsLost { records, until, .. } => {
                 self.totals.events_lost += records;
                 self.trackers.sockets.doubt_waits();
-                self.trackers.requests.records_lost();
+                self.trackers.requests.records_lost(*until);
             }
             EventKind::SendQueues { queues } => {
                 self.trackers.sockets.record_send_queues(event.at, queues);

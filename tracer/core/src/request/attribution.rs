@@ -54,6 +54,7 @@ impl Requests {
     /// The request that the goroutine works for. If the entry is another's, or if records were lost and nothing shows that
     /// it is still this request, that is over.
     fn own(&mut self, at: Nanos, goid: u64, entry: Option<&EntryHead>) -> Option<RequestSeq> {
+        let doubt_until = self.doubt_until;
         let seq = *self.works.get(&goid)?;
         let request = self.open.get_mut(&seq)?;
         let is_own = request.goid == Some(goid);
@@ -69,7 +70,7 @@ impl Requests {
         if request.stage == Stage::InDoubt && is_own {
             let is_confirmed = entry.is_some_and(|entry| request.is_confirmed_by(entry));
             if request.is_stream || is_confirmed {
-                request.signal(Signal::Confirmed);
+                request.confirm(at, doubt_until);
             } else {
                 self.finish(seq, Signal::ActsAgain, at);
                 return None;
@@ -182,6 +183,7 @@ impl Requests {
             connection.active_streams.insert(goid);
             connection.address
         });
+        let doubt_until = self.doubt_until;
         let request = self.add(at, goid);
         if let Some(address) = address {
             request.client = address;
@@ -189,6 +191,9 @@ impl Requests {
             request.is_stream = true;
             request.connection = id;
             request.signal(Signal::ClientKnown);
+            if at <= doubt_until {
+                request.signal(Signal::RecordsLost);
+            }
         }
         request.seq
     }

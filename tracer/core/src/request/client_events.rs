@@ -74,9 +74,14 @@ impl Requests {
                 self.take_over(seq, *part, Attribution::Goroutine);
             }
         }
+        let doubt_until = self.doubt_until;
         let request = self.open.get_mut(&seq)?;
         request.attribution = Some(Attribution::Goroutine);
+        let is_new = request.stage == Stage::Unattributed;
         request.signal(Signal::ClientKnown);
+        if is_new && request.start <= doubt_until {
+            request.signal(Signal::RecordsLost);
+        }
         if request.client != client {
             let port = |client: SocketAddr| (client.port(), request.seq);
             if let Some(before) = request.client.map(port) {

@@ -132,6 +132,15 @@ impl Request {
             + self.sink_acts.len()
     }
 
+    /// Something shows that its goroutine works on this request at this time. What came before a loss does not say what came
+    /// after it.
+    pub(super) fn confirm(&mut self, at: Nanos, doubt_until: Nanos) {
+        self.certain_until = self.certain_until.max(at);
+        if at > doubt_until {
+            self.signal(Signal::Confirmed);
+        }
+    }
+
     pub(super) fn signal(&mut self, signal: Signal) {
         self.stage = self.stage.after(signal);
         if signal == Signal::RecordsLost {

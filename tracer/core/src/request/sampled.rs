@@ -146,13 +146,14 @@ impl Requests {
             of
         });
         let seq = self.merge_into_ancestor(self.works[&line[of]], &line[of + 1..], entry);
+        let doubt_until = self.doubt_until;
         let request = self.get_mut(seq)?;
         if let Some(entry) = entry {
             if request.is_contradicted_by(entry) {
                 return None;
             }
             if request.is_confirmed_by(entry) {
-                request.signal(Signal::Confirmed);
+                request.confirm(times.at, doubt_until);
             } else if request.stage != Stage::InDoubt {
                 request.learn(entry);
             }

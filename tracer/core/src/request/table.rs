@@ -51,6 +51,8 @@ pub(crate) struct Requests {
     uncounted: bool,
     /// Requests that are over and have not been taken.
     concluded: Vec<Request>,
+    /// Records were lost before this time, among those that have it at the latest.
+    pub(super) doubt_until: Nanos,
     /// `CLOCK_REALTIME` - `CLOCK_MONOTONIC`, ns: entries bear wall-clock times.
     pub(crate) wall_offset: i64,
 }
@@ -216,13 +218,14 @@ impl Requests {
 
     /// The request in doubt for which a wait began that is over now. If its end was seen, it was still this request then.
     fn of_wait_that_ended(&mut self, operation: &Operation) -> Option<RequestSeq> {
+        let doubt_until = self.doubt_until;
         let seq = *self.works.get(&operation.by.goid?)?;
         let request = self.open.get_mut(&seq)?;
         let is_its = request.stage == Stage::InDoubt
             && request.has_open_operations()
             && operation.start >= request.start;
         if is_its && operation.outcome.is_some() {
-            request.signal(Signal::Confirmed);
+            request.confirm(operation.end, doubt_until);
         }
         is_its.then_some(seq)
     }
@@ -287,7 +290,9 @@ impl Requests {
     }
 
     /// Records were lost: what is under way may be over, and its goroutine at work for the next request.
-    pub(crate) fn records_lost(&mut self) {
+    /// `until`: what follows may have come before the loss, up to this time.
+    pub(crate) fn records_lost(&mut self, until: Option<Nanos>) {
+        self.doubt_until = until.unwrap_or(0).max(self.doubt_until);
         for request in self.open.values_mut() {
             request.signal(Signal::RecordsLost);
         }

@@ -147,7 +147,14 @@ impl Tracing {
         let records = std::mem::take(&mut self.lost);
         if records > 0 {
             let kind = "any".to_owned();
-            self.give(at, EventKind::RecordsLost { kind, records });
+            self.give(
+                at,
+                EventKind::RecordsLost {
+                    kind,
+                    records,
+                    until: None,
+                },
+            );
         }
     }
 

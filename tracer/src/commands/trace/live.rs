@@ -273,7 +273,7 @@ impl Live {
         let (mut has_failed, mut is_empty) = (false, true);
         loop {
             let events: Vec<_> = server.events.by_ref().take(BATCH).collect();
-            self.feed_losses(server)?;
+            self.feed_losses(events.last().map(|event| event.at), server)?;
             if events.is_empty() {
                 break;
             }
@@ -294,11 +294,18 @@ impl Live {
         Ok(())
     }
 
-    fn feed_losses(&mut self, server: &mut Following) -> Result<()> {
+    fn feed_losses(&mut self, until: Option<Nanos>, server: &mut Following) -> Result<()> {
         for (kind, records) in server.attached.lost()? {
             let kind = format!("{kind:?}").to_lowercase();
             warn!("the ring buffer was full: {records} {kind} records lost");
-            self.feed(clock::now(EventKind::RecordsLost { kind, records }), server);
+            self.feed(
+                clock::now(EventKind::RecordsLost {
+                    kind,
+                    records,
+                    until,
+                }),
+                server,
+            );
         }
         Ok(())
     }

@@ -16,7 +16,11 @@ fn named(id: &str, kind: EntryKind) -> EntryHead {
 
 fn lost(story: &mut Story) {
     let kind = "send".to_owned();
-    story.happens(EventKind::RecordsLost { kind, records: 9 });
+    story.happens(EventKind::RecordsLost {
+        kind,
+        records: 9,
+        until: None,
+    });
 }
 
 /// A sink below the handler, with the goroutine between them that only waits.
@@ -82,6 +86,31 @@ fn after_a_loss_nothing_takes_a_later_name_or_end() {
     assert_eq!(
         (hang.duration, start + hang.request.duration),
         (2 * S, certain)
+    );
+}
+
+/// The agent reads many records at once: which of them came before the loss, and which after it, nothing shows.
+#[test]
+fn what_came_before_a_loss_confirms_nothing_of_what_came_after_it() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).connects(2, 20);
+    let (kind, until) = ("send".to_owned(), Some(story.now + 20 * S));
+    story.happens(EventKind::RecordsLost {
+        kind,
+        records: 9,
+        until,
+    });
+    let certain = story.after(2 * S).gives_up_connecting(2, 20).now;
+    story.after(10 * S).answered(20).nothing_is_found();
+    let [hang] = story.hangs()[..] else {
+        panic!("{:?}", story.findings);
+    };
+    assert!(hang.request.lower_bound, "{hang:?}");
+    assert_eq!((hang.end, hang.request.duration), (certain, 2 * S));
+    assert_eq!(
+        (hang.request.id.as_ref(), hang.request.status),
+        (None, None)
     );
 }
 
