@@ -179,14 +179,17 @@ impl Requests {
         let server = parent.filter(|parent| !self.works.contains_key(parent));
         let id = server.and_then(|server| self.connections.id_served_by(server));
         let connection = id.and_then(|id| self.connections.get_mut(id));
-        let address = connection.map(|connection| {
+        let stream = connection.map(|connection| {
             connection.active_streams.insert(goid);
-            connection.address
+            connection.streams += 1;
+            (connection.address, connection.streams)
         });
+        let began_alone = id.is_some_and(|id| !self.all().any(|r| r.is_stream_of(id)));
         let doubt_until = self.doubt_until;
         let request = self.add(at, goid);
-        if let Some(address) = address {
+        if let Some((address, number)) = stream {
             request.client = address;
+            request.lone_stream = began_alone.then_some(number);
             request.attribution = Some(Attribution::Lineage);
             request.is_stream = true;
             request.connection = id;

@@ -51,6 +51,8 @@ pub(crate) struct Request {
     pub(crate) is_stream: bool,
     /// That connection.
     pub(super) connection: Option<SocketId>,
+    /// Its number on that connection, if no other request was under way there when it began.
+    pub(super) lone_stream: Option<u64>,
     /// Its own goroutine.
     pub(crate) goid: Option<u64>,
     /// HTTP status of its answer, where it could be read.
@@ -102,6 +104,7 @@ impl Request {
             end: at,
             is_stream: false,
             connection: None,
+            lone_stream: None,
             goid: (goid != 0).then_some(goid),
             status: None,
             hang_ids: BTreeMap::new(),

@@ -137,6 +137,7 @@ impl Requests {
         if let Some(mistaken) = parent.and_then(|goid| self.connections.has_streams(*goid)) {
             self.forget(mistaken);
         }
+        let is_replaced = entry.is_some_and(|entry| self.replace(handler, entry, times.at));
         self.add_served(line, times, phase);
         let of = self.working(line).unwrap_or_else(|| {
             let of = line.iter().position(|goid| *goid == handler).unwrap_or(0);
@@ -154,16 +155,39 @@ impl Requests {
             }
             if request.is_confirmed_by(entry) {
                 request.confirm(times.at, doubt_until);
-            } else if request.stage != Stage::InDoubt {
+            } else if is_replaced || request.stage != Stage::InDoubt {
                 request.learn(entry);
             }
-            self.merge_parts(seq, entry);
+            if is_replaced || self.get(seq)?.stage != Stage::InDoubt {
+                self.merge_parts(seq, entry);
+            }
         }
         for goid in line.iter().take(of).chain(&line[..1]) {
             self.assign(*goid, seq, Attribution::Lineage);
         }
         self.note_descent(seq, &line[1..]);
         Some(seq)
+    }
+
+    /// Since records were lost, the handler works on another request, for all that is known: the one that the sample names.
+    fn replace(&mut self, handler: u64, entry: &EntryHead, at: Nanos) -> bool {
+        let Some(seq) = self.works.get(&handler).copied() else {
+            return false;
+        };
+        let Some(request) = self.get(seq) else {
+            return false;
+        };
+        let is_replaced = request.stage == Stage::InDoubt
+            && !request.is_stream
+            && request.last_act < at
+            && !request.is_confirmed_by(entry);
+        if is_replaced {
+            let client = request.client;
+            self.finish(seq, Signal::ActsAgain, at);
+            self.add(at, handler).last_act = 0;
+            self.set_client(handler, client);
+        }
+        is_replaced
     }
 
     fn working(&self, line: &[u64]) -> Option<usize> {
@@ -282,6 +306,9 @@ impl Requests {
                 let frame = c.first_frame_after(last_seen);
                 frame.or_else(|| c.first_frame_after(last_present))
             });
+            // No other request was under way on the connection at any time: each frame is this one's.
+            let newest = connection.map(|connection| connection.streams);
+            let was_alone = newest.is_some() && request.lone_stream == newest;
             let is_dead = gone.is_dead(goid);
             let has_answer = request.phase_in_broker == Some(Phase::Response);
             let is_at_once = |frame: Nanos| frame <= last_seen + ANSWER_DELAY;
@@ -292,7 +319,7 @@ impl Requests {
             }
             let alone = id.is_some_and(|id| self.all().filter(|r| r.is_stream_of(id)).count() == 1);
             match frame {
-                Some(frame) if has_answer || is_dead || (alone && !works) => {
+                Some(frame) if has_answer || is_dead || was_alone || (alone && !works) => {
                     self.finish(seq, Signal::Answered, frame);
                 }
                 None if is_dead => self.finish(seq, Signal::Idle, last_present),

@@ -103,6 +103,8 @@ pub(crate) struct ClientConnection {
     /// Of a multiplexed connection: goroutines of requests of which something was seen since the last frame was sent. Of the
     /// others, that frame was no answer.
     pub(crate) active_streams: BTreeSet<u64>,
+    /// How many requests it has carried since it is known to be multiplexed.
+    pub(crate) streams: u64,
     /// Frames that may be answers, oldest first: when they were sent.
     frames: VecDeque<Nanos>,
     /// When data came, oldest first.
