@@ -31,6 +31,7 @@ pub fn get_over_unix(socket: &Path, token: &str, path: &str) -> Result<truth::Cl
     Ok(truth::Client {
         id: Some(id.context("an answer without an id")?.to_owned()),
         port: None,
+        worked: Duration::ZERO,
         took,
     })
 }

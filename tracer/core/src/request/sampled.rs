@@ -313,13 +313,11 @@ impl Requests {
             let has_answer = request.phase_in_broker == Some(Phase::Response);
             let is_at_once = |frame: Nanos| frame <= last_seen + ANSWER_DELAY;
             let is_failed = request.has_failed() && frame.is_some_and(is_at_once);
-            let works = request.phase_in_broker == Some(Phase::Request) && !is_failed;
             if let Some(request) = self.get_mut(seq) {
                 request.awaits_answer = has_answer || is_failed;
             }
-            let alone = id.is_some_and(|id| self.all().filter(|r| r.is_stream_of(id)).count() == 1);
             match frame {
-                Some(frame) if has_answer || is_dead || was_alone || (alone && !works) => {
+                Some(frame) if has_answer || is_dead || was_alone => {
                     self.finish(seq, Signal::Answered, frame);
                 }
                 None if is_dead => self.finish(seq, Signal::Idle, last_present),
