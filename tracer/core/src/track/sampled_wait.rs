@@ -91,6 +91,11 @@ impl Period {
         self.first == self.last && !self.sample.as_ref().is_some_and(dates)
     }
 
+    /// Whether one sample missed the goroutine: it was woken up when the sample was taken.
+    fn is_on_its_way(&self) -> bool {
+        self.sample.is_none() && self.first == self.last
+    }
+
     /// Between two holders of a lock, a sample may find nobody in the device.
     fn learn_holder(&mut self, sample: Option<StackSample>) {
         if let (Some(known), Some(sample)) = (&mut self.sample, sample) {
@@ -213,7 +218,10 @@ impl SampledWait {
 
     fn finish(&self, index: usize, end: WaitEnd) -> (Nanos, Nanos) {
         let period = &self.periods[index];
-        if index + 1 < self.periods.len() {
+        if let Some(next) = self.periods.get(index + 1) {
+            if next.is_on_its_way() {
+                return (next.first, 0);
+            }
             let (at, uncertainty) = self.begin(index + 1);
             return (at.max(period.last), uncertainty);
         }
