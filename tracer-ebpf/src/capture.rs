@@ -59,6 +59,7 @@ impl Mode {
 
     /// The mode after a failure: the agent is to find the buffers as they are now.
     #[inline(always)]
+    #[must_use]
     pub const fn after_failure(self) -> Self {
         match self {
             Self::Buffer => Self::Frozen,

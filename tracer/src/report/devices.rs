@@ -10,7 +10,7 @@ use super::{
     summary::{CauseSummary, DeviceSummary, Lost},
 };
 
-/// DeviceTotals that have totals of their own. A server has a handful.
+/// Devices that have totals of their own. A server has a handful.
 pub const DEVICES: usize = 64;
 
 /// Causes of a device that have totals of their own; there are ten.

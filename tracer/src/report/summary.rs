@@ -41,7 +41,7 @@ pub struct Report {
     pub waits: Vec<Wait>,
     /// By time lost.
     pub devices: Vec<DeviceSummary>,
-    /// DeviceTotals beyond [`super::devices::DEVICES`].
+    /// Devices beyond [`super::devices::DEVICES`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub other_devices: Option<HangTotals>,
     /// The worst first.

@@ -79,6 +79,10 @@ enum State {
 
 /// What becomes of an event that the programs sent.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is passed on at once and never kept"
+)]
 pub enum Observed {
     /// It goes to the core.
     Forward(Event),

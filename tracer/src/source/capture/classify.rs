@@ -142,7 +142,7 @@ impl SocketRoles {
                 self.learn_from_send(socket, entry.is_some(), now)
             }
             EventKind::State { socket, .. } if self.may_be_other(socket) => {
-                self.set_role(socket.id, Role::Other, now)
+                Some(self.set_role(socket.id, Role::Other, now))
             }
             _ => None,
         }
@@ -165,7 +165,7 @@ impl SocketRoles {
                     self.others.remove(&device);
                     insert(&mut self.audit_devices, device);
                 }
-                self.set_role(socket.id, Role::Audit, now)
+                Some(self.set_role(socket.id, Role::Audit, now))
             }
             (Role::Unknown, false) => self.learn_from_send_without_entry(socket, now),
         }
@@ -191,16 +191,16 @@ impl SocketRoles {
         if let Some(device) = device {
             insert(&mut self.others, device);
         }
-        self.set_role(socket.id, Role::Other, now)
+        Some(self.set_role(socket.id, Role::Other, now))
     }
 
-    fn set_role(&mut self, id: SocketId, role: Role, now: Nanos) -> Option<(SocketId, Role)> {
+    fn set_role(&mut self, id: SocketId, role: Role, now: Nanos) -> (SocketId, Role) {
         if self.known.len() >= CAPACITY {
             self.known.clear();
         }
         self.sends_without_entry.remove(&id);
         self.known.insert(id, (role, now));
-        Some((id, role))
+        (id, role)
     }
 
     fn remember(&mut self, event: &Event, class: Class) {
