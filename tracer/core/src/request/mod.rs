@@ -4,6 +4,7 @@ pub(crate) mod attribution;
 pub(crate) mod broker_stay;
 pub(crate) mod client_events;
 pub(crate) mod lifecycle;
+pub(crate) mod progress;
 pub(crate) mod recently_finished;
 #[expect(clippy::module_inception, reason = "the type of the same name")]
 pub(crate) mod request;

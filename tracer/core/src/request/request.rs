@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use tracer_model::{
-    Actor, Attribution, Device, EntryHead, Nanos, Op, Operation, Outcome, Phase, RequestInfo,
-    RequestSeq, SocketId,
+    Attribution, Device, EntryHead, Nanos, Op, Operation, Outcome, Phase, RequestInfo, RequestSeq,
+    SocketId,
 };
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     },
     track::{
         client_connection::Stream,
-        sampled_wait::{OpenSampledWait, SampledWait, StackSample, WaitEnd},
+        sampled_wait::{OpenSampledWait, SampledWait},
     },
 };
 
@@ -25,9 +25,6 @@ const IDLE: Nanos = 3_000_000_000;
 /// A request that was seen to begin but never answered is given up after so long, ns: clients wait 60 s by default, and the
 /// server works on after they left.
 const NEVER_ANSWERED: Nanos = 300_000_000_000;
-
-/// From the first socket that an exiting process closes to its end, ns: more than a busy machine takes.
-const EXIT: Nanos = 1_000_000_000;
 
 /// A request that has left the broker before its answer is at work: Vault gives it up after so long, ns
 /// (`DefaultMaxRequestDuration`).
@@ -60,7 +57,7 @@ pub(crate) struct Request {
     /// The hangs that were reported while it was under way, by device.
     pub(crate) hang_ids: BTreeMap<Device, u64>,
     /// What it was found to be, other than by an entry that it wrote to a socket.
-    learnt: Option<EntryHead>,
+    pub(super) learnt: Option<EntryHead>,
     /// Its own goroutine, and others that were seen at work for it.
     pub(super) goroutines: Vec<u64>,
     /// What ties others than its own goroutine and that one's children to it.
@@ -68,19 +65,19 @@ pub(crate) struct Request {
     pub(super) begin_seen: bool,
     pub(crate) stage: Stage,
     /// The id of an entry of which a write was seen to begin.
-    writing: Option<String>,
+    pub(super) writing: Option<String>,
     /// How many of its operations go on.
-    open_operations: u32,
+    pub(super) open_operations: u32,
     /// When any of its goroutines last acted.
     pub(crate) last_act: Nanos,
     /// When each of its sinks last acted: they work side by side.
-    sink_acts: BTreeMap<u64, Nanos>,
+    pub(super) sink_acts: BTreeMap<u64, Nanos>,
     /// When it was last seen to act, or sampled in a wait.
     pub(super) last_sign: Nanos,
     /// When it last acted, or was sampled, before records were lost.
-    certain_until: Nanos,
+    pub(super) certain_until: Nanos,
     /// What each of its goroutines was sampled waiting for since it last acted.
-    sampled_waits: BTreeMap<u64, SampledWait>,
+    pub(super) sampled_waits: BTreeMap<u64, SampledWait>,
     pub(super) stays: BrokerStays,
     /// When a sample last found its own goroutine in the broker, or a sink of it while that goroutine lived.
     pub(super) last_in_broker: Option<Nanos>,
@@ -258,224 +255,6 @@ impl Request {
         }
     }
 
-    /// Takes a sample of one of its goroutines, which was not waiting anywhere before `since`.
-    pub(super) fn sampled(
-        &mut self,
-        at: Nanos,
-        goid: u64,
-        since: Nanos,
-        sample: Option<StackSample>,
-    ) {
-        let last_act = self.last_act_of(goid);
-        if at <= last_act {
-            // It has acted since the sample was taken.
-            return;
-        }
-        if let Some(sample) = &sample {
-            self.last_sign = at;
-            if !self.begin_seen {
-                self.start = self.start.min(sample.since.unwrap_or(at));
-            }
-        }
-        let is_sink = self.goid.is_some_and(|own| own != goid);
-        let phase = sample.as_ref().and_then(|sample| sample.phase);
-        let is_new = is_sink && !self.sink_acts.contains_key(&goid);
-        let early = self.start - self.earliest_start.min(self.start);
-        let (since, acted, early) = match phase.filter(|_| is_new) {
-            // It was started when its request entered the broker: at first, soon after the request began.
-            Some(Phase::Request) => (self.start, true, early),
-            Some(Phase::Response) => (self.earliest_start.max(since), false, 0),
-            None if last_act == 0 => (self.start, true, early),
-            None => (last_act.max(since), last_act >= since, 0),
-        };
-        let wait = self.sampled_waits.entry(goid);
-        wait.or_insert_with(|| SampledWait::new(since, acted).maybe_earlier_by(early))
-            .add(at, sample);
-    }
-
-    /// When the goroutine last acted. Sinks work side by side: others' acts say nothing of one.
-    fn last_act_of(&self, goid: u64) -> Nanos {
-        let of_sink = self.sink_acts.get(&goid).copied();
-        of_sink.unwrap_or(self.last_act)
-    }
-
-    /// Whether anything was seen of this goroutine: an act, or a wait.
-    pub(crate) fn has_seen(&self, goid: u64) -> bool {
-        let is_own = self.goid == Some(goid) && self.last_act > 0;
-        is_own || self.sink_acts.contains_key(&goid) || self.sampled_waits.contains_key(&goid)
-    }
-
-    pub(super) fn sampled_goroutines(&self) -> impl Iterator<Item = u64> {
-        self.sampled_waits.keys().copied()
-    }
-
-    /// One of its goroutines acts: what was sampled of it is over.
-    pub(super) fn acts(&mut self, at: Nanos, goid: u64) {
-        if let Some(wait) = self.sampled_waits.remove(&goid) {
-            self.take(goid, &wait, WaitEnd::Acts(at));
-        }
-        self.acted(at, goid);
-        self.extend_to(at);
-        self.last_sign = self.last_sign.max(at);
-    }
-
-    fn acted(&mut self, at: Nanos, goid: u64) {
-        self.last_act = self.last_act.max(at);
-        if self.goid.is_some_and(|own| own != goid) {
-            let last = self.sink_acts.entry(goid).or_default();
-            *last = at.max(*last);
-        }
-    }
-
-    pub(super) fn extend_to(&mut self, at: Nanos) {
-        if !self.stage.is_over() {
-            self.end = self.end.max(at);
-        }
-    }
-
-    pub(super) fn operation_began(&mut self, entry: Option<&EntryHead>) {
-        self.open_operations += 1;
-        if let Some(id) = entry.and_then(|entry| entry.id.as_ref()) {
-            self.writing.get_or_insert_with(|| id.clone());
-        }
-    }
-
-    pub(super) fn operation_ended(&mut self, operation: Operation, waited: bool) {
-        if waited {
-            self.open_operations = self.open_operations.saturating_sub(1);
-        }
-        let goid = operation.by.goid.unwrap_or(0);
-        self.acts(operation.start, goid);
-        self.acted(operation.end, goid);
-        self.last_sign = self.last_sign.max(operation.end);
-        self.extend_to(operation.end);
-        let named = operation.entry.as_ref().is_some_and(|e| e.id.is_some());
-        if self.attribution.is_none() && named {
-            self.attribution = Some(Attribution::Payload);
-        }
-        self.operations.push(operation);
-    }
-
-    /// It is over: its sampled waits become operations. Nothing of it is later than `limit`.
-    pub(super) fn conclude(&mut self, limit: Nanos) {
-        let own = self.goid;
-        let is_answered = self.stage == Stage::Answered;
-        for (goid, wait) in std::mem::take(&mut self.sampled_waits) {
-            let end = match self.stage {
-                Stage::Answered | Stage::Abandoned if own == Some(goid) => WaitEnd::Acts(limit),
-                Stage::EndUnseen => WaitEnd::LastSample,
-                _ => WaitEnd::Cut(limit),
-            };
-            self.take(goid, &wait, end);
-        }
-        let is_sink = |operation: &Operation| operation.by.goid != own;
-        let operations = std::mem::take(&mut self.operations);
-        let (sinks, own): (Vec<_>, Vec<_>) = operations.into_iter().partition(is_sink);
-        self.operations = own;
-        let stays = &self.stays;
-        self.operations
-            .extend(sinks.into_iter().flat_map(|sink| stays.clip(sink)));
-        // The answer of a stream is one of the frames since a sample last found it in the broker.
-        let gap = if self.is_stream {
-            self.stays.leave_gap()
-        } else {
-            0
-        };
-        for operation in &mut self.operations {
-            if cut(operation, limit) {
-                operation.uncertainty = operation.uncertainty.max(gap);
-            }
-        }
-        self.operations.sort_by_key(|operation| operation.end);
-        if !self.begin_seen {
-            let starts = self.operations.iter().map(|operation| operation.start);
-            self.start = starts.min().unwrap_or(self.start).min(self.start);
-        }
-        let last = self.operations.last().map_or(0, |operation| operation.end);
-        self.end = if is_answered {
-            limit
-        } else {
-            self.end.max(last).min(limit)
-        };
-    }
-
-    /// The server has ended at this time. A process that exits closes its sockets first (`kernel/exit.c`, `exit_files` before
-    /// `exit_notify`): what ended so, and was followed by nothing, was cut by that.
-    pub(super) fn cut_by_exit(&mut self, at: Nanos) {
-        let last_act = self.last_act;
-        let is_cut = |o: &&mut Operation| o.end >= last_act && at.saturating_sub(o.end) <= EXIT;
-        for operation in self.operations.iter_mut().filter(is_cut) {
-            operation.outcome = None;
-            operation.errno = None;
-        }
-    }
-
-    pub(crate) fn goroutines(&self) -> Vec<u64> {
-        self.goroutines.clone()
-    }
-
-    /// Takes an operation that goes on when the request is over, as far as it was the request's.
-    pub(crate) fn add_cut_operation(&mut self, operation: Operation) {
-        let gap = if self.is_stream {
-            self.stays.leave_gap()
-        } else {
-            0
-        };
-        let operation = Operation {
-            uncertainty: operation.uncertainty.max(gap),
-            ..operation
-        };
-        let is_sink = operation.by.goid != self.goid;
-        let parts = if is_sink {
-            self.stays.clip(operation)
-        } else {
-            vec![operation]
-        };
-        self.operations.extend(parts);
-        self.operations.sort_by_key(|operation| operation.end);
-    }
-
-    /// The last time at which it was certainly this request that its goroutine worked on.
-    pub(super) fn certain_end(&self) -> Nanos {
-        self.certain_until
-    }
-
-    fn take(&mut self, goid: u64, wait: &SampledWait, end: WaitEnd) {
-        let by = Actor {
-            goid: Some(goid),
-            ..Actor::default()
-        };
-        let waits = wait.operations(by, end);
-        if let Some(last) = waits.iter().map(|wait| wait.end).max() {
-            self.extend_to(last);
-        }
-        self.operations.extend(waits);
-    }
-
-    /// Takes over what was thought to be another request.
-    pub(super) fn merge(&mut self, other: Self) {
-        if self.last_in_broker.is_none() && other.last_in_broker.is_some() {
-            self.goid = other.goid;
-            self.last_in_broker = other.last_in_broker;
-            self.phase_in_broker = other.phase_in_broker;
-            self.stays = other.stays.clone();
-        }
-        self.aliases.push(other.seq);
-        self.aliases.extend(other.aliases);
-        self.operations.extend(other.operations);
-        self.operations.sort_by_key(|operation| operation.end);
-        self.open_operations += other.open_operations;
-        self.hang_ids.extend(other.hang_ids);
-        self.sampled_waits.extend(other.sampled_waits);
-        self.sink_acts.extend(other.sink_acts);
-        if !self.begin_seen {
-            self.start = self.start.min(other.start);
-        }
-        self.extend_to(other.end);
-        self.last_sign = self.last_sign.max(other.last_sign);
-        self.learnt = self.learnt.take().or(other.learnt);
-    }
-
     /// Whether it has both its entries behind it, as samples say.
     pub(super) fn has_left_for_answer(&self) -> bool {
         self.awaits_answer && self.phase_in_broker == Some(Phase::Response)
@@ -501,16 +280,4 @@ impl Request {
         };
         self.open_operations == 0 && now.saturating_sub(self.last_sign) > patience
     }
-}
-
-/// No operation outlasts its request: what goes on when that is answered is the device's outage and nobody's wait.
-fn cut(operation: &mut Operation, end: Nanos) -> bool {
-    let goes_on = operation.end > end;
-    if goes_on {
-        operation.end = end.max(operation.start.min(end));
-        operation.start = operation.start.min(end);
-        operation.outcome = None;
-        operation.errno = None;
-    }
-    goes_on
 }
