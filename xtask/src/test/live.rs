@@ -65,7 +65,7 @@ pub fn require_root() -> Result<()> {
 }
 
 /// Tests that failed and are run once more. If more fail, something else is wrong.
-const MAX_RETRIES: usize = 4;
+const MAX_RETRIES: usize = 8;
 
 /// Runs the tests whose names contain one of `wanted`, or all.
 pub fn run(agent: &Path, prometheus: Option<&Path>, wanted: &[String]) -> Result<()> {
@@ -111,7 +111,7 @@ impl LiveTests {
             .partition(|name| ALONE.iter().any(|begin| name.starts_with(begin)));
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
         println!("running {} tests", alone.len() + others.len());
-        let mut ended = self.run_all(&others, processors * 2)?;
+        let mut ended = self.run_all(&others, processors)?;
         ended.extend(self.run_all(&alone, 1)?);
         self.retry(&mut ended)?;
         summarise(&ended, started.elapsed())
