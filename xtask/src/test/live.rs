@@ -1,5 +1,5 @@
 //! The live tests on the real kernel and a real server: compiled as the user, run as root. Each has a process and a lab
-//! of its own, and mostly waits: twice as many run at once as there are processors.
+//! of its own, and mostly waits: as many run at once as there are processors.
 
 use std::{
     env,
