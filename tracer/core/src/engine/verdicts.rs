@@ -23,6 +23,9 @@ use crate::{
 /// come one in two seconds.
 const MAX_QUERIES: usize = 16;
 
+/// Entries that many ns later than asked for are found too: their times are taken by the server, ours by the kernel.
+const SEARCH_SLACK: Nanos = 5_000_000;
+
 #[derive(Debug, Default)]
 pub(super) struct Verdicts {
     names: RequestNames,
@@ -153,6 +156,11 @@ impl Verdicts {
         let offset = trackers.session.wall_offset;
         let wall = |at: Nanos| offset.saturating_add_unsigned(at);
         let Some(client) = request.client else { return };
+        // The next request on its connection may have followed at once.
+        let until = match request.stage {
+            Stage::EndUnseen => until.saturating_sub(SEARCH_SLACK).max(request.start),
+            _ => until,
+        };
         let query = EntryQuery {
             client_port: client.port(),
             not_before: wall(request.start),
