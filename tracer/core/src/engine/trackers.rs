@@ -6,7 +6,10 @@ use tracer_model::{Cause, Device, Drops, Nanos, Operation, Session};
 use crate::{
     diagnose::{cause::cause_of, incidents::Incidents},
     request::{request::Request, table::Requests},
-    track::{sockets::Sockets, stall_periods::StallPeriods, throughput::Throughput},
+    track::{
+        sampled_wait::OpenSampledWait, sockets::Sockets, stall_periods::StallPeriods,
+        throughput::Throughput,
+    },
 };
 
 /// How a device failed last.
@@ -51,24 +54,26 @@ impl Trackers {
 
     /// Since when the device has been stalled without a break, as sockets show or samples do.
     pub(super) fn stalled_since(&self, device: &Device, at: Nanos) -> Option<Nanos> {
-        let period = self.stall_periods.current(device, at);
-        let by_socket = period.map(|period| period.since);
-        let stalls = self.requests.all().flat_map(Request::open_stalls);
-        let by_sample = stalls.filter(|stall| stall.sample.device == *device);
-        by_sample.map(|stall| stall.start).chain(by_socket).min()
+        self.earliest_stall(device, at, |stall| stall.start)
     }
 
     /// A time before which the device was not stalled, as far as it has been stalled without a break: nobody queued for it
     /// earlier.
     pub(super) fn not_stalled_before(&self, device: &Device, at: Nanos) -> Option<Nanos> {
+        self.earliest_stall(device, at, |stall| stall.not_before)
+    }
+
+    fn earliest_stall(
+        &self,
+        device: &Device,
+        at: Nanos,
+        begin: impl Fn(&OpenSampledWait<'_>) -> Nanos,
+    ) -> Option<Nanos> {
         let period = self.stall_periods.current(device, at);
         let by_socket = period.map(|period| period.since);
         let stalls = self.requests.all().flat_map(Request::open_stalls);
         let by_sample = stalls.filter(|stall| stall.sample.device == *device);
-        by_sample
-            .map(|stall| stall.not_before)
-            .chain(by_socket)
-            .min()
+        by_sample.map(|stall| begin(&stall)).chain(by_socket).min()
     }
 
     /// The device that this is true of, if it is true of one alone.
