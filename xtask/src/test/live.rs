@@ -64,9 +64,6 @@ pub fn require_root() -> Result<()> {
     Ok(())
 }
 
-/// Tests that failed and are run once more. If more fail, something else is wrong.
-const MAX_RETRIES: usize = 8;
-
 /// Runs the tests whose names contain one of `wanted`, or all.
 pub fn run(agent: &Path, prometheus: Option<&Path>, wanted: &[String]) -> Result<()> {
     require_root().context("NOT RUN: live tests (--allow-skip to pass without)")?;
@@ -113,31 +110,7 @@ impl LiveTests {
         println!("running {} tests", alone.len() + others.len());
         let mut ended = self.run_all(&others, processors)?;
         ended.extend(self.run_all(&alone, 1)?);
-        self.retry(&mut ended)?;
         summarise(&ended, started.elapsed())
-    }
-
-    /// Runs a few tests that failed once more, alone. One that passes then is a test to mend: its first failure is printed, and
-    /// it is called FLAKY.
-    fn retry(&self, ended: &mut [Ended]) -> Result<()> {
-        let failed = || ended.iter().filter(|test| !test.passed);
-        if failed().count() > MAX_RETRIES {
-            return Ok(());
-        }
-        let names: Vec<_> = failed().map(|test| test.name.clone()).collect();
-        for again in self.run_all(&names, 1)? {
-            if again.passed
-                && let Some(first) = ended.iter_mut().find(|test| test.name == again.name)
-            {
-                println!(
-                    "\n---- {} FLAKY, at first ----\n{}",
-                    first.name,
-                    first.output.trim_end()
-                );
-                *first = again;
-            }
-        }
-        Ok(())
     }
 
     fn names(&self, wanted: &[String]) -> Result<Vec<String>> {
