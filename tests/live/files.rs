@@ -105,6 +105,7 @@ fn four_clients_behind_a_file_that_takes_nothing_are_one_incident() -> Result<()
     assert_eq!(trace.hangs().len(), CLIENTS, "{}", trace.text);
     let incidents = trace.of_type("incident");
     assert_eq!(incidents.len(), 1, "{}", trace.text);
+    assert_eq!(incidents[0]["hangs"], CLIENTS, "{}", incidents[0]);
     assert!(incidents[0]["end"].is_string(), "{}", incidents[0]);
     Ok(())
 }

@@ -33,6 +33,11 @@ fn an_outage_before_the_records_are_lost_takes_no_later_end() -> Result<()> {
     no_hang_is_of_another_request(LOAD / 12, &[RECORD])
 }
 
+#[test]
+fn lost_records_of_a_server_in_normal_traffic_make_no_wrong_hang() -> Result<()> {
+    no_hang_is_of_another_request(LOAD / 12, &[])
+}
+
 /// `healthy`: how long the agent has been stopped when the outage begins.
 fn no_hang_is_of_another_request(healthy: Duration, arguments: &[&str]) -> Result<()> {
     let lab = lab()?;

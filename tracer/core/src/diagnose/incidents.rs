@@ -28,7 +28,22 @@ pub(crate) struct Incidents {
     unaccounted: BTreeMap<Device, LossTotals>,
     /// Since when every datagram to the device was sent.
     sending: BTreeMap<Device, Nanos>,
+    /// Hangs of no incident so far. Requests that queued may be answered before the one that was stalled, and where no socket
+    /// shows the stall, only that one's end begins the incident.
+    unmatched: Vec<BlockedTime>,
 }
+
+/// What an incident takes of a hang.
+#[derive(Debug)]
+struct BlockedTime {
+    device: Device,
+    start: Nanos,
+    end: Nanos,
+    duration: Nanos,
+}
+
+/// Hangs that are kept for an incident to come.
+const MAX_UNMATCHED: usize = 4096;
 
 impl Incidents {
     /// Takes an operation on an audit device. Those without a socket of their own are known when their request is over, so
@@ -44,6 +59,7 @@ impl Incidents {
         } else if operation.failed() {
             self.sending.remove(device);
         }
+        self.match_hangs(device);
     }
 
     fn begin_or_extend(&mut self, operation: &Operation) {
@@ -75,6 +91,17 @@ impl Incidents {
         add_loss(incident, unaccounted.unwrap_or_default());
     }
 
+    /// Gives the hangs of this device that no incident has taken to the one that has begun or grown.
+    fn match_hangs(&mut self, device: &Device) {
+        if self.unmatched.is_empty() {
+            return;
+        }
+        let its = self.unmatched.extract_if(.., |hang| hang.device == *device);
+        for hang in its.collect::<Vec<_>>() {
+            self.add_blocked_time(hang);
+        }
+    }
+
     /// Whether all that are over have been reported.
     pub(crate) fn are_reported(&self) -> bool {
         self.over.is_empty()
@@ -93,7 +120,7 @@ impl Incidents {
     /// How many things are kept.
     pub(crate) fn kept(&self) -> usize {
         let by_device = self.reported.len() + self.unaccounted.len() + self.sending.len();
-        self.open.len() + self.over.len() + by_device
+        self.open.len() + self.over.len() + self.unmatched.len() + by_device
     }
 
     fn entry_taken(&mut self, device: &Device, at: Nanos) {
@@ -118,11 +145,22 @@ impl Incidents {
 
     /// Adds a hang to the incident in which it began.
     pub(crate) fn add_hang(&mut self, hang: &Hang) {
+        self.add_blocked_time(BlockedTime {
+            device: hang.device.clone(),
+            start: hang.start,
+            end: hang.end,
+            duration: hang.duration,
+        });
+    }
+
+    fn add_blocked_time(&mut self, hang: BlockedTime) {
         if let Some(incident) = self.overlapping(&hang.device, (hang.start, hang.end)) {
             incident.hangs += 1;
             incident.requests += 1;
             incident.blocked += hang.duration;
             incident.longest = incident.longest.max(hang.duration);
+        } else if self.unmatched.len() < MAX_UNMATCHED {
+            self.unmatched.push(hang);
         }
     }
 
@@ -175,6 +213,7 @@ impl Incidents {
 
     /// Incidents that are over and whose device no request under way has used (`is_in_use`): all their hangs are known.
     pub(crate) fn take_settled(&mut self, is_in_use: impl Fn(&Device) -> bool) -> Vec<Incident> {
+        self.unmatched.retain(|hang| is_in_use(&hang.device));
         let settled = self.over.extract_if(.., |i| !is_in_use(&i.device));
         let settled: Vec<_> = settled.collect();
         for incident in &settled {
@@ -187,6 +226,7 @@ impl Incidents {
 
     /// All there are, when the trace or the server ends.
     pub(crate) fn take_all(&mut self) -> Vec<Incident> {
+        self.unmatched.clear();
         let mut all = std::mem::take(&mut self.over);
         all.extend(std::mem::take(&mut self.open).into_values());
         all
@@ -209,4 +249,56 @@ fn incident_from(operation: &Operation) -> Incident {
 
 fn add_loss(incident: &mut Incident, more: LossTotals) {
     incident.lost.get_or_insert_default().add(more);
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_model::{Actor, RequestInfo};
+
+    use super::*;
+
+    fn file() -> Device {
+        Device {
+            transport: Transport::File,
+            address: "/var/log/audit.log".to_owned(),
+        }
+    }
+
+    fn hang(start: Nanos, end: Nanos) -> Hang {
+        Hang {
+            id: None,
+            start,
+            end,
+            duration: end - start,
+            device: file(),
+            request: RequestInfo::default(),
+            stalls: Vec::new(),
+        }
+    }
+
+    fn write(start: Nanos, end: Nanos) -> Operation {
+        Operation {
+            outcome: Some(Outcome::Ok),
+            ..Operation::new(Op::Write, file(), Actor::default(), (start, end))
+        }
+    }
+
+    /// Of each order in which the hangs of an outage may become known, the incident has them all, and none of another outage.
+    #[test]
+    fn a_hang_counts_for_its_incident_whatever_becomes_known_first() {
+        for before in 0..=3 {
+            let mut incidents = Incidents::default();
+            let hangs = [hang(200, 900), hang(300, 950), hang(100, 1000)];
+            incidents.add_hang(&hang(5000, 6000));
+            hangs[..before].iter().for_each(|h| incidents.add_hang(h));
+            incidents.observe(&write(100, 1000), 100);
+            hangs[before..].iter().for_each(|h| incidents.add_hang(h));
+            let settled = incidents.take_settled(|_| false);
+            let [incident] = &settled[..] else {
+                panic!("{settled:?}");
+            };
+            assert_eq!((incident.hangs, incident.longest), (3, 900), "{before}");
+            assert_eq!(incidents.kept(), 1, "only when it ended is kept");
+        }
+    }
 }
