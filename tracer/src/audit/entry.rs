@@ -1,13 +1,11 @@
 //! The start of an audit entry, as far as it was captured.
 
-use std::{borrow::Cow, fmt};
-use tracer_model::EntryHead;
-use tracer_model::EntryKind;
+mod json;
+mod jsonx;
+#[cfg(test)]
+mod tests;
 
-use serde::{
-    Deserialize,
-    de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor},
-};
+use tracer_model::{EntryHead, EntryKind};
 
 /// Longest `prefix` option of an audit device that is skipped, bytes.
 const PREFIX: usize = 256;
@@ -40,23 +38,27 @@ const REQUEST: [&str; 10] = [
 /// line, TLS, the rest of an entry that began in an earlier write.
 ///
 /// The order of fields does not matter: it differs between versions. If the end was cut off, the fields before the cut
-/// are still read.
+/// are still read. A prefix may have braces and brackets of its own: the entry begins at the first brace or bracket from which
+/// it can be read as one.
 pub fn parse_head(bytes: &[u8]) -> Option<EntryHead> {
-    let start = bytes.iter().take(PREFIX).position(|byte| *byte == b'{')?;
-    let mut entry = Capture::default();
-    let mut json = serde_json::Deserializer::from_slice(without_cut_number(&bytes[start..]));
-    // An error at a cut end is expected; the fields before it have been read.
-    entry.cut = Object(|key: &str, value: &mut dyn FieldValue| entry.field(key, value))
-        .deserialize(&mut json)
-        .is_err();
-    entry.finish()
+    let starts = bytes.iter().take(PREFIX).enumerate();
+    starts
+        .filter_map(|(at, byte)| match byte {
+            b'{' => parse_as(&bytes[at..], json::read),
+            b'<' => parse_as(&bytes[at..], jsonx::read),
+            _ => None,
+        })
+        .next()
 }
 
-/// A whole entry ends in a brace. Digits at the end may be the start of a number that was cut off: `389` of 38926 would
-/// be another client's port.
-fn without_cut_number(json: &[u8]) -> &[u8] {
-    let end = json.iter().rposition(|byte| !byte.is_ascii_digit());
-    &json[..end.map_or(0, |end| end + 1)]
+/// Passes the fields of an entry to a function, and returns whether its end is missing.
+type Read = for<'a> fn(&[u8], &'a mut dyn FnMut(&str, &mut dyn FieldValue)) -> bool;
+
+fn parse_as(bytes: &[u8], read: Read) -> Option<EntryHead> {
+    let mut entry = Capture::default();
+    let is_cut = read(bytes, &mut |key, value| entry.field(key, value));
+    entry.cut = is_cut;
+    entry.finish()
 }
 
 #[derive(Default)]
@@ -105,17 +107,17 @@ impl Capture {
                 request_field(&mut self.head, key, value);
             }),
             "response" => self.has_response = true,
-            "error" | "forwarded_from" => {}
+            "error" | "forwarded" | "forwarded_from" => {}
             _ => self.has_others = true,
         }
     }
 }
 
-/// The kind that `type` names.
+/// The kind that `type` names. Of what a plugin audits itself, `OpenBao` puts the mount in front: `pki-request`.
 fn kind_named(name: &str) -> Option<EntryKind> {
-    match name {
-        "request" => Some(EntryKind::Request),
-        "response" => Some(EntryKind::Response),
+    match name.rsplit('-').next() {
+        Some("request") => Some(EntryKind::Request),
+        Some("response") => Some(EntryKind::Response),
         _ => None,
     }
 }
@@ -136,246 +138,4 @@ trait FieldValue {
     fn string(&mut self) -> Option<String>;
     fn number(&mut self) -> Option<u64>;
     fn object(&mut self, field: &mut dyn FnMut(&str, &mut dyn FieldValue));
-}
-
-/// Passes each field of a JSON object to a function while it is parsed: serde's derived structures would give nothing
-/// for an object whose end is missing.
-struct Object<F>(F);
-
-impl<'de, F: FnMut(&str, &mut dyn FieldValue)> DeserializeSeed<'de> for Object<F> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de, F: FnMut(&str, &mut dyn FieldValue)> Visitor<'de> for Object<F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Key(key)) = map.next_key()? {
-            let mut value = InMap {
-                map: &mut map,
-                outcome: None,
-            };
-            (self.0)(&key, &mut value);
-            match value.outcome {
-                Some(taken) => taken?,
-                None => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The name of a field; borrowed if it has no escapes, as most.
-struct Key<'de>(Cow<'de, str>);
-
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_str(KeyVisitor)
-    }
-}
-
-struct KeyVisitor;
-
-impl<'de> Visitor<'de> for KeyVisitor {
-    type Value = Key<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Borrowed(key)))
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Owned(key.to_owned())))
-    }
-}
-
-/// The next value of a map.
-struct InMap<'a, 'de, A: MapAccess<'de>> {
-    map: &'a mut A,
-    /// How reading it ended; `None` if it was not read.
-    outcome: Option<Result<(), A::Error>>,
-}
-
-impl<'de, A: MapAccess<'de>> InMap<'_, 'de, A> {
-    fn take<T: Deserialize<'de>>(&mut self) -> Option<T> {
-        match self.map.next_value() {
-            Ok(value) => {
-                self.outcome = Some(Ok(()));
-                Some(value)
-            }
-            Err(error) => {
-                self.outcome = Some(Err(error));
-                None
-            }
-        }
-    }
-}
-
-impl<'de, A: MapAccess<'de>> FieldValue for InMap<'_, 'de, A> {
-    fn string(&mut self) -> Option<String> {
-        self.take()
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        self.take()
-    }
-
-    fn object(&mut self, field: &mut dyn FnMut(&str, &mut dyn FieldValue)) {
-        self.outcome = Some(self.map.next_value_seed(Object(field)));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const OPENBAO: &str = r#"{"time":"2026-11-23T05:57:03.934954324Z","type":"response","auth":{"client_token":"hmac-sha256:secret-1","policies":["root"]},"request":{"id":"aea61dbf-7b2f","operation":"read","mount_point":"sys/","client_token":"s.live-token","namespace":{"id":"root"},"path":"sys/mounts","data":{"id":"inner","password":"hunter2"},"remote_address":"127.0.0.1","remote_port":50222},"response":{"data":{"key":"response-secret"}}}"#;
-    const VAULT: &str = r#"{"auth":{"client_token":"secret-1"},"request":{"data":{"id":"inner","password":"hunter2"},"headers":{"x":["y"]},"id":"aea61dbf-7b2f","operation":"read","path":"sys/mounts","remote_address":"127.0.0.1","remote_port":50222},"response":{},"time":"2026-11-23T05:57:03.934954324Z","type":"response"}"#;
-
-    fn whole() -> EntryHead {
-        EntryHead {
-            kind: Some(EntryKind::Response),
-            time: "2026-11-23T05:57:03.934954324Z".parse().ok(),
-            id: Some("aea61dbf-7b2f".to_owned()),
-            operation: Some("read".to_owned()),
-            path: Some("sys/mounts".to_owned()),
-            remote_address: Some("127.0.0.1".to_owned()),
-            remote_port: Some(50222),
-        }
-    }
-
-    #[test]
-    fn reads_both_orders_of_fields() {
-        assert_eq!(parse_head(OPENBAO.as_bytes()), Some(whole()));
-        assert_eq!(parse_head(VAULT.as_bytes()), Some(whole()));
-    }
-
-    #[test]
-    fn looks_past_a_prefix() {
-        let line = format!("@cee: {OPENBAO}");
-        assert_eq!(parse_head(line.as_bytes()), Some(whole()));
-    }
-
-    #[test]
-    fn takes_what_stands_before_a_cut() {
-        let cut = OPENBAO.find("\"namespace\"").expect("in the sample");
-        let head = parse_head(&OPENBAO.as_bytes()[..cut]).expect("an entry");
-        assert_eq!(head.id.as_deref(), Some("aea61dbf-7b2f"));
-        assert_eq!(head.path, None);
-    }
-
-    #[test]
-    fn other_lines_are_no_entries() {
-        let others: [&[u8]; 11] = [
-            b"",
-            b"\x16\x03\x01\x02\x00\x01\x00{",
-            br#"{"@level":"info","@message":"request","type":"request"}"#,
-            br#"{"type":"login","time":"2026-11-23T05:57:03Z"}"#,
-            br#"{"id":"aea61dbf","operation":"read","path":"sys/mounts"}"#,
-            br#"["type","request"]"#,
-            br#"{"type":"request","time":"2026-11-23T05:57:03Z","url":"/x","status":200}"#,
-            br#"{"type":"request","time":"2026-11-23T05:57:03Z","url":"/x","sta"#,
-            br#"{"level":"info","request":{"remote_ip":"10.0.0.1","uri":"/x"},"ts":1.5"#,
-            br#"{"request":{"id":"x","path":"/x"}}"#,
-            br#"{"request_id":"x","auth":{"client_token":"s.x","policies":["root"],"acce"#,
-        ];
-        for other in others {
-            assert_eq!(
-                parse_head(other),
-                None,
-                "{}",
-                String::from_utf8_lossy(other)
-            );
-        }
-    }
-
-    #[test]
-    fn an_entry_may_be_cut_before_its_type() {
-        let auth = br#"{"time":"2026-11-23T05:57:03Z","type":"request","auth":{"#;
-        let head = parse_head(auth).expect("an entry");
-        assert_eq!(head.kind, Some(EntryKind::Request));
-        let auth = br#"{"auth":{"accessor":"a","client_token":"b","policies":["#;
-        assert_eq!(parse_head(auth), Some(EntryHead::default()));
-        let login = br#"{"request":{"client_id":"a","data":{"x":1},"id":"b","operation":"update","#;
-        assert_eq!(
-            parse_head(login).and_then(|head| head.id).as_deref(),
-            Some("b")
-        );
-    }
-
-    #[test]
-    fn only_responses_have_a_response() {
-        let cut = VAULT.find("\"time\"").expect("in the sample");
-        let head = parse_head(&VAULT.as_bytes()[..cut]).expect("an entry");
-        assert_eq!(head.kind, Some(EntryKind::Response));
-    }
-
-    #[test]
-    fn deep_nesting_is_survived() {
-        let deep = "[".repeat(100_000);
-        let line = OPENBAO.replace("\"hunter2\"", &deep);
-        let head = parse_head(line.as_bytes()).expect("an entry");
-        assert_eq!(head.path.as_deref(), Some("sys/mounts"));
-    }
-
-    #[test]
-    fn keeps_no_secret() {
-        for line in [OPENBAO, VAULT] {
-            let kept = format!("{:?}", parse_head(line.as_bytes()));
-            for secret in ["secret-1", "live-token", "hunter2", "response-secret"] {
-                assert!(!kept.contains(secret), "{kept}");
-            }
-        }
-    }
-
-    /// `part` says nothing that `whole` does not say.
-    fn is_part(part: &EntryHead, whole: &EntryHead) -> bool {
-        fn same<T: PartialEq>(part: Option<&T>, whole: Option<&T>) -> bool {
-            part.is_none() || part == whole
-        }
-        same(part.kind.as_ref(), whole.kind.as_ref())
-            && same(part.time.as_ref(), whole.time.as_ref())
-            && same(part.id.as_ref(), whole.id.as_ref())
-            && same(part.operation.as_ref(), whole.operation.as_ref())
-            && same(part.path.as_ref(), whole.path.as_ref())
-            && same(part.remote_address.as_ref(), whole.remote_address.as_ref())
-            && same(part.remote_port.as_ref(), whole.remote_port.as_ref())
-    }
-
-    #[test]
-    fn a_cut_entry_has_no_other_values() {
-        for line in [OPENBAO, VAULT] {
-            for cut in 0..line.len() {
-                let part = parse_head(&line.as_bytes()[..cut]).unwrap_or_default();
-                assert!(is_part(&part, &whole()), "{part:?}");
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
-            let _ = parse_head(&bytes);
-        }
-
-        #[test]
-        fn damage_is_survived(at in 0..VAULT.len(), byte in any::<u8>()) {
-            let mut line = VAULT.as_bytes().to_vec();
-            line[at] = byte;
-            let _ = parse_head(&line);
-        }
-    }
 }
