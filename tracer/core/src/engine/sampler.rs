@@ -56,6 +56,19 @@ struct QueueHead {
     stalled_since: Option<Nanos>,
 }
 
+impl QueueHead {
+    /// Whether this request was in the device itself, now or just before: a lock that it finds taken is another one, of what it
+    /// calls there, and is free again soon.
+    fn is_held_by(&self, request: RequestSeq) -> bool {
+        self.holder.is_some_and(|holder| holder.request == request)
+    }
+
+    /// Whether another request is in the device, or the device is stalled.
+    fn is_occupied(&self) -> bool {
+        self.holder.is_some() || self.stalled_since.is_some()
+    }
+}
+
 impl Sampler {
     /// How many requests queued for a device in the last sample.
     pub(super) fn queued(&self, device: &Device) -> u64 {
@@ -304,16 +317,15 @@ fn op_of(found: &Found<'_>, head: Option<&QueueHead>, trackers: &Trackers) -> Op
     let at_socket = trackers.sockets.is_waiting(sample.goid);
     // A request that audits itself does one thing at a time, if perhaps in a goroutine that dials for it.
     let is_busy = at_socket || (!is_sink && request.has_open_operations());
+    let is_own = !is_sink && head.is_some_and(|head| head.is_held_by(found.request));
     match sample.place {
-        WaitReason::Lock if !at_socket => Some(Op::Lock),
+        WaitReason::Lock if !at_socket && !is_own => Some(Op::Lock),
         WaitReason::Resolve if !at_socket => Some(Op::Resolve),
         WaitReason::Connect if !request.has_open_operations() => Some(Op::Connect),
         WaitReason::Open if !is_busy => Some(Op::Connect),
         WaitReason::Write | WaitReason::Answer if !is_busy => Some(Op::Write),
-        WaitReason::Other if found.queues && !at_socket => {
-            let is_stalled =
-                |head: &QueueHead| head.holder.is_some() || head.stalled_since.is_some();
-            head.is_some_and(is_stalled).then_some(Op::Lock)
+        WaitReason::Other if found.queues && !at_socket && !is_own => {
+            head.is_some_and(QueueHead::is_occupied).then_some(Op::Lock)
         }
         _ => None,
     }

@@ -163,3 +163,24 @@ fn a_connection_whose_next_request_others_read_is_still_one_at_a_time() {
     assert_eq!(hang.request.http_version, Some("1.1"));
     assert_eq!(hang.request.tie, Some(Attribution::Goroutine));
 }
+
+/// Found in a live run on a busy machine: a request that has just given up a dial takes a lock of the library on its way out of
+/// the device, and a sample finds it there.
+#[test]
+fn who_was_in_the_device_itself_does_not_queue_for_it() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).connects(2, 20);
+    story.after(S).gives_up_connecting(2, 20).after(2 * MS);
+    story.happens(EventKind::GoroutinesSampled {
+        goroutines: vec![parked(
+            20,
+            WaitReason::Lock,
+            Some(Phase::Request),
+            Some(Device::configured("tcp", LOG)),
+        )],
+        handlers: None,
+    });
+    story.after(2 * MS).answered(20).not_found();
+    assert_eq!(chain(story.hangs()[0]), "connect 1.0 | ");
+}
