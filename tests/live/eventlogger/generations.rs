@@ -1,9 +1,9 @@
 //! Each generation of Vault since 1.15: four clients at once behind one device that takes nothing. Each client waited
 //! for as long as its hangs say, whatever the sinks queue by and whatever ends the wait.
 
-use std::{thread, time::Duration};
+use std::{collections::HashSet, fs, thread, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use lab::{
     Client, Fault, Measured, SecureClient, Trace,
     eventlogger::Builder,
@@ -11,7 +11,9 @@ use lab::{
     truth::{self, SEEN},
 };
 
-use super::{Scene, end, scene};
+use serde_json::Value;
+
+use super::{LIMIT, Scene, end, scene};
 
 const CLIENTS: usize = 4;
 
@@ -46,6 +48,8 @@ struct Outage {
     requests: Vec<Measured>,
     /// How long a request takes here that nothing blocks.
     healthy: Duration,
+    /// Entries of the audit file that the log server has not received, by the ID of their request.
+    untaken: Vec<String>,
 }
 
 impl Outage {
@@ -57,12 +61,40 @@ impl Outage {
         requests.push(protocol.get()?);
         requests.extend(protocol.get_concurrently(CLIENTS)?);
         fault.lift()?;
+        requests.push(protocol.get()?);
+        scene
+            .tracer
+            .wait_for("the incident", LIMIT, |record| record["type"] == "incident")?;
+        let untaken = untaken(&scene)?;
         let trace = end(scene.tracer, &requests.iter().collect::<Vec<_>>())?;
         Ok(Self {
             trace,
             requests,
             healthy: healthy.context("no request")?,
+            untaken,
         })
+    }
+
+    /// Each entry that the device did not take was tried, or never tried: none is missing, and none is told twice.
+    fn entries_that_were_not_taken_are_counted(&self) -> Result<()> {
+        let incidents = self.trace.of_type("incident");
+        ensure!(incidents.len() == 1, "{}", self.trace.text);
+        let incident = incidents[0];
+        let count = |field: &str| incident[field].as_u64().unwrap_or(0);
+        let counted = count("failed_entries") + count("missed_entries");
+        ensure!(
+            counted == self.untaken.len() as u64,
+            "{counted} of {:?}: {incident}",
+            self.untaken
+        );
+        for id in incident["missed_requests"].as_array().into_iter().flatten() {
+            let is_untaken = self
+                .untaken
+                .iter()
+                .any(|untaken| Some(&**untaken) == id.as_str());
+            ensure!(is_untaken, "{id} is at the log server: {:?}", self.untaken);
+        }
+        Ok(())
     }
 
     fn everybody_waited_as_long_as_the_hangs_say(&self) -> Result<()> {
@@ -77,18 +109,44 @@ impl Outage {
     }
 }
 
+/// Entries that the file device took and the log server did not receive. What was written before the connection broke counts
+/// as lost on the connection.
+fn untaken(scene: &Scene) -> Result<Vec<String>> {
+    let file = fs::read_to_string(scene.server.audit_file())?;
+    let key = |line: &[u8]| -> Option<(String, String)> {
+        let entry: Value = serde_json::from_slice(line).ok()?;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Some((text(&entry["request"]["id"])?, text(&entry["type"])?))
+    };
+    let received: HashSet<_> = scene
+        .log
+        .lines()
+        .iter()
+        .filter_map(|line| key(line))
+        .collect();
+    let written = file.lines().filter_map(|line| key(line.as_bytes()));
+    let untaken = written.filter(|entry| !received.contains(entry));
+    Ok(untaken.map(|(id, _)| id).collect())
+}
+
 fn over_http1(options: &[&str], write_timeout: &str) -> Result<()> {
     let device = format!("write_timeout={write_timeout}");
     let scene = scene(&[&device], |server| with(server, options))?;
     let protocol = Protocol::Http1(scene.client.clone());
-    Outage::live_through(scene, &protocol)?.everybody_waited_as_long_as_the_hangs_say()
+    let outage = Outage::live_through(scene, &protocol)?;
+    outage.everybody_waited_as_long_as_the_hangs_say()?;
+    let counted = outage.entries_that_were_not_taken_are_counted();
+    counted.with_context(|| outage.trace.text.clone())
 }
 
 fn over_http2(options: &[&str], write_timeout: &str) -> Result<()> {
     let device = format!("write_timeout={write_timeout}");
     let scene = scene(&[&device], |server| with(server, options).tls())?;
     let protocol = Protocol::Http2(scene.server.secure_client()?);
-    Outage::live_through(scene, &protocol)?.everybody_waited_as_long_as_the_hangs_say()
+    let outage = Outage::live_through(scene, &protocol)?;
+    outage.everybody_waited_as_long_as_the_hangs_say()?;
+    let counted = outage.entries_that_were_not_taken_are_counted();
+    counted.with_context(|| outage.trace.text.clone())
 }
 
 fn with(server: Builder, options: &[&str]) -> Builder {

@@ -161,6 +161,9 @@ impl Incident {
             longest_ns: incident.longest,
             lost_bytes: incident.lost.map(|lost| lost.bytes),
             lost_entries: incident.lost.map(|lost| lost.entries),
+            failed_entries: incident.untaken.failed,
+            missed_entries: incident.untaken.missed,
+            missed_requests: incident.untaken.missed_requests.clone(),
         }
     }
 }

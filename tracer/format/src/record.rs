@@ -167,4 +167,14 @@ pub struct Incident<T = String> {
     /// Whole audit entries that were lost; absent where that cannot be known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost_entries: Option<u64>,
+    /// Entries that were tried and not taken.
+    #[serde(default)]
+    pub failed_entries: u64,
+    /// Entries that were never tried: the server's own time for them ran out in the queue, and their requests were answered. Absent
+    /// where queueing cannot be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed_entries: Option<u64>,
+    /// The requests of those, as far as known; at most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missed_requests: Vec<String>,
 }

@@ -192,6 +192,34 @@ pub struct Incident {
     pub longest: Nanos,
     /// What was lost in it; `None` where that cannot be known, or not yet: the kernel still tries.
     pub lost: Option<LossTotals>,
+    /// Entries of requests that are over, which it did not take.
+    pub untaken: UntakenEntries,
+}
+
+/// Entries that a device did not take in an incident.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UntakenEntries {
+    /// Tried, and not taken.
+    pub failed: u64,
+    /// Never tried: the time that the server gives an entry ran out in the queue, and the request was answered. `None` where
+    /// queueing cannot be seen.
+    pub missed: Option<u64>,
+    /// IDs of the requests whose entries were never tried, as far as known; at most [`Self::MAX_REQUESTS`].
+    pub missed_requests: Vec<String>,
+}
+
+impl UntakenEntries {
+    /// Requests that are named.
+    pub const MAX_REQUESTS: usize = 100;
+
+    /// Names a request whose entry was never tried.
+    pub fn add_request(&mut self, id: Option<&str>) {
+        let Some(id) = id else { return };
+        let is_named = self.missed_requests.iter().any(|other| other == id);
+        if !is_named && self.missed_requests.len() < Self::MAX_REQUESTS {
+            self.missed_requests.push(id.to_owned());
+        }
+    }
 }
 
 /// What an incident cost.

@@ -29,7 +29,7 @@ pub use self::{
     evidence::{DropKind, Dropped, Drops, Evidence},
     finding::{
         Ended, FillingBuffer, Finding, Hang, Incident, LossTotals, LostEntries, NEGLIGIBLE_WAIT,
-        Refusal, Stall, Stalled,
+        Refusal, Stall, Stalled, UntakenEntries,
     },
     goroutine::{GoroutineSample, HandlerSample, WaitReason},
     operation::{Op, Operation, Outcome},

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tracer_model::{
     Cause, Device, Hang, Incident, LossTotals, LostEntries, Nanos, Op, Operation, Outcome,
-    Transport,
+    Transport, UntakenEntries,
 };
 
 use crate::diagnose::cause::cause_of;
@@ -244,6 +244,7 @@ fn incident_from(operation: &Operation) -> Incident {
         blocked: 0,
         longest: 0,
         lost: Some(LossTotals::default()),
+        untaken: UntakenEntries::default(),
     }
 }
 

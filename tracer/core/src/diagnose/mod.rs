@@ -5,3 +5,4 @@ pub(crate) mod incidents;
 pub(crate) mod judge;
 pub(crate) mod overlaps;
 pub(crate) mod phases;
+pub(crate) mod untaken;

@@ -261,6 +261,7 @@ impl Core {
             self.trackers.note_failure(&operation);
             let threshold = self.trackers.session.threshold;
             self.trackers.incidents.observe(&operation, threshold);
+            self.verdicts.observe(&operation);
         }
         if waited || is_audit || operation.failed() {
             self.trackers.requests.operation_ended(operation, waited);
@@ -285,6 +286,7 @@ impl Core {
             self.change(at, Change::Ended(Box::new(operation)));
         }
         self.sampler.take(at, samples, handlers, &mut self.trackers);
+        self.verdicts.sampled(at, samples);
         self.conclude();
     }
 
@@ -348,13 +350,20 @@ impl Core {
         self.conclude();
         self.settle_losses();
         let (verdicts, requests) = (&self.verdicts, &self.trackers.requests);
-        let is_in_use = |device: &Device| verdicts.concern(device) || requests.use_device(device);
+        let is_in_use = |device: &Device| {
+            verdicts.concern(device)
+                || requests.use_device(device)
+                || verdicts.has_unsettled_entries(device, now)
+        };
         for incident in self.trackers.incidents.take_settled(is_in_use) {
-            self.incident(incident);
+            self.incident(now, incident);
         }
     }
 
-    fn incident(&mut self, mut incident: Incident) {
+    fn incident(&mut self, now: Nanos, mut incident: Incident) {
+        incident.untaken = self
+            .verdicts
+            .take_untaken(&incident, now, self.trackers.session.stacks);
         if !self.trackers.sockets.knows_losses(&incident.device) {
             incident.lost = None;
         }
@@ -376,7 +385,7 @@ impl Core {
         self.conclude();
         self.release(true);
         for incident in self.trackers.incidents.take_all() {
-            self.incident(incident);
+            self.incident(at, incident);
         }
         self.trackers.sockets = Sockets::default();
         self.trackers.throughput.end(at);

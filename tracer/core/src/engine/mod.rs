@@ -10,6 +10,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod trackers;
+mod untaken_entries;
 mod verdicts;
 
 pub use self::{

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use rustc_hash::FxHashSet;
 use tracer_model::{
-    Device, EntryHead, EntryQuery, Finding, Hang, Nanos, Op, Operation, RequestSeq, Summary,
+    Device, EntryHead, EntryQuery, Finding, GoroutineSample, Hang, Incident, Nanos, Op, Operation,
+    RequestSeq, Summary, UntakenEntries,
 };
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     },
     engine::{
         pending_verdicts::PendingVerdicts, request_names::RequestNames, step::Query, step::Step,
-        trackers::Trackers,
+        trackers::Trackers, untaken_entries::UntakenEntryList,
     },
     request::{lifecycle::Stage, request::Request},
 };
@@ -30,6 +31,7 @@ const SEARCH_SLACK: Nanos = 5_000_000;
 pub(super) struct Verdicts {
     names: RequestNames,
     pending: PendingVerdicts,
+    untaken: UntakenEntryList,
     /// Hangs that have an ID.
     hangs: u64,
     /// Devices of which nobody said that they are audit devices, and that were warned of.
@@ -46,7 +48,7 @@ impl Verdicts {
     }
 
     pub(super) fn kept(&self) -> usize {
-        self.names.kept() + self.pending.len() + self.suspects.len()
+        self.names.kept() + self.pending.len() + self.untaken.kept() + self.suspects.len()
     }
 
     /// The ID of a hang that is reported for the first time.
@@ -83,6 +85,9 @@ impl Verdicts {
                 trackers.requests.count_hung(&request);
             }
             self.names.learn(&request);
+            for verdict in verdicts.iter().filter(|_| !is_cut) {
+                self.untaken.add(&request, verdict.device());
+            }
             let wanted = if is_cut {
                 BTreeSet::new()
             } else {
@@ -90,6 +95,33 @@ impl Verdicts {
             };
             self.pending.defer(request.seq, verdicts, wanted);
         }
+    }
+
+    /// Takes what is done on an audit device: an entry of a request that is over may be written all the same.
+    pub(super) fn observe(&mut self, operation: &Operation) {
+        self.untaken.observe(operation);
+    }
+
+    /// Takes which goroutines a sample found in the code of devices.
+    pub(super) fn sampled(&mut self, at: Nanos, samples: &[GoroutineSample]) {
+        let goids = samples.iter().map(|sample| sample.goid).collect();
+        self.untaken.sampled(at, goids);
+    }
+
+    /// Whether it is not yet known which entries the device did not take.
+    pub(super) fn has_unsettled_entries(&self, device: &Device, now: Nanos) -> bool {
+        self.untaken.are_unsettled(device, now)
+    }
+
+    /// What a device did not take in an incident that is over.
+    pub(super) fn take_untaken(
+        &mut self,
+        incident: &Incident,
+        now: Nanos,
+        is_queue_seen: bool,
+    ) -> UntakenEntries {
+        let context = (&self.names, is_queue_seen);
+        self.untaken.take(incident, now, context)
     }
 
     /// A client's request waited for something of which nobody said that it is an audit device.

@@ -1,0 +1,133 @@
+//! Entries of a finished request that a device did not take.
+
+use tracer_model::{Device, Nanos, Op, Operation, Outcome, Phase};
+
+use crate::diagnose::phases::{Progress, is_about_the_answer};
+
+/// An entry that a device did not take, as far as it was seen when the request was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Untaken {
+    /// Whether it was tried; else it was in the queue to the end.
+    pub(crate) tried: bool,
+    /// The goroutine that had it last.
+    pub(crate) by: Option<u64>,
+    /// When it was last seen to have it.
+    pub(crate) until: Nanos,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    taken: bool,
+    tried: bool,
+    queued: bool,
+    by: Option<u64>,
+    until: Nanos,
+}
+
+/// `operations`: all of the request, in the order in which they ended.
+pub(crate) fn untaken(operations: &[Operation], device: &Device) -> Vec<Untaken> {
+    let mut progress = Progress::default();
+    let mut entries = [Entry::default(); 2];
+    let mut answering = false;
+    for operation in operations {
+        if operation.device == *device {
+            let phase = progress.phase_of(operation, answering);
+            let entry = &mut entries[usize::from(phase == Phase::Response)];
+            entry.by = operation.by.goid.or(entry.by);
+            entry.until = operation.end;
+            match operation.op {
+                Op::Lock => entry.queued = true,
+                Op::Write if operation.outcome == Some(Outcome::Ok) => entry.taken = true,
+                Op::Connect | Op::Resolve | Op::Write => entry.tried = true,
+            }
+        }
+        answering |= is_about_the_answer(operation);
+    }
+    let untaken = entries
+        .into_iter()
+        .filter(|entry| !entry.taken && (entry.tried || entry.queued));
+    untaken
+        .map(|entry| Untaken {
+            tried: entry.tried,
+            by: entry.by,
+            until: entry.until,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_model::Actor;
+
+    use super::*;
+
+    fn device() -> Device {
+        Device::configured("tcp", "10.0.0.2:1515")
+    }
+
+    fn operation(op: Op, goid: u64, phase: Phase, outcome: Option<Outcome>) -> Operation {
+        let by = Actor {
+            goid: Some(goid),
+            ..Actor::default()
+        };
+        Operation {
+            phase: Some(phase),
+            outcome,
+            ..Operation::new(op, device(), by, (0, 1))
+        }
+    }
+
+    #[test]
+    fn an_entry_is_taken_or_tried_or_was_in_the_queue_to_the_end() {
+        use Outcome::{Ok as Done, Timeout};
+        use Phase::{Request, Response};
+        for (operations, expected) in [
+            (vec![], vec![]),
+            (vec![(Op::Write, 1, Request, Some(Done))], vec![]),
+            // A connection that was reset, and the second attempt.
+            (
+                vec![
+                    (Op::Write, 1, Request, Some(Outcome::Reset)),
+                    (Op::Connect, 1, Request, Some(Done)),
+                    (Op::Write, 1, Request, Some(Done)),
+                ],
+                vec![],
+            ),
+            (
+                vec![(Op::Connect, 1, Request, Some(Timeout))],
+                vec![(true, 1)],
+            ),
+            (vec![(Op::Lock, 1, Request, None)], vec![(false, 1)]),
+            // It queued, and then it was tried.
+            (
+                vec![
+                    (Op::Lock, 1, Request, Some(Done)),
+                    (Op::Connect, 1, Request, None),
+                ],
+                vec![(true, 1)],
+            ),
+            // One sink an entry.
+            (
+                vec![
+                    (Op::Lock, 1, Request, None),
+                    (Op::Lock, 2, Response, Some(Done)),
+                    (Op::Write, 2, Response, Some(Done)),
+                ],
+                vec![(false, 1)],
+            ),
+            (
+                vec![(Op::Lock, 1, Request, None), (Op::Lock, 2, Response, None)],
+                vec![(false, 1), (false, 2)],
+            ),
+        ] {
+            let of = |(op, goid, phase, outcome)| operation(op, goid, phase, outcome);
+            let operations: Vec<_> = operations.into_iter().map(of).collect();
+            let found = untaken(&operations, &device());
+            let found: Vec<_> = found
+                .iter()
+                .map(|entry| (entry.tried, entry.by.unwrap_or(0)))
+                .collect();
+            assert_eq!(found, expected, "{operations:?}");
+        }
+    }
+}
