@@ -161,7 +161,7 @@ impl Incident {
             longest_ns: incident.longest,
             lost_bytes: incident.lost.map(|lost| lost.bytes),
             lost_entries: incident.lost.map(|lost| lost.entries),
-            failed_entries: incident.untaken.failed,
+            failed_entries: Some(incident.untaken.failed),
             missed_entries: incident.untaken.missed,
             missed_requests: incident.untaken.missed_requests.clone(),
         }

@@ -167,9 +167,9 @@ pub struct Incident<T = String> {
     /// Whole audit entries that were lost; absent where that cannot be known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost_entries: Option<u64>,
-    /// Entries that were tried and not taken.
-    #[serde(default)]
-    pub failed_entries: u64,
+    /// Entries that were tried and not taken; absent in traces of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_entries: Option<u64>,
     /// Entries that were never tried: the server's own time for them ran out in the queue, and their requests were answered. Absent
     /// where queueing cannot be seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
