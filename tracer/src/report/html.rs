@@ -170,11 +170,14 @@ fn of_device(report: &Report, device: &DeviceSummary) -> Markup {
     }
 }
 
-/// The class that colours this cause.
+/// The colour of what has no cause, or one without a colour of its own.
+const NO_CAUSE: &str = "c";
+
+/// The classes that colour this cause. A name of a later version, which may be any text, is no class.
 fn class(cause: &Name<Cause>) -> String {
     match cause.known() {
-        Some(cause) => format!("c-{}", cause.name()),
-        None => "c-other".to_owned(),
+        Some(cause) => format!("{NO_CAUSE} c-{}", cause.name()),
+        None => NO_CAUSE.to_owned(),
     }
 }
 

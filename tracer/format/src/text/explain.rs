@@ -2,28 +2,31 @@
 
 use std::fmt::Write;
 
-use tracer_model::{
-    Cause, Device, Evidence, FillingBuffer, Hang, LostEntries, Nanos, Op, Outcome, Refusal, Stall,
-    Transport,
+use tracer_model::{Device, FillingBuffer, Hang, LostEntries, Op, Refusal, Stall, Transport};
+
+use super::{
+    cause::{self, Failure},
+    count, seconds,
 };
 
-use super::{count, seconds};
-
-/// `include/uapi/asm-generic/errno.h`: more than fits into a datagram.
-const EMSGSIZE: i32 = 90;
-
-/// Why a device held up a request.
+/// Why a device blocked a request.
 pub fn hang(hang: &Hang) -> String {
     let address = &hang.device.address;
     let Some(first) = hang.first_stall() else {
         return format!("{address} held up the request.");
     };
+    let failure = Failure {
+        address,
+        evidence: &first.evidence,
+        errno: first.errno,
+        stalls: &hang.stalls,
+    };
     let mut text = queue(first);
     text.push_str(&match other_device(&hang.device) {
         Some(other) => other,
-        None => slow_reader(hang).unwrap_or_else(|| cause(address, first)),
+        None => cause::hang(first.cause, &failure),
     });
-    text.push_str(&riddle(first));
+    text.push_str(&send_buffer(first));
     if let Some(status) = hang.request.status.filter(|status| *status >= 500) {
         // Writing to a String cannot fail.
         let _ = write!(
@@ -42,21 +45,7 @@ fn queue(stall: &Stall) -> String {
     }
 }
 
-/// Who reads slowly does read: every wait for room ended well.
-fn slow_reader(hang: &Hang) -> Option<String> {
-    let writes = || hang.stalls.iter().filter(|stall| stall.op == Op::Write);
-    let reads = writes().all(|stall| stall.outcome == Some(Outcome::Ok));
-    let closed: Nanos = writes().map(|stall| stall.duration).sum();
-    (hang.cause() == Cause::ZeroWindow && reads && closed > 0).then(|| {
-        format!(
-            "The host of {} acknowledges, but its window was closed for {:.2} s: the log process there reads too slowly (too busy, or its machine is swapping).",
-            hang.device.address,
-            seconds(closed)
-        )
-    })
-}
-
-/// Of those whose sockets are not their own, no more is known than that their code waits.
+/// Of a device whose socket is not its own, only the wait of its code is known.
 fn other_device(device: &Device) -> Option<String> {
     let look = match device.transport {
         Transport::Tcp | Transport::Udp | Transport::Unix => return None,
@@ -71,86 +60,19 @@ fn other_device(device: &Device) -> Option<String> {
     ))
 }
 
-fn cause(address: &str, stall: &Stall) -> String {
-    let evidence = &stall.evidence;
-    match stall.cause {
-        Cause::LocalDrop => local_drop(address, evidence),
-        Cause::SynUnanswered => format!(
-            "Nothing answers connection attempts to {address}: the log host is down, gone from the network or accepts no more connections, or a firewall on the way or on it drops the packets."
-        ),
-        Cause::NoAck => format!(
-            "{address} acknowledges nothing any more on an established connection ({}): the log host is gone from the network, or a firewall on the way or on it drops the packets.",
-            count(evidence.retransmits, "retransmit")
-        ),
-        Cause::ZeroWindow => format!(
-            "The host of {address} acknowledges, but has closed its window: the log process there does not read (stopped, too busy, or its machine is swapping)."
-        ),
-        Cause::Refused | Cause::Reset | Cause::Unreachable => {
-            failed(address, (stall.cause, stall.errno), evidence)
-        }
-        Cause::Resolver => format!(
-            "The server waited for the look-up of the name of its log server (lately {address}) and sent no connection attempt: look at the name servers in its /etc/resolv.conf."
-        ),
-        Cause::PeerFull => {
-            format!("The process that listens on {address} does not read: look at it on this host.")
-        }
-        Cause::Unknown => format!(
-            "{address} took no more data, and neither a drop, an unanswered retransmit nor a closed window was seen here: look at the log server and the network to it."
-        ),
-    }
-}
-
 /// Why a device failed fast.
 pub fn refusal(refusal: &Refusal) -> String {
-    let why = (refusal.cause, refusal.errno);
-    failed(&refusal.device.address, why, &refusal.evidence)
+    let failure = Failure {
+        address: &refusal.device.address,
+        evidence: &refusal.evidence,
+        errno: refusal.errno,
+        stalls: &[],
+    };
+    cause::refusal(refusal.cause, &failure)
 }
 
-fn failed(address: &str, (cause, errno): (Cause, Option<i32>), evidence: &Evidence) -> String {
-    match cause {
-        Cause::Refused if evidence.reset => format!(
-            "{address} refuses connections with a RST: its host is up, but no log server listens there, or a firewall rejects."
-        ),
-        Cause::Refused => format!(
-            "Connections to {address} are refused by ICMP: a firewall on the way or on the log host rejects them, or for UDP no log server listens there."
-        ),
-        Cause::Reset => format!(
-            "{address} reset an established connection: the log server closed it or was restarted, or a firewall rejects."
-        ),
-        Cause::Unreachable => format!(
-            "The kernel knows no way to {address}, no neighbour answers, or a router or firewall reports it unreachable: look at routes, interfaces and the log host."
-        ),
-        _ if errno == Some(EMSGSIZE) => format!(
-            "An entry is larger than a datagram to {address} can be (EMSGSIZE): this device never gets it. Audit over TCP, or see why the entry is so large."
-        ),
-        _ => format!("{address} failed at once."),
-    }
-}
-
-fn local_drop(address: &str, evidence: &Evidence) -> String {
-    let Some(drop) = evidence.main_drop() else {
-        return format!("This host itself drops packets of the connection to {address}.");
-    };
-    let number = evidence.drops.get(drop).copied().unwrap_or(0);
-    let (what, hook) = if drop.incoming {
-        ("what comes back from", "INPUT")
-    } else {
-        ("what it sends to", "OUTPUT")
-    };
-    let look = if drop.reason == "NETFILTER_DROP" {
-        format!("look at the {hook} rules of its firewall (nft list ruleset, iptables -S)")
-    } else {
-        "look at its interfaces, routes and traffic control (ip -s link, tc -s qdisc)".to_owned()
-    };
-    format!(
-        "This host itself drops {what} {address} ({}, kernel reason {}): {look}.",
-        count(number, "packet"),
-        drop.reason
-    )
-}
-
-/// Why nothing hung before: the answer to the seed's question about `big-kv`.
-fn riddle(stall: &Stall) -> String {
+/// Why nothing hung before, although nothing was acknowledged: the send buffer took the entries.
+fn send_buffer(stall: &Stall) -> String {
     let Some(begin) = stall.evidence.begin.filter(|_| stall.op == Op::Write) else {
         return String::new();
     };

@@ -10,7 +10,7 @@ use tracer_format::{
 };
 use tracer_model::{Cause, Nanos};
 
-use super::{chip, class, hangs::op_class};
+use super::{NO_CAUSE, chip, class, hangs::op_class};
 use crate::report::{
     summary::{DeviceSummary, Report},
     timeline::{Bin, nanos},
@@ -302,7 +302,7 @@ fn curve_of(report: &Report, device: &DeviceSummary, axis: &Axis) -> Markup {
     html! {
         @for (at, bin) in bins() {
             @if at_a_time(bin) > 0.0 {
-                rect class=(format!("column {}", main_cause(report, bin).map_or("c-other".to_owned(), class))) x=(axis.x(at))
+                rect class=(format!("column {}", main_cause(report, bin).map_or(NO_CAUSE.to_owned(), class))) x=(axis.x(at))
                     width=(axis.width(at, at + width)) y=(format!("{:.1}", bottom - height(bin))) height=(format!("{:.1}", height(bin))) {
                     title { (format!("{:.1}", at_a_time(bin))) " at a time: " (causes(report, bin)) }
                 }
