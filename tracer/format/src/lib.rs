@@ -4,7 +4,6 @@
 //! A reader skips fields and record types that it does not know, and keeps names that it does not know ([`Name`]):
 //! traces of later versions can be read.
 
-mod convert;
 pub mod record;
 pub mod text;
 
@@ -19,10 +18,9 @@ mod time;
 pub use self::{
     borrowed::BorrowedText,
     clock::WallClock,
-    convert::hang_id,
     errno::errno_name,
     name::{Name, Named},
-    record::Record,
+    record::{Record, hang_id},
     time::Time,
 };
 

@@ -14,15 +14,15 @@ mod session;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use tracer_model::{Cause, Transport};
+use tracer_model::{self as model, Cause, Finding, Transport};
 
 pub use self::{
     evidence::{Evidence, TcpState},
-    hang::{Hang, Request, Stall, Stalled},
+    hang::{Hang, Request, Stall, Stalled, hang_id},
     line::record_type,
     session::{Ended, Probe, Session, Summary},
 };
-use crate::{Name, Time};
+use crate::{Name, Time, WallClock, errno_name, text};
 
 /// One line of a trace.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -177,4 +177,101 @@ pub struct Incident<T = String> {
     /// The requests of those, as far as known; at most 100.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missed_requests: Vec<String>,
+}
+
+impl Record {
+    /// The record of a finding, for those that are part of a trace.
+    pub fn of(finding: &Finding, clock: WallClock) -> Option<Self> {
+        Some(match finding {
+            Finding::Session(session) => Self::Session(Session::of(session, clock)),
+            Finding::Attached(session) => Self::Attached(Session::of(session, clock)),
+            Finding::Stalled(stalled) => Self::Stalled(Box::new(Stalled::of(stalled, clock))),
+            Finding::Hang(hang) => Self::Hang(Box::new(Hang::of(hang, clock))),
+            Finding::Refusal(refusal) => Self::Refusal(Box::new(Refusal::of(refusal, clock))),
+            Finding::LostEntries(loss) => Self::LostEntries(LostEntries::of(loss, clock)),
+            Finding::Filling(filling) => Self::Filling(Filling::of(filling, clock)),
+            Finding::Incident(incident) => Self::Incident(Incident::of(incident, clock)),
+            Finding::Ended(ended) => Self::Ended(Ended::of(*ended, clock)),
+            Finding::Summary(summary) => Self::Summary(Summary::of(summary, clock)),
+            Finding::Snapshot(_) | Finding::Warning(_) => return None,
+        })
+    }
+}
+
+impl From<&model::Device> for Device {
+    fn from(device: &model::Device) -> Self {
+        Self {
+            transport: device.transport.into(),
+            address: device.address.clone(),
+        }
+    }
+}
+
+impl Refusal {
+    /// Of a device that failed without a hang.
+    pub fn of(refusal: &model::Refusal, clock: WallClock) -> Self {
+        Self {
+            device: (&refusal.device).into(),
+            request: Request::of(&refusal.request, clock),
+            start: clock.time(refusal.start),
+            duration_ns: refusal.duration,
+            cause: refusal.cause.into(),
+            errno: refusal.errno.map(errno_name),
+            explanation: text::explain::refusal(refusal),
+        }
+    }
+}
+
+impl LostEntries {
+    /// Of a connection that was closed over unacknowledged data.
+    pub fn of(loss: &model::LostEntries, clock: WallClock) -> Self {
+        Self {
+            device: (&loss.device).into(),
+            at: clock.time(loss.at),
+            bytes: loss.bytes,
+            entries: loss.entries,
+            requests: loss.requests.clone(),
+            complete: loss.complete,
+            pending: loss.pending,
+            as_of: loss.pending.then(|| clock.time(loss.as_of)),
+            explanation: text::explain::loss(loss),
+        }
+    }
+}
+
+impl Filling {
+    /// Of a device that acknowledges nothing.
+    pub fn of(filling: &model::FillingBuffer, clock: WallClock) -> Self {
+        Self {
+            device: (&filling.device).into(),
+            at: clock.time(filling.at),
+            silent_since: clock.time(filling.since),
+            send_queue_bytes: filling.queued,
+            send_buffer_bytes: filling.limit,
+            bytes_per_second: filling.rate,
+            full_in_ns: filling.full_in(),
+            explanation: text::explain::filling(filling),
+        }
+    }
+}
+
+impl Incident {
+    /// Of a device that works again, or of a trace that ends before it does.
+    pub fn of(incident: &model::Incident, clock: WallClock) -> Self {
+        Self {
+            device: (&incident.device).into(),
+            start: clock.time(incident.start),
+            end: incident.end.map(|end| clock.time(end)),
+            cause: incident.cause.into(),
+            hangs: incident.hangs,
+            requests: incident.requests,
+            blocked_ns: incident.blocked,
+            longest_ns: incident.longest,
+            lost_bytes: incident.lost.map(|lost| lost.bytes),
+            lost_entries: incident.lost.map(|lost| lost.entries),
+            failed_entries: Some(incident.untaken.failed),
+            missed_entries: incident.untaken.missed,
+            missed_requests: incident.untaken.missed_requests.clone(),
+        }
+    }
 }

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Time;
+use tracer_model::{self as model, DropKind, Op};
+
+use crate::{Time, WallClock};
 
 /// Counts, and the connection when the stall began and when it ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,4 +70,51 @@ pub struct TcpState {
     /// Probes of a closed window in a row without an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_probes: Option<u32>,
+}
+
+impl Evidence {
+    /// What was seen during a stall.
+    pub fn of(stall: &model::Stall, clock: WallClock) -> Self {
+        let evidence = &stall.evidence;
+        let state = |tcp: &model::Tcp| TcpState::of(stall.op, tcp);
+        let kinds = [DropKind::Rule, DropKind::NoWay, DropKind::Unnamed];
+        let dropped: u32 = kinds.iter().map(|kind| evidence.dropped(*kind)).sum();
+        let drop = evidence.main_drop();
+        let hook = |incoming| if incoming { "input" } else { "output" };
+        Self {
+            syn_retransmits: (stall.op == Op::Connect).then_some(evidence.syn_retransmits),
+            retransmits: (stall.op == Op::Write).then_some(evidence.retransmits),
+            begin: evidence.begin.as_ref().map(state).unwrap_or_default(),
+            at_end: evidence.end.as_ref().map(state),
+            silent_since: evidence.silent_since.map(|since| clock.time(since)),
+            dropped_locally: (dropped > 0).then_some(dropped),
+            drop_reason: drop.map(|drop| drop.reason.clone()),
+            drop_hook: drop.map(|drop| hook(drop.incoming).to_owned()),
+            frames: evidence.frames.clone(),
+        }
+    }
+}
+
+impl TcpState {
+    /// What a connection was like during such an operation.
+    pub fn of(op: Op, tcp: &model::Tcp) -> Self {
+        if op == Op::Connect {
+            // Before a connection there is no more: no data, no window, no ACK.
+            return Self {
+                rto_ns: tcp.rto,
+                ..Self::default()
+            };
+        }
+        Self {
+            unacked_bytes: Some(tcp.unacked()),
+            unsent_bytes: Some(tcp.unsent()),
+            send_queue_bytes: tcp.queued,
+            send_buffer_bytes: tcp.limit,
+            peer_window_bytes: tcp.window,
+            rto_ns: tcp.rto,
+            srtt_ns: tcp.srtt,
+            last_ack_age_ns: tcp.ack_age,
+            window_probes: tcp.probes,
+        }
+    }
 }

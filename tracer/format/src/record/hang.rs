@@ -1,10 +1,10 @@
 //! A request that an audit device blocks, and the waits that this consists of.
 
 use serde::{Deserialize, Serialize};
-use tracer_model::{Attribution, Cause, Op, Outcome, Phase};
+use tracer_model::{self as model, Attribution, Cause, Op, Outcome, Phase};
 
 use super::{Device, Evidence};
-use crate::{Name, Time};
+use crate::{Name, Time, WallClock, errno_name, text};
 
 /// An audit device blocked a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -126,4 +126,82 @@ pub struct Stalled<T = String> {
     pub waiting_is_estimate: bool,
     /// How long the device has blocked the request so far.
     pub blocked_ns: u64,
+}
+
+/// The `id` of a hang, as its records and those that refer to it have it.
+pub fn hang_id(number: u64) -> String {
+    format!("hang-{number}")
+}
+
+impl Hang {
+    /// Of a request that is blocked no more.
+    pub fn of(hang: &model::Hang, clock: WallClock) -> Self {
+        Self {
+            id: hang.id.map(hang_id),
+            start: clock.time(hang.start),
+            end: clock.time(hang.end),
+            duration_ns: hang.duration,
+            device: (&hang.device).into(),
+            cause: hang.cause().into(),
+            explanation: text::explain::hang(hang),
+            request: Request::of(&hang.request, clock),
+            stalls: hang.stalls.iter().map(|s| Stall::of(s, clock)).collect(),
+        }
+    }
+}
+
+impl Stalled {
+    /// Of a stall under way.
+    pub fn of(stalled: &model::Stalled, clock: WallClock) -> Self {
+        Self {
+            hang: hang_id(stalled.hang),
+            device: (&stalled.device).into(),
+            start: clock.time(stalled.start),
+            at: clock.time(stalled.at),
+            op: stalled.op.into(),
+            cause: stalled.cause.into(),
+            request: Request::of(&stalled.request, clock),
+            waiting: stalled.waiting,
+            waiting_is_estimate: stalled.estimated,
+            blocked_ns: stalled.blocked,
+        }
+    }
+}
+
+impl Request {
+    /// As far as it is known.
+    pub fn of(request: &model::RequestInfo, clock: WallClock) -> Self {
+        Self {
+            id: request.id.clone(),
+            operation: request.operation.clone(),
+            path: request.path.clone(),
+            client_address: request.client.map(|client| client.ip().to_string()),
+            client_port: request.client.map(|client| client.port()),
+            http_version: request.http_version.map(str::to_owned),
+            start: clock.time(request.start),
+            duration_ns: request.duration,
+            duration_is_lower_bound: request.lower_bound,
+            tie: request.tie.map(Name::from),
+            status: request.status,
+        }
+    }
+}
+
+impl Stall {
+    /// One wait.
+    pub fn of(stall: &model::Stall, clock: WallClock) -> Self {
+        Self {
+            op: stall.op.into(),
+            phase: stall.phase.into(),
+            start: clock.time(stall.start),
+            duration_ns: stall.duration,
+            uncertainty_ns: Some(stall.uncertainty).filter(|uncertainty| *uncertainty > 0),
+            outcome: stall.outcome.map(Name::from),
+            errno: stall.errno.map(errno_name),
+            cause: stall.cause.into(),
+            blocked_by: stall.blocked_by.clone(),
+            inferred: stall.inferred,
+            evidence: Evidence::of(stall, clock),
+        }
+    }
 }

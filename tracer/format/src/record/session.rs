@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Time;
+use tracer_model as model;
+
+use crate::{Time, WallClock};
 
 /// What is traced, and by what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,4 +70,50 @@ pub struct Summary {
     pub events: u64,
     /// Events that the kernel had no room for.
     pub events_lost: u64,
+}
+
+impl Session {
+    /// Of a trace that begins, or of a server that was started again.
+    pub fn of(session: &model::Session, clock: WallClock) -> Self {
+        let probe = |probe: &model::Probe| Probe {
+            hook: probe.hook.clone(),
+            kind: probe.kind.clone(),
+        };
+        Self {
+            version: session.version.clone(),
+            pid: session.pid,
+            exe: session.exe.clone(),
+            kernel: session.kernel.clone(),
+            go_version: session.go_version.clone(),
+            start: clock.time(session.began),
+            probes: session.probes.iter().map(probe).collect(),
+        }
+    }
+}
+
+impl Ended {
+    /// Of the server's process.
+    pub fn of(ended: model::Ended, clock: WallClock) -> Self {
+        Self {
+            at: clock.time(ended.at),
+            requests: ended.under_way,
+        }
+    }
+}
+
+impl Summary {
+    /// Of a trace that is over.
+    pub fn of(summary: &model::Summary, clock: WallClock) -> Self {
+        Self {
+            end: clock.time(summary.end),
+            requests: summary.requests,
+            requests_is_lower_bound: summary.requests_at_least,
+            audit_writes: summary.audit_writes,
+            hangs: summary.hangs,
+            refusals: summary.refusals,
+            incidents: summary.incidents,
+            events: summary.events,
+            events_lost: summary.events_lost,
+        }
+    }
 }
