@@ -24,7 +24,9 @@ use tracer_model::{
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+const IPPROTO_TCP: u16 = 6;
 const IPPROTO_UDP: u16 = 17;
+const IPPROTO_MPTCP: u16 = 262;
 
 /// What decoding needs to know of the running kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub enum Malformed {
     State(u8),
     /// Not an address family this program knows.
     Family(u16),
+    /// Not a transport of audit devices or clients.
+    Protocol(u16),
 }
 
 impl fmt::Display for Malformed {
@@ -57,6 +61,7 @@ impl fmt::Display for Malformed {
             Malformed::Kind(kind) => write!(f, "record of unknown kind {kind}"),
             Malformed::State(state) => write!(f, "unknown TCP state {state}"),
             Malformed::Family(family) => write!(f, "unknown address family {family}"),
+            Malformed::Protocol(protocol) => write!(f, "unknown IP protocol {protocol}"),
         }
     }
 }
@@ -277,15 +282,20 @@ fn socket(record: &Record) -> Result<Socket, Malformed> {
         // A state may change in the middle of a system call on another descriptor.
         fd: (record.fd >= 0 && record.kind != Kind::State as u16).then_some(record.fd),
         accepted: record.flags & ACCEPTED != 0,
-        transport: match (name.family, name.protocol) {
-            (AF_UNIX, _) => Transport::Unix,
-            (_, IPPROTO_UDP) => Transport::Udp,
-            _ => Transport::Tcp,
-        },
+        transport: transport(name)?,
         local: address(name.family, name.local_addr, name.local_port)?,
         remote: address(name.family, name.remote_addr, name.remote_port)?,
         path: None,
     })
+}
+
+fn transport(name: &Name) -> Result<Transport, Malformed> {
+    match (name.family, name.protocol) {
+        (AF_UNIX, _) => Ok(Transport::Unix),
+        (_, IPPROTO_TCP | IPPROTO_MPTCP) => Ok(Transport::Tcp),
+        (_, IPPROTO_UDP) => Ok(Transport::Udp),
+        (_, other) => Err(Malformed::Protocol(other)),
+    }
 }
 
 /// Port 0 is no address: not bound or not connected yet.

@@ -35,7 +35,7 @@ named! {
     Op: [Self::Connect, Self::Write, Self::Lock];
     Outcome: [Self::Ok, Self::Timeout, Self::Refused, Self::Reset, Self::Error];
     Phase: [Self::Request, Self::Response];
-    Transport: [Self::Tcp, Self::Udp, Self::Unix, Self::File, Self::Http, Self::Syslog];
+    Transport: Transport::ALL;
 }
 
 /// A value by its name, which a later version may have made up. Names are compared by their text.

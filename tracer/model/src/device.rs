@@ -7,7 +7,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{socket::Socket, transport::Transport};
+use crate::{
+    socket::Socket,
+    transport::{AddressKind, Transport},
+};
 
 /// An audit device, or what may turn out to be one: where a socket leads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -29,17 +32,8 @@ impl Device {
         })
     }
 
-    /// A device as it is configured: `net.Dial`'s network and address, or `file`, `http` or `syslog` and what the
-    /// agent's `server/goroutines/device.rs` reads of it.
-    pub fn configured(network: &str, address: &str) -> Self {
-        let transport = match network {
-            _ if network.starts_with("udp") => Transport::Udp,
-            _ if network.starts_with("unix") => Transport::Unix,
-            "file" => Transport::File,
-            "http" => Transport::Http,
-            "syslog" => Transport::Syslog,
-            _ => Transport::Tcp,
-        };
+    /// A device as it is configured. An IP address is spelled as the kernel's would be.
+    pub fn configured(transport: Transport, address: &str) -> Self {
         let parsed = address.parse().map(|address| Self::tcp(address).address);
         Self {
             transport,
@@ -49,9 +43,9 @@ impl Device {
 
     /// Whether it says where it is, rather than a name to be looked up.
     pub fn is_address(&self) -> bool {
-        match self.transport {
-            Transport::Tcp | Transport::Udp => self.address.parse::<SocketAddr>().is_ok(),
-            Transport::Unix | Transport::File | Transport::Http | Transport::Syslog => true,
+        match self.transport.address_kind() {
+            AddressKind::HostPort => self.address.parse::<SocketAddr>().is_ok(),
+            AddressKind::SocketPath | AddressKind::FilePath | AddressKind::Other => true,
         }
     }
 

@@ -39,5 +39,5 @@ pub use self::{
     socket::{SendQueue, Socket, SocketId, Tcp, TcpState},
     summary::Summary,
     time::Nanos,
-    transport::Transport,
+    transport::{AddressKind, Transport},
 };

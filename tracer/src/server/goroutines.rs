@@ -8,6 +8,7 @@
 //! read once more to see that it has not moved.
 
 mod device;
+mod device_kind;
 mod function_name;
 mod functions;
 mod goroutine;
@@ -90,7 +91,7 @@ impl GoroutineReader {
         let load_bias = memory::entry(pid)?.wrapping_sub(executable.entry());
         let symbols = symbols::read(executable, load_bias)?;
         let devices = symbols.device_types.keys().map(String::as_str);
-        let devices = devices.chain(device::STRUCTURES);
+        let devices = devices.chain(device_kind::STRUCTURES);
         let names: Vec<_> = goroutine::STRUCTURES.into_iter().chain(devices).collect();
         let described = debug.and_then(|debug| debug.structures(&names).ok());
         let (structures, assumed) = match described {

@@ -1,6 +1,9 @@
 //! What functions of the server and of Go's library show when they are on a goroutine's stack.
 
-use super::function_name::{FunctionName, package_name};
+use super::{
+    device_kind::DeviceKind,
+    function_name::{FunctionName, package_name},
+};
 use tracer_model::EntryKind;
 
 #[cfg(test)]
@@ -13,24 +16,6 @@ pub(super) struct DeviceCode {
     pub(super) kind: DeviceKind,
     /// Who calls it.
     pub(super) style: DeviceStyle,
-}
-
-/// What audit devices write to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum DeviceKind {
-    /// A socket.
-    Socket,
-    /// A file, a FIFO, or standard output.
-    File,
-    /// Standard output, and nothing else.
-    Stdout,
-    /// An HTTP server.
-    Http,
-    /// This host's syslog daemon.
-    Syslog,
-    /// The audit broker: what waits for its lock waits for a device, since the lock's holder is
-    /// in one (`vault/audit_broker.go`).
-    Broker,
 }
 
 /// Which goroutine calls a device.
@@ -139,9 +124,11 @@ impl FunctionName<'_> {
     pub(super) fn device_code(self) -> Option<DeviceCode> {
         let of = |style| move |kind| DeviceCode { kind, style };
         match self.receiver {
-            "Backend" => backend(self.package).map(of(DeviceStyle::Backend)),
+            "Backend" => DeviceKind::of_backend(self.package).map(of(DeviceStyle::Backend)),
             _ if self.is_brokers() => Some(of(DeviceStyle::Backend)(DeviceKind::Broker)),
-            receiver => sink(self.package_name(), receiver).map(of(DeviceStyle::Sink)),
+            receiver => {
+                DeviceKind::of_sink(self.package_name(), receiver).map(of(DeviceStyle::Sink))
+            }
         }
     }
 
@@ -251,28 +238,4 @@ impl FunctionName<'_> {
 pub(crate) fn has_variables(package: &str) -> bool {
     let packages = ["vault", "audit", "event", "eventlogger", "sync"];
     packages.contains(&package_name(package))
-}
-
-/// `builtin/audit/*/backend.go`.
-fn backend(package: &str) -> Option<DeviceKind> {
-    match package.rsplit_once("/audit/")?.1 {
-        "socket" => Some(DeviceKind::Socket),
-        "file" => Some(DeviceKind::File),
-        "http" => Some(DeviceKind::Http),
-        "syslog" => Some(DeviceKind::Syslog),
-        _ => None,
-    }
-}
-
-fn sink(package: &str, receiver: &str) -> Option<DeviceKind> {
-    if !matches!(package, "event" | "audit") {
-        return None;
-    }
-    match receiver.strip_prefix("Audit").unwrap_or(receiver) {
-        "SocketSink" => Some(DeviceKind::Socket),
-        "FileSink" => Some(DeviceKind::File),
-        "StdoutSink" => Some(DeviceKind::Stdout),
-        "SyslogSink" => Some(DeviceKind::Syslog),
-        _ => None,
-    }
 }

@@ -14,7 +14,7 @@ use super::{
     stack_cache::{CachedStack, StackCache, StackFacts},
     wait,
 };
-use tracer_model::{Device, EntryHead, GoroutineSample, HandlerSample, Nanos, Phase, WaitReason};
+use tracer_model::{EntryHead, GoroutineSample, HandlerSample, Nanos, Phase, WaitReason};
 
 /// One sample of all stacks, each list in the order of the goroutines' IDs.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -133,7 +133,7 @@ impl GoroutineReader {
             place: wait.reason,
             since: self.queued_since(wait.reason, *stack, frames),
             phase: wait.phase,
-            device: device.map(|device| Device::configured(&device.network, &device.address)),
+            device,
             frames: wait::names(known),
             entry: None,
         })

@@ -169,7 +169,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::roles::{DeviceKind, DeviceStyle},
+        super::{device_kind::DeviceKind, roles::DeviceStyle},
         *,
     };
 

@@ -10,13 +10,16 @@ use std::{cell::Cell, collections::HashMap};
 
 use super::{
     device::FieldPath,
+    device_kind::DeviceKind,
     functions::KnownFunction,
     list::MAX_ANCESTORS,
-    roles::{DeviceCode, DeviceKind, EntryPoint},
+    roles::{DeviceCode, EntryPoint},
     *,
 };
 use crate::server::go::dwarf::Structures;
-use tracer_model::{Device, EntryHead, GoroutineSample, HandlerSample, Phase, WaitReason};
+use tracer_model::{
+    Device, EntryHead, GoroutineSample, HandlerSample, Phase, Transport, WaitReason,
+};
 
 const LIST: u64 = 0x10_0000;
 const POINTERS: u64 = 0x20_0000;

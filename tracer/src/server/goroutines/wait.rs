@@ -1,8 +1,9 @@
 //! What a goroutine waits for in the code of an audit device, from the functions on its stack.
 
 use super::{
+    device_kind::DeviceKind,
     functions::KnownFunction,
-    roles::{DeviceCode, DeviceKind, EntryPoint, FunctionRole},
+    roles::{DeviceCode, EntryPoint, FunctionRole},
 };
 use tracer_model::{Phase, WaitReason};
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use super::attributes::Attributes;
-use tracer_model::{Attribution, Device, Evidence, Op, RequestInfo, Session, Tcp, Transport};
+use tracer_model::{AddressKind, Attribution, Device, Evidence, Op, RequestInfo, Session, Tcp};
 
 pub(super) fn resource(session: &Session) -> Resource {
     let executable = Path::new(&session.exe).file_name();
@@ -57,15 +57,15 @@ pub(super) fn device(device: &Device) -> Attributes {
     if address.is_empty() {
         return attributes;
     }
-    match device.transport {
-        Transport::Tcp | Transport::Udp => attributes
+    match device.transport.address_kind() {
+        AddressKind::HostPort => attributes
             .with("network.transport", transport)
             .and(peer(address)),
-        Transport::Unix => attributes
+        AddressKind::SocketPath => attributes
             .with("network.transport", transport)
             .with("network.peer.address", address),
-        Transport::File => attributes.with("file.path", address),
-        Transport::Http | Transport::Syslog => attributes,
+        AddressKind::FilePath => attributes.with("file.path", address),
+        AddressKind::Other => attributes,
     }
 }
 

@@ -28,7 +28,12 @@ fn sink(goid: u64, handler: u64, place: WaitReason) -> GoroutineSample {
     GoroutineSample {
         ancestors: vec![goid - 1, handler, 1],
         request: Some(handler),
-        ..parked(goid, place, None, Some(Device::configured("tcp", LOG)))
+        ..parked(
+            goid,
+            place,
+            None,
+            Some(Device::configured(Transport::Tcp, LOG)),
+        )
     }
 }
 
@@ -274,7 +279,7 @@ fn a_request_whose_client_is_not_seen_begins_with_its_first_sign() {
                 20,
                 WaitReason::Connect,
                 None,
-                Some(Device::configured("tcp", LOG)),
+                Some(Device::configured(Transport::Tcp, LOG)),
             )],
             &[20],
         );
@@ -320,7 +325,7 @@ fn what_the_servers_end_cuts_has_no_outcome() {
 #[test]
 fn an_outage_of_a_device_without_a_socket_is_one_incident() {
     let mut story = Story::new();
-    let pipe = || Some(Device::configured("file", "/var/log/audit.pipe"));
+    let pipe = || Some(Device::configured(Transport::File, "/var/log/audit.pipe"));
     let clients = 20..24_u64;
     for goid in clients.clone() {
         story.requested(goid);

@@ -2,7 +2,7 @@
 
 use tracer_model::{
     Actor, Attribution, Cause, Device, EntryKind, EventKind, GoroutineSample, Phase, TcpState,
-    WaitReason,
+    Transport, WaitReason,
 };
 
 use super::story::*;
@@ -50,7 +50,7 @@ fn a_request_that_is_silent_for_another_reason_is_not_queued() {
 #[test]
 fn the_code_that_waits_says_which_devices_there_are() {
     let mut story = Story::new();
-    let device = || Device::configured("tcp", LOG);
+    let device = || Device::configured(Transport::Tcp, LOG);
     story
         .requested(20)
         .connects(2, 20)
@@ -82,7 +82,7 @@ fn the_stack_says_for_which_entry_a_request_queues() {
                 21,
                 WaitReason::Lock,
                 Some(Phase::Response),
-                Some(Device::configured("tcp", LOG)),
+                Some(Device::configured(Transport::Tcp, LOG)),
             )],
             handlers: None,
         });

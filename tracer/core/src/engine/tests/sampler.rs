@@ -1,7 +1,7 @@
 //! Sampler at the goroutines that come while these move on.
 
 use super::*;
-use tracer_model::{EntryHead, GoroutineSample, Hang, Nanos, WaitReason};
+use tracer_model::{EntryHead, GoroutineSample, Hang, Nanos, Transport, WaitReason};
 
 /// A look that found these then, and is told now.
 fn looked(story: &mut Story, at: Nanos, goroutines: Vec<GoroutineSample>) {
@@ -110,7 +110,7 @@ fn who_is_met_on_the_way_out_of_a_dial_has_not_dialled_again() {
     let mut story = Story::new();
     known_device(&mut story);
     story.requested(20).dials_twice(2, 20);
-    let device = Device::configured("tcp", LOG);
+    let device = Device::configured(Transport::Tcp, LOG);
     let goroutines = vec![parked(20, WaitReason::Connect, None, Some(device))];
     story.after(MS).happens(EventKind::GoroutinesSampled {
         goroutines,
@@ -137,7 +137,7 @@ fn a_look_that_crosses_an_answer_is_of_no_request() {
     let at = story.after(2 * S).happens(EventKind::Tick).now;
     story.after(MS).gives_up_connecting(4, 20).connects(5, 20);
     story.after(MS).gives_up_connecting(5, 20).answered(20);
-    let device = Device::configured("tcp", LOG);
+    let device = Device::configured(Transport::Tcp, LOG);
     looked(
         &mut story,
         at,

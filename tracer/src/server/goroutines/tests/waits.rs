@@ -168,7 +168,7 @@ fn the_device_is_named_if_it_is_certain() {
             .remove(0)
             .device
     };
-    let device = Device::configured("tcp", "log.lab:1515");
+    let device = Device::configured(Transport::Tcp, "log.lab:1515");
     assert_eq!(with("tcp", "log.lab:1515"), Some(device));
     assert!(with("unix", "/run/log.sock").is_some());
     for (network, address) in [
