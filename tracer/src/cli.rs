@@ -1,21 +1,26 @@
 //! The command line.
 
+mod examples;
+mod values;
+
 use std::{
-    net::{Ipv4Addr, SocketAddr, ToSocketAddrs},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use clap_complete::Shell;
-use jiff::SignedDuration;
 
+use self::values::{device, duration, listener, threshold};
 use crate::{
     probe::plan::Preference,
-    sink::otlp::collector::{Endpoint, Protocol},
+    sink::{
+        otlp::collector::{Endpoint, Protocol},
+        trace_format::TraceFormat,
+    },
 };
-use tracer_model::{Device, Transport};
+use tracer_model::Device;
 
 /// Tells why Vault or OpenBao hangs on its audit devices.
 #[derive(Debug, Parser)]
@@ -69,52 +74,6 @@ pub enum Command {
         /// Where to; it must exist
         directory: PathBuf,
     },
-}
-
-/// Examples at the end of `--help`.
-mod examples {
-    pub(super) const ALL: &str = "\
-Examples:
-  vault-tracer doctor                                  whether this host can be traced
-  vault-tracer trace                                   the server that runs here, until Ctrl-C
-  vault-tracer trace -o trace.jsonl                    and keep the trace
-  vault-tracer report trace.jsonl                      what it says, for a ticket
-  vault-tracer trace -h                                what else can be asked for";
-    pub(super) const TRACE: &str = "\
-Examples:
-  vault-tracer trace                                   the server that runs here, until Ctrl-C or q
-  vault-tracer trace --pid 4711 -o trace.jsonl         this one; keep the trace
-  vault-tracer trace --live -o trace.jsonl             watch it, and keep the trace
-  vault-tracer trace --process bao -q -o trace.jsonl   through its restarts, without a report
-  vault-tracer trace --duration 10m --record events.gz ten minutes; events for `replay` or a bug report
-  vault-tracer trace --process vault -q --metrics 9464 as a service; metrics for Prometheus
-  vault-tracer trace --otlp-endpoint http://tempo:4317 spans to a collector, over gRPC";
-    pub(super) const REPLAY: &str = "\
-Examples:
-  vault-tracer replay events                           the report of a recorded trace
-  vault-tracer replay events --live                    how things stood at its end, and its hangs
-  vault-tracer replay events -q -o trace.jsonl         its trace
-  vault-tracer replay events -q -o trace.pftrace       its trace as a timeline, for ui.perfetto.dev
-  vault-tracer replay events -q -o trace.otlp.json     its trace as OpenTelemetry spans
-  vault-tracer replay events -q --otlp-endpoint http://localhost:4318   spans to a collector";
-    pub(super) const REPORT: &str = "\
-Examples:
-  vault-tracer report trace.jsonl                      for a ticket: which device, why, how bad
-  vault-tracer report trace.jsonl --html report.html   a page with the timeline and each hang's evidence
-  vault-tracer report node1.jsonl node2.jsonl.gz       several nodes together
-  vault-tracer report trace.jsonl --format json | jq .devices   for scripts";
-    pub(super) const DOCTOR: &str = "\
-Examples:
-  vault-tracer doctor                                  one screen; belongs into a bug report
-  vault-tracer doctor --format json | jq .obstacle     what is in the way, if anything is";
-    pub(super) const COMPLETIONS: &str = "\
-Examples:
-  vault-tracer completions bash > /etc/bash_completion.d/vault-tracer
-  vault-tracer completions zsh > /usr/local/share/zsh/site-functions/_vault-tracer
-  vault-tracer completions fish > ~/.config/fish/completions/vault-tracer.fish";
-    pub(super) const MAN: &str = "\
-Examples:
-  vault-tracer man /usr/local/share/man/man1           then: man vault-tracer-trace";
 }
 
 /// `vault-tracer trace`
@@ -212,9 +171,9 @@ pub struct OutputArgs {
     /// Write the trace to this file; `-` is standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Format of the trace [default: otlp for .otlp.json, perfetto for .perfetto-trace and .pftrace, else jsonl]
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<Format>,
+    /// Format of the trace
+    #[arg(long, value_name = "FORMAT", help = TraceFormat::help())]
+    pub format: Option<TraceFormat>,
     /// Send the trace as OpenTelemetry spans to the collector there, for example <http://localhost:4317>; its
     /// credentials are taken from the environment variable `OTEL_EXPORTER_OTLP_HEADERS`
     #[arg(long, value_name = "URL")]
@@ -243,30 +202,10 @@ pub enum When {
     Never,
 }
 
-/// Formats of the trace file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// JSON Lines, described in the README
-    Jsonl,
-    /// OpenTelemetry spans, as the collector's file exporter writes them: OTLP in JSON, a request a line
-    Otlp,
-    /// Perfetto's protobuf, for <https://ui.perfetto.dev>
-    Perfetto,
-}
-
 impl OutputArgs {
     /// The chosen format, or that of the file's name.
-    pub fn trace_format(&self) -> Format {
-        let name = self.output.as_deref().map(Path::to_string_lossy);
-        let is = |extension| name.as_ref().is_some_and(|name| name.ends_with(extension));
-        let by_name = if is(".otlp.json") {
-            Format::Otlp
-        } else if is(".perfetto-trace") || is(".pftrace") {
-            Format::Perfetto
-        } else {
-            Format::Jsonl
-        };
-        self.format.unwrap_or(by_name)
+    pub fn trace_format(&self, file: &Path) -> TraceFormat {
+        self.format.unwrap_or_else(|| TraceFormat::of_path(file))
     }
 
     /// The collector, or an error message for its URL.
@@ -286,58 +225,6 @@ impl OutputArgs {
     }
 }
 
-/// `100ms`, `30s`, `1m 30s`
-fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: SignedDuration = text
-        .parse()
-        .map_err(|_| "expected a time such as 100ms, 30s or 5m".to_owned())?;
-    Duration::try_from(parsed).map_err(|_| "a time cannot be negative".to_owned())
-}
-
-/// Below this, ordinary writes of healthy requests would be hangs.
-const LEAST_THRESHOLD: Duration = Duration::from_millis(1);
-
-fn threshold(text: &str) -> Result<Duration, String> {
-    let threshold = duration(text)?;
-    if threshold < LEAST_THRESHOLD {
-        return Err(
-            "below 1ms the ordinary writes of healthy requests would be reported as hangs: give 1ms or more"
-                .to_owned(),
-        );
-    }
-    Ok(threshold)
-}
-
-/// `host:port`, `[v6]:port` or a path
-fn device(text: &str) -> Result<Device> {
-    if text.starts_with(['/', '@']) {
-        return Ok(Device {
-            transport: Transport::Unix,
-            address: text.to_owned(),
-        });
-    }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Ok(Device::tcp(address));
-    }
-    let mut addresses = text
-        .to_socket_addrs()
-        .with_context(|| "expected host:port, [v6]:port or the path of a Unix socket")?;
-    let first = addresses.next().context("the name has no address")?;
-    Ok(Device::tcp(first))
-}
-
-/// `host:port`, `[v6]:port`; `:port` and `port` are on the loopback address
-fn listener(text: &str) -> Result<SocketAddr> {
-    let port = text.strip_prefix(':').unwrap_or(text);
-    if let Ok(port) = port.parse::<u16>() {
-        return Ok((Ipv4Addr::LOCALHOST, port).into());
-    }
-    let mut addresses = text
-        .to_socket_addrs()
-        .with_context(|| "expected host:port, [v6]:port, or a port alone")?;
-    addresses.next().context("the name has no address")
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -350,58 +237,20 @@ mod tests {
     }
 
     #[test]
-    fn reads_times() {
-        assert_eq!(duration("100ms"), Ok(Duration::from_millis(100)));
-        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
-        assert!(duration("soon").is_err());
-        assert!(duration("-1s").is_err());
-    }
-
-    #[test]
-    fn reads_devices() {
-        let address = |text| device(text).map(|d| (d.transport, d.address)).ok();
-        let tcp = |text: &str| Some((Transport::Tcp, text.to_owned()));
-        assert_eq!(address("10.0.0.2:1515"), tcp("10.0.0.2:1515"));
-        assert_eq!(address("[fd00::2]:1515"), tcp("[fd00::2]:1515"));
-        assert_eq!(address("[::ffff:10.0.0.2]:1515"), tcp("10.0.0.2:1515"));
-        let path = Some((Transport::Unix, "/run/log.sock".to_owned()));
-        assert_eq!(address("/run/log.sock"), path);
-        assert_eq!(address("10.0.0.2"), None);
-    }
-
-    #[test]
-    fn metrics_listen_on_loopback_by_default() {
-        let address = |text| listener(text).map(|a| a.to_string()).ok();
-        let some = |text: &str| Some(text.to_owned());
-        assert_eq!(address("9464"), some("127.0.0.1:9464"));
-        assert_eq!(address(":9464"), some("127.0.0.1:9464"));
-        assert_eq!(address("0.0.0.0:9464"), some("0.0.0.0:9464"));
-        assert_eq!(address("[::1]:9464"), some("[::1]:9464"));
-        assert_eq!(address("127.0.0.1"), None);
-        assert_eq!(address("65536"), None);
-        assert_eq!(address(""), None);
-    }
-
-    #[test]
-    fn the_file_name_chooses_the_format_by_default() {
-        let format = |name: &str, format| {
-            let output = OutputArgs {
-                output: Some(name.into()),
-                format,
-                otlp_endpoint: None,
-                otlp_protocol: None,
-                quiet: false,
-                live: When::Auto,
-            };
-            output.trace_format()
+    fn a_format_that_is_asked_for_precedes_the_file_name() {
+        let format = |arguments: &[&str]| {
+            let words = ["vault-tracer", "replay", "events", "-o"];
+            let cli = Cli::parse_from(words.iter().chain(arguments));
+            match cli.command {
+                Command::Replay(args) => args.output.trace_format(Path::new(arguments[0])),
+                other => panic!("{other:?}"),
+            }
         };
-        assert_eq!(format("trace.otlp.json", None), Format::Otlp);
-        assert_eq!(format("a.perfetto-trace", None), Format::Perfetto);
-        assert_eq!(format("a.pftrace", None), Format::Perfetto);
-        assert_eq!(format("a.pftrace", Some(Format::Jsonl)), Format::Jsonl);
-        assert_eq!(format("trace.json", None), Format::Jsonl);
-        assert_eq!(format("-", None), Format::Jsonl);
-        assert_eq!(format("-", Some(Format::Otlp)), Format::Otlp);
-        assert_eq!(format("a.otlp.json", Some(Format::Jsonl)), Format::Jsonl);
+        assert_eq!(format(&["a.pftrace"]), TraceFormat::Perfetto);
+        let asked = format(&["a.pftrace", "--format", "jsonl"]);
+        assert_eq!(asked, TraceFormat::Jsonl);
+        assert_eq!(format(&["-", "--format", "otlp"]), TraceFormat::Otlp);
+        let asked = format(&["a.otlp.json", "--format", "jsonl"]);
+        assert_eq!(asked, TraceFormat::Jsonl);
     }
 }

@@ -10,17 +10,12 @@ use anyhow::{Error, Result, bail};
 use log::warn;
 
 use crate::{
-    cli::{Format, OutputArgs, When},
+    cli::{OutputArgs, When},
     sink::{
         Worker,
-        jsonl::Jsonl,
         line_file::LineFile,
         metrics::{self, Metrics},
-        otlp::{
-            Otlp,
-            collector::{self, Collector},
-        },
-        perfetto::Perfetto,
+        otlp::collector::{self, Collector},
         terminal::Terminal,
         tui::{self, QuitFlag, Tui},
     },
@@ -61,11 +56,7 @@ impl Outputs {
                     path.display()
                 );
             }
-            workers.push(match args.trace_format() {
-                Format::Jsonl => Worker::spawn(Jsonl::new(file)),
-                Format::Otlp => Worker::spawn(Otlp::new(file)),
-                Format::Perfetto => Worker::spawn(Perfetto::new(file)),
-            });
+            workers.push(args.trace_format(path).spawn(file));
         }
         if let Some(endpoint) = args.collector().map_err(Error::msg)? {
             let headers = collector::headers()?;

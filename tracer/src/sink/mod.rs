@@ -9,6 +9,7 @@ pub mod perfetto;
 pub mod recording;
 pub mod terminal;
 pub mod trace_file;
+pub mod trace_format;
 pub mod tui;
 
 pub mod wall {
