@@ -17,7 +17,7 @@ fn with_the_servers_own_time_out_each_stall_takes_two_seconds() -> Result<()> {
     both_hangs_are_found(&run_outage(Family::V4, DEFAULT_TIMEOUT, &[])?)
 }
 
-/// Whether routine is held back or told makes no difference to them.
+/// Whether normal traffic is buffered or streamed makes no difference to them.
 #[test]
 fn over_ipv4_both_hangs_are_tied_to_their_requests() -> Result<()> {
     both_hangs_are_found(short_outage()?)?;

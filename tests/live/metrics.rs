@@ -132,7 +132,7 @@ fn a_hang_shows_while_it_lasts_and_is_counted_when_it_is_over() -> Result<()> {
     Ok(())
 }
 
-/// The twin: a server that does well, whose requests the kernel side counts while it holds routine back.
+/// The twin: a server that does well, whose requests the kernel side counts while it buffers.
 #[test]
 fn while_all_is_well_requests_are_counted_and_nothing_else() -> Result<()> {
     let lab = lab()?;

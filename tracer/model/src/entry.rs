@@ -13,7 +13,7 @@ pub enum EntryKind {
     Response,
 }
 
-/// What is kept of an entry: no more than the trace may tell. Unknown where the entry was cut short
+/// The fields of an entry that the trace may contain. Unknown where the entry was cut short
 /// before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -103,7 +103,7 @@ pub enum EventKind {
         /// The socket.
         socket: Socket,
         /// The running thread, if one of the server's: for what only a process does, who did it;
-        /// for what the peer does, whoever was interrupted.
+        /// for what the peer does, the thread that was interrupted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<Actor>,
         /// From.
@@ -161,20 +161,20 @@ pub enum EventKind {
     },
     /// The server was started again, and the probes are attached to the new one.
     Restarted(Session),
-    /// The answer to a question of the core: what the audit files hold of a request.
+    /// The answer to a query of the core: the entry of a request in the audit files.
     EntryFound {
-        /// Which question.
+        /// The query.
         asked: EntryQuery,
         /// The entry, if there is exactly one request it can be of.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         entry: Option<EntryHead>,
     },
-    /// The answer to a question of the core: which goroutines wait in the code of audit devices.
+    /// The answer to a query of the core: the goroutines that wait in the code of audit devices.
     #[serde(rename = "parked")]
     GoroutinesSampled {
         /// Those that do.
         goroutines: Vec<GoroutineSample>,
-        /// Requests' own goroutines that are in the audit broker; `None` where the sampler cannot tell, and in recordings
+        /// Requests' own goroutines that are in the audit broker; `None` where the sampler cannot read them, and in recordings
         /// of before format 2.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         handlers: Option<Vec<HandlerSample>>,
@@ -190,8 +190,8 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Nanos>,
     },
-    /// A write to an audit socket, of a request that is over, as its connection alone sees it: kept while
-    /// all was routine.
+    /// A write to an audit socket, of a request that is over, that was kept in the kernel while buffering. It counts for
+    /// its connection only.
     #[serde(rename = "logged")]
     BufferedWrite {
         /// The socket.
@@ -208,10 +208,10 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tcp: Option<Tcp>,
     },
-    /// Routine was held back until now, and here is its sum. What belongs to requests under way follows.
+    /// Buffering ends: the totals of it. The buffered events of requests under way follow.
     #[serde(rename = "resumed")]
     BufferingEnded(BufferedTotals),
-    /// What the send queues of connections that the server has closed held when the trace ended.
+    /// The send queues of connections that the server has closed, when the trace ended.
     SendQueues {
         /// Those that there were.
         queues: Vec<SendQueue>,
@@ -224,7 +224,7 @@ pub enum EventKind {
     End,
 }
 
-/// What happened while routine was held back in the kernel, in numbers.
+/// Counts of what happened while buffering.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BufferedTotals {
     /// Requests seen to be answered, or, where nobody can see that, to be audited.
@@ -234,10 +234,10 @@ pub struct BufferedTotals {
     pub at_least: bool,
     /// Entries written to audit sockets.
     pub audit_writes: u64,
-    /// Records that were told all the same.
-    #[serde(default)]
-    pub told: u64,
-    /// Goroutines whose requests are in the number already, though what they did is told singly.
+    /// Records that were sent up although the kernel side was buffering.
+    #[serde(default, rename = "told")]
+    pub streamed: u64,
+    /// Goroutines whose requests `requests` includes, although their events follow.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counted: Vec<u64>,
 }

@@ -18,7 +18,7 @@ pub struct Dropped {
 pub enum DropKind {
     /// A rule of its own says so.
     Rule,
-    /// It knows no way, or no neighbour answers.
+    /// There is no route, or no neighbour answers.
     NoWay,
     /// It sent them nowhere, and its kernel gives no reason: no carrier, an older kernel.
     Unnamed,
@@ -62,7 +62,7 @@ pub struct Evidence {
     pub end: Option<Tcp>,
     /// Since when the peer had acknowledged nothing more, when the waiting began.
     pub silent_since: Option<Nanos>,
-    /// Functions on the stack of who waited, innermost first, as far as they tell something.
+    /// Functions on the stack of the goroutine that waited, innermost first: those that show the wait.
     pub frames: Vec<String>,
 }
 
@@ -76,13 +76,13 @@ impl Evidence {
         of_kind.map(|(_, count)| count).sum()
     }
 
-    /// What most packets that say something were dropped for.
+    /// The reason for which most packets were dropped, of the reasons that show a cause.
     pub fn main_drop(&self) -> Option<&Dropped> {
-        let telling = self
+        let known = self
             .drops
             .iter()
             .filter(|(d, _)| d.kind() != DropKind::Other);
-        telling
+        known
             .max_by_key(|(_, count)| **count)
             .map(|(dropped, _)| dropped)
     }

@@ -25,7 +25,7 @@ pub enum Finding {
     Attached(Session),
     /// A device has been holding up a request for longer than the threshold, and still does.
     Stalled(Box<Stalled>),
-    /// A device held up a request.
+    /// A device blocked a request.
     Hang(Box<Hang>),
     /// A device failed fast.
     Refusal(Box<Refusal>),
@@ -45,10 +45,10 @@ pub enum Finding {
     Summary(Summary),
 }
 
-/// One audit device held up one client request.
+/// One audit device blocked one client request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hang {
-    /// Names it for the length of a trace. Given when it is first told of.
+    /// Its number in the trace, given when it is first reported.
     pub id: Option<u64>,
     /// First sign of the first stall.
     pub start: Nanos,
@@ -111,7 +111,7 @@ pub struct Stall {
     pub behind: Option<RequestSeq>,
     /// The ID of that request, where known.
     pub blocked_by: Option<String>,
-    /// Whether no stack told of it, but only that the request was silent while the device was stalled
+    /// Whether no stack showed it, but only that the request was silent while the device was stalled
     /// for others, and then used it.
     pub inferred: bool,
 }
@@ -125,11 +125,11 @@ pub struct Stalled {
     pub device: Device,
     /// When the stall began.
     pub start: Nanos,
-    /// When this was told.
+    /// When this was reported.
     pub at: Nanos,
     /// What is waited for.
     pub op: Op,
-    /// Why, as far as can be said yet.
+    /// The cause, as far as known yet.
     pub cause: Cause,
     /// Which request, as far as known yet.
     pub request: RequestInfo,
@@ -137,7 +137,7 @@ pub struct Stalled {
     pub waiting: u64,
     /// Whether `waiting` counts all requests under way, since the stacks cannot be read.
     pub estimated: bool,
-    /// What the device has held the request up for so far, in stalls that are over and this one, ns.
+    /// How long the device has blocked the request so far, this stall and earlier ones, ns.
     pub blocked: Nanos,
 }
 
@@ -154,7 +154,7 @@ pub struct Refusal {
     pub duration: Nanos,
     /// Why.
     pub cause: Cause,
-    /// What the failed operation said, a positive errno.
+    /// The error of the failed operation, a positive errno.
     pub errno: Option<i32>,
     /// What shows it.
     pub evidence: Evidence,
@@ -184,7 +184,7 @@ pub struct Incident {
     pub cause: Cause,
     /// Hangs it made.
     pub hangs: u64,
-    /// Requests it held up or failed.
+    /// Requests that it blocked or failed.
     pub requests: u64,
     /// Sum of the hangs, ns.
     pub blocked: Nanos,

@@ -17,9 +17,9 @@ pub enum WaitReason {
     Lock,
     /// The look-up of the device's name.
     Resolve,
-    /// A connection: its socket tells more.
+    /// A connection: its socket shows more.
     Connect,
-    /// Room for what it writes: in a send buffer, whose socket tells more; in a pipe; on a disk.
+    /// Room for what it writes: in a send buffer, whose socket shows more; in a pipe; on a disk.
     Write,
     /// That a file opens: a FIFO's reader, a disk.
     Open,
@@ -40,7 +40,7 @@ pub struct HandlerSample {
     /// The goroutines that started it, nearest first, as far as they live.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ancestors: Vec<u64>,
-    /// For which of the request's entries, where the code tells.
+    /// For which of the request's entries, where the code shows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
     /// What the arguments on its stack say of the request.
@@ -64,13 +64,13 @@ pub struct GoroutineSample {
     /// Since when, as the server itself says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Nanos>,
-    /// For which of the request's entries, where the code tells.
+    /// For which of the request's entries, where the code shows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
     /// The device as it is configured, where that is certain: an address, or a name with a port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<Device>,
-    /// Functions on its stack that tell what it does, innermost first: `net.(*netFD).connect`.
+    /// Functions on its stack that show what it does, innermost first: `net.(*netFD).connect`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub frames: Vec<String>,
     /// What the server's own arguments say of the request: id, operation, path.
@@ -79,14 +79,14 @@ pub struct GoroutineSample {
 }
 
 impl GoroutineSample {
-    /// For which of the request's entries it waits, where its code or its arguments tell.
+    /// For which of the request's entries it waits, where its code or its arguments show it.
     pub fn phase(&self) -> Option<Phase> {
         let entry = self.entry.as_ref().and_then(|entry| entry.kind);
-        let told = entry.map(|kind| match kind {
+        let by_entry = entry.map(|kind| match kind {
             EntryKind::Request => Phase::Request,
             EntryKind::Response => Phase::Response,
         });
-        self.phase.or(told)
+        self.phase.or(by_entry)
     }
 
     /// Whether it may wait for a socket. Who queues or resolves a name does so no more, whatever was seen of its end.

@@ -81,13 +81,13 @@ pub struct Operation {
     pub end: Nanos,
     /// How it ended; `None` where the trace ended first.
     pub outcome: Option<Outcome>,
-    /// What the last system call or the socket said, a positive errno.
+    /// The error of the last system call or the socket, a positive errno.
     pub errno: Option<i32>,
-    /// What the network was seen doing meanwhile.
+    /// What was seen of the network during it.
     pub evidence: Evidence,
     /// The audit entry that was being written, where it was seen.
     pub entry: Option<EntryHead>,
-    /// For which entry, where the goroutine's stack told.
+    /// For which entry, where the goroutine's stack shows it.
     pub phase: Option<Phase>,
     /// By how much its beginning or end may be off, ns, where neither was seen but only looked for.
     pub uncertainty: Nanos,
@@ -95,7 +95,7 @@ pub struct Operation {
     pub blocked_by: Option<RequestSeq>,
     /// And why that one was stalled.
     pub holder_cause: Option<Cause>,
-    /// Whether no stack told of it: see [`super::finding::Stall::inferred`].
+    /// Whether no stack showed it: see [`super::finding::Stall::inferred`].
     pub inferred: bool,
 }
 

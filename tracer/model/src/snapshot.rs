@@ -5,31 +5,31 @@ use crate::{
     time::Nanos,
 };
 
-/// How things stand.
+/// The state of the server and its audit devices.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// When.
+    /// Time of the snapshot.
     pub at: Nanos,
     /// The totals so far.
     pub totals: Summary,
-    /// Clients' requests under way; `None` while routine is held back in the kernel, where nobody counts them.
+    /// Clients' requests under way; `None` while buffering: the kernel side does not count them.
     pub under_way: Option<u64>,
-    /// Requests that an audit device holds up now, or that queue for one, as far as seen.
+    /// Requests that an audit device blocks now, or that queue for one, as far as seen.
     pub held_up: u64,
     /// Each audit device that is known or was named, in order.
     pub devices: Vec<DeviceSnapshot>,
-    /// What stalls now, eldest first.
+    /// Stalls under way, oldest first.
     pub stalls: Vec<OpenStall>,
 }
 
-/// How an audit device does.
+/// The condition of an audit device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// It takes what is written to it.
+    /// It accepts writes.
     Works,
-    /// It holds up a request.
+    /// It blocks a request.
     Stalled,
-    /// It has stalled or failed, and has not worked since.
+    /// It has stalled or failed, and no operation has succeeded since.
     Failing,
     /// It acknowledges nothing: its send buffer fills.
     Filling,
@@ -64,7 +64,7 @@ impl Condition {
 pub struct DeviceSnapshot {
     /// Which one.
     pub device: Device,
-    /// How it does; `None` as long as nothing has been seen of it.
+    /// Its condition; `None` as long as nothing has been seen of it.
     pub condition: Option<Condition>,
     /// Since when; `None` where it works, or that is not known.
     pub since: Option<Nanos>,
@@ -73,7 +73,7 @@ pub struct DeviceSnapshot {
     /// How full its send buffer was, and when.
     pub buffer: Option<SendBuffer>,
     /// Entries that it took; `None` where that is not known of this one alone: the kernel side counts those of all
-    /// devices together while routine is held back.
+    /// devices together while buffering.
     pub entries: Option<u64>,
     /// Bytes that it took.
     pub bytes: Option<u64>,
@@ -83,22 +83,22 @@ pub struct DeviceSnapshot {
     pub estimated: bool,
 }
 
-/// A stall under way: a device that has held up a request for longer than the threshold, and still does.
+/// A stall under way: a device has blocked a request for longer than the threshold, and still does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenStall {
-    /// As findings name the hang, once they have told of it.
+    /// The number of the hang, once a finding has reported it.
     pub hang: Option<u64>,
     /// Which device.
     pub device: Device,
-    /// When what is waited for now began.
+    /// Begin of the operation that is waited for.
     pub start: Nanos,
     /// What is waited for.
     pub op: Op,
-    /// Why, as far as can be said yet.
+    /// The cause, as far as known yet.
     pub cause: Cause,
     /// Which request, as far as known yet.
     pub request: RequestInfo,
-    /// What the device has held the request up for so far, in stalls that are over and this one, ns.
+    /// How long the device has blocked the request so far, this stall and earlier ones, ns.
     pub blocked: Nanos,
 }
 

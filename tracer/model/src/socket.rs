@@ -40,7 +40,7 @@ pub struct SocketId {
     pub slot: u16,
 }
 
-/// TCP's own view of a connection at one moment. What this kernel does not tell is absent.
+/// TCP's own view of a connection at one moment. What this kernel does not report is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tcp {
     /// Sequence number of the first byte that is not acknowledged.
@@ -105,7 +105,7 @@ impl Tcp {
     }
 }
 
-/// What a connection's send queue holds.
+/// The data in a connection's send queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendQueue {
     /// This end.

@@ -9,7 +9,7 @@ pub struct Summary {
     pub end: Nanos,
     /// Client requests seen to be answered.
     pub requests: u64,
-    /// Whether there may have been more: of HTTP/2, while routine was held back.
+    /// Whether there may have been more: with HTTP/2, while buffering.
     pub requests_at_least: bool,
     /// Entries written to audit sockets.
     pub audit_writes: u64,

@@ -66,8 +66,8 @@ impl Transport {
         self.properties().1
     }
 
-    /// Whether it is a socket, which the probes see, rather than a kind of device that only the code
-    /// that waits for it tells.
+    /// Whether it is a socket, which the probes see, rather than a kind of device that only the stacks of waiting
+    /// goroutines show.
     pub fn is_socket(self) -> bool {
         matches!(
             self.address_kind(),

@@ -238,7 +238,7 @@ impl<K: KernelSide> CaptureController<K> {
     ) -> Result<Vec<Event>> {
         let (mut totals, connections, entries) = self.take_buffered()?;
         // They follow as events.
-        totals.told = 0;
+        totals.streamed = 0;
         debug!(
             "streaming: {} connections and {} entries were buffered",
             connections.len(),
@@ -278,19 +278,19 @@ impl<K: KernelSide> CaptureController<K> {
     fn add_pending(&self, totals: &mut BufferedTotals) {
         let (dropped, dropped_entries) = self.dropped;
         let entries = self.pending.iter().filter(|event| is_complete_entry(event));
-        totals.told = dropped + self.pending.len() as u64;
+        totals.streamed = dropped + self.pending.len() as u64;
         totals.audit_writes += dropped_entries + self.completed_late + entries.count() as u64;
     }
 
     /// Activity since the core got the last event.
     pub fn activity(&self) -> Result<BufferedActivity> {
-        let mut routine = self.kernel.totals()?;
-        self.add_pending(&mut routine);
+        let mut totals = self.kernel.totals()?;
+        self.add_pending(&mut totals);
         let writes = self.pending.iter().rev().filter(|e| is_complete_write(e));
         let mut latest: Vec<_> = writes.take(LATEST_WRITES).cloned().collect();
         latest.extend(self.kernel.newest_entries()?);
         latest.sort_by_key(|event| event.at);
-        Ok(BufferedActivity { routine, latest })
+        Ok(BufferedActivity { totals, latest })
     }
 
     /// Goroutines that wrote entries and read no connection.

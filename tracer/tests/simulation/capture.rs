@@ -279,7 +279,7 @@ impl SimulatedCapture {
             }
             EventKind::Tick | EventKind::EntryFound { .. } if self.is_buffering() => Vec::new(),
             EventKind::Tick => {
-                if self.controller.is_quiet(event.at) && core.is_calm() {
+                if self.controller.is_quiet(event.at) && core.may_buffer() {
                     self.controller.prepare_buffering().expect("a model");
                     self.controller.start_buffering(event.at);
                 }

@@ -101,7 +101,7 @@ impl Core {
 
     /// Whether the kernel side may buffer: no device stalls or fails, every connection is acknowledged, no request is
     /// blocked, no verdict is pending.
-    pub fn is_calm(&self) -> bool {
+    pub fn may_buffer(&self) -> bool {
         let threshold = self.trackers.session.threshold;
         let is_well = |request: &Request| {
             let failed = request.operations.iter().any(Operation::failed);
@@ -173,7 +173,7 @@ impl Core {
         self.trackers.sockets.reset();
         self.totals.audit_writes += totals.audit_writes;
         self.trackers.throughput.entries(totals.audit_writes);
-        self.totals.events += totals.told;
+        self.totals.events += totals.streamed;
         self.totals.requests_at_least |= totals.at_least;
     }
 

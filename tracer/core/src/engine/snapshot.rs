@@ -19,8 +19,8 @@ use crate::{
 /// What the kernel side has buffered since the core was last fed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BufferedActivity {
-    /// In numbers.
-    pub routine: BufferedTotals,
+    /// Counts.
+    pub totals: BufferedTotals,
     /// Some of the writes to audit sockets, the newest among them, in order.
     pub latest: Vec<Event>,
 }
@@ -62,9 +62,9 @@ pub(super) fn snapshot_while_buffering(
         requests,
         at_least,
         audit_writes,
-        told,
+        streamed,
         ..
-    } = buffered.routine;
+    } = buffered.totals;
     let mut throughput = trackers.throughput.clone();
     throughput.entries(audit_writes);
     let mut seen: BTreeSet<Device> = BTreeSet::new();
@@ -93,7 +93,7 @@ pub(super) fn snapshot_while_buffering(
             requests: trackers.requests.count() + requests,
             requests_at_least: totals.requests_at_least || at_least,
             audit_writes: totals.audit_writes + audit_writes,
-            events: totals.events + told,
+            events: totals.events + streamed,
             ..totals.clone()
         },
         devices: devices.collect(),

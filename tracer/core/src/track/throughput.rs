@@ -48,7 +48,7 @@ struct Open {
 pub(crate) struct Throughput {
     open: FxHashMap<SocketId, Open>,
     devices: FxHashMap<Device, DeviceThroughput>,
-    /// Entries that were counted while routine was held back, of whichever devices.
+    /// Entries that were counted while buffering, of all devices together.
     together: u64,
 }
 

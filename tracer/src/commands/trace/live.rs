@@ -246,7 +246,7 @@ impl Live {
     /// The programs buffer from now on, if nothing is under way.
     fn start_buffering(&mut self, server: &mut Following) -> Result<()> {
         let is_quiet = server.open_queries == 0 && server.capture.is_quiet(clock::monotonic());
-        if !is_quiet || !self.core.is_calm() {
+        if !is_quiet || !self.core.may_buffer() {
             return Ok(());
         }
         server.capture.prepare_buffering()?;

@@ -152,8 +152,8 @@ fn a_socket_may_be_blocked_for_thirty_milliseconds() {
     capture.observe(send(S + MS, 100, false), S + MS);
     assert!(!capture.is_overdue(10 * S));
     let activity = capture.activity().expect("a fake");
-    assert_eq!(activity.routine.audit_writes, 1);
-    assert_eq!(activity.routine.told, 2);
+    assert_eq!(activity.totals.audit_writes, 1);
+    assert_eq!(activity.totals.streamed, 2);
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn totals_at_the_end_include_what_the_programs_sent() -> Result<()> {
     let EventKind::BufferingEnded(totals) = end.what else {
         panic!("{end:?}");
     };
-    assert_eq!((totals.audit_writes, totals.told), (6, 1));
+    assert_eq!((totals.audit_writes, totals.streamed), (6, 1));
     Ok(())
 }
 
@@ -211,6 +211,6 @@ fn the_oldest_events_give_way_and_are_counted() {
         capture.observe(send(S + n, result, true), S);
     }
     let activity = capture.activity().expect("a fake");
-    assert_eq!(activity.routine.told, PENDING as u64 + 1);
-    assert_eq!(activity.routine.audit_writes, PENDING as u64 / 2);
+    assert_eq!(activity.totals.streamed, PENDING as u64 + 1);
+    assert_eq!(activity.totals.audit_writes, PENDING as u64 / 2);
 }

@@ -146,7 +146,7 @@ fn a_connection_that_the_server_closes_is_closed() {
 fn what_is_held_back_is_counted_by_sequence_numbers() {
     let mut story = Story::new();
     story.requested(20).happens(written(u32::MAX - 99, 800));
-    let routine = BufferedTotals {
+    let buffered = BufferedTotals {
         requests: 4,
         audit_writes: 9,
         ..BufferedTotals::default()
@@ -157,7 +157,7 @@ fn what_is_held_back_is_counted_by_sequence_numbers() {
             at: story.now,
             what: written(8000, 8900),
         }],
-        routine: routine.clone(),
+        totals: buffered.clone(),
     };
     let state = story.core.snapshot_while_buffering(story.now, &meanwhile);
     let device = &state.devices[0];
@@ -168,7 +168,7 @@ fn what_is_held_back_is_counted_by_sequence_numbers() {
     );
     assert_eq!(state.totals.audit_writes, 10);
     assert_eq!((state.totals.requests, state.under_way), (4, None));
-    story.happens(EventKind::BufferingEnded(routine));
+    story.happens(EventKind::BufferingEnded(buffered));
     let state = device_state(&story);
     assert_eq!((state.entries, state.bytes), (Some(10), Some(900)));
     story.after(S).happens(written(8900, 9800));
