@@ -61,7 +61,7 @@ impl Devices {
             return (labels.clone(), false);
         }
         if self.0.len() >= MAX_DEVICES {
-            return (DeviceLabels::new(OTHER, OTHER), true);
+            return (DeviceLabels::others(), true);
         }
         let address = match &*device.address {
             "" => UNKNOWN,
@@ -71,9 +71,19 @@ impl Devices {
         self.0.insert(device.clone(), labels.clone());
         (labels, true)
     }
+
+    /// The labels of all devices, those of devices that share a series as well.
+    pub(super) fn all(&self) -> impl Iterator<Item = DeviceLabels> {
+        let others = (self.0.len() >= MAX_DEVICES).then(DeviceLabels::others);
+        self.0.values().cloned().chain(others)
+    }
 }
 
 impl DeviceLabels {
+    fn others() -> Self {
+        Self::new(OTHER, OTHER)
+    }
+
     fn new(device: &str, transport: &'static str) -> Self {
         let device = device.to_owned();
         Self { device, transport }

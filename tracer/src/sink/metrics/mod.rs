@@ -135,7 +135,8 @@ impl Metrics {
             }
             Finding::Snapshot(snapshot) => self.snapshot(snapshot),
             Finding::Summary(summary) => self.totals(summary),
-            Finding::Warning(_) | Finding::Ended(_) => {}
+            Finding::Ended(ended) => self.server_ended(ended.at),
+            Finding::Warning(_) => {}
         }
     }
 

@@ -46,6 +46,17 @@ impl Metrics {
         self.totals(&snapshot.totals);
     }
 
+    /// Nothing is under way in a server that has ended, and its devices have no condition until a snapshot of the next one.
+    pub(super) fn server_ended(&mut self, at: Nanos) {
+        let families = self.families();
+        for labels in self.devices.all() {
+            SeriesState::default().export(families, &labels);
+        }
+        families.requests_held_up.set(0);
+        families.requests_under_way.get_or_create(&[]).set(0);
+        families.state_timestamp.set(self.unix_time(at));
+    }
+
     pub(super) fn totals(&self, totals: &Summary) {
         let families = self.families();
         raise(&families.requests, totals.requests);

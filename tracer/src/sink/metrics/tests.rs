@@ -1,5 +1,8 @@
 use super::*;
-use tracer_model::{Condition, DeviceSnapshot, LostEntries, Snapshot, Summary, Transport};
+use tracer_model::{
+    Cause, Condition, DeviceSnapshot, Ended, LostEntries, Op, OpenStall, Snapshot, Summary,
+    Transport,
+};
 
 fn device(address: &str) -> Device {
     Device {
@@ -89,6 +92,61 @@ fn snapshot(requests: u64, under_way: Option<u64>, condition: Condition) -> Find
         }],
         ..Snapshot::default()
     }))
+}
+
+/// The value of each series of a metric.
+fn values<'a>(text: &'a str, metric: &str) -> Vec<&'a str> {
+    let lines = text.lines().filter(|line| {
+        let rest = line.strip_prefix(metric);
+        rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
+    });
+    lines.filter_map(|line| line.rsplit(' ').next()).collect()
+}
+
+#[test]
+fn a_server_that_has_ended_leaves_no_condition_behind() {
+    let Finding::Snapshot(mut stalled) = snapshot(7, Some(2), Condition::Stalled) else {
+        unreachable!()
+    };
+    stalled.held_up = 2;
+    stalled.devices[0].waiting = 1;
+    let stall = OpenStall {
+        hang: Some(1),
+        device: device("/log"),
+        start: 0,
+        op: Op::Write,
+        cause: Cause::PeerFull,
+        request: RequestInfo::default(),
+        blocked: 1,
+    };
+    stalled.stalls = vec![stall];
+    let gauges = [
+        "vault_tracer_device_condition",
+        "vault_tracer_stalls_open",
+        "vault_tracer_requests_waiting",
+        "vault_tracer_requests_held_up",
+        "vault_tracer_requests_under_way",
+    ];
+    let stalled = Finding::Snapshot(stalled);
+    let during = text(std::slice::from_ref(&stalled));
+    for gauge in gauges {
+        let values = values(&during, gauge);
+        assert!(
+            values.iter().any(|value| *value != "0"),
+            "{gauge}: {during}"
+        );
+    }
+    let ended = Finding::Ended(Ended {
+        at: 1,
+        under_way: 2,
+    });
+    let after = text(&[stalled, ended]);
+    for gauge in gauges {
+        let values = values(&after, gauge);
+        assert!(!values.is_empty(), "{gauge}: {after}");
+        assert!(values.iter().all(|value| *value == "0"), "{gauge}: {after}");
+    }
+    assert!(after.contains("vault_tracer_requests_total 7\n"), "{after}");
 }
 
 #[test]
