@@ -278,3 +278,11 @@ pub(super) fn known_device(story: &mut Story) {
     story.logs(1, 5, EntryKind::Response).answered(5);
     story.findings.clear();
 }
+
+/// An entry of the request with this id.
+pub(super) fn named(id: &str, kind: EntryKind) -> EntryHead {
+    EntryHead {
+        id: Some(id.to_owned()),
+        ..entry(kind)
+    }
+}
