@@ -5,7 +5,10 @@ use env_logger::Target;
 use log::LevelFilter;
 use tokio::runtime;
 
-use self::live::{AttachedServer, End, Live};
+use self::{
+    following::AttachedServer,
+    live::{End, Live},
+};
 use super::outputs::{Outputs, wants_tui};
 use crate::{
     cli::TraceArgs,
@@ -17,6 +20,7 @@ use crate::{
 
 mod answers;
 mod clock;
+mod following;
 mod live;
 mod server;
 

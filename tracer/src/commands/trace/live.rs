@@ -7,8 +7,6 @@ use anyhow::{Context, Result};
 use log::{debug, warn};
 use tokio::{
     io::unix::AsyncFd,
-    sync::mpsc,
-    task,
     time::{Instant, MissedTickBehavior, interval, timeout_at},
 };
 
@@ -17,32 +15,22 @@ use super::{
         outputs::Outputs,
         stops::{Stop, Stops},
     },
-    answers::{Answer, Goroutines},
+    answers::Answer,
     clock,
+    following::{AttachedServer, Following, send_queues},
 };
 use crate::{
-    decode::Kernel,
-    probe::attach::{Attached, Sources},
-    server::sockets,
     sink::{Worker, together},
-    source::{
-        capture::{CaptureController, Observed, maps::BufferMaps},
-        kernel_log::KernelLog,
-        readable::readable,
-        ringbuf::Events,
-    },
+    source::{capture::Observed, kernel_log::KernelLog},
 };
 use tracer_core::{Core, Query};
-use tracer_model::{Event, EventKind, Finding, Nanos, SendQueue, Session};
+use tracer_model::{Event, EventKind, Finding, Nanos, SendQueue};
 
 /// How often the ring buffer is polled; stalls wake the agent at once. It holds half a second of a loaded server.
 const POLL: Duration = Duration::from_millis(50);
 
 /// How long the end waits for answers from the audit files.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
-
-/// Most answers that wait to be taken.
-const ANSWERS: usize = 64;
 
 /// Records that are read before losses are counted.
 const BATCH: usize = 1024;
@@ -65,20 +53,6 @@ pub(super) struct Live {
     next_snapshot: Nanos,
 }
 
-/// A server with attached probes.
-pub(super) struct AttachedServer {
-    /// Becomes readable when the server ends.
-    pub(super) pidfd: OwnedFd,
-    pub(super) session: Session,
-    pub(super) attached: Attached,
-    pub(super) sources: Sources,
-    pub(super) kernel: Kernel,
-    /// Whether the programs buffer normal traffic.
-    pub(super) buffers: bool,
-    /// `None` if the server's goroutines cannot be sampled.
-    pub(super) goroutines: Option<Arc<Goroutines>>,
-}
-
 /// Reason to stop following a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -95,19 +69,6 @@ impl From<Stop> for End {
             Stop::Limit => Self::Limit,
         }
     }
-}
-
-/// A server while it is followed.
-struct Following {
-    pid: i32,
-    attached: Attached,
-    events: Events,
-    capture: CaptureController<BufferMaps>,
-    goroutines: Option<Arc<Goroutines>>,
-    answers: mpsc::Sender<Answer>,
-    answered: mpsc::Receiver<Answer>,
-    /// Queries that have not been answered.
-    open_queries: usize,
 }
 
 impl Live {
@@ -132,28 +93,11 @@ impl Live {
     /// detached. `again`: whether it is not the first one of this trace.
     pub(super) async fn follow(&mut self, server: AttachedServer, again: bool) -> Result<End> {
         let pid = server.session.pid;
-        let pidfd = readable(server.pidfd).context("cannot watch the server")?;
-        let (answers, answered) = mpsc::channel(ANSWERS);
-        let Sources { ring, maps } = server.sources;
-        let mut following = Following {
-            pid,
-            attached: server.attached,
-            capture: CaptureController::new(
-                maps.with(server.kernel.clone()),
-                server.buffers,
-                server.session.threshold,
-                clock::monotonic(),
-            ),
-            events: Events::new(ring, server.kernel).context("cannot poll the ring buffer")?,
-            goroutines: server.goroutines,
-            answers,
-            answered,
-            open_queries: 0,
-        };
+        let (session, pidfd, mut following) = Following::new(server)?;
         let first = if again {
-            EventKind::Restarted(server.session)
+            EventKind::Restarted(session)
         } else {
-            EventKind::Session(server.session)
+            EventKind::Session(session)
         };
         self.feed(clock::now(first), &mut following);
         let end = self.watch(&mut following, &pidfd).await?;
@@ -396,25 +340,4 @@ impl Live {
             self.outputs.finish(self.quiet),
         ])
     }
-}
-
-impl Following {
-    /// Answers on a thread of its own: audit files may be large, or on a disk that hangs.
-    fn answer(&mut self, query: Query) {
-        self.open_queries += 1;
-        let (pid, goroutines, answers) = (self.pid, self.goroutines.clone(), self.answers.clone());
-        task::spawn_blocking(move || {
-            let answer = Answer::to(query, pid, goroutines.as_deref());
-            // Fails when the trace has ended: then nobody needs it.
-            let _ = answers.blocking_send(answer);
-        });
-    }
-}
-
-/// Empty where the server has ended: then nothing is newer than the events.
-fn send_queues(pid: i32) -> Vec<SendQueue> {
-    sockets::closing(pid).unwrap_or_else(|error| {
-        debug!("{error:#}");
-        Vec::new()
-    })
 }

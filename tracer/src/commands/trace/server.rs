@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use nix::sys::utsname;
 use tracer_ebpf::layout::{ABSENT, GoLayout};
 
-use super::{answers::Goroutines, clock, live::AttachedServer};
+use super::{answers::Goroutines, clock, following::AttachedServer};
 use crate::{
     cli::{OutputArgs, TraceArgs},
     probe::{

@@ -1,0 +1,98 @@
+//! A server that is traced: its probes, its records, and the answers to queries about it.
+
+use std::{os::fd::OwnedFd, sync::Arc};
+
+use anyhow::{Context, Result};
+use log::debug;
+use tokio::{io::unix::AsyncFd, sync::mpsc, task};
+
+use super::{
+    answers::{Answer, Goroutines},
+    clock,
+};
+use crate::{
+    decode::Kernel,
+    probe::attach::{Attached, Sources},
+    server::sockets,
+    source::{
+        capture::{CaptureController, maps::BufferMaps},
+        readable::readable,
+        ringbuf::Events,
+    },
+};
+use tracer_core::Query;
+use tracer_model::{SendQueue, Session};
+
+/// Most answers that wait to be taken.
+const ANSWERS: usize = 64;
+
+/// A server with attached probes.
+pub(super) struct AttachedServer {
+    /// Becomes readable when the server ends.
+    pub(super) pidfd: OwnedFd,
+    pub(super) session: Session,
+    pub(super) attached: Attached,
+    pub(super) sources: Sources,
+    pub(super) kernel: Kernel,
+    /// Whether the programs buffer normal traffic.
+    pub(super) buffers: bool,
+    /// `None` if the server's goroutines cannot be sampled.
+    pub(super) goroutines: Option<Arc<Goroutines>>,
+}
+
+/// A server while it is followed.
+pub(super) struct Following {
+    pid: i32,
+    pub(super) attached: Attached,
+    pub(super) events: Events,
+    pub(super) capture: CaptureController<BufferMaps>,
+    pub(super) goroutines: Option<Arc<Goroutines>>,
+    answers: mpsc::Sender<Answer>,
+    pub(super) answered: mpsc::Receiver<Answer>,
+    /// Queries that have not been answered.
+    pub(super) open_queries: usize,
+}
+
+impl Following {
+    /// Returns the session, and a descriptor that becomes readable when the server ends, too.
+    pub(super) fn new(server: AttachedServer) -> Result<(Session, AsyncFd<OwnedFd>, Self)> {
+        let pidfd = readable(server.pidfd).context("cannot watch the server")?;
+        let (answers, answered) = mpsc::channel(ANSWERS);
+        let Sources { ring, maps } = server.sources;
+        let following = Self {
+            pid: server.session.pid,
+            attached: server.attached,
+            capture: CaptureController::new(
+                maps.with(server.kernel.clone()),
+                server.buffers,
+                server.session.threshold,
+                clock::monotonic(),
+            ),
+            events: Events::new(ring, server.kernel).context("cannot poll the ring buffer")?,
+            goroutines: server.goroutines,
+            answers,
+            answered,
+            open_queries: 0,
+        };
+        Ok((server.session, pidfd, following))
+    }
+
+    /// Answers on a thread of its own: audit files may be large, or on a disk that hangs.
+    pub(super) fn answer(&mut self, query: Query) {
+        self.open_queries += 1;
+        let (pid, goroutines, answers) = (self.pid, self.goroutines.clone(), self.answers.clone());
+        task::spawn_blocking(move || {
+            let answer = Answer::to(query, pid, goroutines.as_deref());
+            // Fails when the trace has ended: then nobody needs it.
+            let _ = answers.blocking_send(answer);
+        });
+    }
+}
+
+/// Empty where the server has ended: then nothing is newer than the events.
+pub(super) fn send_queues(pid: i32) -> Vec<SendQueue> {
+    sockets::closing(pid).unwrap_or_else(|error| {
+        debug!("{error:#}");
+        Vec::new()
+    })
+}
