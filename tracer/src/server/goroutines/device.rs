@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, str};
 use object::Architecture;
 
 use super::{
-    device_kind::{DeviceKind, Members},
+    device_kind::{DeviceKind, MemberOffsets},
     memory::{Memory, word},
     roles::DeviceCode,
     stack::Stack,
@@ -46,7 +46,7 @@ pub(super) struct FieldPath(pub(super) Vec<u32>);
 impl DeviceLayout {
     /// `name`: of the device's type.
     fn new(structures: &Structures, name: &str, kind: DeviceKind) -> Option<Self> {
-        let members = Members {
+        let members = MemberOffsets {
             structures,
             device: name,
         };

@@ -35,13 +35,13 @@ const IFACE_DATA: u32 = 8;
 
 /// Offsets of the members of a device's type, and of other structures.
 #[derive(Clone, Copy)]
-pub(super) struct Members<'a> {
+pub(super) struct MemberOffsets<'a> {
     pub(super) structures: &'a Structures,
     /// The name of the device's type.
     pub(super) device: &'a str,
 }
 
-impl Members<'_> {
+impl MemberOffsets<'_> {
     fn of(self, structure: &str, member: &str) -> Option<u32> {
         self.structures.get(structure)?.get(member).copied()
     }
@@ -78,12 +78,12 @@ impl DeviceKind {
     }
 
     /// Leads to its socket's type, where the code does not fix it.
-    pub(super) fn network(self, members: Members<'_>) -> Option<u32> {
+    pub(super) fn network(self, members: MemberOffsets<'_>) -> Option<u32> {
         (self == Self::Socket).then(|| members.own("socketType"))?
     }
 
     /// Leads to its address: the offsets of the pointers to follow, then that of the string, bytes.
-    pub(super) fn address(self, members: Members<'_>) -> Option<Vec<u32>> {
+    pub(super) fn address(self, members: MemberOffsets<'_>) -> Option<Vec<u32>> {
         let [writer, connection, descriptor, path] = STRUCTURES;
         Some(match self {
             Self::Socket => vec![members.own("address")?],
