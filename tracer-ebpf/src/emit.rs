@@ -42,8 +42,11 @@ pub(crate) struct Report {
     pub(crate) extra: u64,
     /// Status of an answer to a client, else 0.
     pub(crate) status: u16,
-    /// The system call in which it happened; `None` for what happens to packets.
-    pub(crate) regs: Option<Regs>,
+    /// Of the system call in which it happened. No `Option`: its value would be left uninitialised where there is none, and
+    /// verifiers before Linux 6.3 refuse a program that moves it.
+    pub(crate) regs: Regs,
+    /// Whether it happened in a system call, rather than to packets.
+    pub(crate) in_process: bool,
     pub(crate) wake: Wake,
 }
 
@@ -54,8 +57,8 @@ pub(crate) struct Report {
 /// `to` must be valid for writes.
 #[inline(always)]
 pub(crate) unsafe fn describe(to: *mut Record, socket: Socket, report: &Report) {
-    let (goid, parent_goid) = report.regs.map_or((0, 0), go::goroutine);
-    let in_process = report.regs.is_some();
+    let (goid, parent_goid) = go::goroutine(report.regs);
+    let in_process = report.in_process;
     // SAFETY: by the caller's word; no arguments for the clock.
     unsafe {
         (&raw mut (*to).time).write(bpf_ktime_get_ns());
@@ -71,7 +74,12 @@ pub(crate) unsafe fn describe(to: *mut Record, socket: Socket, report: &Report) 
                 | if socket.is_clients() { ACCEPTED } else { 0 },
         );
         (&raw mut (*to).tid).write(if in_process { tid() } else { 0 });
-        (&raw mut (*to).fd).write(report.regs.map_or(-1, |r| r.arg(0) as i32));
+        let fd = if in_process {
+            report.regs.arg(0) as i32
+        } else {
+            -1
+        };
+        (&raw mut (*to).fd).write(fd);
         (&raw mut (*to).status).write(report.status);
         (&raw mut (*to).reserved).write(0);
         socket.name(&raw mut (*to).name);

@@ -76,6 +76,13 @@ pub(crate) struct Regs {
 }
 
 impl Regs {
+    /// Of nobody: something that happens to packets.
+    pub(crate) const NONE: Self = Self {
+        number: u64::MAX,
+        args: [0; 3],
+        g: 0,
+    };
+
     /// Reads each at its offset in `struct pt_regs`.
     #[inline(always)]
     fn read(reg: impl Fn(u64) -> u64) -> Self {

@@ -39,7 +39,8 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
         value: result,
         extra: requested,
         status: 0,
-        regs: Some(regs),
+        regs,
+        in_process: true,
         wake: match outcome {
             SendOutcome::Complete => Wake::Later,
             SendOutcome::Short | SendOutcome::Failed => Wake::Now,
@@ -101,7 +102,8 @@ pub(crate) fn received(sk: Sock, regs: Regs, result: i64) {
         value: result,
         extra: first_byte(regs, result),
         status: 0,
-        regs: Some(regs),
+        regs,
+        in_process: true,
         wake: Wake::Later,
     };
     buffering::received(socket, &report);
@@ -131,7 +133,8 @@ pub(crate) fn connect_returned(sk: Sock, regs: Regs, result: i64) {
         value: result,
         extra: 0,
         status: 0,
-        regs: Some(regs),
+        regs,
+        in_process: true,
         wake: Wake::Now,
     };
     buffering::freeze();

@@ -58,6 +58,7 @@ fn accepted_by_target(sk: Sock) -> bool {
 
 #[inline(always)]
 fn report(sk: Sock, old: i32, new: i32) {
+    let in_process = in_target();
     emit::state(
         sk,
         &Report {
@@ -67,11 +68,12 @@ fn report(sk: Sock, old: i32, new: i32) {
             status: 0,
             // In a softirq these are the interrupted thread's; the agent, which knows which
             // changes only the process makes, takes them for no more than that.
-            regs: if in_target() {
-                Some(Regs::current())
+            regs: if in_process {
+                Regs::current()
             } else {
-                None
+                Regs::NONE
             },
+            in_process,
             wake: if sockets::listening(sk.local_port()) {
                 Wake::Later
             } else {

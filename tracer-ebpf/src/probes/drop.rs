@@ -6,6 +6,7 @@ use tracer_ebpf::abi::Kind;
 use crate::{
     emit::{self, Report, Wake},
     kernel::{skb_iif, skb_sock},
+    regs::Regs,
 };
 
 /// `TP_PROTO(struct sk_buff *skb, void *location, enum skb_drop_reason reason)`
@@ -33,7 +34,8 @@ fn dropped(skb: u64, why: i64) {
             value: why,
             extra: u64::from(skb_iif(skb)),
             status: 0,
-            regs: None,
+            regs: Regs::NONE,
+            in_process: false,
             wake: Wake::Later,
         },
     );

@@ -6,6 +6,7 @@ use tracer_ebpf::abi::Kind;
 use crate::{
     emit::{self, Report, Wake},
     kernel::Sock,
+    regs::Regs,
 };
 
 #[inline(always)]
@@ -17,7 +18,8 @@ pub(super) fn happened(sk: Sock, kind: Kind, value: i64, extra: u64) {
             value,
             extra,
             status: 0,
-            regs: None,
+            regs: Regs::NONE,
+            in_process: false,
             wake: Wake::Later,
         },
     );

@@ -39,4 +39,7 @@ pub struct EntryHead {
     /// `request.remote_port`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_port: Option<u16>,
+    /// `request.namespace`: its path, or its ID where it has none; absent for the root namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
 }

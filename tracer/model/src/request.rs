@@ -55,6 +55,14 @@ pub struct RequestInfo {
     pub tie: Option<Attribution>,
     /// HTTP status of its answer, where it could be read.
     pub status: Option<u16>,
+    /// When its client closed the connection, if that was before the answer.
+    pub client_gone: Option<Nanos>,
+    /// `request.remote_address` of its entries: behind a balancer another one than that of `client`.
+    pub remote_address: Option<String>,
+    /// `request.remote_port` of its entries.
+    pub remote_port: Option<u16>,
+    /// `request.namespace` of its entries.
+    pub namespace: Option<String>,
 }
 
 impl RequestInfo {
@@ -63,5 +71,8 @@ impl RequestInfo {
         self.id.clone_from(&entry.id);
         self.operation.clone_from(&entry.operation);
         self.path.clone_from(&entry.path);
+        self.remote_address.clone_from(&entry.remote_address);
+        self.remote_port = entry.remote_port;
+        self.namespace.clone_from(&entry.namespace);
     }
 }

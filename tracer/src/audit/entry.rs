@@ -128,6 +128,15 @@ fn request_field(head: &mut EntryHead, key: &str, value: &mut dyn FieldValue) {
         "operation" => head.operation = value.string(),
         "path" => head.path = value.string(),
         "remote_address" => head.remote_address = value.string(),
+        "namespace" => value.object(&mut |key, value| match key {
+            "path" => head.namespace = value.string(),
+            "id" => {
+                // Of the root namespace nothing is said: most requests are in it.
+                let id = value.string().filter(|id| id != "root");
+                head.namespace = head.namespace.take().or(id);
+            }
+            _ => {}
+        }),
         "remote_port" => head.remote_port = value.number().and_then(|n| n.try_into().ok()),
         _ => {}
     }

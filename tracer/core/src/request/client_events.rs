@@ -170,11 +170,29 @@ impl Requests {
                     self.finish(seq, Signal::ClientClosed, at);
                 }
             }
+            TcpState::CloseWait => self.client_leaves(at, id),
             TcpState::Close => {
+                self.client_leaves(at, id);
                 self.last_stream_answered(id);
                 self.connections.closed(id);
             }
             _ => {}
+        }
+    }
+
+    /// The client has closed its end, or the connection is gone: whoever still works for it, works for nobody.
+    fn client_leaves(&mut self, at: Nanos, id: SocketId) {
+        let of_connection = |request: &Request| {
+            let own = request
+                .goid
+                .and_then(|goid| self.connections.id_served_by(goid));
+            request.is_stream_of(id) || own == Some(id)
+        };
+        let leaving = self.all().filter(|request| of_connection(request));
+        for seq in leaving.map(|request| request.seq).collect::<Vec<_>>() {
+            if let Some(request) = self.get_mut(seq) {
+                request.client_gone.get_or_insert(at);
+            }
         }
     }
 

@@ -54,6 +54,8 @@ pub(crate) struct Request {
     pub(crate) goid: Option<u64>,
     /// HTTP status of its answer, where it could be read.
     pub(crate) status: Option<u16>,
+    /// When its client closed the connection, while it was under way.
+    pub(super) client_gone: Option<Nanos>,
     /// The hangs that were reported while it was under way, by device.
     pub(crate) hang_ids: BTreeMap<Device, u64>,
     /// What it was found to be, other than by an entry that it wrote to a socket.
@@ -104,6 +106,7 @@ impl Request {
             lone_stream: None,
             goid: (goid != 0).then_some(goid),
             status: None,
+            client_gone: None,
             hang_ids: BTreeMap::new(),
             learnt: None,
             goroutines: vec![goid],
@@ -241,10 +244,7 @@ impl Request {
     pub(crate) fn info(&self) -> RequestInfo {
         let entry = self.entry();
         let http_version = if self.is_stream { "2" } else { "1.1" };
-        RequestInfo {
-            id: entry.and_then(|e| e.id.clone()),
-            operation: entry.and_then(|e| e.operation.clone()),
-            path: entry.and_then(|e| e.path.clone()),
+        let mut info = RequestInfo {
             client: self.client,
             http_version: self.client.map(|_| http_version),
             start: self.start,
@@ -252,7 +252,13 @@ impl Request {
             lower_bound: !(self.begin_seen && self.stage == Stage::Answered),
             tie: self.attribution(),
             status: self.status,
+            client_gone: self.client_gone.filter(|gone| *gone < self.end),
+            ..RequestInfo::default()
+        };
+        if let Some(entry) = entry {
+            info.learn(entry);
         }
+        info
     }
 
     /// Whether it has both its entries behind it, as samples say.

@@ -66,6 +66,18 @@ pub struct Request<T = String> {
     /// The HTTP status of its answer, where it could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// When its client closed the connection, if that was before the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_gone_at: Option<Time>,
+    /// `request.remote_address` of its audit entries: behind a balancer another one than `client_address`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_address: Option<T>,
+    /// `request.remote_port` of its audit entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_port: Option<u16>,
+    /// `request.namespace` of its audit entries: its path, or its ID where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<T>,
 }
 
 /// One wait within a hang.
@@ -183,6 +195,10 @@ impl Request {
             duration_is_lower_bound: request.lower_bound,
             tie: request.tie.map(Name::from),
             status: request.status,
+            client_gone_at: request.client_gone.map(|gone| clock.time(gone)),
+            remote_address: request.remote_address.clone(),
+            remote_port: request.remote_port,
+            namespace: request.namespace.clone(),
         }
     }
 }

@@ -27,8 +27,15 @@ pub fn hang(hang: &Hang) -> String {
         None => cause::hang(first.cause, &failure),
     });
     text.push_str(&send_buffer(first));
+    // Writing to a String cannot fail.
+    if let Some(gone) = hang.request.client_gone {
+        let after = seconds(gone.saturating_sub(hang.request.start));
+        let _ = write!(
+            text,
+            " The client closed its connection after {after:.2} s; the server went on with the request."
+        );
+    }
     if let Some(status) = hang.request.status.filter(|status| *status >= 500) {
-        // Writing to a String cannot fail.
         let _ = write!(
             text,
             " The server answered this request with HTTP {status}: without a working audit device it answers none."

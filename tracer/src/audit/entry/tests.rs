@@ -14,6 +14,7 @@ fn whole() -> EntryHead {
         path: Some("sys/mounts".to_owned()),
         remote_address: Some("127.0.0.1".to_owned()),
         remote_port: Some(50222),
+        namespace: None,
     }
 }
 
@@ -225,6 +226,12 @@ fn reads_unusual_entries() {
     assert_eq!(head.operation.as_deref(), Some("list"));
     assert_eq!(head.path.as_deref(), Some("team a/ключ/ü \"x\"/"));
     assert_eq!(head.kind, Some(EntryKind::Response));
+    let team = OPENBAO.replace(
+        r#""namespace":{"id":"root"}"#,
+        r#""namespace":{"id":"ab12","path":"team a/"}"#,
+    );
+    let head = parse_head(team.as_bytes()).expect("an entry");
+    assert_eq!(head.namespace.as_deref(), Some("team a/"));
     let generic = OPENBAO.replace(r#""type":"response""#, r#""type":"my-pki-response""#);
     assert_eq!(parse_head(generic.as_bytes()), Some(whole()));
 }

@@ -316,3 +316,29 @@ fn racing_dials_are_one_requests_one_wait() {
             .all(|f| !matches!(f, Finding::Hang(_)))
     );
 }
+
+/// The client closes its end while the device is stalled; the server goes on, and answers into the void.
+#[test]
+fn a_client_that_hangs_up_has_left_when_it_did() {
+    for (leaves, expected) in [(true, Some(S)), (false, None)] {
+        let mut story = Story::new();
+        known_device(&mut story);
+        story.requested(20).connects(2, 20).after(S);
+        if leaves {
+            story.happens(EventKind::State {
+                socket: client_socket(20),
+                by: None,
+                old: TcpState::Established,
+                new: TcpState::CloseWait,
+                errno: 0,
+                tcp: None,
+            });
+        }
+        story.after(S).gives_up_connecting(2, 20).answered(20);
+        story.not_found();
+        let hang = story.hangs()[0];
+        let gone = hang.request.client_gone;
+        assert_eq!(gone.map(|gone| gone - hang.request.start), expected);
+        assert_eq!(hang.duration, 2 * S);
+    }
+}
