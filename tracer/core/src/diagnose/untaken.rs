@@ -57,12 +57,12 @@ pub(crate) fn untaken(operations: &[Operation], device: &Device) -> Vec<Untaken>
 
 #[cfg(test)]
 mod tests {
-    use tracer_model::Actor;
+    use tracer_model::{Actor, Transport};
 
     use super::*;
 
     fn device() -> Device {
-        Device::configured("tcp", "10.0.0.2:1515")
+        Device::configured(Transport::Tcp, "10.0.0.2:1515")
     }
 
     fn operation(op: Op, goid: u64, phase: Phase, outcome: Option<Outcome>) -> Operation {

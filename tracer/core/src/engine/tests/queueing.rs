@@ -177,7 +177,7 @@ fn who_was_in_the_device_itself_does_not_queue_for_it() {
             20,
             WaitReason::Lock,
             Some(Phase::Request),
-            Some(Device::configured("tcp", LOG)),
+            Some(Device::configured(Transport::Tcp, LOG)),
         )],
         handlers: None,
     });
