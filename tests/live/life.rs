@@ -3,16 +3,20 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use lab::{
     Lab, Trace, Tracer,
     client_times::{ClientRequest, Part, client_requests},
     scenario::BIG_REQUEST,
     server::bao_from_environment,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::{assertions::matches_clients, outage::attach};
+use crate::{
+    assertions::{TOLERANCE, matches_clients},
+    outage::attach,
+};
 
 /// How long a client that gives up has waited: in the middle of the second of four dials.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -57,7 +61,24 @@ fn a_client_that_gives_up_was_blocked_at_least_until_then() -> Result<()> {
     fault.lift()?;
     let mut all = client_requests(&[first, next]);
     all.push(gave_up(port, "sys/mounts"));
-    account_for(&lab, tracer, &all).map(drop)
+    let trace = account_for(&lab, tracer, &all)?;
+    let hangs = trace.hangs().into_iter();
+    let (left, stayed): (Vec<_>, Vec<_>) =
+        hangs.partition(|hang| hang["request"]["client_gone_at"].is_string());
+    ensure!(left.len() == 1 && stayed.len() == 2, "{}", trace.text);
+    let request = &left[0]["request"];
+    ensure!(request["client_port"] == port, "{request}");
+    let waited = time(&request["client_gone_at"])? - time(&request["start"])?;
+    let waited = Duration::try_from(waited)?;
+    ensure!(
+        waited >= PATIENCE - TOLERANCE && waited <= PATIENCE + TOLERANCE,
+        "{waited:?}"
+    );
+    Ok(())
+}
+
+fn time(text: &Value) -> Result<Timestamp> {
+    Ok(text.as_str().context("no time")?.parse()?)
 }
 
 #[test]

@@ -4,6 +4,7 @@ pub mod cause;
 mod clean;
 pub mod explain;
 mod figures;
+mod limits;
 mod moments;
 mod request;
 

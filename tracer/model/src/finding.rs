@@ -114,6 +114,8 @@ pub struct Stall {
     /// Whether no stack showed it, but only that the request was silent while the device was stalled
     /// for others, and then used it.
     pub inferred: bool,
+    /// Whether the entry was given up after this, without having been tried: its time ran out in the queue.
+    pub dropped: bool,
 }
 
 /// A stall under way.

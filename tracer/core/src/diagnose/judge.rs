@@ -11,6 +11,7 @@ use tracer_model::{
 use crate::diagnose::{
     cause::cause_of,
     phases::{Progress, is_about_the_answer},
+    untaken::{Untaken, untaken},
 };
 
 /// A request of which nothing more is to come.
@@ -70,7 +71,8 @@ pub(crate) fn judge(case: &Case<'_>, threshold: Nanos) -> Vec<Verdict> {
 }
 
 fn judge_device(case: &Case<'_>, device: &Device, threshold: Nanos) -> Option<Verdict> {
-    let stalls = stalls(case.operations, device);
+    let mut stalls = stalls(case.operations, device);
+    mark_dropped(&mut stalls, &untaken(case.operations, device));
     let duration = stalls.iter().map(|stall| stall.duration).sum();
     let first = stalls.first()?;
     if duration >= threshold {
@@ -142,12 +144,23 @@ fn stalls(operations: &[Operation], device: &Device) -> Vec<Stall> {
                     behind: operation.blocked_by,
                     blocked_by: None,
                     inferred: operation.inferred,
+                    dropped: false,
                 });
             }
         }
         answering |= is_about_the_answer(operation);
     }
     stalls
+}
+
+/// The wait in the queue after which an entry was given up.
+fn mark_dropped(stalls: &mut [Stall], untaken: &[Untaken]) {
+    for entry in untaken.iter().filter(|entry| !entry.tried) {
+        let last = stalls.iter_mut().rev().find(|s| s.phase == entry.phase);
+        if let Some(last) = last {
+            last.dropped = true;
+        }
+    }
 }
 
 /// Whether it blocked its request, or failed.

@@ -13,6 +13,7 @@ pub(crate) struct Untaken {
     pub(crate) by: Option<u64>,
     /// When it was last seen to have it.
     pub(crate) until: Nanos,
+    pub(crate) phase: Phase,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -43,14 +44,17 @@ pub(crate) fn untaken(operations: &[Operation], device: &Device) -> Vec<Untaken>
         }
         answering |= is_about_the_answer(operation);
     }
-    let untaken = entries
+    let phases = [Phase::Request, Phase::Response];
+    let untaken = phases
         .into_iter()
-        .filter(|entry| !entry.taken && (entry.tried || entry.queued));
+        .zip(entries)
+        .filter(|(_, entry)| !entry.taken && (entry.tried || entry.queued));
     untaken
-        .map(|entry| Untaken {
+        .map(|(phase, entry)| Untaken {
             tried: entry.tried,
             by: entry.by,
             until: entry.until,
+            phase,
         })
         .collect()
 }

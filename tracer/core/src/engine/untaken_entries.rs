@@ -54,7 +54,10 @@ impl UntakenEntryList {
     pub(super) fn add(&mut self, request: &Request, device: &Device) {
         // Of a request that failed, nobody has the entry: that it queued here is not what is missing.
         let has_failed = request.status.is_some_and(|status| status >= 500);
-        for Untaken { tried, by, until } in untaken(&request.operations, device) {
+        for Untaken {
+            tried, by, until, ..
+        } in untaken(&request.operations, device)
+        {
             if self.entries.len() >= MAX_ENTRIES || (!tried && has_failed) {
                 continue;
             }

@@ -6,7 +6,9 @@ use tracer_model::{Device, FillingBuffer, Hang, LostEntries, Op, Refusal, Stall,
 
 use super::{
     cause::{self, Failure},
-    count, seconds,
+    count,
+    limits::limits,
+    seconds,
 };
 
 /// Why a device blocked a request.
@@ -27,6 +29,7 @@ pub fn hang(hang: &Hang) -> String {
         None => cause::hang(first.cause, &failure),
     });
     text.push_str(&send_buffer(first));
+    text.push_str(&limits(hang));
     // Writing to a String cannot fail.
     if let Some(gone) = hang.request.client_gone {
         let after = seconds(gone.saturating_sub(hang.request.start));

@@ -77,6 +77,7 @@ fn a_reader_that_stopped_does_not_read_whatever_it_did_before() {
         behind: None,
         blocked_by: None,
         inferred: false,
+        dropped: false,
     };
     classic(&mut story);
     let mut hang = story.hangs()[0].clone();

@@ -1,0 +1,158 @@
+//! Which of the server's limits ended a wait.
+//!
+//! A dial or write ends with the device's `write_timeout`. Since Vault 1.15 an entry has a limit of its own, too, which also ends
+//! the wait in a device's queue: 5 or 10 s (`vault/audit_broker.go`, `audit/broker.go`). A request has 90 s
+//! (`DefaultMaxRequestDuration`).
+
+use tracer_model::{Hang, Nanos, Op, Outcome, Phase, Stall};
+
+use super::seconds;
+
+/// What the broker gives an entry, ns.
+const ENTRY_LIMITS: [Nanos; 2] = [5_000_000_000, 10_000_000_000];
+
+/// What the server gives a request, ns.
+const REQUEST_LIMIT: Nanos = 90_000_000_000;
+
+/// By how much what was measured may be off its limit: a timer is late on a busy machine.
+fn is_about(measured: Nanos, limit: Nanos) -> bool {
+    measured.abs_diff(limit) <= (limit / 50).max(20_000_000)
+}
+
+/// A sentence for each limit that shows in the stalls of a hang; none where none does.
+pub(super) fn limits(hang: &Hang) -> String {
+    if !hang.device.transport.is_socket() {
+        return String::new();
+    }
+    let attempt = attempt_limit(&hang.stalls);
+    let mut text = String::new();
+    if let Some(limit) = attempt {
+        text.push_str(&format!(
+            " Each attempt was given up after {:.2} s, the device's write_timeout.",
+            seconds(limit)
+        ));
+    }
+    let phases = [Phase::Request, Phase::Response];
+    let of_entry = phases
+        .into_iter()
+        .find_map(|phase| entry_limit(&hang.stalls, phase, attempt));
+    if let Some(limit) = of_entry {
+        text.push_str(&format!(
+            " The server gave the entry up after {:.0} s, its own limit for one, before the device had answered.",
+            seconds(limit)
+        ));
+    }
+    if is_about(hang.request.duration, REQUEST_LIMIT) {
+        text.push_str(" The request ended with the server's limit for one, 90 s.");
+    }
+    text
+}
+
+/// After how long attempts ended that timed out, if those of one kind agree: the longest, which nothing else has cut short.
+fn attempt_limit(stalls: &[Stall]) -> Option<Nanos> {
+    let timed_out = stalls
+        .iter()
+        .filter(|stall| stall.op != Op::Lock && stall.outcome == Some(Outcome::Timeout));
+    let durations: Vec<_> = timed_out.map(|stall| stall.duration).collect();
+    let longest = *durations.iter().max()?;
+    let alike = durations.iter().filter(|d| is_about(**d, longest)).count();
+    (alike >= 2).then_some(longest)
+}
+
+/// The limit that ended the wait for one entry: its last stall is time in the queue, or an attempt that was cut short.
+fn entry_limit(stalls: &[Stall], phase: Phase, attempt: Option<Nanos>) -> Option<Nanos> {
+    let of_entry = || stalls.iter().filter(|stall| stall.phase == phase);
+    let (first, last) = (of_entry().next()?, of_entry().next_back()?);
+    let is_cut = match (last.op, attempt) {
+        (Op::Lock, _) => last.dropped,
+        (_, Some(attempt)) => last.duration < attempt && !is_about(last.duration, attempt),
+        (_, None) => false,
+    };
+    let waited = (last.start + last.duration).saturating_sub(first.start);
+    let limit = ENTRY_LIMITS
+        .into_iter()
+        .find(|limit| is_about(waited, *limit));
+    limit.filter(|_| is_cut)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_model::{Cause, Device, Evidence, RequestInfo, Transport};
+
+    use super::*;
+
+    const S: Nanos = 1_000_000_000;
+
+    fn stall(op: Op, phase: Phase, (start, duration): (Nanos, Nanos), dropped: bool) -> Stall {
+        Stall {
+            op,
+            phase,
+            start,
+            duration,
+            uncertainty: 0,
+            outcome: Some(if op == Op::Lock {
+                Outcome::Ok
+            } else {
+                Outcome::Timeout
+            }),
+            errno: None,
+            cause: Cause::SynUnanswered,
+            evidence: Evidence::default(),
+            behind: None,
+            blocked_by: None,
+            inferred: false,
+            dropped,
+        }
+    }
+
+    fn hang(stalls: Vec<Stall>, request: Nanos) -> Hang {
+        Hang {
+            id: None,
+            start: 0,
+            end: request,
+            duration: request,
+            device: Device::configured(Transport::Tcp, "10.0.0.2:1515"),
+            request: RequestInfo {
+                duration: request,
+                ..RequestInfo::default()
+            },
+            stalls,
+        }
+    }
+
+    #[test]
+    fn a_limit_is_named_only_where_it_ended_the_wait() {
+        use Phase::{Request, Response};
+        let dial = |start, duration| stall(Op::Connect, Request, (start, duration), false);
+        let queue = |duration, dropped| stall(Op::Lock, Response, (0, duration), dropped);
+        for (stalls, request, expected) in [
+            (
+                vec![dial(0, 2 * S), dial(2 * S, 2 * S)],
+                4 * S,
+                &["2.00 s"][..],
+            ),
+            // One attempt says nothing of the time-out, nor do two that differ.
+            (vec![dial(0, 2 * S)], 2 * S, &[]),
+            (vec![dial(0, 2 * S), dial(2 * S, S)], 3 * S, &[]),
+            // The queue took all of the entry's time; or so long, and then the entry was taken.
+            (vec![queue(10 * S + 30_000_000, true)], 11 * S, &["10 s"]),
+            (vec![queue(5 * S, true)], 6 * S, &["5 s"]),
+            (vec![queue(10 * S, false)], 11 * S, &[]),
+            (vec![queue(7 * S, true)], 8 * S, &[]),
+            // The last attempt is cut short.
+            (
+                vec![dial(0, 4 * S), dial(4 * S, 4 * S), dial(8 * S, 2 * S)],
+                11 * S,
+                &["4.00 s", "10 s"],
+            ),
+            (vec![dial(0, S)], 90 * S + 5_000_000, &["90 s"]),
+        ] {
+            let text = limits(&hang(stalls, request));
+            let sentences = text.matches('.').count() - text.matches(".0").count();
+            for figure in expected {
+                assert!(text.contains(figure), "{figure}: {text}");
+            }
+            assert_eq!(sentences, expected.len(), "{text}");
+        }
+    }
+}
