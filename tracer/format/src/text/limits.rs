@@ -48,15 +48,19 @@ pub(super) fn limits(hang: &Hang) -> String {
     text
 }
 
-/// After how long attempts ended that timed out, if those of one kind agree: the longest, which nothing else has cut short.
+/// After how long attempts ended that timed out, if the longest agree, which nothing else has cut short.
 fn attempt_limit(stalls: &[Stall]) -> Option<Nanos> {
     let timed_out = stalls
         .iter()
         .filter(|stall| stall.op != Op::Lock && stall.outcome == Some(Outcome::Timeout));
     let durations: Vec<_> = timed_out.map(|stall| stall.duration).collect();
     let longest = *durations.iter().max()?;
-    let alike = durations.iter().filter(|d| is_about(**d, longest)).count();
-    (alike >= 2).then_some(longest)
+    let alike: Vec<_> = durations
+        .into_iter()
+        .filter(|duration| is_about(*duration, longest))
+        .collect();
+    // A timer is late, never early.
+    alike.iter().min().copied().filter(|_| alike.len() >= 2)
 }
 
 /// The limit that ended the wait for one entry: its last stall is time in the queue, or an attempt that was cut short.
