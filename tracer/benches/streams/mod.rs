@@ -214,6 +214,7 @@ impl Server {
             path: Some("transit/encrypt/payments".to_owned()),
             remote_address: Some("10.77.0.9".to_owned()),
             remote_port: Some(port(self.connection(client))),
+            namespace: None,
         }
     }
 

@@ -41,14 +41,12 @@ const REQUEST: [&str; 10] = [
 /// are still read. A prefix may have braces and brackets of its own: the entry begins at the first brace or bracket from which
 /// it can be read as one.
 pub fn parse_head(bytes: &[u8]) -> Option<EntryHead> {
-    let starts = bytes.iter().take(PREFIX).enumerate();
-    starts
-        .filter_map(|(at, byte)| match byte {
-            b'{' => parse_as(&bytes[at..], json::read),
-            b'<' => parse_as(&bytes[at..], jsonx::read),
-            _ => None,
-        })
-        .next()
+    let mut starts = bytes.iter().take(PREFIX).enumerate();
+    starts.find_map(|(at, byte)| match byte {
+        b'{' => parse_as(&bytes[at..], json::read),
+        b'<' => parse_as(&bytes[at..], jsonx::read),
+        _ => None,
+    })
 }
 
 /// Passes the fields of an entry to a function, and returns whether its end is missing.

@@ -112,6 +112,12 @@ impl Incidents {
         self.open.is_empty() && self.over.is_empty()
     }
 
+    /// Whether the device has an incident that is not reported yet.
+    pub(crate) fn has_unreported(&self, device: &Device) -> bool {
+        let mut over = self.over.iter();
+        self.open.contains_key(device) || over.any(|incident| incident.device == *device)
+    }
+
     /// The incident of this device that is under way.
     pub(crate) fn open_of(&self, device: &Device) -> Option<&Incident> {
         self.open.get(device)

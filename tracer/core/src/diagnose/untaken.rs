@@ -17,7 +17,7 @@ pub(crate) struct Untaken {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Entry {
+struct EntryState {
     taken: bool,
     tried: bool,
     queued: bool,
@@ -28,7 +28,7 @@ struct Entry {
 /// `operations`: all of the request, in the order in which they ended.
 pub(crate) fn untaken(operations: &[Operation], device: &Device) -> Vec<Untaken> {
     let mut progress = Progress::default();
-    let mut entries = [Entry::default(); 2];
+    let mut entries = [EntryState::default(); 2];
     let mut answering = false;
     for operation in operations {
         if operation.device == *device {

@@ -36,13 +36,6 @@ pub struct Core {
     step: Step,
 }
 
-/// The findings of these events, to the last. The answers to the core's queries are among the events, if these were recorded.
-pub fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> impl Iterator<Item = Finding> {
-    let mut core = Core::new();
-    let events = events.into_iter();
-    events.flat_map(move |event| core.on(event).findings)
-}
-
 impl Core {
     /// Knows nothing; the first event is to be the session.
     pub fn new() -> Self {
@@ -349,21 +342,22 @@ impl Core {
         self.trackers.requests.expire(now);
         self.conclude();
         self.settle_losses();
+        self.verdicts.settle_entries(now, &self.trackers.incidents);
         let (verdicts, requests) = (&self.verdicts, &self.trackers.requests);
         let is_in_use = |device: &Device| {
             verdicts.concern(device)
                 || requests.use_device(device)
-                || verdicts.has_unsettled_entries(device, now)
+                || verdicts.has_unsettled_entries(device)
         };
         for incident in self.trackers.incidents.take_settled(is_in_use) {
-            self.incident(now, incident);
+            self.incident(incident);
         }
     }
 
-    fn incident(&mut self, now: Nanos, mut incident: Incident) {
+    fn incident(&mut self, mut incident: Incident) {
         incident.untaken = self
             .verdicts
-            .take_untaken(&incident, now, self.trackers.session.stacks);
+            .take_untaken(&incident, self.trackers.session.stacks);
         if !self.trackers.sockets.knows_losses(&incident.device) {
             incident.lost = None;
         }
@@ -384,8 +378,9 @@ impl Core {
         self.trackers.requests.end(at);
         self.conclude();
         self.release(true);
+        self.verdicts.settle_entries(at, &self.trackers.incidents);
         for incident in self.trackers.incidents.take_all() {
-            self.incident(at, incident);
+            self.incident(incident);
         }
         self.trackers.sockets = Sockets::default();
         self.trackers.throughput.end(at);

@@ -3,6 +3,7 @@
 mod core;
 mod open_stalls;
 mod pending_verdicts;
+mod replay;
 mod request_names;
 mod sampler;
 mod snapshot;
@@ -14,7 +15,8 @@ mod untaken_entries;
 mod verdicts;
 
 pub use self::{
-    core::{Core, replay},
+    core::Core,
+    replay::replay,
     snapshot::BufferedActivity,
     step::{Query, Step},
 };

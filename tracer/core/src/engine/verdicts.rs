@@ -10,6 +10,7 @@ use tracer_model::{
 
 use crate::{
     diagnose::{
+        incidents::Incidents,
         judge::{self, Case, Verdict},
         overlaps::resolve_overlaps,
     },
@@ -108,20 +109,24 @@ impl Verdicts {
         self.untaken.sampled(at, goids);
     }
 
+    /// Counts the entries of which it is known what became of them.
+    pub(super) fn settle_entries(&mut self, now: Nanos, incidents: &Incidents) {
+        let has_incident = |device: &Device| incidents.has_unreported(device);
+        self.untaken.settle(now, &self.names, has_incident);
+    }
+
     /// Whether it is not yet known which entries the device did not take.
-    pub(super) fn has_unsettled_entries(&self, device: &Device, now: Nanos) -> bool {
-        self.untaken.are_unsettled(device, now)
+    pub(super) fn has_unsettled_entries(&self, device: &Device) -> bool {
+        self.untaken.are_unsettled(device)
     }
 
     /// What a device did not take in an incident that is over.
     pub(super) fn take_untaken(
         &mut self,
         incident: &Incident,
-        now: Nanos,
         is_queue_seen: bool,
     ) -> UntakenEntries {
-        let context = (&self.names, is_queue_seen);
-        self.untaken.take(incident, now, context)
+        self.untaken.take(&incident.device, is_queue_seen)
     }
 
     /// A client's request waited for something of which nobody said that it is an audit device.

@@ -4,6 +4,8 @@
 //! the wait in a device's queue: 5 or 10 s (`vault/audit_broker.go`, `audit/broker.go`). A request has 90 s
 //! (`DefaultMaxRequestDuration`).
 
+use std::fmt::Write;
+
 use tracer_model::{Hang, Nanos, Op, Outcome, Phase, Stall};
 
 use super::seconds;
@@ -27,20 +29,23 @@ pub(super) fn limits(hang: &Hang) -> String {
     let attempt = attempt_limit(&hang.stalls);
     let mut text = String::new();
     if let Some(limit) = attempt {
-        text.push_str(&format!(
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
             " Each attempt was given up after {:.2} s, the device's write_timeout.",
             seconds(limit)
-        ));
+        );
     }
     let phases = [Phase::Request, Phase::Response];
     let of_entry = phases
         .into_iter()
         .find_map(|phase| entry_limit(&hang.stalls, phase, attempt));
     if let Some(limit) = of_entry {
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             " The server gave the entry up after {:.0} s, its own limit for one, before the device had answered.",
             seconds(limit)
-        ));
+        );
     }
     if is_about(hang.request.duration, REQUEST_LIMIT) {
         text.push_str(" The request ended with the server's limit for one, 90 s.");

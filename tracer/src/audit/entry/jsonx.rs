@@ -61,16 +61,17 @@ impl<'a> Reader<'a> {
             if last.as_ref().is_some_and(|last| *last >= name) {
                 return None;
             }
-            let mut value = Value {
+            let mut value = ElementValue {
                 reader: self,
                 tag,
                 depth,
-                outcome: None,
+                reading: Reading::NotRead,
             };
             field(&name, &mut value);
-            match value.outcome {
-                Some(read) => read?,
-                None => self.skip(tag, depth)?,
+            match value.reading {
+                Reading::Read => {}
+                Reading::Broken => return None,
+                Reading::NotRead => self.skip(tag, depth)?,
             }
             last = Some(name);
         }
@@ -124,27 +125,40 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// How far a value was read.
+enum Reading {
+    NotRead,
+    Read,
+    /// It is cut off, or none.
+    Broken,
+}
+
+impl Reading {
+    fn of<T>(read: Option<T>) -> Self {
+        read.map_or(Self::Broken, |_| Self::Read)
+    }
+}
+
 /// The value of the element whose tag was read last.
-struct Value<'r, 'a> {
+struct ElementValue<'r, 'a> {
     reader: &'r mut Reader<'a>,
     tag: Tag<'a>,
     depth: u32,
-    /// Whether it was read to its end; `None` if it was not read at all.
-    outcome: Option<Option<()>>,
+    reading: Reading,
 }
 
-impl Value<'_, '_> {
+impl ElementValue<'_, '_> {
     fn text(&mut self, kind: &str) -> Option<String> {
         if self.tag.kind != kind {
             return None;
         }
         let text = self.reader.text(self.tag);
-        self.outcome = Some(text.map(drop));
+        self.reading = Reading::of(text);
         text.map(str::to_owned)
     }
 }
 
-impl FieldValue for Value<'_, '_> {
+impl FieldValue for ElementValue<'_, '_> {
     fn string(&mut self) -> Option<String> {
         self.text("string")
     }
@@ -157,7 +171,7 @@ impl FieldValue for Value<'_, '_> {
         if self.tag.kind == "object" && !self.tag.is_empty {
             let fields = self.reader.fields(self.depth + 1, field);
             let tag = self.tag;
-            self.outcome = Some(fields.and_then(|()| self.reader.close(tag)));
+            self.reading = Reading::of(fields.and_then(|()| self.reader.close(tag)));
         }
     }
 }
