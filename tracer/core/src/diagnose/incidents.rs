@@ -112,12 +112,6 @@ impl Incidents {
         self.open.is_empty() && self.over.is_empty()
     }
 
-    /// Whether the device has an incident that is not reported yet.
-    pub(crate) fn has_unreported(&self, device: &Device) -> bool {
-        let mut over = self.over.iter();
-        self.open.contains_key(device) || over.any(|incident| incident.device == *device)
-    }
-
     /// The incident of this device that is under way.
     pub(crate) fn open_of(&self, device: &Device) -> Option<&Incident> {
         self.open.get(device)
@@ -199,6 +193,25 @@ impl Incidents {
         drop(unreported);
         let unaccounted = self.unaccounted.entry(loss.device.clone());
         unaccounted.or_default().add(more);
+    }
+
+    /// Adds an entry that the device did not take: it was last seen to be tried (`tried`), or in the queue, at `until`.
+    /// `id`: of its request.
+    pub(crate) fn add_untaken_entry(
+        &mut self,
+        (device, until): (&Device, Nanos),
+        tried: bool,
+        id: Option<&str>,
+    ) {
+        let mut unreported = self.unreported(device);
+        let its = unreported.find(|i| i.end.is_none_or(|end| until <= end));
+        let Some(incident) = its else { return };
+        if tried {
+            incident.untaken.failed += 1;
+        } else {
+            *incident.untaken.missed.get_or_insert_default() += 1;
+            incident.untaken.add_request(id);
+        }
     }
 
     /// Of one device, in order.

@@ -37,7 +37,7 @@ pub struct Core {
 }
 
 impl Core {
-    /// Knows nothing; the first event is to be the session.
+    /// The first event is to be the session.
     pub fn new() -> Self {
         Self::default()
     }
@@ -97,8 +97,7 @@ impl Core {
     pub fn may_buffer(&self) -> bool {
         let threshold = self.trackers.session.threshold;
         let is_well = |request: &Request| {
-            let failed = request.operations.iter().any(Operation::failed);
-            !failed && !request.is_blocked(threshold)
+            !request.is_blocked(threshold) && !request.operations.iter().any(Operation::failed)
         };
         self.trackers.sockets.are_healthy()
             && self.trackers.incidents.is_empty()
@@ -342,7 +341,8 @@ impl Core {
         self.trackers.requests.expire(now);
         self.conclude();
         self.settle_losses();
-        self.verdicts.settle_entries(now, &self.trackers.incidents);
+        self.verdicts
+            .settle_entries(now, false, &mut self.trackers.incidents);
         let (verdicts, requests) = (&self.verdicts, &self.trackers.requests);
         let is_in_use = |device: &Device| {
             verdicts.concern(device)
@@ -355,12 +355,11 @@ impl Core {
     }
 
     fn incident(&mut self, mut incident: Incident) {
-        incident.untaken = self
-            .verdicts
-            .take_untaken(&incident, self.trackers.session.stacks);
         if !self.trackers.sockets.knows_losses(&incident.device) {
             incident.lost = None;
         }
+        let none_missed = self.trackers.session.stacks.then_some(0);
+        incident.untaken.missed = incident.untaken.missed.or(none_missed);
         self.totals.incidents += 1;
         self.find(Finding::Incident(incident));
     }
@@ -378,8 +377,9 @@ impl Core {
         self.trackers.requests.end(at);
         self.conclude();
         self.release(true);
-        self.verdicts.settle_entries(at, &self.trackers.incidents);
-        for incident in self.trackers.incidents.take_all() {
+        let incidents = &mut self.trackers.incidents;
+        self.verdicts.settle_entries(at, true, incidents);
+        for incident in incidents.take_all() {
             self.incident(incident);
         }
         self.trackers.sockets = Sockets::default();

@@ -4,13 +4,14 @@
 //! answered, or drop it when the broker's context has ended in the queue. The first shows in what it does later, the second in
 //! that a sample no longer finds it.
 
-use std::collections::BTreeMap;
-
 use rustc_hash::FxHashSet;
-use tracer_model::{Device, Nanos, Op, Operation, Outcome, RequestSeq, UntakenEntries};
+use tracer_model::{Device, Nanos, Op, Operation, Outcome, RequestSeq};
 
 use crate::{
-    diagnose::untaken::{Untaken, untaken},
+    diagnose::{
+        incidents::Incidents,
+        untaken::{Untaken, untaken},
+    },
     engine::request_names::RequestNames,
     request::request::Request,
 };
@@ -28,6 +29,8 @@ struct OpenEntry {
     request: RequestSeq,
     /// When its request was over.
     at: Nanos,
+    /// When it was last seen to be tried, or in the queue, until then.
+    until: Nanos,
     /// The goroutine that may still write it.
     sink: Option<u64>,
     tried: bool,
@@ -38,15 +41,13 @@ struct OpenEntry {
 #[derive(Debug, Default)]
 pub(super) struct UntakenEntryList {
     open: Vec<OpenEntry>,
-    /// Those that are settled, of incidents that are not reported yet.
-    settled: BTreeMap<Device, UntakenEntries>,
     /// When the last sample was taken, and which goroutines it found in the code of devices.
     sampled: (Nanos, FxHashSet<u64>),
 }
 
 impl UntakenEntryList {
     pub(super) fn kept(&self) -> usize {
-        self.open.len() + self.settled.len()
+        self.open.len()
     }
 
     /// Takes what this device did not take of a request that is over.
@@ -67,6 +68,7 @@ impl UntakenEntryList {
                 device: device.clone(),
                 request: request.seq,
                 at: request.end,
+                until,
                 sink,
                 tried,
                 is_dropped: sink.is_none_or(is_gone),
@@ -96,47 +98,34 @@ impl UntakenEntryList {
         self.sampled = (at, goids);
     }
 
-    /// Counts the entries of which it is known what became of them, for devices with an incident that is not reported yet.
+    /// Counts the entries of which it is known what became of them in the incidents in which that was. `at_end`: those that were
+    /// tried count, too, and of those in a queue nothing is known.
     pub(super) fn settle(
         &mut self,
-        now: Nanos,
+        (now, at_end): (Nanos, bool),
         names: &RequestNames,
-        has_incident: impl Fn(&Device) -> bool,
+        incidents: &mut Incidents,
     ) {
         let (sampled, found) = &self.sampled;
         let is_sampled = now.saturating_sub(*sampled) < DRAINED;
         let is_settled = |entry: &OpenEntry| {
             let has_it = entry.sink.is_some_and(|sink| found.contains(&sink));
             let is_old = now.saturating_sub(entry.at) >= DRAINED && !(is_sampled && has_it);
-            entry.is_dropped || is_old
+            entry.is_dropped || is_old || (entry.tried && at_end)
         };
-        let settled = self.open.extract_if(.., |entry| {
-            is_settled(entry) && !names.is_asked(entry.request)
-        });
+        let is_named = |entry: &OpenEntry| at_end || !names.is_asked(entry.request);
+        let settled = self
+            .open
+            .extract_if(.., |entry| is_settled(entry) && is_named(entry));
         for entry in settled {
-            let totals = self.settled.entry(entry.device).or_default();
-            if entry.tried {
-                totals.failed += 1;
-                continue;
-            }
-            *totals.missed.get_or_insert_default() += 1;
             let name = names.get(entry.request);
-            let id = name.and_then(|name| name.id.as_ref());
-            totals.add_request(id.map(String::as_str));
+            let id = name.and_then(|name| name.id.as_deref());
+            incidents.add_untaken_entry((&entry.device, entry.until), entry.tried, id);
         }
-        self.settled.retain(|device, _| has_incident(device));
     }
 
     /// Whether it is not yet known what becomes of an entry.
     pub(super) fn are_unsettled(&self, device: &Device) -> bool {
         self.open.iter().any(|entry| entry.device == *device)
-    }
-
-    /// Takes out the entries of an incident that is over. Of an entry that is open when the trace ends, nothing is known.
-    /// `is_queue_seen`: the server's stacks can be read.
-    pub(super) fn take(&mut self, device: &Device, is_queue_seen: bool) -> UntakenEntries {
-        let mut totals = self.settled.remove(device).unwrap_or_default();
-        totals.missed = is_queue_seen.then_some(totals.missed.unwrap_or(0));
-        totals
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use rustc_hash::FxHashSet;
 use tracer_model::{
-    Device, EntryHead, EntryQuery, Finding, GoroutineSample, Hang, Incident, Nanos, Op, Operation,
-    RequestSeq, Summary, UntakenEntries,
+    Device, EntryHead, EntryQuery, Finding, GoroutineSample, Hang, Nanos, Op, Operation,
+    RequestSeq, Summary,
 };
 
 use crate::{
@@ -110,23 +110,13 @@ impl Verdicts {
     }
 
     /// Counts the entries of which it is known what became of them.
-    pub(super) fn settle_entries(&mut self, now: Nanos, incidents: &Incidents) {
-        let has_incident = |device: &Device| incidents.has_unreported(device);
-        self.untaken.settle(now, &self.names, has_incident);
+    pub(super) fn settle_entries(&mut self, now: Nanos, at_end: bool, incidents: &mut Incidents) {
+        self.untaken.settle((now, at_end), &self.names, incidents);
     }
 
     /// Whether it is not yet known which entries the device did not take.
     pub(super) fn has_unsettled_entries(&self, device: &Device) -> bool {
         self.untaken.are_unsettled(device)
-    }
-
-    /// What a device did not take in an incident that is over.
-    pub(super) fn take_untaken(
-        &mut self,
-        incident: &Incident,
-        is_queue_seen: bool,
-    ) -> UntakenEntries {
-        self.untaken.take(&incident.device, is_queue_seen)
     }
 
     /// A client's request waited for something of which nobody said that it is an audit device.
