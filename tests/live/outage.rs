@@ -52,6 +52,8 @@ pub(crate) struct LabFacts {
     pub(crate) address: String,
     pub(crate) family: Family,
     pub(crate) timeout: Duration,
+    /// The longest request that nothing blocked: what a request takes beside its hang, on this machine.
+    pub(crate) healthy: Duration,
 }
 
 /// Lives through it with the agent attached.
@@ -69,7 +71,7 @@ pub(crate) fn run_outage_in(
     timeout: Duration,
 ) -> Result<Outage> {
     use std::os::unix::fs::PermissionsExt;
-    lab.client.get(BIG_REQUEST)?;
+    let before = lab.client.get(BIG_REQUEST)?;
     let fault = lab.drop_output()?;
     let mut filling = lab.fill()?;
     let next = lab.client.get(BIG_REQUEST)?;
@@ -77,9 +79,13 @@ pub(crate) fn run_outage_in(
     let after = lab.client.get(BIG_REQUEST)?;
     ensure!(!after.hung(), "the server hangs with the fault lifted");
     let mode = tracer.trace_file().metadata()?.permissions().mode() & 0o7777;
+    let requests = filling.len() + 3;
+    let full = filling.pop().context("no request hung")?;
+    let healthy = filling.iter().chain([&before, &after]);
+    let healthy = healthy.map(|request| request.duration).max();
     Ok(Outage {
-        requests: filling.len() + 3,
-        full: filling.pop().context("no request hung")?,
+        requests,
+        full,
         next,
         trace: tracer.stop()?,
         mode,
@@ -87,6 +93,7 @@ pub(crate) fn run_outage_in(
             address: lab.log_address().to_string(),
             family,
             timeout,
+            healthy: healthy.unwrap_or_default(),
         },
     })
 }
