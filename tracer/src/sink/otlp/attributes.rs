@@ -1,6 +1,6 @@
 //! Lists of attributes. Unknown values are left out.
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
+use super::messages::{AnyValue, ArrayValue, KeyValue, Value};
 
 /// Attributes in their order.
 #[derive(Clone, Debug, Default)]
@@ -12,7 +12,6 @@ impl Attributes {
             self.0.push(KeyValue {
                 key: key.to_owned(),
                 value: Some(AnyValue { value: Some(value) }),
-                ..KeyValue::default()
             });
         }
         self
