@@ -208,16 +208,15 @@ pub struct KeyValue {
 /// `common/v1/common.proto`
 #[derive(Clone, PartialEq, Message, Serialize)]
 pub struct AnyValue {
-    #[prost(oneof = "Value", tags = "1, 2, 3, 5")]
+    #[prost(oneof = "AttributeValue", tags = "1, 2, 3, 5")]
     #[serde(flatten)]
-    pub value: Option<Value>,
+    pub value: Option<AttributeValue>,
 }
 
 /// `AnyValue.value`, `common/v1/common.proto`
 #[derive(Clone, PartialEq, Oneof, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(clippy::enum_variant_names, reason = "OTLP's names")]
-pub enum Value {
+pub enum AttributeValue {
     #[prost(string, tag = "1")]
     StringValue(String),
     #[prost(bool, tag = "2")]
@@ -251,7 +250,7 @@ mod tests {
     #[test]
     fn json_is_that_of_otlp() {
         let text = |text: &str| AnyValue {
-            value: Some(Value::StringValue(text.to_owned())),
+            value: Some(AttributeValue::StringValue(text.to_owned())),
         };
         let attribute = |key: &str, value| KeyValue {
             key: key.to_owned(),
@@ -260,11 +259,11 @@ mod tests {
         let event = Event {
             time_unix_nano: u64::MAX,
             attributes: vec![
-                attribute("number", Value::IntValue(-1)),
-                attribute("flag", Value::BoolValue(true)),
+                attribute("number", AttributeValue::IntValue(-1)),
+                attribute("flag", AttributeValue::BoolValue(true)),
                 attribute(
                     "list",
-                    Value::ArrayValue(ArrayValue {
+                    AttributeValue::ArrayValue(ArrayValue {
                         values: vec![text("one")],
                     }),
                 ),

@@ -42,7 +42,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// The result of a call that failed.
 #[derive(Debug, PartialEq, Eq)]
-struct Failure {
+struct CallFailure {
     code: Code,
     message: String,
     retry_after: Option<Duration>,
@@ -58,7 +58,7 @@ pub(super) async fn export(
         return Outcome::Refused("no request can be made of this URL".to_owned());
     };
     match connections.send(request).await {
-        Ok(answer) => read(answer).map_or_else(Failure::outcome, Outcome::accepted),
+        Ok(answer) => read(answer).map_or_else(CallFailure::outcome, Outcome::accepted),
         Err(reason) => Outcome::failed(reason),
     }
 }
@@ -90,16 +90,16 @@ fn frame(message: &impl Message) -> Bytes {
 }
 
 /// The message of a whole answer, or why there is none.
-fn read(answer: Response<Collected<Bytes>>) -> Result<ExportTraceServiceResponse, Failure> {
+fn read(answer: Response<Collected<Bytes>>) -> Result<ExportTraceServiceResponse, CallFailure> {
     let (parts, body) = answer.into_parts();
     // An answer without a message has its status in the headers.
     let trailers = body.trailers().unwrap_or(&parts.headers);
     match trailers.get("grpc-status").map(Code::of_header) {
         Some(Code::Ok) => message(body.to_bytes())
-            .ok_or_else(|| Failure::new(Code::Internal, "the answer has no message of OTLP")),
-        Some(code) => Err(Failure::of_trailers(code, trailers)),
+            .ok_or_else(|| CallFailure::new(Code::Internal, "the answer has no message of OTLP")),
+        Some(code) => Err(CallFailure::of_trailers(code, trailers)),
         // Not of a gRPC server, but for example of a proxy.
-        None => Err(Failure::new(
+        None => Err(CallFailure::new(
             Code::of_http(parts.status),
             &parts.status.to_string(),
         )),
@@ -115,7 +115,7 @@ fn message(mut body: Bytes) -> Option<ExportTraceServiceResponse> {
     ExportTraceServiceResponse::decode(body).ok()
 }
 
-impl Failure {
+impl CallFailure {
     fn new(code: Code, message: &str) -> Self {
         Self {
             code,
@@ -129,7 +129,7 @@ impl Failure {
         let message = bytes("grpc-message").unwrap_or_default();
         let details = bytes("grpc-status-details-bin")
             .and_then(|text| BASE64.decode(text).ok())
-            .and_then(|status| rpc::Status::decode(&*status).ok());
+            .and_then(|status| rpc::RpcStatus::decode(&*status).ok());
         Self {
             code,
             message: percent_decode(message).decode_utf8_lossy().into_owned(),

@@ -73,7 +73,7 @@ fn message(answer: &Response<Bytes>) -> Option<String> {
     if answer.headers().get(CONTENT_TYPE) != Some(&PROTOBUF) {
         return None;
     }
-    let status = rpc::Status::decode(answer.body().clone()).ok()?;
+    let status = rpc::RpcStatus::decode(answer.body().clone()).ok()?;
     Some(one_line(&status.message)).filter(|message| !message.is_empty())
 }
 
@@ -162,9 +162,9 @@ mod tests {
         };
         assert_eq!((partly.rejected, &*partly.message), (3, "too old"));
 
-        let status = rpc::Status {
+        let status = rpc::RpcStatus {
             message: "no such tenant".to_owned(),
-            ..rpc::Status::default()
+            ..rpc::RpcStatus::default()
         };
         let refused = answer(
             403,

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use prost::Message;
 
+/// `google.rpc.Status`
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Status {
+pub(super) struct RpcStatus {
     #[prost(int32, tag = "1")]
     pub(super) code: i32,
     #[prost(string, tag = "2")]
@@ -41,7 +42,7 @@ pub(super) struct ProtoDuration {
 /// The name of the type [`RetryInfo`] in [`Any::type_url`], after the last slash.
 pub(super) const RETRY_INFO: &str = "google.rpc.RetryInfo";
 
-impl Status {
+impl RpcStatus {
     /// The wait that the server asks for.
     pub(super) fn retry_delay(&self) -> Option<Duration> {
         let mut details = self.details.iter();

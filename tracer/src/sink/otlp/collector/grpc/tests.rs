@@ -16,20 +16,15 @@ async fn answer(body: Option<Bytes>, trailers: &[(&'static str, String)]) -> Out
         map.insert(*name, value.parse().expect("a value"));
     }
     let mut answer = Response::new(());
-    let body = match body {
-        Some(body) => {
-            Full::new(body)
-                .with_trailers(async { Some(Ok(map)) })
-                .collect()
-                .await
-        }
-        None => {
-            *answer.headers_mut() = map;
-            Full::default().collect().await
-        }
+    let body = if let Some(body) = body {
+        let trailers = async { Some(Ok(map)) };
+        Full::new(body).with_trailers(trailers).collect().await
+    } else {
+        *answer.headers_mut() = map;
+        Full::default().collect().await
     };
     let body = body.expect("it cannot fail");
-    read(answer.map(|()| body)).map_or_else(Failure::outcome, Outcome::accepted)
+    read(answer.map(|()| body)).map_or_else(CallFailure::outcome, Outcome::accepted)
 }
 
 fn status(code: Code, message: &str) -> [(&'static str, String); 2] {
@@ -92,12 +87,12 @@ async fn an_exhausted_server_may_ask_for_a_retry() {
             nanos: 500_000_000,
         }),
     };
-    let details = rpc::Status {
+    let details = rpc::RpcStatus {
         details: vec![Any {
             type_url: format!("type.googleapis.com/{RETRY_INFO}"),
             value: info.encode_to_vec(),
         }],
-        ..rpc::Status::default()
+        ..rpc::RpcStatus::default()
     };
     let encoded = BASE64.encode(details.encode_to_vec());
     for encoded in [encoded.as_str(), encoded.trim_end_matches('=')] {
