@@ -23,15 +23,13 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::{Message, bytes::Bytes};
+use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net, runtime,
     sync::oneshot,
 };
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
-};
+use tokio_rustls::TlsAcceptor;
 use tracer::sink::otlp::messages::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
@@ -259,7 +257,7 @@ async fn connection(
 }
 
 fn acceptor(identity: &Identity, speaks: Speaks) -> Result<TlsAcceptor> {
-    use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
     let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes())?;
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
