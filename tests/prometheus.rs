@@ -175,7 +175,7 @@ fn a_real_prometheus_sees_a_hang_while_it_lasts_and_what_it_was_afterwards() -> 
 
     let (mut told, address) = tell("convoy")?;
     told.until(|finding| matches!(finding, Finding::Session(_)))?;
-    let prometheus = programs.scrape(address, &rules, &[])?;
+    let prometheus = programs.scrape(address, &rules)?;
     let sum = |expression: &str, expected: f64| {
         let what = format!("{expression} to be {expected}");
         wait::until(&what, SOON, || {
@@ -239,40 +239,4 @@ fn shows(prometheus: &Prometheus) -> Result<()> {
         assert_eq!(samples.is_empty(), is_of_none, "{expression}");
     }
     Ok(())
-}
-
-/// Without the bounds that we chose: Prometheus asks for them in protobuf once it is told to.
-#[test]
-fn durations_are_native_histograms_too_for_whoever_wants_them() -> Result<()> {
-    let name = "durations_are_native_histograms_too_for_whoever_wants_them";
-    let Some(programs) = programs(name)? else {
-        return Ok(());
-    };
-    let (mut told, address) = tell("convoy")?;
-    told.until(|finding| matches!(finding, Finding::Summary(_)))?;
-    let native = ["--enable-feature=native-histograms"];
-    let rules = shipped("prometheus/alerts.yml");
-    let prometheus = programs.scrape(address, &rules, &native)?;
-    let hangs = "sum(vault_tracer_hang_duration_seconds)";
-    let count = format!("histogram_count({hangs})");
-    wait::until("five hangs in one histogram", SOON, || {
-        Ok(prometheus
-            .sum(&count)?
-            .filter(|count| (count - 5.0).abs() < 1e-6))
-    })?;
-    let longest = prometheus.sum(&format!("histogram_quantile(1, {hangs})"))?;
-    let longest = longest.context("no quantile")?;
-    let findings = tracer_core::replay(&replays::events("convoy")?)
-        .filter_map(|finding| match finding {
-            Finding::Hang(hang) => Some(hang.duration),
-            _ => None,
-        })
-        .max();
-    let known = findings.context("no hang")? as f64 / 1e9;
-    // By no more than from one bound to the next.
-    ensure!(
-        known <= longest && longest <= known * 1.1,
-        "{longest} for {known}"
-    );
-    told.worker.finish()
 }

@@ -110,14 +110,14 @@ impl Identity {
 
     /// The process that has this pid now.
     pub fn of(pid: u32) -> Result<Self> {
-        let stat = procfs::process::Process::new(pid as i32).and_then(|process| process.stat());
+        let stat = tracer_proc::Process::new(pid as i32).stat();
         let stat = stat.with_context(|| format!("no process {pid}"))?;
         if stat.state == 'Z' {
             bail!("process {pid} has ended");
         }
         Ok(Self {
             pid,
-            start_time: stat.starttime,
+            start_time: stat.start_time,
         })
     }
 

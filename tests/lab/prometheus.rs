@@ -78,8 +78,8 @@ impl Programs {
         Ok(said)
     }
 
-    /// Starts the server with these options; returns once it answers. `rules`: a file of alert rules.
-    pub fn scrape(&self, target: SocketAddr, rules: &Path, options: &[&str]) -> Result<Prometheus> {
+    /// Starts the server; returns once it answers. `rules`: a file of alert rules.
+    pub fn scrape(&self, target: SocketAddr, rules: &Path) -> Result<Prometheus> {
         let directory = tempfile::tempdir()?;
         let file = |name: &str| directory.path().join(name);
         fs::write(file("prometheus.yml"), configuration(target, rules))?;
@@ -92,7 +92,6 @@ impl Programs {
             ))
             .arg(format!("--storage.tsdb.path={}", file("data").display()))
             .arg("--web.listen-address=127.0.0.1:0")
-            .args(options)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);

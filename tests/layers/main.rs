@@ -14,10 +14,11 @@ use std::{
 use self::{graph::Graph, source::Source};
 
 /// The crates by directory, each with those of the workspace that it may depend on.
-const CRATES: [(&str, &str, &[&str]); 7] = [
+const CRATES: [(&str, &str, &[&str]); 8] = [
     ("tracer/model", "tracer-model", &[]),
     ("tracer/core", "tracer-core", &["tracer-model"]),
     ("tracer/format", "tracer-format", &["tracer-model"]),
+    ("tracer/proc", "tracer-proc", &[]),
     ("tracer-ebpf", "tracer-ebpf", &[]),
     (
         "tracer",
@@ -26,10 +27,15 @@ const CRATES: [(&str, &str, &[&str]); 7] = [
             "tracer-model",
             "tracer-core",
             "tracer-format",
+            "tracer-proc",
             "tracer-ebpf",
         ],
     ),
-    ("tests", "vault-tracer-tests", &["tracer-format"]),
+    (
+        "tests",
+        "vault-tracer-tests",
+        &["tracer-format", "tracer-proc"],
+    ),
     ("xtask", "xtask", &["tracer-format", "vault-tracer-tests"]),
 ];
 

@@ -63,7 +63,7 @@ fn wait_for_the_second_dial(lab: &Lab) -> Result<()> {
         let dialing = sockets::tcp_to(lab.server.pid(), lab.log_address())?;
         let dialing = dialing
             .iter()
-            .filter(|socket| socket.state == procfs::net::TcpState::SynSent);
+            .filter(|socket| socket.state == tracer_proc::TcpState::SynSent);
         ports.extend(dialing.map(|socket| socket.local.port()));
         Ok((ports.len() > 1).then_some(()))
     })

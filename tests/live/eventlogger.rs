@@ -21,8 +21,8 @@ use lab::{
     tracer::{RECORD, agent_from_environment},
     wait,
 };
-use procfs::net::TcpState;
 use serde_json::Value;
+use tracer_proc::TcpState;
 
 use crate::assertions::{self, TOLERANCE, nanoseconds};
 

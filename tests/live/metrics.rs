@@ -58,7 +58,7 @@ fn scrape(endpoint: SocketAddr) -> Result<Option<Prometheus>> {
         return Ok(None);
     };
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/prometheus/alerts.yml");
-    programs.scrape(endpoint, &rules, &[]).map(Some)
+    programs.scrape(endpoint, &rules).map(Some)
 }
 
 #[test]

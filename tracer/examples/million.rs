@@ -20,6 +20,6 @@ fn main() -> anyhow::Result<()> {
 
 /// Peak of the resident set, kB.
 fn peak() -> anyhow::Result<u64> {
-    let status = procfs::process::Process::myself()?.status()?;
-    Ok(status.vmhwm.unwrap_or(0))
+    let peak = tracer_proc::Process::myself().status("VmHWM")?;
+    Ok(peak.trim_end_matches(" kB").parse()?)
 }

@@ -33,11 +33,9 @@ pub(super) fn command(namespace: &Namespace, files: &Files, program: &Path) -> R
 
 /// The container's first process, the server: the child of the one that made it.
 pub(super) fn inner(maker: u32) -> Result<Identity> {
-    let processes = procfs::process::all_processes()?.flatten();
-    let stats = processes.filter_map(|process| process.stat().ok());
-    let child = stats
+    let child = tracer_proc::processes()?
         .into_iter()
-        .find(|stat| stat.ppid == maker as i32)
+        .find(|process| process.stat().is_ok_and(|stat| stat.parent == maker as i32))
         .context("the container has ended")?;
     Identity::of(child.pid as u32)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use procfs::net::TcpState;
+use tracer_proc::{TcpEntry, TcpState};
 
 use super::{NOTHING, SHORT_TIMEOUT, State, ask, fill_and_more, until};
 use crate::client::Measured;
@@ -240,9 +240,8 @@ pub const LOST_ENTRIES: State = State {
         drop.lift()?;
         wait::until("the connection to be given up", GIVEN_UP, || {
             let sockets = sockets::tcp_to(lab.server.pid(), lab.log_address())?;
-            let trying = |socket: &sockets::TcpSocket| {
-                matches!(socket.state, TcpState::FinWait1 | TcpState::Closing)
-            };
+            let trying =
+                |socket: &TcpEntry| matches!(socket.state, TcpState::FinWait1 | TcpState::Closing);
             Ok((!sockets.iter().any(trying)).then_some(()))
         })?;
         Ok(requests)

@@ -12,7 +12,7 @@ use lab::{
     truth::{self, SEEN},
     wait,
 };
-use procfs::net::TcpState;
+use tracer_proc::TcpState;
 
 use super::{LIMIT, NO_CONNECTION, TIMEOUT, attach, end, hang_of, hangs_of, is_of, stalls, usual};
 use crate::assertions::{TOLERANCE, nanoseconds};

@@ -1,7 +1,7 @@
 //! Checks the agent's privileges before the kernel refuses something.
 
 use anyhow::{Context, Result, bail};
-use procfs::process::Process;
+use tracer_proc::Process;
 
 /// Bits of `CapEff` (`include/uapi/linux/capability.h`).
 pub const NEEDED: [(&str, u32); 4] = [
@@ -37,10 +37,10 @@ pub fn check() -> Result<()> {
 
 /// Capabilities that tracing needs and this process does not have.
 pub fn missing_here() -> Result<Vec<&'static str>> {
-    let status = Process::myself()
-        .and_then(|me| me.status())
-        .context("cannot read /proc/self/status: mount /proc")?;
-    Ok(missing(status.capeff))
+    let effective = Process::myself().status("CapEff").ok();
+    let effective = effective.and_then(|digits| u64::from_str_radix(&digits, 16).ok());
+    let effective = effective.context("cannot read /proc/self/status: mount /proc")?;
+    Ok(missing(effective))
 }
 
 /// Whether this process sees the host's process IDs; `None` if unknown.
@@ -54,9 +54,7 @@ pub fn has_host_users() -> Option<bool> {
 }
 
 fn namespace(kind: &str) -> Option<u64> {
-    let namespaces = Process::myself().and_then(|me| me.namespaces()).ok()?;
-    let found = namespaces.0.values().find(|ns| ns.ns_type == kind)?;
-    Some(found.identifier)
+    Process::myself().namespace(kind).ok()
 }
 
 /// Capabilities that are missing in this effective set. Up to Linux 5.7 `CAP_SYS_ADMIN` stood for

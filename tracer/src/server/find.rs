@@ -1,6 +1,6 @@
 //! Finds the server's process.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -52,14 +52,15 @@ pub fn find(selector: &Selector) -> Result<Process> {
 }
 
 fn by_pid(pid: i32) -> Result<Process> {
-    let process = procfs::process::Process::new(pid).ok().with_context(|| {
-        format!("no process has PID {pid}: `pgrep -a 'vault|bao'` lists servers")
-    })?;
-    let status = process
-        .status()
+    let process = tracer_proc::Process::new(pid);
+    if !process.exists() {
+        bail!("no process has PID {pid}: `pgrep -a 'vault|bao'` lists servers");
+    }
+    let main = process
+        .status("Tgid")
         .with_context(|| format!("cannot read the status of PID {pid}"))?;
-    if status.tgid != pid {
-        bail!("{pid} is a thread of PID {}: give that PID", status.tgid);
+    if main != pid.to_string() {
+        bail!("{pid} is a thread of PID {main}: give that PID");
     }
     describe(&process).with_context(|| {
         let why = why_unreadable(&process);
@@ -70,9 +71,11 @@ fn by_pid(pid: i32) -> Result<Process> {
 /// `PF_KTHREAD` of `include/linux/sched.h`, as in `/proc/PID/stat`.
 const KERNEL_THREAD: u32 = 0x0020_0000;
 
-fn why_unreadable(process: &procfs::process::Process) -> &'static str {
+fn why_unreadable(process: &tracer_proc::Process) -> &'static str {
     match (process.exe(), process.stat()) {
-        (Err(procfs::ProcError::PermissionDenied(_)), _) => "it is another user's, run as root",
+        (Err(error), _) if error.kind() == io::ErrorKind::PermissionDenied => {
+            "it is another user's, run as root"
+        }
         (_, Ok(stat)) if stat.flags & KERNEL_THREAD != 0 => {
             "it is a kernel thread, give the PID of a Vault or OpenBao server"
         }
@@ -82,18 +85,15 @@ fn why_unreadable(process: &procfs::process::Process) -> &'static str {
 
 /// Processes that can be read: others, and those that end meanwhile, are no candidates.
 fn running() -> Result<Vec<Process>> {
-    let all = procfs::process::all_processes().context("cannot list processes: mount /proc")?;
-    Ok(all
-        .filter_map(Result::ok)
-        .filter_map(|process| describe(&process))
-        .collect())
+    let all = tracer_proc::processes().context("cannot list processes: mount /proc")?;
+    Ok(all.iter().filter_map(describe).collect())
 }
 
-fn describe(process: &procfs::process::Process) -> Option<Process> {
+fn describe(process: &tracer_proc::Process) -> Option<Process> {
     let exe = process.exe().ok()?;
     let exe = exe.to_string_lossy();
     let exe = exe.strip_suffix(" (deleted)").unwrap_or(&exe).into();
-    let command = process.cmdline().ok()?;
+    let command = process.command_line().ok()?;
     Some(Process {
         pid: process.pid,
         exe,

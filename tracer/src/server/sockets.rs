@@ -1,14 +1,11 @@
 //! Sockets that the server opened before the probes were attached.
 
-use std::{collections::HashMap, net::SocketAddr, os::unix::fs::MetadataExt};
+use std::{collections::HashMap, net::SocketAddr};
 
 use anyhow::{Context, Result};
-use procfs::{
-    net::TcpState,
-    process::{FDTarget, Process},
-};
 
 use tracer_model::{SendQueue, canonical};
+use tracer_proc::{Process, TcpState};
 
 /// A TCP socket of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,27 +28,19 @@ pub(crate) struct OpenSocket {
 pub(crate) fn open_sockets(pid: i32) -> Result<Vec<OpenSocket>> {
     let context =
         || format!("cannot list the sockets of PID {pid}: it has ended, or is another user's");
-    let process = Process::new(pid).with_context(context)?;
-    let descriptors: HashMap<u64, i32> = process
-        .fd()
-        .with_context(context)?
-        .filter_map(Result::ok)
-        .filter_map(|fd| match fd.target {
-            FDTarget::Socket(inode) => Some((inode, fd.fd)),
-            _ => None,
-        })
-        .collect();
-    let v4 = process.tcp().with_context(context)?;
-    // Absent where IPv6 is disabled.
-    let v6 = process.tcp6().unwrap_or_default();
-    let entries = v4.into_iter().chain(v6);
+    let process = Process::new(pid);
+    let sockets = process.sockets().with_context(context)?;
+    let descriptors: HashMap<u64, i32> =
+        sockets.into_iter().map(|(fd, inode)| (inode, fd)).collect();
+    let entries = process.tcp().with_context(context)?;
     Ok(entries
+        .into_iter()
         .filter_map(|entry| {
             Some(OpenSocket {
                 fd: *descriptors.get(&entry.inode)?,
                 inode: entry.inode,
-                local: canonical_address(entry.local_address),
-                remote: canonical_address(entry.remote_address),
+                local: canonical_address(entry.local),
+                remote: canonical_address(entry.remote),
                 listening: entry.state == TcpState::Listen,
                 established: entry.state == TcpState::Established,
             })
@@ -63,20 +52,18 @@ pub(crate) fn open_sockets(pid: i32) -> Result<Vec<OpenSocket>> {
 /// process: no process has a descriptor of them any more.
 pub(crate) fn closing(pid: i32) -> Result<Vec<SendQueue>> {
     let context = || format!("cannot list the connections of PID {pid}: it has ended");
-    let process = Process::new(pid).with_context(context)?;
-    let v4 = process.tcp().with_context(context)?;
-    let v6 = process.tcp6().unwrap_or_default();
+    let entries = Process::new(pid).tcp().with_context(context)?;
     let is_closing = |state: &TcpState| {
         matches!(
             state,
             TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck
         )
     };
-    let entries = v4.into_iter().chain(v6).filter(|e| is_closing(&e.state));
+    let entries = entries.iter().filter(|e| is_closing(&e.state));
     let queues = entries.map(|entry| SendQueue {
-        local: canonical_address(entry.local_address),
-        remote: canonical_address(entry.remote_address),
-        bytes: entry.tx_queue,
+        local: canonical_address(entry.local),
+        remote: canonical_address(entry.remote),
+        bytes: entry.send_queue,
     });
     Ok(queues.collect())
 }
@@ -87,9 +74,8 @@ fn canonical_address(address: SocketAddr) -> SocketAddr {
 
 /// Inode number of the process's network namespace, as the kernel knows it (`net.ns.inum`).
 pub(crate) fn netns_inode(pid: i32) -> Result<u64> {
-    let metadata = std::fs::metadata(format!("/proc/{pid}/ns/net"))
-        .with_context(|| format!("cannot tell the network namespace of PID {pid}"))?;
-    Ok(metadata.ino())
+    let namespace = Process::new(pid).namespace("net");
+    namespace.with_context(|| format!("cannot tell the network namespace of PID {pid}"))
 }
 
 #[cfg(test)]

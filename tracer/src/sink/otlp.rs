@@ -5,6 +5,7 @@ mod attributes;
 pub mod collector;
 mod describe;
 mod ids;
+pub mod messages;
 pub mod spans;
 
 use std::io;

@@ -1,4 +1,6 @@
-//! Collectors within this process, of tonic and hyper, that answer as a test tells them to.
+//! Collectors within this process that answer as a test tells them to.
+
+mod grpc;
 
 use std::{
     collections::VecDeque,
@@ -14,20 +16,23 @@ use anyhow::{Context, Result};
 use flate2::read::GzDecoder;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
-    trace_service_server::{TraceService, TraceServiceServer},
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
 };
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::{Message, bytes::Bytes};
-use tokio::{net, runtime, sync::oneshot};
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
+use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net, runtime,
+    sync::oneshot,
 };
-use tonic::{Code, Status, transport};
-use tonic_types::{ErrorDetails, StatusExt};
+use tokio_rustls::TlsAcceptor;
+use tracer::sink::otlp::messages::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 
 /// How a request is answered.
 #[derive(Clone, Copy, Debug)]
@@ -161,14 +166,8 @@ impl Fake {
         );
         let thread = thread::spawn(move || {
             runtime.block_on(async {
-                let serving = async {
-                    match speaks {
-                        Speaks::Grpc => grpc(listener, shared, identity).await,
-                        Speaks::Http => http(listener, shared, identity).await,
-                    }
-                };
                 tokio::select! {
-                    served = serving => served.expect("the server runs"),
+                    served = serve(listener, speaks, shared, identity) => served.expect("the server runs"),
                     _ = stopped => {}
                 }
             });
@@ -212,62 +211,24 @@ impl Drop for Fake {
     }
 }
 
-async fn grpc(listener: TcpListener, book: Book, identity: Option<Identity>) -> Result<()> {
+async fn serve(
+    listener: TcpListener,
+    speaks: Speaks,
+    book: Book,
+    identity: Option<Identity>,
+) -> Result<()> {
     let listener = net::TcpListener::from_std(listener)?;
-    let incoming = transport::server::TcpIncoming::from(listener);
-    let mut server = transport::Server::builder();
-    if let Some(Identity { certificate, key }) = identity {
-        let identity = transport::Identity::from_pem(certificate, key);
-        server = server.tls_config(transport::ServerTlsConfig::new().identity(identity))?;
-    }
-    let service = TraceServiceServer::new(book);
-    let serving = server.add_service(service).serve_with_incoming(incoming);
-    Ok(serving.await?)
-}
-
-#[tonic::async_trait]
-impl TraceService for Book {
-    async fn export(
-        &self,
-        request: tonic::Request<ExportTraceServiceRequest>,
-    ) -> Result<tonic::Response<ExportTraceServiceResponse>, Status> {
-        let (metadata, _, message) = request.into_parts();
-        match self.on(metadata.into_headers(), message) {
-            Answer::Take => Ok(tonic::Response::new(ExportTraceServiceResponse::default())),
-            Answer::Partly(rejected) => Ok(tonic::Response::new(partly(rejected))),
-            Answer::Busy(None) => Err(Status::unavailable("busy")),
-            Answer::Busy(delay) => Err(Status::with_error_details(
-                Code::ResourceExhausted,
-                "busy",
-                ErrorDetails::with_retry_info(delay),
-            )),
-            Answer::Refuse => Err(Status::unauthenticated("who are you?")),
-            Answer::Silence => std::future::pending().await,
-        }
-    }
-}
-
-async fn http(listener: TcpListener, book: Book, identity: Option<Identity>) -> Result<()> {
-    let listener = net::TcpListener::from_std(listener)?;
-    let tls = identity.as_ref().map(acceptor).transpose()?;
+    let tls = identity.map(|identity| acceptor(&identity, speaks));
+    let tls = tls.transpose()?;
     loop {
         let (stream, _) = listener.accept().await?;
         let (book, tls) = (book.clone(), tls.clone());
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(book.clone(), request));
             // A client that breaks off is no failure of the server.
             let _ = match tls {
-                None => {
-                    http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await
-                }
+                None => connection(stream, speaks, book).await,
                 Some(tls) => match tls.accept(stream).await {
-                    Ok(stream) => {
-                        http1::Builder::new()
-                            .serve_connection(TokioIo::new(stream), service)
-                            .await
-                    }
+                    Ok(stream) => connection(stream, speaks, book).await,
                     Err(_) => Ok(()),
                 },
             };
@@ -275,14 +236,37 @@ async fn http(listener: TcpListener, book: Book, identity: Option<Identity>) -> 
     }
 }
 
-fn acceptor(identity: &Identity) -> Result<TlsAcceptor> {
-    use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    speaks: Speaks,
+    book: Book,
+) -> hyper::Result<()> {
+    let stream = TokioIo::new(stream);
+    match speaks {
+        Speaks::Grpc => {
+            let service = service_fn(move |request| grpc::answer(book.clone(), request));
+            let server = http2::Builder::new(TokioExecutor::new());
+            server.serve_connection(stream, service).await
+        }
+        Speaks::Http => {
+            let service = service_fn(move |request| answer(book.clone(), request));
+            let server = http1::Builder::new();
+            server.serve_connection(stream, service).await
+        }
+    }
+}
+
+fn acceptor(identity: &Identity, speaks: Speaks) -> Result<TlsAcceptor> {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
     let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes())?;
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)?;
+    if speaks == Speaks::Grpc {
+        config.alpn_protocols = vec![b"h2".to_vec()];
+    }
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

@@ -3,8 +3,8 @@
 use std::{fs, io, path::Path};
 
 use anyhow::Error;
-use procfs::process::Process;
 use tracer_ebpf::layout::KernelLayout;
+use tracer_proc::Process;
 
 use super::report::Check;
 use crate::probe::{
@@ -118,13 +118,8 @@ fn users(host_users: Option<bool>) -> Check {
 
 /// Compared with process 1, which only root may inspect.
 fn has_host_mounts() -> Option<bool> {
-    let mounts = |process: Process| {
-        let namespaces = process.namespaces().ok()?;
-        let mounts = namespaces.0.values().find(|ns| ns.ns_type == "mnt")?;
-        Some(mounts.identifier)
-    };
-    let mine = mounts(Process::myself().ok()?)?;
-    Some(mine == mounts(Process::new(1).ok()?)?)
+    let mounts = |process: Process| process.namespace("mnt").ok();
+    Some(mounts(Process::myself())? == mounts(Process::new(1))?)
 }
 
 /// `none [integrity] confidentiality` (`security/lockdown/lockdown.c`).

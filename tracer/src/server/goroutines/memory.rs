@@ -12,7 +12,7 @@ use nix::{
     sys::uio::{RemoteIoVec, process_vm_readv},
     unistd::Pid,
 };
-use procfs::process::Process;
+use tracer_proc::Process;
 
 use super::permission;
 
@@ -147,9 +147,8 @@ impl Memory for ProcessMemory {
 /// The address of the executable's first instruction, after relocation.
 pub(super) fn entry(pid: i32) -> Result<u64> {
     let context = || format!("cannot tell where the executable of PID {pid} was loaded");
-    let values = Process::new(pid).and_then(|process| process.auxv());
-    let values = values.with_context(context)?;
-    values.get(&AT_ENTRY).copied().with_context(context)
+    let entry = Process::new(pid).auxiliary(AT_ENTRY);
+    entry.with_context(context)?.with_context(context)
 }
 
 /// The first eight bytes.

@@ -17,7 +17,7 @@ use prometheus_client::{
         counter::{ConstCounter, Counter},
         family::Family,
         gauge::Gauge,
-        histogram::{Histogram, NativeHistogramConfig},
+        histogram::Histogram,
         info::Info,
     },
     registry::{Metric, Registry, Unit},
@@ -36,12 +36,6 @@ use tracer_model::Cause;
 const BUCKETS: [f64; 17] = [
     0.01, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 4.0, 5.0, 6.0, 8.0, 10.0, 16.0, 32.0, 64.0, 128.0, 300.0,
 ];
-
-/// Growth from one bucket of a native histogram to the next, at most: what the Prometheus documentation starts with.
-const NATIVE_FACTOR: f64 = 1.1;
-
-/// A native histogram with more buckets merges them; from 1 ms to an hour by that factor there are fewer.
-const NATIVE_BUCKETS: usize = 200;
 
 /// For a gauge that may be absent.
 pub(super) type NoLabels = [(&'static str, &'static str); 0];
@@ -186,10 +180,7 @@ fn register<M: Metric + Clone>(
 }
 
 fn durations<L: Clone + std::hash::Hash + Eq>() -> Durations<L> {
-    Family::new_with_constructor(|| {
-        let native = NativeHistogramConfig::with_bucket_factor(NATIVE_FACTOR);
-        Histogram::new_classic_and_native(BUCKETS, native.max_buckets(NATIVE_BUCKETS))
-    })
+    Family::new_with_constructor(|| Histogram::new(BUCKETS))
 }
 
 /// Records that each sink was too slow for, as its [`super::super::Worker`] counts them.

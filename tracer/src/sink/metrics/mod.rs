@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::Result;
 use prometheus_client::{
-    encoding::{prometheus_protobuf, prometheus_text, text},
+    encoding::{prometheus_text, text},
     registry::Registry,
 };
 
@@ -62,8 +62,6 @@ pub enum ExpositionFormat {
     Text,
     /// The text format of OpenMetrics, 1.0.0.
     OpenMetrics,
-    /// Prometheus's protobuf messages, length-delimited: the only format with native histograms.
-    Protobuf,
 }
 
 impl Default for Metrics {
@@ -209,20 +207,19 @@ impl Metrics {
 
 impl Exposition {
     /// All metrics in this format.
-    pub fn encode(&self, format: ExpositionFormat) -> Result<Vec<u8>> {
+    pub fn encode(&self, format: ExpositionFormat) -> Result<String> {
         let registry = &self.0.registry;
         let mut text = String::new();
         match format {
             ExpositionFormat::Text => prometheus_text::encode(&mut text, registry)?,
             ExpositionFormat::OpenMetrics => text::encode(&mut text, registry)?,
-            ExpositionFormat::Protobuf => return Ok(prometheus_protobuf::encode_to_vec(registry)?),
         }
-        Ok(text.into_bytes())
+        Ok(text)
     }
 
     /// All metrics in Prometheus's text format.
     pub fn text(&self) -> Result<String> {
-        Ok(String::from_utf8(self.encode(ExpositionFormat::Text)?)?)
+        self.encode(ExpositionFormat::Text)
     }
 
     /// Exports how many records this sink was too slow for.

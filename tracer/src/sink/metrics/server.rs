@@ -45,13 +45,6 @@ const MAX_HEAD: usize = 8 << 10;
 /// The path of the metrics.
 pub const PATH: &str = "/metrics";
 
-/// The media type of protobuf and its required parameters (`expfmt` of `prometheus/common`).
-const PROTOBUF: &str = "application/vnd.google.protobuf";
-const PROTOBUF_PARAMETERS: [(&str, &str); 2] = [
-    ("proto", "io.prometheus.client.MetricFamily"),
-    ("encoding", "delimited"),
-];
-
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Serves until it is dropped.
@@ -189,13 +182,6 @@ impl ExpositionFormat {
             values.find_map(|(key, value)| (key == name).then_some(value))
         };
         let format = match kind {
-            PROTOBUF
-                if PROTOBUF_PARAMETERS
-                    .iter()
-                    .all(|(key, value)| parameter(key) == Some(value)) =>
-            {
-                Self::Protobuf
-            }
             "application/openmetrics-text" => Self::OpenMetrics,
             "text/plain" | "text/*" | "*/*" => Self::Text,
             _ => return None,
@@ -209,9 +195,6 @@ impl ExpositionFormat {
         match self {
             Self::Text => prometheus_text::CONTENT_TYPE,
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Self::Protobuf => {
-                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
-            }
         }
     }
 }

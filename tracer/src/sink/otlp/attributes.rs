@@ -1,6 +1,6 @@
 //! Lists of attributes. Unknown values are left out.
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
+use super::messages::{AnyValue, ArrayValue, AttributeValue, KeyValue};
 
 /// Attributes in their order.
 #[derive(Clone, Debug, Default)]
@@ -12,7 +12,6 @@ impl Attributes {
             self.0.push(KeyValue {
                 key: key.to_owned(),
                 value: Some(AnyValue { value: Some(value) }),
-                ..KeyValue::default()
             });
         }
         self
@@ -31,11 +30,11 @@ impl Attributes {
 
 /// Values of attributes; `None` is unknown.
 pub(super) trait IntoValue {
-    fn into_value(self) -> Option<Value>;
+    fn into_value(self) -> Option<AttributeValue>;
 }
 
 impl<T: IntoValue> IntoValue for Option<T> {
-    fn into_value(self) -> Option<Value> {
+    fn into_value(self) -> Option<AttributeValue> {
         self.and_then(T::into_value)
     }
 }
@@ -43,7 +42,7 @@ impl<T: IntoValue> IntoValue for Option<T> {
 macro_rules! into_value {
     ($($type:ty: $value:ident => $into:expr;)*) => {$(
         impl IntoValue for $type {
-            fn into_value(self) -> Option<Value> {
+            fn into_value(self) -> Option<AttributeValue> {
                 let $value = self;
                 Some($into)
             }
@@ -52,22 +51,22 @@ macro_rules! into_value {
 }
 
 into_value! {
-    bool: value => Value::BoolValue(value);
-    &str: text => Value::StringValue(text.to_owned());
-    String: text => Value::StringValue(text);
-    u16: number => Value::IntValue(number.into());
-    u32: number => Value::IntValue(number.into());
+    bool: value => AttributeValue::BoolValue(value);
+    &str: text => AttributeValue::StringValue(text.to_owned());
+    String: text => AttributeValue::StringValue(text);
+    u16: number => AttributeValue::IntValue(number.into());
+    u32: number => AttributeValue::IntValue(number.into());
     // Integers are signed in OTLP; none of ours comes near the limit.
-    u64: number => Value::IntValue(i64::try_from(number).unwrap_or(i64::MAX));
+    u64: number => AttributeValue::IntValue(i64::try_from(number).unwrap_or(i64::MAX));
 }
 
 /// An empty list is left out.
 impl IntoValue for &Vec<String> {
-    fn into_value(self) -> Option<Value> {
+    fn into_value(self) -> Option<AttributeValue> {
         let values = self.iter().map(|text| AnyValue {
-            value: Some(Value::StringValue(text.clone())),
+            value: Some(AttributeValue::StringValue(text.clone())),
         });
         let values: Vec<_> = values.collect();
-        (!values.is_empty()).then_some(Value::ArrayValue(ArrayValue { values }))
+        (!values.is_empty()).then_some(AttributeValue::ArrayValue(ArrayValue { values }))
     }
 }

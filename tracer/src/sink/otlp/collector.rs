@@ -9,6 +9,7 @@ mod health;
 mod http_protobuf;
 mod outcome;
 mod retry;
+mod rpc;
 mod sender;
 mod tally;
 

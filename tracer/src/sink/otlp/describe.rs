@@ -2,9 +2,7 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use opentelemetry_proto::tonic::resource::v1::Resource;
-
-use super::attributes::Attributes;
+use super::{attributes::Attributes, messages::Resource};
 use tracer_model::{AddressKind, Attribution, Device, Evidence, Op, RequestInfo, Session, Tcp};
 
 pub(super) fn resource(session: &Session) -> Resource {

@@ -6,20 +6,14 @@
 
 use std::{fmt, mem};
 
-use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
-    common::v1::InstrumentationScope,
-    trace::v1::{
-        ResourceSpans, ScopeSpans, Span, Status,
-        span::{Event, Link, SpanKind},
-        status::StatusCode,
-    },
-};
-
 use super::{
     attributes::Attributes,
     describe::{self, device},
     ids::{Origin, SpanId, TraceId, of_request_id},
+    messages::{
+        Event, ExportTraceServiceRequest, InstrumentationScope, Link, ResourceSpans, ScopeSpans,
+        Span, SpanKind, Status, StatusCode,
+    },
 };
 use crate::bounded::BoundedMap;
 use tracer_format::{WallClock, errno_name, hang_id, text::explain};

@@ -6,11 +6,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest, trace::v1::ResourceSpans,
-};
 use prost::Message;
 use tokio::sync::Notify;
+
+use super::super::messages::{ExportTraceServiceRequest, ResourceSpans};
 
 /// Limit of the bytes that wait: some thousand hangs.
 const MAX_BYTES: usize = 16 << 20;
@@ -156,12 +155,10 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry_proto::tonic::{
-        resource::v1::Resource,
-        trace::v1::{ScopeSpans, Span},
+    use super::{
+        super::super::messages::{Resource, ScopeSpans, Span},
+        *,
     };
-
-    use super::*;
 
     fn request(server: &str, spans: &[&str]) -> ExportTraceServiceRequest {
         let span = |name: &&str| Span {

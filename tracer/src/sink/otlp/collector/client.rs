@@ -1,34 +1,29 @@
 //! The HTTP client of both protocols, with TLS where the URL asks for it.
 
-use std::{
-    error::Error,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{error::Error, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context, Result};
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt, combinators::MapErr};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use tonic::{Status, body::Body};
-use tower_service::Service;
 
 use super::{
+    super::messages::ExportTraceServiceRequest,
     endpoint::{Endpoint, Protocol},
     grpc, http_protobuf,
     outcome::Outcome,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Limit of an answer, bytes: it has a few numbers and a sentence.
+const MAX_ANSWER: usize = 64 << 10;
 
 pub(super) const USER_AGENT: &str = concat!("vault-tracer/", env!("CARGO_PKG_VERSION"));
 
@@ -81,7 +76,7 @@ impl Client {
 
 /// A pool of connections.
 #[derive(Clone)]
-pub(super) struct Connections(legacy::Client<HttpsConnector<HttpConnector>, Body>);
+pub(super) struct Connections(legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
 impl Connections {
     fn new(tls: &ClientConfig, protocol: Protocol) -> Self {
@@ -104,36 +99,31 @@ impl Connections {
             .build(connector);
         Self(client)
     }
-}
 
-/// The body of a response. Its errors are statuses, since tonic would guess one otherwise.
-pub(super) type ResponseBody = MapErr<Incoming, fn(hyper::Error) -> Status>;
-
-/// Every error is [`tonic::Code::Unavailable`]; an answer of the server is no error.
-impl Service<Request<Body>> for Connections {
-    type Response = Response<ResponseBody>;
-    type Error = Status;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let answer = self.0.request(request);
-        Box::pin(async move {
-            let answer = answer.await.map_err(|error| broken(&error))?;
-            let broken: fn(hyper::Error) -> Status = |error| broken(&error);
-            Ok(answer.map(|body| body.map_err(broken)))
-        })
+    /// Sends a request and reads the whole answer. An error says why there is none; an answer that is an error is none.
+    pub(super) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Collected<Bytes>>, String> {
+        let answer = self.0.request(request).await;
+        let (parts, body) = answer.map_err(|error| innermost(&error))?.into_parts();
+        let body = Limited::new(body, MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                "the answer is too long for a collector's".to_owned()
+            } else {
+                innermost(&*error)
+            }
+        })?;
+        Ok(Response::from_parts(parts, body))
     }
 }
 
 /// The innermost error: "Connection refused", where the outer ones say that there is no connection.
-fn broken(error: &(dyn Error + 'static)) -> Status {
+fn innermost(error: &(dyn Error + 'static)) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {
         inner = source;
     }
-    Status::unavailable(inner.to_string())
+    inner.to_string()
 }

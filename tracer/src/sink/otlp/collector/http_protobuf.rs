@@ -2,32 +2,26 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode, Uri,
     header::{self, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{Collected, Full};
 use jiff::{Timestamp, fmt::rfc2822};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use prost::{Message, bytes::Bytes};
-use tonic::{Status, body::Body};
-use tonic_types::pb;
-use tower_service::Service;
+use prost::Message;
 
 use super::{
-    client::{Connections, ResponseBody, USER_AGENT},
+    super::messages::{ExportTraceServiceRequest, ExportTraceServiceResponse},
+    client::{Connections, USER_AGENT},
     outcome::{Outcome, one_line},
+    rpc,
 };
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 
-/// Limit of a response, bytes: it has a few numbers and a sentence.
-const MAX_RESPONSE: usize = 64 << 10;
-
 pub(super) async fn export(
-    mut connections: Connections,
+    connections: Connections,
     uri: Uri,
     headers: HeaderMap,
     spans: ExportTraceServiceRequest,
@@ -41,25 +35,13 @@ pub(super) async fn export(
         own.insert(CONTENT_LENGTH, spans.len().into());
         own.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     }
-    let body = Body::new(Full::new(spans));
-    let Ok(request) = request.body(body) else {
+    let Ok(request) = request.body(Full::new(spans)) else {
         return Outcome::Refused("no request can be made of this URL".to_owned());
     };
-    let answer = match connections.call(request).await {
-        Ok(answer) => read(answer).await,
-        Err(error) => Err(error.message().to_owned()),
-    };
-    answer.map_or_else(Outcome::failed, |answer| outcome(&answer, Timestamp::now()))
-}
-
-async fn read(answer: Response<ResponseBody>) -> Result<Response<Bytes>, String> {
-    let (parts, body) = answer.into_parts();
-    let body = Limited::new(body, MAX_RESPONSE).collect().await;
-    let body = body.map_err(|error| match error.downcast_ref::<Status>() {
-        Some(status) => status.message().to_owned(),
-        None => "the answer is too long for a collector's".to_owned(),
-    })?;
-    Ok(Response::from_parts(parts, body.to_bytes()))
+    match connections.send(request).await {
+        Ok(answer) => outcome(&answer.map(Collected::to_bytes), Timestamp::now()),
+        Err(reason) => Outcome::failed(reason),
+    }
 }
 
 /// The protocol defines which statuses are retryable.
@@ -91,7 +73,7 @@ fn message(answer: &Response<Bytes>) -> Option<String> {
     if answer.headers().get(CONTENT_TYPE) != Some(&PROTOBUF) {
         return None;
     }
-    let status = pb::Status::decode(answer.body().clone()).ok()?;
+    let status = rpc::RpcStatus::decode(answer.body().clone()).ok()?;
     Some(one_line(&status.message)).filter(|message| !message.is_empty())
 }
 
@@ -107,9 +89,10 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
-
-    use super::{super::outcome::PartialSuccess, *};
+    use super::{
+        super::{super::messages::ExportTracePartialSuccess, outcome::PartialSuccess},
+        *,
+    };
 
     fn answer(status: u16, header: (&str, &str), body: Vec<u8>) -> Response<Bytes> {
         let answer = Response::builder().status(status);
@@ -179,9 +162,9 @@ mod tests {
         };
         assert_eq!((partly.rejected, &*partly.message), (3, "too old"));
 
-        let status = pb::Status {
+        let status = rpc::RpcStatus {
             message: "no such tenant".to_owned(),
-            ..pb::Status::default()
+            ..rpc::RpcStatus::default()
         };
         let refused = answer(
             403,

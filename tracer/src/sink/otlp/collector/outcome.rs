@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use super::super::messages::ExportTraceServiceResponse;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
