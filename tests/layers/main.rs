@@ -30,7 +30,11 @@ const CRATES: [(&str, &str, &[&str]); 7] = [
         ],
     ),
     ("tests", "vault-tracer-tests", &["tracer-format"]),
-    ("xtask", "xtask", &["tracer-format", "vault-tracer-tests"]),
+    (
+        "xtask/tasks",
+        "tasks",
+        &["tracer-format", "vault-tracer-tests"],
+    ),
 ];
 
 fn workspace() -> &'static Path {

@@ -1,0 +1,89 @@
+//! Tasks of the project: `cargo xtask --help`, whose first stage (`xtask/src`) builds and starts this program. This file
+//! only dispatches; one file a task.
+#![allow(
+    unreachable_pub,
+    reason = "a binary has no outside: `pub` means for its other files"
+)]
+
+mod bench;
+mod build;
+mod demo;
+mod eventlogger;
+mod lab;
+mod run;
+mod setup;
+mod test;
+mod ui;
+mod vm;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Builds, demonstrates, tests and measures vault-tracer. Downloads and caches what is missing.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(flatten)]
+    programs: run::ProgramPaths,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the agent with its eBPF programs: target/release/vault-tracer
+    Build,
+    /// Build, then trace the Vault or OpenBao server on this host (root, or sudo)
+    Run {
+        /// Trace a disposable OpenBao instead, whose log server stops answering
+        #[arg(long)]
+        demo: bool,
+        /// Arguments for `vault-tracer trace`
+        #[arg(last = true, value_name = "TRACER ARGS")]
+        tracer_args: Vec<OsString>,
+    },
+    /// Run everything that CI runs: format, lints, unit and replay tests, build, live tests (root, or sudo)
+    Test(test::TestOptions),
+    /// Measure what tracing costs a real server, compared with other tools (root, or sudo)
+    Bench(bench::BenchOptions),
+    /// Run live tests inside stock Debian kernels, under QEMU's software emulation
+    Vm(vm::VmOptions),
+    /// Build the tests' own server, which writes audit entries as Vault 1.15 and later does: target/eventlogger
+    Eventlogger,
+    /// Reproduce the hang by hand: a Vault host, a log host and a fault between them (root, or sudo)
+    #[command(subcommand)]
+    Lab(lab::LabCommand),
+}
+
+fn dispatch(cli: Cli) -> Result<()> {
+    match cli.task {
+        Task::Build => build::run(),
+        Task::Run {
+            demo: false,
+            tracer_args,
+        } => run::trace(&tracer_args),
+        Task::Run {
+            demo: true,
+            tracer_args,
+        } => run::demo(cli.programs, &tracer_args),
+        Task::Test(options) => test::run(&options),
+        Task::Bench(options) => run::bench(cli.programs, &options),
+        Task::Vm(options) => vm::run(&options),
+        Task::Eventlogger => eventlogger::run(),
+        Task::Lab(command) => run::lab(&cli.programs, command),
+    }
+}
+
+fn main() -> ExitCode {
+    // SAFETY: the process has a single thread here.
+    unsafe { setup::extend_path() };
+    match dispatch(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
