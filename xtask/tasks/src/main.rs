@@ -6,7 +6,9 @@
 )]
 
 mod bench;
+mod budget;
 mod build;
+mod cpu_time;
 mod demo;
 mod eventlogger;
 mod lab;
@@ -40,6 +42,9 @@ enum Task {
         /// Trace a disposable OpenBao instead, whose log server stops answering
         #[arg(long)]
         demo: bool,
+        /// With --demo: show a recording of it, where tracing is not possible; needs neither root nor eBPF
+        #[arg(long, requires = "demo", conflicts_with = "tracer_args")]
+        recorded: bool,
         /// Arguments for `vault-tracer trace`
         #[arg(last = true, value_name = "TRACER ARGS")]
         tracer_args: Vec<OsString>,
@@ -48,6 +53,8 @@ enum Task {
     Test(test::TestOptions),
     /// Measure what tracing costs a real server, compared with other tools (root, or sudo)
     Bench(bench::BenchOptions),
+    /// Compare what the build costs with what it may cost: compiled units, size of the executable
+    Budget,
     /// Run live tests inside stock Debian kernels, under QEMU's software emulation
     Vm(vm::VmOptions),
     /// Build the tests' own server, which writes audit entries as Vault 1.15 and later does: target/eventlogger
@@ -60,14 +67,18 @@ enum Task {
 fn dispatch(cli: Cli) -> Result<()> {
     match cli.task {
         Task::Build => build::run(),
+        Task::Run { recorded: true, .. } => demo::recorded::run(&build::agent_without_ebpf()?),
         Task::Run {
             demo: false,
             tracer_args,
+            ..
         } => run::trace(&tracer_args),
         Task::Run {
             demo: true,
             tracer_args,
+            ..
         } => run::demo(cli.programs, &tracer_args),
+        Task::Budget => budget::run(),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => run::bench(cli.programs, &options),
         Task::Vm(options) => vm::run(&options),

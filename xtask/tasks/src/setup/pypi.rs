@@ -14,7 +14,7 @@ use super::{
     apt,
     cache::{cached, make_executable},
 };
-use crate::ui::Step;
+use crate::ui::{self, Step};
 
 const DOWNLOAD_LIMIT: Duration = Duration::from_mins(10);
 const LIMIT: Duration = Duration::from_mins(1);
@@ -68,6 +68,7 @@ impl Program {
                 .with_context(|| format!("{}={}", self.variable, path.display()));
         }
         let (title, version) = (self.title, self.version);
+        ui::begin(&title.to_lowercase(), &format!("preparing {title}"));
         let name = format!("{}-{version}-{}", title.to_lowercase(), env::consts::ARCH);
         let remedy = format!(
             "see that PyPI can be reached and run this again, or set {}=/path/to/it",

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{active, apt, cache::Cache, debian, linker};
+use crate::ui;
 
 /// A compiler that has, or can build, `core` for the BPF target.
 #[derive(Clone)]
@@ -99,6 +100,7 @@ pub fn workspace() -> PathBuf {
 
 /// Finds or prepares the toolchain: the active one if it can, else Debian's packages, else rustup.
 pub fn ebpf_toolchain() -> Result<Toolchain> {
+    ui::begin("bpf-compiler", "preparing a compiler for BPF");
     let cache = Cache::open()?;
     if let Some(compiler) = active::find()? {
         match linker::complete(&cache, &compiler) {
