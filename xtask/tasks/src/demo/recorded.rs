@@ -6,11 +6,16 @@ use std::{
     io::{BufRead, BufReader, IsTerminal, stdin, stdout},
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use lab::client_times::ClientTimes;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 
 use super::{
@@ -29,8 +34,8 @@ const TRACE: &str = "vault-tracer-recorded-demo.jsonl";
 const PAGE: &str = "vault-tracer-recorded-demo.html";
 
 const LIMIT: Duration = Duration::from_mins(1);
-/// Somebody may look at the live view for long.
-const VIEW_LIMIT: Duration = Duration::from_hours(24);
+/// The live view ends by itself: the terminal may be nobody's.
+const VIEW_LIMIT: Duration = Duration::from_secs(30);
 
 /// Shows the recording; an error if its report does not agree with what the client measured then.
 pub fn run(agent: &Path) -> Result<()> {
@@ -42,10 +47,11 @@ pub fn run(agent: &Path) -> Result<()> {
     let what = describe(&first_record(trace)?);
     println!("demo: THIS IS A RECORDING of {what}\ndemo: nothing is traced on this machine\n");
     if stdin().is_terminal() && stdout().is_terminal() {
-        say("the live view of its last moments; q ends it");
-        show(self::replay(agent, &recording, &["--live=always"]))?;
+        say("the live view of its last moments; q ends it, and so does half a minute");
+        view(self::replay(agent, &recording, &["--live=always"]))?;
     }
-    show(self::replay(agent, &recording, &["--live=never"]))?;
+    let mut lines = self::replay(agent, &recording, &["--live=never"]);
+    Step::visible("showing the recording", &mut lines, LIMIT)?;
     say("what the client measured then, beside the trace:");
     let times = File::open(directory.join(CLIENT_TIMES)).context("no times of the client")?;
     let times: ClientTimes = serde_json::from_reader(BufReader::new(times))?;
@@ -54,6 +60,10 @@ pub fn run(agent: &Path) -> Result<()> {
     make_page(agent, trace, page)?;
     say(&format!(
         "the trace is in {TRACE}, the same as a page in {PAGE}"
+    ));
+    say(&format!(
+        "to look around in it: {} replay {CASE}/{RECORDING} --live",
+        agent.display()
     ));
     say(&format!(
         "it was a recording of {what}; where tracing is possible: cargo xtask run --demo"
@@ -67,8 +77,17 @@ fn replay(agent: &Path, recording: &PathBuf, options: &[&str]) -> Command {
     replay
 }
 
-fn show(mut command: Command) -> Result<()> {
-    Step::visible("showing the recording", &mut command, VIEW_LIMIT)
+/// Ends it as Ctrl-C would. In our own process group: another one may not read the terminal.
+fn view(mut command: Command) -> Result<()> {
+    let mut child = command.spawn().context("cannot start the live view")?;
+    let started = Instant::now();
+    while child.try_wait()?.is_none() {
+        if started.elapsed() > VIEW_LIMIT {
+            kill(Pid::from_raw(child.id() as i32), Signal::SIGINT)?;
+        }
+        sleep(Duration::from_millis(100));
+    }
+    Ok(())
 }
 
 fn first_record(trace: &Path) -> Result<Value> {
