@@ -19,6 +19,9 @@ use crate::{
 /// Limit of one question. All are asked at the same time.
 const LIMIT: Duration = Duration::from_millis(3500);
 
+/// What cargo downloads to compile the tasks and the agent.
+pub(crate) const CRATES: &str = "crates";
+
 /// A source that is needed and does not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unreachable {
@@ -37,7 +40,7 @@ pub(crate) fn unreachable(needs: &Needs) -> Vec<Unreachable> {
     let bpf = missing(Part::BpfCompiler) && !active_compiler_has_sources();
     let mut crates = Vec::new();
     if !has_crates(needs) {
-        crates.push("crates");
+        crates.push(CRATES);
     }
     if missing(Part::BpfCompiler) {
         crates.push("bpf-linker");
@@ -162,7 +165,14 @@ fn ask_pip() -> Result<(), String> {
             Err("python3 has no pip (Debian: apt-get install python3-pip)".to_owned())
         };
     }
-    reason(ended, "pip")
+    reason(ended, "pip").map_err(|reason| {
+        // What pip says of a server that does not answer, as of a package that is not there.
+        if reason.contains("No matching distribution") {
+            "pip: it did not answer".to_owned()
+        } else {
+            reason
+        }
+    })
 }
 
 /// Connects to the first server of the system's package sources, or to apt's proxy.

@@ -4,6 +4,7 @@ use crate::{
     kernel::EPERM,
     needs::{Ability, Needs},
     observe::{Observed, Rights, Root, Space, Version},
+    package_sources::{Unreachable, CRATES},
 };
 
 /// What works without any of it.
@@ -29,18 +30,28 @@ pub(crate) fn lines(needs: &Needs, found: &Observed) -> Vec<String> {
     lines.extend(found.spaces.iter().filter_map(space));
     lines.extend(found.unreachable.iter().map(|source| {
         format!(
-            "network: {} cannot be reached, and {} is not here yet ({}): connect this machine, or set the proxy or mirror \
+            "network: {} cannot be reached ({}), and is to give what is missing here ({}): connect this machine, or set the proxy or mirror \
              of that program",
-            source.source, source.missing, source.reason
+            source.source, source.reason, source.missing
         )
     }));
     for line in &mut lines {
         line.insert_str(0, "error: ");
     }
-    if needs.has_recording && !lines.is_empty() {
+    if needs.has_recording && !lines.is_empty() && compiles(found) {
         lines.push(RECORDING.to_owned());
     }
     lines
+}
+
+/// Whether the agent can be built, for a recording.
+fn compiles(found: &Observed) -> bool {
+    let misses_crates = |source: &Unreachable| source.missing.contains(CRATES);
+    system(found)
+        .or(compiler(found))
+        .or(linker(found))
+        .is_none()
+        && !found.unreachable.iter().any(misses_crates)
 }
 
 fn system(found: &Observed) -> Option<String> {
@@ -193,7 +204,7 @@ fn space(space: &Space) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{kernel::Tried, observe::Rust, package_sources::Unreachable};
+    use crate::{kernel::Tried, observe::Rust};
 
     fn needs(line: &str) -> Needs {
         let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
@@ -227,9 +238,11 @@ mod tests {
     /// The only line for `run --demo`, before the recording is named.
     fn only(found: &Observed) -> String {
         let lines = lines(&needs("run --demo"), found);
-        assert_eq!(lines.len(), 2, "{lines:?}");
-        assert_eq!(lines[1], RECORDING);
-        lines[0].clone()
+        let (recording, others): (Vec<_>, Vec<_>) =
+            lines.into_iter().partition(|line| line == RECORDING);
+        assert_eq!(others.len(), 1, "{others:?}");
+        assert_eq!(recording.len(), usize::from(compiles(found)));
+        others[0].clone()
     }
 
     #[test]
@@ -245,7 +258,8 @@ mod tests {
         found.rights.missing = vec!["CAP_SYS_ADMIN", "CAP_BPF"];
         found.rust.version = Some((1, 70));
         let said = lines(&needs("run --demo"), &found);
-        assert_eq!(said.len(), 4, "{said:?}");
+        // Without a compiler there is no recording either.
+        assert_eq!(said.len(), 3, "{said:?}");
         assert!(said[0].starts_with("error: rustc: this is 1.70, and 1.95"));
         assert!(said[1].contains("without CAP_SYS_ADMIN, CAP_BPF): run it on the host"));
         assert!(said[2].starts_with("error: network namespaces"));
@@ -340,7 +354,7 @@ mod tests {
         });
         let line = only(&found);
         assert!(
-            line.contains("PyPI cannot be reached, and OpenBao is not here yet (pip: no answer)"),
+            line.contains("PyPI cannot be reached (pip: no answer), and is to give what is missing here (OpenBao)"),
             "{line}"
         );
     }

