@@ -14,19 +14,19 @@ const LIMIT: Duration = Duration::from_secs(8);
 
 const RECORDING: &str = "or see a recording, without tracing: cargo xtask run --demo --recorded";
 
-/// What `xtask run --demo` says on a machine that is changed by `words`, a command that runs another.
-fn lines(test: &str, words: &[&str], cache: Option<&PathBuf>) -> Option<Vec<String>> {
-    let mut attempt = Command::new(words[0]);
-    let works = attempt.args(&words[1..]).arg("true").output();
+/// What `xtask run --demo` says on a machine that is changed by `change`, a command that runs another.
+fn lines(test: &str, change: &[&str], cache: Option<&PathBuf>) -> Option<Vec<String>> {
+    let mut attempt = Command::new(change[0]);
+    let works = attempt.args(&change[1..]).arg("true").output();
     if !works.is_ok_and(|output| output.status.success()) {
         // `eprintln!` is not shown for a test that passes.
-        let why = words.join(" ");
+        let why = change.join(" ");
         let line = format!("\nNOT RUN: {test}: `{why}` does not work here\n");
         io::stderr().write_all(line.as_bytes()).unwrap();
         return None;
     }
     let mut command = Command::new("timeout");
-    command.arg("30").args(words);
+    command.arg("30").args(change);
     command.arg(env!("CARGO_BIN_EXE_xtask"));
     command.args(["run", "--demo"]);
     if let Some(cache) = cache {

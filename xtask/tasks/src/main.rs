@@ -37,7 +37,7 @@ struct Cli {
 enum Task {
     /// Build the agent with its eBPF programs: target/release/vault-tracer
     Build,
-    /// Build, then trace the Vault or OpenBao server on this host (root, or sudo)
+    /// Build, then trace the Vault or OpenBao server on this host (root, or sudo); --demo, --recorded
     Run {
         /// Trace a disposable OpenBao instead, whose log server stops answering
         #[arg(long)]
@@ -49,7 +49,7 @@ enum Task {
         #[arg(last = true, value_name = "TRACER ARGS")]
         tracer_args: Vec<OsString>,
     },
-    /// Run everything that CI runs: format, lints, unit and replay tests, build, live tests (root, or sudo)
+    /// Run what CI runs: format, lints, unit and replay tests, build, live tests (root, or sudo); or less, or more
     Test(test::TestOptions),
     /// Measure what tracing costs a real server, compared with other tools (root, or sudo)
     Bench(bench::BenchOptions),
@@ -96,5 +96,26 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs};
+
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    /// The first stage prints it without building the tasks.
+    #[test]
+    fn the_first_stage_has_the_help_of_the_tasks() -> anyhow::Result<()> {
+        let path = super::setup::workspace().join("xtask/help.txt");
+        let help = Cli::command().render_help().to_string();
+        if env::var_os("UPDATE_HELP").is_some() {
+            fs::write(&path, &help)?;
+        }
+        assert_eq!(fs::read_to_string(path)?, help);
+        Ok(())
     }
 }

@@ -9,14 +9,21 @@
 mod live;
 mod suite;
 
-use std::{env, ffi::OsString, iter, path::Path, process::Command, time::Duration};
+use std::{
+    env,
+    ffi::OsString,
+    iter,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 
 use self::suite::Suite;
 use crate::{
     budget, build, cpu_time,
-    setup::{self, cargo, workspace},
+    setup::{self, cargo},
     ui::{Captured, Remedy, Step, failure},
     vm,
 };
@@ -53,8 +60,8 @@ pub fn run(options: &TestOptions) -> Result<()> {
     let steps = match options {
         TestOptions { live: Some(_), .. } => 3,
         TestOptions { quick: true, .. } => 6,
-        TestOptions { full: true, .. } => 16,
-        _ => 11,
+        TestOptions { full: true, .. } => 18,
+        _ => 12,
     };
     let mut suite = Suite::new(steps + usize::from(options.allow_skip && !options.quick));
     let result = suite.run(options);
@@ -69,7 +76,7 @@ impl Suite {
             let agent = self.step("build", build::agent)?;
             return self.live_tests(&agent, prometheus.as_deref(), options.allow_skip, words);
         }
-        self.quick(options.full)?;
+        self.quick()?;
         if options.quick {
             return Ok(());
         }
@@ -85,14 +92,14 @@ impl Suite {
         }
         let agent = self.step("build", build::agent)?;
         self.step("budget", budget::run)?;
-        self.live_tests(&agent, prometheus.as_deref(), options.allow_skip, &[])?;
-        if !options.full {
-            return Ok(());
-        }
         self.step(
             "eBPF programs for other machines",
             build::for_other_machines,
         )?;
+        self.live_tests(&agent, prometheus.as_deref(), options.allow_skip, &[])?;
+        if !options.full {
+            return Ok(());
+        }
         match self.optional("QEMU and other kernels", vm::prepare_usual) {
             Some(kernels) => self.step("other kernels", || vm::run_few(&agent, &kernels)),
             None => Ok(()),
@@ -100,7 +107,7 @@ impl Suite {
     }
 
     /// Everything that needs neither root nor eBPF.
-    fn quick(&mut self, full: bool) -> Result<()> {
+    fn quick(&mut self) -> Result<()> {
         self.step("cargo fmt --check", || {
             component("fmt", "rustfmt")?;
             quiet(cargo().args(["fmt", "--all", "--check"]))?;
@@ -130,7 +137,7 @@ impl Suite {
     }
 
     /// The agent's formats, read by programs that are not ours. Returns Prometheus's directory.
-    fn foreign_readers(&mut self) -> Result<Option<std::path::PathBuf>> {
+    fn foreign_readers(&mut self) -> Result<Option<PathBuf>> {
         let rotel = self.optional("Rotel", || setup::ROTEL.executable());
         let prometheus = self.optional("Prometheus", setup::prometheus);
         self.optional("a browser for the report's page", setup::require_browser);
@@ -202,11 +209,25 @@ fn first_stage(subcommand: &str) -> Command {
 /// As a user starts it, without a terminal and in a directory of its own.
 fn recorded_demo() -> Result<()> {
     let directory = tempfile::tempdir().context("no temporary directory")?;
-    let agent = workspace().join("target/debug/vault-tracer");
+    let agent = tested_agent()?;
     let mut demo = Command::new(env::current_exe()?);
     demo.arg("--agent-path").arg(agent);
     demo.args(["run", "--demo", "--recorded"]);
     quiet(demo.current_dir(directory.path()))
+}
+
+/// The agent as `cargo test` built it, without eBPF programs.
+fn tested_agent() -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--locked"]).args(SELECTION);
+    build.args([
+        "--bin",
+        "vault-tracer",
+        "--message-format=json-render-diagnostics",
+    ]);
+    let messages = Step::new("test", "agent").output("compiling it", &mut build, LIMIT)?;
+    let agent = build::executables(&messages).remove("vault-tracer");
+    agent.context("cargo built the agent, but named no executable")
 }
 
 fn component(subcommand: &str, component: &str) -> Result<()> {
