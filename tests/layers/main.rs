@@ -36,7 +36,11 @@ const CRATES: [(&str, &str, &[&str]); 8] = [
         "vault-tracer-tests",
         &["tracer-format", "tracer-proc"],
     ),
-    ("xtask", "xtask", &["tracer-format", "vault-tracer-tests"]),
+    (
+        "xtask/tasks",
+        "tasks",
+        &["tracer-format", "vault-tracer-tests"],
+    ),
 ];
 
 fn workspace() -> &'static Path {

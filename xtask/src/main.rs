@@ -1,88 +1,73 @@
-//! Tasks of the project: `cargo xtask --help`. This file only dispatches; one file a task.
-#![allow(
-    unreachable_pub,
-    reason = "a binary has no outside: `pub` means for its other files"
-)]
+//! The first stage of `cargo xtask`. It looks whether this machine can do what is asked, before anything large is
+//! downloaded or compiled; then it builds the tasks (`xtask/tasks`) and becomes them.
+//!
+//! It has no dependency and is a workspace of its own, so that cargo compiles it without a network and without a cache.
 
-mod bench;
-mod build;
-mod demo;
-mod eventlogger;
-mod lab;
-mod run;
-mod setup;
-mod test;
-mod ui;
-mod vm;
+mod kernel;
+mod limited;
+mod needs;
+mod observe;
+mod package_sources;
+mod paths;
+mod second_stage;
+mod verdict;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    env,
+    ffi::OsString,
+    process::{exit, ExitCode},
+    time::Instant,
+};
 
-use anyhow::Result;
-use clap::{Parser, Subcommand};
+use needs::Needs;
 
-/// Builds, demonstrates, tests and measures vault-tracer. Downloads and caches what is missing.
-#[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
-struct Cli {
-    #[command(flatten)]
-    programs: run::ProgramPaths,
-    #[command(subcommand)]
-    task: Task,
-}
+/// Says that the machine is fit although it seems not to be.
+const NO_PREFLIGHT: &str = "VAULT_TRACER_NO_PREFLIGHT";
 
-#[derive(Subcommand)]
-enum Task {
-    /// Build the agent with its eBPF programs: target/release/vault-tracer
-    Build,
-    /// Build, then trace the Vault or OpenBao server on this host (root, or sudo)
-    Run {
-        /// Trace a disposable OpenBao instead, whose log server stops answering
-        #[arg(long)]
-        demo: bool,
-        /// Arguments for `vault-tracer trace`
-        #[arg(last = true, value_name = "TRACER ARGS")]
-        tracer_args: Vec<OsString>,
-    },
-    /// Run everything that CI runs: format, lints, unit and replay tests, build, live tests (root, or sudo)
-    Test(test::TestOptions),
-    /// Measure what tracing costs a real server, compared with other tools (root, or sudo)
-    Bench(bench::BenchOptions),
-    /// Run live tests inside stock Debian kernels, under QEMU's software emulation
-    Vm(vm::VmOptions),
-    /// Build the tests' own server, which writes audit entries as Vault 1.15 and later does: target/eventlogger
-    Eventlogger,
-    /// Reproduce the hang by hand: a Vault host, a log host and a fault between them (root, or sudo)
-    #[command(subcommand)]
-    Lab(lab::LabCommand),
-}
-
-fn dispatch(cli: Cli) -> Result<()> {
-    match cli.task {
-        Task::Build => build::run(),
-        Task::Run {
-            demo: false,
-            tracer_args,
-        } => run::trace(&tracer_args),
-        Task::Run {
-            demo: true,
-            tracer_args,
-        } => run::demo(cli.programs, &tracer_args),
-        Task::Test(options) => test::run(&options),
-        Task::Bench(options) => run::bench(cli.programs, &options),
-        Task::Vm(options) => vm::run(&options),
-        Task::Eventlogger => eventlogger::run(),
-        Task::Lab(command) => run::lab(&cli.programs, command),
-    }
-}
+/// What `cargo xtask --help` prints; a test of the tasks compares it with their command line.
+const HELP: &str = include_str!("../help.txt");
 
 fn main() -> ExitCode {
-    // SAFETY: the process has a single thread here.
-    unsafe { setup::extend_path() };
-    match dispatch(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
+    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
+    let words: Vec<String> = arguments
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    if words == [kernel::TRY] {
+        println!("{}", kernel::try_all());
+        return ExitCode::SUCCESS;
+    }
+    if needs::is_plain_help(&words) {
+        print!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    let needs = Needs::of(&words);
+    if let Err(lines) = preflight(&needs) {
+        for line in lines {
+            eprintln!("{line}");
+        }
+        return ExitCode::FAILURE;
+    }
+    match second_stage::start(&needs, &arguments) {
+        second_stage::NotStarted::BuildFailed(code) => exit(code),
+        second_stage::NotStarted::Error(error) => {
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// The lines that say what this machine lacks for the task.
+fn preflight(needs: &Needs) -> Result<(), Vec<String>> {
+    if env::var_os(NO_PREFLIGHT).is_some() {
+        return Ok(());
+    }
+    let started = Instant::now();
+    let lines = verdict::lines(needs, &observe::observe(needs));
+    if lines.is_empty() {
+        let seconds = started.elapsed().as_secs_f64();
+        needs.show_step("check", &format!("this machine can do it ({seconds:.1} s)"));
+        return Ok(());
+    }
+    Err(lines)
 }

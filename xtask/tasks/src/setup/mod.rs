@@ -16,12 +16,11 @@ mod python;
 mod toolchain;
 
 pub use canary::is_bpf_object;
-pub use crates::deny;
 pub use golang::go;
 pub use programs::{
     LAB, LIVE_TESTS, VM, extend_path, find as find_program, require, require_browser,
 };
 pub use prometheus::prometheus;
-pub use pypi::{OPENBAO, ROTEL};
+pub use pypi::{OPENBAO, ROTEL, deny};
 pub use python::packages as python_packages;
 pub use toolchain::{cargo, ebpf_toolchain, workspace};

@@ -2,9 +2,10 @@
 //! client measured.
 
 use std::{
+    env,
     ffi::OsString,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -12,19 +13,25 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use lab::{
     Family, Lab, Measured, Process,
+    client_times::{ClientTimes, client_requests},
     scenario::{BIG_REQUEST, PORT},
     wait,
 };
 use nix::sys::signal::Signal;
 
 mod compare;
+pub mod recorded;
 
 use compare::Trace;
 
-use crate::run::give_to_user;
+use self::recorded::{CLIENT_TIMES, RECORDING};
+use crate::{run::give_to_user, ui::Step};
 
 /// In the current directory, so that the user finds it.
 const TRACE: &str = "vault-tracer-demo.jsonl";
+const PAGE: &str = "vault-tracer-demo.html";
+/// The directory to keep a recording in, with what the client measured: that of `--recorded` is made so.
+const KEEP: &str = "VAULT_TRACER_KEEP";
 /// Limit of reading the server's executable and attaching.
 const ATTACH_LIMIT: Duration = Duration::from_secs(30);
 /// Limit of writing the rest of the trace.
@@ -40,18 +47,42 @@ pub fn run(agent: &Path, bao: &Path, extra_tracer_args: &[OsString]) -> Result<(
         lab.server.pid(),
         lab.log_address()
     ));
-    let mut tracer = AttachedAgent::start(agent, lab.server.pid(), extra_tracer_args)?;
-    let requests = reproduce(&lab)?;
+    let keep = env::var_os(KEEP).map(PathBuf::from);
+    let mut tracer_args = extra_tracer_args.to_vec();
+    if let Some(directory) = &keep {
+        fs::create_dir_all(directory).with_context(|| format!("{KEEP}={}", directory.display()))?;
+        tracer_args.extend(["--record".into(), directory.join(RECORDING).into()]);
+    }
+    let mut tracer = AttachedAgent::start(agent, lab.server.pid(), &tracer_args)?;
+    let times = ClientTimes {
+        requests: client_requests(&reproduce(&lab)?),
+        devices: vec![lab.log_address().to_string()],
+    };
     tracer.finish()?;
+    if let Some(directory) = &keep {
+        let times = serde_json::to_string_pretty(&times)? + "\n";
+        fs::write(directory.join(CLIENT_TIMES), times)?;
+    }
     say(&format!(
         "done after {:.0} s; the client's own measurement beside the trace:",
         begun.elapsed().as_secs_f64()
     ));
     let trace = Trace::read(Path::new(TRACE))?;
-    let comparison = compare::compare(&requests, &trace);
+    let comparison = compare::compare(&times.requests, &trace);
     println!("\n{comparison}");
-    say(&format!("the trace is in {TRACE}"));
+    make_page(agent, Path::new(TRACE), Path::new(PAGE))?;
+    say(&format!(
+        "the trace is in {TRACE}, the same as a page in {PAGE}"
+    ));
     comparison.verdict()
+}
+
+/// The report of a trace as a page of HTML.
+fn make_page(agent: &Path, trace: &Path, page: &Path) -> Result<()> {
+    let mut report = Command::new(agent);
+    report.arg("report").arg(trace).arg("--html").arg(page);
+    Step::new("demo", "page").output("making the page", &mut report, FINISH_LIMIT)?;
+    give_to_user(page)
 }
 
 fn say(line: &str) {

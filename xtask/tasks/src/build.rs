@@ -7,12 +7,16 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
+    cpu_time,
     setup::{self, cargo, workspace},
-    ui::Step,
+    ui::{self, Step},
 };
 
 /// Architectures that the agent supports.
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
+
+/// The variable of `tracer/build.rs`.
+const OBJECT: &str = "VAULT_TRACER_EBPF_OBJECT";
 
 /// A cold build on a small machine. cargo itself gives up sooner on a silent network.
 const LIMIT: Duration = Duration::from_mins(30);
@@ -26,44 +30,70 @@ pub fn run() -> Result<()> {
 
 /// Builds the agent with its eBPF programs, and returns its path.
 pub fn agent() -> Result<PathBuf> {
-    release(
-        "building the agent",
-        &["--package", "vault-tracer"],
-        "vault-tracer",
-    )
+    release(AGENT)
 }
 
 /// Builds the helper program of the bench, and returns its path.
 pub fn bench_helper() -> Result<PathBuf> {
-    release(
-        "building the helper of the bench",
-        &["--package", "vault-tracer-tests", "--example", "bench"],
-        "examples/bench",
-    )
+    release(BENCH_HELPER)
 }
 
-/// Builds `what` with optimisations and with the eBPF object. Without the object, the agent's library would be rebuilt
-/// each time that one build follows the other.
-fn release(doing: &str, what: &[&str], place: &str) -> Result<PathBuf> {
-    let object = ebpf_object(consts::ARCH)?;
+/// Builds the agent for what needs no kernel: without eBPF programs, unless they were built before. Its library is
+/// rebuilt each time that a build with them follows one without.
+pub fn agent_without_ebpf() -> Result<PathBuf> {
+    let object = object_path(consts::ARCH);
+    build_release(AGENT, object.exists().then_some(object))
+}
+
+/// A program that is built in the agent's profile.
+#[derive(Clone, Copy)]
+struct Program {
+    title: &'static str,
+    cargo_arguments: &'static [&'static str],
+    /// Below `target/release`.
+    place: &'static str,
+}
+
+const AGENT: Program = Program {
+    title: "the agent",
+    cargo_arguments: &["--package", "vault-tracer"],
+    place: "vault-tracer",
+};
+
+const BENCH_HELPER: Program = Program {
+    title: "the helper of the bench",
+    cargo_arguments: &["--package", "vault-tracer-tests", "--example", "bench"],
+    place: "examples/bench",
+};
+
+/// With the eBPF object. Without the object, the agent's library would be rebuilt each time that one build follows the
+/// other.
+fn release(program: Program) -> Result<PathBuf> {
+    build_release(program, Some(ebpf_object(consts::ARCH)?))
+}
+
+fn build_release(program: Program, object: Option<PathBuf>) -> Result<PathBuf> {
     let target = workspace().join("target");
+    let doing = format!("building {}", program.title);
+    ui::begin("agent", &doing);
     let mut build = cargo();
     build
         .args(["build", "--release", "--locked"])
-        .args(what)
+        .args(program.cargo_arguments)
         .arg("--target-dir")
         .arg(&target)
-        .env("VAULT_TRACER_EBPF_OBJECT", object);
+        .env_remove(OBJECT)
+        .envs(object.map(|object| (OBJECT, object)));
     // The agent's place is part of the contract, whatever the user's own builds do.
     without_target_settings(&mut build);
-    Step::visible(doing, &mut build, LIMIT)?;
-    let program = target.join("release").join(place);
+    cpu_time::measured(program.title, || Step::visible(&doing, &mut build, LIMIT))?;
+    let path = target.join("release").join(program.place);
     ensure!(
-        program.exists(),
+        path.exists(),
         "it was built, but it is not at {}",
-        program.display()
+        path.display()
     );
-    Ok(program)
+    Ok(path)
 }
 
 /// Builds the eBPF programs for the other architectures: they cannot run here, but must compile.
@@ -72,13 +102,22 @@ pub fn for_other_machines() -> Result<()> {
     others.try_for_each(|arch| ebpf_object(arch).map(drop))
 }
 
-fn ebpf_object(arch: &str) -> Result<PathBuf> {
-    let toolchain = setup::ebpf_toolchain()?;
-    // Directories of their own: this is another compiler than the one that builds the agent.
-    let target = match arch {
+/// A directory of its own: this is another compiler than the one that builds the agent.
+fn ebpf_target(arch: &str) -> PathBuf {
+    match arch {
         consts::ARCH => workspace().join("target/ebpf"),
         other => workspace().join("target").join(format!("ebpf-{other}")),
-    };
+    }
+}
+
+fn object_path(arch: &str) -> PathBuf {
+    ebpf_target(arch).join("bpfel-unknown-none/release/tracer-ebpf")
+}
+
+fn ebpf_object(arch: &str) -> Result<PathBuf> {
+    let toolchain = setup::ebpf_toolchain()?;
+    ui::begin("ebpf", "building the eBPF programs");
+    let target = ebpf_target(arch);
     let mut build = toolchain.cargo_build(arch);
     build.args([
         "--locked",
@@ -89,8 +128,10 @@ fn ebpf_object(arch: &str) -> Result<PathBuf> {
         "--target-dir",
     ]);
     without_target_settings(build.arg(&target));
-    Step::visible("building the eBPF programs", &mut build, LIMIT)?;
-    let object = target.join("bpfel-unknown-none/release/tracer-ebpf");
+    cpu_time::measured("the eBPF programs", || {
+        Step::visible("building the eBPF programs", &mut build, LIMIT)
+    })?;
+    let object = object_path(arch);
     let bytes = fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
     ensure!(
         setup::is_bpf_object(&bytes),

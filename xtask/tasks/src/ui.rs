@@ -1,6 +1,10 @@
 //! Progress of a task on standard error, one line a step; and child processes with time limits, so that a silent server
 //! is an error and not a hang.
 
+mod steps;
+
+pub use steps::begin;
+
 use std::{
     ffi::OsStr,
     fmt::Display,

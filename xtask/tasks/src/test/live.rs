@@ -217,8 +217,8 @@ fn summarise(ended: &[Ended], duration: Duration) -> Result<()> {
 
 fn executable() -> Result<PathBuf> {
     let mut build = cargo();
-    build.args(["test", "--locked", "-p", "vault-tracer-tests"]);
-    build.args(["--features", "live", "--test", "live"]);
+    build.args(["test", "--locked"]).args(super::SELECTION);
+    build.args(["--test", "live"]);
     build.args(["--no-run", "--message-format=json-render-diagnostics"]);
     let messages =
         Step::new("test", "live").output("compiling the live tests", &mut build, BUILD_LIMIT)?;

@@ -3,11 +3,14 @@
 use std::{fmt, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use lab::Measured;
+use lab::client_times::ClientRequest;
 use tracer_format::{Record, record::Hang};
 
 /// As far apart as the tracer and the client may be.
 const TOLERANCE: Duration = Duration::from_millis(50);
+
+/// The lab's requests take longer only if something blocks them.
+const HUNG: Duration = Duration::from_secs(1);
 
 /// What the comparison needs of a trace.
 pub struct Trace {
@@ -52,7 +55,7 @@ struct Row {
 }
 
 struct Client {
-    port: u16,
+    port: Option<u16>,
     path: String,
     id: Option<String>,
     duration: Duration,
@@ -66,15 +69,15 @@ struct Tracer {
 }
 
 /// Holds the trace against all requests that were sent.
-pub fn compare(requests: &[Measured], trace: &Trace) -> Comparison {
-    let hung = requests.iter().filter(|request| request.hung());
+pub fn compare(requests: &[ClientRequest], trace: &Trace) -> Comparison {
+    let hung = requests.iter().filter(|request| request.took > HUNG);
     let mut rows: Vec<_> = hung
         .clone()
         .map(|request| Row::of(request, &trace.hangs))
         .collect();
     let known = |hang: &&Hang| {
         hung.clone()
-            .any(|request| hang.request.client_port == Some(request.local_port))
+            .any(|request| hang.request.client_port == request.port)
     };
     let unknown = trace.hangs.iter().filter(|hang| !known(hang));
     rows.extend(unknown.map(|hang| Row {
@@ -88,15 +91,15 @@ pub fn compare(requests: &[Measured], trace: &Trace) -> Comparison {
 }
 
 impl Row {
-    fn of(request: &Measured, hangs: &[Hang]) -> Self {
+    fn of(request: &ClientRequest, hangs: &[Hang]) -> Self {
         let client = Client {
-            port: request.local_port,
-            path: request.audit_path().to_owned(),
-            id: request.request_id.clone(),
-            duration: request.duration,
+            port: request.port,
+            path: request.path.clone(),
+            id: request.id.clone(),
+            duration: request.took,
         };
         // Each request of the demo has a connection, so a port, of its own.
-        let same_port = |hang: &&Hang| hang.request.client_port == Some(client.port);
+        let same_port = |hang: &&Hang| hang.request.client_port == client.port;
         let tracer = Tracer::sum(&hangs.iter().filter(same_port).collect::<Vec<_>>());
         Self {
             client: Some(client),
@@ -189,7 +192,7 @@ impl Row {
     fn cells(&self) -> [String; 7] {
         let (client, tracer) = (self.client.as_ref(), self.tracer.as_ref());
         let port = client
-            .map(|client| client.port)
+            .and_then(|client| client.port)
             .or(tracer.and_then(|tracer| tracer.port));
         let both = client.zip(tracer);
         [
@@ -227,8 +230,7 @@ fn difference(client: Duration, tracer: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
+    use lab::client_times::Part;
     use tracer_format::{
         Time,
         record::{Device, Request, Summary},
@@ -237,17 +239,13 @@ mod tests {
 
     use super::*;
 
-    fn request(port: u16, duration: Duration) -> Measured {
-        let request_id = Some(format!("id-{port}"));
-        let path = "/v1/sys/mounts".to_owned();
-        Measured {
-            started: SystemTime::now(),
-            duration,
-            local_port: port,
-            status: 200,
-            request_id,
-            path,
-            body: Vec::new(),
+    fn request(port: u16, took: Duration) -> ClientRequest {
+        ClientRequest {
+            id: Some(format!("id-{port}")),
+            port: Some(port),
+            path: "sys/mounts".to_owned(),
+            took,
+            part: Part::All,
         }
     }
 

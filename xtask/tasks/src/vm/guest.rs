@@ -17,6 +17,7 @@ use super::kernels::Kernel;
 use crate::{
     build::executables,
     setup::{self, cargo},
+    test,
     ui::Step,
 };
 
@@ -178,15 +179,8 @@ fn libraries(ldd: &str) -> Vec<PathBuf> {
 /// Builds the live tests and `vm-init`: their executables by name.
 pub fn build() -> Result<BTreeMap<String, PathBuf>> {
     let mut build = cargo();
-    build.args(["build", "--locked", "-p", "vault-tracer-tests"]);
-    build.args([
-        "--features",
-        "live",
-        "--test",
-        "live",
-        "--example",
-        "vm-init",
-    ]);
+    build.args(["build", "--locked"]).args(test::SELECTION);
+    build.args(["--test", "live", "--example", "vm-init"]);
     build.arg("--message-format=json-render-diagnostics");
     let messages = Step::new("vm", "guest").output(
         "compiling the live tests",

@@ -1,0 +1,272 @@
+//! `cargo xtask test`: everything CI runs, in the order in which failures are cheapest. `--quick` is its beginning, `--full`
+//! adds what takes long and readers that are not ours.
+//!
+//! Lints, tests and live tests select the same packages and features, so that cargo compiles each dependency once.
+//!
+//! There are no lints for the BPF target: Debian's compiler, the one that usually has a BPF core,
+//! comes without clippy. `cargo clippy --workspace` covers what the eBPF crate shares with the agent.
+
+mod live;
+mod suite;
+
+use std::{
+    env,
+    ffi::OsString,
+    iter,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+
+use self::suite::Suite;
+use crate::{
+    budget, build, cpu_time,
+    setup::{self, cargo},
+    ui::{Captured, Remedy, Step, failure},
+    vm,
+};
+
+const LIMIT: Duration = Duration::from_hours(1);
+/// Packages and features of all that is compiled for tests.
+pub const SELECTION: [&str; 3] = ["--workspace", "--features", "vault-tracer-tests/live"];
+
+/// Tests that `cargo test` does not run here: as root, one process each.
+const LIVE: &str = "live";
+/// Tests with programs that read our formats, one package of tests each.
+const FOREIGN: [&str; 2] = ["page", "prometheus"];
+/// The same among other tests.
+const FOREIGN_TEST: &str = "a_real_collector_forwards_the_spans_of_the_file";
+
+#[derive(clap::Args)]
+pub struct TestOptions {
+    /// Run what a change needs most: formatting, lints, unit tests, replays, simulations; no root, no eBPF
+    #[arg(long, conflicts_with_all = ["full", "live"])]
+    quick: bool,
+    /// Run in addition what takes long and what others read (collector, Prometheus, browser, other kernels), and say when
+    /// each step last passed
+    #[arg(long, conflicts_with = "live")]
+    full: bool,
+    /// Succeed although the live tests could not run (they are still reported as NOT RUN)
+    #[arg(long)]
+    allow_skip: bool,
+    /// Build, and run only the live tests whose names contain one of these words, or all
+    #[arg(long, value_name = "WORD", num_args = 0..)]
+    live: Option<Vec<String>>,
+}
+
+pub fn run(options: &TestOptions) -> Result<()> {
+    let steps = match options {
+        TestOptions { live: Some(_), .. } => 3,
+        TestOptions { quick: true, .. } => 6,
+        TestOptions { full: true, .. } => 18,
+        _ => 12,
+    };
+    let mut suite = Suite::new(steps + usize::from(options.allow_skip && !options.quick));
+    let result = suite.run(options);
+    suite.summarise(result.is_ok(), options.full);
+    result
+}
+
+impl Suite {
+    fn run(&mut self, options: &TestOptions) -> Result<()> {
+        if let Some(words) = &options.live {
+            let prometheus = self.optional("Prometheus", setup::prometheus);
+            let agent = self.step("build", build::agent)?;
+            return self.live_tests(&agent, prometheus.as_deref(), options.allow_skip, words);
+        }
+        self.quick()?;
+        if options.quick {
+            return Ok(());
+        }
+        let prometheus = options
+            .full
+            .then(|| self.foreign_readers())
+            .transpose()?
+            .flatten();
+        if let Some(mut deny) = self.optional("cargo-deny", setup::deny) {
+            // Licences, sources and versions. Not advisories: whether a commit passes must not depend on the day.
+            let checks = ["--workspace", "check", "bans", "licenses", "sources"];
+            self.step("cargo deny check", || quiet(deny.args(checks)))?;
+        }
+        let agent = self.step("build", build::agent)?;
+        self.step("budget", budget::run)?;
+        self.step(
+            "eBPF programs for other machines",
+            build::for_other_machines,
+        )?;
+        self.live_tests(&agent, prometheus.as_deref(), options.allow_skip, &[])?;
+        if !options.full {
+            return Ok(());
+        }
+        match self.optional("QEMU and other kernels", vm::prepare_usual) {
+            Some(kernels) => self.step("other kernels", || vm::run_few(&agent, &kernels)),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything that needs neither root nor eBPF.
+    fn quick(&mut self) -> Result<()> {
+        self.step("cargo fmt --check", || {
+            component("fmt", "rustfmt")?;
+            quiet(cargo().args(["fmt", "--all", "--check"]))?;
+            quiet(first_stage("fmt").arg("--check"))
+        })?;
+        self.step("cargo clippy", || {
+            component("clippy", "clippy")?;
+            let mut clippy = cargo();
+            clippy.args(["clippy", "--all-targets", "--locked"]);
+            clippy.args(SELECTION).args(["--", "-D", "warnings"]);
+            quiet(&mut clippy)?;
+            let mut clippy = first_stage("clippy");
+            clippy.args(["--all-targets", "--target-dir", "target/xtask"]);
+            quiet(clippy.args(["--", "-D", "warnings"]))
+        })?;
+        let python = self.optional("Python's packages", python_path);
+        self.step("cargo test, of the first stage", || {
+            quiet(first_stage("test").args(["--target-dir", "target/xtask"]))
+        })?;
+        self.step("cargo test", || {
+            let mut test = tests(|name| name != LIVE && !FOREIGN.contains(&name))?;
+            test.envs(python.map(|path| ("PYTHONPATH", path)));
+            test.args(["--", "--skip", FOREIGN_TEST]);
+            cpu_time::measured("the tests", || Step::visible("testing", &mut test, LIMIT))
+        })?;
+        self.step("the recorded demo", recorded_demo)
+    }
+
+    /// The agent's formats, read by programs that are not ours. Returns Prometheus's directory.
+    fn foreign_readers(&mut self) -> Result<Option<PathBuf>> {
+        let rotel = self.optional("Rotel", || setup::ROTEL.executable());
+        let prometheus = self.optional("Prometheus", setup::prometheus);
+        self.optional("a browser for the report's page", setup::require_browser);
+        self.step("readers that are not ours", || {
+            let mut test = tests(|name| FOREIGN.contains(&name) || name == "collector")?;
+            test.envs(rotel.map(|path| (setup::ROTEL.variable, path)));
+            let directory = prometheus.as_ref();
+            test.envs(directory.map(|path| (lab::prometheus::VARIABLE, path)));
+            Step::visible("testing", &mut test, LIMIT)
+        })?;
+        Ok(prometheus)
+    }
+
+    fn live_tests(
+        &mut self,
+        agent: &Path,
+        prometheus: Option<&Path>,
+        allow_skip: bool,
+        wanted: &[String],
+    ) -> Result<()> {
+        if allow_skip
+            && self
+                .optional("root for the live tests", live::require_root)
+                .is_none()
+        {
+            return Ok(());
+        }
+        self.step("live tests", || live::run(agent, prometheus, wanted))
+    }
+}
+
+/// `cargo test` of the chosen files of tests; with those that are not `FOREIGN`, of libraries and programs too.
+fn tests(is_chosen: impl Fn(&str) -> bool) -> Result<Command> {
+    let mut metadata = cargo();
+    metadata.args(["metadata", "--no-deps", "--locked", "--format-version=1"]);
+    let text = Step::new("test", "targets").output("asking cargo", &mut metadata, LIMIT)?;
+    let mut test = cargo();
+    test.args(["test", "--locked"]).args(SELECTION);
+    if !is_chosen(FOREIGN[0]) {
+        test.args(["--lib", "--bins", "--examples"]);
+    }
+    for name in test_files(&text)?.iter().filter(|name| is_chosen(name)) {
+        test.args(["--test", name]);
+    }
+    Ok(test)
+}
+
+/// The names of all files of tests, by `cargo metadata`.
+fn test_files(metadata: &str) -> Result<Vec<String>> {
+    let metadata: serde_json::Value = serde_json::from_str(metadata)?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let targets = packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
+    let files = targets.filter(|target| target["kind"][0] == "test");
+    let mut names: Vec<_> = files
+        .filter_map(|target| target["name"].as_str().map(str::to_owned))
+        .collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// `cargo` with a subcommand for the first stage, which is a workspace of its own.
+fn first_stage(subcommand: &str) -> Command {
+    let mut command = cargo();
+    command.args([subcommand, "--manifest-path", "xtask/Cargo.toml"]);
+    command
+}
+
+/// As a user starts it, without a terminal and in a directory of its own.
+fn recorded_demo() -> Result<()> {
+    let directory = tempfile::tempdir().context("no temporary directory")?;
+    let agent = tested_agent()?;
+    let mut demo = Command::new(env::current_exe()?);
+    demo.arg("--agent-path").arg(agent);
+    demo.args(["run", "--demo", "--recorded"]);
+    quiet(demo.current_dir(directory.path()))
+}
+
+/// The agent as `cargo test` built it, without eBPF programs.
+fn tested_agent() -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--locked"]).args(SELECTION);
+    build.args([
+        "--bin",
+        "vault-tracer",
+        "--message-format=json-render-diagnostics",
+    ]);
+    let messages = Step::new("test", "agent").output("compiling it", &mut build, LIMIT)?;
+    let agent = build::executables(&messages).remove("vault-tracer");
+    agent.context("cargo built the agent, but named no executable")
+}
+
+fn component(subcommand: &str, component: &str) -> Result<()> {
+    let mut probe = cargo();
+    Step::new("test", component).output("looking for it", probe.args([subcommand, "--version"]), LIMIT).map(drop).remedy(
+        format_args!("cargo {subcommand} does not work"),
+        format_args!("rustup component add {component} (Debian's own toolchain: apt-get install rust-{component} or {component})"),
+    )
+}
+
+/// Runs a program whose output matters only if it fails.
+fn quiet(command: &mut Command) -> Result<()> {
+    let mut captured = Captured::new(command)?;
+    let status = Step::new("test", "running").wait("running", command, LIMIT)?;
+    if !status.success() {
+        eprint!("{}{}", captured.stdout()?, captured.stderr()?);
+        bail!("{}", failure(command, status));
+    }
+    Ok(())
+}
+
+/// `PYTHONPATH` with the packages that read the agent's formats.
+fn python_path() -> Result<OsString> {
+    let packages = setup::python_packages()?;
+    let others = env::var_os("PYTHONPATH").unwrap_or_default();
+    let others = env::split_paths(&others).filter(|path| path != Path::new(""));
+    env::join_paths(iter::once(packages).chain(others)).context("PYTHONPATH cannot be made")
+}
+
+#[cfg(test)]
+mod unit_tests {
+    use super::*;
+
+    #[test]
+    fn files_of_tests_are_found_among_targets() -> Result<()> {
+        let metadata = r#"{"packages":[
+            {"targets":[{"kind":["lib"],"name":"lab"},{"kind":["test"],"name":"report"},{"kind":["test"],"name":"live"}]},
+            {"targets":[{"kind":["test"],"name":"report"}]}]}"#;
+        assert_eq!(test_files(metadata)?, ["live", "report"]);
+        Ok(())
+    }
+}
