@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Limit of one question. All are asked at the same time.
-const LIMIT: Duration = Duration::from_millis(3500);
+const LIMIT: Duration = Duration::from_secs(3);
 
 /// What cargo downloads to compile the tasks and the agent.
 pub(crate) const CRATES: &str = "crates";

@@ -66,12 +66,12 @@ fn measure() -> Result<Vec<Item>> {
     ])
 }
 
-struct Verdict {
+struct Judged {
     line: String,
     is_over: bool,
 }
 
-fn compare(items: &[Item], limits: &str) -> Result<Vec<Verdict>> {
+fn compare(items: &[Item], limits: &str) -> Result<Vec<Judged>> {
     let limits = parse(limits)?;
     let limit_of = |name: &str| {
         let found = limits.iter().find(|(known, _)| *known == name);
@@ -89,17 +89,17 @@ fn compare(items: &[Item], limits: &str) -> Result<Vec<Verdict>> {
         .collect()
 }
 
-fn judge(item: &Item, limit: u64) -> Verdict {
+fn judge(item: &Item, limit: u64) -> Judged {
     let Item { name, unit, now } = item;
     let Some(now) = *now else {
-        return Verdict {
+        return Judged {
             line: format!("{name}: NOT MEASURED, it is not built (at most {limit} {unit})"),
             is_over: false,
         };
     };
     let is_over = now > limit;
     let verdict = if is_over { "OVER" } else { "fine" };
-    Verdict {
+    Judged {
         line: format!("{name}: {verdict}, {now} of at most {limit} {unit}"),
         is_over,
     }
@@ -127,7 +127,7 @@ fn parse(text: &str) -> Result<Vec<(&str, u64)>> {
 mod tests {
     use super::*;
 
-    fn verdicts(now: Option<u64>, limits: &str) -> Result<Vec<Verdict>> {
+    fn verdicts(now: Option<u64>, limits: &str) -> Result<Vec<Judged>> {
         let item = Item {
             name: "agent",
             unit: "units",

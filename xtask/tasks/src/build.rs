@@ -47,20 +47,20 @@ pub fn agent_without_ebpf() -> Result<PathBuf> {
 
 /// A program that is built in the agent's profile.
 #[derive(Clone, Copy)]
-struct Program {
+struct ReleaseBuild {
     title: &'static str,
     cargo_arguments: &'static [&'static str],
     /// Below `target/release`.
     place: &'static str,
 }
 
-const AGENT: Program = Program {
+const AGENT: ReleaseBuild = ReleaseBuild {
     title: "the agent",
     cargo_arguments: &["--package", "vault-tracer"],
     place: "vault-tracer",
 };
 
-const BENCH_HELPER: Program = Program {
+const BENCH_HELPER: ReleaseBuild = ReleaseBuild {
     title: "the helper of the bench",
     cargo_arguments: &["--package", "vault-tracer-tests", "--example", "bench"],
     place: "examples/bench",
@@ -68,11 +68,11 @@ const BENCH_HELPER: Program = Program {
 
 /// With the eBPF object. Without the object, the agent's library would be rebuilt each time that one build follows the
 /// other.
-fn release(program: Program) -> Result<PathBuf> {
+fn release(program: ReleaseBuild) -> Result<PathBuf> {
     build_release(program, Some(ebpf_object(consts::ARCH)?))
 }
 
-fn build_release(program: Program, object: Option<PathBuf>) -> Result<PathBuf> {
+fn build_release(program: ReleaseBuild, object: Option<PathBuf>) -> Result<PathBuf> {
     let target = workspace().join("target");
     let doing = format!("building {}", program.title);
     ui::begin("agent", &doing);

@@ -173,16 +173,19 @@ impl Suite {
 fn tests(is_chosen: impl Fn(&str) -> bool) -> Result<Command> {
     let mut metadata = cargo();
     metadata.args(["metadata", "--no-deps", "--locked", "--format-version=1"]);
-    let text = Step::new("test", "targets").output("asking cargo", &mut metadata, LIMIT)?;
-    let mut test = cargo();
-    test.args(["test", "--locked"]).args(SELECTION);
+    let described = Step::new("test", "targets").output("asking cargo", &mut metadata, LIMIT)?;
+    let mut tests = cargo();
+    tests.args(["test", "--locked"]).args(SELECTION);
     if !is_chosen(FOREIGN[0]) {
-        test.args(["--lib", "--bins", "--examples"]);
+        tests.args(["--lib", "--bins", "--examples"]);
     }
-    for name in test_files(&text)?.iter().filter(|name| is_chosen(name)) {
-        test.args(["--test", name]);
+    for name in test_files(&described)?
+        .iter()
+        .filter(|name| is_chosen(name))
+    {
+        tests.args(["--test", name]);
     }
-    Ok(test)
+    Ok(tests)
 }
 
 /// The names of all files of tests, by `cargo metadata`.

@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{setup::workspace, ui::Step};
 
-/// The recording is a replay case too, and so never older than the agent reads.
-const CASE: &str = "tests/replays/demo";
+/// `cargo xtask test` shows it, so that the agent reads it and reports what the client measured.
+const CASE: &str = "tests/recordings/demo";
 pub const RECORDING: &str = "recording.jsonl.gz";
 pub const CLIENT_TIMES: &str = "clients.json";
 
