@@ -19,9 +19,9 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const ERASE: &str = "\r\x1b[K";
 
 /// A line, by bytes read. Gone when it is dropped.
-pub(super) struct Progress(Rc<Line>);
+pub(super) struct Progress(Rc<ProgressLine>);
 
-struct Line {
+struct ProgressLine {
     what: &'static str,
     total: Option<u64>,
     is_shown: bool,
@@ -32,13 +32,13 @@ struct Line {
 
 struct CountingReader<R> {
     input: R,
-    line: Rc<Line>,
+    line: Rc<ProgressLine>,
 }
 
 impl Progress {
     /// Over so many bytes, if that is known.
     pub(super) fn over(what: &'static str, total: Option<u64>) -> Self {
-        Self(Rc::new(Line {
+        Self(Rc::new(ProgressLine {
             what,
             total,
             is_shown: total.is_none_or(|total| total >= MUCH) && io::stderr().is_terminal(),
@@ -71,7 +71,7 @@ impl<R: Read> Read for CountingReader<R> {
     }
 }
 
-impl Line {
+impl ProgressLine {
     fn add(&self, read: u64) {
         let read = self.read.get() + read;
         self.read.set(read);
