@@ -127,33 +127,8 @@ fn one_client_over_one_dead_device() -> Result<()> {
 }
 
 #[test]
-fn one_client_over_two_dead_devices() -> Result<()> {
-    every_client_has_its_hangs(Protocol::Http1, 1, 2)
-}
-
-#[test]
-fn one_stream_over_one_dead_device() -> Result<()> {
-    every_client_has_its_hangs(Protocol::Http2, 1, 1)
-}
-
-#[test]
 fn one_stream_over_two_dead_devices() -> Result<()> {
     every_client_has_its_hangs(Protocol::Http2, 1, 2)
-}
-
-#[test]
-fn four_clients_over_one_dead_device() -> Result<()> {
-    every_client_has_its_hangs(Protocol::Http1, 4, 1)
-}
-
-#[test]
-fn four_clients_over_two_dead_devices() -> Result<()> {
-    every_client_has_its_hangs(Protocol::Http1, 4, 2)
-}
-
-#[test]
-fn four_clients_with_tls_over_one_dead_device() -> Result<()> {
-    every_client_has_its_hangs(Protocol::Http1Tls, 4, 1)
 }
 
 #[test]
@@ -167,16 +142,6 @@ fn four_streams_over_one_dead_device() -> Result<()> {
 }
 
 #[test]
-fn four_streams_over_two_dead_devices() -> Result<()> {
-    every_client_has_its_hangs(Protocol::Http2, 4, 2)
-}
-
-#[test]
-fn sixteen_clients_over_one_dead_device() -> Result<()> {
-    every_client_has_its_hangs(Protocol::Http1, 16, 1)
-}
-
-#[test]
 fn sixteen_clients_over_two_dead_devices() -> Result<()> {
     every_client_has_its_hangs(Protocol::Http1, 16, 2)
 }
@@ -184,9 +149,4 @@ fn sixteen_clients_over_two_dead_devices() -> Result<()> {
 #[test]
 fn sixteen_streams_over_one_dead_device() -> Result<()> {
     every_client_has_its_hangs(Protocol::Http2, 16, 1)
-}
-
-#[test]
-fn sixteen_streams_over_two_dead_devices() -> Result<()> {
-    every_client_has_its_hangs(Protocol::Http2, 16, 2)
 }
