@@ -167,7 +167,7 @@ pub struct Incident<T = String> {
     /// Whole audit entries that were lost; absent where that cannot be known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost_entries: Option<u64>,
-    /// Entries that were tried and not taken; absent in traces of older versions.
+    /// Entries that were tried and not taken; absent where it cannot be seen what the device takes, and in traces of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_entries: Option<u64>,
     /// Entries that were never tried: the server's own time for them ran out in the queue, and their requests were answered. Absent
@@ -269,7 +269,7 @@ impl Incident {
             longest_ns: incident.longest,
             lost_bytes: incident.lost.map(|lost| lost.bytes),
             lost_entries: incident.lost.map(|lost| lost.entries),
-            failed_entries: Some(incident.untaken.failed),
+            failed_entries: incident.untaken.failed,
             missed_entries: incident.untaken.missed,
             missed_requests: incident.untaken.missed_requests.clone(),
         }

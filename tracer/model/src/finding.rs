@@ -182,7 +182,7 @@ pub struct Incident {
     pub start: Nanos,
     /// Its first success; `None` where the trace ended first. Over UDP the first of a row of them.
     pub end: Option<Nanos>,
-    /// That of the first operation.
+    /// That of the first operation that shows one.
     pub cause: Cause,
     /// Hangs it made.
     pub hangs: u64,
@@ -198,13 +198,25 @@ pub struct Incident {
     pub untaken: UntakenEntries,
 }
 
+impl Incident {
+    /// Where it can be seen what the device takes, nothing seen is none. `is_queue_seen`: the server's stacks can be read.
+    pub fn count_untaken_from_zero(&mut self, is_queue_seen: bool) {
+        if self.device.transport.is_socket() {
+            self.untaken.failed.get_or_insert(0);
+            if is_queue_seen {
+                self.untaken.missed.get_or_insert(0);
+            }
+        }
+    }
+}
+
 /// Entries that a device did not take in an incident.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UntakenEntries {
-    /// Tried, and not taken.
-    pub failed: u64,
+    /// Tried, and not taken. `None` where it cannot be seen what a device takes: it has no socket.
+    pub failed: Option<u64>,
     /// Never tried: the time that the server gives an entry ran out in the queue, and the request was answered. `None` where
-    /// queueing cannot be seen.
+    /// queueing cannot be seen, or what a device takes.
     pub missed: Option<u64>,
     /// IDs of the requests whose entries were never tried, as far as known; at most [`Self::MAX_REQUESTS`].
     pub missed_requests: Vec<String>,

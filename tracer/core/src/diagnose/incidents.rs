@@ -88,6 +88,10 @@ impl Incidents {
         let incident = self.open.entry(device.clone());
         let incident = incident.or_insert_with(|| incident_from(operation));
         incident.start = incident.start.min(operation.start);
+        // Of a connection that is gone only the next attempt may show why.
+        if incident.cause == Cause::Unknown {
+            incident.cause = cause_of(operation);
+        }
         add_loss(incident, unaccounted.unwrap_or_default());
     }
 
@@ -207,7 +211,7 @@ impl Incidents {
         let its = unreported.find(|i| i.end.is_none_or(|end| until <= end));
         let Some(incident) = its else { return };
         if tried {
-            incident.untaken.failed += 1;
+            *incident.untaken.failed.get_or_insert_default() += 1;
         } else {
             *incident.untaken.missed.get_or_insert_default() += 1;
             incident.untaken.add_request(id);

@@ -358,8 +358,7 @@ impl Core {
         if !self.trackers.sockets.knows_losses(&incident.device) {
             incident.lost = None;
         }
-        let none_missed = self.trackers.session.stacks.then_some(0);
-        incident.untaken.missed = incident.untaken.missed.or(none_missed);
+        incident.count_untaken_from_zero(self.trackers.session.stacks);
         self.totals.incidents += 1;
         self.find(Finding::Incident(incident));
     }

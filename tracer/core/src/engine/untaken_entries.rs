@@ -52,6 +52,10 @@ impl UntakenEntryList {
 
     /// Takes what this device did not take of a request that is over.
     pub(super) fn add(&mut self, request: &Request, device: &Device) {
+        // What a device without a socket takes in the end is not seen.
+        if !device.transport.is_socket() {
+            return;
+        }
         // Of a request that failed, nobody has the entry: that it queued here is not what is missing.
         let has_failed = request.status.is_some_and(|status| status >= 500);
         for Untaken {
