@@ -191,12 +191,19 @@ impl<W: Write + Send + 'static> Terminal<W> {
                 cleaned(&incident.device)
             ),
         };
+        let untaken = explain::untaken(
+            &cleaned(&incident.device),
+            incident.untaken.failed,
+            incident.untaken.missed,
+        );
+        let untaken = untaken.map(|untaken| format!(" {untaken}"));
         let text = format!(
-            "{text}: {}, {} in all, longest {}; {} affected.",
+            "{text}: {}, {} in all, longest {}; {} affected.{}",
             count(incident.hangs, "hang"),
             duration(incident.blocked),
             duration(incident.longest),
             count(incident.requests, "request"),
+            untaken.unwrap_or_default(),
         );
         self.line(
             incident.end.unwrap_or(incident.start),

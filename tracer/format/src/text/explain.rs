@@ -127,6 +127,30 @@ pub fn filling(filling: &FillingBuffer) -> String {
     )
 }
 
+/// Entries that a device did not take in an incident: where to look for them. `None` if there are none, as far as is known.
+pub fn untaken(device: &str, failed: Option<u64>, missed: Option<u64>) -> Option<String> {
+    let missed = missed.filter(|missed| *missed > 0).map(|missed| {
+        format!(
+            "{device} was never given {} of requests that were answered: look for them in another audit device.",
+            count(missed, "entry")
+        )
+    });
+    let failed = failed.filter(|failed| *failed > 0).map(|failed| {
+        let verb = if failed == 1 { "was" } else { "were" };
+        format!(
+            "It did not take {} that {verb} tried.",
+            count(failed, "entry")
+        )
+    });
+    match (missed, failed) {
+        (None, None) => None,
+        (missed, failed) => {
+            let sentences: Vec<_> = missed.into_iter().chain(failed).collect();
+            Some(sentences.join(" "))
+        }
+    }
+}
+
 /// What never arrived.
 pub fn loss(loss: &LostEntries) -> String {
     let state = match (loss.pending, loss.as_of > loss.closed) {

@@ -112,7 +112,7 @@ pub(super) fn incidents(report: &Report) -> Markup {
             h2 { "Incidents" }
             p.hint { "From a device's first failure to its first success." }
             div.scroll { table {
-                thead { tr { th { "began" } th { "device" } th { "cause" } th { "lasted" } th { "requests" } th { "time lost" } th { "entries lost" } } }
+                thead { tr { th { "began" } th { "device" } th { "cause" } th { "lasted" } th { "requests" } th { "time lost" } th { "entries lost" } th { "not taken" } th { "never tried" } } }
                 tbody { @for FromFile { record, .. } in &report.incidents {
                     tr { td { (moment(record.start)) } td { (clean(&record.device.to_string())) } td { (chip(&record.cause)) }
                         td { @match record.end {
@@ -120,7 +120,9 @@ pub(super) fn incidents(report: &Report) -> Markup {
                             None => { "to the end of the trace" }
                         } }
                         td.number { (digits(record.requests)) } td.number { (duration(record.blocked_ns)) }
-                        td.number { (record.lost_entries.map(digits).unwrap_or_default()) } }
+                        td.number { (record.lost_entries.map(digits).unwrap_or_default()) }
+                        td.number { (record.failed_entries.map(digits).unwrap_or_default()) }
+                        td.number { (record.missed_entries.map(digits).unwrap_or_default()) } }
                 } }
             } }
             @if report.incidents_left_out > 0 { p { "And " (digits(report.incidents_left_out)) " that cost less." } }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{paragraph, title};
-use tracer_format::text::{between, clean, count, digits, duration, moment, span};
+use tracer_format::text::{between, clean, count, digits, duration, explain, moment, span};
 
 use crate::report::summary::{Completeness, FileSummary, Ranking, Report};
 
@@ -120,6 +120,11 @@ pub(super) fn incidents(out: &mut String, report: &Report) {
             lost.unwrap_or_default(),
         );
         paragraph(out, "  ", &line);
+        let device = clean(&record.device.to_string()).into_owned();
+        let untaken = explain::untaken(&device, record.failed_entries, record.missed_entries);
+        if let Some(untaken) = untaken {
+            paragraph(out, "    ", &untaken);
+        }
     }
     let listed = report.incidents.len().min(LINES) as u64;
     let more = report.incidents.len() as u64 + report.incidents_left_out - listed;
