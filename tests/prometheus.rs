@@ -1,10 +1,6 @@
 //! What is exported, scraped by a real Prometheus, and what is shipped for it, checked by its `promtool`. Where they are not,
 //! that is said.
 
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../tracer/tests/replays/mod.rs"]
-mod replays;
-
 use std::{
     fs,
     io::{self, Write},
@@ -20,7 +16,11 @@ use lab::{
     wait,
 };
 use serde_json::Value;
-use tracer::sink::{Sink, Worker, metrics::Metrics};
+use test_support::replays;
+use tracer::{
+    sink::{Sink, Worker, metrics::Metrics},
+    source::recording,
+};
 use tracer_core::Core;
 use tracer_model::{Event, EventKind, Finding};
 
@@ -52,7 +52,7 @@ fn promtool_finds_nothing_wrong_with_what_is_exported() -> Result<()> {
     for case in replays::names()? {
         let mut metrics = Metrics::new();
         let mut core = Core::new();
-        for event in &replays::events(&case)? {
+        for event in &recording::read(&replays::recording(&case))? {
             for finding in core.on(event).findings {
                 metrics.write(&finding)?;
             }
@@ -153,7 +153,7 @@ fn tell(case: &str) -> Result<(Told, SocketAddr)> {
     let (metrics, address) = Metrics::serve(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let told = Told {
         core: Core::new(),
-        events: replays::events(case)?.into_iter(),
+        events: recording::read(&replays::recording(case))?.into_iter(),
         worker: Worker::spawn(metrics),
     };
     Ok((told, address))

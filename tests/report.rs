@@ -1,10 +1,6 @@
 //! Reports on the traces of the recordings: the expected text and JSON (`UPDATE_REPLAYS=1` writes them), and for every
 //! trace the numbers that a count over its JSON gives, which shares no code with the reader.
 
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../tracer/tests/replays/mod.rs"]
-mod replays;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
@@ -13,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use test_support::replays;
 use tracer::report::{self, aggregate::Aggregator, html, summary::Report, text};
 
 /// Recordings with expected reports: many requests that queue, two devices, entries that are lost.
@@ -22,7 +19,7 @@ fn traces() -> Result<Vec<PathBuf>> {
     let names = replays::names()?;
     let traces = names
         .iter()
-        .map(|name| replays::of(name).join("expected.jsonl"));
+        .map(|name| replays::directory(name).join("expected.jsonl"));
     let traces: Vec<_> = traces.filter(|trace| trace.is_file()).collect();
     ensure!(!traces.is_empty(), "no traces");
     Ok(traces)
@@ -37,7 +34,7 @@ fn report_on(trace: &str) -> Result<Report> {
 #[test]
 fn reports_are_those_that_are_expected() -> Result<()> {
     for case in CASES {
-        let directory = replays::of(case);
+        let directory = replays::directory(case);
         let report = report_on(&fs::read_to_string(directory.join("expected.jsonl"))?)?;
         for (name, actual) in [
             ("expected.report.txt", text::text(&report)),

@@ -8,10 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../tracer/tests/replays/mod.rs"]
-mod replays;
+use test_support::replays;
 
 /// Says that Python has no `jsonschema`.
 const NO_PACKAGE: i32 = 77;
@@ -48,7 +45,7 @@ fn every_expected_trace_is_valid() -> Result<()> {
     let names = replays::names()?;
     let traces = names
         .iter()
-        .map(|name| replays::of(name).join("expected.jsonl"));
+        .map(|name| replays::directory(name).join("expected.jsonl"));
     let traces: Vec<_> = traces.filter(|trace| trace.is_file()).collect();
     let mut records = 0;
     for trace in &traces {
@@ -65,7 +62,7 @@ fn every_expected_trace_is_valid() -> Result<()> {
 /// A schema that takes everything would prove nothing.
 #[test]
 fn records_that_break_the_contract_are_invalid() -> Result<()> {
-    let whole = fs::read_to_string(replays::of("convoy").join("expected.jsonl"))?;
+    let whole = fs::read_to_string(replays::directory("convoy").join("expected.jsonl"))?;
     let hang = whole
         .lines()
         .find(|line| line.starts_with(r#"{"type":"hang""#));

@@ -2,7 +2,7 @@
 //! `cargo xtask test` sets. `UPDATE_REPLAYS=1 cargo test -p vault-tracer-tests --test replay` then writes what is
 //! expected of them.
 
-use std::{env, fs, path::Path};
+use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use lab::{
@@ -12,6 +12,7 @@ use lab::{
     tracer::{RECORD, agent_from_environment},
 };
 use serde_json::json;
+use test_support::replays;
 
 /// Each makes the answer to [`BIG_REQUEST`], and its entry, longer: fewer requests fill a buffer.
 const MOUNTS: u32 = 20;
@@ -36,9 +37,7 @@ fn record(state: &State) -> Result<()> {
     (state.happen)(&mut lab)?;
     let trace = tracer.stop()?;
     ensure!(trace.status.success(), "{}", trace.stderr);
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("replays")
-        .join(state.name);
+    let directory = replays::directory(state.name);
     fs::create_dir_all(&directory)?;
     let path = directory.join("recording.jsonl");
     fs::write(&path, &trace.recording)?;

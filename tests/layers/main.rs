@@ -14,7 +14,7 @@ use std::{
 use self::{graph::Graph, source::Source};
 
 /// The crates by directory, each with those of the workspace that it may depend on.
-const CRATES: [(&str, &str, &[&str]); 8] = [
+const CRATES: [(&str, &str, &[&str]); 10] = [
     ("tracer/model", "tracer-model", &[]),
     ("tracer/core", "tracer-core", &["tracer-model"]),
     ("tracer/format", "tracer-format", &["tracer-model"]),
@@ -35,6 +35,12 @@ const CRATES: [(&str, &str, &[&str]); 8] = [
         "tests",
         "vault-tracer-tests",
         &["tracer-format", "tracer-proc"],
+    ),
+    ("tests/events", "test-events", &["tracer-model"]),
+    (
+        "tests/support",
+        "test-support",
+        &["tracer-model", "tracer-core", "tracer-ebpf", "test-events"],
     ),
     (
         "xtask/tasks",

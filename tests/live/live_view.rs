@@ -1,15 +1,12 @@
 //! The live view beside a real server, on a terminal: what the operator of a server sees while its audit device stalls.
 
-#[path = "../../tracer/tests/pty/mod.rs"]
-mod pty;
-
 use std::thread;
 
 use anyhow::{Result, ensure};
 use lab::{Family, Lab, scenario::BIG_REQUEST, tracer::agent_from_environment};
 use pty_process::blocking::Command;
+use test_support::pty::OnTerminal;
 
-use self::pty::OnTerminal;
 use crate::outage::{DEFAULT_TIMEOUT, lab, lab_with};
 
 fn watch(lab: &Lab) -> Result<OnTerminal> {

@@ -1,9 +1,6 @@
 //! Recordings of real servers as metrics: the exposition (`expected.metrics.txt`; `UPDATE_REPLAYS=1` writes it), that it
 //! agrees with the trace, and that the README lists it.
 
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../../tracer/tests/replays/mod.rs"]
-mod replays;
 mod shipped;
 
 use std::{
@@ -12,7 +9,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use test_support::replays;
 use tracer::sink::{Sink, metrics::Metrics};
+use tracer::source::recording;
 use tracer_core::Core;
 use tracer_model::{EventKind, Finding};
 
@@ -26,7 +25,7 @@ const EXPECTED: [&str; 4] = [
 
 /// The findings of a recording, with a snapshot after each event.
 fn findings(name: &str) -> Result<Vec<Finding>> {
-    let events = replays::events(name)?;
+    let events = recording::read(&replays::recording(name))?;
     let mut core = Core::new();
     let findings = events.iter().flat_map(|event| {
         let mut findings = core.on(event).findings;
@@ -90,7 +89,7 @@ fn recordings_replay_to_the_metrics_that_are_expected() -> Result<()> {
         let text = exposition(&findings(name)?)?;
         // Of whatever version.
         let actual = sorted(&text).replace(env!("CARGO_PKG_VERSION"), "VERSION");
-        let path = replays::of(name).join("expected.metrics.txt");
+        let path = replays::directory(name).join("expected.metrics.txt");
         if env::var_os("UPDATE_REPLAYS").is_some() {
             fs::write(&path, &actual)?;
         }
@@ -99,7 +98,9 @@ fn recordings_replay_to_the_metrics_that_are_expected() -> Result<()> {
         assert_eq!(actual, expected, "{name}");
     }
     for name in replays::names()? {
-        let is_there = replays::of(&name).join("expected.metrics.txt").exists();
+        let is_there = replays::directory(&name)
+            .join("expected.metrics.txt")
+            .exists();
         assert_eq!(is_there, EXPECTED.contains(&name.as_str()), "{name}");
     }
     Ok(())

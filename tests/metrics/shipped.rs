@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use tracer::sink::{Sink, metrics::Metrics};
 
-use super::{findings, replays};
+use super::findings;
+use test_support::replays;
 
 /// The README's table is between these.
 const TABLE: [&str; 2] = [

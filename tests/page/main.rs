@@ -2,9 +2,6 @@
 //! bar is clicked. `VAULT_TRACER_KEEP` names a directory for its pictures: the README's is one of them.
 
 mod browser;
-#[allow(dead_code, reason = "the tests of the command use the rest")]
-#[path = "../../tracer/tests/traces/mod.rs"]
-mod traces;
 
 use std::{
     env, fs,
@@ -15,6 +12,7 @@ use std::{
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use test_support::{replays, traces};
 use tracer::report::{self, aggregate::Aggregator, html};
 
 use browser::{Browser, program};
@@ -34,9 +32,8 @@ fn browser(test: &str) -> Result<Option<Browser>> {
 }
 
 fn trace(case: &str) -> Result<String> {
-    let replays = Path::new(env!("CARGO_MANIFEST_DIR")).join("replays");
     Ok(fs::read_to_string(
-        replays.join(case).join("expected.jsonl"),
+        replays::directory(case).join("expected.jsonl"),
     )?)
 }
 

@@ -1,10 +1,6 @@
 //! Recordings of real servers as Perfetto traces: their packets as text (`expected.perfetto.txt`; `UPDATE_REPLAYS=1`
 //! writes it), that the slices are those of the findings, and that Perfetto's own definitions can read them.
 
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../../tracer/tests/replays/mod.rs"]
-mod replays;
-
 mod packets_text;
 mod python;
 mod slices;
@@ -13,6 +9,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result};
 use prost::Message;
+use test_support::replays;
 use tracer::sink::{
     Sink,
     line_file::LineFile,
@@ -22,6 +19,7 @@ use tracer::sink::{
         proto::{Data, Trace, TracePacket},
     },
 };
+use tracer::source::recording;
 use tracer_model::{Event, Finding};
 
 use self::packets_text::packets_text;
@@ -40,7 +38,7 @@ fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Finding> {
 }
 
 fn findings(name: &str) -> Result<Vec<Finding>> {
-    Ok(replay(&replays::events(name)?))
+    Ok(replay(&recording::read(&replays::recording(name))?))
 }
 
 fn bytes(findings: &[Finding]) -> Result<Vec<u8>> {
@@ -60,7 +58,7 @@ fn packets(findings: &[Finding]) -> Result<Vec<TracePacket>> {
 fn recordings_replay_to_the_packets_that_are_expected() -> Result<()> {
     for name in EXPECTED {
         let actual = packets_text(&packets(&findings(name)?)?)?;
-        let path = replays::of(name).join("expected.perfetto.txt");
+        let path = replays::directory(name).join("expected.perfetto.txt");
         if env::var_os("UPDATE_REPLAYS").is_some() {
             fs::write(&path, &actual)?;
         }
@@ -69,7 +67,9 @@ fn recordings_replay_to_the_packets_that_are_expected() -> Result<()> {
         assert_eq!(actual, expected, "{name}");
     }
     for name in replays::names()? {
-        let is_there = replays::of(&name).join("expected.perfetto.txt").exists();
+        let is_there = replays::directory(&name)
+            .join("expected.perfetto.txt")
+            .exists();
         assert_eq!(is_there, EXPECTED.contains(&name.as_str()), "{name}");
     }
     Ok(())

@@ -9,7 +9,9 @@ use std::{
 
 use anyhow::{Result, bail, ensure};
 
-use crate::{bytes, findings, replays};
+use test_support::replays;
+
+use crate::{bytes, findings};
 
 /// Perfetto's definitions, as it publishes them.
 const PACKAGE: &str = "perfetto==0.59.1";

@@ -6,7 +6,10 @@ use anyhow::{Context, Result, ensure};
 use tracer::sink::perfetto::proto::{Data, EventType, TracePacket};
 use tracer_model::{Finding, Nanos, Op, Stall};
 
-use crate::{findings, packets, replay, replays};
+use test_support::replays;
+use tracer::source::recording;
+
+use crate::{findings, packets, replay};
 
 /// By name, beginning and end; sorted.
 type Slices = Vec<(String, Nanos, Nanos)>;
@@ -105,7 +108,7 @@ fn slices_are_those_of_the_findings() -> Result<()> {
 #[test]
 fn slices_are_those_of_the_findings_whichever_event_is_lost() -> Result<()> {
     for name in replays::names()? {
-        let events = replays::events(&name)?;
+        let events = recording::read(&replays::recording(&name))?;
         // The last one is the end, the first the session.
         for lost in 1..events.len() - 1 {
             let kept = events.iter().enumerate();

@@ -1,55 +1,39 @@
 //! The cases in `tests/replays`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use lab::truth;
+use test_support::replays;
 use tracer::{
     sink::{jsonl, wall::WallClock},
     source::recording,
 };
 use tracer_model::{Event, Finding};
 
-/// Small enough to be read by people.
+/// Small enough to be read by people; larger ones are compressed.
 pub(crate) const LARGEST: u64 = 150_000;
-
-pub(crate) fn replays() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("replays")
-}
-
-/// Those that are larger than [`LARGEST`] are compressed.
-pub(crate) fn recording_in(directory: &Path) -> PathBuf {
-    let compressed = directory.join("recording.jsonl.gz");
-    if compressed.exists() {
-        return compressed;
-    }
-    directory.join("recording.jsonl")
-}
 
 /// A directory of `tests/replays`.
 pub(crate) struct Case {
     pub(crate) directory: PathBuf,
+    pub(crate) recording: PathBuf,
     pub(crate) events: Vec<Event>,
 }
 
 impl Case {
     pub(crate) fn all() -> Result<Vec<Self>> {
-        let replays = replays();
-        let mut directories: Vec<_> = fs::read_dir(&replays)?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<Result<_>>()?;
-        directories.retain(|path| path.is_dir());
-        directories.sort();
-        ensure!(!directories.is_empty(), "no cases in {}", replays.display());
-        directories.into_iter().map(Self::open).collect()
+        let names = replays::names()?;
+        names.iter().map(|name| Self::open(name)).collect()
     }
 
-    pub(crate) fn open(directory: PathBuf) -> Result<Self> {
-        let events = recording::read(&recording_in(&directory))?;
-        Ok(Self { directory, events })
+    pub(crate) fn open(name: &str) -> Result<Self> {
+        let recording = replays::recording(name);
+        Ok(Self {
+            directory: replays::directory(name),
+            events: recording::read(&recording)?,
+            recording,
+        })
     }
 
     /// Recorded of a real Vault, whose clients measured (`truth.json`): it cannot be recorded anew.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use lab::{client_times::ClientTimes, truth};
 use serde_json::Value;
 
-use crate::case::{Case, replay, replays, to_lines};
+use crate::case::{Case, replay, to_lines};
 
 /// Where clients measured while a case was recorded (`clients.json`), the trace tells them all that they lost.
 #[test]
@@ -58,7 +58,7 @@ fn every_recording_of_vault_agrees_with_its_clients() -> Result<()> {
 /// Nobody waited longer for the syslog daemon than 0.33 s, and it is one device by whatever name.
 #[test]
 fn a_syslog_daemon_that_does_not_read_is_one_device() -> Result<()> {
-    let case = Case::open(replays().join("vault-2.1-syslog-not-reading"))?;
+    let case = Case::open("vault-2.1-syslog-not-reading")?;
     let records = lab::tracer::records(&to_lines(&replay(&case.events))?)?;
     let with_device = records.iter().filter(|record| record["device"].is_object());
     let names: HashSet<_> = with_device

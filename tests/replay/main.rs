@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use lab::schema;
 use tracer_model::{EventKind, Finding, Hang, Nanos};
 
-use crate::case::{Case, LARGEST, recording_in, replay, to_lines};
+use crate::case::{Case, LARGEST, replay, to_lines};
 
 #[test]
 fn every_recording_replays_to_what_is_expected() -> Result<()> {
@@ -31,11 +31,10 @@ fn every_recording_replays_to_what_is_expected() -> Result<()> {
 #[test]
 fn every_recording_is_complete_small_and_in_the_format_of_today() -> Result<()> {
     for case in Case::all()? {
-        let path = recording_in(&case.directory);
         assert!(
-            fs::metadata(&path)?.len() < LARGEST,
+            fs::metadata(&case.recording)?.len() < LARGEST,
             "{} is too large",
-            path.display()
+            case.recording.display()
         );
         assert!(
             matches!(case.events.last().map(|e| &e.what), Some(EventKind::End)),

@@ -3,9 +3,6 @@
 //! `target/growth.svg`. Level lines are what is wanted; what little they rise is memory that no longer
 //! fits into a cache.
 
-#[allow(dead_code, reason = "the other benchmark uses the rest")]
-mod streams;
-
 use std::{
     error::Error,
     path::Path,
@@ -13,7 +10,7 @@ use std::{
 };
 
 use plotters::prelude::*;
-use streams::{Server, Shape, feed};
+use test_support::streams::{BusyServer, Shape, feed};
 use tracer_core::Core;
 
 /// Events that are made at once, so that a long stream needs no memory.
@@ -131,14 +128,14 @@ fn draw(path: &Path, lines: &[Vec<(f64, f64)>]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn begun(shape: Shape) -> (Core, Server) {
-    let (mut core, mut server) = (Core::new(), Server::new(shape));
+fn begun(shape: Shape) -> (Core, BusyServer) {
+    let (mut core, mut server) = (Core::new(), BusyServer::new(shape));
     feed(&mut core, &server.begin());
     (core, server)
 }
 
 /// So many events of that server.
-fn stream(mut core: Core, mut server: Server, events: u64) -> Measured {
+fn stream(mut core: Core, mut server: BusyServer, events: u64) -> Measured {
     let (mut taken, mut spent) = (0, Duration::ZERO);
     while taken < events {
         let chunk = server.events(CHUNK.min((events - taken) as usize));

@@ -3,10 +3,6 @@
 //! The program itself is measured, on a file, as a user would run it. The short trace beside it shows what of the memory is
 //! not the trace's.
 
-#[allow(dead_code, reason = "the tests use the rest")]
-#[path = "../tests/traces/mod.rs"]
-mod traces;
-
 use std::{
     env,
     fs::File,
@@ -18,7 +14,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
-use traces::Trace;
+use test_support::traces::Trace;
 
 fn main() -> Result<()> {
     // Not as a benchmark: `cargo test --benches` asks only whether it works.

@@ -1,17 +1,14 @@
 //! Events a second of each stage: `cargo bench -p vault-tracer --bench throughput`.
 
-mod records;
-#[allow(dead_code, unused_imports, reason = "tests use the rest of it")]
-#[path = "../tests/simulation/mod.rs"]
-mod simulation;
-#[allow(dead_code, reason = "the other benchmark and the tests use the rest")]
-mod streams;
-
 use std::{hint::black_box, time::Duration};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use simulation::{Plan, State};
-use streams::{Server, Shape, feed};
+use test_events::S;
+use test_support::{
+    records,
+    simulation::{self, Plan, State},
+    streams::{BusyServer, Shape, feed},
+};
 use tracer::{
     audit::entry::parse_head,
     decode::{Kernel, decode},
@@ -57,7 +54,7 @@ fn core(criterion: &mut Criterion) {
         ("healthy HTTP/2", Shape::HTTP2),
     ];
     for (name, shape) in healthy {
-        let mut server = Server::new(shape);
+        let mut server = BusyServer::new(shape);
         let mut events = server.begin();
         events.extend(server.events(EVENTS));
         group.throughput(Throughput::Elements(events.len() as u64));
@@ -67,7 +64,7 @@ fn core(criterion: &mut Criterion) {
     }
     for (name, http2) in [("hangs HTTP/1.1", false), ("hangs HTTP/2", true)] {
         let events = simulation::run(&hanging(http2)).events;
-        // What a look found of each goroutine is as much as an event.
+        // What a sample has of each goroutine is as much as an event.
         group.throughput(Throughput::Elements(events.iter().map(elements).sum()));
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
@@ -95,7 +92,7 @@ fn hanging(http2: bool) -> Plan {
     Plan {
         seed: 7,
         devices: vec![State::Healthy, State::Slow, State::Dead],
-        timeout: simulation::S / 2,
+        timeout: S / 2,
         clients: 40,
         each: 5,
         http2,
@@ -104,7 +101,6 @@ fn hanging(http2: bool) -> Plan {
         is_declared: true,
         lost: 0,
         swapped: 0,
-        holds: false,
     }
 }
 
@@ -130,7 +126,7 @@ fn sinks(criterion: &mut Criterion) {
             Terminal::to(std::io::sink(), true)
         });
     });
-    let mut server = Server::new(Shape::HTTP1);
+    let mut server = BusyServer::new(Shape::HTTP1);
     let events = server.events(1000);
     group.throughput(Throughput::Elements(events.len() as u64));
     group.bench_function("recording, events", |bencher| {

@@ -2,8 +2,7 @@
 //!
 //! `cargo run --release -p vault-tracer --example million`
 
-#[path = "../tests/simulation/traffic.rs"]
-mod traffic;
+use test_support::traffic;
 
 fn main() -> anyhow::Result<()> {
     let requests = 1_000_000;

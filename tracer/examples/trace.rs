@@ -2,13 +2,10 @@
 //!
 //! `cargo run -p vault-tracer --example trace -- 100000 > trace.jsonl`
 
-#[allow(dead_code, reason = "the tests use the rest")]
-#[path = "../tests/traces/mod.rs"]
-mod traces;
-
 use std::{env, io};
 
 use anyhow::Context;
+use test_support::traces;
 
 fn main() -> anyhow::Result<()> {
     let hangs = env::args().nth(1).context("say how many hangs")?;

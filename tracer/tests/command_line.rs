@@ -2,9 +2,10 @@
 
 use std::{
     fs,
-    path::Path,
     process::{Command, Output},
 };
+
+use test_support::replays;
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vault-tracer"))
@@ -110,9 +111,7 @@ fn a_threshold_below_a_millisecond_is_refused_in_one_line() {
 
 /// A recording of `tests/replays`.
 fn recording() -> String {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/replays/zero-window/recording.jsonl");
-    fs::read_to_string(path).expect("a recording")
+    fs::read_to_string(replays::recording("zero-window")).expect("a recording")
 }
 
 /// That of a recording.

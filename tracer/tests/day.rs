@@ -1,10 +1,7 @@
 //! A day of a server that is held up now and then: what the core keeps of it does not grow.
 
-#[allow(dead_code, reason = "the benchmarks use the rest")]
-#[path = "../benches/streams/mod.rs"]
-mod streams;
-
-use streams::{MS, Server, Shape, feed};
+use test_events::MS;
+use test_support::streams::{BusyServer, Shape, feed};
 use tracer_core::Core;
 use tracer_model::Nanos;
 
@@ -29,7 +26,7 @@ fn what_is_kept_after_a_day_is_what_was_kept_after_half_of_it() {
 
 /// How many things are kept, every ten minutes.
 fn day(shape: Shape) -> Vec<usize> {
-    let (mut core, mut server) = (Core::new(), Server::new(shape));
+    let (mut core, mut server) = (Core::new(), BusyServer::new(shape));
     let mut findings = feed(&mut core, &server.begin());
     let mut kept = Vec::new();
     for _ in 0..24 * 6 {

@@ -1,9 +1,7 @@
 //! Whatever bytes the ring buffer held: an event, or a reason why not.
 
-#[path = "../benches/records/mod.rs"]
-mod records;
-
 use proptest::prelude::*;
+use test_support::records;
 use tracer::decode::{Kernel, decode};
 use tracer_ebpf::abi::{EntryRecord, Kind, Record, StateRecord};
 

@@ -1,36 +1,19 @@
 //! The live view on a real terminal: its screen, its keys, and that the terminal is restored. Replays a recording, so
 //! without root.
 
-mod pty;
-
-use std::{
-    env,
-    ffi::OsStr,
-    fs, io,
-    path::{Path, PathBuf},
-    process,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{env, ffi::OsStr, fs, io, path::Path, process, sync::Arc, thread, time::Duration};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use pty_process::blocking::Command;
+use test_support::{pty::OnTerminal, replays::recording};
 use tracer::sink::{
     Sink, Worker,
     tui::{QuitFlag, Tui},
 };
 use tracer_model::{Finding, Session};
 
-use pty::OnTerminal;
-
 const SIZE: (u16, u16) = (24, 80);
-
-fn recording(case: &str) -> PathBuf {
-    let replays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/replays");
-    replays.join(case).join("recording.jsonl")
-}
 
 fn replay(case: &str, options: &[&str]) -> Command {
     Command::new(env!("CARGO_BIN_EXE_vault-tracer"))

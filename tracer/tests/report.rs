@@ -1,9 +1,5 @@
 //! `vault-tracer report`: files that are no traces, damaged traces, several traces, very long traces.
 
-#[allow(dead_code, reason = "other tests use the rest")]
-mod replays;
-mod traces;
-
 use std::{
     fs,
     io::{BufReader, Write},
@@ -15,8 +11,11 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
 use tempfile::TempDir;
+use test_support::{
+    replays,
+    traces::{self, Trace},
+};
 use tracer::report::{self, aggregate::Aggregator, html, summary::Report, text};
-use traces::Trace;
 
 fn run(arguments: &[&str], directory: &Path, input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_vault-tracer"))
@@ -40,7 +39,7 @@ fn text_of(bytes: &[u8]) -> String {
 }
 
 fn convoy() -> Vec<u8> {
-    fs::read(replays::of("convoy/expected.jsonl")).expect("a trace")
+    fs::read(replays::directory("convoy").join("expected.jsonl")).expect("a trace")
 }
 
 fn directory() -> TempDir {
@@ -78,7 +77,7 @@ fn failure(arguments: &[&str], directory: &Path) -> String {
 fn files_that_are_no_traces_are_refused_in_one_line_with_a_remedy() {
     let directory = directory();
     let path = directory.path();
-    let convoy = replays::of("convoy");
+    let convoy = replays::directory("convoy");
     let copy = |from: &str, to: &str| fs::copy(convoy.join(from), path.join(to)).expect("copied");
     copy("recording.jsonl", "events");
     copy("expected.otlp.json", "spans");
@@ -214,7 +213,7 @@ fn standard_input_and_compressed_traces_are_read_too() {
 fn several_files_are_reported_together_and_one_by_one() {
     let directory = directory();
     for case in ["convoy", "two-devices"] {
-        let from = replays::of(case).join("expected.jsonl");
+        let from = replays::directory(case).join("expected.jsonl");
         fs::copy(from, directory.path().join(case)).expect("copied");
     }
     let output = run(&["convoy", "two-devices"], directory.path(), b"");

@@ -2,7 +2,6 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
@@ -11,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use test_support::replays::recording;
 use tracer::sink::otlp::messages::ExportTraceServiceRequest;
 
 /// Time limit of a wait; nothing takes as long on a busy machine.
@@ -18,16 +18,6 @@ pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 
 /// The longest that the agent waits for a sink at the end of a trace, and some time to start and to end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
-
-/// A recording of `tests/replays`.
-pub(crate) fn recording(case: &str) -> PathBuf {
-    let compressed = crate::replays::of(case).join("recording.jsonl.gz");
-    if compressed.exists() {
-        compressed
-    } else {
-        crate::replays::of(case).join("recording.jsonl")
-    }
-}
 
 /// A span with its resource and scope, in OTLP's JSON.
 pub(crate) type WholeSpan = (Value, Value, Value);

@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
+use test_support::replays;
 
 use crate::{
     agent::{Agent, Ended, command, expected, file, spans},
@@ -17,7 +18,7 @@ fn replay(case: &str, to: &Fake) -> Result<Ended> {
 
 #[test]
 fn a_collector_gets_the_spans_of_the_file() -> Result<()> {
-    for case in crate::replays::names()? {
+    for case in replays::names()? {
         let expected = expected(&case)?;
         for speaks in BOTH {
             let collector = Fake::new(speaks, &[])?;

@@ -14,9 +14,10 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use test_support::replays;
 
 use crate::{
-    agent::{Agent, LIMIT, command, expected, recording, spans, wait_until},
+    agent::{Agent, LIMIT, command, expected, spans, wait_until},
     fake::{BOTH, Fake, Speaks},
 };
 
@@ -104,7 +105,7 @@ impl Drop for Python {
 /// The trace file of a recording, as Python reads it.
 fn read_by_python(case: &str) -> Result<Vec<String>> {
     let mut agent = Command::new(env!("CARGO_BIN_EXE_vault-tracer"));
-    agent.arg("replay").arg(recording(case));
+    agent.arg("replay").arg(replays::recording(case));
     agent.args(["--quiet", "--format", "otlp", "--output", "-"]);
     let mut agent = agent.stdout(Stdio::piped()).spawn()?;
     let file = agent.stdout.take().context("not piped")?;
@@ -127,7 +128,7 @@ fn grpcs_own_python_gets_the_spans_of_the_file() -> Result<()> {
             "needs python3 with grpcio and opentelemetry-proto (pip install grpcio opentelemetry-proto)",
         );
     };
-    for case in crate::replays::names()? {
+    for case in replays::names()? {
         let expected = read_by_python(&case)?;
         ensure!(!expected.is_empty(), "no spans of {case}");
         for speaks in BOTH {

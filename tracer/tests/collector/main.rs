@@ -7,6 +7,3 @@ mod fake;
 mod faults;
 mod foreign;
 mod outage;
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../replays/mod.rs"]
-mod replays;

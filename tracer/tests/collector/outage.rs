@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use http::HeaderMap;
+use test_support::replays;
 use tracer::{
     sink::{
         Sink, Worker,
@@ -18,12 +19,12 @@ use tracer::{
 use tracer_model::Finding;
 
 use crate::{
-    agent::{recording, spans, wait_until},
+    agent::{spans, wait_until},
     fake::{Answer, BOTH, Fake, Speaks},
 };
 
 fn findings() -> Result<Vec<Finding>> {
-    let events = recording::read(&recording("convoy"))?;
+    let events = recording::read(&replays::recording("convoy"))?;
     Ok(tracer_core::replay(&events).collect())
 }
 

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
+use test_events::{MS, S, THRESHOLD, device};
 use tracer_model::{Hang, Nanos, Op};
 
 use crate::{
     describe::{brief, brief_truth, brief_truths, briefs},
-    plan::{MS, Plan, S, State},
+    plan::{Plan, State},
     server::Request,
     trace::{Trace, run},
     wire,
 };
-
-pub(crate) const THRESHOLD: Nanos = 100 * MS;
 
 /// Between two samples while something waits, and what one takes.
 pub(crate) const INTERVAL: Nanos = 110 * MS;
@@ -71,7 +70,7 @@ pub(crate) fn candidates<'a>(plan: &Plan, trace: &'a Trace, hang: &Hang) -> Vec<
 /// No hang outlasts its request, and none bears the name of another.
 pub(crate) fn is_nobody_elses(plan: &Plan, trace: &Trace) -> Result<(), TestCaseError> {
     for (at, hang) in trace.hangs() {
-        let number = (0..plan.devices.len()).find(|number| wire::device(*number) == hang.device);
+        let number = (0..plan.devices.len()).find(|number| device(*number) == hang.device);
         let Some(number) = number else {
             return Err(TestCaseError::fail(format!("which device? {hang:#?}")));
         };
@@ -153,7 +152,7 @@ pub(crate) fn everybody_has_one(plan: &Plan, trace: &Trace) -> Result<(), TestCa
             if truth <= THRESHOLD + 200 * MS {
                 continue;
             }
-            let of_device = |(_, hang): &(Nanos, &Hang)| hang.device == wire::device(device);
+            let of_device = |(_, hang): &(Nanos, &Hang)| hang.device == test_events::device(device);
             let its: Vec<_> = trace
                 .hangs()
                 .filter(of_device)

@@ -7,9 +7,10 @@ use proptest::{
     test_runner::TestRunner,
 };
 
+use test_events::THRESHOLD;
+
 use crate::{
     ALL,
-    checks::THRESHOLD,
     plan::{self, Listener},
     server::Request,
     trace::run,

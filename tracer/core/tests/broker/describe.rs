@@ -1,14 +1,12 @@
 //! Hangs and requests in few words, for tests that fail. Times are in ms since the trace began.
 
+use test_events::{BEGAN, MS};
 use tracer_model::{Hang, Nanos};
 
-use crate::{
-    plan::MS,
-    server::{self, Request},
-};
+use crate::server::Request;
 
 pub(crate) fn in_ms(at: Nanos) -> String {
-    format!("{:.1}", at.saturating_sub(server::BEGAN) as f64 / 1e6)
+    format!("{:.1}", at.saturating_sub(BEGAN) as f64 / 1e6)
 }
 
 /// A hang in few words; times in ms since the trace began.

@@ -6,12 +6,12 @@ mod checks;
 mod coverage;
 mod describe;
 mod plan;
-mod random;
 mod server;
 mod trace;
 mod wire;
 
 use proptest::{prelude::*, sample::select, test_runner::RngSeed};
+use test_events::S;
 use tracer_model::Snapshot;
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
         is_told_once, uncertainty,
     },
     describe::{brief, brief_truths},
-    plan::{Listener, Plan, S, State},
+    plan::{Listener, Plan, State},
     trace::run,
 };
 

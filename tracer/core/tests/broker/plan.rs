@@ -1,11 +1,8 @@
 //! What is to happen, drawn by proptest.
 
 use proptest::{collection::vec, prelude::*, sample::select};
+use test_events::{MS, S};
 use tracer_model::Nanos;
-
-pub(crate) const US: Nanos = 1_000;
-pub(crate) const MS: Nanos = 1_000 * US;
-pub(crate) const S: Nanos = 1_000 * MS;
 
 /// What an audit device is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

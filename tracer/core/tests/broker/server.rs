@@ -8,16 +8,13 @@ use std::{
     collections::{BinaryHeap, VecDeque},
 };
 
+use test_events::{BEGAN, LISTENER, MS, Random, S, US, actor};
 use tracer_model::{EntryQuery, EventKind, Nanos, WaitReason};
 
 use crate::{
-    plan::{Listener, MS, Plan, S, US},
-    random::Random,
+    plan::{Listener, Plan},
     wire,
 };
-
-/// When everything begins.
-pub(crate) const BEGAN: Nanos = 1_000 * S;
 
 /// When a request's own goroutine was in the broker.
 #[derive(Clone, Copy, Debug)]
@@ -220,8 +217,8 @@ impl Server {
     pub(crate) fn ancestors_of(&self, request: &Request) -> Vec<u64> {
         let server = wire::server_of(&self.plan, request.client);
         match self.plan.listener {
-            Listener::Http1 | Listener::Unix => vec![wire::LISTENER],
-            Listener::Http2 if request.end.is_none() => vec![server, wire::LISTENER],
+            Listener::Http1 | Listener::Unix => vec![LISTENER],
+            Listener::Http2 if request.end.is_none() => vec![server, LISTENER],
             Listener::Http2 => Vec::new(),
         }
     }
@@ -318,9 +315,9 @@ impl Server {
         if goid == own.goid {
             let server = wire::server_of(&self.plan, own.client);
             let is_stream = self.plan.listener == Listener::Http2;
-            return wire::actor(goid, if is_stream { server } else { wire::LISTENER });
+            return actor(goid, if is_stream { server } else { LISTENER });
         }
-        wire::actor(goid, parent)
+        actor(goid, parent)
     }
 
     fn entry(&self, worker: usize) -> tracer_model::EntryHead {

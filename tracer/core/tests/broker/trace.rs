@@ -1,12 +1,12 @@
 //! The simulated server with the tracer's core beside it, and between them a channel that may lose events.
 
+use test_events::{BEGAN, MS, Random, S, US};
 use tracer_core::{Core, Query};
 use tracer_model::{Event, EventKind, Finding, Hang, Nanos, Snapshot};
 
 use crate::{
-    plan::{MS, Plan, S, US},
-    random::Random,
-    server::{BEGAN, Request, Server},
+    plan::Plan,
+    server::{Request, Server},
     wire,
 };
 

@@ -2,21 +2,20 @@
 
 use std::net::SocketAddr;
 
+use test_events::{
+    BEGAN, LISTENER, S, THRESHOLD, WHOLE, actor, changed, client_address, closed, device,
+    device_address, preface, received, sent, socket,
+};
 use tracer_model::{
     Actor, Device, EntryHead, EntryKind, EventKind, GoroutineSample, HandlerSample, Nanos, Phase,
-    Session, Socket, SocketId, TcpState, Transport, WaitReason,
+    Session, Socket, TcpState, Transport, WaitReason,
 };
 
 use crate::{
-    plan::{Listener, MS, Plan, S, State},
-    server::{BEGAN, Request, Server, Worker},
+    plan::{Listener, Plan, State},
+    server::{Request, Server, Worker},
 };
 
-pub(crate) const WHOLE: i64 = 900;
-pub(crate) const EAGAIN: i64 = -11;
-
-/// The goroutine that accepts connections.
-pub(crate) const LISTENER: u64 = 1;
 /// HTTP/2: requests of so many clients share a connection.
 const STREAMS: usize = 3;
 
@@ -25,24 +24,16 @@ pub(crate) fn session(plan: &Plan) -> Session {
     let racing = |number: &usize| plan.devices[*number].0 == State::Racing;
     Session {
         began: BEGAN,
-        threshold: 100 * MS,
+        threshold: THRESHOLD,
         stacks: true,
         declared: (0..plan.devices.len()).filter(racing).map(device).collect(),
         ..Session::default()
     }
 }
 
-fn host(device: usize) -> SocketAddr {
-    SocketAddr::from(([10, 77, 0, 2 + device as u8], 1515))
-}
-
 /// The other address of the same name.
 fn second_host(device: usize) -> SocketAddr {
     SocketAddr::from(([10, 78, 0, 2 + device as u8], 1515))
-}
-
-pub(crate) fn device(number: usize) -> Device {
-    Device::tcp(host(number))
 }
 
 fn connection(plan: &Plan, client: usize) -> usize {
@@ -54,25 +45,12 @@ fn connection(plan: &Plan, client: usize) -> usize {
 
 /// The client's end of its connection; nothing is seen of a Unix socket.
 pub(crate) fn client(plan: &Plan, client: usize) -> Option<SocketAddr> {
-    let port = 50_000 + connection(plan, client) as u16;
-    (plan.listener != Listener::Unix).then(|| SocketAddr::from(([127, 0, 0, 1], port)))
-}
-
-fn socket(born: u64, accepted: bool, remote: SocketAddr) -> Socket {
-    Socket {
-        id: SocketId { born, slot: 0 },
-        fd: None,
-        accepted,
-        transport: Transport::Tcp,
-        local: None,
-        remote: Some(remote),
-        path: None,
-    }
+    let address = client_address(connection(plan, client));
+    (plan.listener != Listener::Unix).then_some(address)
 }
 
 fn client_socket(plan: &Plan, number: usize) -> Option<Socket> {
-    let remote = client(plan, number)?;
-    Some(socket(u64::from(remote.port()), true, remote))
+    Some(test_events::client_socket(client(plan, number)?))
 }
 
 /// The connection to a device that stands when the trace begins, as far as no other was dialled since.
@@ -80,44 +58,14 @@ pub(crate) fn standing(device: usize) -> u64 {
     1 + device as u64
 }
 
-pub(crate) fn actor(goid: u64, parent: u64) -> Actor {
-    Actor {
-        tid: 7,
-        goid: Some(goid),
-        parent: Some(parent),
-    }
-}
-
 /// The goroutine of a connection.
 pub(crate) fn server_of(plan: &Plan, client: usize) -> u64 {
     1000 + connection(plan, client) as u64
 }
 
-/// Who reads the frames of an HTTP/2 connection.
-fn frame_reader(plan: &Plan, client: usize) -> Actor {
-    let server = server_of(plan, client);
-    actor(server + 500, server)
-}
-
-fn received(socket: Socket, by: Actor, bytes: u64) -> EventKind {
-    EventKind::Receive {
-        socket,
-        by,
-        bytes,
-        handshake: false,
-    }
-}
-
-fn sent(socket: Socket, by: Actor, result: i64, entry: Option<EntryHead>) -> EventKind {
-    EventKind::Send {
-        socket,
-        by,
-        result,
-        requested: Some(result.max(WHOLE) as u64),
-        entry,
-        tcp: None,
-        status: None,
-    }
+/// The goroutine that reads the frames of an HTTP/2 connection.
+fn frame_reader(plan: &Plan, client: usize) -> u64 {
+    server_of(plan, client) + 500
 }
 
 /// What opens the connections of HTTP/2, before any request.
@@ -125,13 +73,8 @@ pub(crate) fn prefaces(plan: &Plan) -> Vec<EventKind> {
     let firsts = (0..plan.clients).step_by(STREAMS);
     let preface = |client| {
         let socket = client_socket(plan, client).expect("TCP");
-        let server = server_of(plan, client);
-        [
-            received(socket.clone(), actor(server, LISTENER), 24),
-            sent(socket.clone(), actor(server + 501, server), 30, None),
-            received(socket.clone(), frame_reader(plan, client), 40),
-            received(socket, frame_reader(plan, client), 40),
-        ]
+        let (server, reader) = (server_of(plan, client), frame_reader(plan, client));
+        preface(&socket, server, reader, server + 501)
     };
     let is_http2 = plan.listener == Listener::Http2;
     firsts.filter(|_| is_http2).flat_map(preface).collect()
@@ -139,7 +82,10 @@ pub(crate) fn prefaces(plan: &Plan) -> Vec<EventKind> {
 
 pub(crate) fn arrival(plan: &Plan, request: &Request) -> Option<EventKind> {
     let by = match plan.listener {
-        Listener::Http2 => frame_reader(plan, request.client),
+        Listener::Http2 => {
+            let server = server_of(plan, request.client);
+            actor(frame_reader(plan, request.client), server)
+        }
         Listener::Http1 | Listener::Unix => actor(request.goid, LISTENER),
     };
     Some(received(client_socket(plan, request.client)?, by, 100))
@@ -187,7 +133,7 @@ fn link_socket((device, is_second, number): Link) -> Socket {
     let remote = if is_second {
         second_host(device)
     } else {
-        host(device)
+        device_address(device)
     };
     socket(number, false, remote)
 }
@@ -198,18 +144,7 @@ pub(crate) fn writes(link: Link, by: Actor, result: i64, entry: EntryHead) -> Ev
 }
 
 pub(crate) fn changes(link: Link, by: Actor, change: (TcpState, TcpState)) -> EventKind {
-    state(link_socket(link), by, change)
-}
-
-fn state(socket: Socket, by: Actor, (old, new): (TcpState, TcpState)) -> EventKind {
-    EventKind::State {
-        socket,
-        by: Some(by),
-        old,
-        new,
-        errno: 0,
-        tcp: None,
-    }
+    changed(link_socket(link), by, change)
 }
 
 /// Where all goroutines are at this moment.
@@ -265,7 +200,7 @@ fn wait_of(server: &Server, worker: &Worker) -> Option<GoroutineSample> {
         device: Some(if is_racing {
             name
         } else {
-            self::device(device)
+            test_events::device(device)
         }),
         frames: Vec::new(),
         entry: server
@@ -275,20 +210,13 @@ fn wait_of(server: &Server, worker: &Worker) -> Option<GoroutineSample> {
     })
 }
 
-/// Everybody goes; `links`: the connections that stand.
+/// All connections are closed; `links`: the connections that stand.
 pub(crate) fn goodbyes(plan: &Plan, links: &[Link]) -> Vec<EventKind> {
-    let closes = |socket: Socket, by: Actor| {
-        let change = |old, new| state(socket.clone(), by, (old, new));
-        [
-            change(TcpState::Established, TcpState::FinWait1),
-            change(TcpState::FinWait1, TcpState::Close),
-        ]
-    };
     let clients = (0..plan.clients).filter_map(|client| {
         let server = actor(server_of(plan, client), LISTENER);
-        Some(closes(client_socket(plan, client)?, server))
+        Some(closed(&client_socket(plan, client)?, server))
     });
     let links = links.iter().copied();
-    let devices = links.map(|link| closes(link_socket(link), actor(99, LISTENER)));
+    let devices = links.map(|link| closed(&link_socket(link), actor(99, LISTENER)));
     clients.chain(devices).flatten().collect()
 }

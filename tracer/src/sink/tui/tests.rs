@@ -11,6 +11,7 @@ use ratatui::{
     crossterm::event::{KeyCode, KeyEvent, KeyModifiers},
     style::Color,
 };
+use test_support::replays;
 
 use super::{
     draw::{Palette, draw},
@@ -65,8 +66,7 @@ impl Watch {
 }
 
 fn recorded(case: &str) -> Vec<Event> {
-    let replays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/replays");
-    recording::read(&replays.join(case).join("recording.jsonl")).expect("a recording")
+    recording::read(&replays::recording(case)).expect("a recording")
 }
 
 fn buffer(model: &Model, (width, height): (u16, u16), palette: Palette) -> Buffer {

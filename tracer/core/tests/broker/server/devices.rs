@@ -1,12 +1,10 @@
 //! What goroutines do in the code of audit devices: queue, write, dial, race, and have one goroutine write for all.
 
+use test_events::{EAGAIN, MS, US, WHOLE, actor};
 use tracer_model::{Nanos, TcpState, WaitReason};
 
 use super::{Act, Server, Worker};
-use crate::{
-    plan::{MS, State, US},
-    wire,
-};
+use crate::{plan::State, wire};
 
 /// Go dials the second address of a name after this time (`net.Dialer.FallbackDelay`).
 const FALLBACK: Nanos = 300 * MS;
@@ -82,13 +80,13 @@ impl Server {
     }
 
     fn blocks(&mut self, worker: usize, lasts: Nanos) {
-        self.write(worker, wire::EAGAIN);
+        self.write(worker, EAGAIN);
         self.begins(worker, WaitReason::Write);
         self.after(lasts, Act::Ends(worker));
     }
 
     fn finishes(&mut self, worker: usize) {
-        self.write(worker, wire::WHOLE);
+        self.write(worker, WHOLE);
         self.releases(worker);
     }
 
@@ -153,7 +151,7 @@ impl Server {
             (State::Racing, Some((WaitReason::Write, ..))) => {
                 self.closes_link(worker);
                 let (socket, child) = (self.new_id(), self.new_id());
-                let child_by = wire::actor(child, by.goid.unwrap_or(0));
+                let child_by = actor(child, by.goid.unwrap_or(0));
                 let link = (device, false, socket);
                 self.change(link, child_by, [TcpState::Close, TcpState::SynSent]);
                 self.workers[worker].socket = socket;
@@ -179,7 +177,7 @@ impl Server {
         let device = self.device_of(worker);
         let by = self.by(worker).goid.unwrap_or(0);
         let first = self.workers[worker].dialler.take().expect("it dials");
-        let (first, second) = (wire::actor(first, by), wire::actor(self.new_id(), by));
+        let (first, second) = (actor(first, by), actor(self.new_id(), by));
         self.devices[device].link = (true, self.new_id());
         let link = self.link(device);
         self.change(link, second, [TcpState::Close, TcpState::SynSent]);
@@ -224,12 +222,12 @@ impl Server {
 
     fn writer_by(&self, device: usize) -> tracer_model::Actor {
         let (goid, parent) = self.devices[device].writer.expect("it writes");
-        wire::actor(goid, parent)
+        actor(goid, parent)
     }
 
     fn begin_writing(&mut self, worker: usize, device: usize) {
         let (by, entry) = (self.writer_by(device), self.entry(worker));
-        let write = wire::writes(self.link(device), by, wire::EAGAIN, entry);
+        let write = wire::writes(self.link(device), by, EAGAIN, entry);
         self.seen.push(write);
         let slow = self.random.within(10 * MS, 1500 * MS);
         self.after(slow, Act::Writes(worker));
@@ -238,7 +236,7 @@ impl Server {
     pub(super) fn writer_writes(&mut self, worker: usize) {
         let device = self.device_of(worker);
         let (by, entry) = (self.writer_by(device), self.entry(worker));
-        let write = wire::writes(self.link(device), by, wire::WHOLE, entry);
+        let write = wire::writes(self.link(device), by, WHOLE, entry);
         self.seen.push(write);
         self.waited(worker);
         self.workers[worker].remaining.pop();

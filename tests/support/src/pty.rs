@@ -36,7 +36,7 @@ struct Output {
 }
 
 /// A terminal with a program on it.
-pub(crate) struct OnTerminal {
+pub struct OnTerminal {
     child: Child,
     pty: Arc<Pty>,
     /// Kept open to read the settings of the terminal.
@@ -47,7 +47,7 @@ pub(crate) struct OnTerminal {
 
 impl OnTerminal {
     /// Runs the program there.
-    pub(crate) fn start(mut command: Command, (rows, columns): (u16, u16)) -> Result<Self> {
+    pub fn start(mut command: Command, (rows, columns): (u16, u16)) -> Result<Self> {
         let (pty, pts) = pty_process::blocking::open()?;
         pty.resize(Size::new(rows, columns))?;
         let before = tcgetattr(pts.as_fd())?;
@@ -80,37 +80,36 @@ impl OnTerminal {
     }
 
     /// The text of the screen.
-    pub(crate) fn screen(&self) -> String {
+    pub fn screen(&self) -> String {
         self.output().parser.screen().contents()
     }
 
     /// All bytes that were written to it.
-    pub(crate) fn raw(&self) -> String {
+    pub fn raw(&self) -> String {
         String::from_utf8_lossy(&self.output().raw).into_owned()
     }
 
     /// Types.
-    pub(crate) fn types(&self, keys: &str) -> Result<()> {
+    pub fn types(&self, keys: &str) -> Result<()> {
         (&*self.pty).write_all(keys.as_bytes())?;
         Ok(())
     }
 
     /// Changes its size.
-    #[allow(dead_code, reason = "not every test does")]
-    pub(crate) fn resize(&self, (rows, columns): (u16, u16)) -> Result<()> {
+    pub fn resize(&self, (rows, columns): (u16, u16)) -> Result<()> {
         self.output().parser.screen_mut().set_size(rows, columns);
         self.pty.resize(Size::new(rows, columns))?;
         Ok(())
     }
 
-    #[allow(dead_code, reason = "not every test does")]
-    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+    /// Sends the program a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?;
         Ok(())
     }
 
     /// Waits until the screen fulfils the condition.
-    pub(crate) fn until(&self, what: &str, is_so: impl Fn(&str) -> bool) -> Result<String> {
+    pub fn until(&self, what: &str, is_so: impl Fn(&str) -> bool) -> Result<String> {
         let begun = Instant::now();
         loop {
             let screen = self.screen();
@@ -125,12 +124,12 @@ impl OnTerminal {
     }
 
     /// Waits until the screen contains the text.
-    pub(crate) fn shows(&self, text: &str) -> Result<String> {
+    pub fn shows(&self, text: &str) -> Result<String> {
         self.until(text, |screen| screen.contains(text))
     }
 
     /// Waits until the program has ended and all its output is on the screen.
-    pub(crate) fn ends(&mut self) -> Result<ExitStatus> {
+    pub fn ends(&mut self) -> Result<ExitStatus> {
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().context("the program")? {
@@ -151,7 +150,7 @@ impl OnTerminal {
     }
 
     /// An error unless the terminal has the settings from before the program.
-    pub(crate) fn is_restored(&self) -> Result<()> {
+    pub fn is_restored(&self) -> Result<()> {
         let output = self.output();
         let screen = output.parser.screen();
         ensure!(!screen.alternate_screen(), "the alternate screen is left");
@@ -162,7 +161,7 @@ impl OnTerminal {
     }
 
     /// An error unless the program has taken over the screen.
-    pub(crate) fn is_taken(&self) -> Result<()> {
+    pub fn is_taken(&self) -> Result<()> {
         let now = tcgetattr(self.pts.as_fd())?;
         ensure!(now != self.before, "the terminal is in raw mode");
         ensure!(self.output().parser.screen().alternate_screen());

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::Result;
+use test_events::THRESHOLD;
+use test_support::simulation::Capture;
 use tracer::source::capture::{
     CaptureController, KernelSide, Observed,
     restore::{BufferedConnection, BufferedEvent},
@@ -23,9 +25,6 @@ use tracer_model::{
 
 /// Slots for entries.
 const ENTRY_RING: usize = 4096;
-
-/// The threshold of hangs, ns.
-const THRESHOLD: Nanos = 100_000_000;
 
 /// The programs and their maps.
 #[derive(Debug, Default)]
@@ -247,22 +246,21 @@ impl SimulatedCapture {
         }
     }
 
-    pub(crate) fn is_buffering(&self) -> bool {
-        self.controller.is_buffering()
-    }
-
-    #[allow(dead_code, reason = "only some tests take snapshots")]
     pub(crate) fn activity(&self) -> BufferedActivity {
         self.controller.activity().expect("a model")
     }
+}
 
-    /// Whether to sample the server's goroutines.
-    pub(crate) fn begins_sample(&mut self, now: Nanos) -> bool {
+impl Capture for SimulatedCapture {
+    fn is_buffering(&self) -> bool {
+        self.controller.is_buffering()
+    }
+
+    fn begins_sample(&mut self, now: Nanos) -> bool {
         self.controller.begins_sample(now).expect("a model")
     }
 
-    /// The events that the core gets when this one happens. `core`: as it is before.
-    pub(crate) fn pass(&mut self, event: Event, core: &Core) -> Vec<Event> {
+    fn pass(&mut self, event: Event, core: &Core) -> Vec<Event> {
         match &event.what {
             EventKind::End | EventKind::SendQueues { .. } | EventKind::ServerEnded => {
                 let totals = self.controller.finish(event.at).expect("a model");
@@ -292,7 +290,9 @@ impl SimulatedCapture {
             _ => self.happens(event),
         }
     }
+}
 
+impl SimulatedCapture {
     fn sampled(&mut self, event: Event) -> Vec<Event> {
         let EventKind::GoroutinesSampled { goroutines, .. } = &event.what else {
             return vec![event];

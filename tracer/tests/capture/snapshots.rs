@@ -1,17 +1,14 @@
 //! Snapshots on every recording: they agree with the findings of the same moment, and are as complete while the
 //! programs buffer normal traffic as while they stream it.
 
-#[allow(dead_code, reason = "the simulation uses the rest")]
-#[path = "simulation/capture.rs"]
-mod capture;
-#[allow(dead_code, reason = "other tests use the rest")]
-mod replays;
-
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
+use test_support::simulation::Capture;
 use tracer_core::Core;
 use tracer_model::{Condition, Event, EventKind, Finding, Snapshot, Stalled, Summary};
+
+use crate::{all_recordings, simulated::SimulatedCapture};
 
 /// An error unless the snapshot has the stall that was reported at the same moment.
 fn expect_stall(state: &Snapshot, reported: &Stalled) -> Result<()> {
@@ -41,7 +38,7 @@ fn expect_stall(state: &Snapshot, reported: &Stalled) -> Result<()> {
 #[test]
 fn every_reported_stall_is_in_the_snapshot() -> Result<()> {
     let mut stalls = 0;
-    for (name, events) in replays::recordings()? {
+    for (name, events) in all_recordings()? {
         let mut core = Core::new();
         for event in &events {
             for finding in core.on(event).findings {
@@ -60,7 +57,7 @@ fn every_reported_stall_is_in_the_snapshot() -> Result<()> {
 #[test]
 fn healthy_recordings_have_no_stall() -> Result<()> {
     let healthy = ["healthy-load", "slow-storage", "slow-work", "slow-plugin"];
-    let recordings = replays::recordings()?;
+    let recordings = all_recordings()?;
     for (name, events) in recordings.iter().filter(|(n, _)| healthy.contains(&&**n)) {
         let mut core = Core::new();
         for event in events {
@@ -81,9 +78,9 @@ fn healthy_recordings_have_no_stall() -> Result<()> {
 }
 
 /// The snapshot before the last event.
-fn last(events: &[Event], holds: bool) -> Option<Snapshot> {
+fn last(events: &[Event], is_buffered: bool) -> Option<Snapshot> {
     let mut core = Core::new();
-    let mut capture = holds.then(|| capture::SimulatedCapture::new(events[0].at));
+    let mut capture = is_buffered.then(|| SimulatedCapture::new(events[0].at));
     for event in events {
         if matches!(event.what, EventKind::SendQueues { .. } | EventKind::End) {
             let buffering = capture.as_ref().filter(|capture| capture.is_buffering());
@@ -106,7 +103,7 @@ fn last(events: &[Event], holds: bool) -> Option<Snapshot> {
 #[test]
 fn snapshots_are_as_complete_while_buffering() -> Result<()> {
     let (mut compared, mut in_bytes) = (0, 0);
-    for (name, events) in replays::recordings()? {
+    for (name, events) in all_recordings()? {
         let (Some(full), Some(held)) = (last(&events, false), last(&events, true)) else {
             continue;
         };

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, io::Read};
 use jiff::{SignedDuration, Timestamp};
 
 /// A trace that is generated while it is read.
-pub(crate) struct Trace {
+pub struct Trace {
     hangs: u64,
     written: u64,
     lines: VecDeque<u8>,
@@ -17,7 +17,7 @@ const CAUSES: [&str; 3] = ["local_drop", "no_ack", "zero_window"];
 
 impl Trace {
     /// With so many hangs.
-    pub(crate) fn of(hangs: u64) -> Self {
+    pub fn of(hangs: u64) -> Self {
         let session = format!(
             r#"{{"type":"session","version":"0.1.0","pid":4711,"exe":"/usr/bin/bao","kernel":"6.1.0","go_version":"go1.27.3","start":"{}","probes":[]}}"#,
             moment(0)
@@ -78,7 +78,7 @@ fn moment(number: u64) -> String {
 }
 
 /// From 0.1 s to 10.09 s, in no order.
-pub(crate) fn duration(number: u64) -> u64 {
+pub fn duration(number: u64) -> u64 {
     100_000_000 + number.wrapping_mul(2_654_435_761) % 1000 * 10_000_000
 }
 

@@ -7,55 +7,61 @@ use std::{
     collections::{BinaryHeap, VecDeque},
 };
 
+use test_events::{BEGAN, EAGAIN, MS, Random, S, US, WHOLE};
 use tracer_model::{EntryKind, EntryQuery, EventKind, Nanos, TcpState, WaitReason};
 
-use super::{MS, Plan, S, State, US, random::Random, wire};
-
-/// When everything begins.
-pub(crate) const BEGAN: Nanos = 1_000 * S;
+use super::{Plan, State, wire};
 
 /// One request: what it does, and what became of it.
 #[derive(Debug)]
-pub(crate) struct Served {
-    pub(crate) number: usize,
-    pub(crate) client: usize,
-    /// When its client's bytes were read, and when it was answered.
-    pub(crate) start: Nanos,
-    pub(crate) end: Option<Nanos>,
+pub struct Request {
+    /// In the order in which requests are planned.
+    pub number: usize,
+    /// The number of its client.
+    pub client: usize,
+    /// When its client's bytes were read.
+    pub start: Nanos,
+    /// When it was answered.
+    pub end: Option<Nanos>,
     /// When its entries were made: one before the work, one before the answer.
-    pub(crate) entries: Vec<Nanos>,
+    pub entries: Vec<Nanos>,
     /// What it waited for, in which device, from when to when.
-    pub(crate) waits: Vec<Wait>,
+    pub waits: Vec<Wait>,
     /// When it was in which device.
-    pub(crate) held: Vec<(usize, Nanos, Nanos)>,
+    pub held: Vec<(usize, Nanos, Nanos)>,
     /// Devices that this entry is still to be written to.
     left: Vec<usize>,
     attempts: u32,
     socket: u64,
     /// What it waits for now, and since when.
-    pub(crate) place: Option<(WaitReason, usize, Nanos)>,
+    pub place: Option<(WaitReason, usize, Nanos)>,
     entered: Nanos,
 }
 
 /// One wait, as it really was.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wait {
-    pub(crate) place: WaitReason,
-    pub(crate) device: usize,
-    pub(crate) duration: Nanos,
+pub struct Wait {
+    /// For what.
+    pub place: WaitReason,
+    /// The number of the device.
+    pub device: usize,
+    /// ns.
+    pub duration: Nanos,
 }
 
-impl Served {
-    /// For how long a device held it up.
-    pub(crate) fn held_up(&self, device: usize) -> Nanos {
+impl Request {
+    /// How long a device blocked it.
+    pub fn blocked(&self, device: usize) -> Nanos {
         self.waits_for(device).map(|wait| wait.duration).sum()
     }
 
-    pub(crate) fn waits_for(&self, device: usize) -> impl Iterator<Item = &Wait> {
+    /// Its waits for a device.
+    pub fn waits_for(&self, device: usize) -> impl Iterator<Item = &Wait> {
         self.waits.iter().filter(move |wait| wait.device == device)
     }
 
-    pub(crate) fn kind(&self) -> EntryKind {
+    /// The kind of its last entry.
+    pub fn kind(&self) -> EntryKind {
         if self.entries.len() < 2 {
             EntryKind::Request
         } else {
@@ -73,7 +79,7 @@ enum Act {
     Uses(usize),
     Ends(usize),
     Answers(usize),
-    Looked,
+    Sampled,
     Searched(usize),
 }
 
@@ -87,7 +93,7 @@ struct Mutex {
 pub(crate) struct Server {
     pub(crate) plan: Plan,
     pub(crate) random: Random,
-    pub(crate) requests: Vec<Served>,
+    pub(crate) requests: Vec<Request>,
     now: Nanos,
     agenda: BinaryHeap<Reverse<(Nanos, u64, Act)>>,
     planned: u64,
@@ -133,23 +139,23 @@ impl Server {
             Act::Uses(request) => self.uses(request),
             Act::Ends(request) => self.ends(request),
             Act::Answers(request) => self.answers(request),
-            Act::Looked => vec![wire::parked(self)],
+            Act::Sampled => vec![wire::sample(self)],
             Act::Searched(search) => vec![self.found(search)],
         };
         (at, seen)
     }
 
-    /// Somebody asks where its goroutines are; a look takes milliseconds.
-    pub(crate) fn look(&mut self, at: Nanos) {
+    /// Somebody asks where its goroutines are; a sample takes milliseconds.
+    pub(crate) fn sample(&mut self, at: Nanos) {
         self.now = at;
         let takes = self.random.within(MS / 2, 5 * MS);
-        self.after(takes, Act::Looked);
+        self.after(takes, Act::Sampled);
     }
 
     /// Somebody asks what its audit file holds.
-    pub(crate) fn search(&mut self, at: Nanos, question: EntryQuery) {
+    pub(crate) fn search(&mut self, at: Nanos, query: EntryQuery) {
         self.now = at;
-        self.searches.push(question);
+        self.searches.push(query);
         let takes = self.random.within(MS, 20 * MS);
         self.after(takes, Act::Searched(self.searches.len() - 1));
     }
@@ -162,7 +168,7 @@ impl Server {
 
     fn next_of(&mut self, client: usize) {
         let number = self.requests.len();
-        self.requests.push(Served {
+        self.requests.push(Request {
             number,
             client,
             start: 0,
@@ -230,12 +236,12 @@ impl Server {
         match self.plan.devices[device] {
             State::Healthy => {
                 self.leaves(request);
-                vec![self.writes(request, device, wire::WHOLE)]
+                vec![self.writes(request, device, WHOLE)]
             }
             State::Slow => {
                 let slow = self.random.within(10 * MS, 700 * MS);
                 self.begins(request, WaitReason::Write, slow);
-                vec![self.writes(request, device, wire::EAGAIN)]
+                vec![self.writes(request, device, EAGAIN)]
             }
             State::Dead => {
                 self.sockets += 1;
@@ -257,7 +263,7 @@ impl Server {
         self.waited(request);
         if self.plan.devices[device] == State::Slow {
             self.leaves(request);
-            return vec![self.writes(request, device, wire::WHOLE)];
+            return vec![self.writes(request, device, WHOLE)];
         }
         let served = &mut self.requests[request];
         served.attempts += 1;

@@ -1,37 +1,30 @@
 //! A simulated server with the tracer's core beside it, and between them a channel that may lose or swap
 //! what it carries.
 
-pub(crate) mod capture;
-mod random;
 mod server;
-pub(crate) mod traffic;
 mod wire;
 
 use std::collections::HashSet;
 
+use test_events::{BEGAN, MS, Random, S};
 use tracer_core::{Core, Query};
 use tracer_model::{Event, EventKind, Finding, Nanos};
 
-use self::{capture::SimulatedCapture, random::Random, server::BEGAN};
-pub(crate) use self::{
-    server::{Served, Server, Wait},
-    wire::{client, device, name},
+use self::server::Server;
+pub use self::{
+    server::{Request, Wait},
+    wire::{client, name},
 };
 
-pub(crate) const US: Nanos = 1_000;
-pub(crate) const MS: Nanos = 1_000 * US;
-pub(crate) const S: Nanos = 1_000 * MS;
-pub(crate) const THRESHOLD: Nanos = 100 * MS;
-
 /// Time between two samples while buffering, ns.
-const LOOK: Nanos = 100 * MS;
+const INTERVAL: Nanos = 100 * MS;
 
 /// Longer than the core keeps anything.
 const QUIET: Nanos = 320 * S;
 
 /// What an audit device is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub enum State {
     /// Takes every entry at once.
     Healthy,
     /// Takes it late.
@@ -43,60 +36,100 @@ pub(crate) enum State {
 /// What is to happen.
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) seed: u64,
-    pub(crate) devices: Vec<State>,
+pub struct Plan {
+    /// Of all chance.
+    pub seed: u64,
+    /// The audit devices.
+    pub devices: Vec<State>,
     /// How long a dial lasts, ns.
-    pub(crate) timeout: Nanos,
-    pub(crate) clients: usize,
+    pub timeout: Nanos,
+    /// Clients, which are served side by side.
+    pub clients: usize,
     /// Requests of each, one after another.
-    pub(crate) each: usize,
-    pub(crate) http2: bool,
-    pub(crate) stacks: bool,
+    pub each: usize,
+    /// Whether requests arrive over HTTP/2, else HTTP/1.1.
+    pub http2: bool,
+    /// Whether goroutines can be sampled.
+    pub stacks: bool,
     /// Whether the server's stacks say since when one queues.
-    pub(crate) dates: bool,
+    pub dates: bool,
     /// Whether the operator has named the devices.
-    pub(crate) is_declared: bool,
+    pub is_declared: bool,
     /// Of a thousand events, how many are lost, and how many are swapped with the next one if that
     /// comes within a millisecond and is another goroutine's: what one does is in order, on whichever
     /// processors.
-    pub(crate) lost: u64,
-    pub(crate) swapped: u64,
-    /// Whether normal traffic is buffered.
-    pub(crate) holds: bool,
+    pub lost: u64,
+    /// See `lost`.
+    pub swapped: u64,
 }
 
 /// A trace that has ended, and what really happened.
-pub(crate) struct Told {
-    /// What the core was told, from the session to the end.
-    pub(crate) events: Vec<Event>,
-    pub(crate) findings: Vec<Finding>,
-    pub(crate) requests: Vec<Served>,
+pub struct SimulatedTrace {
+    /// What the core got, from the session to the end.
+    pub events: Vec<Event>,
+    /// What the core reported.
+    pub findings: Vec<Finding>,
+    /// What really happened.
+    pub requests: Vec<Request>,
     /// Requests of which the end of a wait was lost.
-    pub(crate) endless: HashSet<usize>,
+    pub endless: HashSet<usize>,
     /// Whether the core had forgotten everything before the end.
-    pub(crate) was_idle: bool,
+    pub was_idle: bool,
 }
 
-struct Tracing {
+/// What is between the server and the core, and may buffer normal traffic.
+pub trait Capture {
+    /// Whether it buffers now.
+    fn is_buffering(&self) -> bool;
+
+    /// Whether to sample the server's goroutines.
+    fn begins_sample(&mut self, now: Nanos) -> bool;
+
+    /// The events that the core gets when this one happens. `core`: as it is before.
+    fn pass(&mut self, event: Event, core: &Core) -> Vec<Event>;
+}
+
+/// The core gets all events.
+struct Streaming;
+
+impl Capture for Streaming {
+    fn is_buffering(&self) -> bool {
+        false
+    }
+
+    fn begins_sample(&mut self, _: Nanos) -> bool {
+        false
+    }
+
+    fn pass(&mut self, event: Event, _: &Core) -> Vec<Event> {
+        vec![event]
+    }
+}
+
+struct Tracing<C> {
     core: Core,
-    capture: Option<SimulatedCapture>,
+    capture: C,
     server: Server,
     chance: Random,
     events: Vec<Event>,
     findings: Vec<Finding>,
     held: Option<Event>,
-    /// Events lost since that was told last.
+    /// Events lost since a loss was reported last.
     lost: u64,
     lost_ends: HashSet<u64>,
     ticked: Nanos,
 }
 
-/// Runs it from the session to its end.
-pub(crate) fn run(plan: &Plan) -> Told {
+/// Runs the simulation from the session to its end.
+pub fn run(plan: &Plan) -> SimulatedTrace {
+    run_through(Streaming, plan)
+}
+
+/// The same with this between the server and the core.
+pub fn run_through(capture: impl Capture, plan: &Plan) -> SimulatedTrace {
     let mut tracing = Tracing {
         core: Core::new(),
-        capture: plan.holds.then(|| SimulatedCapture::new(BEGAN)),
+        capture,
         server: Server::new(plan.clone()),
         chance: Random(!plan.seed),
         events: Vec::new(),
@@ -106,7 +139,7 @@ pub(crate) fn run(plan: &Plan) -> Told {
         lost_ends: HashSet::new(),
         ticked: BEGAN,
     };
-    tracing.tell(BEGAN, EventKind::Session(wire::session(plan)));
+    tracing.deliver(BEGAN, EventKind::Session(wire::session(plan)));
     tracing.see(BEGAN + MS, wire::prefaces(plan));
     tracing.work();
     let closed = tracing.ticked + S;
@@ -114,9 +147,9 @@ pub(crate) fn run(plan: &Plan) -> Told {
     tracing.see(closed, wire::goodbyes(plan));
     tracing.pass(closed + QUIET);
     let was_idle = tracing.core.is_idle();
-    tracing.tell(closed + QUIET, EventKind::End);
-    let loses = |served: &&Served| tracing.lost_ends.contains(&wire::goid(plan, served));
-    Told {
+    tracing.deliver(closed + QUIET, EventKind::End);
+    let loses = |served: &&Request| tracing.lost_ends.contains(&wire::goid(plan, served));
+    SimulatedTrace {
         endless: tracing
             .server
             .requests
@@ -131,7 +164,7 @@ pub(crate) fn run(plan: &Plan) -> Told {
     }
 }
 
-impl Tracing {
+impl<C: Capture> Tracing<C> {
     fn work(&mut self) {
         while let Some(next) = self.server.next() {
             self.pass(next);
@@ -153,9 +186,10 @@ impl Tracing {
 
     /// While buffering, when a sample may be due.
     fn due(&self) -> Nanos {
-        match &self.capture {
-            Some(capture) if capture.is_buffering() => self.ticked + LOOK,
-            _ => self.core.due(),
+        if self.capture.is_buffering() {
+            self.ticked + INTERVAL
+        } else {
+            self.core.due()
         }
     }
 
@@ -171,7 +205,7 @@ impl Tracing {
         if self.lost > 0 {
             let records = std::mem::take(&mut self.lost);
             let kind = "any".to_owned();
-            self.tell(
+            self.deliver(
                 at,
                 EventKind::RecordsLost {
                     kind,
@@ -180,13 +214,9 @@ impl Tracing {
                 },
             );
         }
-        self.tell(at, EventKind::Tick);
-        let stacks = self.server.plan.stacks;
-        if let Some(capture) = &mut self.capture
-            && stacks
-            && capture.begins_sample(at)
-        {
-            self.server.look(at);
+        self.deliver(at, EventKind::Tick);
+        if self.server.plan.stacks && self.capture.begins_sample(at) {
+            self.server.sample(at);
         }
     }
 
@@ -204,17 +234,18 @@ impl Tracing {
             EventKind::GoroutinesSampled { .. } | EventKind::EntryFound { .. }
         ) {
             self.release();
-            return self.tell(at, what);
+            return self.deliver(at, what);
         }
         if self.chance.per_mille(self.server.plan.lost) {
             self.lost += 1;
             return self.lost_ends.extend(wire::ends_wait_of(&what));
         }
         let held = self.held.take();
-        let overtakes =
-            |held: &Event| at - held.at <= MS && wire::doer(&held.what) != wire::doer(&what);
+        let overtakes = |held: &Event| {
+            at - held.at <= MS && wire::goid_of_event(&held.what) != wire::goid_of_event(&what)
+        };
         if held.as_ref().is_some_and(overtakes) {
-            self.tell(at, what);
+            self.deliver(at, what);
             self.held = held;
             return self.release();
         }
@@ -223,35 +254,32 @@ impl Tracing {
         if self.chance.per_mille(self.server.plan.swapped) {
             self.held = Some(Event { at, what });
         } else {
-            self.tell(at, what);
+            self.deliver(at, what);
         }
     }
 
     fn release(&mut self) {
         if let Some(Event { at, what }) = self.held.take() {
-            self.tell(at, what);
+            self.deliver(at, what);
         }
     }
 
-    fn tell(&mut self, at: Nanos, what: EventKind) {
+    fn deliver(&mut self, at: Nanos, what: EventKind) {
         let event = Event { at, what };
-        let Some(capture) = &mut self.capture else {
-            return self.give(&event);
-        };
-        for given in capture.pass(event, &self.core) {
-            self.give(&given);
+        for event in self.capture.pass(event, &self.core) {
+            self.give(event);
         }
     }
 
-    fn give(&mut self, event: &Event) {
+    fn give(&mut self, event: Event) {
         let at = event.at;
-        let step = self.core.on(event);
-        self.events.push(event.clone());
+        let step = self.core.on(&event);
+        self.events.push(event);
         self.findings.extend(step.findings);
-        for question in step.queries {
-            match question {
-                Query::Goroutines => self.server.look(at.max(self.ticked)),
-                Query::Entry(question) => self.server.search(at.max(self.ticked), question),
+        for query in step.queries {
+            match query {
+                Query::Goroutines => self.server.sample(at.max(self.ticked)),
+                Query::Entry(query) => self.server.search(at.max(self.ticked), query),
             }
         }
     }

@@ -1,17 +1,14 @@
 //! Buffering normal traffic in the kernel costs no accuracy: of every recording, the core reports the same about devices
 //! as when all is streamed.
 
-#[allow(dead_code, reason = "the simulation uses the rest")]
-#[path = "simulation/capture.rs"]
-mod capture;
-#[allow(dead_code, reason = "other tests use the rest")]
-mod replays;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use test_support::simulation::Capture;
 use tracer::sink::{jsonl, wall::WallClock};
 use tracer_core::{Core, replay};
 use tracer_model::{Event, EventKind, Finding};
+
+use crate::{all_recordings, simulated::SimulatedCapture};
 
 /// Records about devices and requests, not about the trace itself.
 const KINDS: [&str; 4] = ["hang", "refusal", "incident", "lost_entries"];
@@ -45,7 +42,7 @@ fn streamed(events: &[Event]) -> Vec<Finding> {
 /// The findings and the number of events that the core got.
 fn buffered(events: &[Event]) -> (Vec<Finding>, usize) {
     let mut core = Core::new();
-    let mut capture = capture::SimulatedCapture::new(events[0].at);
+    let mut capture = SimulatedCapture::new(events[0].at);
     let (mut findings, mut given) = (Vec::new(), 0);
     for event in events {
         for event in capture.pass(event.clone(), &core) {
@@ -59,7 +56,7 @@ fn buffered(events: &[Event]) -> (Vec<Finding>, usize) {
 #[test]
 fn every_recording_gives_the_same_records_of_devices() -> Result<()> {
     let mut wrong = Vec::new();
-    for (name, events) in replays::recordings()? {
+    for (name, events) in all_recordings()? {
         let streamed = records(&streamed(&events), &events[0]).with_context(|| name.clone())?;
         let (findings, given) = buffered(&events);
         let buffered = records(&findings, &events[0]).with_context(|| name.clone())?;
@@ -88,7 +85,7 @@ fn difference(streamed: &[Value], buffered: &[Value]) -> String {
 #[test]
 fn a_healthy_server_gives_the_core_hardly_any_events() -> Result<()> {
     let healthy = ["healthy-load", "rare-writes", "slow-storage", "slow-work"];
-    let recordings = replays::recordings()?;
+    let recordings = all_recordings()?;
     let of_healthy = recordings
         .iter()
         .filter(|(name, _)| healthy.contains(&&**name));

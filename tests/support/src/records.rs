@@ -5,7 +5,7 @@ use tracer_ebpf::abi::{
 };
 
 /// One of each kind; of entries, several sizes.
-pub(crate) fn all() -> Vec<(String, Vec<u8>)> {
+pub fn all() -> Vec<(String, Vec<u8>)> {
     let mut all = Vec::new();
     for kind in Kind::ALL {
         let mut bytes = record(kind);
@@ -27,7 +27,7 @@ pub(crate) fn all() -> Vec<(String, Vec<u8>)> {
 }
 
 /// Whole entries, of which the kernel side takes what fits: as most are, and large ones.
-pub(crate) fn entries() -> Vec<(String, Vec<u8>)> {
+pub fn entries() -> Vec<(String, Vec<u8>)> {
     let named = |size| {
         let entry = entry(size);
         (format!("{} bytes", entry.len()), entry)

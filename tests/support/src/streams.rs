@@ -1,18 +1,15 @@
 //! Streams of events as a full trace of a busy server has them: every field that the kernel side fills
 //! is there, since its cost is part of what is measured.
 
+use std::net::SocketAddr;
+
+use test_events::{BEGAN, LISTENER, MS, THRESHOLD, actor, changed, received};
 use tracer_core::{Core, Query};
 use tracer_model::{
     Actor, Device, EntryHead, EntryKind, Event, EventKind, GoroutineSample, Nanos, Session, Socket,
-    SocketId, Tcp, TcpState, Transport, WaitReason,
+    Tcp, TcpState, WaitReason,
 };
 
-/// ns.
-pub(crate) const MS: Nanos = 1_000_000;
-const BEGAN: Nanos = 1_000_000 * MS;
-
-/// The goroutine that accepts connections.
-const LISTENER: u64 = 1;
 /// Goroutines that a connection of HTTP/2 has in each of its requests: one for the request, one for its frame.
 const PER_STREAM: u64 = 2;
 /// Bytes of an entry.
@@ -20,32 +17,34 @@ const ENTRY: u32 = 1800;
 
 /// What a server is like.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// Clients, each with a request under way all the time.
-    pub(crate) clients: u64,
+    pub clients: u64,
     /// Audit devices over TCP.
-    pub(crate) devices: u64,
+    pub devices: u64,
     /// Requests on one connection at a time; 0 is HTTP/1.1.
-    pub(crate) streams: u64,
-    /// Whether goroutines can be looked at.
-    pub(crate) stacks: bool,
+    pub streams: u64,
+    /// Whether goroutines can be sampled.
+    pub stacks: bool,
 }
 
 impl Shape {
-    pub(crate) const HTTP1: Self = Self {
+    /// Two devices, and clients of HTTP/1.1.
+    pub const HTTP1: Self = Self {
         clients: 64,
         devices: 2,
         streams: 0,
         stacks: true,
     };
-    pub(crate) const HTTP2: Self = Self {
+    /// The same of HTTP/2, 8 requests on each connection.
+    pub const HTTP2: Self = Self {
         streams: 8,
         ..Self::HTTP1
     };
 }
 
 /// A server that answers its clients, whose devices are healthy.
-pub(crate) struct Server {
+pub struct BusyServer {
     shape: Shape,
     now: Nanos,
     /// Of the next request.
@@ -55,8 +54,9 @@ pub(crate) struct Server {
     sequence: Vec<u32>,
 }
 
-impl Server {
-    pub(crate) fn new(shape: Shape) -> Self {
+impl BusyServer {
+    /// Before its first event.
+    pub fn new(shape: Shape) -> Self {
         Self {
             shape,
             now: BEGAN,
@@ -67,10 +67,10 @@ impl Server {
     }
 
     /// What the trace begins with: the session, and the prefaces of HTTP/2.
-    pub(crate) fn begin(&mut self) -> Vec<Event> {
+    pub fn begin(&mut self) -> Vec<Event> {
         let session = Session {
             began: BEGAN,
-            threshold: 100 * MS,
+            threshold: THRESHOLD,
             stacks: self.shape.stacks,
             declared: (0..self.shape.devices).map(device).collect(),
             ..Session::default()
@@ -92,7 +92,7 @@ impl Server {
     }
 
     /// At least so many events: rounds in which each client has one request.
-    pub(crate) fn events(&mut self, at_least: usize) -> Vec<Event> {
+    pub fn events(&mut self, at_least: usize) -> Vec<Event> {
         let mut events = Vec::with_capacity(at_least + at_least / 4);
         while events.len() < at_least {
             self.round(0, self.shape.clients, &mut events);
@@ -101,7 +101,7 @@ impl Server {
     }
 
     /// One request of each of these clients: all arrive, all audit, all are answered.
-    pub(crate) fn round(&mut self, first: u64, clients: u64, events: &mut Vec<Event>) {
+    pub fn round(&mut self, first: u64, clients: u64, events: &mut Vec<Event>) {
         let begun = self.goids;
         self.goids += clients * PER_STREAM;
         for client in first..first + clients {
@@ -123,14 +123,14 @@ impl Server {
     }
 
     /// These clients ask, and no more is heard of it.
-    pub(crate) fn arrive(&mut self, first: u64, clients: u64) -> Vec<Event> {
+    pub fn arrive(&mut self, first: u64, clients: u64) -> Vec<Event> {
         (first..first + clients)
             .map(|client| self.arrives(client))
             .collect()
     }
 
     /// Nothing happens.
-    pub(crate) fn pass(&mut self, time: Nanos) {
+    pub fn pass(&mut self, time: Nanos) {
         self.now += time;
     }
 
@@ -164,12 +164,7 @@ impl Server {
     }
 
     fn received(&mut self, connection: u64, by: Actor, bytes: u64) -> Event {
-        self.event(EventKind::Receive {
-            socket: client_socket(connection),
-            by,
-            bytes,
-            handshake: false,
-        })
+        self.event(received(client_socket(connection), by, bytes))
     }
 
     fn audits(&mut self, client: u64, by: Actor, device: u64, kind: EntryKind) -> Event {
@@ -234,12 +229,12 @@ impl Server {
     }
 
     /// These HTTP/1.1 clients' requests queue behind one each that dials a device in vain: two dials of
-    /// two seconds, with a look each 100 ms. `clients` of each device. The elements are events and
-    /// goroutines in looks.
-    pub(crate) fn hang(&mut self, clients: u64) -> (Vec<Event>, u64) {
+    /// two seconds, with a sample each 100 ms. `clients` of each device. The elements are events and
+    /// sampled goroutines.
+    pub fn hang(&mut self, clients: u64) -> (Vec<Event>, u64) {
         let all = clients * self.shape.devices;
         let mut events = self.arrive(0, all);
-        let mut parked = 0;
+        let mut sampled = 0;
         for attempt in 0..2 {
             self.dial(
                 attempt,
@@ -251,8 +246,8 @@ impl Server {
                 self.now += 100 * MS;
                 events.push(self.event(EventKind::Tick));
                 if self.shape.stacks {
-                    parked += all;
-                    events.push(self.look(clients));
+                    sampled += all;
+                    events.push(self.sample(clients));
                 }
             }
             self.dial(
@@ -264,7 +259,7 @@ impl Server {
         }
         self.now += MS;
         self.round(0, all, &mut events);
-        let elements = events.len() as u64 + parked;
+        let elements = events.len() as u64 + sampled;
         (events, elements)
     }
 
@@ -272,25 +267,18 @@ impl Server {
         &mut self,
         attempt: u64,
         clients: u64,
-        (old, new): (TcpState, TcpState),
+        change: (TcpState, TcpState),
         events: &mut Vec<Event>,
     ) {
         for device in 0..self.shape.devices {
             let by = self.handler(device * clients, 0);
             let mut socket = audit_socket(device);
             socket.id.born = BEGAN - 1 - attempt * 1000 - device;
-            events.push(self.event(EventKind::State {
-                socket,
-                by: Some(by),
-                old,
-                new,
-                errno: 0,
-                tcp: None,
-            }));
+            events.push(self.event(changed(socket, by, change)));
         }
     }
 
-    fn look(&mut self, clients: u64) -> Event {
+    fn sample(&mut self, clients: u64) -> Event {
         let all = clients * self.shape.devices;
         let goroutines = (0..all).map(|client| GoroutineSample {
             goid: server_of(client),
@@ -319,7 +307,7 @@ impl Server {
 const FETCH: Nanos = 50 * MS;
 
 /// Takes the events, and ticks when those are due, as a live trace does. Returns how many findings there were.
-pub(crate) fn feed(core: &mut Core, events: &[Event]) -> usize {
+pub fn feed(core: &mut Core, events: &[Event]) -> usize {
     let mut findings = 0;
     let mut fetched = 0;
     for event in events {
@@ -341,8 +329,8 @@ fn tick(core: &mut Core, at: Nanos) -> usize {
         what: EventKind::Tick,
     });
     let mut findings = step.findings.len();
-    for question in step.queries {
-        if let Query::Entry(asked) = question {
+    for query in step.queries {
+        if let Query::Entry(asked) = query {
             let what = EventKind::EntryFound { asked, entry: None };
             findings += core.on(&Event { at, what }).findings.len();
         }
@@ -350,8 +338,12 @@ fn tick(core: &mut Core, at: Nanos) -> usize {
     findings
 }
 
+fn address(device: u64) -> SocketAddr {
+    SocketAddr::from(([10, 77, 1, device as u8], 1515))
+}
+
 fn device(number: u64) -> Device {
-    Device::tcp(([10, 77, 1, number as u8], 1515).into())
+    Device::tcp(address(number))
 }
 
 /// The goroutine of a connection; of HTTP/2, its child reads frames.
@@ -363,31 +355,19 @@ fn port(connection: u64) -> u16 {
     20_000 + (connection % 40_000) as u16
 }
 
-fn actor(goid: u64, parent: u64) -> Actor {
-    Actor {
-        tid: 7,
-        goid: Some(goid),
-        parent: Some(parent),
-    }
-}
-
-fn socket(born: Nanos, accepted: bool, local: u16, (host, remote): ([u8; 4], u16)) -> Socket {
+fn socket(born: Nanos, accepted: bool, local: u16, remote: SocketAddr) -> Socket {
     Socket {
-        id: SocketId { born, slot: 0 },
         fd: Some(9),
-        accepted,
-        transport: Transport::Tcp,
         local: Some(([10, 77, 0, 1], local).into()),
-        remote: Some((host, remote).into()),
-        path: None,
+        ..test_events::socket(born, accepted, remote)
     }
 }
 
 fn client_socket(connection: u64) -> Socket {
     let peer = ([10, 77, 0, 9], port(connection));
-    socket(BEGAN + connection, true, 8200, peer)
+    socket(BEGAN + connection, true, 8200, peer.into())
 }
 
 fn audit_socket(number: u64) -> Socket {
-    socket(1 + number, false, 40_000, ([10, 77, 1, number as u8], 1515))
+    socket(1 + number, false, 40_000, address(number))
 }

@@ -1,17 +1,21 @@
 //! Requests that queue for audit devices, as a simulated server really made them wait: what the core says of it
 //! is compared with what happened.
 
-mod simulation;
-
 use std::collections::BTreeMap;
 
 use proptest::{collection::vec, prelude::*, sample::select};
-use simulation::{MS, Plan, S, Served, State, THRESHOLD, Told, Wait, client, device, name, run};
+use test_events::{BEGAN, MS, S, THRESHOLD, device};
+use test_support::{
+    simulation::{Plan, Request, SimulatedTrace, State, Wait, client, name, run, run_through},
+    traffic::most_kept,
+};
 use tracer_core::replay;
 use tracer_model::{Finding, Hang, Nanos, Op, Summary, WaitReason};
 
-/// Between two looks, and what a look takes, ns: nobody knows better when who queued began to.
-const LOOK: Nanos = 110 * MS;
+use crate::simulated::SimulatedCapture;
+
+/// Between two samples, and what one takes, ns: nobody knows better when who queued began to.
+const INTERVAL: Nanos = 110 * MS;
 
 /// The names of 4,096 requests, each in two tables, and what is under way.
 const KEPT: usize = 2 * 4096 + 100;
@@ -37,27 +41,26 @@ fn plan() -> impl Strategy<Value = Plan> {
             is_declared,
             lost: 0,
             swapped: 0,
-            holds: false,
         },
     )
 }
 
-fn hangs(told: &Told) -> impl Iterator<Item = &Hang> {
-    told.findings.iter().filter_map(|finding| match finding {
+fn hangs(trace: &SimulatedTrace) -> impl Iterator<Item = &Hang> {
+    trace.findings.iter().filter_map(|finding| match finding {
         Finding::Hang(hang) => Some(&**hang),
         _ => None,
     })
 }
 
-fn summary(told: &Told) -> &Summary {
-    let Some(Finding::Summary(summary)) = told.findings.last() else {
+fn summary(trace: &SimulatedTrace) -> &Summary {
+    let Some(Finding::Summary(summary)) = trace.findings.last() else {
         panic!("the last finding is no summary");
     };
     summary
 }
 
-fn refusals(told: &Told) -> u64 {
-    let refusals = told
+fn refusals(trace: &SimulatedTrace) -> u64 {
+    let refusals = trace
         .findings
         .iter()
         .filter(|finding| matches!(finding, Finding::Refusal(_)));
@@ -65,20 +68,20 @@ fn refusals(told: &Told) -> u64 {
 }
 
 /// The request that a hang is of: by its name, else by its client and when it was.
-fn request_of<'a>(plan: &Plan, told: &'a Told, hang: &Hang) -> Option<&'a Served> {
-    let is_meant = |served: &&Served| match &hang.request.id {
+fn request_of<'a>(plan: &Plan, trace: &'a SimulatedTrace, hang: &Hang) -> Option<&'a Request> {
+    let is_meant = |served: &&Request| match &hang.request.id {
         Some(id) => *id == name(served),
         None => {
             hang.request.client == Some(client(plan, served.client))
                 && (served.start..=served.end.unwrap_or(Nanos::MAX)).contains(&hang.start)
         }
     };
-    let mut meant = told.requests.iter().filter(is_meant);
+    let mut meant = trace.requests.iter().filter(is_meant);
     let one = meant.next()?;
     meant.next().is_none().then_some(one)
 }
 
-fn lasted(served: &Served) -> Nanos {
+fn lasted(served: &Request) -> Nanos {
     served.end.expect("all are answered") - served.start
 }
 
@@ -88,31 +91,31 @@ fn uncertainty(hang: &Hang) -> Nanos {
 
 /// Whether too much was lost to hold it against the core: how a wait ended, with no look to tell, or where between two requests of one
 /// client the first one did.
-fn is_unsure(plan: &Plan, told: &Told, served: &Served) -> bool {
-    let is_endless = !plan.stacks && told.endless.contains(&served.number);
+fn is_unsure(plan: &Plan, trace: &SimulatedTrace, served: &Request) -> bool {
+    let is_endless = !plan.stacks && trace.endless.contains(&served.number);
     plan.lost > 0 && (plan.each > 1 || is_endless)
 }
 
 /// What looks may be mistaken by about a hang whose request was not seen to begin.
-fn by_looks(hang: &Hang) -> Nanos {
+fn by_samples(hang: &Hang) -> Nanos {
     let locks = hang
         .stalls
         .iter()
         .filter(|stall| stall.op == Op::Lock && !stall.inferred);
-    LOOK * locks.count() as u64 + uncertainty(hang)
+    INTERVAL * locks.count() as u64 + uncertainty(hang)
 }
 
 /// What looks may be mistaken by about this request and device: by nothing where the server says since when it
 /// queues, if only one look comes while it does.
-fn tolerance(plan: &Plan, served: &Served, number: usize) -> Nanos {
+fn tolerance(plan: &Plan, served: &Request, number: usize) -> Nanos {
     let locks = served
         .waits_for(number)
         .filter(|wait| wait.place == WaitReason::Lock);
     let mistaken = |wait: &Wait| {
-        if plan.dates && wait.duration >= LOOK {
+        if plan.dates && wait.duration >= INTERVAL {
             MS
         } else {
-            LOOK
+            INTERVAL
         }
     };
     locks.map(mistaken).sum()
@@ -121,35 +124,39 @@ fn tolerance(plan: &Plan, served: &Served, number: usize) -> Nanos {
 type ByRequest<'a> = BTreeMap<(usize, usize), &'a Hang>;
 
 /// Hangs by request and device, of which each has one at most.
-fn by_request<'a>(plan: &Plan, told: &'a Told) -> Result<ByRequest<'a>, TestCaseError> {
+fn by_request<'a>(plan: &Plan, trace: &'a SimulatedTrace) -> Result<ByRequest<'a>, TestCaseError> {
     let mut all = BTreeMap::new();
-    for hang in hangs(told) {
-        let served = request_of(plan, told, hang);
+    for hang in hangs(trace) {
+        let served = request_of(plan, trace, hang);
         let Some(served) = served else {
             return Err(TestCaseError::fail(format!("whose? {hang:#?}")));
         };
         let number = (0..plan.devices.len()).find(|number| device(*number) == hang.device);
         let key = (served.number, number.expect("a device of the plan"));
-        prop_assert!(all.insert(key, hang).is_none(), "told twice: {:#?}", hang);
+        prop_assert!(
+            all.insert(key, hang).is_none(),
+            "reported twice: {:#?}",
+            hang
+        );
     }
     Ok(all)
 }
 
 fn is_exact(
     plan: &Plan,
-    served: &Served,
+    served: &Request,
     number: usize,
     hang: Option<&Hang>,
 ) -> Result<(), TestCaseError> {
-    let (truth, looks) = (served.held_up(number), tolerance(plan, served, number));
+    let (truth, tolerance) = (served.blocked(number), tolerance(plan, served, number));
     let Some(hang) = hang else {
         let why = format!("{truth} ns missing of {served:#?} on {number}");
-        prop_assert!(truth < THRESHOLD + looks, "{}", why);
+        prop_assert!(truth < THRESHOLD + tolerance, "{}", why);
         return Ok(());
     };
     let off = hang.duration.abs_diff(truth);
     let why = format!("off by {off} ns on {number}: {served:#?} {hang:#?}");
-    prop_assert!(off <= looks + uncertainty(hang), "{}", why);
+    prop_assert!(off <= tolerance + uncertainty(hang), "{}", why);
     prop_assert!(hang.duration <= lasted(served), "{}", why);
     prop_assert!(
         hang.request.lower_bound || hang.duration <= hang.request.duration,
@@ -160,17 +167,21 @@ fn is_exact(
 }
 
 /// Who is said to have been in the device was there while this one waited.
-fn is_blocked_by_holders(told: &Told, number: usize, hang: &Hang) -> Result<(), TestCaseError> {
+fn is_blocked_by_holders(
+    trace: &SimulatedTrace,
+    number: usize,
+    hang: &Hang,
+) -> Result<(), TestCaseError> {
     let named = hang
         .stalls
         .iter()
         .filter_map(|stall| Some((stall, stall.blocked_by.as_ref()?)));
     for (stall, blocker) in named {
         let (from, until) = (
-            stall.start.saturating_sub(LOOK),
+            stall.start.saturating_sub(INTERVAL),
             stall.start + stall.duration,
         );
-        let blockers = told
+        let blockers = trace
             .requests
             .iter()
             .filter(|served| name(served) == *blocker);
@@ -183,10 +194,9 @@ fn is_blocked_by_holders(told: &Told, number: usize, hang: &Hang) -> Result<(), 
 }
 
 /// Each request's hangs are what it waited for, who is named was in the device, and every request is counted.
-fn everybody_is_told(plan: &Plan) -> Result<(), TestCaseError> {
-    let told = run(plan);
-    let hangs = by_request(plan, &told)?;
-    for served in &told.requests {
+fn every_hang_is_exact(plan: &Plan, trace: &SimulatedTrace) -> Result<(), TestCaseError> {
+    let hangs = by_request(plan, trace)?;
+    for served in &trace.requests {
         for number in 0..plan.devices.len() {
             is_exact(
                 plan,
@@ -197,9 +207,9 @@ fn everybody_is_told(plan: &Plan) -> Result<(), TestCaseError> {
         }
     }
     for ((_, number), hang) in hangs {
-        is_blocked_by_holders(&told, number, hang)?;
+        is_blocked_by_holders(trace, number, hang)?;
     }
-    prop_assert_eq!(summary(&told).requests, told.requests.len() as u64);
+    prop_assert_eq!(summary(trace).requests, trace.requests.len() as u64);
     Ok(())
 }
 
@@ -208,36 +218,36 @@ proptest! {
 
     #[test]
     fn with_no_loss_each_hang_is_what_its_request_waited_for(plan in plan()) {
-        everybody_is_told(&plan)?;
+        every_hang_is_exact(&plan, &run(&plan))?;
     }
 
     #[test]
     fn what_was_recorded_replays_to_the_same_report(plan in plan(), lost in select(vec![0_u64, 20])) {
-        let told = run(&Plan { lost, ..plan });
-        let again: Vec<_> = replay(&told.events).collect();
-        prop_assert_eq!(again, told.findings);
+        let trace = run(&Plan { lost, ..plan });
+        let again: Vec<_> = replay(&trace.events).collect();
+        prop_assert_eq!(again, trace.findings);
     }
 
     #[test]
-    fn so_it_is_where_routine_is_held_back(plan in plan()) {
-        everybody_is_told(&Plan { holds: true, ..plan })?;
+    fn so_it_is_where_normal_traffic_is_buffered(plan in plan()) {
+        every_hang_is_exact(&plan, &run_through(SimulatedCapture::new(BEGAN), &plan))?;
     }
 
     #[test]
     fn nothing_is_kept_of_what_is_over(plan in plan(), swapped in select(vec![0_u64, 300])) {
-        let told = run(&Plan { swapped, ..plan });
-        prop_assert!(told.was_idle);
+        let trace = run(&Plan { swapped, ..plan });
+        prop_assert!(trace.was_idle);
     }
 
     #[test]
     fn without_stacks_queueing_is_inferred_and_never_longer_than_the_request(plan in plan()) {
         let plan = Plan { stacks: false, ..plan };
-        let told = run(&plan);
-        for hang in hangs(&told) {
+        let trace = run(&plan);
+        for hang in hangs(&trace) {
             let locks = hang.stalls.iter().filter(|stall| stall.op == Op::Lock);
             prop_assert!(locks.into_iter().all(|stall| stall.inferred));
             prop_assert!(hang.duration <= hang.request.duration, "{:#?}", hang);
-            if let Some(served) = request_of(&plan, &told, hang) {
+            if let Some(served) = request_of(&plan, &trace, hang) {
                 prop_assert!(hang.duration <= lasted(served), "{:#?}", hang);
             }
         }
@@ -248,15 +258,15 @@ proptest! {
         plan in plan(), lost in select(vec![0_u64, 20, 200]), swapped in select(vec![0_u64, 300]), stacks: bool
     ) {
         let plan = Plan { stacks, lost, swapped, ..plan };
-        let told = run(&plan);
-        let (summary, all) = (summary(&told), hangs(&told).count() as u64);
+        let trace = run(&plan);
+        let (summary, all) = (summary(&trace), hangs(&trace).count() as u64);
         prop_assert_eq!(summary.hangs, all);
-        prop_assert_eq!(summary.refusals, refusals(&told));
-        for hang in hangs(&told) {
+        prop_assert_eq!(summary.refusals, refusals(&trace));
+        for hang in hangs(&trace) {
             prop_assert!(hang.request.lower_bound || hang.duration <= hang.request.duration, "{:#?}", hang);
-            let of = request_of(&plan, &told, hang);
-            if let Some(served) = of.filter(|served| !is_unsure(&plan, &told, served)) {
-                let most = lasted(served) + 2 * MS + by_looks(hang);
+            let of = request_of(&plan, &trace, hang);
+            if let Some(served) = of.filter(|served| !is_unsure(&plan, &trace, served)) {
+                let most = lasted(served) + 2 * MS + by_samples(hang);
                 prop_assert!(hang.duration <= most, "{:#?} {:#?}", served, hang);
             }
         }
@@ -271,8 +281,8 @@ fn simulated_servers_come_to_queues_of_every_kind() {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for _ in 0..40 {
         let plan = plan().new_tree(&mut runner).expect("a plan").current();
-        let told = run(&plan);
-        for hang in hangs(&told) {
+        let trace = run(&plan);
+        for hang in hangs(&trace) {
             *seen
                 .entry(if plan.http2 { "http2" } else { "http1" })
                 .or_default() += 1;
@@ -291,8 +301,8 @@ fn simulated_servers_come_to_queues_of_every_kind() {
 /// The example `million` does the same with a million.
 #[test]
 fn what_is_kept_does_not_grow_with_the_requests() {
-    let few = simulation::traffic::most_kept(10_000);
-    let many = simulation::traffic::most_kept(100_000);
+    let few = most_kept(10_000);
+    let many = most_kept(100_000);
     println!("{few} kept of 10,000 requests, {many} of 100,000");
     assert!(many <= KEPT, "{many} things kept");
 }
@@ -312,14 +322,13 @@ fn who_was_found_without_having_been_seen_is_not_exact() {
         is_declared: false,
         lost: 200,
         swapped: 0,
-        holds: false,
     };
-    let told = run(&plan);
-    let hang = hangs(&told).find(|hang| hang.request.id.as_deref() == Some("id-1"));
+    let trace = run(&plan);
+    let hang = hangs(&trace).find(|hang| hang.request.id.as_deref() == Some("id-1"));
     let hang = hang.expect("it hung");
-    let served = request_of(&plan, &told, hang).expect("known");
-    assert!(uncertainty(hang) > LOOK, "{hang:#?}");
-    assert!(hang.duration <= lasted(served) + 2 * MS + by_looks(hang));
+    let served = request_of(&plan, &trace, hang).expect("known");
+    assert!(uncertainty(hang) > INTERVAL, "{hang:#?}");
+    assert!(hang.duration <= lasted(served) + 2 * MS + by_samples(hang));
 }
 
 /// Found by chance: the end of a write was lost, and it was said to have gone on while its goroutine queued, or wrote again.
@@ -337,7 +346,6 @@ fn what_ended_unseen_was_over_before_what_was_seen() {
         is_declared: false,
         lost: 200,
         swapped,
-        holds: false,
     };
     for plan in [
         plan(4_260_886_037_397_456_277, 6, false, true, 0),

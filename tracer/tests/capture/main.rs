@@ -1,0 +1,20 @@
+//! The core on recordings and simulated servers, with normal traffic streamed, and buffered by a model of the programs.
+
+mod queues;
+mod recordings;
+mod simulated;
+mod snapshots;
+
+use anyhow::Result;
+use test_support::replays;
+use tracer::source::recording;
+use tracer_model::Event;
+
+/// All recordings of `tests/replays`, by their names.
+fn all_recordings() -> Result<Vec<(String, Vec<Event>)>> {
+    let named = |name: String| {
+        let events = recording::read(&replays::recording(&name))?;
+        Ok((name, events))
+    };
+    replays::names()?.into_iter().map(named).collect()
+}
