@@ -24,6 +24,8 @@ use crate::assertions::matches_clients;
 /// How long storage is out of order. The leader's lease is 4 s with this patience; what it counts from may be 1.6 s old.
 const OUT_OF_ORDER: Duration = Duration::from_millis(1200);
 const UNHURRIED: u8 = 8;
+/// `write_timeout`, after which each dial is given up.
+const TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The cluster and its log server.
 struct Site {
@@ -163,10 +165,20 @@ fn after_a_step_down_the_other_server_is_the_one_blocked() -> Result<()> {
     let fault = site.cut_off()?;
     let (after, last) = (write(&new.client())?, write(&new.client())?);
     fault.lift()?;
-    let step_down = ClientRequest::from(&step_down).with(Part::AtMost);
-    let of_old = [client_requests(&[before]), vec![step_down]].concat();
-    site.matches_clients(&first.stop()?, &of_old)?;
-    site.matches_clients(&second.stop()?, &client_requests(&[after, last]))
+    // A write waits for the storage too, for as long as the disk takes.
+    let at_most = |request| ClientRequest::from(request).with(Part::AtMost);
+    let (first, second) = (first.stop()?, second.stop()?);
+    site.matches_clients(&first, &[&before, &step_down].map(at_most))?;
+    site.matches_clients(&second, &[&after, &last].map(at_most))?;
+    for (trace, hung) in [(&first, &[&before][..]), (&second, &[&after, &last])] {
+        for request in hung {
+            let is_its =
+                |hang: &&Value| hang["request"]["id"].as_str() == request.request_id.as_deref();
+            let lasted: Duration = trace.hangs().into_iter().filter(is_its).map(duration).sum();
+            ensure!(lasted >= TIMEOUT * 3, "{lasted:?}: {}", trace.text);
+        }
+    }
+    Ok(())
 }
 
 /// The negative twin of a queue: a write waits for the raft's other half while somebody else is stalled in the device.
