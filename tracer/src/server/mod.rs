@@ -4,6 +4,8 @@ pub(crate) mod executable;
 pub mod find;
 pub(crate) mod go;
 pub mod goroutines;
+mod listing;
+pub mod process;
 pub(crate) mod sockets;
 
 use std::{fs::File, path::PathBuf};
@@ -12,9 +14,9 @@ use anyhow::{Context, Result};
 
 use self::{
     executable::Executable,
-    find::Process,
     go::{GoFacts, dwarf::Sections},
     goroutines::GoroutineReader,
+    process::Process,
 };
 
 /// The server to be traced.
