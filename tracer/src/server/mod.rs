@@ -2,6 +2,7 @@
 
 pub(crate) mod executable;
 pub mod find;
+pub(crate) mod generation;
 pub(crate) mod go;
 pub mod goroutines;
 mod listing;

@@ -3,12 +3,10 @@
 
 use std::{fs::File, io, path::PathBuf};
 
-use super::{executable::Executable, go::buildinfo};
+use super::{executable::Executable, generation::Product, go::buildinfo};
 
 /// Names of the programs of Vault and `OpenBao`.
 pub(super) const PROGRAMS: [&str; 2] = ["vault", "bao"];
-/// Main modules of these programs; `OpenBao`'s has its major version appended.
-const MODULES: [&str; 2] = ["github.com/hashicorp/vault", "github.com/openbao/openbao"];
 /// The server sets one of these for each plugin that it starts (`sdk/helper/pluginutil/run_config.go`, `makeConfig`).
 /// Plugins that are built in run in the server's own process.
 const PLUGIN_VARIABLES: [&str; 2] = ["VAULT_PLUGIN_METADATA_MODE", "BAO_PLUGIN_METADATA_MODE"];
@@ -69,7 +67,7 @@ pub(super) struct ProcessFacts<'a> {
 pub(super) fn classify(facts: &ProcessFacts<'_>) -> ProcessKind {
     let is_named = has_name(facts.file_name, facts.command, &PROGRAMS);
     let is_vault = match facts.program {
-        Program::Go(Some(module)) => is_named || is_vaults(module),
+        Program::Go(Some(module)) => is_named || Product::of_module(module).is_some(),
         Program::Go(None) | Program::Unreadable => is_named,
         Program::NotGo => false,
     };
@@ -83,13 +81,6 @@ pub(super) fn classify(facts: &ProcessFacts<'_>) -> ProcessKind {
         (true, false, true) => ProcessKind::Server,
         (true, false, false) => ProcessKind::OtherCommand,
     }
-}
-
-fn is_vaults(module: &str) -> bool {
-    MODULES.iter().any(|of_ours| {
-        let rest = module.strip_prefix(of_ours);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("/v"))
-    })
 }
 
 /// The first word that is no option (`hashicorp/cli`, `CLI.processArgs`): `vault kv get server` is no server.

@@ -6,6 +6,7 @@ use super::{
     report::{CapabilityReport, Check, CheckResult, DoctorReport, StrategyReport},
     server::ServerCheck,
 };
+use crate::server::generation::GenerationFacts;
 
 /// Hooks beyond which a line would be too long.
 const SHOWN: usize = 3;
@@ -62,8 +63,22 @@ impl Display for ServerCheck {
         } else {
             "not readable"
         };
-        writeln!(f, "server: PID {} ({}), {go}", self.pid, self.exe)?;
+        let product = self.product.as_deref().unwrap_or("an unknown program");
+        let Self { pid, exe, .. } = self;
+        writeln!(f, "server: PID {pid} ({exe}), {product}, {go}")?;
         writeln!(f, "    goroutine IDs known from {ids}; stacks {stacks}")?;
+        match self.generation {
+            Some(GenerationFacts {
+                versions,
+                blocked,
+                queue,
+                limit,
+            }) => {
+                writeln!(f, "    audits as {versions}: {blocked};")?;
+                writeln!(f, "    an entry queues for {queue}; its limit is {limit}")?;
+            }
+            None => writeln!(f, "    how it audits is unknown")?,
+        }
         for warning in &self.warnings {
             writeln!(f, "    {warning}")?;
         }
