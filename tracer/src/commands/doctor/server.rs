@@ -30,9 +30,12 @@ pub(super) struct ServerCheck {
     pub(super) go_version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) module: Option<String>,
-    /// `Vault 2.1.0-beta1`; without a version where that cannot be read.
+    /// `Vault` or `OpenBao`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) product: Option<String>,
+    /// `2.1.0-beta1`; absent if it cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) version: Option<String>,
     /// How it audits; absent if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) generation: Option<GenerationFacts>,
@@ -70,7 +73,8 @@ fn inspect(selector: &Selector) -> Result<ServerCheck> {
         exe: target.exe.display().to_string(),
         go_version: target.go.version,
         module: target.go.module,
-        product: seen.named(),
+        product: seen.product.map(|product| product.to_string()),
+        version: seen.version,
         generation: seen.generation,
         goroutine_ids: target.go.layout_source.map(|source| match source {
             LayoutSource::Dwarf => "its debugging information",
@@ -111,14 +115,6 @@ impl Seen {
             version,
             generation: generation.map(generation::Generation::facts),
         }
-    }
-
-    fn named(&self) -> Option<String> {
-        let product = self.product?;
-        Some(match &self.version {
-            Some(version) => format!("{product} {version}"),
-            None => product.to_string(),
-        })
     }
 
     fn untried(&self) -> Option<String> {

@@ -63,7 +63,11 @@ impl Display for ServerCheck {
         } else {
             "not readable"
         };
-        let product = self.product.as_deref().unwrap_or("an unknown program");
+        let product = match (&self.product, &self.version) {
+            (Some(product), Some(version)) => format!("{product} {version}"),
+            (Some(product), None) => format!("{product} of an unknown version"),
+            (None, _) => "neither Vault nor OpenBao".to_owned(),
+        };
         let Self { pid, exe, .. } = self;
         writeln!(f, "server: PID {pid} ({exe}), {product}, {go}")?;
         writeln!(f, "    goroutine IDs known from {ids}; stacks {stacks}")?;
@@ -75,7 +79,10 @@ impl Display for ServerCheck {
                 limit,
             }) => {
                 writeln!(f, "    audits as {versions}: {blocked};")?;
-                writeln!(f, "    an entry queues for {queue}; its limit is {limit}")?;
+                writeln!(
+                    f,
+                    "    an entry queues for {queue}; time for an entry: {limit}"
+                )?;
             }
             None => writeln!(f, "    how it audits is unknown")?,
         }
