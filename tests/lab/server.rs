@@ -48,6 +48,12 @@ pub fn bao_from_environment() -> Result<PathBuf> {
     })
 }
 
+/// The `tie` of requests whose entries the server of the tests itself writes: `goroutine`, or `lineage` where sinks do.
+pub fn usual_tie() -> Result<&'static str> {
+    let (product, version) = Product::ask(&bao_from_environment()?)?;
+    Ok(product.usual_tie(&version))
+}
+
 /// A running server; stopped when dropped.
 #[derive(Debug)]
 pub struct Server {

@@ -43,6 +43,18 @@ impl Product {
         }
     }
 
+    /// How the device's writes are attributed to a request on a server of this version: by the request's own
+    /// goroutine, or by the goroutine of a sink, which descends from it.
+    pub(super) fn usual_tie(self, version: &str) -> &'static str {
+        let number = version.split_whitespace().nth(1).unwrap_or_default();
+        let mut parts = number.trim_start_matches('v').split('.').map(str::parse);
+        let mut part = || parts.next().and_then(|part: Result<u32, _>| part.ok());
+        match (self, (part(), part())) {
+            (Self::Vault, version) if version >= (Some(1), Some(15)) => "lineage",
+            _ => "goroutine",
+        }
+    }
+
     /// Lines of the server's configuration that declare these devices.
     pub(crate) fn stanzas(self, devices: &[AuditDevice]) -> String {
         match self {

@@ -110,14 +110,14 @@ impl Process {
         let exe = PathBuf::from(exe.strip_suffix(" (deleted)").unwrap_or(&exe));
         let command = process.command_line().ok()?;
         let program = program(process.pid, &exe, &command);
-        let has_variable = |name: &&str| process.has_variable(name).unwrap_or(false);
+        let has_variable = |name: &str| process.has_variable(name).unwrap_or(false);
         let kind = classify(&ProcessFacts {
             file_name: file_name(&exe),
             command: &command,
             program: &program,
             // The environment of other programs is none of our business.
             has_plugin_variable: program != Program::NotGo
-                && PLUGIN_VARIABLES.iter().any(|name| has_variable(&name)),
+                && PLUGIN_VARIABLES.iter().any(|name| has_variable(name)),
         });
         Some(Self {
             pid: process.pid,

@@ -1,5 +1,5 @@
 //! The server's own version: variables of its package `version`, in its memory. No build information has it where the
-//! server was built without a tag, as HashiCorp builds Vault.
+//! server was built without a tag, as Vault usually is.
 
 use super::memory::Memory;
 use crate::server::generation::Product;
