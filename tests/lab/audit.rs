@@ -1,8 +1,10 @@
-//! Audit devices, as the server's configuration declares them.
+//! Audit devices, as the server's configuration declares them or its API enables them.
 
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
 
 /// Where a log server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +89,22 @@ impl AuditDevice {
             .map(|(_, path)| path.into())
     }
 
+    /// Whether it is one that only `OpenBao` has.
+    pub(crate) fn is_http(&self) -> bool {
+        self.kind == "http"
+    }
+
+    /// The path and the body of the request that enables it.
+    pub(crate) fn to_api(&self) -> (String, Value) {
+        let options: Map<_, _> = self
+            .options
+            .iter()
+            .map(|(name, value)| (name.clone(), json!(value)))
+            .collect();
+        let body = json!({ "type": self.kind, "options": options });
+        (format!("/v1/sys/audit/{}", self.name), body)
+    }
+
     /// The block in the server's configuration language.
     pub(crate) fn to_hcl(&self) -> String {
         let mut block = format!("audit {:?} {:?} {{\n  options {{\n", self.kind, self.name);
@@ -100,6 +118,6 @@ impl AuditDevice {
 /// `request.id` of an audit entry, which may have a prefix before its `{`.
 pub fn request_id(line: &[u8]) -> Option<String> {
     let start = line.iter().position(|&byte| byte == b'{')?;
-    let entry: serde_json::Value = serde_json::from_slice(&line[start..]).ok()?;
+    let entry: Value = serde_json::from_slice(&line[start..]).ok()?;
     entry["request"]["id"].as_str().map(ToOwned::to_owned)
 }

@@ -16,7 +16,7 @@ use crate::client::Client;
 use crate::netns::Namespace;
 use crate::network::Family;
 use crate::process::Process;
-use crate::server::{DIRECTORY_PREFIX, START_LIMIT, TOKEN};
+use crate::server::{DIRECTORY_PREFIX, Product, START_LIMIT, TOKEN};
 use crate::wait;
 
 /// Of the first and the second server; the next port is that of the cluster's own traffic.
@@ -47,12 +47,17 @@ impl Cluster {
         devices: &[AuditDevice],
         patience: u8,
     ) -> Result<Self> {
+        let (product, _) = Product::ask(bao)?;
+        // What is configured must be the same on both, so each finds its own file from where it is.
+        let file = AuditDevice::file("to-file", Path::new("audit.log"));
+        let devices: Vec<_> = devices.iter().cloned().chain([file]).collect();
+        let stanzas = product.stanzas(&devices);
         let directory = tempfile::Builder::new()
             .prefix(&format!("{DIRECTORY_PREFIX}{}-", std::process::id()))
             .tempdir()?;
         let [first, second] = PORTS.map(|port| {
             let files = directory.path().join(port.to_string());
-            Node::start(bao, namespace, &files, port, devices, patience)
+            Node::start(bao, namespace, &files, port, (&stanzas, patience))
         });
         let mut nodes = [first?, second?];
         let [active, standby] = &mut nodes;
@@ -74,6 +79,7 @@ impl Cluster {
         wait::until("the standby to serve and to vote", START_LIMIT, || {
             Ok(standby.all_vote().then_some(()))
         })?;
+        product.enable(&devices, &active.client())?;
         Ok(Self {
             nodes,
             _directory: directory,
@@ -87,12 +93,11 @@ impl Node {
         namespace: &Namespace,
         files: &Path,
         port: u16,
-        devices: &[AuditDevice],
-        patience: u8,
+        (stanzas, patience): (&str, u8),
     ) -> Result<Self> {
         fs::create_dir_all(files.join("raft"))?;
         let config = files.join("server.hcl");
-        fs::write(&config, to_hcl(files, port, devices, patience))?;
+        fs::write(&config, to_hcl(files, port, stanzas, patience))?;
         let log = File::create(files.join("server.log"))?;
         let mut command = namespace.command(bao);
         command
@@ -105,12 +110,12 @@ impl Node {
             .stdout(log.try_clone()?)
             .stderr(log);
         let node = Self {
-            process: Process::spawn("OpenBao", &mut command)?,
+            process: Process::spawn("the server", &mut command)?,
             address: SocketAddr::new(Family::V4.loopback(), port),
             namespace: namespace.clone(),
             token: TOKEN.to_owned(),
         };
-        wait::until("OpenBao to answer", START_LIMIT, || {
+        wait::until("the server to answer", START_LIMIT, || {
             Ok(node.client().get("/v1/sys/seal-status").ok())
         })?;
         Ok(node)
@@ -164,11 +169,8 @@ impl Node {
     }
 }
 
-fn to_hcl(files: &Path, port: u16, devices: &[AuditDevice], patience: u8) -> String {
+fn to_hcl(files: &Path, port: u16, stanzas: &str, patience: u8) -> String {
     let data = files.join("raft");
-    // What is configured must be the same on both, so each finds its own file from where it is.
-    let file = AuditDevice::file("to-file", Path::new("audit.log"));
-    let devices = devices.iter().chain([&file]).map(AuditDevice::to_hcl);
     format!(
         "storage \"raft\" {{
   path = \"{}\"
@@ -183,9 +185,8 @@ listener \"tcp\" {{
 }}
 api_addr = \"http://127.0.0.1:{port}\"
 cluster_addr = \"https://127.0.0.1:{}\"
-{}",
+{stanzas}",
         data.display(),
         port + 1,
-        devices.collect::<String>()
     )
 }

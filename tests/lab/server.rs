@@ -1,4 +1,4 @@
-//! A real `OpenBao` server.
+//! A real server: `OpenBao`, or Vault where [`BAO_VARIABLE`] names that.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -21,8 +21,10 @@ use crate::wait;
 mod builder;
 mod container;
 mod mounts;
+mod product;
 
 pub use builder::Builder;
+pub use product::Product;
 
 /// Where it listens, on 127.0.0.1 and `::1` of its namespace.
 pub const PORT: u16 = 8200;
@@ -35,15 +37,21 @@ pub(crate) const DIRECTORY_PREFIX: &str = "vault-tracer-lab-";
 /// Under emulation a cold start takes 5 s.
 pub(crate) const START_LIMIT: Duration = Duration::from_mins(1);
 
-/// The environment variable that says where the `bao` program is.
+/// The environment variable that says where the `bao` or `vault` program is.
 pub const BAO_VARIABLE: &str = "VAULT_TRACER_BAO";
 
-/// The `bao` program of the tests, as `cargo xtask test` hands it down.
+/// The `bao` or `vault` program of the tests, as `cargo xtask test` hands it down.
 pub fn bao_from_environment() -> Result<PathBuf> {
     let path = std::env::var_os(BAO_VARIABLE).map(PathBuf::from);
     path.with_context(|| {
         format!("{BAO_VARIABLE} is not set: run the live tests by `cargo xtask test`")
     })
+}
+
+/// The `tie` of requests whose entries the server of the tests itself writes: `goroutine`, or `lineage` where sinks do.
+pub fn usual_tie() -> Result<&'static str> {
+    let (product, version) = Product::ask(&bao_from_environment()?)?;
+    Ok(product.usual_tie(&version))
 }
 
 /// A running server; stopped when dropped.
@@ -131,7 +139,10 @@ impl Server {
             .env("HOME", &self.files.0)
             .env("BAO_ADDR", format!("https://{}", tls_address()))
             .env("BAO_CACERT", self.files.authority())
-            .env("BAO_TOKEN", TOKEN);
+            .env("BAO_TOKEN", TOKEN)
+            .env("VAULT_ADDR", format!("https://{}", tls_address()))
+            .env("VAULT_CACERT", self.files.authority())
+            .env("VAULT_TOKEN", TOKEN);
         command
     }
 
@@ -199,9 +210,9 @@ fn ready(
 ) -> Result<()> {
     let client =
         Client::new(namespace, address(Family::V4), TOKEN).with_timeout(Duration::from_secs(20));
-    let answered = wait::until("OpenBao to answer", START_LIMIT, || {
+    let answered = wait::until("the server to answer", START_LIMIT, || {
         if let Some(why) = ended()? {
-            bail!("OpenBao ended while starting: {why}");
+            bail!("it ended while starting: {why}");
         }
         let answer = client.get("/v1/auth/token/lookup-self");
         Ok(answer
@@ -211,7 +222,7 @@ fn ready(
     answered.or_else(|error| {
         let log = read_log(files);
         bail!(
-            "OpenBao did not start: {error:#}; the end of its log:\n{}",
+            "the server did not start: {error:#}; the end of its log:\n{}",
             tail(&log)
         )
     })

@@ -79,7 +79,7 @@ pub enum Command {
 /// `vault-tracer trace`
 #[derive(Debug, Args)]
 pub struct TraceArgs {
-    /// Trace the server with this process ID
+    /// Trace the server with this process ID; an agent, a plugin or a command line of Vault is refused
     #[arg(long, value_name = "PID", conflicts_with = "process", value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: Option<i32>,
     /// Trace the server whose program has this name [default: the one running `vault` or `bao` server]

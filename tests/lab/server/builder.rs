@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::{
-    DIRECTORY_PREFIX, Files, Server, TOKEN, address, container, mounts, ready, tls_address,
+    DIRECTORY_PREFIX, Files, Product, Server, TOKEN, address, container, mounts, ready, tls_address,
 };
 use crate::audit::AuditDevice;
+use crate::client::Client;
 use crate::netns::Namespace;
 use crate::network::Family;
 use crate::process::{Identity, Process};
@@ -105,8 +106,10 @@ impl Builder {
             .prefix(&format!("{DIRECTORY_PREFIX}{}-", std::process::id()))
             .tempdir()?;
         let files = Files(temporary.path().to_owned());
+        let product = self.product()?;
         let bao = self.program(&files)?;
-        let process = Process::spawn("OpenBao", &mut self.command(namespace, &files, &bao)?)?;
+        let mut command = self.command(namespace, &files, (&bao, product))?;
+        let process = Process::spawn("the server", &mut command)?;
         let mut server = Server {
             process,
             inner: None,
@@ -124,17 +127,20 @@ impl Builder {
         if self.contained {
             server.inner = Some(container::inner(server.process.pid())?);
         }
+        self.enable_devices(product, namespace, &server.files)?;
         Ok(server)
     }
 
     /// Starts it with its files in `directory`, tied to nothing: it stays when we end.
     pub fn start_detached(&self, namespace: &Namespace, directory: &Path) -> Result<Identity> {
         let files = Files(directory.to_owned());
-        let server =
-            Identity::spawn_detached("OpenBao", &mut self.command(namespace, &files, &self.bao)?)?;
+        let product = self.product()?;
+        let mut command = self.command(namespace, &files, (&self.bao, product))?;
+        let server = Identity::spawn_detached("the server", &mut command)?;
         let started = ready(namespace, &files, || {
             Ok((!server.alive()).then(|| "see its log".to_owned()))
         });
+        let started = started.and_then(|()| self.enable_devices(product, namespace, &files));
         started.or_else(|error| server.stop().and(Err(error)))?;
         Ok(server)
     }
@@ -149,13 +155,35 @@ impl Builder {
         Ok(own)
     }
 
-    fn command(&self, namespace: &Namespace, files: &Files, bao: &Path) -> Result<Command> {
-        let seen = if self.contained {
-            &container::files()
+    /// Fails if it has not all that is asked for.
+    fn product(&self) -> Result<Product> {
+        let (product, _) = Product::ask(&self.bao)?;
+        product.require(&self.devices)?;
+        Ok(product)
+    }
+
+    fn enable_devices(&self, product: Product, namespace: &Namespace, files: &Files) -> Result<()> {
+        let root = Client::new(namespace, address(Family::V4), TOKEN);
+        product.enable(&self.devices(&self.seen(files)), &root)
+    }
+
+    /// As the server sees its files.
+    fn seen(&self, files: &Files) -> Files {
+        if self.contained {
+            container::files()
         } else {
-            files
-        };
-        fs::write(files.config(), self.to_hcl(seen))
+            files.clone()
+        }
+    }
+
+    fn command(
+        &self,
+        namespace: &Namespace,
+        files: &Files,
+        (bao, product): (&Path, Product),
+    ) -> Result<Command> {
+        let seen = &self.seen(files);
+        fs::write(files.config(), self.to_hcl(product, seen))
             .context("cannot write the server's configuration")?;
         let log = File::create(files.log()).context("cannot create the server's log")?;
         let mut command = if self.contained {
@@ -193,23 +221,25 @@ impl Builder {
     }
 
     /// As the server sees its files.
-    fn to_hcl(&self, files: &Files) -> String {
+    fn to_hcl(&self, product: Product, files: &Files) -> String {
         let mut config = listener(address(Family::V6));
         if self.tls {
             config.push_str(&listener(address(Family::V4)));
         }
-        for device in &self.devices {
-            let in_place = device
-                .file_path()
-                .is_some_and(|path| path.as_os_str().is_empty());
-            let device = if in_place {
-                &AuditDevice::file("to-file", &files.audit())
+        config + &product.stanzas(&self.devices(files)) + &self.config
+    }
+
+    /// With the paths of files as the server sees them.
+    fn devices(&self, files: &Files) -> Vec<AuditDevice> {
+        let resolved = |device: &AuditDevice| {
+            let path = device.file_path();
+            if path.is_some_and(|path| path.as_os_str().is_empty()) {
+                AuditDevice::file("to-file", &files.audit())
             } else {
-                device
-            };
-            config.push_str(&device.to_hcl());
-        }
-        config + &self.config
+                device.clone()
+            }
+        };
+        self.devices.iter().map(resolved).collect()
     }
 }
 

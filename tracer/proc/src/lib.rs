@@ -87,6 +87,21 @@ impl Process {
             .collect())
     }
 
+    /// Whether its environment has a variable of this name, as it was started. Values are not kept: they may be secret.
+    pub fn has_variable(&self, name: &str) -> io::Result<bool> {
+        let text = fs::read(self.directory.join("environ"))?;
+        let mut variables = text.split(|byte| *byte == 0);
+        Ok(variables.any(|variable| {
+            let value = variable.strip_prefix(name.as_bytes());
+            value.is_some_and(|value| value.starts_with(b"="))
+        }))
+    }
+
+    /// Its control groups, as `/proc/PID/cgroup` has them.
+    pub fn cgroups(&self) -> io::Result<String> {
+        self.read("cgroup")
+    }
+
     /// Descriptors of sockets, each with the inode number of its socket.
     pub fn sockets(&self) -> io::Result<Vec<(i32, u64)>> {
         let entries = fs::read_dir(self.directory.join("fd"))?;
@@ -179,6 +194,9 @@ mod tests {
         let parent = me.stat().expect("a status").parent;
         assert_eq!(parent.cast_unsigned(), std::os::unix::process::parent_id());
         assert!(me.namespace("net").is_ok_and(|inode| inode > 0));
+        let (name, _) = std::env::vars().next().expect("cargo sets some");
+        assert!(me.has_variable(&name).expect("an environment"));
+        assert!(!me.has_variable("NO_SUCH").expect("an environment"));
         // AT_PAGESZ (include/uapi/linux/auxvec.h).
         let page = me.auxiliary(6).expect("a vector").expect("a size");
         assert!(page.is_power_of_two());

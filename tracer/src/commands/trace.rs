@@ -14,7 +14,7 @@ use crate::{
     cli::TraceArgs,
     console,
     probe::privilege,
-    server::find::Process,
+    server::process::Process,
     sink::{Worker, line_file::LineFile, recording::Recording},
 };
 

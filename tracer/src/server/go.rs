@@ -18,6 +18,8 @@ pub(crate) struct GoFacts {
     pub(crate) version: Option<String>,
     /// Path of the main module: `github.com/openbao/openbao`.
     pub(crate) module: Option<String>,
+    /// Version of the main module: `v2.7.2`.
+    pub(crate) module_version: Option<String>,
     /// Where goroutines have their IDs.
     pub(crate) layout: Option<GoLayout>,
     /// Where `layout` comes from.
@@ -86,6 +88,7 @@ fn decide(build: BuildInfo, dwarf: Result<Option<GoLayout>>) -> GoFacts {
         layout_source,
         version: build.version,
         module: build.module,
+        module_version: build.module_version,
         warnings,
     }
 }
@@ -116,7 +119,7 @@ mod tests {
     fn built_with(version: &str) -> BuildInfo {
         BuildInfo {
             version: Some(version.to_owned()),
-            module: None,
+            ..BuildInfo::default()
         }
     }
 

@@ -26,9 +26,10 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 mod variables;
+mod version;
 mod wait;
 
-use std::{fs, io, ops::Range, sync::Mutex};
+use std::{collections::BTreeSet, fs, io, ops::Range, sync::Mutex};
 
 use anyhow::{Context, Result, ensure};
 
@@ -42,6 +43,7 @@ use self::{
     roles::{DeviceStyle, FunctionRole},
     stack_cache::StackCache,
     variables::Variables,
+    version::VersionVariables,
 };
 pub use self::{
     memory::{Memory, Piece, ProcessMemory},
@@ -49,6 +51,7 @@ pub use self::{
 };
 use super::{
     executable::Executable,
+    generation::AuditMark,
     go::{buildinfo, dwarf, table},
 };
 
@@ -60,6 +63,9 @@ pub struct GoroutineReader {
     layout: GoroutineLayout,
     functions: Functions,
     devices: DeviceLayouts,
+    /// What its functions show of how it audits.
+    marks: BTreeSet<AuditMark>,
+    version: VersionVariables,
     variables: Variables,
     requests: RequestReader,
     history: Mutex<History>,
@@ -105,6 +111,8 @@ impl GoroutineReader {
             list: symbols.list,
             layout: GoroutineLayout::new(&structures)?,
             functions: symbols.functions,
+            marks: symbols.marks,
+            version: symbols.version,
             devices: DeviceLayouts::new(executable.machine(), &structures, &symbols.device_types),
             variables,
             requests: requests.unwrap_or_default(),
@@ -141,6 +149,16 @@ impl GoroutineReader {
         let is_sink =
             |role| matches!(role, FunctionRole::Device(code, _) if code.style == DeviceStyle::Sink);
         self.functions.any(is_sink)
+    }
+
+    /// What its functions show of how it audits.
+    pub(crate) fn marks(&self) -> &BTreeSet<AuditMark> {
+        &self.marks
+    }
+
+    /// The server's own version, from its memory: `2.1.0-beta1`.
+    pub(crate) fn version(&self, memory: &impl Memory) -> Option<String> {
+        self.version.read(memory)
     }
 
     /// The limits of what is read, for the operator.

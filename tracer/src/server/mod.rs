@@ -2,8 +2,11 @@
 
 pub(crate) mod executable;
 pub mod find;
+pub(crate) mod generation;
 pub(crate) mod go;
 pub mod goroutines;
+mod listing;
+pub mod process;
 pub(crate) mod sockets;
 
 use std::{fs::File, path::PathBuf};
@@ -12,9 +15,9 @@ use anyhow::{Context, Result};
 
 use self::{
     executable::Executable,
-    find::Process,
     go::{GoFacts, dwarf::Sections},
     goroutines::GoroutineReader,
+    process::Process,
 };
 
 /// The server to be traced.

@@ -54,6 +54,9 @@ pub struct TestOptions {
     /// Build, and run only the live tests whose names contain one of these words, or all
     #[arg(long, value_name = "WORD", num_args = 0..)]
     live: Option<Vec<String>>,
+    /// Run the live tests on this `vault` or `bao` executable instead of the downloaded OpenBao
+    #[arg(long, value_name = "PATH", requires = "live")]
+    server: Option<PathBuf>,
 }
 
 pub fn run(options: &TestOptions) -> Result<()> {
@@ -74,7 +77,7 @@ impl Suite {
         if let Some(words) = &options.live {
             let prometheus = self.optional("Prometheus", setup::prometheus);
             let agent = self.step("build", build::agent)?;
-            return self.live_tests(&agent, prometheus.as_deref(), options.allow_skip, words);
+            return self.live_tests(&agent, prometheus.as_deref(), options, words);
         }
         self.quick()?;
         if options.quick {
@@ -96,7 +99,7 @@ impl Suite {
             "eBPF programs for other machines",
             build::for_other_machines,
         )?;
-        self.live_tests(&agent, prometheus.as_deref(), options.allow_skip, &[])?;
+        self.live_tests(&agent, prometheus.as_deref(), options, &[])?;
         if !options.full {
             return Ok(());
         }
@@ -155,17 +158,20 @@ impl Suite {
         &mut self,
         agent: &Path,
         prometheus: Option<&Path>,
-        allow_skip: bool,
+        options: &TestOptions,
         wanted: &[String],
     ) -> Result<()> {
-        if allow_skip
+        if options.allow_skip
             && self
                 .optional("root for the live tests", live::require_root)
                 .is_none()
         {
             return Ok(());
         }
-        self.step("live tests", || live::run(agent, prometheus, wanted))
+        let server = options.server.as_deref();
+        self.step("live tests", || {
+            live::run(agent, prometheus, server, wanted)
+        })
     }
 }
 

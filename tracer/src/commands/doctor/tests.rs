@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::*;
+use super::{server::ServerCheck, *};
 use crate::probe::host::{Availability, SyscallExits};
 
 fn host() -> Host {
@@ -104,4 +104,40 @@ fn the_json_tells_the_same_apart() {
         "forbidden"
     );
     assert_eq!(of("ring buffer").expect("a check")["answer"], "unknown");
+}
+
+#[test]
+fn the_text_says_how_the_server_audits() {
+    use crate::server::generation::Generation;
+    let server = ServerCheck {
+        pid: 7,
+        exe: "/usr/bin/vault".to_owned(),
+        go_version: Some("go1.26.8".to_owned()),
+        module: None,
+        product: Some("Vault".to_owned()),
+        version: Some("2.1.0".to_owned()),
+        generation: Some(Generation::SinksPermits.facts()),
+        goroutine_ids: None,
+        stacks: true,
+        warnings: vec!["it is newer".to_owned()],
+    };
+    let text = server.to_string();
+    for words in [
+        "PID 7 (/usr/bin/vault), Vault 2.1.0, go1.26.8",
+        "audits as Vault since July 2026 (2.1): the request waits",
+        "an entry queues for a permit",
+        "time for an entry: 10 s of its own",
+        "    it is newer",
+    ] {
+        assert!(text.contains(words), "no {words:?} in\n{text}");
+    }
+    let unknown = ServerCheck {
+        version: None,
+        generation: None,
+        ..server
+    };
+    let text = unknown.to_string();
+    for words in ["Vault of an unknown version", "how it audits is unknown"] {
+        assert!(text.contains(words), "no {words:?} in\n{text}");
+    }
 }

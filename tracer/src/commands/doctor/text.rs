@@ -6,6 +6,7 @@ use super::{
     report::{CapabilityReport, Check, CheckResult, DoctorReport, StrategyReport},
     server::ServerCheck,
 };
+use crate::server::generation::GenerationFacts;
 
 /// Hooks beyond which a line would be too long.
 const SHOWN: usize = 3;
@@ -62,8 +63,29 @@ impl Display for ServerCheck {
         } else {
             "not readable"
         };
-        writeln!(f, "server: PID {} ({}), {go}", self.pid, self.exe)?;
+        let product = match (&self.product, &self.version) {
+            (Some(product), Some(version)) => format!("{product} {version}"),
+            (Some(product), None) => format!("{product} of an unknown version"),
+            (None, _) => "neither Vault nor OpenBao".to_owned(),
+        };
+        let Self { pid, exe, .. } = self;
+        writeln!(f, "server: PID {pid} ({exe}), {product}, {go}")?;
         writeln!(f, "    goroutine IDs known from {ids}; stacks {stacks}")?;
+        match self.generation {
+            Some(GenerationFacts {
+                versions,
+                blocked,
+                queue,
+                limit,
+            }) => {
+                writeln!(f, "    audits as {versions}: {blocked};")?;
+                writeln!(
+                    f,
+                    "    an entry queues for {queue}; time for an entry: {limit}"
+                )?;
+            }
+            None => writeln!(f, "    how it audits is unknown")?,
+        }
         for warning in &self.warnings {
             writeln!(f, "    {warning}")?;
         }

@@ -16,8 +16,9 @@ use crate::{
     },
     server::{
         self, Target,
-        find::{Process, Selector},
+        find::Selector,
         goroutines::{GoroutineReader, ProcessMemory},
+        process::Process,
         sockets,
     },
 };
@@ -75,7 +76,7 @@ pub(super) fn find(args: &TraceArgs) -> Result<Process> {
 /// The server that was started after this one, if there is one yet.
 pub(super) fn successor(args: &TraceArgs, of: &Process) -> Option<Process> {
     let found = find(args).ok()?;
-    (found.pid != of.pid && found.is_server == of.is_server).then_some(found)
+    (found.pid != of.pid && found.kind == of.kind).then_some(found)
 }
 
 /// Without them, waits that make no system call are not seen.

@@ -19,6 +19,8 @@ pub(crate) struct BuildInfo {
     pub(crate) version: Option<String>,
     /// Path of the main module.
     pub(crate) module: Option<String>,
+    /// Version of the main module: `v2.7.2`; `(devel)` where it was built without a tag.
+    pub(crate) module_version: Option<String>,
 }
 
 /// `None` if this is no Go program.
@@ -37,9 +39,12 @@ fn parse(data: &[u8]) -> Option<BuildInfo> {
     let Some(mut strings) = data.get(HEADER..).filter(|_| inline) else {
         return Some(BuildInfo::default());
     };
+    let version = string(&mut strings).and_then(text);
+    let (module, module_version) = string(&mut strings).and_then(main_module).unzip();
     Some(BuildInfo {
-        version: string(&mut strings).and_then(text),
-        module: string(&mut strings).and_then(main_module),
+        version,
+        module,
+        module_version,
     })
 }
 
@@ -64,11 +69,12 @@ fn text(bytes: &[u8]) -> Option<String> {
 }
 
 /// The `mod` line of the module information: `mod\tPATH\tVERSION\t...`.
-fn main_module(info: &[u8]) -> Option<String> {
+fn main_module(info: &[u8]) -> Option<(String, String)> {
     let info = info.get(FRAME..info.len().checked_sub(FRAME)?)?;
     let info = std::str::from_utf8(info).ok()?;
     let line = info.lines().find_map(|line| line.strip_prefix("mod\t"))?;
-    line.split('\t').next().map(str::to_owned)
+    let mut words = line.split('\t').map(str::to_owned);
+    Some((words.next()?, words.next().unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -101,6 +107,7 @@ mod tests {
         let build = parse(&section("go1.27.3", &info)).expect("a Go program");
         assert_eq!(build.version.as_deref(), Some("go1.27.3"));
         assert_eq!(build.module.as_deref(), Some("github.com/openbao/openbao"));
+        assert_eq!(build.module_version.as_deref(), Some("(devel)"));
     }
 
     #[test]

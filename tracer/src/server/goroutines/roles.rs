@@ -4,6 +4,7 @@ use super::{
     device_kind::DeviceKind,
     function_name::{FunctionName, package_name},
 };
+use crate::server::generation::AuditMark;
 use tracer_model::EntryKind;
 
 #[cfg(test)]
@@ -128,6 +129,23 @@ impl FunctionName<'_> {
             _ if self.is_brokers() => Some(of(DeviceStyle::Backend)(DeviceKind::Broker)),
             receiver => {
                 DeviceKind::of_sink(self.package_name(), receiver).map(of(DeviceStyle::Sink))
+            }
+        }
+    }
+
+    /// What it shows of how the server audits (`audit/broker.go`, `internal/observability/event/sink_socket.go`).
+    pub(super) fn mark(self) -> Option<AuditMark> {
+        match (self.package_name(), self.receiver, self.name) {
+            ("audit", "Broker", "LogRequest") => Some(AuditMark::BrokerOfAudit),
+            ("audit", "", "getAuditContext") => Some(AuditMark::EntryContext),
+            _ => {
+                let code = self.device_code()?;
+                match code.style {
+                    DeviceStyle::Sink if self.name == "acquirePermit" => Some(AuditMark::Permits),
+                    DeviceStyle::Sink => Some(AuditMark::Sinks),
+                    DeviceStyle::Backend if code.kind == DeviceKind::Broker => None,
+                    DeviceStyle::Backend => Some(AuditMark::Backends),
+                }
             }
         }
     }

@@ -3,7 +3,11 @@
 //! list. A real server has 178,000 symbols with 12 MB of names: only what is
 //! needed is kept.
 
-use std::{collections::BTreeMap, io::Read, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read,
+    ops::Range,
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -14,8 +18,9 @@ use super::{
     memory::word,
     pclntab,
     roles::{DeviceCode, FunctionRole},
+    version::VersionVariables,
 };
-use crate::server::executable::Executable;
+use crate::server::{executable::Executable, generation::AuditMark};
 
 const LIST: &[u8] = b"runtime.allgs";
 /// The function that adds to it (`runtime/proc.go`).
@@ -35,6 +40,8 @@ pub(super) struct Symbols {
     pub(super) device_types: BTreeMap<String, DeviceCode>,
     /// Where nearly all goroutines are that wait.
     pub(super) parks: Option<Range<u64>>,
+    pub(super) marks: BTreeSet<AuditMark>,
+    pub(super) version: VersionVariables,
 }
 
 /// Fails if the list cannot be found, or the program has no audit device. `load_bias`: by how much its addresses
@@ -93,6 +100,8 @@ struct Collected {
     parks: Option<Range<u64>>,
     functions: Vec<(Range<u64>, KnownFunction)>,
     device_types: BTreeMap<String, DeviceCode>,
+    marks: BTreeSet<AuditMark>,
+    version: VersionVariables,
 }
 
 impl Collected {
@@ -106,9 +115,11 @@ impl Collected {
     }
 
     fn extend(&mut self, name: &[u8], at: Range<u64>) {
+        self.version.take(name, at.start);
         let Some(function) = FunctionName::parse(name) else {
             return;
         };
+        self.marks.extend(function.mark());
         self.functions
             .extend(KnownFunction::of(function).map(|known| (at, known)));
         let code = function.device_code();
@@ -131,6 +142,8 @@ impl Collected {
             functions: Functions::new(functions),
             device_types: self.device_types,
             parks: self.parks.map(moved),
+            marks: self.marks,
+            version: self.version.relocate(by),
         })
     }
 }

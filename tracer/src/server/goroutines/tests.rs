@@ -182,6 +182,8 @@ fn reader() -> GoroutineReader {
     });
     let (variables, requests) = requests::requests(false);
     GoroutineReader {
+        marks: BTreeSet::default(),
+        version: VersionVariables::default(),
         list: LIST,
         layout: GoroutineLayout::new(&structures()).expect("described"),
         functions: Functions::new(known.to_vec()),

@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use lab::server::Product;
 
 use crate::{
     build, eventlogger, run,
@@ -39,8 +40,19 @@ const PASSED_ON: [&str; 3] = [
 /// Beginnings of the names of tests that need all processors for themselves.
 const ALONE: [&str; 1] = ["scale::"];
 
+/// Beginnings of the names of tests that make no sense on Vault, and why.
+const NOT_ON_VAULT: [(&str, &str); 2] = [
+    (
+        "cluster::a_forwarded_request_is_blocked_by_both_servers",
+        "a standby of Vault audits nothing",
+    ),
+    ("http_device::", "Vault has no HTTP device"),
+];
+
 struct LiveTests {
     binary: PathBuf,
+    /// Whose server they run on.
+    product: Product,
     /// `NAME=VALUE`
     variables: Vec<String>,
     /// Makes root's command of a program and its arguments.
@@ -64,17 +76,45 @@ pub fn require_root() -> Result<()> {
     Ok(())
 }
 
-/// Runs the tests whose names contain one of `wanted`, or all.
-pub fn run(agent: &Path, prometheus: Option<&Path>, wanted: &[String]) -> Result<()> {
+/// Runs the tests whose names contain one of `wanted`, or all, on this executable of a server.
+pub fn run(
+    agent: &Path,
+    prometheus: Option<&Path>,
+    server: Option<&Path>,
+    wanted: &[String],
+) -> Result<()> {
     require_root().context("NOT RUN: live tests (--allow-skip to pass without)")?;
-    LiveTests::prepare(agent, prometheus)?.run(wanted)
+    LiveTests::prepare(agent, prometheus, server)?.run(wanted)
+}
+
+/// Returns the executable of the server, and whose it is.
+fn find_server(given: Option<&Path>) -> Result<(PathBuf, Product)> {
+    let path = match given {
+        // Tests run in another directory.
+        Some(path) => path
+            .canonicalize()
+            .with_context(|| format!("--server {}: there is no such file", path.display()))?,
+        None => setup::OPENBAO.executable()?,
+    };
+    let (product, version) = Product::ask(&path)?;
+    println!("server: {version} ({})", path.display());
+    Ok((path, product))
+}
+
+/// Why a test makes no sense on this server.
+fn not_run(product: Product, name: &str) -> Option<&'static str> {
+    let is_vault = product == Product::Vault;
+    let found = NOT_ON_VAULT
+        .iter()
+        .find(|(begin, _)| is_vault && name.starts_with(begin));
+    found.map(|(_, why)| *why)
 }
 
 impl LiveTests {
     /// Compiles them, and prepares what they need.
-    fn prepare(agent: &Path, prometheus: Option<&Path>) -> Result<Self> {
+    fn prepare(agent: &Path, prometheus: Option<&Path>, server: Option<&Path>) -> Result<Self> {
+        let (bao, product) = find_server(server)?;
         let binary = executable()?;
-        let bao = setup::OPENBAO.executable()?;
         let eventlogger = eventlogger::programs()?;
         setup::require(setup::LIVE_TESTS)?;
         let variable = |name: &str, path: &Path| format!("{name}={}", path.display());
@@ -90,6 +130,7 @@ impl LiveTests {
         variables.extend(set);
         Ok(Self {
             binary,
+            product,
             variables,
             as_root: run::root_command,
         })
@@ -103,6 +144,18 @@ impl LiveTests {
             "no live test has a name with {}",
             wanted.join(" or ")
         );
+        let (left_out, names): (Vec<_>, Vec<_>) = names
+            .into_iter()
+            .partition(|name| not_run(self.product, name).is_some());
+        for name in &left_out {
+            let why = not_run(self.product, name).unwrap_or_default();
+            println!("test {name} ... NOT RUN: {why}");
+        }
+        ensure!(
+            !names.is_empty(),
+            "NOT RUN: {}: none of these live tests makes sense on this server",
+            left_out.join(", ")
+        );
         let (alone, others): (Vec<_>, Vec<_>) = names
             .into_iter()
             .partition(|name| ALONE.iter().any(|begin| name.starts_with(begin)));
@@ -110,7 +163,7 @@ impl LiveTests {
         println!("running {} tests", alone.len() + others.len());
         let mut ended = self.run_all(&others, (processors * 3).div_ceil(2))?;
         ended.extend(self.run_all(&alone, 1)?);
-        summarise(&ended, started.elapsed())
+        summarise(&ended, left_out.len(), started.elapsed())
     }
 
     fn names(&self, wanted: &[String]) -> Result<Vec<String>> {
@@ -190,7 +243,7 @@ fn passed(status: ExitStatus, output: &str) -> bool {
 }
 
 /// Prints the output of the tests that failed, and the result in the format of Rust's own harness.
-fn summarise(ended: &[Ended], duration: Duration) -> Result<()> {
+fn summarise(ended: &[Ended], not_run: usize, duration: Duration) -> Result<()> {
     let failed: Vec<_> = ended.iter().filter(|test| !test.passed).collect();
     for test in &failed {
         println!("\n---- {} ----\n{}", test.name, test.output.trim_end());
@@ -200,7 +253,7 @@ fn summarise(ended: &[Ended], duration: Duration) -> Result<()> {
         println!("\nfailures:\n    {}", names.join("\n    "));
     }
     println!(
-        "\ntest result: {}. {} passed; {} failed; finished in {:.2}s\n",
+        "\ntest result: {}. {} passed; {} failed; {not_run} not run; finished in {:.2}s\n",
         if names.is_empty() { "ok" } else { "FAILED" },
         ended.len() - names.len(),
         names.len(),
@@ -252,6 +305,7 @@ mod tests {
         Step::new("test", "script").output("installing it", &mut install, BUILD_LIMIT)?;
         Ok(LiveTests {
             binary,
+            product: Product::OpenBao,
             variables: vec!["WORD=hello".to_owned()],
             as_root: |program, words| {
                 let mut command = Command::new(program);
@@ -265,6 +319,35 @@ mod tests {
         let directory = tempfile::tempdir()?;
         let wanted: Vec<_> = wanted.iter().map(|&word| word.to_owned()).collect();
         suite(directory.path(), otherwise)?.run(&wanted)
+    }
+
+    #[test]
+    fn what_makes_no_sense_on_vault_is_not_run_there() -> Result<()> {
+        let bad = "verdict=FAILED";
+        let directory = tempfile::tempdir()?;
+        let mut suite = suite(directory.path(), bad)?;
+        suite.product = Product::Vault;
+        suite.run(&["good".to_owned()])?;
+        let name = "http_device::an_outage";
+        assert_eq!(
+            not_run(Product::Vault, name),
+            Some("Vault has no HTTP device")
+        );
+        assert_eq!(not_run(Product::OpenBao, name), None);
+        assert_eq!(not_run(Product::Vault, "hang::over_ipv4"), None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_server_that_is_none_is_an_error() {
+        let error = |path| {
+            format!(
+                "{:#}",
+                find_server(Some(Path::new(path))).expect_err("none")
+            )
+        };
+        assert!(error("/no/such").contains("--server /no/such: there is no such file"));
+        assert!(error("/bin/echo").contains("neither Vault nor OpenBao"));
     }
 
     #[test]

@@ -137,3 +137,41 @@ fn recognizes_functions_that_show_the_work() {
         assert!(!shows(name), "{name}");
     }
 }
+
+#[test]
+fn functions_tell_the_generation() {
+    let mark = |name: &str| FunctionName::parse(name.as_bytes())?.mark();
+    for (name, expected) in [
+        (
+            format!("{OPENBAO}/socket.(*Backend).LogRequest"),
+            Some(AuditMark::Backends),
+        ),
+        (
+            format!("{EVENT}.(*FileSink).Process"),
+            Some(AuditMark::Sinks),
+        ),
+        (
+            format!("{EVENT}.(*SocketSink).acquirePermit"),
+            Some(AuditMark::Permits),
+        ),
+        (
+            "github.com/hashicorp/vault/audit.(*Broker).LogRequest".to_owned(),
+            Some(AuditMark::BrokerOfAudit),
+        ),
+        (
+            "github.com/hashicorp/vault/audit.getAuditContext".to_owned(),
+            Some(AuditMark::EntryContext),
+        ),
+        (
+            "github.com/hashicorp/vault/vault.(*AuditBroker).LogRequest".to_owned(),
+            None,
+        ),
+        // Storage has permits too.
+        (
+            "github.com/hashicorp/go-secure-stdlib/permitpool.(*Pool).Acquire".to_owned(),
+            None,
+        ),
+    ] {
+        assert_eq!(mark(&name), expected, "{name}");
+    }
+}
