@@ -86,7 +86,7 @@ impl Core {
     pub fn due(&self) -> Nanos {
         let dues = [
             self.sampler.due(&self.trackers),
-            open_stalls::due(&self.trackers),
+            open_stalls::due(&self.trackers, &self.sampler),
             Some(self.ticked + TICK),
         ];
         dues.into_iter().flatten().min().unwrap_or(0)

@@ -20,16 +20,39 @@ pub(super) struct LongStall {
     pub(super) cause: Cause,
 }
 
+/// So long a stall whose request is not known waits for a sample that may show it, ns: two samples and a slow machine. Else
+/// it would be reported as another hang than the one that it turns out to be part of.
+const ATTRIBUTION: Nanos = 300_000_000;
+
 /// When the next stall is to be reported, if it goes on.
-pub(super) fn due(trackers: &Trackers) -> Option<Nanos> {
+pub(super) fn due(trackers: &Trackers, sampler: &Sampler) -> Option<Nanos> {
     let by_socket = trackers.sockets.unreported_waits();
-    let by_socket = by_socket.filter(|(_, device)| trackers.is_audit(device));
+    let by_socket = by_socket.filter(|(_, device, _)| trackers.is_audit(device));
     let stalls = trackers.requests.all().flat_map(Request::open_stalls);
     let by_sample = stalls.filter(|stall| !stall.reported);
-    let starts = by_socket
-        .map(|(start, _)| start)
-        .chain(by_sample.map(|stall| stall.start));
-    starts.min().map(|start| start + trackers.session.threshold)
+    let by_socket = by_socket.map(|(start, _, by)| {
+        let request = trackers.requests.of_wait(by);
+        due_of(start, request, trackers, sampler)
+    });
+    let by_sample = by_sample.map(|stall| stall.start + trackers.session.threshold);
+    by_socket.chain(by_sample).min()
+}
+
+/// When a wait that began at `start` is to be reported.
+fn due_of(
+    start: Nanos,
+    request: Option<RequestSeq>,
+    trackers: &Trackers,
+    sampler: &Sampler,
+) -> Nanos {
+    let due = start + trackers.session.threshold;
+    let request = request.and_then(|seq| trackers.requests.get(seq));
+    let is_known = request.is_none_or(|request| request.client.is_some());
+    if is_known || !trackers.session.stacks || sampler.has_sampled_since(start) {
+        due
+    } else {
+        due + ATTRIBUTION
+    }
 }
 
 /// Reports the stalls that have passed the threshold.
@@ -39,24 +62,26 @@ pub(super) fn report(
     (sampler, verdicts): (&Sampler, &mut Verdicts),
     step: &mut Step,
 ) {
-    if due(trackers).is_none_or(|due| due > now) {
+    if due(trackers, sampler).is_none_or(|due| due > now) {
         return;
     }
-    for stall in unreported(now, trackers) {
+    for stall in unreported(now, trackers, sampler) {
         report_one(now, stall, trackers, (sampler, verdicts), step);
     }
 }
 
-fn unreported(now: Nanos, trackers: &mut Trackers) -> Vec<LongStall> {
+fn unreported(now: Nanos, trackers: &mut Trackers, sampler: &Sampler) -> Vec<LongStall> {
     let threshold = trackers.session.threshold;
     let is_long = |start: Nanos| now >= start + threshold;
     let waits = trackers.sockets.open_waits(now);
     let mut long = Vec::new();
     for (wait, reported) in waits {
-        if reported || !is_long(wait.start) || !trackers.is_audit(&wait.device) {
+        let request = trackers.requests.of_wait(wait.by);
+        let is_due = now >= due_of(wait.start, request, trackers, sampler);
+        if reported || !is_due || !trackers.is_audit(&wait.device) {
             continue;
         }
-        match (trackers.requests.of_wait(wait.by), wait.socket) {
+        match (request, wait.socket) {
             (Some(request), _) => long.push(LongStall::of_socket(&wait, request)),
             // What a sink does whose request is over is no hang.
             (None, Some(socket)) => trackers.sockets.mark_reported(socket),

@@ -75,6 +75,11 @@ impl Sampler {
         self.queued.get(device).copied().unwrap_or(0)
     }
 
+    /// Whether a sample was taken after this time.
+    pub(super) fn has_sampled_since(&self, start: Nanos) -> bool {
+        self.at > start
+    }
+
     /// Whether it is time to sample; if so, the sample counts as asked for.
     pub(super) fn ask(&mut self, now: Nanos, trackers: &mut Trackers) -> bool {
         let is_due = self.due(trackers).is_some_and(|due| due <= now);

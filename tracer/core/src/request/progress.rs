@@ -218,7 +218,10 @@ impl Request {
         self.operations.extend(other.operations);
         self.operations.sort_by_key(|operation| operation.end);
         self.open_operations += other.open_operations;
-        self.hang_ids.extend(other.hang_ids);
+        // What was reported first keeps its name.
+        for (device, id) in other.hang_ids {
+            self.hang_ids.entry(device).or_insert(id);
+        }
         self.sampled_waits.extend(other.sampled_waits);
         self.sink_acts.extend(other.sink_acts);
         if !self.begin_seen {

@@ -9,7 +9,7 @@ use crate::track::{
     sockets::Sockets,
 };
 use tracer_model::{
-    Device, EntryHead, GoroutineSample, Nanos, Operation, SendQueue, SocketId, Transport,
+    Actor, Device, EntryHead, GoroutineSample, Nanos, Operation, SendQueue, SocketId, Transport,
 };
 
 /// Who is in doubt and not found by so many looks in a row has gone on: one look may meet it on the move.
@@ -48,11 +48,11 @@ impl Sockets {
         self.finish(id, Ending::cut(at)).map(|operation| *operation)
     }
 
-    /// When the waits that have not been reported of began, and for which device.
-    pub(crate) fn unreported_waits(&self) -> impl Iterator<Item = (Nanos, &Device)> {
+    /// When the waits that have not been reported of began, for which device, and who waits.
+    pub(crate) fn unreported_waits(&self) -> impl Iterator<Item = (Nanos, &Device, Actor)> {
         let waits = self.open.values().filter_map(|c| c.waiting.as_ref());
         let unreported_waits = waits.filter(|waiting| !waiting.reported);
-        unreported_waits.map(|waiting| (waiting.start, &waiting.device))
+        unreported_waits.map(|waiting| (waiting.start, &waiting.device, waiting.by))
     }
 
     /// Whether nobody waits, and all connections deliver what is written to them.

@@ -85,6 +85,15 @@ proptest! {
     }
 
     #[test]
+    fn a_stall_is_reported_as_the_hang_that_it_becomes(plan in plan::sinks(TCP.to_vec())) {
+        let trace = run(&plan);
+        let hangs: Vec<_> = trace.hangs().filter_map(|(_, hang)| hang.id).collect();
+        for stalled in trace.stalled() {
+            prop_assert!(hangs.contains(&stalled.hang), "{:?} of {:?}", stalled, hangs);
+        }
+    }
+
+    #[test]
     fn devices_side_by_side_have_their_own_times(plan in plan::sinks(TCP.to_vec())) {
         let devices = vec![(State::Dead, 2 * S), (State::Dead, S / 2), (State::Healthy, S)];
         is_exact(&Plan { devices, ..plan })?;

@@ -2,7 +2,7 @@
 
 use test_events::{BEGAN, MS, Random, S, US};
 use tracer_core::{Core, Query};
-use tracer_model::{Event, EventKind, Finding, Hang, Nanos, Snapshot};
+use tracer_model::{Event, EventKind, Finding, Hang, Nanos, Snapshot, Stalled};
 
 use crate::{
     plan::Plan,
@@ -35,6 +35,14 @@ impl Trace {
                 Finding::Hang(hang) => Some((*at, &**hang)),
                 _ => None,
             })
+    }
+
+    pub(crate) fn stalled(&self) -> impl Iterator<Item = &Stalled> {
+        let findings = self.findings.iter();
+        findings.filter_map(|(_, finding)| match finding {
+            Finding::Stalled(stalled) => Some(&**stalled),
+            _ => None,
+        })
     }
 }
 

@@ -342,3 +342,27 @@ fn a_client_that_hangs_up_has_left_when_it_did() {
         assert_eq!(hang.duration, 2 * S);
     }
 }
+
+/// Found on Vault 2.1: the sink of the second entry was reported as another hang than the request's.
+#[test]
+fn a_stall_whose_request_is_not_known_yet_waits_for_a_sample() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20);
+    for (socket, goid) in [(2, 22), (3, 24)] {
+        story.connects(socket, goid).after(150 * MS);
+        story.happens(EventKind::Tick);
+        let reported = story.stalled().len();
+        story.happens(EventKind::GoroutinesSampled {
+            goroutines: vec![sink(goid, 20, WaitReason::Connect)],
+            handlers: Some(vec![in_broker(20)]),
+        });
+        story.happens(EventKind::Tick);
+        assert_eq!(reported + 1, story.stalled().len(), "socket {socket}");
+        story.after(S).gives_up_connecting(socket, goid);
+    }
+    story.answered(20).not_found();
+    let hang = story.hangs()[0].id;
+    let reported: Vec<_> = story.stalled().iter().map(|s| Some(s.hang)).collect();
+    assert_eq!(reported, [hang, hang]);
+}

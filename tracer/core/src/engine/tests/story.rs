@@ -8,7 +8,7 @@ use tracer_model::{
     Transport,
 };
 use tracer_model::{
-    Device, EntryQuery, Finding, GoroutineSample, Hang, Phase, Summary, WaitReason,
+    Device, EntryQuery, Finding, GoroutineSample, Hang, Phase, Stalled, Summary, WaitReason,
 };
 
 pub(super) const MS: Nanos = 1_000_000;
@@ -167,6 +167,14 @@ impl Story {
             }
         }
         hangs
+    }
+
+    pub(super) fn stalled(&self) -> Vec<&Stalled> {
+        let stalled = self.findings.iter().filter_map(|finding| match finding {
+            Finding::Stalled(stalled) => Some(stalled.as_ref()),
+            _ => None,
+        });
+        stalled.collect()
     }
 
     pub(super) fn summary(&mut self) -> Summary {
