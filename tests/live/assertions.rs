@@ -57,7 +57,8 @@ pub(crate) fn is_of(hang: &Value, request: &Measured, lab: &LabFacts) {
 /// The record is about this request of a client, with everything that the client and the audit entry know,
 /// and no longer than the request.
 pub(crate) fn is_attributed_to(hang: &Value, request: &Measured, family: Family) {
-    assert_eq!(hang["request"]["tie"], "goroutine", "{hang}");
+    let tie = lab::server::usual_tie().expect("a server");
+    assert_eq!(hang["request"]["tie"], tie, "{hang}");
     is_about(hang, request, family);
     let ours = nanoseconds(&hang["request"]["duration_ns"]);
     assert!(nanoseconds(&hang["duration_ns"]) <= ours, "{hang}");
