@@ -336,7 +336,7 @@ impl<K: KernelSide> CaptureController<K> {
 
     /// Whether to sample the server's goroutines now.
     pub fn begins_sample(&mut self, now: Nanos) -> Result<bool> {
-        if !self.is_buffering() || !self.pacer.is_due(now) {
+        if !self.is_buffering() || !self.pacer.is_due(now, || self.kernel.receives())? {
             return Ok(false);
         }
         self.pacer.begin(now, self.kernel.receives()?);

@@ -29,7 +29,7 @@ pub(super) fn due(trackers: &Trackers, sampler: &Sampler) -> Option<Nanos> {
     let by_socket = trackers.sockets.unreported_waits();
     let by_socket = by_socket.filter(|(_, device, _)| trackers.is_audit(device));
     let stalls = trackers.requests.all().flat_map(Request::open_stalls);
-    let by_sample = stalls.filter(|stall| !stall.reported);
+    let by_sample = stalls.filter(|stall| stall.confirmed && !stall.reported);
     let by_socket = by_socket.map(|(start, _, by)| {
         let request = trackers.requests.of_wait(by);
         due_of(start, request, trackers, sampler)
@@ -171,7 +171,9 @@ impl LongStall {
 
     /// Those of one request that samples found, and whether each has been reported.
     pub(super) fn of_samples(request: &Request) -> impl Iterator<Item = (Self, bool)> {
-        request.open_stalls().map(|wait| {
+        // A single sample may have met a goroutine on the move.
+        let confirmed = request.open_stalls().filter(|wait| wait.confirmed);
+        confirmed.map(|wait| {
             let stall = Self {
                 request: request.seq,
                 socket: None,

@@ -276,10 +276,11 @@ impl Requests {
 
     /// The goroutines that a sample found anywhere; no others wait in a device's code.
     pub(crate) fn sampled_no_others(&mut self, at: Nanos, found: &FxHashSet<u64>) {
-        let silent = self.open.values_mut();
-        for request in silent.filter(|request| !request.has_open_operations()) {
+        for request in self.open.values_mut() {
             let mut missing: Vec<_> = request.sampled_goroutines().collect();
-            missing.extend(request.goid);
+            // While one of its goroutines waits at a socket, its own may do so too.
+            let is_silent = !request.has_open_operations();
+            missing.extend(request.goid.filter(|_| is_silent));
             missing.retain(|goid| !found.contains(goid));
             missing.dedup();
             for goid in missing {

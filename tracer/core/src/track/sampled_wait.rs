@@ -14,9 +14,9 @@ const MAX_PERIODS: usize = 512;
 /// 200 ms after the last sign of a request at the latest, and samples are at most half a second apart.
 const FIRST_SAMPLE: Nanos = 700_000_000;
 
-/// A goroutine that was sampled once and acts within this time, ns, was runnable, not blocked. It is as long as one sampling
-/// interval: a wait that goes on is sampled again. 53 ms were measured on two busy processors.
-const RUNNABLE: Nanos = 100_000_000;
+/// A goroutine that was sampled once and acts, or is elsewhere, within this time, ns, was runnable, not blocked. It is as long as
+/// two samples are apart: a wait that goes on is sampled again. 53 ms were measured on two busy processors.
+const RUNNABLE: Nanos = 160_000_000;
 
 /// What one sample found a goroutine waiting for.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +82,8 @@ pub(crate) struct OpenSampledWait<'a> {
     pub(crate) not_before: Nanos,
     /// Whether [`SampledWait::mark_reported`] was called for it.
     pub(crate) reported: bool,
+    /// Whether more than one sample shows it.
+    pub(crate) confirmed: bool,
 }
 
 impl Period {
@@ -159,6 +161,7 @@ impl SampledWait {
                 None => self.begin(last).0,
             },
             reported: self.periods[last].reported,
+            confirmed: !self.periods[last].is_single_sample(),
         })
     }
 

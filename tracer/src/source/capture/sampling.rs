@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use anyhow::Result;
 use tracer_model::Nanos;
 
 /// Bounds of the pause between two samples. A stall that no socket shows is found as late as that.
@@ -14,13 +15,21 @@ const PAUSE_FACTOR: u32 = 200;
 /// Shortest pause while clients send nothing.
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Samples after clients have sent something for the last time: who is blocked then is stuck in two of them.
+const SAMPLES_AFTER: u32 = 3;
+
 /// Each false alarm in a row doubles the pause, up to this many times.
 const MOST_ALARMS: u32 = 5;
 
 /// Paces the samples.
 #[derive(Debug, Default)]
 pub(crate) struct SamplePacer {
+    /// When the next sample is due.
     due: Nanos,
+    /// The same while clients send nothing.
+    due_if_idle: Nanos,
+    /// Samples in a row before which clients had sent nothing.
+    idle_samples: u32,
     /// Duration of the last sample.
     took: Duration,
     /// Receives from clients at the last sample. `None` before the first, so that two samples are taken soon: they show
@@ -33,21 +42,29 @@ pub(crate) struct SamplePacer {
 }
 
 impl SamplePacer {
-    pub(crate) fn is_due(&self, now: Nanos) -> bool {
-        now >= self.due
+    /// `receives`: reads how many receives from clients there were so far.
+    pub(crate) fn is_due(
+        &self,
+        now: Nanos,
+        receives: impl FnOnce() -> Result<u64>,
+    ) -> Result<bool> {
+        if now < self.due {
+            return Ok(false);
+        }
+        if now >= self.due_if_idle || self.idle_samples < SAMPLES_AFTER {
+            return Ok(true);
+        }
+        Ok(self.receives != Some(receives()?))
     }
 
     /// A sample begins. `receives`: receives from clients so far.
     pub(crate) fn begin(&mut self, now: Nanos, receives: u64) {
         let is_idle = self.receives.replace(receives) == Some(receives);
+        self.idle_samples = if is_idle { self.idle_samples + 1 } else { 0 };
         let (least, most) = PAUSE;
         let pause = (self.took * (PAUSE_FACTOR << self.alarms)).clamp(least, most);
-        let pause = if is_idle {
-            pause.max(IDLE_PAUSE)
-        } else {
-            pause
-        };
         self.due = now + pause.as_nanos() as Nanos;
+        self.due_if_idle = now + pause.max(IDLE_PAUSE).as_nanos() as Nanos;
     }
 
     pub(crate) fn finish(&mut self, took: Duration) {
@@ -90,7 +107,7 @@ mod tests {
     #[test]
     fn samples_take_half_a_percent_within_bounds() {
         let mut pacer = SamplePacer::default();
-        assert!(pacer.is_due(0));
+        assert!(pacer.is_due(0, || Ok(0)).expect("readable"));
         let pauses =
             [10, 1_000, 5_000, 50_000].map(|us| pause(&mut pacer, Duration::from_micros(us)));
         assert_eq!(pauses, [100, 200, 1_000, 2_000]);
@@ -99,12 +116,18 @@ mod tests {
     #[test]
     fn an_idle_server_is_sampled_once_a_second() {
         let mut pacer = SamplePacer::default();
+        let is_due = |pacer: &SamplePacer, at: Nanos, receives: u64| {
+            pacer.is_due(at * MS, || Ok(receives)).expect("readable")
+        };
         pacer.begin(0, 7);
-        assert_eq!(pacer.due / MS, 100, "the second sample comes soon");
-        pacer.begin(0, 7);
-        assert_eq!(pacer.due / MS, 1_000);
+        for _ in 0..SAMPLES_AFTER {
+            assert!(!is_due(&pacer, 99, 7) && is_due(&pacer, 100, 7));
+            pacer.begin(0, 7);
+        }
+        assert!(!is_due(&pacer, 999, 7) && is_due(&pacer, 1_000, 7));
+        assert!(is_due(&pacer, 100, 8), "a client has sent something");
         pacer.begin(0, 8);
-        assert_eq!(pacer.due / MS, 100);
+        assert!(is_due(&pacer, 100, 8));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The live tests on the real kernel and a real server: compiled as the user, run as root. Each has a process and a lab
-//! of its own, and mostly waits: three run at once on two processors.
+//! of its own, and mostly waits: as many run at once as there are processors.
 
 use std::{
     env,
@@ -161,7 +161,7 @@ impl LiveTests {
             .partition(|name| ALONE.iter().any(|begin| name.starts_with(begin)));
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
         println!("running {} tests", alone.len() + others.len());
-        let mut ended = self.run_all(&others, (processors * 3).div_ceil(2))?;
+        let mut ended = self.run_all(&others, processors)?;
         ended.extend(self.run_all(&alone, 1)?);
         summarise(&ended, left_out.len(), started.elapsed())
     }
