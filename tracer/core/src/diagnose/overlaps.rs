@@ -1,6 +1,6 @@
 //! A request has one wait per device at a time. Of two operations that overlap, the less certain one is trimmed.
 
-use tracer_model::{Device, Nanos, Op, Operation};
+use tracer_model::{Device, Nanos, Op, Operation, Phase};
 
 /// Trims the operations of a finished request until no two overlap in the same device.
 pub(crate) fn resolve_overlaps(operations: &mut Vec<Operation>) {
@@ -37,8 +37,8 @@ fn trim_unseen_ends(operations: &mut [Operation]) {
 }
 
 /// When a request began to queue and when it ceased is known to a sample only, and a sink that the request has ceased to
-/// wait for may queue on beside that of the next entry. So queueing gives way to what probes saw, and to queueing that
-/// began later.
+/// wait for may queue on beside that of the next entry. So queueing gives way to what probes saw, and to queueing for a later
+/// entry, or that began later.
 fn trim_queueing(operations: &mut Vec<Operation>) {
     if operations.iter().all(|operation| operation.op != Op::Lock) {
         return;
@@ -103,6 +103,7 @@ struct Span {
     device: Device,
     by: Option<u64>,
     op: Op,
+    phase: Option<Phase>,
     start: Nanos,
     end: Nanos,
     end_is_seen: bool,
@@ -114,6 +115,7 @@ impl Span {
             device: operation.device.clone(),
             by: operation.by.goid,
             op: operation.op,
+            phase: operation.phase,
             start: operation.start,
             end: operation.end,
             end_is_seen: operation.outcome.is_some(),
@@ -129,7 +131,58 @@ impl Span {
     /// Whether queueing gives way to it where they overlap.
     fn outranks(&self, lock: &Self) -> bool {
         let is_seen = self.op != Op::Lock && self.by != lock.by;
-        let is_later = self.op == Op::Lock && self.start > lock.start;
-        self.device == lock.device && (is_seen || is_later)
+        self.device == lock.device && (is_seen || (self.op == Op::Lock && self.is_later(lock)))
+    }
+
+    /// Whether it queues for the later entry. Of a sink that goes on, the beginning is only that of the handler's next stay.
+    fn is_later(&self, other: &Self) -> bool {
+        match (self.phase, other.phase) {
+            (Some(own), Some(others)) if own != others => own == Phase::Response,
+            _ => self.start > other.start,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_model::{Actor, Transport};
+
+    use super::*;
+
+    fn queueing(goid: u64, phase: Phase, span: (Nanos, Nanos)) -> Operation {
+        let by = Actor {
+            goid: Some(goid),
+            ..Actor::default()
+        };
+        Operation {
+            phase: Some(phase),
+            ..Operation::new(
+                Op::Lock,
+                Device::configured(Transport::Tcp, "10.0.0.2:1515"),
+                by,
+                span,
+            )
+        }
+    }
+
+    /// Found in a live run: a sink of the first entry that queues on, clipped to the handler's second stay, whose begin is known
+    /// to half of a gap.
+    #[test]
+    fn queueing_for_the_first_entry_gives_way_to_that_for_the_second() {
+        for second_begins in [90, 100, 110] {
+            let mut operations = vec![
+                queueing(1, Phase::Request, (0, 80)),
+                queueing(1, Phase::Request, (100, 200)),
+                queueing(2, Phase::Response, (second_begins, 200)),
+            ];
+            resolve_overlaps(&mut operations);
+            let of_second = operations
+                .iter()
+                .filter(|operation| operation.phase == Some(Phase::Response));
+            let waited: Nanos = of_second.map(Operation::duration).sum();
+            assert_eq!(waited, 200 - second_begins, "{operations:?}");
+            let all: Nanos = operations.iter().map(Operation::duration).sum();
+            assert!(all <= 190, "{operations:?}");
+        }
     }
 }
