@@ -3,10 +3,7 @@
 
 mod shipped;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    env, fs,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use test_support::replays;
@@ -85,25 +82,11 @@ fn key(line: &str) -> (String, String, u64) {
 
 #[test]
 fn recordings_replay_to_the_metrics_that_are_expected() -> Result<()> {
-    for name in EXPECTED {
+    replays::assert_expected("expected.metrics.txt", &EXPECTED, |name| {
         let text = exposition(&findings(name)?)?;
         // Of whatever version.
-        let actual = sorted(&text).replace(env!("CARGO_PKG_VERSION"), "VERSION");
-        let path = replays::directory(name).join("expected.metrics.txt");
-        if env::var_os("UPDATE_REPLAYS").is_some() {
-            fs::write(&path, &actual)?;
-        }
-        let expected = fs::read_to_string(&path);
-        let expected = expected.with_context(|| format!("cannot read {}", path.display()))?;
-        assert_eq!(actual, expected, "{name}");
-    }
-    for name in replays::names()? {
-        let is_there = replays::directory(&name)
-            .join("expected.metrics.txt")
-            .exists();
-        assert_eq!(is_there, EXPECTED.contains(&name.as_str()), "{name}");
-    }
-    Ok(())
+        Ok(sorted(&text).replace(env!("CARGO_PKG_VERSION"), "VERSION"))
+    })
 }
 
 /// The sum of all series of this name.

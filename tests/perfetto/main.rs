@@ -5,9 +5,9 @@ mod packets_text;
 mod python;
 mod slices;
 
-use std::{env, fs};
+use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use prost::Message;
 use test_support::replays;
 use tracer::sink::{
@@ -56,23 +56,9 @@ fn packets(findings: &[Finding]) -> Result<Vec<TracePacket>> {
 
 #[test]
 fn recordings_replay_to_the_packets_that_are_expected() -> Result<()> {
-    for name in EXPECTED {
-        let actual = packets_text(&packets(&findings(name)?)?)?;
-        let path = replays::directory(name).join("expected.perfetto.txt");
-        if env::var_os("UPDATE_REPLAYS").is_some() {
-            fs::write(&path, &actual)?;
-        }
-        let expected = fs::read_to_string(&path);
-        let expected = expected.with_context(|| format!("cannot read {}", path.display()))?;
-        assert_eq!(actual, expected, "{name}");
-    }
-    for name in replays::names()? {
-        let is_there = replays::directory(&name)
-            .join("expected.perfetto.txt")
-            .exists();
-        assert_eq!(is_there, EXPECTED.contains(&name.as_str()), "{name}");
-    }
-    Ok(())
+    replays::assert_expected("expected.perfetto.txt", &EXPECTED, |name| {
+        packets_text(&packets(&findings(name)?)?)
+    })
 }
 
 /// A hang that names the request that it queued behind has a flow from there, if that one hung too.
