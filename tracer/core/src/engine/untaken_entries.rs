@@ -29,7 +29,7 @@ struct OpenEntry {
     request: RequestSeq,
     /// When its request was over.
     at: Nanos,
-    /// When it was last seen to be tried, or in the queue, until then.
+    /// When it was last seen to be tried or queued.
     until: Nanos,
     /// The goroutine that may still write it.
     sink: Option<u64>,
@@ -50,7 +50,7 @@ impl UntakenEntryList {
         self.open.len()
     }
 
-    /// Takes what this device did not take of a request that is over.
+    /// Adds the entries of a request that is over, which this device did not take.
     pub(super) fn add(&mut self, request: &Request, device: &Device) {
         // What a device without a socket takes in the end is not seen.
         if !device.transport.is_socket() {
@@ -80,7 +80,7 @@ impl UntakenEntryList {
         }
     }
 
-    /// Takes what is done on an audit device: a goroutine whose request is over may be the one.
+    /// Drops an entry that its goroutine writes after its request is over.
     pub(super) fn observe(&mut self, operation: &Operation) {
         let Some(goid) = operation.by.goid.filter(|_| !self.open.is_empty()) else {
             return;
@@ -93,7 +93,7 @@ impl UntakenEntryList {
         });
     }
 
-    /// Takes which goroutines a sample found in the code of devices.
+    /// Notes which entries no goroutine has any more: a sample found these in the code of devices.
     pub(super) fn sampled(&mut self, at: Nanos, goids: FxHashSet<u64>) {
         for entry in self.open.iter_mut().filter(|entry| entry.at < at) {
             let sink = entry.sink;
