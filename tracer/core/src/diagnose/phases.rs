@@ -1,7 +1,7 @@
 //! For which of a request's two entries an operation was: the one before the work or the one before the answer.
 
 use rustc_hash::FxHashMap;
-use tracer_model::{Device, EntryKind, Op, Operation, Outcome, Phase};
+use tracer_model::{Device, EntryKind, Nanos, Op, Operation, Outcome, Phase};
 
 /// The server tries each entry twice: on the connection it has, then on a new one
 /// (`builtin/audit/socket/backend.go`, `LogRequest`).
@@ -12,6 +12,9 @@ const ATTEMPTS: u32 = 2;
 pub(crate) struct Progress {
     entries: u32,
     failures: u32,
+    /// When the last entry was written, ns. Of one that another goroutine writes, the handler's wait for that is an operation
+    /// of its own, at the same time.
+    written_until: Nanos,
 }
 
 /// Whether a request has both its entries behind it, on each device that it used.
@@ -59,8 +62,12 @@ impl Progress {
             self.failures += 1;
         }
         let written = operation.op == Op::Write && operation.outcome == Some(Outcome::Ok);
-        if written || self.failures == ATTEMPTS {
+        let is_next = operation.start >= self.written_until;
+        if (written && is_next) || self.failures == ATTEMPTS {
             self.advance_to(self.entries + 1);
+        }
+        if written {
+            self.written_until = self.written_until.max(operation.end);
         }
     }
 }

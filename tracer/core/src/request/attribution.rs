@@ -25,9 +25,17 @@ impl Requests {
             Act::Dial => None,
         };
         if let Some(seq) = self.own(at, goid, entry) {
-            return Some(self.by_better_entry(at, seq, by, entry));
+            let seq = self.by_better_entry(at, seq, by, entry);
+            self.merge_newly_named(seq, entry);
+            return Some(seq);
         }
         if let Some(seq) = entry.and_then(|entry| self.by_entry(at, entry)) {
+            if self.get(seq).is_some_and(Request::is_unattributed) && self.is_handler(goid, parent)
+            {
+                let own = self.new_for(at, goid, parent);
+                self.merge_newly_named(own, entry);
+                return Some(own);
+            }
             self.assign_by_entry(by, seq);
             return Some(seq);
         }
@@ -39,6 +47,7 @@ impl Requests {
             if is_dial {
                 self.join(goid, seq);
             }
+            self.merge_newly_named(seq, entry);
             return Some(seq);
         }
         Some(self.new_for(at, goid, parent))
@@ -101,6 +110,29 @@ impl Requests {
         seq
     }
 
+    /// Whether it is the goroutine of a request: the one that serves an HTTP/1.1 connection, or that one's child over HTTP/2.
+    fn is_handler(&self, goid: u64, parent: Option<u64>) -> bool {
+        let of_parent = parent.and_then(|parent| self.serves_multiplexed(parent));
+        self.serves_multiplexed(goid) == Some(false) || of_parent == Some(true)
+    }
+
+    /// Whether the connection that the goroutine serves carries several requests at once; `None` if it serves none.
+    fn serves_multiplexed(&self, goid: u64) -> Option<bool> {
+        let connection = self.connections.served_by(goid)?;
+        Some(connection.protocol.is_multiplexed())
+    }
+
+    /// The entry says for the first time which request this is: another goroutine may have written entries of it before.
+    fn merge_newly_named(&mut self, seq: RequestSeq, entry: Option<&EntryHead>) {
+        let is_new = |entry: &&EntryHead| {
+            let request = self.get(seq);
+            request.is_some_and(|r| !r.is_unattributed() && !r.is_confirmed_by(entry))
+        };
+        if let Some(entry) = entry.filter(|entry| entry.id.is_some()).filter(is_new) {
+            self.merge_parts(seq, entry);
+        }
+    }
+
     /// The one request under way that the entry can be of: it bears the client's port, and was written after the request
     /// began.
     fn by_entry(&self, at: Nanos, entry: &EntryHead) -> Option<RequestSeq> {
@@ -158,11 +190,7 @@ impl Requests {
     }
 
     fn new_for(&mut self, at: Nanos, goid: u64, parent: Option<u64>) -> RequestSeq {
-        let serves_alone = |goid: u64| {
-            let connection = self.connections.served_by(goid);
-            connection.is_some_and(|connection| !connection.protocol.is_multiplexed())
-        };
-        if serves_alone(goid) {
+        if self.serves_multiplexed(goid) == Some(false) {
             return self.add_for_server(at, goid);
         }
         self.add_stream_or_unattributed(at, goid, parent)

@@ -1,6 +1,6 @@
 //! What the goroutines of a request do, until it is over: acts, operations and sampled waits.
 
-use tracer_model::{Actor, Attribution, EntryHead, Nanos, Operation, Phase};
+use tracer_model::{Actor, Attribution, EntryHead, EntryKind, Nanos, Operation, Phase};
 
 use crate::{
     request::{lifecycle::Stage, request::Request},
@@ -39,11 +39,21 @@ impl Request {
             Some(Phase::Request) => (self.start, true, early),
             Some(Phase::Response) => (self.earliest_start.max(since), false, 0),
             None if last_act == 0 => (self.start, true, early),
+            // It worked in between, for how long is not known.
+            None if phase == Some(Phase::Response) && self.acted_for_request_entry() => {
+                (last_act.max(since), false, 0)
+            }
             None => (last_act.max(since), last_act >= since, 0),
         };
         let wait = self.sampled_waits.entry(goid);
         wait.or_insert_with(|| SampledWait::new(since, acted).maybe_earlier_by(early))
             .add(at, sample);
+    }
+
+    /// Whether the last thing that was seen of it was the entry about the request.
+    fn acted_for_request_entry(&self) -> bool {
+        let last = self.operations.last().and_then(|last| last.entry.as_ref());
+        last.is_some_and(|entry| entry.kind == Some(EntryKind::Request))
     }
 
     /// When the goroutine last acted. Sinks work side by side: others' acts say nothing of one.

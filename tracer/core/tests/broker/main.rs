@@ -39,8 +39,7 @@ fn racing(has_sinks: bool) -> impl Strategy<Value = Plan> {
 
 fn writer() -> impl Strategy<Value = Plan> {
     let devices = vec![(State::Writer, S), (State::Healthy, S)];
-    // Over HTTP/2 a request may still be reported twice, in two parts.
-    plan::sinks(vec![Listener::Http1]).prop_map(move |plan| Plan {
+    plan::sinks(TCP.to_vec()).prop_map(move |plan| Plan {
         devices: devices.clone(),
         has_sinks: false,
         patience: None,

@@ -27,7 +27,7 @@ pub fn install(program: &str, version: &str, path: &Path) -> Command {
         .current_dir(path)
         .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
         .env("CARGO_HTTP_TIMEOUT", "20")
         .env("CARGO_NET_RETRY", "2");
     for flags in [
