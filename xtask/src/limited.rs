@@ -11,6 +11,8 @@ use std::{
 pub(crate) struct Ended {
     /// Whether it ended in time and with status 0.
     pub(crate) succeeded: bool,
+    /// Whether it was stopped because it took too long.
+    pub(crate) timed_out: bool,
     /// Its standard output.
     pub(crate) stdout: String,
     /// Its standard error; what stopped it, where it did not end by itself.
@@ -34,6 +36,7 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Option<Ended> {
         let _ = child.wait();
         return Some(Ended {
             succeeded: false,
+            timed_out: true,
             stdout: String::new(),
             stderr: format!("no answer within {} s", limit.as_secs()),
         });
@@ -46,6 +49,7 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Option<Ended> {
     };
     Some(Ended {
         succeeded: status.success(),
+        timed_out: false,
         stdout: text(child.stdout.as_mut().map(|pipe| pipe as &mut dyn Read)),
         stderr: text(child.stderr.as_mut().map(|pipe| pipe as &mut dyn Read)),
     })
@@ -59,7 +63,7 @@ mod tests {
     fn a_program_without_an_answer_is_stopped() {
         let started = Instant::now();
         let ended = run(Command::new("sleep").arg("60"), Duration::from_millis(50)).unwrap();
-        assert!(!ended.succeeded && started.elapsed() < Duration::from_secs(10));
+        assert!(ended.timed_out && !ended.succeeded && started.elapsed() < Duration::from_secs(10));
     }
 
     #[test]

@@ -31,8 +31,17 @@ pub(crate) struct Unreachable {
     pub(crate) reason: String,
 }
 
+/// Why a source gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Failure {
+    /// It cannot be reached: its name does not resolve, it refuses, ...
+    Certain(String),
+    /// It may be slow, or this machine busy.
+    NoAnswerYet(String),
+}
+
 /// A source by name, what it has that is missing, and who asks it.
-type Question = (&'static str, Vec<&'static str>, fn() -> Result<(), String>);
+type Question = (&'static str, Vec<&'static str>, fn() -> Result<(), Failure>);
 
 /// Asks each source that has something to fetch.
 pub(crate) fn unreachable(needs: &Needs) -> Vec<Unreachable> {
@@ -62,18 +71,33 @@ pub(crate) fn unreachable(needs: &Needs) -> Vec<Unreachable> {
         .filter(|(_, wanted, _)| !wanted.is_empty())
         .map(|(source, wanted, ask)| (source, wanted.join(", "), thread::spawn(ask)))
         .collect();
-    let mut found = Vec::new();
-    for (source, missing, answer) in asked {
-        let answer = answer.join();
-        if let Err(reason) = answer.unwrap_or_else(|_| Err("the question failed".to_owned())) {
-            found.push(Unreachable {
+    let count = asked.len();
+    let failed = asked.into_iter().filter_map(|(source, missing, answer)| {
+        let panicked = || Failure::Certain("the question failed".to_owned());
+        let failure = answer.join().unwrap_or_else(|_| Err(panicked())).err()?;
+        Some((source, missing, failure))
+    });
+    without_slow(failed.collect(), count)
+}
+
+/// One slow source of `asked` is no reason to stop: set-up waits longer for it. If none of several answers, there is no network.
+fn without_slow(failed: Vec<(&'static str, String, Failure)>, asked: usize) -> Vec<Unreachable> {
+    let is_silent = asked > 1 && failed.len() == asked;
+    failed
+        .into_iter()
+        .filter_map(|(source, missing, failure)| {
+            let reason = match failure {
+                Failure::Certain(reason) => reason,
+                Failure::NoAnswerYet(reason) if is_silent => reason,
+                Failure::NoAnswerYet(_) => return None,
+            };
+            Some(Unreachable {
                 source,
                 missing,
                 reason,
-            });
-        }
-    }
-    found
+            })
+        })
+        .collect()
 }
 
 /// Whether cargo finds all crates that it compiles without the network.
@@ -115,10 +139,12 @@ fn cargo() -> Command {
 struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Result<Self, String> {
+    fn new(name: &str) -> Result<Self, Failure> {
         let path = env::temp_dir().join(format!("vault-tracer-{name}-{}", process::id()));
         let made = fs::create_dir_all(&path);
-        made.map_err(|error| format!("cannot create {}: {error}", path.display()))?;
+        made.map_err(|error| {
+            Failure::Certain(format!("cannot create {}: {error}", path.display()))
+        })?;
         Ok(Self(path))
     }
 }
@@ -131,11 +157,12 @@ impl Drop for Scratch {
 }
 
 /// Has cargo look up one crate, for a package of its own.
-fn ask_cargo() -> Result<(), String> {
+fn ask_cargo() -> Result<(), Failure> {
     const MANIFEST: &str = "[package]\nname = \"ask\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\
                             [workspace]\n[lib]\npath = \"lib.rs\"\n[dependencies]\ncfg-if = \"1\"\n";
     let scratch = Scratch::new("cargo")?;
-    fs::write(scratch.0.join("Cargo.toml"), MANIFEST).map_err(|error| error.to_string())?;
+    fs::write(scratch.0.join("Cargo.toml"), MANIFEST)
+        .map_err(|error| Failure::Certain(error.to_string()))?;
     let mut lock = cargo();
     lock.args(["generate-lockfile", "--manifest-path"])
         .arg(scratch.0.join("Cargo.toml"))
@@ -145,9 +172,10 @@ fn ask_cargo() -> Result<(), String> {
 }
 
 /// Has pip download a package of 45 kB, which the tests use.
-fn ask_pip() -> Result<(), String> {
+fn ask_pip() -> Result<(), Failure> {
     if !paths::has_program("python3") {
-        return Err("python3 is not here (Debian: apt-get install python3-pip)".to_owned());
+        let reason = "python3 is not here (Debian: apt-get install python3-pip)";
+        return Err(Failure::Certain(reason.to_owned()));
     }
     let scratch = Scratch::new("pip")?;
     let mut pip = Command::new("python3");
@@ -162,21 +190,21 @@ fn ask_pip() -> Result<(), String> {
         return if crate::kernel::uid() == 0 && paths::has_program("apt-get") {
             Ok(())
         } else {
-            Err("python3 has no pip (Debian: apt-get install python3-pip)".to_owned())
+            let reason = "python3 has no pip (Debian: apt-get install python3-pip)";
+            Err(Failure::Certain(reason.to_owned()))
         };
     }
-    reason(ended, "pip").map_err(|reason| {
+    reason(ended, "pip").map_err(|failure| match failure {
         // What pip says of a server that does not answer, as of a package that is not there.
-        if reason.contains("No matching distribution") {
-            "pip: it did not answer".to_owned()
-        } else {
-            reason
+        Failure::Certain(reason) if reason.contains("No matching distribution") => {
+            Failure::Certain("pip: it did not answer".to_owned())
         }
+        failure => failure,
     })
 }
 
 /// Connects to the first server of the system's package sources, or to apt's proxy.
-fn ask_apt() -> Result<(), String> {
+fn ask_apt() -> Result<(), Failure> {
     if !paths::has_program("apt-get") {
         // Then the set-up tries rustup, or says what is needed.
         return Ok(());
@@ -214,10 +242,10 @@ fn ask_apt() -> Result<(), String> {
             });
         send.send(connected.map(drop).map_err(|error| error.to_string()))
     });
-    let answered = answer.recv_timeout(LIMIT);
-    answered
-        .unwrap_or_else(|_| Err("no answer".to_owned()))
-        .map_err(|error| format!("{host}: {error}"))
+    match answer.recv_timeout(LIMIT) {
+        Ok(answer) => answer.map_err(|error| Failure::Certain(format!("{host}: {error}"))),
+        Err(_) => Err(Failure::NoAnswerYet(format!("{host}: no answer"))),
+    }
 }
 
 /// Host and port of an address with `http`.
@@ -236,15 +264,20 @@ fn server(address: &str) -> Option<(String, u16)> {
 }
 
 /// The last of the lines in which the program says why: cargo names the cause last.
-fn reason(ended: Option<Ended>, program: &str) -> Result<(), String> {
+fn reason(ended: Option<Ended>, program: &str) -> Result<(), Failure> {
     match ended {
         Some(ended) if ended.succeeded => Ok(()),
         Some(ended) => {
             let mut lines = ended.stderr.lines().map(str::trim);
-            let said = lines.rfind(|line| !line.is_empty());
-            Err(format!("{program}: {}", said.unwrap_or("failed")))
+            let last = lines.rfind(|line| !line.is_empty());
+            let reason = format!("{program}: {}", last.unwrap_or("failed"));
+            Err(if ended.timed_out {
+                Failure::NoAnswerYet(reason)
+            } else {
+                Failure::Certain(reason)
+            })
         }
-        None => Err(format!("{program} cannot be started")),
+        None => Err(Failure::Certain(format!("{program} cannot be started"))),
     }
 }
 
@@ -270,6 +303,7 @@ mod tests {
         let ended = |stderr: &str| {
             Some(Ended {
                 succeeded: false,
+                timed_out: false,
                 stdout: String::new(),
                 stderr: stderr.to_owned(),
             })
@@ -278,9 +312,31 @@ mod tests {
             ended("error: failed to get `cfg-if`\n\nCaused by:\n  Could not resolve host\n\n");
         assert_eq!(
             reason(cargo, "cargo"),
-            Err("cargo: Could not resolve host".into())
+            Err(Failure::Certain("cargo: Could not resolve host".into()))
         );
-        assert_eq!(reason(ended(""), "pip"), Err("pip: failed".into()));
+        let failed = Failure::Certain("pip: failed".into());
+        assert_eq!(reason(ended(""), "pip"), Err(failed));
         assert!(reason(None, "pip").is_err());
+    }
+
+    #[test]
+    fn one_slow_source_is_no_reason_to_stop() {
+        let slow = |source| (source, String::new(), Failure::NoAnswerYet(String::new()));
+        let dead = |source| (source, String::new(), Failure::Certain(String::new()));
+        for (failed, asked, expected) in [
+            (vec![slow("PyPI")], 1, vec![]),
+            (vec![slow("PyPI")], 2, vec![]),
+            (vec![dead("PyPI")], 2, vec!["PyPI"]),
+            (vec![slow("PyPI"), dead("crates.io")], 3, vec!["crates.io"]),
+            (
+                vec![slow("PyPI"), slow("crates.io")],
+                2,
+                vec!["PyPI", "crates.io"],
+            ),
+        ] {
+            let sources = without_slow(failed.clone(), asked);
+            let sources: Vec<_> = sources.iter().map(|found| found.source).collect();
+            assert_eq!(sources, expected, "{failed:?} of {asked}");
+        }
     }
 }
