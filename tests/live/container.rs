@@ -11,7 +11,7 @@ use lab::{
     tracer::agent_from_environment,
 };
 
-use crate::{assertions::matches_clients, outage::SHORT_TIMEOUT};
+use crate::assertions::matches_clients;
 
 const CLIENTS: usize = 2;
 
@@ -71,11 +71,10 @@ fn is_traced(
     let network = Network::create(1)?;
     let at = network.logs[0].port(Family::V4, PORT);
     let log = LogServer::start(&network.logs[0].namespace, Endpoint::Tcp(at))?;
-    let timeout = format!("{}ms", SHORT_TIMEOUT.as_millis());
     let socket = AuditDevice::socket("to-socket", &Endpoint::Tcp(at));
     let server = Server::builder(&bao_from_environment()?)
         .audit_to_file()
-        .audit(socket.option("write_timeout", &timeout));
+        .audit(socket.option("write_timeout", "200ms"));
     let server = how(server).start(&network.vault)?;
     let client = server.client(Family::V4);
     let tracer = attach(&server)?;

@@ -25,29 +25,32 @@ pub(crate) fn each(
     check: impl Fn(&Trace, &[Measured], &Lab) -> Result<()>,
 ) -> Result<()> {
     for (family, way) in [Family::V4, Family::V6].into_iter().zip(WAYS) {
-        let lived = live_through(&state.over(family), way, &check);
+        let lived = live_through(&state.over(family), &[way], &check);
         lived.with_context(|| format!("{family:?}"))?;
     }
     Ok(())
 }
 
-/// The same over the state's own protocol only.
+/// Where IPv6 makes no difference: once, over the state's own protocol, both ways side by side.
 pub(crate) fn in_its_family(
     state: &State,
     check: impl Fn(&Trace, &[Measured], &Lab) -> Result<()>,
 ) -> Result<()> {
-    WAYS.into_iter()
-        .try_for_each(|way| live_through(state, way, &check))
+    live_through(state, &WAYS, &check)
 }
 
-fn live_through(state: &State, arguments: &[&str], check: Check<'_>) -> Result<()> {
+fn live_through(state: &State, ways: &[&[&str]], check: Check<'_>) -> Result<()> {
     let mut lab = state.lab(&bao_from_environment()?)?;
-    let tracer = attach(&lab, arguments)?;
+    let attach = |way: &&[&str]| attach(&lab, way);
+    let tracers = ways.iter().map(attach).collect::<Result<Vec<_>>>()?;
     lab.client.get(BIG_REQUEST)?;
     let requests = (state.happen)(&mut lab)?;
-    let trace = tracer.stop()?;
-    eprintln!("{}: {}", state.name, trace.text); // shown where it fails
-    check(&trace, &requests, &lab)
+    for (tracer, way) in tracers.into_iter().zip(ways) {
+        let trace = tracer.stop()?;
+        eprintln!("{} {way:?}: {}", state.name, trace.text); // shown where it fails
+        check(&trace, &requests, &lab)?;
+    }
+    Ok(())
 }
 
 fn first_hang(trace: &Trace) -> Result<&Value> {
@@ -191,7 +194,7 @@ fn what_this_host_drops_on_its_way_out_is_a_local_drop() -> Result<()> {
 /// The seed's `iptables-drop.sh`, by its own means.
 #[test]
 fn an_iptables_rule_is_a_local_drop_too() -> Result<()> {
-    each(&states::IPTABLES_DROP, |trace, _, _| {
+    in_its_family(&states::IPTABLES_DROP, |trace, _, _| {
         is_local_drop(trace, "output")
     })
 }

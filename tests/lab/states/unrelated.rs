@@ -59,14 +59,14 @@ pub const SLOW_WORK: State = State {
     ..NOTHING
 };
 
-/// A storage that takes long: a secret is about ten accesses to it.
+/// A storage that takes long: a secret is about ten accesses to it, twice the agent's threshold in all or more.
 pub const SLOW_STORAGE: State = State {
     name: "slow-storage",
     storage_latency: Duration::from_millis(120),
     happen: |lab| {
         let request = write_secret(lab)?;
         ensure!(
-            request.duration > SLOW / 2,
+            request.duration > Duration::from_millis(200),
             "{:?}: no storage is slow",
             request.duration
         );
