@@ -114,6 +114,12 @@ impl Server {
         &self.bao
     }
 
+    /// What its process is called: `bao`, `vault`.
+    pub fn name(&self) -> String {
+        let name = self.bao.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     /// Where it listens.
     pub fn address(&self, family: Family) -> SocketAddr {
         address(family)

@@ -9,8 +9,10 @@ use std::{
 use anyhow::{Result, ensure};
 use lab::{
     Client, Family, Lab, Measured, Trace, Tracer, client_times::duration, scenario::BIG_REQUEST,
+    sockets, wait,
 };
 use serde_json::Value;
+use tracer_proc::TcpState;
 
 use crate::{
     assertions,
@@ -80,7 +82,11 @@ fn attached_in_the_middle_of_a_hang_the_rest_of_it_is_reported() -> Result<()> {
     lab.log.reset_connections()?;
     let begun = Instant::now();
     let hanging = lab.client.get_in_background(BIG_REQUEST);
-    thread::sleep(DEFAULT_TIMEOUT / 2); // in the middle of the first dial
+    wait::until("the first dial", DEFAULT_TIMEOUT, || {
+        let sockets = sockets::tcp_to(lab.server.pid(), lab.log_address())?;
+        let dials = sockets.iter().any(|s| s.state == TcpState::SynSent);
+        Ok(dials.then_some(()))
+    })?;
     let told = attach(&lab, &["--audit", &lab.log_address().to_string()])?;
     let untold = attach(&lab, &[])?;
     let late = begun.elapsed();

@@ -64,7 +64,7 @@ pub fn run(options: &TestOptions) -> Result<()> {
         TestOptions { live: Some(_), .. } => 3,
         TestOptions { quick: true, .. } => 6,
         TestOptions { full: true, .. } => 18,
-        _ => 12,
+        _ => 14,
     };
     let mut suite = Suite::new(steps + usize::from(options.allow_skip && !options.quick));
     let result = suite.run(options);
@@ -100,11 +100,9 @@ impl Suite {
             build::for_other_machines,
         )?;
         self.live_tests(&agent, prometheus.as_deref(), options, &[])?;
-        if !options.full {
-            return Ok(());
-        }
-        match self.optional("QEMU and other kernels", vm::prepare_usual) {
-            Some(kernels) => self.step("other kernels", || vm::run_few(&agent, &kernels)),
+        let full = options.full;
+        match self.optional("QEMU and other kernels", || vm::prepare_usual(full)) {
+            Some(kernels) => self.step("other kernels", || vm::run_few(&agent, &kernels, full)),
             None => Ok(()),
         }
     }
@@ -134,6 +132,7 @@ impl Suite {
             let mut test = tests(|name| name != LIVE && !FOREIGN.contains(&name))?;
             test.envs(python.map(|path| ("PYTHONPATH", path)));
             test.args(["--", "--skip", FOREIGN_TEST]);
+            test.arg(format!("--test-threads={}", live::at_once()));
             cpu_time::measured("the tests", || Step::visible("testing", &mut test, LIMIT))
         })?;
         self.step("the recorded demo", recorded_demo)

@@ -70,6 +70,11 @@ struct Ended {
     output: String,
 }
 
+/// How many tests to run at once that mostly wait.
+pub fn at_once() -> usize {
+    PER_PROCESSOR * thread::available_parallelism().map_or(1, NonZero::get)
+}
+
 /// Fails where nothing can be run as root.
 pub fn require_root() -> Result<()> {
     ensure!(
@@ -162,9 +167,8 @@ impl LiveTests {
         let (alone, others): (Vec<_>, Vec<_>) = names
             .into_iter()
             .partition(|name| ALONE.iter().any(|begin| name.starts_with(begin)));
-        let processors = thread::available_parallelism().map_or(1, NonZero::get);
         println!("running {} tests", alone.len() + others.len());
-        let mut ended = self.run_all(&others, processors * PER_PROCESSOR)?;
+        let mut ended = self.run_all(&others, at_once())?;
         ended.extend(self.run_all(&alone, 1)?);
         summarise(&ended, left_out.len(), started.elapsed())
     }
