@@ -31,6 +31,7 @@ pub(crate) fn matches_clients(
     let times = ClientTimes {
         requests: all.to_vec(),
         devices: devices.to_vec(),
+        side_by_side: lab::server::usual_tie()? == "lineage",
     };
     let settled = times.matches(&trace.hangs());
     settled.with_context(|| trace.stderr.clone())
