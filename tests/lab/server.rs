@@ -54,6 +54,11 @@ pub fn usual_tie() -> Result<&'static str> {
     Ok(product.usual_tie(&version))
 }
 
+/// A name that no other process's lab gives its server, for who attaches by name.
+pub fn own_name(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
 /// A running server; stopped when dropped.
 #[derive(Debug)]
 pub struct Server {

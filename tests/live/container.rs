@@ -7,7 +7,7 @@ use lab::{
     AuditDevice, Endpoint, Family, Fault, LogServer, Network, Server, Tracer,
     client_times::client_requests,
     scenario::{BIG_REQUEST, PORT},
-    server::{Builder, bao_from_environment},
+    server::{Builder, bao_from_environment, own_name},
     tracer::agent_from_environment,
 };
 
@@ -32,19 +32,21 @@ fn a_server_in_a_container_is_traced_by_its_pid() -> Result<()> {
 
 #[test]
 fn a_server_in_a_container_is_traced_by_its_name() -> Result<()> {
+    let name = own_name("contained-bao");
     is_traced(
-        |server| server.contained().program_name("contained-bao"),
-        |_| Tracer::attach_by_name(&agent_from_environment()?, "contained-bao", &[]),
+        |server| server.contained().program_name(&name),
+        |_| Tracer::attach_by_name(&agent_from_environment()?, &name, &[]),
     )
 }
 
 #[test]
 fn a_server_whose_executable_is_deleted_is_traced() -> Result<()> {
+    let name = own_name("old-bao");
     is_traced(
-        |server| server.program_name("old-bao"),
+        |server| server.program_name(&name),
         |server| {
             fs::remove_file(server.executable())?;
-            Tracer::attach_by_name(&agent_from_environment()?, "old-bao", &[])
+            Tracer::attach_by_name(&agent_from_environment()?, &name, &[])
         },
     )
 }

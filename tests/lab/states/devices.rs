@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{NOTHING, SHORT_TIMEOUT, State, ask, fill_and_more, until};
 use crate::scenario::BIG_REQUEST;
+use crate::server::usual_tie;
 use crate::setup::{Devices, NO_NAMES};
 
 /// Go looks at `/etc/hosts` again when what it knows is 5 s old (`net/hosts.go`, `cacheMaxAge`).
@@ -55,7 +56,9 @@ pub const TWO_DEVICES: State = State {
     devices: Devices::Tcp(2),
     happen: |lab| {
         let _drop = lab.drop_output()?;
-        until(lab, SHORT_TIMEOUT * 8)
+        // Four dials for each device, one device after the other; sinks work side by side.
+        let dials = if usual_tie()? == "lineage" { 4 } else { 8 };
+        until(lab, SHORT_TIMEOUT * dials)
     },
     ..NOTHING
 };
