@@ -228,8 +228,12 @@ fn is_local_drop(trace: &Trace, hook: &str) -> Result<()> {
 #[test]
 fn a_log_process_that_does_not_read_is_a_zero_window() -> Result<()> {
     each(&states::ZERO_WINDOW, |trace, _, _| {
-        assert_eq!(causes(&trace.hangs()), ["zero_window"]);
-        let evidence = &first_stall(first_hang(trace)?)?["evidence"];
+        // The send buffer may grow once before it is full for good.
+        let hangs = trace.hangs();
+        let causes = causes(&hangs);
+        assert!(causes.iter().all(|cause| cause == "zero_window"));
+        let last = hangs.last().context("no hang")?;
+        let evidence = &first_stall(last)?["evidence"];
         let closing = number(&evidence["at_end"]["peer_window_bytes"]);
         assert!(closing < 1460, "{evidence}");
         assert_eq!(
