@@ -56,9 +56,11 @@ pub const TWO_DEVICES: State = State {
     devices: Devices::Tcp(2),
     happen: |lab| {
         let _drop = lab.drop_output()?;
-        // Four dials for each device, one device after the other; sinks work side by side.
-        let dials = if usual_tie()? == "lineage" { 4 } else { 8 };
-        until(lab, SHORT_TIMEOUT * dials)
+        if usual_tie()? == "lineage" {
+            // Sinks dial side by side: that both are dead shows in no request's length, but is so after some more.
+            return Ok([until(lab, SHORT_TIMEOUT * 4)?, ask(lab, 2)?].concat());
+        }
+        until(lab, SHORT_TIMEOUT * 8)
     },
     ..NOTHING
 };

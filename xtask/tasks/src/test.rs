@@ -11,7 +11,7 @@ mod suite;
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     iter,
     panic::resume_unwind,
     path::{Path, PathBuf},
@@ -131,7 +131,7 @@ impl Suite {
             quiet(first_stage("test").args(["--target-dir", "target/xtask"]))
         })?;
         self.step("cargo test", || {
-            cpu_time::measured("the tests", || test_in_halves(python))
+            cpu_time::measured("the tests", || test_in_halves(python.as_deref()))
         })?;
         self.step("the recorded demo", recorded_demo)
     }
@@ -175,7 +175,7 @@ impl Suite {
 
 /// All tests that need neither root nor eBPF, nor programs that are not ours. In two halves at once: many a file of tests
 /// has one that works alone for long.
-fn test_in_halves(python: Option<OsString>) -> Result<()> {
+fn test_in_halves(python: Option<&OsStr>) -> Result<()> {
     let is_chosen = |name: &String| name != LIVE && !FOREIGN.contains(&&**name);
     let files: Vec<_> = test_files()?.into_iter().filter(is_chosen).collect();
     let with_libraries = |mut command: Command| {
@@ -187,7 +187,7 @@ fn test_in_halves(python: Option<OsString>) -> Result<()> {
     let mut first = with_libraries(tests(files.iter().step_by(2)));
     let mut second = tests(files.iter().skip(1).step_by(2));
     for half in [&mut first, &mut second] {
-        half.envs(python.as_ref().map(|path| ("PYTHONPATH", path)));
+        half.envs(python.map(|path| ("PYTHONPATH", path)));
         half.args(["--", "--skip", FOREIGN_TEST]);
         half.arg(format!("--test-threads={}", live::at_once()));
     }
@@ -195,7 +195,10 @@ fn test_in_halves(python: Option<OsString>) -> Result<()> {
     let (first, status) = thread::scope(|scope| {
         let second = scope.spawn(|| Step::silent("testing", &mut second, LIMIT));
         let first = Step::visible("testing", &mut first, LIMIT);
-        (first, second.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        (
+            first,
+            second.join().unwrap_or_else(|panic| resume_unwind(panic)),
+        )
     });
     print!("{}{}", captured.stdout()?, captured.stderr()?);
     ensure!(status?.success(), "testing: {second:?} failed");
