@@ -55,6 +55,7 @@ fn record(directory: &Path, protocol: &str, clients: usize, devices: u8) -> Resu
     let times = ClientTimes {
         requests: client_requests(&all),
         devices: devices.iter().map(ToString::to_string).collect(),
+        side_by_side: false,
     };
     fs::create_dir_all(directory)?;
     fs::write(directory.join("recording.jsonl"), &trace.recording)?;

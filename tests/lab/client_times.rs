@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::client::Measured;
+use crate::truth;
 
 /// How far the trace may be from what a client measured: this much, or 2 %.
 const TOLERANCE: Duration = Duration::from_millis(100);
@@ -40,6 +41,9 @@ pub struct ClientTimes {
     pub requests: Vec<ClientRequest>,
     /// The addresses of the devices that are dead, sorted.
     pub devices: Vec<String>,
+    /// Whether devices work side by side for one request, as Vault's sinks do since 1.15, rather than one after the other.
+    #[serde(default)]
+    pub side_by_side: bool,
 }
 
 /// What the devices' part was in the time that a client measured.
@@ -135,8 +139,13 @@ fn matches_own_hangs(request: &ClientRequest, hangs: &[&Value], times: &ClientTi
     let own: Vec<_> = hangs
         .iter()
         .filter(|hang| request.owns(hang, &times.requests))
+        .copied()
         .collect();
-    let total = own.iter().map(|hang| duration(hang)).sum();
+    let total = if times.side_by_side {
+        truth::blocked(&own)
+    } else {
+        own.iter().map(|hang| duration(hang)).sum()
+    };
     // Near the threshold, either is right; and who is slow by itself need not have been blocked.
     let unheld = match request.part {
         Part::AtMost => Duration::from_secs(1),

@@ -54,6 +54,11 @@ pub fn usual_tie() -> Result<&'static str> {
     Ok(product.usual_tie(&version))
 }
 
+/// A name that no other process's lab gives its server, for who attaches by name.
+pub fn own_name(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
 /// A running server; stopped when dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -112,6 +117,12 @@ impl Server {
     /// given a [`Builder::program_name`] or [`Builder::contained`].
     pub fn executable(&self) -> &Path {
         &self.bao
+    }
+
+    /// What its process is called: `bao`, `vault`.
+    pub fn name(&self) -> String {
+        let name = self.bao.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
     }
 
     /// Where it listens.

@@ -11,8 +11,9 @@ use crate::client_times::{duration, span};
 
 /// How far a wait may be from the truth whose begin and end were seen in the kernel.
 pub const SEEN: Duration = Duration::from_millis(2);
-/// What sampling may leave open of one wait, at most: its `uncertainty_ns`.
-pub const SAMPLED: Duration = Duration::from_millis(150);
+/// What sampling may leave open of one wait, at most: its `uncertainty_ns`. It is half of the time between two samples, 0.15 s on
+/// an idle machine; a busy one samples later, and the agent says so.
+pub const SAMPLED: Duration = Duration::from_millis(600);
 /// How late a client may be on a busy machine, after its answer was sent.
 pub const LATE: Duration = Duration::from_millis(100);
 /// What the agent reports from, unless the command line says otherwise.

@@ -31,9 +31,10 @@ pub(crate) fn matches_clients(
     let times = ClientTimes {
         requests: all.to_vec(),
         devices: devices.to_vec(),
+        side_by_side: lab::server::usual_tie()? == "lineage",
     };
     let settled = times.matches(&trace.hangs());
-    settled.with_context(|| trace.stderr.clone())
+    settled.with_context(|| format!("{}{}", trace.text, trace.stderr))
 }
 
 /// The record is about this request of a client, and as long as the client says.

@@ -66,7 +66,8 @@ fn a_name_that_no_process_has() -> Result<()> {
 fn two_servers() -> Result<()> {
     let servers = [lab()?, lab()?].map(|lab| (lab.server.pid().to_string(), lab));
     let (one, two) = (&servers[0].0, &servers[1].0);
-    for arguments in [&["--process", "bao"][..], &[]] {
+    let name = servers[0].1.server.name();
+    for arguments in [&["--process", &*name][..], &[]] {
         let trace = trace(arguments)?;
         complains(&trace, FAILURE, &[one, two, "--pid"]);
         assert!(!trace.stderr.contains("root-token"), "{}", trace.stderr);

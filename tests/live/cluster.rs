@@ -146,8 +146,11 @@ fn what_is_read_from_a_standby_is_blocked_once() -> Result<()> {
     }
     let [active, standby] = traces.map(Tracer::stop);
     let (active, standby) = (active?, standby?);
-    let devices = vec![site.device()];
-    let times = ClientTimes { requests, devices };
+    let times = ClientTimes {
+        requests,
+        devices: vec![site.device()],
+        side_by_side: false,
+    };
     times.matches(&[active.hangs(), standby.hangs()].concat())
 }
 

@@ -19,7 +19,7 @@ const PATH: &str = "secret/data/of-the-command-line";
 #[test]
 fn the_servers_own_command_line_is_traced_as_any_client() -> Result<()> {
     let lab = Lab::builder(&bao_from_environment()?)
-        .option("write_timeout", "500ms")
+        .option("write_timeout", "200ms")
         .server(lab::server::Builder::tls)
         .start()?;
     let data = json!({ "data": { "of": "it" } });

@@ -7,11 +7,11 @@ use lab::{
     AuditDevice, Endpoint, Family, Fault, LogServer, Network, Server, Tracer,
     client_times::client_requests,
     scenario::{BIG_REQUEST, PORT},
-    server::{Builder, bao_from_environment},
+    server::{Builder, bao_from_environment, own_name},
     tracer::agent_from_environment,
 };
 
-use crate::{assertions::matches_clients, outage::SHORT_TIMEOUT};
+use crate::assertions::matches_clients;
 
 const CLIENTS: usize = 2;
 
@@ -32,19 +32,21 @@ fn a_server_in_a_container_is_traced_by_its_pid() -> Result<()> {
 
 #[test]
 fn a_server_in_a_container_is_traced_by_its_name() -> Result<()> {
+    let name = own_name("contained-bao");
     is_traced(
-        |server| server.contained().program_name("contained-bao"),
-        |_| Tracer::attach_by_name(&agent_from_environment()?, "contained-bao", &[]),
+        |server| server.contained().program_name(&name),
+        |_| Tracer::attach_by_name(&agent_from_environment()?, &name, &[]),
     )
 }
 
 #[test]
 fn a_server_whose_executable_is_deleted_is_traced() -> Result<()> {
+    let name = own_name("old-bao");
     is_traced(
-        |server| server.program_name("old-bao"),
+        |server| server.program_name(&name),
         |server| {
             fs::remove_file(server.executable())?;
-            Tracer::attach_by_name(&agent_from_environment()?, "old-bao", &[])
+            Tracer::attach_by_name(&agent_from_environment()?, &name, &[])
         },
     )
 }
@@ -71,11 +73,10 @@ fn is_traced(
     let network = Network::create(1)?;
     let at = network.logs[0].port(Family::V4, PORT);
     let log = LogServer::start(&network.logs[0].namespace, Endpoint::Tcp(at))?;
-    let timeout = format!("{}ms", SHORT_TIMEOUT.as_millis());
     let socket = AuditDevice::socket("to-socket", &Endpoint::Tcp(at));
     let server = Server::builder(&bao_from_environment()?)
         .audit_to_file()
-        .audit(socket.option("write_timeout", &timeout));
+        .audit(socket.option("write_timeout", "200ms"));
     let server = how(server).start(&network.vault)?;
     let client = server.client(Family::V4);
     let tracer = attach(&server)?;

@@ -3,13 +3,16 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Result;
-use lab::{Family, Tracer, tracer::agent_from_environment};
+use lab::{
+    Family, Tracer,
+    tracer::{RECORD, agent_from_environment},
+};
 use serde_json::Value;
 
 use crate::{
     assertions,
     doctor::says_yes_to,
-    outage::{DEFAULT_TIMEOUT, Outage, SHORT_TIMEOUT, lab, run_outage, short_outage},
+    outage::{DEFAULT_TIMEOUT, Outage, SHORT_TIMEOUT, lab, run_outage, run_outage_seen_by},
 };
 
 #[test]
@@ -20,10 +23,7 @@ fn with_the_servers_own_time_out_each_stall_takes_two_seconds() -> Result<()> {
 /// Whether normal traffic is buffered or streamed makes no difference to them.
 #[test]
 fn over_ipv4_both_hangs_are_tied_to_their_requests() -> Result<()> {
-    both_hangs_are_found(short_outage()?)?;
-    let held = run_outage(Family::V4, SHORT_TIMEOUT, &[])?;
-    agree(&held, short_outage()?);
-    both_hangs_are_found(&held)
+    all_agree([&[], &[RECORD]]).map(drop)
 }
 
 #[test]
@@ -33,21 +33,17 @@ fn over_ipv6_both_hangs_are_tied_to_their_requests() -> Result<()> {
 
 #[test]
 fn the_socket_layer_alone_shows_both_hangs() -> Result<()> {
-    let outage = run_outage(Family::V4, SHORT_TIMEOUT, &["--probes", "socket"])?;
-    assert!(!hooks(&outage).contains("sys_exit"), "{}", hooks(&outage));
-    both_hangs_are_found(&outage)
+    let [alone, _] = all_agree([&["--probes", "socket"], &[RECORD]])?;
+    assert!(!hooks(&alone).contains("sys_exit"), "{}", hooks(&alone));
+    Ok(())
 }
 
 #[test]
 fn system_calls_show_both_hangs_where_the_socket_layer_has_no_tracepoints() -> Result<()> {
-    let outage = run_outage(Family::V4, SHORT_TIMEOUT, &["--probes", "syscall"])?;
-    assert!(
-        !hooks(&outage).contains("sock_send_length"),
-        "{}",
-        hooks(&outage)
-    );
-    agree(&outage, short_outage()?);
-    both_hangs_are_found(&outage)
+    let [outage, _] = all_agree([&["--probes", "syscall"], &[RECORD]])?;
+    let hooks = hooks(&outage);
+    assert!(!hooks.contains("sock_send_length"), "{hooks}");
+    Ok(())
 }
 
 #[test]
@@ -64,12 +60,11 @@ fn kprobes_show_both_hangs_where_there_are_any() -> Result<()> {
 fn by_functions(probes: &str, takes: &[&str]) -> Result<()> {
     let arguments = ["--probes", probes];
     if says_yes_to(takes)? {
-        let outage = run_outage(Family::V4, SHORT_TIMEOUT, &arguments)?;
+        let [outage, _] = all_agree([&arguments, &[RECORD]])?;
         let hooks = hooks(&outage);
         assert!(hooks.contains("tcp_sendmsg"), "{hooks}");
         assert!(!hooks.contains("sock_send_length"), "{hooks}");
-        agree(&outage, short_outage()?);
-        return both_hangs_are_found(&outage);
+        return Ok(());
     }
     let lab = lab()?;
     let pid = lab.server.pid().to_string();
@@ -85,24 +80,18 @@ fn hooks(outage: &Outage) -> String {
     outage.trace.records[0]["probes"].to_string()
 }
 
-/// Two ways of probing tell the same of the same outage, as far as it is the same: which of its entries met
-/// the full buffer may differ.
-fn agree(one: &Outage, other: &Outage) {
+/// Two agents that probe in two ways tell the same of one outage.
+fn all_agree(agents: [&[&str]; 2]) -> Result<[Outage; 2]> {
+    let outages = run_outage_seen_by(Family::V4, SHORT_TIMEOUT, agents)?;
+    let [one, other] = &outages;
     let told = |outage: &Outage| {
-        outage
-            .trace
-            .hangs()
-            .into_iter()
-            .map(essence)
-            .collect::<Vec<_>>()
+        let hangs = outage.trace.hangs().into_iter();
+        hangs.map(essence).collect::<Vec<_>>()
     };
-    assert_eq!(
-        told(one),
-        told(other),
-        "{} and {}",
-        hooks(one),
-        hooks(other)
-    );
+    let hooks = [one, other].map(hooks);
+    assert_eq!(told(one), told(other), "{hooks:?}");
+    outages.iter().try_for_each(both_hangs_are_found)?;
+    Ok(outages)
 }
 
 fn essence(hang: &Value) -> BTreeSet<String> {

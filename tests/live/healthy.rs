@@ -1,50 +1,36 @@
 //! The negative twin of every hang: a server that works.
 
 use anyhow::{Context, Result};
-use lab::{Family, Lab, replay, scenario, tracer::RECORD};
+use lab::{Family, Trace, replay, scenario, tracer::RECORD};
 
 use crate::outage::{SHORT_TIMEOUT, attach, lab_with};
 
 const CLIENTS: usize = 4;
 const REQUESTS: usize = 250;
 
+/// Recorded, each of its requests is worth some events; else they are held back.
 #[test]
 fn a_healthy_server_under_load_shows_no_hang_and_every_request() -> Result<()> {
-    is_healthy_under_load(Family::V4)
-}
-
-#[test]
-fn over_ipv6_too() -> Result<()> {
-    is_healthy_under_load(Family::V6)
-}
-
-/// What its requests are worth in records, and that they are held back otherwise.
-#[test]
-fn recorded_a_healthy_server_is_reported_whole() -> Result<()> {
     let lab = lab_with(Family::V4, SHORT_TIMEOUT)?;
-    let told = events_of_load(&lab, &[RECORD])?;
-    let held = events_of_load(&lab, &[])?;
+    let (recorded, buffered) = (attach(&lab, &[RECORD])?, attach(&lab, &[])?);
+    scenario::load(&lab.client, CLIENTS, REQUESTS)?;
+    let (told, held) = (events(&recorded.stop()?)?, events(&buffered.stop()?)?);
     assert!(told >= 4 * CLIENTS * REQUESTS, "{told}");
     let is_held = held < CLIENTS * REQUESTS / 10;
     assert!(is_held || replay::all_record(), "{held} of {told}");
     Ok(())
 }
 
-fn events_of_load(lab: &Lab, arguments: &[&str]) -> Result<usize> {
-    let tracer = attach(lab, arguments)?;
-    scenario::load(&lab.client, CLIENTS, REQUESTS)?;
-    let summary = tracer.stop()?.summary()?.clone();
-    assert_eq!(summary["requests"], CLIENTS * REQUESTS, "{summary}");
-    assert_eq!(summary["audit_writes"], 2 * CLIENTS * REQUESTS, "{summary}");
-    let events = summary["events"].as_u64().context("no events")?;
-    Ok(usize::try_from(events)?)
-}
-
-fn is_healthy_under_load(family: Family) -> Result<()> {
-    let lab = lab_with(family, SHORT_TIMEOUT)?;
+#[test]
+fn over_ipv6_too() -> Result<()> {
+    let lab = lab_with(Family::V6, SHORT_TIMEOUT)?;
     let tracer = attach(&lab, &[])?;
     scenario::load(&lab.client, CLIENTS, REQUESTS)?;
-    let trace = tracer.stop()?;
+    events(&tracer.stop()?).map(drop)
+}
+
+/// How many there were, of a trace that has nothing but the load's requests to say.
+fn events(trace: &Trace) -> Result<usize> {
     assert!(trace.status.success(), "{}", trace.stderr);
     let reported: Vec<_> = trace.records.iter().map(|r| r["type"].clone()).collect();
     assert_eq!(reported, ["session", "summary"], "{}", trace.text);
@@ -54,5 +40,6 @@ fn is_healthy_under_load(family: Family) -> Result<()> {
     assert_eq!(summary["requests"], CLIENTS * REQUESTS);
     assert_eq!(summary["audit_writes"], 2 * CLIENTS * REQUESTS);
     assert!(!trace.terminal.contains("warning"), "{}", trace.terminal);
-    Ok(())
+    let events = summary["events"].as_u64().context("no events")?;
+    Ok(usize::try_from(events)?)
 }

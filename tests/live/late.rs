@@ -9,8 +9,10 @@ use std::{
 use anyhow::{Result, ensure};
 use lab::{
     Client, Family, Lab, Measured, Trace, Tracer, client_times::duration, scenario::BIG_REQUEST,
+    sockets, wait,
 };
 use serde_json::Value;
+use tracer_proc::TcpState;
 
 use crate::{
     assertions,
@@ -21,7 +23,7 @@ use crate::{
 fn a_connection_older_than_the_trace_is_known_all_the_same() -> Result<()> {
     let lab = lab()?;
     let tracer = attach_under_load(&lab)?;
-    let outage = outage::run_outage_in(&lab, tracer, Family::V4, SHORT_TIMEOUT)?;
+    let [outage] = outage::run_outage_in(&lab, [tracer], Family::V4, SHORT_TIMEOUT)?;
     let hangs = outage.trace.hangs();
     assert_eq!(hangs.len(), 2, "{}", outage.trace.text);
     assertions::is_of(hangs[0], &outage.full, &outage.lab);
@@ -72,14 +74,19 @@ fn a_device_dead_before_the_trace_began_is_found_in_the_code_that_waits_for_it()
     Ok(())
 }
 
-/// With the server's own time-out, 8 s. All that will ever be seen of the device are its connects.
+/// With the server's own time-out, 6 s. All that will ever be seen of the device are its connects.
 #[test]
 fn attached_in_the_middle_of_a_hang_the_rest_of_it_is_reported() -> Result<()> {
     let lab = lab_with(Family::V4, DEFAULT_TIMEOUT)?;
-    let (fault, _) = lab.cut_off()?;
+    let fault = lab.drop_output()?;
+    lab.log.reset_connections()?;
     let begun = Instant::now();
     let hanging = lab.client.get_in_background(BIG_REQUEST);
-    thread::sleep(DEFAULT_TIMEOUT / 2); // in the middle of the first dial
+    wait::until("the first dial", DEFAULT_TIMEOUT, || {
+        let sockets = sockets::tcp_to(lab.server.pid(), lab.log_address())?;
+        let dials = sockets.iter().any(|s| s.state == TcpState::SynSent);
+        Ok(dials.then_some(()))
+    })?;
     let told = attach(&lab, &["--audit", &lab.log_address().to_string()])?;
     let untold = attach(&lab, &[])?;
     let late = begun.elapsed();

@@ -14,7 +14,7 @@ fn watch(lab: &Lab) -> Result<OnTerminal> {
         .args(["trace", "--pid", &lab.server.pid().to_string()])
         .env("TERM", "xterm-256color");
     let on = OnTerminal::start(command, (24, 80))?;
-    on.shows("vault-tracer  bao (PID")?;
+    on.shows(&format!("vault-tracer  {} (PID", lab.server.name()))?;
     on.is_taken()?;
     Ok(on)
 }

@@ -2,7 +2,7 @@
 //! neither the name nor the end of a request that came after it.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, SystemTime},
 };
@@ -10,8 +10,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use lab::{
-    Client, Measured, Trace, client_times::duration, scenario::BIG_REQUEST, tracer::RECORD,
-    truth::SEEN,
+    Client, Lab, Measured, Trace, client_times::duration, scenario::BIG_REQUEST, tracer::RECORD,
+    truth::SEEN, wait,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -19,36 +19,69 @@ use serde_json::Value;
 use crate::outage::{attach, lab};
 
 const CLIENTS: usize = 4;
-/// Long enough for four clients to fill the ring buffer, before and after the outage.
-const LOAD: Duration = Duration::from_secs(6);
+/// So many requests fill the ring buffer of 4 MB: two records of 2.3 kB each, and smaller ones.
+const MANY: usize = 1200;
+/// So many do not.
+const FEW: usize = 100;
+/// Of so many requests.
+const LIMIT: Duration = Duration::from_mins(1);
+/// Longer than a hang of the lab's requests: somebody is blocked all the time.
+const OUTAGE: Duration = Duration::from_millis(1500);
 
 #[test]
 fn after_lost_records_no_hang_is_of_a_later_request() -> Result<()> {
-    no_hang_is_of_another_request(LOAD, &[RECORD])
+    no_hang_is_of_another_request(MANY, &[RECORD])
 }
 
 /// The ring buffer overflows after the outage: what was open in it has no end that is known.
 #[test]
 fn an_outage_before_the_records_are_lost_takes_no_later_end() -> Result<()> {
-    no_hang_is_of_another_request(LOAD / 12, &[RECORD])
+    no_hang_is_of_another_request(FEW, &[RECORD])
 }
 
 #[test]
 fn lost_records_of_a_server_in_normal_traffic_make_no_wrong_hang() -> Result<()> {
-    no_hang_is_of_another_request(LOAD / 12, &[])
+    no_hang_is_of_another_request(FEW, &[])
 }
 
-/// `healthy`: how long the agent has been stopped when the outage begins.
-fn no_hang_is_of_another_request(healthy: Duration, arguments: &[&str]) -> Result<()> {
+/// What asks the server all the time.
+#[derive(Default)]
+struct Load {
+    over: AtomicBool,
+    /// Requests that were answered.
+    answered: AtomicUsize,
+}
+
+impl Load {
+    fn ask(&self, client: &Client) -> Result<Vec<Measured>> {
+        let mut connection = client.connect()?;
+        let mut requests = Vec::new();
+        while !self.over.load(Ordering::Relaxed) {
+            requests.push(connection.get(BIG_REQUEST)?);
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(requests)
+    }
+
+    /// Waits for so many further answers.
+    fn wait_for(&self, requests: usize) -> Result<()> {
+        let wanted = self.answered.load(Ordering::Relaxed) + requests;
+        let enough = || self.answered.load(Ordering::Relaxed) >= wanted;
+        wait::until("the requests", LIMIT, || Ok(enough().then_some(())))
+    }
+}
+
+/// `healthy`: requests between the agent's stop and the outage.
+fn no_hang_is_of_another_request(healthy: usize, arguments: &[&str]) -> Result<()> {
     let lab = lab()?;
-    let over = AtomicBool::new(false);
+    let load = Load::default();
     let (trace, requests) = thread::scope(|scope| {
-        let load: Vec<_> = (0..CLIENTS)
-            .map(|_| scope.spawn(|| ask_until(&lab.client, &over)))
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| scope.spawn(|| load.ask(&lab.client)))
             .collect();
-        let traced = trace_with_a_pause(&lab, healthy, arguments);
-        over.store(true, Ordering::Relaxed);
-        let joined = load.into_iter().map(thread::ScopedJoinHandle::join);
+        let traced = trace_with_a_pause(&lab, &load, healthy, arguments);
+        load.over.store(true, Ordering::Relaxed);
+        let joined = clients.into_iter().map(thread::ScopedJoinHandle::join);
         let requests = joined
             .map(|one| one.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect::<Result<Vec<_>>>()?;
@@ -63,27 +96,19 @@ fn no_hang_is_of_another_request(healthy: Duration, arguments: &[&str]) -> Resul
     Ok(())
 }
 
-fn trace_with_a_pause(lab: &lab::Lab, healthy: Duration, arguments: &[&str]) -> Result<Trace> {
+fn trace_with_a_pause(lab: &Lab, load: &Load, healthy: usize, arguments: &[&str]) -> Result<Trace> {
     let mut tracer = attach(lab, arguments)?;
-    thread::sleep(LOAD / 6); // healthy load
+    load.wait_for(FEW)?;
     tracer.signal(Signal::SIGSTOP)?;
-    thread::sleep(healthy);
+    load.wait_for(healthy)?;
     let (fault, _) = lab.cut_off()?;
-    thread::sleep(LOAD / 4); // the outage
+    thread::sleep(OUTAGE);
     fault.lift()?;
-    thread::sleep(LOAD);
+    load.wait_for(MANY)?;
     tracer.signal(Signal::SIGCONT)?;
-    thread::sleep(LOAD / 2); // the agent catches up
+    // While the agent catches up.
+    load.wait_for(MANY / 2)?;
     tracer.stop()
-}
-
-fn ask_until(client: &Client, over: &AtomicBool) -> Result<Vec<Measured>> {
-    let mut connection = client.connect()?;
-    let mut requests = Vec::new();
-    while !over.load(Ordering::Relaxed) {
-        requests.push(connection.get(BIG_REQUEST)?);
-    }
-    Ok(requests)
 }
 
 /// If it has a name, it is of that request and within it; else neither it nor its request is longer than some request.

@@ -7,7 +7,6 @@ mod bystanders;
 mod cluster;
 mod command_line;
 mod container;
-mod convoy;
 mod devices;
 mod disabled;
 mod doctor;

@@ -1,15 +1,13 @@
 //! What most tests begin with: a lab, and in it the seed's reproduction under the eyes of the agent.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 pub(crate) use lab::states::SHORT_TIMEOUT;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use lab::{
-    Family, Lab, Measured, Trace, Tracer,
-    scenario::BIG_REQUEST,
-    server::bao_from_environment,
-    tracer::{RECORD, agent_from_environment},
+    Family, Lab, Measured, Trace, Tracer, scenario::BIG_REQUEST, server::bao_from_environment,
+    tracer::agent_from_environment,
 };
 
 /// The server's own.
@@ -48,6 +46,7 @@ pub(crate) struct Outage {
 }
 
 /// What is left of a lab that is gone.
+#[derive(Clone)]
 pub(crate) struct LabFacts {
     pub(crate) address: String,
     pub(crate) family: Family,
@@ -58,19 +57,27 @@ pub(crate) struct LabFacts {
 
 /// Lives through it with the agent attached.
 pub(crate) fn run_outage(family: Family, timeout: Duration, arguments: &[&str]) -> Result<Outage> {
+    run_outage_seen_by(family, timeout, [arguments]).map(|[outage]| outage)
+}
+
+/// The same with several agents attached at once: each gives its own trace of the one outage.
+pub(crate) fn run_outage_seen_by<const N: usize>(
+    family: Family,
+    timeout: Duration,
+    agents: [&[&str]; N],
+) -> Result<[Outage; N]> {
     let lab = lab_with(family, timeout)?;
-    let tracer = attach(&lab, arguments)?;
-    run_outage_in(&lab, tracer, family, timeout)
+    let tracers = agents.map(|arguments| attach(&lab, arguments));
+    run_outage_in(&lab, collect(tracers)?, family, timeout)
 }
 
 /// The same in a lab that has a history.
-pub(crate) fn run_outage_in(
+pub(crate) fn run_outage_in<const N: usize>(
     lab: &Lab,
-    tracer: Tracer,
+    tracers: [Tracer; N],
     family: Family,
     timeout: Duration,
-) -> Result<Outage> {
-    use std::os::unix::fs::PermissionsExt;
+) -> Result<[Outage; N]> {
     let before = lab.client.get(BIG_REQUEST)?;
     let fault = lab.drop_output()?;
     let mut filling = lab.fill()?;
@@ -78,31 +85,29 @@ pub(crate) fn run_outage_in(
     fault.lift()?;
     let after = lab.client.get(BIG_REQUEST)?;
     ensure!(!after.hung(), "the server hangs with the fault lifted");
-    let mode = tracer.trace_file().metadata()?.permissions().mode() & 0o7777;
     let requests = filling.len() + 3;
     let full = filling.pop().context("no request hung")?;
     let healthy = filling.iter().chain([&before, &after]);
     let healthy = healthy.map(|request| request.duration).max();
-    Ok(Outage {
-        requests,
-        full,
-        next,
-        trace: tracer.stop()?,
-        mode,
-        lab: LabFacts {
-            address: lab.log_address().to_string(),
-            family,
-            timeout,
-            healthy: healthy.unwrap_or_default(),
-        },
-    })
+    let facts = LabFacts {
+        address: lab.log_address().to_string(),
+        family,
+        timeout,
+        healthy: healthy.unwrap_or_default(),
+    };
+    collect(tracers.map(|tracer| {
+        Ok(Outage {
+            requests,
+            full: full.clone(),
+            next: next.clone(),
+            mode: tracer.trace_file().metadata()?.permissions().mode() & 0o7777,
+            trace: tracer.stop()?,
+            lab: facts.clone(),
+        })
+    }))
 }
 
-/// The short outage over IPv4, told once for all tests that only look at what it left.
-pub(crate) fn short_outage() -> Result<&'static Outage> {
-    static STORY: OnceLock<Result<Outage>> = OnceLock::new();
-    let outage = STORY.get_or_init(|| run_outage(Family::V4, SHORT_TIMEOUT, &[RECORD]));
-    outage
-        .as_ref()
-        .map_err(|error| anyhow::anyhow!("{error:#}"))
+fn collect<T, const N: usize>(results: [Result<T>; N]) -> Result<[T; N]> {
+    let all = results.into_iter().collect::<Result<Vec<_>>>()?;
+    all.try_into().map_err(|_| anyhow!("not as many as before"))
 }

@@ -7,7 +7,7 @@ use lab::{
     Lab, Measured, Trace,
     client_times::{ClientRequest, check_one_at_a_time, client_requests, stalls},
     scenario::BIG_REQUEST,
-    server::bao_from_environment,
+    server::{bao_from_environment, usual_tie},
 };
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ struct Queue {
     devices: Vec<String>,
 }
 
-/// So that 16 in a row take 13 s.
+/// So that eight in a row take 7 s.
 const WRITE_TIMEOUT: &str = "200ms";
 
 fn queue(protocol: Protocol, clients: usize, devices: u8) -> Result<Queue> {
@@ -98,9 +98,12 @@ fn every_client_has_its_hangs(protocol: Protocol, clients: usize, devices: u8) -
             };
             assert_eq!(hang["request"]["http_version"], version, "{hang}");
         }
-        // The mutex itself says since when it is waited for.
         for lock in stalls(hang, &["lock"]) {
-            assert_eq!(lock["uncertainty_ns"], Value::Null, "{hang}");
+            // The mutex itself says since when it is waited for; what sinks queue by does not.
+            let is_exact = lock["uncertainty_ns"].is_null();
+            assert!(is_exact || usual_tie()? == "lineage", "{hang}");
+            assert_eq!(lock["cause"], "local_drop", "the holder's: {hang}");
+            assert_eq!(lock["outcome"], "ok", "{hang}");
         }
         let own = stalls(hang, &["connect", "write"]);
         let outcomes: Vec<_> = own.iter().map(|stall| &stall["outcome"]).collect();
@@ -137,16 +140,11 @@ fn four_clients_with_tls_over_two_dead_devices() -> Result<()> {
 }
 
 #[test]
-fn four_streams_over_one_dead_device() -> Result<()> {
-    every_client_has_its_hangs(Protocol::Http2, 4, 1)
+fn eight_clients_over_two_dead_devices() -> Result<()> {
+    every_client_has_its_hangs(Protocol::Http1, 8, 2)
 }
 
 #[test]
-fn sixteen_clients_over_two_dead_devices() -> Result<()> {
-    every_client_has_its_hangs(Protocol::Http1, 16, 2)
-}
-
-#[test]
-fn sixteen_streams_over_one_dead_device() -> Result<()> {
-    every_client_has_its_hangs(Protocol::Http2, 16, 1)
+fn eight_streams_over_one_dead_device() -> Result<()> {
+    every_client_has_its_hangs(Protocol::Http2, 8, 1)
 }

@@ -8,17 +8,17 @@ use lab::{
     AuditDevice, Client, Endpoint, Family, Fault, LogServer, Measured, Network, Server, Tracer,
     client_times::client_requests,
     scenario::{BIG_REQUEST, PORT},
-    server::bao_from_environment,
+    server::{bao_from_environment, own_name},
     tracer::agent_from_environment,
 };
 
 use crate::assertions::matches_clients;
 
-const NAME: &str = "bao-that-restarts";
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_server_traced_by_its_name_is_traced_again_after_its_restart() -> Result<()> {
+    let name = own_name("bao-that-restarts");
     let network = Network::create(1)?;
     let at = network.logs[0].port(Family::V4, PORT);
     let log = LogServer::start(&network.logs[0].namespace, Endpoint::Tcp(at))?;
@@ -26,9 +26,9 @@ fn a_server_traced_by_its_name_is_traced_again_after_its_restart() -> Result<()>
     let builder = Server::builder(&bao_from_environment()?)
         .audit_to_file()
         .audit(socket.option("write_timeout", "200ms"))
-        .program_name(NAME);
+        .program_name(&name);
     let server = builder.start(&network.vault)?;
-    let tracer = Tracer::attach_by_name(&agent_from_environment()?, NAME, &[])?;
+    let tracer = Tracer::attach_by_name(&agent_from_environment()?, &name, &[])?;
     let mut all = hang(&network, &log, &server.client(Family::V4))?;
     drop(server);
     thread::sleep(Duration::from_secs(1)); // long enough to notice, and to be waiting
@@ -53,7 +53,7 @@ fn a_server_traced_by_its_name_is_traced_again_after_its_restart() -> Result<()>
 /// Killed while a request is blocked: the record says when, and what it cut has no outcome.
 #[test]
 fn a_server_that_is_killed_in_mid_hang_ends_what_was_under_way() -> Result<()> {
-    const NAME: &str = "bao-that-is-killed";
+    let name = own_name("bao-that-is-killed");
     let network = Network::create(1)?;
     let at = network.logs[0].port(Family::V4, PORT);
     let log = LogServer::start(&network.logs[0].namespace, Endpoint::Tcp(at))?;
@@ -61,9 +61,9 @@ fn a_server_that_is_killed_in_mid_hang_ends_what_was_under_way() -> Result<()> {
     let builder = Server::builder(&bao_from_environment()?)
         .audit_to_file()
         .audit(socket)
-        .program_name(NAME);
+        .program_name(&name);
     let mut server = builder.start(&network.vault)?;
-    let tracer = Tracer::attach_by_name(&agent_from_environment()?, NAME, &[])?;
+    let tracer = Tracer::attach_by_name(&agent_from_environment()?, &name, &[])?;
     let client = server.client(Family::V4);
     client.get(BIG_REQUEST)?;
     let fault = Fault::drop_output(PORT).apply(&network.vault)?;

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use lab::{
     Family, Lab, Measured, State, Trace,
     scenario::BIG_REQUEST,
-    server::bao_from_environment,
+    server::{bao_from_environment, usual_tie},
     states::{self, SHORT_TIMEOUT},
     tracer::RECORD,
 };
@@ -25,29 +25,32 @@ pub(crate) fn each(
     check: impl Fn(&Trace, &[Measured], &Lab) -> Result<()>,
 ) -> Result<()> {
     for (family, way) in [Family::V4, Family::V6].into_iter().zip(WAYS) {
-        let lived = live_through(&state.over(family), way, &check);
+        let lived = live_through(&state.over(family), &[way], &check);
         lived.with_context(|| format!("{family:?}"))?;
     }
     Ok(())
 }
 
-/// The same over the state's own protocol only.
+/// Where IPv6 makes no difference: once, over the state's own protocol, both ways side by side.
 pub(crate) fn in_its_family(
     state: &State,
     check: impl Fn(&Trace, &[Measured], &Lab) -> Result<()>,
 ) -> Result<()> {
-    WAYS.into_iter()
-        .try_for_each(|way| live_through(state, way, &check))
+    live_through(state, &WAYS, &check)
 }
 
-fn live_through(state: &State, arguments: &[&str], check: Check<'_>) -> Result<()> {
+fn live_through(state: &State, ways: &[&[&str]], check: Check<'_>) -> Result<()> {
     let mut lab = state.lab(&bao_from_environment()?)?;
-    let tracer = attach(&lab, arguments)?;
+    let attach = |way: &&[&str]| attach(&lab, way);
+    let tracers = ways.iter().map(attach).collect::<Result<Vec<_>>>()?;
     lab.client.get(BIG_REQUEST)?;
     let requests = (state.happen)(&mut lab)?;
-    let trace = tracer.stop()?;
-    eprintln!("{}: {}", state.name, trace.text); // shown where it fails
-    check(&trace, &requests, &lab)
+    for (tracer, way) in tracers.into_iter().zip(ways) {
+        let trace = tracer.stop()?;
+        eprintln!("{} {way:?}: {}", state.name, trace.text); // shown where it fails
+        check(&trace, &requests, &lab)?;
+    }
+    Ok(())
 }
 
 fn first_hang(trace: &Trace) -> Result<&Value> {
@@ -80,8 +83,14 @@ fn only_refused(trace: &Trace, causes_allowed: &[&str]) {
     for (refusal, cause) in refusals.iter().zip(causes(&refusals)) {
         assert!(causes_allowed.contains(&cause.as_str()), "{refusal}");
         assert!(number(&refusal["duration_ns"]) < 100_000_000, "{refusal}");
-        assert!(refusal["request"]["id"].is_string(), "{refusal}");
+        assert!(knows_its_request(refusal), "{refusal}");
     }
+}
+
+/// A sink that fails at once is gone before a sample can show whose it is: its refusal may be nobody's.
+pub(crate) fn knows_its_request(refusal: &Value) -> bool {
+    let has_sinks = usual_tie().is_ok_and(|tie| tie == "lineage");
+    has_sinks || refusal["request"]["id"].is_string()
 }
 
 #[test]
@@ -191,7 +200,7 @@ fn what_this_host_drops_on_its_way_out_is_a_local_drop() -> Result<()> {
 /// The seed's `iptables-drop.sh`, by its own means.
 #[test]
 fn an_iptables_rule_is_a_local_drop_too() -> Result<()> {
-    each(&states::IPTABLES_DROP, |trace, _, _| {
+    in_its_family(&states::IPTABLES_DROP, |trace, _, _| {
         is_local_drop(trace, "output")
     })
 }
@@ -219,8 +228,12 @@ fn is_local_drop(trace: &Trace, hook: &str) -> Result<()> {
 #[test]
 fn a_log_process_that_does_not_read_is_a_zero_window() -> Result<()> {
     each(&states::ZERO_WINDOW, |trace, _, _| {
-        assert_eq!(causes(&trace.hangs()), ["zero_window"]);
-        let evidence = &first_stall(first_hang(trace)?)?["evidence"];
+        // The send buffer may grow once before it is full for good.
+        let hangs = trace.hangs();
+        let causes = causes(&hangs);
+        assert!(causes.iter().all(|cause| cause == "zero_window"));
+        let last = hangs.last().context("no hang")?;
+        let evidence = &first_stall(last)?["evidence"];
         let closing = number(&evidence["at_end"]["peer_window_bytes"]);
         assert!(closing < 1460, "{evidence}");
         assert_eq!(

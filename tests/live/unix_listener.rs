@@ -32,7 +32,7 @@ fn lab_with_listener(socket: &Path) -> Result<Lab> {
         socket.display()
     );
     Lab::builder(&bao_from_environment()?)
-        .option("write_timeout", "500ms")
+        .option("write_timeout", "200ms")
         .server(|server| server.config(&listener))
         .start()
 }

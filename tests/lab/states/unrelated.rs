@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{NOTHING, State, ask};
 use crate::client::Measured;
@@ -59,14 +59,14 @@ pub const SLOW_WORK: State = State {
     ..NOTHING
 };
 
-/// A storage that takes long: a secret is about ten accesses to it.
+/// A storage that takes long: a secret is about ten accesses to it, twice the agent's threshold in all or more.
 pub const SLOW_STORAGE: State = State {
     name: "slow-storage",
     storage_latency: Duration::from_millis(120),
     happen: |lab| {
         let request = write_secret(lab)?;
         ensure!(
-            request.duration > SLOW / 2,
+            request.duration > Duration::from_millis(200),
             "{:?}: no storage is slow",
             request.duration
         );
@@ -102,8 +102,8 @@ pub const SLOW_PLUGIN: State = State {
 pub const SLOW_CLIENT_READING: State = State {
     name: "slow-client-reading",
     prepare: |lab| {
-        let data = json!({ "data": { "value": "x".repeat(8 << 20) } });
-        let request = lab.client.put("/v1/secret/data/big", &data)?;
+        let request = lab.client.put("/v1/secret/data/big", &big_secret())?;
+        is_ok(&request)?;
         Ok(vec![request])
     },
     happen: |lab| {
@@ -135,6 +135,13 @@ pub const SLOW_CLIENT_SENDING: State = State {
     },
     ..NOTHING
 };
+
+/// 8 MB, in strings as long as Vault takes them since 1.20.
+pub fn big_secret() -> Value {
+    let text = "x".repeat(1 << 19);
+    let fields = (0..16).map(|number| (number.to_string(), json!(text)));
+    json!({ "data": fields.collect::<Map<_, _>>() })
+}
 
 fn mount(lab: &Lab, kind: &str) -> Result<Vec<Measured>> {
     let path = format!("/v1/sys/mounts/{kind}");

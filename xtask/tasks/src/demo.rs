@@ -57,6 +57,7 @@ pub fn run(agent: &Path, bao: &Path, extra_tracer_args: &[OsString]) -> Result<(
     let times = ClientTimes {
         requests: client_requests(&reproduce(&lab)?),
         devices: vec![lab.log_address().to_string()],
+        side_by_side: false,
     };
     tracer.finish()?;
     if let Some(directory) = &keep {

@@ -11,14 +11,16 @@ mod suite;
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     iter,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     process::Command,
+    thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use self::suite::Suite;
 use crate::{
@@ -64,7 +66,7 @@ pub fn run(options: &TestOptions) -> Result<()> {
         TestOptions { live: Some(_), .. } => 3,
         TestOptions { quick: true, .. } => 6,
         TestOptions { full: true, .. } => 18,
-        _ => 12,
+        _ => 14,
     };
     let mut suite = Suite::new(steps + usize::from(options.allow_skip && !options.quick));
     let result = suite.run(options);
@@ -100,11 +102,9 @@ impl Suite {
             build::for_other_machines,
         )?;
         self.live_tests(&agent, prometheus.as_deref(), options, &[])?;
-        if !options.full {
-            return Ok(());
-        }
-        match self.optional("QEMU and other kernels", vm::prepare_usual) {
-            Some(kernels) => self.step("other kernels", || vm::run_few(&agent, &kernels)),
+        let full = options.full;
+        match self.optional("QEMU and other kernels", || vm::prepare_usual(full)) {
+            Some(kernels) => self.step("other kernels", || vm::run_few(&agent, &kernels, full)),
             None => Ok(()),
         }
     }
@@ -131,10 +131,7 @@ impl Suite {
             quiet(first_stage("test").args(["--target-dir", "target/xtask"]))
         })?;
         self.step("cargo test", || {
-            let mut test = tests(|name| name != LIVE && !FOREIGN.contains(&name))?;
-            test.envs(python.map(|path| ("PYTHONPATH", path)));
-            test.args(["--", "--skip", FOREIGN_TEST]);
-            cpu_time::measured("the tests", || Step::visible("testing", &mut test, LIMIT))
+            cpu_time::measured("the tests", || test_in_halves(python.as_deref()))
         })?;
         self.step("the recorded demo", recorded_demo)
     }
@@ -145,7 +142,8 @@ impl Suite {
         let prometheus = self.optional("Prometheus", setup::prometheus);
         self.optional("a browser for the report's page", setup::require_browser);
         self.step("readers that are not ours", || {
-            let mut test = tests(|name| FOREIGN.contains(&name) || name == "collector")?;
+            let is_chosen = |name: &String| FOREIGN.contains(&&**name) || name == "collector";
+            let mut test = tests(test_files()?.iter().filter(|name| is_chosen(name)));
             test.envs(rotel.map(|path| (setup::ROTEL.variable, path)));
             let directory = prometheus.as_ref();
             test.envs(directory.map(|path| (lab::prometheus::VARIABLE, path)));
@@ -175,27 +173,58 @@ impl Suite {
     }
 }
 
-/// `cargo test` of the chosen files of tests; with those that are not `FOREIGN`, of libraries and programs too.
-fn tests(is_chosen: impl Fn(&str) -> bool) -> Result<Command> {
+/// All tests that need neither root nor eBPF, nor programs that are not ours. In two halves at once: many a file of tests
+/// has one that works alone for long.
+fn test_in_halves(python: Option<&OsStr>) -> Result<()> {
+    let is_chosen = |name: &String| name != LIVE && !FOREIGN.contains(&&**name);
+    let files: Vec<_> = test_files()?.into_iter().filter(is_chosen).collect();
+    let with_libraries = |mut command: Command| {
+        command.args(["--lib", "--bins", "--examples"]);
+        command
+    };
+    let mut build = with_libraries(tests(&files));
+    Step::visible("compiling the tests", build.arg("--no-run"), LIMIT)?;
+    let mut first = with_libraries(tests(files.iter().step_by(2)));
+    let mut second = tests(files.iter().skip(1).step_by(2));
+    for half in [&mut first, &mut second] {
+        half.envs(python.map(|path| ("PYTHONPATH", path)));
+        half.args(["--", "--skip", FOREIGN_TEST]);
+        half.arg(format!("--test-threads={}", live::at_once()));
+    }
+    let mut captured = Captured::new(&mut second)?;
+    let (first, status) = thread::scope(|scope| {
+        let second = scope.spawn(|| Step::silent("testing", &mut second, LIMIT));
+        let first = Step::visible("testing", &mut first, LIMIT);
+        (
+            first,
+            second.join().unwrap_or_else(|panic| resume_unwind(panic)),
+        )
+    });
+    print!("{}{}", captured.stdout()?, captured.stderr()?);
+    ensure!(status?.success(), "testing: {second:?} failed");
+    first
+}
+
+/// `cargo test` of these files of tests.
+fn tests<'a>(files: impl IntoIterator<Item = &'a String>) -> Command {
+    let mut tests = cargo();
+    tests.args(["test", "--locked"]).args(SELECTION);
+    for name in files {
+        tests.args(["--test", name]);
+    }
+    tests
+}
+
+/// The names of all files of tests.
+fn test_files() -> Result<Vec<String>> {
     let mut metadata = cargo();
     metadata.args(["metadata", "--no-deps", "--locked", "--format-version=1"]);
     let described = Step::new("test", "targets").output("asking cargo", &mut metadata, LIMIT)?;
-    let mut tests = cargo();
-    tests.args(["test", "--locked"]).args(SELECTION);
-    if !is_chosen(FOREIGN[0]) {
-        tests.args(["--lib", "--bins", "--examples"]);
-    }
-    for name in test_files(&described)?
-        .iter()
-        .filter(|name| is_chosen(name))
-    {
-        tests.args(["--test", name]);
-    }
-    Ok(tests)
+    test_files_in(&described)
 }
 
-/// The names of all files of tests, by `cargo metadata`.
-fn test_files(metadata: &str) -> Result<Vec<String>> {
+/// The same, by `cargo metadata`.
+fn test_files_in(metadata: &str) -> Result<Vec<String>> {
     let metadata: serde_json::Value = serde_json::from_str(metadata)?;
     let packages = metadata["packages"].as_array().into_iter().flatten();
     let targets = packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
@@ -275,7 +304,7 @@ mod unit_tests {
         let metadata = r#"{"packages":[
             {"targets":[{"kind":["lib"],"name":"lab"},{"kind":["test"],"name":"report"},{"kind":["test"],"name":"live"}]},
             {"targets":[{"kind":["test"],"name":"report"}]}]}"#;
-        assert_eq!(test_files(metadata)?, ["live", "report"]);
+        assert_eq!(test_files_in(metadata)?, ["live", "report"]);
         Ok(())
     }
 }

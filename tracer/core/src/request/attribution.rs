@@ -76,6 +76,15 @@ impl Requests {
             }
             return None;
         }
+        // Of one that is known by its acts alone, nothing shows that what comes next is still its own, where records may be missing.
+        let is_by_acts = request.stage == Stage::Unattributed && !request.has_open_operations();
+        if is_by_acts && is_own && at <= doubt_until {
+            if entry.is_some_and(|entry| request.is_confirmed_by(entry)) {
+                return Some(seq);
+            }
+            self.works.remove(&goid);
+            return None;
+        }
         if request.stage == Stage::InDoubt && is_own {
             let is_confirmed = entry.is_some_and(|entry| request.is_confirmed_by(entry));
             if request.is_stream || is_confirmed {

@@ -212,12 +212,13 @@ impl Live {
         Ok(())
     }
 
-    /// Takes the records in the ring buffer. A loss is fed before the records that may have come after it.
+    /// Takes the records in the ring buffer. A loss is fed before the records that may have come after it: all up to now may
+    /// have, since those that waited in the ring buffer are not fed at once.
     fn poll(&mut self, server: &mut Following) -> Result<()> {
         let (mut has_failed, mut is_empty) = (false, true);
         loop {
             let events: Vec<_> = server.events.by_ref().take(BATCH).collect();
-            self.feed_losses(events.last().map(|event| event.at), server)?;
+            self.feed_losses(server)?;
             if events.is_empty() {
                 break;
             }
@@ -238,18 +239,18 @@ impl Live {
         Ok(())
     }
 
-    fn feed_losses(&mut self, until: Option<Nanos>, server: &mut Following) -> Result<()> {
+    fn feed_losses(&mut self, server: &mut Following) -> Result<()> {
         for (kind, records) in server.attached.lost()? {
             let kind = format!("{kind:?}").to_lowercase();
             warn!("the ring buffer was full: {records} {kind} records lost");
-            self.feed(
-                clock::now(EventKind::RecordsLost {
-                    kind,
-                    records,
-                    until,
-                }),
-                server,
-            );
+            let at = clock::monotonic();
+            let until = Some(at);
+            let what = EventKind::RecordsLost {
+                kind,
+                records,
+                until,
+            };
+            self.feed(Event { at, what }, server);
         }
         Ok(())
     }

@@ -94,3 +94,31 @@ fn after_a_loss_a_request_that_shows_its_name_again_goes_on() {
     assert_eq!(hang.request.id.as_deref(), Some("id-1"));
     assert!(!hang.request.lower_bound);
 }
+
+/// Neither its begin was seen nor its end: the acts of a goroutine may be of two requests, and of the second is the name.
+#[test]
+fn what_is_known_by_acts_alone_is_not_joined_with_what_may_have_come_after_a_loss() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    let (kind, until) = ("send".to_owned(), Some(story.now + 60 * S));
+    story.happens(EventKind::RecordsLost {
+        kind,
+        records: 9,
+        until,
+    });
+    story
+        .connects(2, 20)
+        .after(2 * S)
+        .gives_up_connecting(2, 20);
+    story.after(4 * S).connects(3, 20).after(2 * S);
+    let later = Some(named("id-later", EntryKind::Response));
+    story
+        .gives_up_connecting(3, 20)
+        .sends(log_socket(9), 20, (900, 900), later);
+    story.nothing_is_found().summary();
+    let hangs = story.hangs();
+    assert_eq!(hangs.len(), 2, "{:?}", story.findings);
+    for hang in hangs {
+        assert_eq!((hang.duration, &hang.request.id), (2 * S, &None));
+    }
+}
