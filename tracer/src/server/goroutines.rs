@@ -17,6 +17,7 @@ mod machine_code;
 mod memory;
 mod pclntab;
 mod permission;
+mod polled;
 mod requests;
 mod roles;
 mod sample;
@@ -33,7 +34,10 @@ use std::{collections::BTreeSet, fs, io, ops::Range, sync::Mutex};
 
 use anyhow::{Context, Result, ensure};
 
-pub(crate) use self::roles::has_variables;
+pub(crate) use self::{
+    polled::{PollUse, PolledSocket},
+    roles::has_variables,
+};
 use self::{
     device::DeviceLayouts,
     functions::Functions,

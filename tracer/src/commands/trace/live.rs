@@ -152,6 +152,7 @@ impl Live {
     /// While buffering the core gets no ticks: nothing is under way in it.
     fn tick(&mut self, server: &mut Following) -> Result<()> {
         let now = clock::now(EventKind::Tick);
+        server.decide_ports(now.at)?;
         if server.capture.is_overdue(now.at) {
             debug!("buffering ends: an audit socket is blocked");
             self.stop_buffering(server)?;

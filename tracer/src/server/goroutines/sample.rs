@@ -29,13 +29,13 @@ pub struct Samples {
 }
 
 /// A goroutine whose stack is to be read, with what it showed last if it has not moved since.
-type Unread<'a> = (&'a Goroutine, Option<&'a StackFacts>);
+pub(super) type Unread<'a> = (&'a Goroutine, Option<&'a StackFacts>);
 
 /// A stack with the functions on it, innermost first.
-struct StackFunctions<'a> {
-    stack: Stack<'a>,
+pub(super) struct StackFunctions<'a> {
+    pub(super) stack: Stack<'a>,
     frames: Vec<Frame>,
-    known: Vec<Option<&'a KnownFunction>>,
+    pub(super) known: Vec<Option<&'a KnownFunction>>,
 }
 
 /// A sample as far as stacks have been read.
@@ -96,7 +96,7 @@ impl GoroutineReader {
             .any(|role| FunctionRole::broker_entry(role).is_some())
     }
 
-    fn functions_on<'a>(&'a self, stack: Stack<'a>, goroutine: &Goroutine) -> StackFunctions<'a> {
+    pub(super) fn functions_on<'a>(&'a self, stack: Stack<'a>, goroutine: &Goroutine) -> StackFunctions<'a> {
         let frames = stack.frames(goroutine);
         let known = frames
             .iter()
@@ -151,7 +151,7 @@ impl GoroutineReader {
 }
 
 /// Reads those stacks that can be read.
-fn each_stack(
+pub(super) fn each_stack(
     memory: &impl Memory,
     goroutines: &[Unread<'_>],
     mut take: impl FnMut(Unread<'_>, Stack<'_>),
