@@ -34,10 +34,6 @@ use std::{collections::BTreeSet, fs, io, ops::Range, sync::Mutex};
 
 use anyhow::{Context, Result, ensure};
 
-pub(crate) use self::{
-    polled::{PollUse, PolledSocket},
-    roles::has_variables,
-};
 use self::{
     device::DeviceLayouts,
     functions::Functions,
@@ -52,6 +48,10 @@ use self::{
 pub use self::{
     memory::{Memory, Piece, ProcessMemory},
     sample::Samples,
+};
+pub(crate) use self::{
+    polled::{PollUse, PolledSocket},
+    roles::has_variables,
 };
 use super::{
     executable::Executable,

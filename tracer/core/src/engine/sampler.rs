@@ -32,7 +32,7 @@ const UNANSWERED: Nanos = 5_000_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Sampler {
     /// When the last sample was taken.
-    at: Nanos,
+    pub(super) at: Nanos,
     /// When the next one was asked for, if it was.
     asked: Option<Nanos>,
     /// How many requests queued for each device in the last sample.
@@ -106,7 +106,8 @@ impl Sampler {
         let mut requests = trackers.requests.all();
         let waits = requests.any(|request| {
             // When it leaves the broker, its answer follows.
-            request.is_in_broker() || request.open_waits().next().is_some()
+            let waits = request.is_in_broker() || request.is_forwarded();
+            waits || request.open_waits().next().is_some()
         });
         let sampled = waits.then_some(last + INTERVAL);
         let silent = silence_due(trackers, last);

@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
-use tracer_model::{Device, FillingBuffer, Hang, LostEntries, Op, Refusal, Stall, Transport};
+use tracer_model::{
+    Device, FillingBuffer, Forwarded, Hang, LostEntries, Op, Refusal, Stall, Transport,
+};
 
 use super::{
     cause::{self, Failure},
-    count,
+    count, duration,
     limits::limits,
     seconds,
 };
@@ -125,6 +127,18 @@ pub fn filling(filling: &FillingBuffer) -> String {
         kb(filling.rate),
         soon.unwrap_or_default()
     )
+}
+
+/// `forwarded to 10.0.0.1:8201, waited 8.00 s: trace the active node`
+pub fn forwarded(forwarded: &Forwarded) -> String {
+    let to = forwarded.to.as_deref().unwrap_or("the active node");
+    let about = if forwarded.uncertainty > 0 {
+        "about "
+    } else {
+        ""
+    };
+    let waited = duration(forwarded.duration);
+    format!("forwarded to {to}, waited {about}{waited}: trace the active node")
 }
 
 /// Entries that a device did not take in an incident: where to look for them. `None` if there are none, as far as is known.

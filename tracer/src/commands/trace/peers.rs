@@ -195,7 +195,10 @@ mod tests {
             // A descriptor that was closed meanwhile, and one that does not listen.
             (vec![(9, AcceptsNodes), (6, ReadsGrpc)], vec![]),
         ] {
-            let waiting: Vec<_> = waiting.iter().map(|(fd, used)| polled(*fd, *used)).collect();
+            let waiting: Vec<_> = waiting
+                .iter()
+                .map(|(fd, used)| polled(*fd, *used))
+                .collect();
             let decided: Vec<_> = decide(&open, &waiting).into_iter().collect();
             assert_eq!(decided, expected, "{waiting:?}");
         }

@@ -94,7 +94,7 @@ fn read_goroutines(pid: i32, reader: Result<GoroutineReader>) -> Result<Goroutin
     if let Some(doubts) = reader.doubts() {
         log::warn!("{doubts}");
     }
-    Ok(Goroutines { reader, memory })
+    Ok(Goroutines::new(reader, memory))
 }
 
 fn facts(

@@ -47,11 +47,20 @@ impl GoroutineReader {
     /// The sockets for which goroutines wait now; without those that are on the move.
     pub(crate) fn polled_sockets(&self, memory: &impl Memory) -> io::Result<Vec<PolledSocket>> {
         let all = self.goroutines(memory, &mut GoroutineList::default())?;
-        let parked: Vec<_> = all.iter().filter(|g| g.is_parked()).map(|g| (g, None)).collect();
+        let parked: Vec<_> = all
+            .iter()
+            .filter(|g| g.is_parked())
+            .map(|g| (g, None))
+            .collect();
         let mut waiting = Vec::new();
         each_stack(memory, &parked, |(goroutine, _), stack| {
             let functions = self.functions_on(stack, goroutine);
-            let roles: Vec<_> = functions.known.iter().flatten().filter_map(|f| f.role).collect();
+            let roles: Vec<_> = functions
+                .known
+                .iter()
+                .flatten()
+                .filter_map(|f| f.role)
+                .collect();
             if let Some(used) = PollUse::of(&roles) {
                 waiting.push((
                     goroutine.address,
@@ -60,10 +69,12 @@ impl GoroutineReader {
                 ));
             }
         });
-        let sockets = waiting.into_iter().filter_map(|(goroutine, used, records)| {
-            let descriptor = descriptor(memory, goroutine, &records)?;
-            Some(PolledSocket { descriptor, used })
-        });
+        let sockets = waiting
+            .into_iter()
+            .filter_map(|(goroutine, used, records)| {
+                let descriptor = descriptor(memory, goroutine, &records)?;
+                Some(PolledSocket { descriptor, used })
+            });
         Ok(sockets.collect())
     }
 }
@@ -98,7 +109,11 @@ fn candidates(goroutine: &Goroutine, stack: Stack<'_>) -> Vec<Piece> {
 fn descriptor(memory: &impl Memory, goroutine: u64, records: &[Piece]) -> Option<i32> {
     let mut found = None;
     memory::in_batches(memory, records, |_, bytes| {
-        let words: Vec<_> = bytes.unwrap_or_default().chunks_exact(8).map(word).collect();
+        let words: Vec<_> = bytes
+            .unwrap_or_default()
+            .chunks_exact(8)
+            .map(word)
+            .collect();
         let names_it = words.iter().skip(2).any(|word| *word == goroutine);
         let descriptor = words.iter().skip(1).take(2).find(|word| **word != 0);
         let descriptor = descriptor.filter(|fd| names_it && **fd < MAX_DESCRIPTOR);
