@@ -148,8 +148,10 @@ impl Socket {
 #[inline(always)]
 pub(crate) fn register(sk: Sock) {
     let peers = peers(sk.local_port());
-    if matches!(peers, Some(Peers::Nodes | Peers::Undecided)) {
-        return;
+    match peers {
+        Some(Peers::Nodes) => return buffering::count(Count::Nodes, 1),
+        Some(Peers::Undecided) => return,
+        Some(Peers::Clients) | None => {}
     }
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };

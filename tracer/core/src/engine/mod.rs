@@ -7,6 +7,7 @@ mod pending_verdicts;
 mod replay;
 mod request_names;
 mod sampler;
+mod silence;
 mod snapshot;
 mod step;
 #[cfg(test)]

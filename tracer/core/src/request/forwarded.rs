@@ -24,8 +24,13 @@ impl Requests {
                 .chain(sample.ancestors.iter().copied())
                 .collect();
             let seq = self.of_lineage(&line, sample.goid, (None, None), times);
-            if let Some(request) = seq.and_then(|seq| self.get_mut(seq)) {
-                request.forwarded(times.at, sample);
+            let Some(seq) = seq else { continue };
+            let request = self.get(seq);
+            let id = request.and_then(|r| r.connection.filter(|_| r.forward.is_none()));
+            let connection = id.and_then(|id| self.connections.get(id));
+            let received = connection.and_then(|c| c.last_received_before(sample.since));
+            if let Some(request) = self.get_mut(seq) {
+                request.forwarded(times.at, sample, received);
             }
         }
         let found: FxHashSet<_> = handlers.iter().map(|sample| sample.goid).collect();
@@ -79,7 +84,8 @@ impl Request {
         self.forward.as_ref().is_some_and(ForwardWait::is_open)
     }
 
-    fn forwarded(&mut self, at: Nanos, sample: &ForwardedSample) {
+    /// `received`: of a request that shares its connection, when the client last sent anything there before the wait.
+    fn forwarded(&mut self, at: Nanos, sample: &ForwardedSample, received: Option<(Nanos, Nanos)>) {
         // After a loss its goroutine may work on another request.
         if at <= self.last_act || self.stage == Stage::InDoubt {
             return;
@@ -87,6 +93,10 @@ impl Request {
         self.last_sign = at;
         if !self.begin_seen {
             self.start = self.start.min(sample.since);
+        }
+        if let Some((earliest, latest)) = received.filter(|_| self.last_act == 0) {
+            self.start = latest;
+            self.earliest_start = earliest;
         }
         let acted = match self.last_act {
             0 => (self.earliest_start, self.start),

@@ -111,6 +111,11 @@ impl Requests {
         self.open.values().map(|request| &**request)
     }
 
+    /// See [`ClientConnections::unanswered_since`].
+    pub(crate) fn unanswered_since(&self, since: Nanos) -> Option<Nanos> {
+        self.connections.unanswered_since(since)
+    }
+
     pub(crate) fn get(&self, seq: RequestSeq) -> Option<&Request> {
         self.open.get(&seq).map(|request| &**request)
     }
