@@ -237,7 +237,7 @@ impl FunctionName<'_> {
             ("cluster", "Listener", name) if name.starts_with("Run.") => {
                 Some(FunctionRole::ServesNodes)
             }
-            ("vault", "requestForwardingClient", "ForwardRequest") => Some(FunctionRole::Forward),
+            (_, "requestForwardingClient", "ForwardRequest") => Some(FunctionRole::Forward),
             ("transport", "http2Client", "reader") => Some(FunctionRole::GrpcClient),
             _ => None,
         }
