@@ -178,6 +178,10 @@ pub struct Incident<T = String> {
     /// where queueing cannot be seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed_entries: Option<u64>,
+    /// There may have been more entries of both kinds: the server was stripped of its debugging information, so that not each entry's
+    /// request is known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untaken_is_lower_bound: bool,
     /// The requests of those, as far as known; at most 100.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missed_requests: Vec<String>,
@@ -276,6 +280,7 @@ impl Incident {
             lost_entries: incident.lost.map(|lost| lost.entries),
             failed_entries: incident.untaken.failed,
             missed_entries: incident.untaken.missed,
+            untaken_is_lower_bound: incident.untaken.at_least,
             missed_requests: incident.untaken.missed_requests.clone(),
         }
     }

@@ -287,6 +287,9 @@ pub struct Session {
     /// Whether the server's goroutines can be looked at.
     #[serde(default = "yes")]
     pub stacks: bool,
+    /// Whether sinks have entries of which the stacks do not say whose they are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_unknown_entries: bool,
 }
 
 /// Recordings of before the field could.

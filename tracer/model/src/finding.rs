@@ -235,6 +235,8 @@ pub struct UntakenEntries {
     /// Never tried: the time that the server gives an entry ran out in the queue, and the request was answered. `None` where
     /// queueing cannot be seen, or what a device takes.
     pub missed: Option<u64>,
+    /// Whether there may have been more: whose entry a sink has, cannot always be told.
+    pub at_least: bool,
     /// IDs of the requests whose entries were never tried, as far as known; at most [`Self::MAX_REQUESTS`].
     pub missed_requests: Vec<String>,
 }

@@ -155,6 +155,12 @@ impl GoroutineReader {
         self.functions.any(is_sink)
     }
 
+    /// Whether the request of each entry is known: its goroutine writes the entry, or the debugging information describes the
+    /// arguments on the stacks.
+    pub(crate) fn knows_entries(&self) -> bool {
+        !self.has_sinks() || self.requests != RequestReader::default()
+    }
+
     /// What its functions show of how it audits.
     pub(crate) fn marks(&self) -> &BTreeSet<AuditMark> {
         &self.marks

@@ -206,8 +206,8 @@ impl<W: Write + Send + 'static> Terminal<W> {
         };
         let untaken = explain::untaken(
             &cleaned(&incident.device),
-            incident.untaken.failed,
-            incident.untaken.missed,
+            (incident.untaken.failed, incident.untaken.missed),
+            incident.untaken.at_least,
         );
         let untaken = untaken.map(|untaken| format!(" {untaken}"));
         let text = format!(

@@ -360,6 +360,7 @@ impl Core {
             incident.lost = None;
         }
         incident.count_untaken_from_zero(self.trackers.session.stacks);
+        incident.untaken.at_least = self.trackers.session.has_unknown_entries;
         self.totals.incidents += 1;
         self.find(Finding::Incident(incident));
     }

@@ -142,17 +142,23 @@ pub fn forwarded(forwarded: &Forwarded) -> String {
 }
 
 /// Entries that a device did not take in an incident: where to look for them. `None` if there are none, as far as is known.
-pub fn untaken(device: &str, failed: Option<u64>, missed: Option<u64>) -> Option<String> {
+/// `at_least`: there may have been more.
+pub fn untaken(
+    device: &str,
+    (failed, missed): (Option<u64>, Option<u64>),
+    at_least: bool,
+) -> Option<String> {
+    let least = if at_least { "at least " } else { "" };
     let missed = missed.filter(|missed| *missed > 0).map(|missed| {
         format!(
-            "{device} was never given {} of requests that were answered: look for them in another audit device.",
+            "{device} was never given {least}{} of requests that were answered: look for them in another audit device.",
             count(missed, "entry")
         )
     });
     let failed = failed.filter(|failed| *failed > 0).map(|failed| {
         let verb = if failed == 1 { "was" } else { "were" };
         format!(
-            "It did not take {} that {verb} tried.",
+            "It did not take {least}{} that {verb} tried.",
             count(failed, "entry")
         )
     });

@@ -46,7 +46,7 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<AttachedServ
     trim_heap();
     Ok(AttachedServer {
         pidfd,
-        session: session(args, &target, &attached, goroutines.is_some())?,
+        session: session(args, &target, &attached, goroutines.as_deref())?,
         attached,
         sources,
         kernel: kernel.kernel,
@@ -126,8 +126,9 @@ fn session(
     args: &TraceArgs,
     target: &Target,
     attached: &Attached,
-    stacks: bool,
+    goroutines: Option<&Goroutines>,
 ) -> Result<Session> {
+    let reader = goroutines.map(|goroutines| &goroutines.reader);
     let kernel = utsname::uname().context("cannot ask for the kernel's version")?;
     let host = kernel.nodename().to_string_lossy().into_owned();
     Ok(Session {
@@ -144,7 +145,8 @@ fn session(
         probes: attached.probes.clone(),
         declared: args.audit.clone(),
         threshold: Nanos::try_from(args.threshold.as_nanos()).unwrap_or(Nanos::MAX),
-        stacks,
+        stacks: reader.is_some(),
+        has_unknown_entries: reader.is_some_and(|reader| !reader.knows_entries()),
     })
 }
 
