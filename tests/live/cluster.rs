@@ -112,8 +112,30 @@ fn a_forwarded_request_is_blocked_by_both_servers() -> Result<()> {
             request.took.abs_diff(total) < Duration::from_millis(350),
             "{total:?} in all: {request:?}"
         );
+        // What the active server blocked, this one waited for.
+        let waited = sum(standby.hangs().into_iter().filter(at_standby))
+            + sum(forwarded(&standby, request).into_iter());
+        ensure!(
+            waited <= request.took && request.took - waited < Duration::from_millis(350),
+            "{waited:?} at the standby: {request:?}: {}",
+            standby.text
+        );
     }
+    // The cluster's own traffic is no request, and the active server forwards none.
+    let requests = standby.summary()?["requests"].as_u64();
+    ensure!(requests == Some(all.len() as u64), "{}", standby.text);
+    ensure!(active.of_type("forwarded").is_empty(), "{}", active.text);
     Ok(())
+}
+
+/// Of this request, known by its client's port, each to the other server's own port of the cluster.
+fn forwarded<'a>(standby: &'a Trace, request: &ClientRequest) -> Vec<&'a Value> {
+    let is_its = |found: &&Value| {
+        let port = found["request"]["client_port"].as_u64();
+        port == request.port.map(u64::from) && found["to"] == "127.0.0.1:8201"
+    };
+    let forwarded = standby.of_type("forwarded");
+    forwarded.into_iter().filter(is_its).collect()
 }
 
 /// The requests as one of the two servers knows them, to which each of them lost a part of its time.

@@ -98,10 +98,12 @@ pub enum Count {
     Sockets = 4,
     /// Receives from clients.
     Receives = 5,
+    /// Sends to other nodes of the cluster, on connections that they opened.
+    Nodes = 6,
 }
 
 /// Number of values of [`Count`].
-pub const COUNTS: u32 = 6;
+pub const COUNTS: u32 = 7;
 
 /// One observation. Everything about the socket travels with each record, so that a lost record
 /// costs one observation and not the meaning of those that follow.

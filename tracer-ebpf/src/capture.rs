@@ -46,6 +46,30 @@ pub enum Mode {
     Frozen = 2,
 }
 
+/// Who connects to a port on which the server listens. The discriminants are the values in the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Peers {
+    /// The agent has not found out yet: such connections are left out.
+    Undecided = 0,
+    /// Its clients.
+    Clients = 1,
+    /// The other nodes of its cluster, which make no client's requests: such connections are left out.
+    Nodes = 2,
+}
+
+impl Peers {
+    /// Unknown values are undecided.
+    #[inline(always)]
+    pub const fn from_wire(value: u8) -> Self {
+        match value {
+            1 => Self::Clients,
+            2 => Self::Nodes,
+            _ => Self::Undecided,
+        }
+    }
+}
+
 impl Mode {
     /// Unknown values stream: nothing is lost by that.
     #[inline(always)]

@@ -130,6 +130,6 @@ pub(crate) struct CallInProgress {
 #[map]
 pub(crate) static CALLS: LruHashMap<u64, CallInProgress> = LruHashMap::with_max_entries(1 << 13, 0);
 
-/// TCP ports on which the server listens: connections on them are its clients'.
+/// A `capture::Peers` by TCP port on which the server listens. The programs add ports, the agent decides.
 #[map]
 pub(crate) static LISTENING: HashMap<u16, u8> = HashMap::with_max_entries(1024, 0);

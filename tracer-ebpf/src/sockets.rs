@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tracer_ebpf::{
     abi::{Count, Name},
-    capture::{self, AuditSocket, Role},
+    capture::{self, AuditSocket, Peers, Role},
     protocol::SendOutcome,
 };
 
@@ -13,10 +13,18 @@ use crate::{
     maps::{CONNECTIONS, Known, LISTENING, ROLES, ROLES_GENERATION, SOCKETS},
 };
 
-/// Whether the server listens on this port: connections on it are its clients'.
+/// Who connects to this port, if the server listens on it.
+#[inline(always)]
+fn peers(port: u16) -> Option<Peers> {
+    // SAFETY: plain data that the agent changes at any time, copied at once.
+    let peers = LISTENING.get_ptr(port).map(|peers| unsafe { *peers });
+    peers.map(Peers::from_wire)
+}
+
+/// Whether the server listens on this port for its clients.
 #[inline(always)]
 pub(crate) fn listening(port: u16) -> bool {
-    LISTENING.get_ptr(port).is_some()
+    matches!(peers(port), Some(Peers::Clients))
 }
 
 /// A socket of the server's and its entry in the table.
@@ -135,16 +143,22 @@ impl Socket {
     }
 }
 
-/// Adds a new socket in place of any earlier one at this address. An LRU table makes room by itself; if it fails all
-/// the same, this call is not reported, and the socket is new at its next one.
+/// Adds a new socket in place of any earlier one at this address, unless it is a connection of another node of the cluster. An
+/// LRU table makes room by itself; if it fails all the same, this call is not reported, and the socket is new at its next one.
 #[inline(always)]
 pub(crate) fn register(sk: Sock) {
+    let peers = peers(sk.local_port());
+    match peers {
+        Some(Peers::Nodes) => return buffering::count(Count::Nodes, 1),
+        Some(Peers::Undecided) => return,
+        Some(Peers::Clients) | None => {}
+    }
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let known = Known {
         born: now,
         audit: AuditSocket::new(now),
-        accepted: u32::from(listening(sk.local_port())),
+        accepted: u32::from(peers.is_some()),
         role: 0,
         role_generation: 0,
         reserved: 0,

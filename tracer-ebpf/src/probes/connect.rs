@@ -4,6 +4,7 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use aya_log_ebpf::warn;
 use tracer_ebpf::{
     abi::Kind,
+    capture::Peers,
     protocol::{TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT},
 };
 
@@ -35,7 +36,8 @@ fn changed(ctx: &RawTracePointContext, sk: Sock, old: i32, new: i32) {
             sockets::register(sk);
         }
         TCP_LISTEN if in_target() => {
-            if LISTENING.insert(sk.local_port(), 1, 0).is_err() {
+            let undecided = Peers::Undecided as u8;
+            if LISTENING.insert(sk.local_port(), undecided, 0).is_err() {
                 warn!(
                     ctx,
                     "table of listening ports is full: port {} left out",

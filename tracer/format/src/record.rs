@@ -7,6 +7,7 @@
 //! A field that may be absent is `None` or `false`, and then is not written.
 
 mod evidence;
+mod forwarded;
 mod hang;
 mod line;
 mod session;
@@ -18,6 +19,7 @@ use tracer_model::{self as model, Cause, Finding, Transport};
 
 pub use self::{
     evidence::{Evidence, TcpState},
+    forwarded::Forwarded,
     hang::{Hang, Request, Stall, Stalled, hang_id},
     line::record_type,
     session::{Ended, Probe, Session, Summary},
@@ -45,6 +47,8 @@ pub enum Record<T = String, E = Evidence> {
     Filling(Filling<T>),
     /// An audit device from its first failed or stalled operation to its first success.
     Incident(Incident<T>),
+    /// A standby forwarded a request to the active node of its cluster, and waited for longer than the threshold.
+    Forwarded(Box<Forwarded<T>>),
     /// The server's process ended.
     Ended(Ended),
     /// The last line.
@@ -174,6 +178,10 @@ pub struct Incident<T = String> {
     /// where queueing cannot be seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed_entries: Option<u64>,
+    /// There may have been more entries of both kinds: the server was stripped of its debugging information, so that not each entry's
+    /// request is known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untaken_is_lower_bound: bool,
     /// The requests of those, as far as known; at most 100.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missed_requests: Vec<String>,
@@ -191,6 +199,7 @@ impl Record {
             Finding::LostEntries(loss) => Self::LostEntries(LostEntries::of(loss, clock)),
             Finding::Filling(filling) => Self::Filling(Filling::of(filling, clock)),
             Finding::Incident(incident) => Self::Incident(Incident::of(incident, clock)),
+            Finding::Forwarded(found) => Self::Forwarded(Box::new(Forwarded::of(found, clock))),
             Finding::Ended(ended) => Self::Ended(Ended::of(*ended, clock)),
             Finding::Summary(summary) => Self::Summary(Summary::of(summary, clock)),
             Finding::Snapshot(_) | Finding::Warning(_) => return None,
@@ -271,6 +280,7 @@ impl Incident {
             lost_entries: incident.lost.map(|lost| lost.entries),
             failed_entries: incident.untaken.failed,
             missed_entries: incident.untaken.missed,
+            untaken_is_lower_bound: incident.untaken.at_least,
             missed_requests: incident.untaken.missed_requests.clone(),
         }
     }

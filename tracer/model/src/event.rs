@@ -9,7 +9,7 @@ use crate::{
     actor::Actor,
     device::Device,
     entry::EntryHead,
-    goroutine::{GoroutineSample, HandlerSample},
+    goroutine::{ForwardedSample, GoroutineSample, HandlerSample},
     socket::{SendQueue, Socket, Tcp, TcpState},
     time::Nanos,
 };
@@ -17,7 +17,7 @@ use crate::{
 /// The format of recordings, that is of events as serde writes them. Raised when an older agent would misunderstand a
 /// newer recording: a further field that may be absent is no reason, a further kind of event is. Those of before
 /// there was a number are of format 0, which is the same without it.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// One observation and its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -179,6 +179,13 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         handlers: Option<Vec<HandlerSample>>,
     },
+    /// With such an answer, on a node of a cluster: the requests' own goroutines that wait for the active node. Absent as long as
+    /// none does.
+    #[serde(rename = "forwarded")]
+    ForwardedSampled {
+        /// Those that do.
+        handlers: Vec<ForwardedSample>,
+    },
     /// Records that found the ring buffer full since the last such event.
     #[serde(rename = "lost")]
     RecordsLost {
@@ -280,6 +287,9 @@ pub struct Session {
     /// Whether the server's goroutines can be looked at.
     #[serde(default = "yes")]
     pub stacks: bool,
+    /// Whether sinks have entries of which the stacks do not say whose they are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_unknown_entries: bool,
 }
 
 /// Recordings of before the field could.

@@ -33,6 +33,8 @@ pub enum Finding {
     LostEntries(LostEntries),
     /// A device is silently dead and fills up.
     Filling(FillingBuffer),
+    /// A request waited for the active node of the cluster.
+    Forwarded(Box<Forwarded>),
     /// The server's process ended.
     Ended(Ended),
     /// A device works again, or the trace ended before it did.
@@ -164,6 +166,21 @@ pub struct Refusal {
     pub taken_elsewhere: bool,
 }
 
+/// A request that a standby forwarded to the active node of its cluster, and that waited there for longer than the threshold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forwarded {
+    /// Which request.
+    pub request: RequestInfo,
+    /// Where the active node listens, if that is certain.
+    pub to: Option<String>,
+    /// When the wait began.
+    pub start: Nanos,
+    /// How long, ns.
+    pub duration: Nanos,
+    /// By how much its beginning or end may be off, ns; 0 where both were seen.
+    pub uncertainty: Nanos,
+}
+
 /// The server's process ended while it was traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -218,6 +235,8 @@ pub struct UntakenEntries {
     /// Never tried: the time that the server gives an entry ran out in the queue, and the request was answered. `None` where
     /// queueing cannot be seen, or what a device takes.
     pub missed: Option<u64>,
+    /// Whether there may have been more: whose entry a sink has, cannot always be told.
+    pub at_least: bool,
     /// IDs of the requests whose entries were never tried, as far as known; at most [`Self::MAX_REQUESTS`].
     pub missed_requests: Vec<String>,
 }

@@ -48,6 +48,22 @@ pub struct HandlerSample {
     pub entry: Option<EntryHead>,
 }
 
+/// A request's own goroutine that has forwarded the request to the active node of the cluster, and waits for the answer
+/// (`vault/request_forwarding.go`, `ForwardRequest`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardedSample {
+    /// The request's goroutine.
+    pub goid: u64,
+    /// The goroutines that started it, nearest first, as far as they live.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<u64>,
+    /// The first sample of all that have found it there.
+    pub since: Nanos,
+    /// Where the active node listens, if that is certain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
 /// One goroutine that works on a client's request, or on its entry, as found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GoroutineSample {

@@ -28,10 +28,10 @@ pub use self::{
     event::{BufferedTotals, EntryQuery, Event, EventKind, FORMAT, Probe, Session, took_all},
     evidence::{DropKind, Dropped, Drops, Evidence},
     finding::{
-        Ended, FillingBuffer, Finding, Hang, Incident, LossTotals, LostEntries, NEGLIGIBLE_WAIT,
-        Refusal, Stall, Stalled, UntakenEntries,
+        Ended, FillingBuffer, Finding, Forwarded, Hang, Incident, LossTotals, LostEntries,
+        NEGLIGIBLE_WAIT, Refusal, Stall, Stalled, UntakenEntries,
     },
-    goroutine::{GoroutineSample, HandlerSample, WaitReason},
+    goroutine::{ForwardedSample, GoroutineSample, HandlerSample, WaitReason},
     operation::{Op, Operation, Outcome},
     phase::Phase,
     request::{Attribution, RequestInfo, RequestSeq},

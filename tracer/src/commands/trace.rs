@@ -22,6 +22,7 @@ mod answers;
 mod clock;
 mod following;
 mod live;
+mod peers;
 mod server;
 
 pub(super) fn run(args: &TraceArgs) -> Result<()> {

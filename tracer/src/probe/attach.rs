@@ -1,15 +1,15 @@
 //! Loads and attaches the programs, through file descriptors of this process: the kernel detaches them when the process
 //! ends, however it ends.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{MapData, PerCpuArray, RingBuf},
 };
 use log::warn;
 use tracer_ebpf::{
     abi::Kind,
-    capture::Mode,
+    capture::{Mode, Peers},
     layout::{GoLayout, KernelLayout},
 };
 
@@ -19,9 +19,12 @@ use super::{
     plan::{Plan, Preference},
     specs::Fallback,
 };
-use crate::source::capture::{
-    KernelSide,
-    maps::{BufferMaps, Sizes, take},
+use crate::source::{
+    capture::{
+        KernelSide,
+        maps::{BufferMaps, Sizes, take},
+    },
+    listening::ListeningPorts,
 };
 use tracer_model::Probe;
 
@@ -44,8 +47,8 @@ pub struct Facts {
     pub kernel: KernelLayout,
     /// Offsets in Go's `runtime.g`.
     pub go: GoLayout,
-    /// TCP ports the server listens on.
-    pub listening: Vec<u16>,
+    /// TCP ports the server listens on, and who connects there.
+    pub listening: Vec<(u16, Peers)>,
     /// Number of its open sockets.
     pub sockets: usize,
     /// Whether it writes entries in the goroutines that work on requests: those that read no connection are HTTP/2
@@ -81,6 +84,8 @@ pub(crate) struct Sources {
     pub(crate) ring: RingBuf<MapData>,
     /// Records that they buffer.
     pub(crate) maps: BufferMaps,
+    /// On which the server listens.
+    pub(crate) ports: ListeningPorts,
 }
 
 /// Loads the programs and attaches the best strategies of this host. What the kernel refuses is added to `host`.
@@ -91,7 +96,10 @@ pub(crate) fn attach(
 ) -> Result<(Attached, Sources)> {
     let sizes = Sizes::of(facts.sockets)?;
     let mut object = load(facts, host.task_pt_regs, &sizes)?;
-    listening(&mut object, &facts.listening)?;
+    let mut ports = ListeningPorts::new(&mut object)?;
+    for (port, peers) in &facts.listening {
+        ports.decide(*port, *peers)?;
+    }
     let mut maps = BufferMaps::new(&mut object, sizes, facts.counts_streams)?;
     maps.set_mode(if facts.buffers {
         Mode::Buffer
@@ -111,7 +119,7 @@ pub(crate) fn attach(
         lost,
         counted: [0; Kind::ALL.len()],
     };
-    Ok((attached, Sources { ring, maps }))
+    Ok((attached, Sources { ring, maps, ports }))
 }
 
 /// Warns of what the plan cannot show and of what it costs other processes.
@@ -148,17 +156,6 @@ fn load(facts: &Facts, task_pt_regs: bool, sizes: &Sizes) -> Result<Ebpf> {
         .override_global("COUNT_STREAMS", &streams, true)
         .load(object)
         .map_err(|error| chain(&error).context("the kernel does not take the eBPF maps"))
-}
-
-fn listening(object: &mut Ebpf, ports: &[u16]) -> Result<()> {
-    let map = object
-        .map_mut("LISTENING")
-        .context("the eBPF object has no map LISTENING")?;
-    let mut map = HashMap::<_, u16, u8>::try_from(map)?;
-    for port in ports {
-        map.insert(port, 1, 0)?;
-    }
-    Ok(())
 }
 
 impl Attached {

@@ -12,6 +12,7 @@ use tracer_model::{Cause, Nanos, Op};
 use super::{
     devices::DeviceTable,
     file::File,
+    forwarded::ForwardedSummary,
     heavy::{HangTotals, HeavyHitters, Largest},
     requests::BlockedRequests,
     summary::{
@@ -46,6 +47,7 @@ pub struct Aggregator {
     total: HangTotals,
     longest: Nanos,
     refusals: u64,
+    forwarded: Option<ForwardedSummary>,
     requests: BlockedRequests,
     durations: Histogram<u64>,
     waits: Vec<Wait>,
@@ -71,6 +73,7 @@ impl Default for Aggregator {
             total: HangTotals::default(),
             longest: 0,
             refusals: 0,
+            forwarded: None,
             requests: BlockedRequests::default(),
             durations,
             waits: Vec::new(),
@@ -131,6 +134,10 @@ impl Aggregator {
             Some(Record::LostEntries(loss)) => self.loss(loss),
             Some(Record::Filling(filling)) => self.filling(filling),
             Some(Record::Incident(incident)) => self.incident(incident),
+            Some(Record::Forwarded(forwarded)) => {
+                self.forwarded.get_or_insert_default().add(&forwarded);
+                self.file().cover(forwarded.start);
+            }
             Some(Record::Ended(ended)) => self.file().cover(ended.at),
             Some(Record::Summary(summary)) => self.file().summary(&summary),
             // Hangs are counted from their lines.
@@ -321,6 +328,7 @@ impl Aggregator {
             total: self.total,
             longest_ns: self.longest,
             refusals: self.refusals,
+            forwarded: self.forwarded,
             percentiles,
             waits,
             devices,

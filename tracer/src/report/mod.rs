@@ -4,6 +4,7 @@
 pub mod aggregate;
 pub mod devices;
 pub mod file;
+mod forwarded;
 pub mod heavy;
 pub mod html;
 pub mod input;

@@ -9,6 +9,7 @@ use tracer_format::{
 use tracer_model::{Cause, Nanos, Op};
 
 use super::{
+    forwarded::ForwardedSummary,
     heavy::{HangTotals, Named, Others},
     timeline::Timeline,
 };
@@ -34,6 +35,9 @@ pub struct Report {
     pub longest_ns: Nanos,
     /// Requests that met a device that failed without a hang.
     pub refusals: u64,
+    /// Requests that waited for the active node of the cluster; absent if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<ForwardedSummary>,
     /// Durations of hangs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub percentiles: Option<Percentiles>,

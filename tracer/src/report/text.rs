@@ -24,6 +24,9 @@ const HANGS: usize = 5;
 pub fn text(report: &Report) -> String {
     let mut out = String::new();
     headline(&mut out, report);
+    if let Some(forwarded) = &report.forwarded {
+        paragraph(&mut out, "", &forwarded.sentence());
+    }
     for device in &report.devices {
         of_device(&mut out, report, device);
     }

@@ -17,6 +17,7 @@ mod machine_code;
 mod memory;
 mod pclntab;
 mod permission;
+mod polled;
 mod requests;
 mod roles;
 mod sample;
@@ -33,7 +34,6 @@ use std::{collections::BTreeSet, fs, io, ops::Range, sync::Mutex};
 
 use anyhow::{Context, Result, ensure};
 
-pub(crate) use self::roles::has_variables;
 use self::{
     device::DeviceLayouts,
     functions::Functions,
@@ -48,6 +48,10 @@ use self::{
 pub use self::{
     memory::{Memory, Piece, ProcessMemory},
     sample::Samples,
+};
+pub(crate) use self::{
+    polled::{PollUse, PolledSocket},
+    roles::has_variables,
 };
 use super::{
     executable::Executable,
@@ -149,6 +153,12 @@ impl GoroutineReader {
         let is_sink =
             |role| matches!(role, FunctionRole::Device(code, _) if code.style == DeviceStyle::Sink);
         self.functions.any(is_sink)
+    }
+
+    /// Whether the request of each entry is known: its goroutine writes the entry, or the debugging information describes the
+    /// arguments on the stacks.
+    pub(crate) fn knows_entries(&self) -> bool {
+        !self.has_sinks() || self.requests != RequestReader::default()
     }
 
     /// What its functions show of how it audits.

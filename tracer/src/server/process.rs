@@ -7,6 +7,10 @@ use super::{executable::Executable, generation::Product, go::buildinfo};
 
 /// Names of the programs of Vault and `OpenBao`.
 pub(super) const PROGRAMS: [&str; 2] = ["vault", "bao"];
+/// Commands of theirs that go on running: a process that was started with one may be of such a program under another name.
+const LASTING_COMMANDS: [&str; 7] = [
+    "server", "agent", "proxy", "ssh", "monitor", "debug", "events",
+];
 /// The server sets one of these for each plugin that it starts (`sdk/helper/pluginutil/run_config.go`, `makeConfig`).
 /// Plugins that are built in run in the server's own process.
 const PLUGIN_VARIABLES: [&str; 2] = ["VAULT_PLUGIN_METADATA_MODE", "BAO_PLUGIN_METADATA_MODE"];
@@ -157,9 +161,8 @@ fn program(pid: i32, exe: &std::path::Path, command: &[String]) -> Program {
     if exe.as_os_str().is_empty() {
         return Program::Unreadable;
     }
-    let may_be =
-        has_name(file_name(exe), command, &PROGRAMS) || subcommand(command) == Some("server");
-    if !may_be {
+    let is_lasting = subcommand(command).is_some_and(|word| LASTING_COMMANDS.contains(&word));
+    if !is_lasting && !has_name(file_name(exe), command, &PROGRAMS) {
         return Program::NotGo;
     }
     // Through /proc: the right file also where it was replaced or lies in a container.
@@ -236,6 +239,10 @@ mod tests {
             ("vault", "vault ssh -role server u@h", &vault, OtherCommand),
             ("vault", "vault kv get server", &vault, OtherCommand),
             ("vault", "vault monitor", &vault, OtherCommand),
+            // A copy under another name.
+            ("v2", "/opt/v2 agent -config=x", &vault, OtherCommand),
+            ("v2", "v2 proxy -config=x", &vault, OtherCommand),
+            ("telegraf", "telegraf agent", &other, OtherProgram),
             ("bao", "bao operator raft join server", &bao, OtherCommand),
             ("vault", "vault -- server", &vault, OtherCommand),
             ("vault", "vault -version", &vault, OtherCommand),

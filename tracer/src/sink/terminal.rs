@@ -13,7 +13,8 @@ use tracer_format::{
     text::{self, chain, clean, clock, count, duration, explain},
 };
 use tracer_model::{
-    Device, Finding, Hang, Incident, Nanos, Refusal, RequestInfo, Session, Stalled, Summary,
+    Device, Finding, Forwarded, Hang, Incident, Nanos, Refusal, RequestInfo, Session, Stalled,
+    Summary,
 };
 
 /// Writes the report.
@@ -83,6 +84,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
             Finding::Warning(warning) => {
                 format!("{} {}\n", self.paint("33", "warning:"), clean(warning))
             }
+            Finding::Forwarded(forwarded) => self.forwarded(forwarded),
             Finding::Ended(ended) => format!("{}  the server ended\n", self.moment(ended.at)),
             Finding::Snapshot(_) => return None,
             Finding::Summary(summary) => self.summary(summary),
@@ -150,6 +152,17 @@ impl<W: Write + Send + 'static> Terminal<W> {
         )
     }
 
+    /// No hang of this server: one line.
+    fn forwarded(&self, forwarded: &Forwarded) -> String {
+        format!(
+            "{}  {}  {}: {}\n",
+            self.moment(forwarded.start),
+            self.paint("33", "forwarded"),
+            self.request(&forwarded.request),
+            clean(&explain::forwarded(forwarded)),
+        )
+    }
+
     /// The first of each device: a server under load meets a dead port thousands of times.
     fn refusal(&mut self, refusal: &Refusal) -> Option<String> {
         let totals = self.devices.entry(refusal.device.clone()).or_default();
@@ -193,8 +206,8 @@ impl<W: Write + Send + 'static> Terminal<W> {
         };
         let untaken = explain::untaken(
             &cleaned(&incident.device),
-            incident.untaken.failed,
-            incident.untaken.missed,
+            (incident.untaken.failed, incident.untaken.missed),
+            incident.untaken.at_least,
         );
         let untaken = untaken.map(|untaken| format!(" {untaken}"));
         let text = format!(
@@ -327,8 +340,15 @@ mod tests {
                 end: 1,
                 duration: 1,
                 device,
-                request,
+                request: request.clone(),
                 stalls: Vec::new(),
+            })),
+            Finding::Forwarded(Box::new(Forwarded {
+                request: request.clone(),
+                to: None,
+                start: 0,
+                duration: 1,
+                uncertainty: 0,
             })),
             Finding::Warning(evil.to_owned()),
             Finding::Summary(Summary::default()),

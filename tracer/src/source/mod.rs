@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub(crate) mod kernel_log;
+pub(crate) mod listening;
 pub(crate) mod readable;
 pub mod recording;
 pub(crate) mod ringbuf;

@@ -4,12 +4,12 @@ use std::{mem, net::SocketAddr};
 
 use tracer_model::{
     Actor, BufferedTotals, Device, Ended, Event, EventKind, Finding, GoroutineSample,
-    HandlerSample, Incident, LostEntries, Nanos, Op, Operation, Session, Snapshot, Summary,
+    HandlerSample, Incident, LostEntries, Nanos, Operation, Session, Snapshot, Summary,
 };
 
 use crate::{
     engine::{
-        open_stalls,
+        forwarded, open_stalls,
         sampler::Sampler,
         snapshot::{self, BufferedActivity},
         step::{Query, Step},
@@ -64,6 +64,10 @@ impl Core {
                 goroutines,
                 handlers,
             } => self.sampled(event.at, goroutines, handlers.as_deref()),
+            EventKind::ForwardedSampled { handlers } => {
+                forwarded::take(event.at, handlers, &self.sampler, &mut self.trackers);
+                self.conclude();
+            }
             EventKind::BufferingEnded(totals) => self.buffering_ended(totals),
             EventKind::BufferedWrite { .. } => self.buffered_write(event),
             EventKind::RecordsLost { records, until, .. } => {
@@ -97,7 +101,8 @@ impl Core {
     pub fn may_buffer(&self) -> bool {
         let threshold = self.trackers.session.threshold;
         let is_well = |request: &Request| {
-            !request.is_blocked(threshold) && !request.operations.iter().any(Operation::failed)
+            let waits = request.is_blocked(threshold) || request.is_forwarded();
+            !waits && !request.operations.iter().any(Operation::failed)
         };
         self.trackers.sockets.are_healthy()
             && self.trackers.incidents.is_empty()
@@ -210,10 +215,7 @@ impl Core {
 
     fn wait_began(&mut self, at: Nanos, began: &Began) {
         let Began { by, ref device, .. } = *began;
-        let act = match began.op {
-            Op::Connect => Act::Dial,
-            _ => Act::Write(began.entry.as_ref()),
-        };
+        let act = Act::of(began.op, began.entry.as_ref());
         self.infer_queueing(at, by, device, act);
         let request = self.trackers.requests.wait_began(at, by, act);
         self.trackers.stall_periods.wait_began(device, at, request);
@@ -242,10 +244,7 @@ impl Core {
             }
         }
         if !waited {
-            let act = match operation.op {
-                Op::Connect => Act::Dial,
-                _ => Act::Write(operation.entry.as_ref()),
-            };
+            let act = Act::of(operation.op, operation.entry.as_ref());
             self.infer_queueing(operation.start, operation.by, &operation.device, act);
         }
         let is_audit = self.trackers.is_audit(&operation.device);
@@ -290,6 +289,8 @@ impl Core {
         }
         for request in &mut concluded {
             self.cut_open_operations(request);
+            let forwarded = forwarded::found(request, self.trackers.session.threshold);
+            self.step.findings.extend(forwarded);
         }
         self.verdicts
             .conclude(concluded, &mut self.trackers, &mut self.step);
@@ -359,6 +360,7 @@ impl Core {
             incident.lost = None;
         }
         incident.count_untaken_from_zero(self.trackers.session.stacks);
+        incident.untaken.at_least = self.trackers.session.has_unknown_entries;
         self.totals.incidents += 1;
         self.find(Finding::Incident(incident));
     }

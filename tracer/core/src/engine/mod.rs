@@ -1,11 +1,13 @@
 //! One event through all parts: `core` coordinates, each part owns its state.
 
 mod core;
+mod forwarded;
 mod open_stalls;
 mod pending_verdicts;
 mod replay;
 mod request_names;
 mod sampler;
+mod silence;
 mod snapshot;
 mod step;
 #[cfg(test)]

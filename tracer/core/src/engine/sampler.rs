@@ -9,13 +9,10 @@ use tracer_model::{
 
 use crate::{
     diagnose::cause::cause_of,
-    engine::trackers::Trackers,
+    engine::{silence, trackers::Trackers},
     request::sampled::{Gone, SampleTimes},
     track::sampled_wait::{LockHolder, StackSample},
 };
-
-/// A request that makes no sign for so long is sampled, ns.
-const SILENT: Nanos = 200_000_000;
 
 /// So is what has been stalled for so long, ns; for half of the threshold if that is less.
 const STALLED: Nanos = 50_000_000;
@@ -23,16 +20,13 @@ const STALLED: Nanos = 50_000_000;
 /// Between two samples while something is stalled, ns: as exact as queueing can be timed. A sample takes milliseconds.
 const INTERVAL: Nanos = 100_000_000;
 
-/// Between two samples while a request is merely silent, ns: a quarter of the silence, within these bounds.
-const SILENT_INTERVAL: (Nanos, Nanos) = (450_000_000, 4_000_000_000);
-
 /// An answer that has not come by then, ns, will not.
 const UNANSWERED: Nanos = 5_000_000_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Sampler {
     /// When the last sample was taken.
-    at: Nanos,
+    pub(super) at: Nanos,
     /// When the next one was asked for, if it was.
     asked: Option<Nanos>,
     /// How many requests queued for each device in the last sample.
@@ -106,10 +100,11 @@ impl Sampler {
         let mut requests = trackers.requests.all();
         let waits = requests.any(|request| {
             // When it leaves the broker, its answer follows.
-            request.is_in_broker() || request.open_waits().next().is_some()
+            let waits = request.is_in_broker() || request.is_forwarded();
+            waits || request.open_waits().next().is_some()
         });
         let sampled = waits.then_some(last + INTERVAL);
-        let silent = silence_due(trackers, last);
+        let silent = silence::due(trackers, last);
         [stalled, sampled, silent].into_iter().flatten().min()
     }
 
@@ -199,14 +194,6 @@ impl Sampler {
         let of = (*request, sample.goid);
         trackers.requests.sampled(at, of, *since, stack);
     }
-}
-
-fn silence_due(trackers: &Trackers, last: Nanos) -> Option<Nanos> {
-    let silent = trackers.requests.all().filter(|r| r.is_silent());
-    let latest = silent.map(|request| request.end).max()?;
-    let (shortest, longest) = SILENT_INTERVAL;
-    let pause = (last.saturating_sub(latest) / 4).clamp(shortest, longest);
-    Some((latest + SILENT).max(last + pause))
 }
 
 /// The requests' own goroutines that are in the broker. Where the sampler cannot tell, those are that a sink works for

@@ -143,6 +143,7 @@ impl Requests {
                     && request.open_waits().next().is_none()
                     && phases::has_written_both_entries(&request.operations)
                     && !request.stays.is_inside()
+                    && !request.is_forwarded()
                     && (request.phase_in_broker != Some(Phase::Request)
                         || request.operations.iter().any(phases::is_about_the_answer))
             })

@@ -77,6 +77,9 @@ impl Request {
         if let Some(wait) = self.sampled_waits.remove(&goid) {
             self.take(goid, &wait, WaitEnd::Acts(at));
         }
+        if self.goid == Some(goid) {
+            self.end_forward(at, at);
+        }
         self.acted(at, goid);
         self.extend_to(at);
         self.last_sign = self.last_sign.max(at);
@@ -121,6 +124,7 @@ impl Request {
 
     /// It is over: its sampled waits become operations. Nothing of it is later than `limit`.
     pub(super) fn conclude(&mut self, limit: Nanos) {
+        self.conclude_forward(limit);
         let own = self.goid;
         let is_answered = self.stage == Stage::Answered;
         for (goid, wait) in std::mem::take(&mut self.sampled_waits) {
@@ -233,6 +237,7 @@ impl Request {
             self.hang_ids.entry(device).or_insert(id);
         }
         self.sampled_waits.extend(other.sampled_waits);
+        self.forward = self.forward.take().or(other.forward);
         self.sink_acts.extend(other.sink_acts);
         if !self.begin_seen {
             self.start = self.start.min(other.start);

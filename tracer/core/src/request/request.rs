@@ -14,6 +14,7 @@ use crate::{
     },
     track::{
         client_connection::Stream,
+        forward_wait::ForwardWait,
         sampled_wait::{OpenSampledWait, SampledWait},
     },
 };
@@ -81,6 +82,8 @@ pub(crate) struct Request {
     /// What each of its goroutines was sampled waiting for since it last acted.
     pub(super) sampled_waits: BTreeMap<u64, SampledWait>,
     pub(super) stays: BrokerStays,
+    /// Its wait for the active node of the cluster.
+    pub(super) forward: Option<ForwardWait>,
     /// When a sample last found its own goroutine in the broker, or a sink of it while that goroutine lived.
     pub(super) last_in_broker: Option<Nanos>,
     /// For which entry it was there, as the last sample that found it there says.
@@ -121,6 +124,7 @@ impl Request {
             certain_until: at,
             sampled_waits: BTreeMap::new(),
             stays: BrokerStays::default(),
+            forward: None,
             last_in_broker: None,
             phase_in_broker: None,
             earliest_start: at,

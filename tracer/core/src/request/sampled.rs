@@ -126,7 +126,7 @@ impl Requests {
     }
 
     /// `line`: a goroutine and its ancestors, nearest first; `handler`: the one of them that works on the request.
-    fn of_lineage(
+    pub(super) fn of_lineage(
         &mut self,
         line: &[u64],
         handler: u64,

@@ -31,6 +31,16 @@ pub(crate) enum Act<'a> {
     Write(Option<&'a EntryHead>),
 }
 
+impl<'a> Act<'a> {
+    /// What makes such an operation, with the entry that begins in it.
+    pub(crate) fn of(op: Op, entry: Option<&'a EntryHead>) -> Self {
+        match op {
+            Op::Connect => Self::Dial,
+            _ => Self::Write(entry),
+        }
+    }
+}
+
 /// Requests under way, and the goroutines that work for them.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
@@ -101,6 +111,11 @@ impl Requests {
         self.open.values().map(|request| &**request)
     }
 
+    /// See [`ClientConnections::unanswered_since`].
+    pub(crate) fn unanswered_since(&self, since: Nanos) -> Option<Nanos> {
+        self.connections.unanswered_since(since)
+    }
+
     pub(crate) fn get(&self, seq: RequestSeq) -> Option<&Request> {
         self.open.get(&seq).map(|request| &**request)
     }
@@ -150,7 +165,8 @@ impl Requests {
         if is_own {
             let is_counted = self.counted.remove(&request.goid.unwrap_or(0));
             // The end of a TLS handshake looks like an answer; only requests are audited.
-            let is_real = request.status.is_some() || !request.operations.is_empty();
+            let is_audited = request.status.is_some() || !request.operations.is_empty();
+            let is_real = is_audited || request.forward.is_some();
             self.count += u64::from(is_real && !is_counted);
         }
         let is_audited = request.operations.iter().any(|o| o.entry.is_some());
@@ -198,10 +214,7 @@ impl Requests {
 
     /// An operation is over; `waited`: [`Self::wait_began`] was called for it.
     pub(crate) fn operation_ended(&mut self, operation: Operation, waited: bool) {
-        let act = match operation.op {
-            Op::Connect => Act::Dial,
-            _ => Act::Write(operation.entry.as_ref()),
-        };
+        let act = Act::of(operation.op, operation.entry.as_ref());
         let begun = if waited {
             self.of_wait_that_ended(&operation)
         } else {

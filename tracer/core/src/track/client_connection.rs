@@ -187,6 +187,18 @@ impl ClientConnections {
         self.connections.get_mut(&id)
     }
 
+    /// When a client last sent something after this time on a connection that carries several requests, and nothing that may be
+    /// an answer was sent there since; the earliest of all. A request of it may wait where no probe sees it.
+    pub(crate) fn unanswered_since(&self, since: Nanos) -> Option<Nanos> {
+        let connections = self.connections.values();
+        let unanswered = connections.filter(|connection| {
+            let is_later = |sent: &Nanos| *sent > connection.received;
+            let is_new = connection.received > since && connection.protocol.is_multiplexed();
+            is_new && !connection.frames.back().is_some_and(is_later)
+        });
+        unanswered.map(|connection| connection.received).min()
+    }
+
     /// `bytes` came; `handshake`: as a TLS record that carries no request.
     pub(crate) fn received(
         &mut self,
@@ -347,6 +359,15 @@ impl ClientConnection {
             (Some(first), last) => (*first, *last.unwrap_or(first)),
             (None, _) => (from, to),
         }
+    }
+
+    /// When what came last before this time began to come, and when it had come: since the frame before it that may be an answer.
+    pub(crate) fn last_received_before(&self, at: Nanos) -> Option<(Nanos, Nanos)> {
+        let last = *self.receives.iter().rfind(|received| **received <= at)?;
+        let sent = self.frames.iter().rfind(|sent| **sent <= last);
+        let mut received = self.receives.iter();
+        let first = received.find(|received| sent.is_none_or(|sent| *received > sent));
+        Some((first.copied().unwrap_or(last).min(last), last))
     }
 
     /// When the first frame was sent after this time that may be an answer.

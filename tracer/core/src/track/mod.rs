@@ -3,6 +3,7 @@
 pub(crate) mod ack_stall;
 pub(crate) mod client_connection;
 pub(crate) mod connection;
+pub(crate) mod forward_wait;
 pub(crate) mod packet_marks;
 pub(crate) mod sampled_wait;
 pub(crate) mod socket_events;

@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
-use tracer_model::{Device, FillingBuffer, Hang, LostEntries, Op, Refusal, Stall, Transport};
+use tracer_model::{
+    Device, FillingBuffer, Forwarded, Hang, LostEntries, Op, Refusal, Stall, Transport,
+};
 
 use super::{
     cause::{self, Failure},
-    count,
+    count, duration,
     limits::limits,
     seconds,
 };
@@ -127,18 +129,36 @@ pub fn filling(filling: &FillingBuffer) -> String {
     )
 }
 
+/// `forwarded to 10.0.0.1:8201, waited 8.00 s: trace the active node`
+pub fn forwarded(forwarded: &Forwarded) -> String {
+    let to = forwarded.to.as_deref().unwrap_or("the active node");
+    let about = if forwarded.uncertainty > 0 {
+        "about "
+    } else {
+        ""
+    };
+    let waited = duration(forwarded.duration);
+    format!("forwarded to {to}, waited {about}{waited}: trace the active node")
+}
+
 /// Entries that a device did not take in an incident: where to look for them. `None` if there are none, as far as is known.
-pub fn untaken(device: &str, failed: Option<u64>, missed: Option<u64>) -> Option<String> {
+/// `at_least`: there may have been more.
+pub fn untaken(
+    device: &str,
+    (failed, missed): (Option<u64>, Option<u64>),
+    at_least: bool,
+) -> Option<String> {
+    let least = if at_least { "at least " } else { "" };
     let missed = missed.filter(|missed| *missed > 0).map(|missed| {
         format!(
-            "{device} was never given {} of requests that were answered: look for them in another audit device.",
+            "{device} was never given {least}{} of requests that were answered: look for them in another audit device.",
             count(missed, "entry")
         )
     });
     let failed = failed.filter(|failed| *failed > 0).map(|failed| {
         let verb = if failed == 1 { "was" } else { "were" };
         format!(
-            "It did not take {} that {verb} tried.",
+            "It did not take {least}{} that {verb} tried.",
             count(failed, "entry")
         )
     });

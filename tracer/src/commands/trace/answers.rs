@@ -1,22 +1,26 @@
 //! Answers to the core's queries, from the server's memory and its audit files.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use log::debug;
 
-use super::clock;
+use super::{clock, peers};
 use crate::{
     audit::file::{FileQuery, find_entry as find_in_files},
-    server::goroutines::{GoroutineReader, ProcessMemory},
+    server::goroutines::{GoroutineReader, ProcessMemory, Samples},
 };
 use tracer_core::Query;
-use tracer_model::{EntryHead, EntryQuery, Event, EventKind};
+use tracer_model::{EntryHead, EntryQuery, Event, EventKind, ForwardedSample, Nanos};
 
 /// The answer to a query of the core.
 pub(super) struct Answer {
-    /// `None` if there is none.
-    pub(super) event: Option<Event>,
+    /// Empty if there is none.
+    pub(super) events: Vec<Event>,
     /// Of a sample of the server's goroutines.
     pub(super) sample: Option<SampleInfo>,
 }
@@ -32,6 +36,48 @@ pub(super) struct SampleInfo {
 pub(super) struct Goroutines {
     pub(super) reader: GoroutineReader,
     pub(super) memory: ProcessMemory,
+    /// Since when each goroutine was found waiting for the active node.
+    forwarded: Mutex<BTreeMap<u64, Nanos>>,
+}
+
+impl Goroutines {
+    pub(super) fn new(reader: GoroutineReader, memory: ProcessMemory) -> Self {
+        Self {
+            reader,
+            memory,
+            forwarded: Mutex::default(),
+        }
+    }
+
+    /// `None` as long as no request waits for the active node; once more when none does any longer.
+    fn forwarded(&self, at: Nanos, pid: i32, samples: &Samples) -> Option<EventKind> {
+        let mut known = self
+            .forwarded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if samples.forwarded.is_empty() && known.is_empty() {
+            return None;
+        }
+        let now = samples.forwarded.iter().map(|(goid, _)| {
+            let since = known.get(goid).copied().unwrap_or(at);
+            (*goid, since)
+        });
+        *known = now.collect();
+        let to = known.is_empty().then_some(None);
+        let to = to.unwrap_or_else(|| peers::active_node(pid, self));
+        let handlers = samples
+            .forwarded
+            .iter()
+            .map(|(goid, ancestors)| ForwardedSample {
+                goid: *goid,
+                ancestors: ancestors.clone(),
+                since: known[goid],
+                to: to.clone(),
+            });
+        Some(EventKind::ForwardedSampled {
+            handlers: handlers.collect(),
+        })
+    }
 }
 
 impl Answer {
@@ -39,39 +85,43 @@ impl Answer {
     pub(super) fn to(query: Query, pid: i32, goroutines: Option<&Goroutines>) -> Self {
         match query {
             Query::Entry(asked) => Self {
-                event: Some(clock::now(EventKind::EntryFound {
+                events: vec![clock::now(EventKind::EntryFound {
                     entry: find_entry(pid, &asked),
                     asked,
-                })),
+                })],
                 sample: None,
             },
-            Query::Goroutines => goroutines.and_then(sample).unwrap_or(Self {
-                event: None,
-                sample: None,
-            }),
+            Query::Goroutines => {
+                let answer = goroutines.and_then(|goroutines| sample(pid, goroutines));
+                answer.unwrap_or(Self {
+                    events: Vec::new(),
+                    sample: None,
+                })
+            }
         }
     }
 }
 
 /// The event has the time when the sample began: what goroutines did since then is newer.
-fn sample(goroutines: &Goroutines) -> Option<Answer> {
+fn sample(pid: i32, goroutines: &Goroutines) -> Option<Answer> {
     let (at, began) = (clock::monotonic(), Instant::now());
     let samples = goroutines.reader.sample(&goroutines.memory);
     let samples = samples.inspect_err(|error| {
         debug!("the server's goroutines could not be read this time: {error}");
     });
     let samples = samples.ok()?;
+    let forwarded = goroutines.forwarded(at, pid, &samples);
+    let is_stuck = !samples.unmoved.is_empty();
+    let sampled = EventKind::GoroutinesSampled {
+        goroutines: samples.goroutines,
+        handlers: samples.handlers,
+    };
+    let kinds = forwarded.into_iter().chain([sampled]);
     Some(Answer {
-        event: Some(Event {
-            at,
-            what: EventKind::GoroutinesSampled {
-                goroutines: samples.goroutines,
-                handlers: samples.handlers,
-            },
-        }),
+        events: kinds.map(|what| Event { at, what }).collect(),
         sample: Some(SampleInfo {
             took: began.elapsed(),
-            is_stuck: !samples.unmoved.is_empty(),
+            is_stuck,
         }),
     })
 }

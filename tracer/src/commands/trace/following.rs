@@ -9,6 +9,7 @@ use tokio::{io::unix::AsyncFd, sync::mpsc, task};
 use super::{
     answers::{Answer, Goroutines},
     clock,
+    peers::PortDecisions,
 };
 use crate::{
     decode::Kernel,
@@ -21,7 +22,7 @@ use crate::{
     },
 };
 use tracer_core::Query;
-use tracer_model::{SendQueue, Session};
+use tracer_model::{Nanos, SendQueue, Session};
 
 /// Most answers that wait to be taken.
 const ANSWERS: usize = 64;
@@ -47,6 +48,7 @@ pub(super) struct Following {
     pub(super) events: Events,
     pub(super) capture: CaptureController<BufferMaps>,
     pub(super) goroutines: Option<Arc<Goroutines>>,
+    ports: PortDecisions,
     answers: mpsc::Sender<Answer>,
     pub(super) answered: mpsc::Receiver<Answer>,
     /// Queries that have not been answered.
@@ -58,7 +60,7 @@ impl Following {
     pub(super) fn new(server: AttachedServer) -> Result<(Session, AsyncFd<OwnedFd>, Self)> {
         let pidfd = readable(server.pidfd).context("cannot watch the server")?;
         let (answers, answered) = mpsc::channel(ANSWERS);
-        let Sources { ring, maps } = server.sources;
+        let Sources { ring, maps, ports } = server.sources;
         let following = Self {
             pid: server.session.pid,
             attached: server.attached,
@@ -70,11 +72,18 @@ impl Following {
             ),
             events: Events::new(ring, server.kernel).context("cannot poll the ring buffer")?,
             goroutines: server.goroutines,
+            ports: PortDecisions::new(ports),
             answers,
             answered,
             open_queries: 0,
         };
         Ok((server.session, pidfd, following))
+    }
+
+    /// Decides on ports on which the server has begun to listen.
+    pub(super) fn decide_ports(&mut self, now: Nanos) -> Result<()> {
+        let goroutines = self.goroutines.as_deref();
+        self.ports.update(now, self.pid, goroutines)
     }
 
     /// Answers on a thread of its own: audit files may be large, or on a disk that hangs.

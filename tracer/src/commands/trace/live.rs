@@ -152,6 +152,7 @@ impl Live {
     /// While buffering the core gets no ticks: nothing is under way in it.
     fn tick(&mut self, server: &mut Following) -> Result<()> {
         let now = clock::now(EventKind::Tick);
+        server.decide_ports(now.at)?;
         if server.capture.is_overdue(now.at) {
             debug!("buffering ends: an audit socket is blocked");
             self.stop_buffering(server)?;
@@ -260,7 +261,11 @@ impl Live {
         let step = self.core.on(&event);
         self.record(event);
         for finding in step.findings {
-            if matches!(finding, Finding::Stalled(_) | Finding::Hang(_)) {
+            let is_alarm = matches!(
+                finding,
+                Finding::Stalled(_) | Finding::Hang(_) | Finding::Forwarded(_)
+            );
+            if is_alarm {
                 server.capture.confirm_alarm();
             }
             self.outputs.write(finding);
@@ -288,14 +293,18 @@ impl Live {
         if let Some(sample) = &answer.sample {
             server.capture.finish_sample(sample.took);
             if sample.is_stuck && server.capture.is_buffering() {
-                debug!("buffering ends: a goroutine is stuck in a device's code");
+                debug!(
+                    "buffering ends: a goroutine is stuck in a device's code, or waits for the active node"
+                );
                 server.capture.alarm();
                 self.stop_buffering(server)?;
             }
         }
         // A sample while buffering that alarms nobody is normal too.
-        if let Some(event) = answer.event.filter(|_| !server.capture.is_buffering()) {
-            self.feed(event, server);
+        if !server.capture.is_buffering() {
+            for event in answer.events {
+                self.feed(event, server);
+            }
         }
         Ok(())
     }

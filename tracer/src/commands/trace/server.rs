@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use nix::sys::utsname;
 use tracer_ebpf::layout::{ABSENT, GoLayout};
 
-use super::{answers::Goroutines, clock, following::AttachedServer};
+use super::{answers::Goroutines, clock, following::AttachedServer, peers};
 use crate::{
     cli::{OutputArgs, TraceArgs},
     probe::{
@@ -36,12 +36,9 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<AttachedServ
     let kernel = KernelTypes::of_this_kernel(args.btf.as_deref())?;
     // Before probes are attached: it takes a while, and nobody drains the ring buffer meanwhile.
     let goroutines = goroutines(target.pid, reader);
-    let sinks = goroutines
-        .as_ref()
-        .map(|goroutines| goroutines.reader.has_sinks());
     // A recording has to be complete.
     let buffers = args.record.is_none();
-    let facts = facts(&target, &kernel, sinks, buffers)?;
+    let facts = facts(&target, &kernel, goroutines.as_deref(), buffers)?;
     let mut host = Host::detect(&kernel);
     let preference = args.probes;
     let (attached, sources) = attach::attach(&facts, &mut host, preference)?;
@@ -49,7 +46,7 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<AttachedServ
     trim_heap();
     Ok(AttachedServer {
         pidfd,
-        session: session(args, &target, &attached, goroutines.is_some())?,
+        session: session(args, &target, &attached, goroutines.as_deref())?,
         attached,
         sources,
         kernel: kernel.kernel,
@@ -97,19 +94,18 @@ fn read_goroutines(pid: i32, reader: Result<GoroutineReader>) -> Result<Goroutin
     if let Some(doubts) = reader.doubts() {
         log::warn!("{doubts}");
     }
-    Ok(Goroutines { reader, memory })
+    Ok(Goroutines::new(reader, memory))
 }
 
-/// `sinks`: whether the server writes entries in goroutines of their own; `None` if unknown.
 fn facts(
     target: &Target,
     kernel: &KernelTypes,
-    sinks: Option<bool>,
+    goroutines: Option<&Goroutines>,
     buffers: bool,
 ) -> Result<Facts> {
     let sockets = sockets::open_sockets(target.pid)?;
-    let listening = sockets.iter().filter(|socket| socket.listening);
-    let listening = listening.map(|socket| socket.local.port()).collect();
+    // Whether the server writes entries in goroutines of their own.
+    let sinks = goroutines.map(|goroutines| goroutines.reader.has_sinks());
     let go = target.go.layout;
     Ok(Facts {
         tgid: target.pid.unsigned_abs(),
@@ -119,7 +115,7 @@ fn facts(
             goid: go.map_or(ABSENT, |go| go.goid),
             parent_goid: go.and_then(|go| go.parent_goid).unwrap_or(ABSENT),
         },
-        listening,
+        listening: peers::of_listeners(&sockets, goroutines),
         sockets: sockets.len(),
         counts_streams: sinks == Some(false),
         buffers,
@@ -130,8 +126,9 @@ fn session(
     args: &TraceArgs,
     target: &Target,
     attached: &Attached,
-    stacks: bool,
+    goroutines: Option<&Goroutines>,
 ) -> Result<Session> {
+    let reader = goroutines.map(|goroutines| &goroutines.reader);
     let kernel = utsname::uname().context("cannot ask for the kernel's version")?;
     let host = kernel.nodename().to_string_lossy().into_owned();
     Ok(Session {
@@ -148,7 +145,8 @@ fn session(
         probes: attached.probes.clone(),
         declared: args.audit.clone(),
         threshold: Nanos::try_from(args.threshold.as_nanos()).unwrap_or(Nanos::MAX),
-        stacks,
+        stacks: reader.is_some(),
+        has_unknown_entries: reader.is_some_and(|reader| !reader.knows_entries()),
     })
 }
 

@@ -1,7 +1,10 @@
 //! The tables of the page: percentiles, rankings, incidents, lost entries, files.
 
 use maud::{Markup, html};
-use tracer_format::text::{between, bytes, clean, count, digits, duration, moment};
+use tracer_format::{
+    record::Incident,
+    text::{between, bytes, clean, count, digits, duration, moment},
+};
 
 use super::chip;
 use crate::report::{
@@ -121,8 +124,8 @@ pub(super) fn incidents(report: &Report) -> Markup {
                         } }
                         td.number { (digits(record.requests)) } td.number { (duration(record.blocked_ns)) }
                         td.number { (record.lost_entries.map(digits).unwrap_or_default()) }
-                        td.number { (record.failed_entries.map(digits).unwrap_or_default()) }
-                        td.number { (record.missed_entries.map(digits).unwrap_or_default()) } }
+                        td.number { (untaken(record, record.failed_entries)) }
+                        td.number { (untaken(record, record.missed_entries)) } }
                 } }
             } }
             @if report.incidents_left_out > 0 { p { "And " (digits(report.incidents_left_out)) " that cost less." } }
@@ -171,4 +174,14 @@ pub(super) fn files(report: &Report) -> Markup {
             }
         }
     }
+}
+
+/// Entries that a device did not take: `12`, `at least 7`.
+fn untaken(incident: &Incident, entries: Option<u64>) -> String {
+    let least = if incident.untaken_is_lower_bound {
+        "at least "
+    } else {
+        ""
+    };
+    entries.map_or_else(String::new, |entries| format!("{least}{}", digits(entries)))
 }

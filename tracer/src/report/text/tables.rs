@@ -121,7 +121,11 @@ pub(super) fn incidents(out: &mut String, report: &Report) {
         );
         paragraph(out, "  ", &line);
         let device = clean(&record.device.to_string()).into_owned();
-        let untaken = explain::untaken(&device, record.failed_entries, record.missed_entries);
+        let untaken = explain::untaken(
+            &device,
+            (record.failed_entries, record.missed_entries),
+            record.untaken_is_lower_bound,
+        );
         if let Some(untaken) = untaken {
             paragraph(out, "    ", &untaken);
         }

@@ -1,7 +1,7 @@
 //! The request that a goroutine works on: an argument of the audit broker's methods. What is read there is used only if
 //! it has the form of a request: an ID, and an operation that exists.
 
-use std::{collections::HashMap, str};
+use std::{collections::HashMap, net::IpAddr, str};
 
 use super::{
     memory::{Memory, Piece, word},
@@ -9,7 +9,10 @@ use super::{
     stack::{Frame, Stack},
     variables::Variables,
 };
-use crate::server::go::dwarf::{Sections, local::Local};
+use crate::server::go::dwarf::{
+    Sections,
+    local::{Local, Structure},
+};
 use tracer_model::{EntryHead, EntryKind};
 
 /// `sdk/logical/request.go`, `Operation`; `scan` is `OpenBao`'s.
@@ -32,6 +35,8 @@ const OPERATIONS: [&str; 14] = [
 /// Lengths beyond which these are rejected, bytes.
 const MAX_OPERATION: u64 = 32;
 const MAX_PATH: u64 = 2048;
+/// An IPv6 address with a zone.
+const MAX_ADDRESS: u64 = 64;
 /// `github.com/hashicorp/go-uuid`: 8-4-4-4-12 digits.
 const ID: u64 = 36;
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
@@ -48,6 +53,16 @@ pub(super) struct RequestLayout {
     pub(super) id: u32,
     pub(super) operation: u32,
     pub(super) path: u32,
+    pub(super) client: Option<ClientLayout>,
+}
+
+/// Offsets in `logical.Request` and `logical.Connection`, bytes. Of a request that another node of the cluster has forwarded, this
+/// is the client's own address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ClientLayout {
+    pub(super) connection: u32,
+    pub(super) address: u32,
+    pub(super) port: u32,
 }
 
 /// What a stack says about a request.
@@ -110,11 +125,17 @@ impl RequestReader {
         let path = path.filter(|text| text.len as u64 <= MAX_PATH);
         let id = text(memory, id).filter(|id| is_id(id))?;
         let operation = text(memory, operation).filter(|o| OPERATIONS.contains(&&**o))?;
+        let client = fields
+            .client
+            .and_then(|client| client.read(memory, request));
+        let (remote_address, remote_port) = client.unzip();
         Some(EntryHead {
             kind: Some(kind),
             id: Some(id),
             operation: Some(operation),
             path: path.and_then(|path| text(memory, path)),
+            remote_address,
+            remote_port,
             ..EntryHead::default()
         })
     }
@@ -131,11 +152,39 @@ impl RequestLayout {
         let member = |name| structure.members.get(name).map(|member| member.offset);
         is_known.then_some(())?;
         Some(Self {
+            client: ClientLayout::of(debug, &structure),
             request: request.offset,
             id: member("ID")?,
             operation: member("Operation")?,
             path: member("Path")?,
         })
+    }
+}
+
+impl ClientLayout {
+    /// `request`: `logical.Request`.
+    fn of(debug: &Sections, request: &Structure) -> Option<Self> {
+        let connection = request.members.get("Connection")?;
+        let structure = debug.structure(connection.of?)?;
+        let member = |name| structure.members.get(name).map(|member| member.offset);
+        Some(Self {
+            connection: connection.offset,
+            address: member("RemoteAddr")?,
+            port: member("RemotePort")?,
+        })
+    }
+
+    /// `None` unless both have the form of what they are.
+    fn read(self, memory: &impl Memory, request: u64) -> Option<(String, u16)> {
+        let at = |base: u64, offset: u32| base.checked_add(offset.into());
+        let connection = memory.word(at(request, self.connection)?).ok()?;
+        let connection = Some(connection).filter(|connection| *connection != 0)?;
+        let address = text_at(memory, at(connection, self.address)?)?;
+        let address = Some(address).filter(|address| address.len as u64 <= MAX_ADDRESS)?;
+        let address = text(memory, address).filter(|address| address.parse::<IpAddr>().is_ok())?;
+        let port = memory.word(at(connection, self.port)?).ok()?;
+        let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
+        Some((address, port))
     }
 }
 

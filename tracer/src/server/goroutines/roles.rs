@@ -53,6 +53,14 @@ pub(super) enum FunctionRole {
     Answer,
     /// Of the client of an HTTP server: what it waits for, its callees show.
     HttpClient,
+    /// Waits for connections.
+    Accept,
+    /// Serves the connections of other nodes of the cluster.
+    ServesNodes,
+    /// Has forwarded its request to the active node, and waits for the answer.
+    Forward,
+    /// Reads what a gRPC server answers.
+    GrpcClient,
 }
 
 impl FunctionRole {
@@ -199,6 +207,7 @@ impl FunctionName<'_> {
             | ("net/http", "Transport", "getConn")
             | ("net/http", "http2clientConnPool", _) => Some(FunctionRole::Connect),
             ("os", "", "OpenFile") => Some(FunctionRole::Open),
+            ("internal/poll", "FD", "Accept") => Some(FunctionRole::Accept),
             ("net", "conn", "Write")
             | ("internal/poll", "FD", "Write")
             | ("os", "File", "Write" | "WriteString") => Some(FunctionRole::Write),
@@ -216,6 +225,20 @@ impl FunctionName<'_> {
             ("http2", "ClientConn", "RoundTrip" | "roundTrip") => Some(FunctionRole::Answer),
             ("http2", "clientConnPool", _) => Some(FunctionRole::Connect),
             ("go-syslog", ..) => Some(FunctionRole::Syslog),
+            _ => self.role_in_cluster(),
+        }
+    }
+
+    /// `vault/cluster/cluster.go`, `Listener.Run`, starts a goroutine for each listener; the client that gRPC generates of
+    /// `vault/request_forwarding_service.proto` waits for the active node (`vault/request_forwarding.go`, `ForwardRequest`);
+    /// `google.golang.org/grpc/internal/transport/http2_client.go`, `reader`.
+    fn role_in_cluster(self) -> Option<FunctionRole> {
+        match (self.package_name(), self.receiver, self.name) {
+            ("cluster", "Listener", name) if name.starts_with("Run.") => {
+                Some(FunctionRole::ServesNodes)
+            }
+            (_, "requestForwardingClient", "ForwardRequest") => Some(FunctionRole::Forward),
+            ("transport", "http2Client", "reader") => Some(FunctionRole::GrpcClient),
             _ => None,
         }
     }

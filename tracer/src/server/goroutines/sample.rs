@@ -23,19 +23,21 @@ pub struct Samples {
     pub goroutines: Vec<GoroutineSample>,
     /// Goroutines of requests that are inside the audit broker; `None` if the program has no broker that is known.
     pub handlers: Option<Vec<HandlerSample>>,
-    /// IDs of those in the code of a device that have not run since the previous sample. Empty in versions of Go that
+    /// Requests' own goroutines that wait for the active node of the cluster, with the goroutines that started each.
+    pub forwarded: Vec<(u64, Vec<u64>)>,
+    /// IDs of those in the code of a device, or waiting for the active node, that have not run since the previous sample. Empty in versions of Go that
     /// do not count how often a goroutine stops (`trackingSeq`, since Go 1.17). The count is modulo 256.
     pub unmoved: Vec<u64>,
 }
 
 /// A goroutine whose stack is to be read, with what it showed last if it has not moved since.
-type Unread<'a> = (&'a Goroutine, Option<&'a StackFacts>);
+pub(super) type Unread<'a> = (&'a Goroutine, Option<&'a StackFacts>);
 
 /// A stack with the functions on it, innermost first.
-struct StackFunctions<'a> {
-    stack: Stack<'a>,
+pub(super) struct StackFunctions<'a> {
+    pub(super) stack: Stack<'a>,
     frames: Vec<Frame>,
-    known: Vec<Option<&'a KnownFunction>>,
+    pub(super) known: Vec<Option<&'a KnownFunction>>,
 }
 
 /// A sample as far as stacks have been read.
@@ -44,6 +46,8 @@ struct Builder {
     samples: Samples,
     /// Goroutines inside the audit broker, and what started each.
     handlers: Vec<(u64, Option<u64>, Phase)>,
+    /// Goroutines that wait for the active node, and what started each.
+    forwarded: Vec<(u64, Option<u64>)>,
     requests: StackRequests,
     stacks: Vec<CachedStack>,
 }
@@ -64,7 +68,11 @@ impl GoroutineReader {
                 builder.add_handler(goroutine, last.and_then(|facts| facts.handler));
             } else if goroutine.has_saved_stack() {
                 match cached.unmoved(goroutine) {
-                    Some(facts) if !facts.in_device => builder.add(goroutine, None, facts.clone()),
+                    Some(facts) if !facts.in_device => {
+                        let waits = facts.is_forwarded.then_some(goroutine.goid);
+                        builder.samples.unmoved.extend(waits);
+                        builder.add(goroutine, None, facts.clone());
+                    }
                     facts => unread.push((goroutine, facts)),
                 }
             }
@@ -75,6 +83,7 @@ impl GoroutineReader {
             let facts = last.cloned().unwrap_or_else(|| StackFacts {
                 in_device: waits.is_some(),
                 handler: wait::in_broker(&functions.known),
+                is_forwarded: wait::is_forwarded(&functions.known),
                 request: self
                     .requests
                     .read(memory, &self.variables, stack, &functions.frames),
@@ -96,7 +105,11 @@ impl GoroutineReader {
             .any(|role| FunctionRole::broker_entry(role).is_some())
     }
 
-    fn functions_on<'a>(&'a self, stack: Stack<'a>, goroutine: &Goroutine) -> StackFunctions<'a> {
+    pub(super) fn functions_on<'a>(
+        &'a self,
+        stack: Stack<'a>,
+        goroutine: &Goroutine,
+    ) -> StackFunctions<'a> {
         let frames = stack.frames(goroutine);
         let known = frames
             .iter()
@@ -151,7 +164,7 @@ impl GoroutineReader {
 }
 
 /// Reads those stacks that can be read.
-fn each_stack(
+pub(super) fn each_stack(
     memory: &impl Memory,
     goroutines: &[Unread<'_>],
     mut take: impl FnMut(Unread<'_>, Stack<'_>),
@@ -169,6 +182,10 @@ impl Builder {
     fn add(&mut self, goroutine: &Goroutine, waits: Option<GoroutineSample>, facts: StackFacts) {
         self.samples.goroutines.extend(waits);
         self.add_handler(goroutine, facts.handler);
+        let forwarded = facts
+            .is_forwarded
+            .then_some((goroutine.goid, goroutine.parent));
+        self.forwarded.extend(forwarded);
         if let Some(request) = &facts.request {
             self.requests.add(goroutine.goid, request.clone());
         }
@@ -200,6 +217,11 @@ impl Builder {
         let mut handlers: Vec<_> = self.handlers.into_iter().map(handler).collect();
         handlers.sort_by_key(|handler| handler.goid);
         samples.handlers = has_broker.then_some(handlers);
+        let forwarded = self.forwarded.into_iter();
+        samples.forwarded = forwarded
+            .map(|(goid, parent)| (goid, parents.lineage(parent).collect()))
+            .collect();
+        samples.forwarded.sort_unstable();
         samples
     }
 }

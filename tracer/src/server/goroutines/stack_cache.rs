@@ -23,13 +23,15 @@ pub(super) struct StackFacts {
     pub(super) in_device: bool,
     /// For which entry it is inside the audit broker.
     pub(super) handler: Option<Phase>,
+    /// Whether it waits for the active node of the cluster.
+    pub(super) is_forwarded: bool,
     /// What it says about a request.
     pub(super) request: Option<StackRequest>,
 }
 
 impl StackFacts {
     pub(super) fn is_empty(&self) -> bool {
-        !self.in_device && self.handler.is_none() && self.request.is_none()
+        !self.in_device && self.handler.is_none() && !self.is_forwarded && self.request.is_none()
     }
 }
 
@@ -112,6 +114,7 @@ mod tests {
     const NOTHING: StackFacts = StackFacts {
         in_device: false,
         handler: None,
+        is_forwarded: false,
         request: None,
     };
 
@@ -145,6 +148,7 @@ mod tests {
         let facts = StackFacts {
             in_device: true,
             handler: None,
+            is_forwarded: false,
             request,
         };
         let cache = cache(&goroutine(), facts);

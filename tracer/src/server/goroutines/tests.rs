@@ -1,5 +1,6 @@
 //! The reading, on memory-up memory.
 
+mod cluster;
 mod damage;
 mod handlers;
 mod many;
@@ -59,6 +60,10 @@ const SINK: u64 = 0x604;
 const HANDLER: u64 = 0x704;
 const BROKER: u64 = 0x804;
 const GRAPH: u64 = 0x904;
+const ACCEPT: u64 = 0xa04;
+const NODES: u64 = 0xb04;
+const FORWARD: u64 = 0xc04;
+const GRPC_CLIENT: u64 = 0xd04;
 
 /// Words by address; and one that changes between two reads.
 #[derive(Default)]
@@ -170,6 +175,22 @@ fn reader() -> GoroutineReader {
             "event.(*SocketSink).Process",
         ),
         (HANDLER, None, "http.(*conn).serve"),
+        (ACCEPT, Some(FunctionRole::Accept), "poll.(*FD).Accept"),
+        (
+            NODES,
+            Some(FunctionRole::ServesNodes),
+            "cluster.(*Listener).Run.func2",
+        ),
+        (
+            FORWARD,
+            Some(FunctionRole::Forward),
+            "vault.(*requestForwardingClient).ForwardRequest",
+        ),
+        (
+            GRPC_CLIENT,
+            Some(FunctionRole::GrpcClient),
+            "transport.(*http2Client).reader",
+        ),
         (
             BROKER,
             entry(AUDIT_BROKER, EntryPoint::Response),

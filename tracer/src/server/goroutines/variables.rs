@@ -112,6 +112,7 @@ mod tests {
             id: 0,
             operation: 32,
             path: 48,
+            client: None,
         };
         for (bytes, back, expected) in [
             (

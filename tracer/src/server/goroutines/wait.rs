@@ -51,6 +51,12 @@ pub(super) fn in_broker(functions: &[Option<&KnownFunction>]) -> Option<Phase> {
     functions.iter().flatten().find_map(entry).and_then(phase)
 }
 
+/// Whether it has forwarded its request to the active node of the cluster.
+pub(super) fn is_forwarded(functions: &[Option<&KnownFunction>]) -> bool {
+    let mut known = functions.iter().flatten();
+    known.any(|known| known.role == Some(FunctionRole::Forward))
+}
+
 /// `calls`: below the device's own code. The outermost says what is done: a dial may ask a name server, which
 /// connects and writes. A wait outside of input and output is one for the device itself, by whatever primitive: mutexes
 /// until 2026, since then a pool of permits.

@@ -134,7 +134,7 @@ impl Metrics {
             Finding::Snapshot(snapshot) => self.snapshot(snapshot),
             Finding::Summary(summary) => self.totals(summary),
             Finding::Ended(ended) => self.server_ended(ended.at),
-            Finding::Warning(_) => {}
+            Finding::Forwarded(_) | Finding::Warning(_) => {}
         }
     }
 

@@ -58,7 +58,11 @@ impl Spans {
             Finding::Incident(incident) => vec![self.incident(incident, None)],
             Finding::Ended(ended) => vec![self.ended(*ended)],
             Finding::Summary(summary) => self.summary(summary),
-            Finding::Stalled(_) | Finding::Snapshot(_) | Finding::Warning(_) => return None,
+            // The active node's agent has the spans of what it waited for.
+            Finding::Stalled(_)
+            | Finding::Forwarded(_)
+            | Finding::Snapshot(_)
+            | Finding::Warning(_) => return None,
         };
         Some(self.export(spans))
     }

@@ -90,7 +90,10 @@ impl TrackTimeline {
                 writer.instant(ended.at, self.tracks.process, event);
             }
             Finding::Summary(summary) => self.end(summary, record, writer),
-            Finding::Session(_) | Finding::Snapshot(_) | Finding::Warning(_) => {}
+            Finding::Session(_)
+            | Finding::Forwarded(_)
+            | Finding::Snapshot(_)
+            | Finding::Warning(_) => {}
         }
     }
 

@@ -193,6 +193,7 @@ impl ViewData {
             | Finding::Refusal(_)
             | Finding::LostEntries(_)
             | Finding::Filling(_)
+            | Finding::Forwarded(_)
             | Finding::Incident(_) => {}
         }
     }

@@ -153,9 +153,12 @@ impl BufferMaps {
             let index = count as usize;
             counts[index].wrapping_sub(self.before[index])
         };
+        let audits = since_before(Count::Entries) > 0;
+        // Requests that other nodes forward are audited here, and answered where nobody sees it.
+        let forwarded = audits && since_before(Count::Nodes) > 0;
         BufferedTotals {
             requests: since_before(Count::Answers) + since_before(Count::Streams),
-            at_least: since_before(Count::Frames) > 0 && !self.counts_streams,
+            at_least: (forwarded || since_before(Count::Frames) > 0) && !self.counts_streams,
             audit_writes: since_before(Count::Entries),
             ..BufferedTotals::default()
         }

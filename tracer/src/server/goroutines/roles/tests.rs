@@ -175,3 +175,51 @@ fn functions_tell_the_generation() {
         assert_eq!(mark(&name), expected, "{name}");
     }
 }
+
+/// Of Vault 1.14, 1.16 and 2.1, and of OpenBao 2.7.
+#[test]
+fn recognizes_what_nodes_of_a_cluster_do() {
+    for (name, expected) in [
+        (
+            "github.com/hashicorp/vault/vault/cluster.(*Listener).Run.func2",
+            Some(FunctionRole::ServesNodes),
+        ),
+        (
+            "github.com/openbao/openbao/v2/internal/vault/cluster.(*Listener).Run.func1",
+            Some(FunctionRole::ServesNodes),
+        ),
+        (
+            "github.com/hashicorp/vault/vault.(*requestForwardingClient).ForwardRequest",
+            Some(FunctionRole::Forward),
+        ),
+        (
+            "github.com/openbao/openbao/v2/internal/vault/forwarding.(*requestForwardingClient).ForwardRequest",
+            Some(FunctionRole::Forward),
+        ),
+        (
+            "google.golang.org/grpc/internal/transport.(*http2Client).reader",
+            Some(FunctionRole::GrpcClient),
+        ),
+        ("internal/poll.(*FD).Accept", Some(FunctionRole::Accept)),
+        // It reads the request's body first; the active node serves it; another call of the same client.
+        (
+            "github.com/hashicorp/vault/vault.(*Core).ForwardRequest",
+            None,
+        ),
+        (
+            "github.com/hashicorp/vault/vault.(*forwardedRequestRPCServer).ForwardRequest",
+            None,
+        ),
+        (
+            "github.com/hashicorp/vault/vault.(*requestForwardingClient).Echo",
+            None,
+        ),
+        (
+            "github.com/hashicorp/vault/vault/cluster.(*Listener).AddHandler",
+            None,
+        ),
+        ("net/http.(*Server).Serve", None),
+    ] {
+        assert_eq!(role(name), expected, "{name}");
+    }
+}

@@ -3,7 +3,10 @@
 use std::cell::RefCell;
 
 use super::{
-    super::{requests::RequestLayout, roles::Variable},
+    super::{
+        requests::{ClientLayout, RequestLayout},
+        roles::Variable,
+    },
     *,
 };
 use crate::server::go::dwarf::local::Local;
@@ -27,6 +30,11 @@ pub(super) fn requests(by_caller: bool) -> (Variables, RequestReader) {
         id: 0,
         operation: 32,
         path: 48,
+        client: Some(ClientLayout {
+            connection: 64,
+            address: 0,
+            port: 16,
+        }),
     };
     (
         Variables::for_test(by_caller, functions.to_vec()),
@@ -45,6 +53,16 @@ impl FakeMemory {
         for (at, text) in [0, 32, 48].into_iter().zip(texts) {
             self.text(request + at, request + 0x100 * (at + 1), text);
         }
+        self
+    }
+
+    /// With this client of the request that was added last.
+    fn client(mut self, address: &str, port: u64) -> Self {
+        let request = INPUTS + 0x8000 * (self.len - 1) + 0x100;
+        let connection = request + 0x4000;
+        self.words
+            .extend([(request + 64, connection), (connection + 16, port)]);
+        self.text(connection, connection + 0x100, address);
         self
     }
 
@@ -69,6 +87,28 @@ fn entry_of(id: &str, operation: &str, path: Option<&str>) -> EntryHead {
 fn queued_with(texts: [&str; 3]) -> Option<EntryHead> {
     let memory = FakeMemory::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
     memory.input(3, texts).sampled().remove(0).entry
+}
+
+#[test]
+fn the_client_of_a_forwarded_request_is_read() {
+    let client = |address: &str, port| {
+        let memory = FakeMemory::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
+        let memory = memory.input(3, LIST_KEYS).client(address, port);
+        let entry = memory.sampled().remove(0).entry.expect("an entry");
+        (entry.remote_address, entry.remote_port)
+    };
+    for address in ["10.0.0.9", "fd00::9"] {
+        let expected = (Some(address.to_owned()), Some(50222));
+        assert_eq!(client(address, 50222), expected);
+    }
+    for (address, port) in [
+        ("", 1),
+        ("hvs.secret", 1),
+        ("10.0.0.9", 0),
+        ("10.0.0.9", 65536),
+    ] {
+        assert_eq!(client(address, port), (None, None), "{address}:{port}");
+    }
 }
 
 #[test]
@@ -266,7 +306,7 @@ impl Memory for Watched<'_> {
 #[test]
 fn nothing_else_of_the_request_is_read() {
     let memory = FakeMemory::default().goroutine(5, 1, &[LOCK, REQUEST, BROKER]);
-    let memory = memory.input(3, LIST_KEYS);
+    let memory = memory.input(3, LIST_KEYS).client("10.0.0.9", 1);
     let watched = Watched(&memory, RefCell::default());
     assert!(
         reader().sample(&watched).expect("a list").goroutines[0]
@@ -282,5 +322,10 @@ fn nothing_else_of_the_request_is_read() {
     let mut expected = vec![(INPUTS + 24, 8)];
     expected.extend(headers);
     expected.extend(texts.into_iter().zip(lengths));
+    let connection = request + 0x4000;
+    expected.push((request + 64, 8));
+    expected.extend([(connection, 16), (connection + 16, 8)]);
+    expected.push((connection + 0x100, "10.0.0.9".len()));
+    expected.sort_unstable();
     assert_eq!(read, expected);
 }
