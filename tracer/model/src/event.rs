@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     actor::Actor,
-    device::Device,
+    device::{ConfiguredDevice, Device},
     entry::EntryHead,
     goroutine::{GoroutineSample, HandlerSample},
     socket::{SendQueue, Socket, Tcp, TcpState},
@@ -17,7 +17,7 @@ use crate::{
 /// The format of recordings, that is of events as serde writes them. Raised when an older agent would misunderstand a
 /// newer recording: a further field that may be absent is no reason, a further kind of event is. Those of before
 /// there was a number are of format 0, which is the same without it.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// One observation and its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -178,6 +178,12 @@ pub enum EventKind {
         /// of before format 2.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         handlers: Option<Vec<HandlerSample>>,
+    },
+    /// The server's own table of audit devices was read: when the trace began, and when it had changed.
+    #[serde(rename = "audit_devices")]
+    DevicesRead {
+        /// All that it has.
+        devices: Vec<ConfiguredDevice>,
     },
     /// Records that found the ring buffer full since the last such event.
     #[serde(rename = "lost")]

@@ -17,6 +17,8 @@ use tracer_model::{EntryHead, EntryQuery, Event, EventKind};
 pub(super) struct Answer {
     /// `None` if there is none.
     pub(super) event: Option<Event>,
+    /// The audit devices that the server has, if that is new.
+    pub(super) devices: Option<Event>,
     /// Of a sample of the server's goroutines.
     pub(super) sample: Option<SampleInfo>,
 }
@@ -43,12 +45,26 @@ impl Answer {
                     entry: find_entry(pid, &asked),
                     asked,
                 })),
+                devices: None,
                 sample: None,
             },
-            Query::Goroutines => goroutines.and_then(sample).unwrap_or(Self {
-                event: None,
-                sample: None,
-            }),
+            Query::Goroutines => goroutines.and_then(sample).unwrap_or(Self::nothing()),
+        }
+    }
+
+    /// Only which audit devices the server has.
+    pub(super) fn of_devices(goroutines: &Goroutines) -> Self {
+        Self {
+            devices: sample(goroutines).and_then(|answer| answer.devices),
+            ..Self::nothing()
+        }
+    }
+
+    fn nothing() -> Self {
+        Self {
+            event: None,
+            devices: None,
+            sample: None,
         }
     }
 }
@@ -61,7 +77,12 @@ fn sample(goroutines: &Goroutines) -> Option<Answer> {
         debug!("the server's goroutines could not be read this time: {error}");
     });
     let samples = samples.ok()?;
+    let devices = samples.configured.map(|devices| Event {
+        at,
+        what: EventKind::DevicesRead { devices },
+    });
     Some(Answer {
+        devices,
         event: Some(Event {
             at,
             what: EventKind::GoroutinesSampled {

@@ -100,6 +100,7 @@ impl Live {
             EventKind::Session(session)
         };
         self.feed(clock::now(first), &mut following);
+        following.read_devices();
         let end = self.watch(&mut following, &pidfd).await?;
         debug!("ending: {end:?}");
         // Now, since what follows takes time.
@@ -284,6 +285,9 @@ impl Live {
 
     fn take(&mut self, answer: Answer, server: &mut Following) -> Result<()> {
         server.open_queries -= 1;
+        if let Some(devices) = answer.devices {
+            self.feed(devices, server);
+        }
         if let Some(sample) = &answer.sample {
             server.capture.finish_sample(sample.took);
             if sample.is_stuck && server.capture.is_buffering() {

@@ -5,10 +5,7 @@ use tracer_model::{
 };
 
 fn device(address: &str) -> Device {
-    Device {
-        transport: Transport::Unix,
-        address: address.to_owned(),
-    }
+    Device::new(Transport::Unix, address)
 }
 
 fn text(findings: &[Finding]) -> String {
