@@ -87,6 +87,15 @@ impl Core {
         step
     }
 
+    /// Where audit devices are, as far as is known: addresses, rather than names and URLs.
+    pub fn audit_addresses(&self) -> Vec<Device> {
+        let owned = self.trackers.identities.owned().into_iter();
+        let owned = owned.map(|(address, _)| address);
+        let own = self.trackers.devices.iter().cloned();
+        let own = own.filter(|device| device.transport.is_socket() && device.is_address());
+        own.chain(owned).collect()
+    }
+
     /// When the next [`EventKind::Tick`] should come, at the latest.
     pub fn due(&self) -> Nanos {
         let dues = [

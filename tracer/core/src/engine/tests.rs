@@ -1,5 +1,6 @@
 //! The core on made-up stories: each hang beside its negative twin, the same delay for another reason.
 
+mod identity;
 mod in_doubt;
 mod lifecycle;
 mod losses;

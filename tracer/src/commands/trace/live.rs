@@ -194,6 +194,7 @@ impl Live {
         if !is_quiet || !self.core.may_buffer() {
             return Ok(());
         }
+        server.capture.audit(self.core.audit_addresses());
         server.capture.prepare_buffering()?;
         self.poll(server)?;
         server.capture.start_buffering(clock::monotonic());
@@ -287,6 +288,7 @@ impl Live {
         server.open_queries -= 1;
         if let Some(devices) = answer.devices {
             self.feed(devices, server);
+            server.capture.audit(self.core.audit_addresses());
         }
         if let Some(sample) = &answer.sample {
             server.capture.finish_sample(sample.took);
