@@ -66,7 +66,7 @@ impl Core {
             } => self.sampled(event.at, goroutines, handlers.as_deref()),
             EventKind::BufferingEnded(totals) => self.buffering_ended(totals),
             EventKind::DevicesRead { devices } => self.trackers.configure(devices),
-            EventKind::BufferedWrite { .. } => self.buffered_write(event),
+            EventKind::BufferedWrite { .. } => self.trackers.buffered_write(event),
             EventKind::RecordsLost { records, until, .. } => {
                 self.totals.events_lost += records;
                 self.trackers.sockets.doubt_waits();
@@ -89,11 +89,7 @@ impl Core {
 
     /// Where audit devices are, as far as is known: addresses, rather than names and URLs.
     pub fn audit_addresses(&self) -> Vec<Device> {
-        let owned = self.trackers.identities.owned().into_iter();
-        let owned = owned.map(|(address, _)| address);
-        let own = self.trackers.devices.iter().cloned();
-        let own = own.filter(|device| device.transport.is_socket() && device.is_address());
-        own.chain(owned).collect()
+        self.trackers.audit_addresses()
     }
 
     /// When the next [`EventKind::Tick`] should come, at the latest.
@@ -136,23 +132,14 @@ impl Core {
     /// The state at this moment, if all that happened has been fed.
     pub fn snapshot(&self, at: Nanos) -> Snapshot {
         let snapshot = snapshot::snapshot(at, &self.trackers, &self.sampler, &self.totals);
-        self.described(snapshot)
+        self.trackers.described(snapshot)
     }
 
     /// The state at this moment, while the kernel side buffers.
     pub fn snapshot_while_buffering(&self, at: Nanos, buffered: &BufferedActivity) -> Snapshot {
         let trackers = &self.trackers;
         let snapshot = snapshot::snapshot_while_buffering(at, buffered, trackers, &self.totals);
-        self.described(snapshot)
-    }
-
-    fn described(&self, mut snapshot: Snapshot) -> Snapshot {
-        let stalled = snapshot.stalls.iter_mut().map(|stall| &mut stall.device);
-        let devices = snapshot.devices.iter_mut().map(|state| &mut state.device);
-        for device in devices.chain(stalled) {
-            self.trackers.identities.describe(device);
-        }
-        snapshot
+        self.trackers.described(snapshot)
     }
 
     fn begin(&mut self, session: &Session) {
@@ -195,25 +182,9 @@ impl Core {
         self.totals.requests_at_least |= totals.at_least;
     }
 
-    fn buffered_write(&mut self, event: &Event) {
-        self.learn_device(event);
-        let identities = &self.trackers.identities;
-        if let EventKind::BufferedWrite {
-            socket,
-            entry: Some(_),
-            ..
-        } = &event.what
-        {
-            self.trackers.devices.extend(identities.of(socket));
-        }
-        self.trackers.throughput.observe(event, identities);
-        let sockets = &mut self.trackers.sockets;
-        sockets.observe_buffered_write(event, identities);
-    }
-
     fn observe(&mut self, event: &Event) {
         self.totals.events += 1;
-        self.learn_device(event);
+        self.trackers.learn_device(event);
         let identities = &self.trackers.identities;
         self.trackers.throughput.observe(event, identities);
         let mut changes = mem::take(&mut self.changes);
@@ -225,38 +196,6 @@ impl Core {
         self.changes = changes;
         self.trackers.requests.observe(event);
         self.conclude();
-    }
-
-    /// An entry shows whose the address is that it is written to.
-    fn learn_device(&mut self, event: &Event) {
-        if let EventKind::Send {
-            socket,
-            entry: Some(_),
-            ..
-        }
-        | EventKind::BufferedWrite {
-            socket,
-            entry: Some(_),
-            ..
-        } = &event.what
-            && !socket.accepted
-            && let Some(learnt) = self.trackers.identities.entry_written(socket)
-        {
-            self.trackers.rename(learnt);
-        }
-    }
-
-    /// A goroutine in the code of a device shows whose the address is that it waits for.
-    fn learn_devices(&mut self, samples: &[GoroutineSample]) {
-        for sample in samples.iter().filter(|sample| sample.is_at_a_socket()) {
-            let Some(device) = &sample.device else {
-                continue;
-            };
-            for address in self.trackers.sockets.waited_for_by(sample.goid) {
-                let learnt = self.trackers.identities.waited_for(&address, device);
-                learnt.into_iter().for_each(|l| self.trackers.rename(l));
-            }
-        }
     }
 
     fn change(&mut self, at: Nanos, change: Change) {
@@ -331,16 +270,7 @@ impl Core {
         samples: &[GoroutineSample],
         handlers: Option<&[HandlerSample]>,
     ) {
-        self.learn_devices(samples);
-        for device in samples.iter().filter_map(|sample| sample.device.as_ref()) {
-            // Most are known, which is checked sooner than whether a text is an address.
-            let is_named = !device.address.is_empty();
-            let is_certain =
-                || device.is_address() || self.trackers.identities.is_configured(device);
-            if is_named && !self.trackers.is_audit(device) && is_certain() {
-                self.trackers.devices.insert(device.clone());
-            }
-        }
+        self.trackers.learn_devices(samples);
         for operation in self.trackers.sockets.end_missing_waits(samples) {
             self.change(at, Change::Ended(Box::new(operation)));
         }

@@ -1,6 +1,7 @@
 //! One event through all parts: `core` coordinates, each part owns its state.
 
 mod core;
+mod identified;
 mod open_stalls;
 mod pending_verdicts;
 mod replay;

@@ -1,17 +1,14 @@
 //! All that the trackers know: what the parts of the engine read.
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tracer_model::{Cause, ConfiguredDevice, Device, Drops, Nanos, Operation, Session};
+use tracer_model::{Cause, Device, Drops, Nanos, Operation, Session};
 
 use crate::{
     diagnose::{cause::cause_of, incidents::Incidents},
     request::{request::Request, table::Requests},
     track::{
-        identities::{Identities, Learnt},
-        sampled_wait::OpenSampledWait,
-        sockets::Sockets,
-        stall_periods::StallPeriods,
-        throughput::Throughput,
+        identities::Identities, sampled_wait::OpenSampledWait, sockets::Sockets,
+        stall_periods::StallPeriods, throughput::Throughput,
     },
 };
 
@@ -43,41 +40,6 @@ pub(super) struct Trackers {
 impl Trackers {
     pub(super) fn is_audit(&self, device: &Device) -> bool {
         self.devices.contains(device)
-    }
-
-    /// What was known by the one address is the other device's.
-    pub(super) fn rename(&mut self, (from, to): Learnt) {
-        self.sockets.rename(&from, &to);
-        self.throughput.rename(&from, &to);
-        self.stall_periods.rename(&from, &to);
-        self.incidents.rename(&from, &to);
-        self.requests.rename(&from, &to);
-        if let Some(failure) = self.failures.remove(&from) {
-            self.failures.entry(to.clone()).or_insert(failure);
-        }
-        self.devices.remove(&from);
-        self.devices.insert(to);
-    }
-
-    /// The server's audit devices are these now.
-    pub(super) fn configure(&mut self, configured: &[ConfiguredDevice]) {
-        for device in self.identities.configure(configured) {
-            // One that fails was disabled for that: its incident ends with the trace.
-            let is_used = self.incidents.open_of(&device).is_some()
-                || self.session.declared.contains(&device);
-            if !is_used {
-                self.throughput.forget(&device);
-                self.devices.remove(&device);
-            }
-        }
-        for device in self.identities.with_sockets() {
-            self.devices.insert(device.clone());
-        }
-        for (address, device) in self.identities.owned() {
-            if self.devices.contains(&address) {
-                self.rename((address, device));
-            }
-        }
     }
 
     /// Remembers how the device failed, if the operation did.

@@ -142,3 +142,121 @@ impl TableLayout {
         Some(device.map(|device| ConfiguredDevice { path, device }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, io};
+
+    use super::{super::go_map::GroupLayout, *};
+
+    const CORE: u64 = 0x100;
+    const TABLE: u64 = 0x200;
+
+    /// Words by address.
+    struct Words(HashMap<u64, u64>);
+
+    impl Memory for Words {
+        fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()> {
+            for (at, byte) in (address..).zip(into) {
+                let word = self.0.get(&(at & !7)).ok_or(io::ErrorKind::InvalidData)?;
+                *byte = word.to_le_bytes()[at as usize % 8];
+            }
+            Ok(())
+        }
+    }
+
+    impl Words {
+        fn text(&mut self, at: u64, text: &str) {
+            let holder = 0x10_0000 + 0x100 * self.0.len() as u64;
+            for (i, bytes) in text.as_bytes().chunks(8).enumerate() {
+                let mut word = [0; 8];
+                word[..bytes.len()].copy_from_slice(bytes);
+                let word = u64::from_le_bytes(word);
+                self.0.insert(holder + 8 * i as u64, word);
+            }
+            self.0.extend([(at, holder), (at + 8, text.len() as u64)]);
+        }
+    }
+
+    fn layout() -> TableLayout {
+        TableLayout {
+            table: 8,
+            entries: 16,
+            kind: 0,
+            path: 16,
+            name: 32,
+            options: 48,
+            map: MapLayout::Groups {
+                directory: 16,
+                directory_len: 24,
+                groups: 16,
+                mask: 24,
+                group: GroupLayout::TOGETHER,
+            },
+        }
+    }
+
+    /// A table with one entry, without options.
+    fn memory(kind: &str) -> Words {
+        let (pointers, entry) = (0x300, 0x400);
+        let mut memory = Words(HashMap::from([
+            (CORE + 8, TABLE),
+            (TABLE + 16, pointers),
+            (TABLE + 24, 1),
+            (pointers, entry),
+            (entry + 48, 0),
+        ]));
+        for (at, text) in [(0, kind), (16, "log/"), (32, "syslog")] {
+            memory.text(entry + at, text);
+        }
+        memory
+    }
+
+    fn last() -> LastTable {
+        LastTable {
+            core: Some(CORE),
+            table: None,
+        }
+    }
+
+    #[test]
+    fn the_devices_are_news_once() {
+        let table = AuditTable(Some(layout()));
+        for kind in AUDIT {
+            let (mut memory, mut last) = (memory(kind), last());
+            let news = table.news(&memory, &mut last).expect("readable");
+            let [configured] = &news[..] else {
+                panic!("{news:?}")
+            };
+            assert_eq!(
+                (configured.path.as_str(), configured.device.to_string()),
+                ("log/", "syslog".to_owned())
+            );
+            assert_eq!(table.news(&memory, &mut last), None);
+            // A change makes another table.
+            memory
+                .0
+                .extend([(CORE + 8, 0x600), (0x610, 0x700), (0x618, 0)]);
+            assert_eq!(table.news(&memory, &mut last), Some(Vec::new()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_audit_table_is_not_believed() {
+        let table = AuditTable(Some(layout()));
+        let mut state = last();
+        assert_eq!(table.news(&memory("mounts"), &mut state), None);
+        assert!(table.is_sought(&state), "the structure may be elsewhere");
+        let mut huge = memory("audit");
+        huge.0.insert(TABLE + 24, 1 << 50);
+        assert_eq!(table.news(&huge, &mut last()), None);
+        // A server that is sealed, or a standby, has none.
+        let mut sealed = memory("audit");
+        sealed.0.insert(CORE + 8, 0);
+        assert_eq!(table.news(&sealed, &mut last()), None);
+        assert_eq!(
+            AuditTable::default().news(&memory("audit"), &mut last()),
+            None
+        );
+    }
+}

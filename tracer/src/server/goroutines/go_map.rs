@@ -194,3 +194,129 @@ impl MapLayout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, io};
+
+    use super::*;
+
+    /// Bytes by address.
+    #[derive(Default)]
+    struct Bytes(HashMap<u64, u8>);
+
+    impl Memory for Bytes {
+        fn read(&self, address: u64, into: &mut [u8]) -> io::Result<()> {
+            for (at, byte) in (address..).zip(into) {
+                *byte = *self.0.get(&at).ok_or(io::ErrorKind::InvalidData)?;
+            }
+            Ok(())
+        }
+    }
+
+    impl Bytes {
+        fn put(&mut self, at: u64, bytes: &[u8]) {
+            self.0.extend((at..).zip(bytes.iter().copied()));
+        }
+
+        fn words(&mut self, at: u64, words: &[u64]) {
+            let bytes: Vec<_> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            self.put(at, &bytes);
+        }
+
+        /// A group or bucket at `at`, whose slots have these tags.
+        fn slots(&mut self, at: u64, layout: GroupLayout, slots: &[(u8, &str, &str)]) {
+            self.put(at, &[0; GroupLayout::SIZE as usize + 8]);
+            for (i, (tag, key, value)) in slots.iter().enumerate() {
+                let i = i as u64;
+                self.put(at + i, &[*tag]);
+                for (first, text) in [(layout.keys, key), (layout.values, value)] {
+                    let holder = 0x10_0000 + self.0.len() as u64;
+                    self.put(holder, text.as_bytes());
+                    self.words(at + first + i * layout.stride, &[holder, text.len() as u64]);
+                }
+            }
+        }
+    }
+
+    const MAP: u64 = 0x100;
+
+    fn groups(group: GroupLayout) -> MapLayout {
+        MapLayout::Groups {
+            directory: 16,
+            directory_len: 24,
+            groups: 16,
+            mask: 24,
+            group,
+        }
+    }
+
+    const BUCKETS: MapLayout = MapLayout::Buckets {
+        log_len: 8,
+        buckets: 16,
+        old_buckets: 24,
+    };
+
+    fn read(layout: MapLayout, memory: &Bytes) -> Option<Vec<(String, String)>> {
+        let found = layout.read(memory, MAP, &["address", "uri"])?;
+        Some(found.into_iter().collect())
+    }
+
+    fn address() -> Option<Vec<(String, String)>> {
+        Some(vec![("address".to_owned(), "log:1515".to_owned())])
+    }
+
+    /// In a slot that is deleted lies what was there; `token` is nobody's business.
+    const SLOTS_IN_USE: [(u8, &str, &str); 3] = [
+        (0x33, "token", "secret"),
+        (0xfe, "uri", "http://deleted"),
+        (0x11, "address", "log:1515"),
+    ];
+
+    #[test]
+    fn reads_a_small_map() {
+        for group in [GroupLayout::TOGETHER, GroupLayout::APART] {
+            let mut memory = Bytes::default();
+            memory.words(MAP, &[2, 0, 0x1000, 0]);
+            memory.slots(0x1000, group, &SLOTS_IN_USE);
+            memory.put(0x1003, &[0x80; 5]);
+            assert_eq!(read(groups(group), &memory), address());
+        }
+    }
+
+    #[test]
+    fn reads_a_map_of_tables() {
+        let mut memory = Bytes::default();
+        memory.words(MAP, &[2, 0, 0x200, 4]);
+        memory.words(0x200, &[0x300, 0x300, 0x400, 0x400]);
+        memory.words(0x300, &[0, 0, 0x1000, 1]);
+        memory.words(0x400, &[0, 0, 0x3000, 0]);
+        let layout = GroupLayout::TOGETHER;
+        for at in [0x3000, 0x1000, 0x1000 + GroupLayout::SIZE] {
+            memory.slots(at, layout, &[]);
+            memory.put(at, &[0x80; 8]);
+        }
+        memory.slots(0x1000 + GroupLayout::SIZE, layout, &SLOTS_IN_USE[2..]);
+        memory.put(0x1001 + GroupLayout::SIZE, &[0x80; 7]);
+        assert_eq!(read(groups(layout), &memory), address());
+        memory.words(0x300, &[0, 0, 0x1000, 1 << 40]);
+        assert_eq!(read(groups(layout), &memory), None, "no such map");
+    }
+
+    #[test]
+    fn reads_a_map_of_buckets() {
+        let mut memory = Bytes::default();
+        memory.words(MAP, &[2, 1, 0x1000, 0]);
+        memory.slots(0x1000, GroupLayout::APART, &[(1, "uri", "http://empty")]);
+        let second = 0x1000 + GroupLayout::SIZE + 8;
+        memory.slots(second, GroupLayout::APART, &[]);
+        memory.words(second + GroupLayout::SIZE, &[0x5000]);
+        memory.slots(0x5000, GroupLayout::APART, &SLOTS_IN_USE[2..]);
+        assert_eq!(read(BUCKETS, &memory), address());
+        memory.words(MAP + 24, &[0x7000]);
+        assert_eq!(read(BUCKETS, &memory), None, "it grows");
+        memory.words(MAP + 24, &[0]);
+        memory.words(0x5000 + GroupLayout::SIZE, &[0x5000]);
+        assert_eq!(read(BUCKETS, &memory), None, "a chain that has no end");
+    }
+}

@@ -233,7 +233,7 @@ fn a_connection_that_owes_nothing_may_close() {
         (SynSent, Close, 0, 0, Class::Failure),
         (SynSent, Close, 1, 0, Class::Failure),
     ] {
-        let tcp = tracer_model::Tcp {
+        let tcp = Tcp {
             una: u32::MAX,
             nxt: u32::MAX.wrapping_add(outstanding),
             end: u32::MAX.wrapping_add(outstanding),
