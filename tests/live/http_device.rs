@@ -57,6 +57,7 @@ fn the_second_is_blocked(delays: &[Duration], phase: &str) -> Result<()> {
     assert_eq!(request["id"].as_str(), id, "{hang}");
     assert_eq!(request["path"], "sys/auth", "{hang}");
     assert_eq!(hang["device"]["transport"], "http", "{hang}");
+    assert_eq!(hang["device"]["path"], "to-http/", "{hang}");
     for stall in hang["stalls"].as_array().context("no stalls")? {
         assert_eq!(stall["phase"], phase, "{hang}");
     }
@@ -96,6 +97,8 @@ fn a_log_server_that_answers_at_once_blocks_nobody() -> Result<()> {
     // Two entries a request, and those of the server's start.
     assert!(scene.log.entries() >= 160, "{}", scene.log.entries());
     let trace = scene.tracer.stop()?;
+    // Those of some 30 kB are written in two pieces, and are one entry each.
+    assert_eq!(trace.summary()?["audit_writes"], 160, "{}", trace.text);
     for kind in ["hang", "refusal", "incident"] {
         assert!(trace.of_type(kind).is_empty(), "{kind}: {}", trace.text);
     }

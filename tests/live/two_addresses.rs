@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lab::{
     AuditDevice, Client, Endpoint, Family, Fault, LogServer, Namespace, Network, Server, Tracer,
     fault::{Hook, Verdict},
@@ -107,9 +107,28 @@ fn black_hole(hook: Hook, on: impl Fn(&Network) -> &Namespace) -> Result<()> {
     let hang = trace.hangs()[0];
     let id = full.request_id.as_deref();
     assert_eq!(hang["request"]["id"].as_str(), id, "{hang}");
+    is_by_its_name(&hang["device"])?;
+    let incidents = trace.of_type("incident");
+    let [incident] = &incidents[..] else {
+        bail!("one outage: {}", trace.text);
+    };
+    is_by_its_name(&incident["device"])?;
+    assert!(incident["end"].is_string(), "it works again: {incident}");
     let open = trace.of_type("stalled").into_iter();
     let ends = |stalled: &serde_json::Value| stalled["hang"] == hang["id"];
     assert!(open.into_iter().all(ends), "{}", trace.text);
+    Ok(())
+}
+
+/// What its operator configured, with both addresses.
+fn is_by_its_name(device: &serde_json::Value) -> Result<()> {
+    ensure!(device["path"] == "to-socket/", "{device}");
+    ensure!(
+        device["address"] == format!("{LOG_NAME}:{PORT}"),
+        "{device}"
+    );
+    let addresses = device["addresses"].as_array().context("no addresses")?;
+    ensure!((1..=2).contains(&addresses.len()), "{device}");
     Ok(())
 }
 

@@ -178,6 +178,9 @@ pub struct AuditSocket {
     was_short: u32,
     /// Time since which `una` has not moved, ns.
     una_since: u64,
+    /// 1 if entries are sent in requests of HTTP.
+    is_http: u32,
+    reserved: u32,
 }
 
 impl AuditSocket {
@@ -188,7 +191,19 @@ impl AuditSocket {
             una: 0,
             was_short: 0,
             una_since: now,
+            is_http: 0,
+            reserved: 0,
         }
+    }
+
+    /// Whether a write begins an entry. A device of its own writes each entry in one call; a client of HTTP writes 4 kB of the
+    /// request, and then the rest. `is_request`: whether a request of HTTP begins.
+    #[inline(always)]
+    pub fn begins_entry(&mut self, is_request: bool) -> bool {
+        if is_request {
+            self.is_http = 1;
+        }
+        is_request || self.is_http == 0
     }
 
     /// Whether a write is normal: it is complete, as the one before was, and the peer acknowledges. The write after

@@ -60,6 +60,15 @@ pub const fn is_handshake(first_byte: u64) -> bool {
     matches!(first_byte, 0x14..=0x16)
 }
 
+/// Length of `POST `.
+pub const METHOD: usize = 5;
+
+/// Whether a request of HTTP/1 with an audit entry begins with these bytes.
+#[inline(always)]
+pub fn begins_http_request(start: &[u8; METHOD]) -> bool {
+    matches!(start, b"POST " | b"PUT /")
+}
+
 /// Length of `HTTP/1.1 200`.
 pub const STATUS_LINE: usize = 12;
 
@@ -132,6 +141,8 @@ mod tests {
             http_status(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\0"),
             0
         );
+        assert!(begins_http_request(b"POST ") && begins_http_request(b"PUT /"));
+        assert!(!begins_http_request(b"{\"tim") && !begins_http_request(b"GET /"));
         assert!(is_interim(100) && !is_interim(200) && !is_interim(0));
     }
 

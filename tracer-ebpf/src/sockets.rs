@@ -130,6 +130,13 @@ impl Socket {
         }
     }
 
+    /// See [`AuditSocket::begins_entry`].
+    #[inline(always)]
+    pub(crate) fn begins_entry(self, is_request: bool) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.known).audit.begins_entry(is_request) }
+    }
+
     /// See [`AuditSocket::takes`].
     #[inline(always)]
     pub(crate) fn takes(self, outcome: SendOutcome, written: i64) -> bool {

@@ -3,8 +3,10 @@
 use aya_ebpf::helpers::bpf_probe_read_user;
 use tracer_ebpf::{
     abi::{Kind, UNKNOWN},
-    capture::{Disposition, dispose_of_send},
-    protocol::{STATUS_LINE, SendOutcome, http_status, is_failed_connect},
+    capture::{Disposition, Role, dispose_of_send},
+    protocol::{
+        METHOD, STATUS_LINE, SendOutcome, begins_http_request, http_status, is_failed_connect,
+    },
 };
 
 use crate::{
@@ -65,8 +67,14 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     if buffering::is_on() {
         report.wake = Wake::Now;
         let is_normal = || socket.takes(outcome, result);
-        match dispose_of_send(socket.cached_role(), outcome, has_bytes, is_normal) {
+        let role = socket.cached_role();
+        let begins_entry = has_bytes
+            && !matches!(role, Role::Other)
+            && socket.begins_entry(begins_request(buffer));
+        match dispose_of_send(role, outcome, has_bytes, is_normal) {
             Disposition::Discard => return,
+            // The rest of one is counted by the sequence numbers of the next.
+            Disposition::Buffer if !begins_entry => return,
             Disposition::Buffer => {
                 return buffering::entry(socket, &report, (buffer, requested));
             }
@@ -79,6 +87,13 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     } else {
         emit::about(socket, &report);
     }
+}
+
+#[inline(always)]
+fn begins_request(buffer: u64) -> bool {
+    // SAFETY: the helper checks the address itself and fails on a bad one.
+    let start = unsafe { bpf_probe_read_user(buffer as *const [u8; METHOD]) };
+    start.is_ok_and(|start| begins_http_request(&start))
 }
 
 #[inline(always)]

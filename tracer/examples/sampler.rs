@@ -3,7 +3,8 @@
 //! `cargo run --release -p vault-tracer --example sampler -- PID [SAMPLES [PAUSE_MS]]`, as root, prints the time it takes
 //! to read the executable; then of the first sample, and of the later ones (median and 95th percentile), the time, the
 //! CPU time of the sampling thread, and the bytes read of the server's memory. Last it prints what the last sample
-//! found: how many goroutines wait for what, and how many handlers are in the audit broker.
+//! found: how many goroutines wait for what, and how many handlers are in the audit broker. The server's audit devices are
+//! printed when they are first read, and when they change.
 
 use std::{
     cell::Cell,
@@ -64,11 +65,13 @@ fn main() -> Result<()> {
     let memory = CountingMemory(ProcessMemory::open(pid)?, Cell::default(), Cell::default());
     let (first, mut last) = sample(&reader, &memory)?;
     print("first", vec![first]);
+    print_devices(&last);
     let mut later = Vec::new();
     for _ in 0..count {
         thread::sleep(pause);
         let (cost, samples) = sample(&reader, &memory)?;
         later.push(cost);
+        print_devices(&samples);
         last = samples;
     }
     print("later", later);
@@ -114,6 +117,13 @@ fn print(which: &str, mut costs: Vec<Cost>) {
         ms(most_cpu),
         found as f64 / costs.len() as f64
     );
+}
+
+/// If they are new.
+fn print_devices(samples: &Samples) {
+    for configured in samples.configured.iter().flatten() {
+        println!("audit device {} {}", configured.path, configured.device);
+    }
 }
 
 fn print_last(samples: &Samples) {

@@ -119,6 +119,18 @@ fn the_write_after_a_short_one_is_not_normal() {
     assert_eq!(writes, [true, false, false, false, false, false, true]);
 }
 
+/// An entry larger than 4 kB is one entry; beside HTTP each write is one, however it begins.
+#[test]
+fn an_entry_over_http_is_counted_once() {
+    let begins = |writes: &[bool]| {
+        let mut socket = AuditSocket::new(0);
+        let begun = writes.iter().filter(|w| socket.begins_entry(**w));
+        begun.count()
+    };
+    assert_eq!(begins(&[true, false, true, true, false, false]), 3);
+    assert_eq!(begins(&[false, false, false]), 3);
+}
+
 fn connection(received_at: u64, sent_at: u64) -> ClientConnection {
     ClientConnection {
         received_at,

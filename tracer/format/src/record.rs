@@ -61,16 +61,27 @@ pub enum Record<T = String, E = Evidence> {
 pub struct Device<T = String> {
     /// How the server reaches it.
     pub transport: Name<Transport>,
-    /// `10.0.0.2:1515`, `[fd00::2]:1515`, a path, `stdout`, or `https://log:8080`; empty where it is not known.
+    /// As it is configured, where that is known, else where its socket leads: `10.0.0.2:1515`, `[fd00::2]:1515`, `log:1515`, a path,
+    /// `stdout`, or `https://log:8080`; empty where neither is known.
     pub address: T,
+    /// What the operator called it: `socket/`, as `vault audit list` shows it. Absent where that cannot be known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<T>,
+    /// Where its connections led until then, if it is configured by a name or a URL; at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
 }
 
 impl<T: AsRef<str>> fmt::Display for Device<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address.as_ref() {
-            "" => f.write_str(self.transport.as_str()),
-            address => write!(f, "{} {address}", self.transport),
+        if let Some(path) = &self.path {
+            write!(f, "{} (", path.as_ref())?;
         }
+        match self.address.as_ref() {
+            "" => f.write_str(self.transport.as_str())?,
+            address => write!(f, "{} {address}", self.transport)?,
+        }
+        f.write_str(if self.path.is_some() { ")" } else { "" })
     }
 }
 
@@ -212,6 +223,8 @@ impl From<&model::Device> for Device {
         Self {
             transport: device.transport.into(),
             address: device.address.clone(),
+            path: device.path.clone(),
+            addresses: device.addresses.clone(),
         }
     }
 }

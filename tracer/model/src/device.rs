@@ -1,7 +1,9 @@
 //! An audit device: where a socket leads, or what else entries go to.
 
 use std::{
+    cmp::Ordering,
     fmt,
+    hash::{Hash, Hasher},
     net::{IpAddr, SocketAddr},
 };
 
@@ -12,33 +14,83 @@ use crate::{
     transport::{AddressKind, Transport},
 };
 
-/// An audit device, or what may turn out to be one: where a socket leads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+/// An audit device, or what may turn out to be one: where a socket leads. Two with the same transport and address are
+/// one device, whatever else is known of them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Device {
     /// How.
     pub transport: Transport,
-    /// `10.0.0.2:1515`, `[fd00::2]:1515`, a path, `stdout`, or `https://log:8080`; empty if it is
-    /// not known.
+    /// As it is configured, where that is known, else where its socket leads: `10.0.0.2:1515`, `[fd00::2]:1515`,
+    /// `log:1515`, a path, `stdout`, or `https://log:8080`; empty if it is not known.
     pub address: String,
+    /// What the operator called it (`vault audit list`): `socket/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Where its sockets led, if it is configured by a name or a URL: at most [`Self::MAX_ADDRESSES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+}
+
+/// An audit device of the server's own table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfiguredDevice {
+    /// What the operator called it (`vault audit list`): `socket/`.
+    pub path: String,
+    /// Where it is configured to write; of a URL only what is not secret.
+    pub device: Device,
+}
+
+impl PartialEq for Device {
+    fn eq(&self, other: &Self) -> bool {
+        (self.transport, &self.address) == (other.transport, &other.address)
+    }
+}
+
+impl Eq for Device {}
+
+impl Hash for Device {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.transport, &self.address).hash(state);
+    }
+}
+
+impl PartialOrd for Device {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Device {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.transport, &self.address).cmp(&(other.transport, &other.address))
+    }
 }
 
 impl Device {
+    /// Addresses of one device that are kept.
+    pub const MAX_ADDRESSES: usize = 16;
+
+    /// At this address, and nothing else is known of it.
+    pub fn new(transport: Transport, address: impl Into<String>) -> Self {
+        Self {
+            transport,
+            address: address.into(),
+            path: None,
+            addresses: Vec::new(),
+        }
+    }
+
     /// Where this socket leads, if it leads anywhere yet.
     pub fn of(socket: &Socket) -> Option<Self> {
         let remote = socket.remote.map(spelled);
-        Some(Self {
-            transport: socket.transport,
-            address: remote.or_else(|| socket.path.clone())?,
-        })
+        let address = remote.or_else(|| socket.path.clone())?;
+        Some(Self::new(socket.transport, address))
     }
 
     /// A device as it is configured. An IP address is spelled as the kernel's would be.
     pub fn configured(transport: Transport, address: &str) -> Self {
         let parsed = address.parse().map(|address| Self::tcp(address).address);
-        Self {
-            transport,
-            address: parsed.unwrap_or_else(|_| address.to_owned()),
-        }
+        Self::new(transport, parsed.unwrap_or_else(|_| address.to_owned()))
     }
 
     /// Whether it says where it is, rather than a name to be looked up.
@@ -51,19 +103,21 @@ impl Device {
 
     /// A TCP device.
     pub fn tcp(address: SocketAddr) -> Self {
-        Self {
-            transport: Transport::Tcp,
-            address: SocketAddr::new(canonical(address.ip()), address.port()).to_string(),
-        }
+        let address = SocketAddr::new(canonical(address.ip()), address.port());
+        Self::new(Transport::Tcp, address.to_string())
     }
 }
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.address {
-            "" => f.write_str(self.transport.name()),
-            address => write!(f, "{} {address}", self.transport.name()),
+        if let Some(path) = &self.path {
+            write!(f, "{path} (")?;
         }
+        match &*self.address {
+            "" => f.write_str(self.transport.name())?,
+            address => write!(f, "{} {address}", self.transport.name())?,
+        }
+        f.write_str(if self.path.is_some() { ")" } else { "" })
     }
 }
 

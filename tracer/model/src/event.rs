@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     actor::Actor,
-    device::Device,
+    device::{ConfiguredDevice, Device},
     entry::EntryHead,
     goroutine::{ForwardedSample, GoroutineSample, HandlerSample},
     socket::{SendQueue, Socket, Tcp, TcpState},
@@ -185,6 +185,12 @@ pub enum EventKind {
     ForwardedSampled {
         /// Those that do.
         handlers: Vec<ForwardedSample>,
+    },
+    /// The server's own table of audit devices was read: when the trace began, and when it had changed.
+    #[serde(rename = "audit_devices")]
+    DevicesRead {
+        /// All that it has.
+        devices: Vec<ConfiguredDevice>,
     },
     /// Records that found the ring buffer full since the last such event.
     #[serde(rename = "lost")]

@@ -47,6 +47,21 @@ pub enum Finding {
     Summary(Summary),
 }
 
+impl Finding {
+    /// The device that it is about, if it is about one.
+    pub fn device_mut(&mut self) -> Option<&mut Device> {
+        match self {
+            Self::Stalled(stalled) => Some(&mut stalled.device),
+            Self::Hang(hang) => Some(&mut hang.device),
+            Self::Refusal(refusal) => Some(&mut refusal.device),
+            Self::LostEntries(loss) => Some(&mut loss.device),
+            Self::Filling(filling) => Some(&mut filling.device),
+            Self::Incident(incident) => Some(&mut incident.device),
+            _ => None,
+        }
+    }
+}
+
 /// One audit device blocked one client request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hang {
@@ -216,6 +231,18 @@ pub struct Incident {
 }
 
 impl Incident {
+    /// Takes what another record of the same outage has.
+    pub fn absorb(&mut self, other: Self) {
+        self.start = self.start.min(other.start);
+        self.hangs += other.hangs;
+        self.requests += other.requests;
+        self.blocked += other.blocked;
+        self.longest = self.longest.max(other.longest);
+        if let Some(lost) = other.lost {
+            self.lost.get_or_insert_default().add(lost);
+        }
+    }
+
     /// Where it can be seen what the device takes, nothing seen is none. `is_queue_seen`: the server's stacks can be read.
     pub fn count_untaken_from_zero(&mut self, is_queue_seen: bool) {
         if self.device.transport.is_socket() {

@@ -23,7 +23,7 @@ mod transport;
 pub use self::{
     actor::Actor,
     cause::Cause,
-    device::{Device, canonical},
+    device::{ConfiguredDevice, Device, canonical},
     entry::{EntryHead, EntryKind},
     event::{BufferedTotals, EntryQuery, Event, EventKind, FORMAT, Probe, Session, took_all},
     evidence::{DropKind, Dropped, Drops, Evidence},

@@ -35,10 +35,7 @@ pub(super) fn threshold(text: &str) -> Result<Duration, String> {
 /// `host:port`, `[v6]:port` or a path
 pub(super) fn device(text: &str) -> Result<Device> {
     if text.starts_with(['/', '@']) {
-        return Ok(Device {
-            transport: Transport::Unix,
-            address: text.to_owned(),
-        });
+        return Ok(Device::new(Transport::Unix, text));
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(Device::tcp(address));

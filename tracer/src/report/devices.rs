@@ -37,10 +37,16 @@ impl DeviceTable {
             let device = Device {
                 transport: named.transport.clone(),
                 address: shortened(named.address.as_ref()),
+                path: None,
+                addresses: Vec::new(),
             };
             self.known.push(DeviceSummary::new(device, lane));
         }
-        self.known.get_mut(lane)
+        let known = self.known.get_mut(lane)?;
+        if known.device.path.is_none() {
+            known.device.path = named.path.as_ref().map(|path| shortened(path.as_ref()));
+        }
+        Some(known)
     }
 
     /// Items that are kept.

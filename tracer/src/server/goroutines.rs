@@ -7,10 +7,12 @@
 //! server is not stopped for it: what is read may be torn, so every value is checked, and a goroutine that was found is
 //! read once more to see that it has not moved.
 
+mod audit_table;
 mod device;
 mod device_kind;
 mod function_name;
 mod functions;
+mod go_map;
 mod goroutine;
 mod list;
 mod machine_code;
@@ -35,6 +37,7 @@ use std::{collections::BTreeSet, fs, io, ops::Range, sync::Mutex};
 use anyhow::{Context, Result, ensure};
 
 use self::{
+    audit_table::{AuditTable, LastTable},
     device::DeviceLayouts,
     functions::Functions,
     goroutine::{Goroutine, GoroutineLayout},
@@ -72,6 +75,7 @@ pub struct GoroutineReader {
     version: VersionVariables,
     variables: Variables,
     requests: RequestReader,
+    table: AuditTable,
     history: Mutex<History>,
     /// `runtime.gopark`, where nearly all goroutines are that wait.
     parks: Option<Range<u64>>,
@@ -87,6 +91,7 @@ struct History {
     list: GoroutineList,
     stacks: StackCache,
     sinks: SinkRequests,
+    table: LastTable,
 }
 
 impl GoroutineReader {
@@ -111,6 +116,7 @@ impl GoroutineReader {
         let variables = debug.map(|debug| Variables::new(executable, debug, load_bias));
         let variables = variables.unwrap_or_default();
         let requests = debug.map(|debug| RequestReader::new(debug, &variables));
+        let table = debug.map(|debug| AuditTable::new(debug, &variables));
         Ok(Self {
             list: symbols.list,
             layout: GoroutineLayout::new(&structures)?,
@@ -120,6 +126,7 @@ impl GoroutineReader {
             devices: DeviceLayouts::new(executable.machine(), &structures, &symbols.device_types),
             variables,
             requests: requests.unwrap_or_default(),
+            table: table.unwrap_or_default(),
             history: Mutex::default(),
             parks: symbols.parks,
             shares_clock: shares_clock(pid),

@@ -308,10 +308,7 @@ mod tests {
     #[test]
     fn what_others_wrote_is_not_obeyed() {
         let evil = "x\u{1b}[2J\u{9b}31m\r\n\u{202e}y";
-        let device = Device {
-            transport: Transport::Unix,
-            address: evil.to_owned(),
-        };
+        let device = Device::new(Transport::Unix, evil);
         let request = RequestInfo {
             id: Some(evil.to_owned()),
             operation: Some("read".to_owned()),

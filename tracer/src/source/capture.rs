@@ -17,7 +17,7 @@ use self::{
     sampling::SamplePacer,
 };
 use tracer_core::BufferedActivity;
-use tracer_model::{BufferedTotals, Event, EventKind, Nanos, SocketId, took_all};
+use tracer_model::{BufferedTotals, Device, Event, EventKind, Nanos, SocketId, took_all};
 
 pub mod classify;
 pub(crate) mod maps;
@@ -137,6 +137,11 @@ impl<K: KernelSide> CaptureController<K> {
     /// The kernel side.
     pub fn kernel(&mut self) -> &mut K {
         &mut self.kernel
+    }
+
+    /// These are where audit devices are.
+    pub fn audit(&mut self, devices: impl IntoIterator<Item = Device>) {
+        self.roles.audit(devices);
     }
 
     /// Whether the core gets no events now.

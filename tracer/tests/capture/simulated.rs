@@ -285,6 +285,7 @@ impl Capture for SimulatedCapture {
             }
             EventKind::GoroutinesSampled { .. } => self.sampled(event),
             EventKind::Session(_)
+            | EventKind::DevicesRead { .. }
             | EventKind::RecordsLost { .. }
             | EventKind::EntryFound { .. } => vec![event],
             _ => self.happens(event),

@@ -54,7 +54,7 @@ fn soft_error(evidence: &Evidence) -> Option<Cause> {
 fn without_error(operation: &Operation) -> Cause {
     let evidence = &operation.evidence;
     match (operation.op, operation.device.transport) {
-        (_, transport) if !transport.is_socket() => Cause::Unknown,
+        (_, transport) if !transport.is_socket() && operation.socket.is_none() => Cause::Unknown,
         (_, Transport::Unix) => Cause::PeerFull,
         // The probes see each SYN that is answered or refused: this one was not.
         (Op::Connect, _) if operation.socket.is_some() => Cause::SynUnanswered,

@@ -127,6 +127,32 @@ impl Incidents {
         self.open.len() + self.over.len() + self.unmatched.len() + by_device
     }
 
+    /// What was known by the one address is the other device's.
+    pub(crate) fn rename(&mut self, from: &Device, to: &Device) {
+        let hangs = self.unmatched.iter_mut().map(|hang| &mut hang.device);
+        let over = self.over.iter_mut().map(|incident| &mut incident.device);
+        for device in hangs.chain(over).filter(|device| **device == *from) {
+            device.clone_from(to);
+        }
+        if let Some(mut incident) = self.open.remove(from) {
+            incident.device.clone_from(to);
+            match self.open.get_mut(to) {
+                Some(known) => known.absorb(incident),
+                None => drop(self.open.insert(to.clone(), incident)),
+            }
+        }
+        if let Some(losses) = self.unaccounted.remove(from) {
+            self.unaccounted.entry(to.clone()).or_default().add(losses);
+        }
+        if let Some(at) = self.sending.remove(from) {
+            self.sending.entry(to.clone()).or_insert(at);
+        }
+        if let Some(end) = self.reported.remove(from) {
+            let known = self.reported.entry(to.clone()).or_insert(end);
+            *known = end.max(*known);
+        }
+    }
+
     fn entry_taken(&mut self, device: &Device, at: Nanos) {
         let known = |incident: &Incident| incident.cause != Cause::Unknown;
         // What this host itself did not send, for its size, says nothing of the device.
@@ -282,10 +308,7 @@ mod tests {
     use super::*;
 
     fn file() -> Device {
-        Device {
-            transport: Transport::File,
-            address: "/var/log/audit.log".to_owned(),
-        }
+        Device::new(Transport::File, "/var/log/audit.log")
     }
 
     fn hang(start: Nanos, end: Nanos) -> Hang {

@@ -69,7 +69,8 @@ impl Core {
                 self.conclude();
             }
             EventKind::BufferingEnded(totals) => self.buffering_ended(totals),
-            EventKind::BufferedWrite { .. } => self.buffered_write(event),
+            EventKind::DevicesRead { devices } => self.trackers.configure(devices),
+            EventKind::BufferedWrite { .. } => self.trackers.buffered_write(event),
             EventKind::RecordsLost { records, until, .. } => {
                 self.totals.events_lost += records;
                 self.trackers.sockets.doubt_waits();
@@ -83,7 +84,16 @@ impl Core {
             EventKind::End => self.end(event.at),
             _ => self.observe(event),
         }
-        mem::take(&mut self.step)
+        let mut step = mem::take(&mut self.step);
+        for device in step.findings.iter_mut().filter_map(Finding::device_mut) {
+            self.trackers.identities.describe(device);
+        }
+        step
+    }
+
+    /// Where audit devices are, as far as is known: addresses, rather than names and URLs.
+    pub fn audit_addresses(&self) -> Vec<Device> {
+        self.trackers.audit_addresses()
     }
 
     /// When the next [`EventKind::Tick`] should come, at the latest.
@@ -126,12 +136,15 @@ impl Core {
 
     /// The state at this moment, if all that happened has been fed.
     pub fn snapshot(&self, at: Nanos) -> Snapshot {
-        snapshot::snapshot(at, &self.trackers, &self.sampler, &self.totals)
+        let snapshot = snapshot::snapshot(at, &self.trackers, &self.sampler, &self.totals);
+        self.trackers.described(snapshot)
     }
 
     /// The state at this moment, while the kernel side buffers.
     pub fn snapshot_while_buffering(&self, at: Nanos, buffered: &BufferedActivity) -> Snapshot {
-        snapshot::snapshot_while_buffering(at, buffered, &self.trackers, &self.totals)
+        let trackers = &self.trackers;
+        let snapshot = snapshot::snapshot_while_buffering(at, buffered, trackers, &self.totals);
+        self.trackers.described(snapshot)
     }
 
     fn begin(&mut self, session: &Session) {
@@ -174,24 +187,14 @@ impl Core {
         self.totals.requests_at_least |= totals.at_least;
     }
 
-    fn buffered_write(&mut self, event: &Event) {
-        if let EventKind::BufferedWrite {
-            socket,
-            entry: Some(_),
-            ..
-        } = &event.what
-        {
-            self.trackers.devices.extend(Device::of(socket));
-        }
-        self.trackers.throughput.observe(event);
-        self.trackers.sockets.observe_buffered_write(event);
-    }
-
     fn observe(&mut self, event: &Event) {
         self.totals.events += 1;
-        self.trackers.throughput.observe(event);
+        self.trackers.learn_device(event);
+        let identities = &self.trackers.identities;
+        self.trackers.throughput.observe(event, identities);
         let mut changes = mem::take(&mut self.changes);
-        self.trackers.sockets.observe(event, &mut changes);
+        let sockets = &mut self.trackers.sockets;
+        sockets.observe(event, identities, &mut changes);
         for change in changes.drain(..) {
             self.change(event.at, change);
         }
@@ -266,13 +269,7 @@ impl Core {
         samples: &[GoroutineSample],
         handlers: Option<&[HandlerSample]>,
     ) {
-        for device in samples.iter().filter_map(|sample| sample.device.as_ref()) {
-            // Most are known, which is checked sooner than whether a text is an address.
-            let is_named = !device.address.is_empty();
-            if is_named && !self.trackers.is_audit(device) && device.is_address() {
-                self.trackers.devices.insert(device.clone());
-            }
-        }
+        self.trackers.learn_devices(samples);
         for operation in self.trackers.sockets.end_missing_waits(samples) {
             self.change(at, Change::Ended(Box::new(operation)));
         }

@@ -2,6 +2,7 @@
 
 mod core;
 mod forwarded;
+mod identified;
 mod open_stalls;
 mod pending_verdicts;
 mod replay;

@@ -11,7 +11,10 @@ use crate::{
     diagnose::cause::cause_of,
     engine::{silence, trackers::Trackers},
     request::sampled::{Gone, SampleTimes},
-    track::sampled_wait::{LockHolder, StackSample},
+    track::{
+        identities::is_syslog_socket,
+        sampled_wait::{LockHolder, StackSample},
+    },
 };
 
 /// So is what has been stalled for so long, ns; for half of the threshold if that is less.
@@ -330,7 +333,9 @@ fn device_of(
     meant: &mut BTreeMap<WaitReason, Option<Device>>,
     trackers: &Trackers,
 ) -> Option<Device> {
-    let known = sample.device.as_ref().filter(|device| device.is_address());
+    let is_certain =
+        |device: &&Device| device.is_address() || trackers.identities.is_configured(device);
+    let known = sample.device.as_ref().filter(is_certain);
     if known.is_some_and(is_unnamed_syslog)
         && let Some(socket) = trackers.only_device(is_syslog_socket)
     {
@@ -351,12 +356,6 @@ fn device_of(
 /// The code of a syslog device does not say where its daemon listens.
 fn is_unnamed_syslog(device: &Device) -> bool {
     device.transport == Transport::Syslog && device.address.is_empty()
-}
-
-/// Where Go looks for a syslog daemon (`log/syslog/syslog_unix.go`).
-fn is_syslog_socket(device: &Device) -> bool {
-    let paths = ["/dev/log", "/var/run/syslog", "/var/run/log"];
-    device.transport == Transport::Unix && paths.contains(&device.address.as_str())
 }
 
 /// The device that must be meant where it is configured by a name or cannot be read: a goroutine that resolves a name has no

@@ -69,10 +69,10 @@ pub(super) fn snapshot_while_buffering(
     throughput.entries(audit_writes);
     let mut seen: BTreeSet<Device> = BTreeSet::new();
     for event in &buffered.latest {
-        seen.extend(event.socket().and_then(Device::of));
+        seen.extend(event.socket().and_then(|s| trackers.identities.of(s)));
         let is_tcp = |s: &tracer_model::Socket| s.transport == Transport::Tcp;
         if event.socket().is_some_and(is_tcp) {
-            throughput.observe(event);
+            throughput.observe(event, &trackers.identities);
         }
     }
     let known = trackers.devices.iter().cloned().chain(seen.iter().cloned());

@@ -1,6 +1,7 @@
 //! The core on made-up stories: each hang beside its negative twin, the same delay for another reason.
 
 mod forwarded;
+mod identity;
 mod in_doubt;
 mod lifecycle;
 mod losses;

@@ -7,8 +7,8 @@ use crate::{
     diagnose::{cause::cause_of, incidents::Incidents},
     request::{request::Request, table::Requests},
     track::{
-        sampled_wait::OpenSampledWait, sockets::Sockets, stall_periods::StallPeriods,
-        throughput::Throughput,
+        identities::Identities, sampled_wait::OpenSampledWait, sockets::Sockets,
+        stall_periods::StallPeriods, throughput::Throughput,
     },
 };
 
@@ -25,6 +25,8 @@ pub(super) struct Failure {
 #[derive(Debug, Default)]
 pub(super) struct Trackers {
     pub(super) session: Session,
+    /// Which device a socket leads to.
+    pub(super) identities: Identities,
     pub(super) sockets: Sockets,
     pub(super) requests: Requests,
     pub(super) incidents: Incidents,
@@ -89,6 +91,7 @@ impl Trackers {
             + self.incidents.kept()
             + self.stall_periods.kept()
             + self.throughput.kept()
+            + self.identities.kept()
             + self.devices.len()
             + self.failures.len()
     }

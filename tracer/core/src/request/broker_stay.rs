@@ -137,10 +137,7 @@ mod tests {
     use super::*;
 
     fn operation(start: Nanos, end: Nanos) -> Operation {
-        let device = Device {
-            transport: Transport::Tcp,
-            address: "10.0.0.2:1515".to_owned(),
-        };
+        let device = Device::new(Transport::Tcp, "10.0.0.2:1515");
         Operation::new(Op::Write, device, Actor::default(), (start, end))
     }
 

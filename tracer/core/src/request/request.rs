@@ -95,6 +95,22 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// What was known by the one address is the other device's.
+    pub(super) fn rename(&mut self, from: &Device, to: &Device) {
+        let devices = self
+            .operations
+            .iter_mut()
+            .map(|operation| &mut operation.device);
+        for device in devices.filter(|device| **device == *from) {
+            device.clone_from(to);
+        }
+        let waits = self.sampled_waits.values_mut();
+        waits.for_each(|wait| wait.rename(from, to));
+        if let Some(hang) = self.hang_ids.remove(from) {
+            self.hang_ids.entry(to.clone()).or_insert(hang);
+        }
+    }
+
     pub(super) fn new(seq: RequestSeq, at: Nanos, goid: u64) -> Self {
         Self {
             seq,

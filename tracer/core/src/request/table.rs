@@ -321,6 +321,13 @@ impl Requests {
         })
     }
 
+    /// What was known by the one address is the other device's.
+    pub(crate) fn rename(&mut self, from: &Device, to: &Device) {
+        self.open
+            .values_mut()
+            .for_each(|request| request.rename(from, to));
+    }
+
     /// Ends the requests of which nothing was seen for longer than they can take.
     pub(crate) fn expire(&mut self, now: Nanos) {
         let idle = self.all().filter(|request| request.is_idle(now));

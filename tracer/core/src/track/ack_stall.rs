@@ -106,10 +106,7 @@ mod tests {
     }
 
     fn warnings(story: &[(Nanos, Tcp)]) -> Vec<FillingBuffer> {
-        let device = Device {
-            transport: Transport::Tcp,
-            address: "10.77.0.2:1515".to_owned(),
-        };
+        let device = Device::new(Transport::Tcp, "10.77.0.2:1515");
         let mut silence = AckStall::default();
         let mut step = |(at, tcp): &(Nanos, Tcp)| {
             silence.observe(*at, tcp);

@@ -4,19 +4,20 @@ use std::net::SocketAddr;
 
 use crate::track::{
     ack_stall::AckStall,
+    identities::Identities,
     packet_marks::{Mark, Marks},
     unacked::UnackedEntries,
 };
 use tracer_model::{
     Actor, Device, EntryHead, Evidence, LostEntries, Nanos, Op, Operation, Outcome, Phase, Socket,
-    SocketId, Tcp,
+    SocketId, Tcp, Transport,
 };
 
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
     pub(crate) device: Option<Device>,
-    /// The address of which `device` is the spelling.
-    remote: Option<SocketAddr>,
+    /// The transport and address of the socket whose `device` this is.
+    end: Option<(Transport, Option<SocketAddr>)>,
     /// Local and remote end, from when the server closed it on.
     pub(crate) ends: Option<(SocketAddr, SocketAddr)>,
     pub(crate) waiting: Option<SocketWait>,
@@ -30,6 +31,8 @@ pub(crate) struct Connection {
 #[derive(Clone, Debug)]
 pub(crate) struct SocketWait {
     pub(crate) device: Device,
+    /// Of the socket: that of a device with a URL is another.
+    pub(crate) transport: Transport,
     pub(crate) op: Op,
     pub(crate) by: Actor,
     pub(crate) start: Nanos,
@@ -84,12 +87,20 @@ impl Connection {
     }
 
     /// Takes where its socket leads.
-    pub(crate) fn leads_to(&mut self, socket: &Socket) {
-        let transport = self.device.as_ref().map(|device| device.transport);
-        let is_known = transport == Some(socket.transport) && self.remote == socket.remote;
-        if !is_known || self.remote.is_none() {
-            self.device = Device::of(socket);
-            self.remote = socket.remote;
+    pub(crate) fn leads_to(&mut self, socket: &Socket, identities: &Identities) {
+        let end = Some((socket.transport, socket.remote));
+        if self.end != end || self.device.is_none() || socket.remote.is_none() {
+            self.device = identities.of(socket);
+            self.end = end;
+        }
+    }
+
+    /// What was known by the one address is the other device's.
+    pub(crate) fn rename(&mut self, from: &Device, to: &Device) {
+        let waited_for = self.waiting.as_mut().map(|waiting| &mut waiting.device);
+        let devices = self.device.iter_mut().chain(waited_for);
+        for device in devices.filter(|device| **device == *from) {
+            device.clone_from(to);
         }
     }
 
@@ -149,6 +160,11 @@ impl Connection {
     /// Whether the server has not closed it, nor its peer.
     pub(crate) fn is_open(&self) -> bool {
         self.gone.is_none() && !self.ledger.is_closed()
+    }
+
+    /// Whether the server has closed it, and the kernel has not given it up: it may try for minutes.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.gone.is_none() && self.ledger.is_closed()
     }
 
     pub(crate) fn pending(&self, at: Nanos) -> Option<LostEntries> {

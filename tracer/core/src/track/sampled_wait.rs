@@ -165,6 +165,14 @@ impl SampledWait {
         })
     }
 
+    /// What was known by the one address is the other device's.
+    pub(crate) fn rename(&mut self, from: &Device, to: &Device) {
+        let samples = self.periods.iter_mut().filter_map(|p| p.sample.as_mut());
+        for sample in samples.filter(|sample| sample.device == *from) {
+            sample.device.clone_from(to);
+        }
+    }
+
     /// The wait that is open has been reported.
     pub(crate) fn mark_reported(&mut self) {
         if let Some(period) = self.periods.last_mut() {

@@ -4,15 +4,20 @@ use tracer_model::{Device, Op, Outcome, TcpState};
 
 use crate::track::{
     connection::{Ending, SocketWait},
+    identities::Identities,
     socket_events::{StateChange, errno},
     sockets::{Change, Sockets},
 };
 
 impl Sockets {
     /// What a change of state means for the operation that waits.
-    pub(super) fn operation_of(&mut self, change: &StateChange<'_>) -> Option<Change> {
+    pub(super) fn operation_of(
+        &mut self,
+        change: &StateChange<'_>,
+        identities: &Identities,
+    ) -> Option<Change> {
         let (outcome, errno) = match (change.old, change.new) {
-            (_, TcpState::SynSent) => return self.connects(change),
+            (_, TcpState::SynSent) => return self.connects(change, identities.of(change.socket)?),
             (TcpState::SynSent, TcpState::Established) => (Outcome::Ok, None),
             (TcpState::SynSent, _) => self.connect_outcome(change),
             (TcpState::Established | TcpState::CloseWait, closing) if is_closing(closing) => {
@@ -33,9 +38,10 @@ impl Sockets {
         self.finish(change.socket.id, end).map(Change::Ended)
     }
 
-    fn connects(&mut self, change: &StateChange<'_>) -> Option<Change> {
+    fn connects(&mut self, change: &StateChange<'_>, device: Device) -> Option<Change> {
         let waiting = SocketWait {
-            device: Device::of(change.socket)?,
+            device,
+            transport: change.socket.transport,
             op: Op::Connect,
             by: change.by,
             start: change.at,

@@ -55,19 +55,32 @@ impl Sockets {
         unreported_waits.map(|waiting| (waiting.start, &waiting.device, waiting.by))
     }
 
-    /// Whether nobody waits, and all connections deliver what is written to them.
+    /// Whether nobody waits, and all connections that the server uses deliver what is written to them.
     pub(crate) fn are_healthy(&self) -> bool {
-        let is_healthy =
-            |c: &Connection| c.waiting.is_none() && c.is_open() && !c.ack_stall.is_long();
+        let delivers = |c: &Connection| c.is_open() && !c.ack_stall.is_long();
+        let is_healthy = |c: &Connection| c.waiting.is_none() && (c.is_orphaned() || delivers(c));
         self.open.values().all(is_healthy)
     }
 
-    /// All that went on is over; what connections still hold is reported anew.
+    /// All that went on is over; what connections still hold is reported anew, but for what the kernel still tries to deliver
+    /// of connections that the server has closed.
     pub(crate) fn reset(&mut self) {
-        *self = Self {
-            shows_tcp: self.shows_tcp,
-            ..Self::default()
-        };
+        self.waiting.clear();
+        self.open.retain(|_, connection| connection.is_orphaned());
+    }
+
+    /// What was known by the one address is the other device's.
+    pub(crate) fn rename(&mut self, from: &Device, to: &Device) {
+        let all = self.open.values_mut();
+        all.for_each(|connection| connection.rename(from, to));
+    }
+
+    /// Where the sockets lead for which this goroutine waits, or one that it started.
+    pub(crate) fn waited_for_by(&self, goid: u64) -> Vec<Device> {
+        let waits = self.open.values().filter_map(|c| c.waiting.as_ref());
+        let is_its = |by: Actor| by.goid == Some(goid) || by.parent == Some(goid);
+        let its = waits.filter(|waiting| is_its(waiting.by));
+        its.map(|waiting| waiting.device.clone()).collect()
     }
 
     /// Whether nothing is kept.
@@ -208,7 +221,8 @@ impl Sockets {
             .open
             .values()
             .filter(|c| c.device.as_ref() == Some(device));
-        let tells = self.shows_tcp && device.transport == Transport::Tcp;
+        let has_tcp = matches!(device.transport, Transport::Tcp | Transport::Http);
+        let tells = self.shows_tcp && has_tcp;
         tells && !of_device.any(|c| c.pending(0).is_some())
     }
 

@@ -13,6 +13,7 @@ use tracer_model::{
 
 use crate::track::{
     connection::{Connection, Ending, SocketWait},
+    identities::Identities,
     packet_marks::Mark,
     socket_events::{Sent, StateChange, errno},
 };
@@ -51,30 +52,37 @@ pub(crate) struct Sockets {
 
 impl Sockets {
     /// Takes what happened; adds what became of operations by it.
-    pub(crate) fn observe(&mut self, event: &Event, changes: &mut Vec<Change>) {
+    pub(crate) fn observe(
+        &mut self,
+        event: &Event,
+        identities: &Identities,
+        changes: &mut Vec<Change>,
+    ) {
         changes.extend(self.end_wait_elsewhere(event).map(Change::Ended));
         if let Some(sent) = Sent::of(event) {
             self.shows_tcp |= sent.tcp.is_some();
             changes.extend(self.end_wait_of_previous_writer(&sent).map(Change::Ended));
             changes.extend(self.end_wait_in_doubt(&sent).map(Change::Ended));
-            changes.extend(self.sent(&sent));
-            changes.extend(self.account(&sent));
+            changes.extend(self.sent(&sent, identities));
+            changes.extend(self.account(&sent, identities));
         } else if let Some(change) = StateChange::of(event) {
             self.shows_tcp |= change.tcp.is_some();
-            changes.extend(self.operation_of(&change));
+            changes.extend(self.operation_of(&change, identities));
             self.track_close(&change);
         } else if let EventKind::ConnectFailed { socket, by, errno } = &event.what {
-            changes.extend(connect_failed(event.at, socket, *by, *errno));
+            let device = identities.of(socket);
+            let by = (device, *by);
+            changes.extend(connect_failed(event.at, socket.id, by, *errno));
         } else {
             self.packet(event);
         }
     }
 
     /// Takes an entry that its request has done with.
-    pub(crate) fn observe_buffered_write(&mut self, event: &Event) {
+    pub(crate) fn observe_buffered_write(&mut self, event: &Event, identities: &Identities) {
         if let Some(sent) = Sent::buffered(event) {
             self.shows_tcp |= sent.tcp.is_some();
-            self.account(&sent);
+            self.account(&sent, identities);
         }
     }
 
@@ -197,13 +205,15 @@ impl Sockets {
     }
 
     pub(super) fn finish(&mut self, id: SocketId, end: Ending<'_>) -> Option<Box<Operation>> {
-        let operation = self.open.get_mut(&id)?.finish(id, end)?;
+        let connection = self.open.get_mut(&id)?;
+        let transport = connection.waiting.as_ref()?.transport;
+        let operation = connection.finish(id, end)?;
         if let Some(goid) = operation.by.goid
             && self.waiting.get(&goid) == Some(&id)
         {
             self.waiting.remove(&goid);
         }
-        if operation.device.transport != Transport::Tcp {
+        if transport != Transport::Tcp {
             // Of others no state tells when they are gone.
             self.open.remove(&id);
         }
@@ -228,10 +238,11 @@ impl Sockets {
         Some(Change::Began(began))
     }
 
-    fn sent(&mut self, sent: &Sent<'_>) -> Option<Change> {
+    fn sent(&mut self, sent: &Sent<'_>, identities: &Identities) -> Option<Change> {
+        let device = || identities.of(sent.socket);
         match sent.failure() {
-            None if sent.is_whole() => self.write_ended(sent, Outcome::Ok, None),
-            None | Some(errno::EAGAIN) => self.write_waits(sent),
+            None if sent.is_whole() => self.write_ended(sent, device, (Outcome::Ok, None)),
+            None | Some(errno::EAGAIN) => self.write_waits(sent, device()?),
             Some(failure) => {
                 let outcome = match failure {
                     errno::EPIPE | errno::ECONNRESET => Outcome::Reset,
@@ -239,19 +250,19 @@ impl Sockets {
                     errno::ECONNREFUSED => Outcome::Refused,
                     _ => Outcome::Error,
                 };
-                self.write_ended(sent, outcome, Some(failure))
+                self.write_ended(sent, device, (outcome, Some(failure)))
             }
         }
     }
 
-    fn write_waits(&mut self, sent: &Sent<'_>) -> Option<Change> {
-        let device = Device::of(sent.socket)?;
+    fn write_waits(&mut self, sent: &Sent<'_>, device: Device) -> Option<Change> {
         let connection = self.open.get(&sent.socket.id);
         let silent_since = connection.and_then(|c| c.ack_stall.since());
         self.begin_wait(
             sent.socket,
             SocketWait {
                 device,
+                transport: sent.socket.transport,
                 op: Op::Write,
                 by: sent.by,
                 start: sent.at,
@@ -270,8 +281,8 @@ impl Sockets {
     fn write_ended(
         &mut self,
         sent: &Sent<'_>,
-        outcome: Outcome,
-        errno: Option<i32>,
+        device: impl Fn() -> Option<Device>,
+        (outcome, errno): (Outcome, Option<i32>),
     ) -> Option<Change> {
         let end = Ending {
             at: sent.at,
@@ -289,13 +300,18 @@ impl Sockets {
                 .filter(|_| outcome != Outcome::Ok)
                 .map(|marks| marks.evidence(sent.at))
                 .unwrap_or_default(),
-            ..at_once(sent.at, sent.socket, sent.by, (Op::Write, outcome, errno))?
+            ..at_once(
+                sent.at,
+                sent.socket.id,
+                (device(), sent.by),
+                (Op::Write, outcome, errno),
+            )?
         };
         Some(Change::Done(Box::new(operation)))
     }
 
     /// Keeps the books of an audit socket: one to which entries are written.
-    fn account(&mut self, sent: &Sent<'_>) -> Option<Change> {
+    fn account(&mut self, sent: &Sent<'_>, identities: &Identities) -> Option<Change> {
         // A failed send is the last of its socket: nothing more is to be kept of it.
         let tcp = sent.tcp.filter(|_| !sent.is_final())?;
         if sent.socket.remote.is_none() && sent.socket.path.is_none() {
@@ -305,7 +321,7 @@ impl Sockets {
             Some(_) => self.connection(sent.socket),
             None => self.open.get_mut(&sent.socket.id)?,
         };
-        connection.leads_to(sent.socket);
+        connection.leads_to(sent.socket, identities);
         let device = connection.device.as_ref()?;
         let accepted = u64::try_from(sent.result).unwrap_or(0);
         connection.ledger.wrote(
@@ -330,7 +346,12 @@ fn in_order(mut losses: Vec<(SocketId, LostEntries)>) -> Vec<LostEntries> {
 
 /// A connect that failed before it was under way. One whose failure the socket's state has reported
 /// already is over, and is not reported twice.
-fn connect_failed(at: Nanos, socket: &Socket, by: Actor, errno: i32) -> Option<Change> {
+fn connect_failed(
+    at: Nanos,
+    socket: SocketId,
+    by: (Option<Device>, Actor),
+    errno: i32,
+) -> Option<Change> {
     let outcome = match errno {
         errno::ECONNREFUSED => return None,
         errno::ETIMEDOUT => Outcome::Timeout,
@@ -343,14 +364,14 @@ fn connect_failed(at: Nanos, socket: &Socket, by: Actor, errno: i32) -> Option<C
 /// An operation that never waited.
 fn at_once(
     at: Nanos,
-    socket: &Socket,
-    by: Actor,
+    socket: SocketId,
+    (device, by): (Option<Device>, Actor),
     (op, outcome, errno): (Op, Outcome, Option<i32>),
 ) -> Option<Operation> {
     Some(Operation {
-        socket: Some(socket.id),
+        socket: Some(socket),
         outcome: Some(outcome),
         errno,
-        ..Operation::new(op, Device::of(socket)?, by, (at, at))
+        ..Operation::new(op, device?, by, (at, at))
     })
 }

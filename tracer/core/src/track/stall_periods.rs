@@ -52,6 +52,21 @@ impl StallPeriods {
         }
     }
 
+    /// What was known by the one address is the other device's.
+    pub(crate) fn rename(&mut self, from: &Device, to: &Device) {
+        let Some(period) = self.0.remove(from) else {
+            return;
+        };
+        let known = self
+            .0
+            .entry(to.clone())
+            .or_insert(StallPeriod { open: 0, ..period });
+        known.since = known.since.min(period.since);
+        known.until = known.until.max(period.until);
+        known.by = period.by.or(known.by);
+        known.open += period.open;
+    }
+
     /// How many devices are remembered.
     pub(crate) fn kept(&self) -> usize {
         self.0.len()

@@ -8,6 +8,7 @@ use tracer_model::SendBuffer;
 
 use rustc_hash::FxHashMap;
 
+use crate::track::identities::Identities;
 use tracer_model::{Device, Event, EventKind, Nanos, Socket, SocketId, Tcp, TcpState, Transport};
 
 /// Connections beyond which none are remembered: a server has one for each audit device.
@@ -79,7 +80,7 @@ impl Throughput {
     }
 
     /// Takes what happened on a socket.
-    pub(crate) fn observe(&mut self, event: &Event) {
+    pub(crate) fn observe(&mut self, event: &Event, identities: &Identities) {
         match &event.what {
             EventKind::Send {
                 socket,
@@ -89,7 +90,13 @@ impl Throughput {
                 ..
             } if !socket.accepted => {
                 let bytes = u64::try_from(*result).unwrap_or(0);
-                self.wrote(event.at, socket, (bytes, entry.is_some()), tcp.as_ref());
+                let device = || identities.of(socket);
+                self.wrote(
+                    (event.at, socket),
+                    device,
+                    (bytes, entry.is_some()),
+                    tcp.as_ref(),
+                );
             }
             EventKind::BufferedWrite {
                 socket,
@@ -97,7 +104,15 @@ impl Throughput {
                 entry,
                 tcp,
                 ..
-            } => self.wrote(event.at, socket, (*bytes, entry.is_some()), tcp.as_ref()),
+            } => {
+                let device = || identities.of(socket);
+                self.wrote(
+                    (event.at, socket),
+                    device,
+                    (*bytes, entry.is_some()),
+                    tcp.as_ref(),
+                );
+            }
             EventKind::State {
                 socket,
                 new: TcpState::FinWait1 | TcpState::LastAck | TcpState::Close,
@@ -113,8 +128,8 @@ impl Throughput {
 
     fn wrote(
         &mut self,
-        at: Nanos,
-        socket: &Socket,
+        (at, socket): (Nanos, &Socket),
+        device: impl Fn() -> Option<Device>,
         (bytes, is_entry): (u64, bool),
         tcp: Option<&Tcp>,
     ) {
@@ -123,7 +138,7 @@ impl Throughput {
             return;
         }
         let Some(tcp) = tcp.filter(|_| socket.transport == Transport::Tcp) else {
-            if let Some(device) = Device::of(socket) {
+            if let Some(device) = device() {
                 let taken = self.of(&device);
                 taken.bytes = taken.bytes.saturating_add(bytes);
             }
@@ -131,7 +146,7 @@ impl Throughput {
         };
         let more = match known {
             Some(end) => u64::from(tcp.end.wrapping_sub(end)),
-            None if self.opens(socket, tcp) => bytes,
+            None if self.opens(socket.id, device(), tcp) => bytes,
             None => return,
         };
         let is_older = known.is_some() && more > u64::from(u32::MAX / 2);
@@ -149,16 +164,16 @@ impl Throughput {
     }
 
     /// Whether it leads anywhere.
-    fn opens(&mut self, socket: &Socket, tcp: &Tcp) -> bool {
+    fn opens(&mut self, id: SocketId, device: Option<Device>, tcp: &Tcp) -> bool {
         if self.open.len() >= MOST {
             self.open.clear();
         }
-        let Some(device) = Device::of(socket) else {
+        let Some(device) = device else {
             return false;
         };
         self.of(&device);
         let end = tcp.end;
-        self.open.insert(socket.id, Open { device, end });
+        self.open.insert(id, Open { device, end });
         true
     }
 
@@ -169,6 +184,27 @@ impl Throughput {
         let taken = self.of(device);
         taken.closed = Some(at);
         taken.buffer = None;
+    }
+
+    /// What was known by the one address is the other device's.
+    pub(crate) fn rename(&mut self, from: &Device, to: &Device) {
+        let its = self.open.values_mut().filter(|open| open.device == *from);
+        its.for_each(|open| open.device = to.clone());
+        if let Some(taken) = self.devices.remove(from) {
+            let sum = self.of(to);
+            sum.entries += taken.entries;
+            sum.bytes = sum.bytes.saturating_add(taken.bytes);
+            sum.in_sequence |= taken.in_sequence;
+            sum.closed = taken.closed;
+            sum.buffer = taken.buffer.or(sum.buffer);
+        }
+    }
+
+    /// The device is no longer configured.
+    pub(crate) fn forget(&mut self, device: &Device) {
+        if !self.open.values().any(|open| open.device == *device) {
+            self.devices.remove(device);
+        }
     }
 
     /// The server has ended, and its connections with it.

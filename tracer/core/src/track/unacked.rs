@@ -150,10 +150,7 @@ mod tests {
     use tracer_model::Transport;
 
     fn device() -> Device {
-        Device {
-            transport: Transport::Tcp,
-            address: "10.77.0.2:1515".to_owned(),
-        }
+        Device::new(Transport::Tcp, "10.77.0.2:1515")
     }
 
     fn entry(id: &str) -> EntryHead {

@@ -186,10 +186,7 @@ fn wait_of(server: &Server, worker: &Worker) -> Option<GoroutineSample> {
     let own_child = worker.dialler.filter(|_| place == WaitReason::Connect);
     let parent = own_child.map(|_| worker.goid);
     let is_racing = server.plan.devices[device].0 == State::Racing;
-    let name = Device {
-        transport: Transport::Tcp,
-        address: format!("log-{device}.example:1515"),
-    };
+    let name = Device::new(Transport::Tcp, format!("log-{device}.example:1515"));
     Some(GoroutineSample {
         goid: own_child.unwrap_or(worker.goid),
         ancestors: parent.into_iter().chain(line).collect(),

@@ -21,6 +21,8 @@ use tracer_model::{EntryHead, EntryQuery, Event, EventKind, ForwardedSample, Nan
 pub(super) struct Answer {
     /// Empty if there is none.
     pub(super) events: Vec<Event>,
+    /// The audit devices that the server has, if that is new.
+    pub(super) devices: Option<Event>,
     /// Of a sample of the server's goroutines.
     pub(super) sample: Option<SampleInfo>,
 }
@@ -89,15 +91,29 @@ impl Answer {
                     entry: find_entry(pid, &asked),
                     asked,
                 })],
+                devices: None,
                 sample: None,
             },
             Query::Goroutines => {
                 let answer = goroutines.and_then(|goroutines| sample(pid, goroutines));
-                answer.unwrap_or(Self {
-                    events: Vec::new(),
-                    sample: None,
-                })
+                answer.unwrap_or(Self::nothing())
             }
+        }
+    }
+
+    /// Only which audit devices the server has.
+    pub(super) fn of_devices(pid: i32, goroutines: &Goroutines) -> Self {
+        Self {
+            devices: sample(pid, goroutines).and_then(|answer| answer.devices),
+            ..Self::nothing()
+        }
+    }
+
+    fn nothing() -> Self {
+        Self {
+            events: Vec::new(),
+            devices: None,
+            sample: None,
         }
     }
 }
@@ -117,7 +133,11 @@ fn sample(pid: i32, goroutines: &Goroutines) -> Option<Answer> {
         handlers: samples.handlers,
     };
     let kinds = forwarded.into_iter().chain([sampled]);
+    let devices = samples
+        .configured
+        .map(|devices| EventKind::DevicesRead { devices });
     Some(Answer {
+        devices: devices.map(|what| Event { at, what }),
         events: kinds.map(|what| Event { at, what }).collect(),
         sample: Some(SampleInfo {
             took: began.elapsed(),

@@ -88,12 +88,24 @@ impl Following {
 
     /// Answers on a thread of its own: audit files may be large, or on a disk that hangs.
     pub(super) fn answer(&mut self, query: Query) {
+        let (pid, goroutines) = (self.pid, self.goroutines.clone());
+        self.work(move || Answer::to(query, pid, goroutines.as_deref()));
+    }
+
+    /// Reads which audit devices the server has.
+    pub(super) fn read_devices(&mut self) {
+        let pid = self.pid;
+        if let Some(goroutines) = self.goroutines.clone() {
+            self.work(move || Answer::of_devices(pid, &goroutines));
+        }
+    }
+
+    fn work(&mut self, work: impl FnOnce() -> Answer + Send + 'static) {
         self.open_queries += 1;
-        let (pid, goroutines, answers) = (self.pid, self.goroutines.clone(), self.answers.clone());
+        let answers = self.answers.clone();
         task::spawn_blocking(move || {
-            let answer = Answer::to(query, pid, goroutines.as_deref());
             // Fails when the trace has ended: then nobody needs it.
-            let _ = answers.blocking_send(answer);
+            let _ = answers.blocking_send(work());
         });
     }
 }

@@ -100,6 +100,7 @@ impl Live {
             EventKind::Session(session)
         };
         self.feed(clock::now(first), &mut following);
+        following.read_devices();
         let end = self.watch(&mut following, &pidfd).await?;
         debug!("ending: {end:?}");
         // Now, since what follows takes time.
@@ -194,6 +195,7 @@ impl Live {
         if !is_quiet || !self.core.may_buffer() {
             return Ok(());
         }
+        server.capture.audit(self.core.audit_addresses());
         server.capture.prepare_buffering()?;
         self.poll(server)?;
         server.capture.start_buffering(clock::monotonic());
@@ -290,6 +292,10 @@ impl Live {
 
     fn take(&mut self, answer: Answer, server: &mut Following) -> Result<()> {
         server.open_queries -= 1;
+        if let Some(devices) = answer.devices {
+            self.feed(devices, server);
+            server.capture.audit(self.core.audit_addresses());
+        }
         if let Some(sample) = &answer.sample {
             server.capture.finish_sample(sample.took);
             if sample.is_stuck && server.capture.is_buffering() {

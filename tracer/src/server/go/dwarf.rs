@@ -18,7 +18,7 @@ use self::{
 use super::GoLayout;
 use crate::server::executable::Executable;
 
-mod entry;
+pub(crate) mod entry;
 pub(crate) mod local;
 mod locals;
 mod units;

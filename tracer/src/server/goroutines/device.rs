@@ -129,7 +129,7 @@ impl DeviceLayout {
 }
 
 /// A pointer and a length (`reflect/value.go`, `stringHeader`).
-fn string(memory: &impl Memory, at: u64) -> Option<String> {
+pub(super) fn string(memory: &impl Memory, at: u64) -> Option<String> {
     let mut header = [0; 16];
     memory.read(at, &mut header).ok()?;
     let (bytes, len) = (word(&header), word(&header[8..]));

@@ -1,5 +1,7 @@
 //! The kinds of audit devices: their packages and types, where each keeps its address, and what the address may be.
 
+use std::collections::BTreeMap;
+
 use tracer_model::{Device, Transport};
 
 use crate::server::go::dwarf::Structures;
@@ -77,6 +79,17 @@ impl DeviceKind {
         }
     }
 
+    /// By the type of an entry of the audit table: what `vault audit enable` takes.
+    fn of_type(name: &str) -> Option<Self> {
+        match name {
+            "socket" => Some(Self::Socket),
+            "file" => Some(Self::File),
+            "http" => Some(Self::Http),
+            "syslog" => Some(Self::Syslog),
+            _ => None,
+        }
+    }
+
     /// Leads to its socket's type, where the code does not fix it.
     pub(super) fn network(self, members: MemberOffsets<'_>) -> Option<u32> {
         (self == Self::Socket).then(|| members.own("socketType"))?
@@ -125,6 +138,24 @@ impl DeviceKind {
             Self::Syslog => (Transport::Syslog, ""),
         };
         Some(Device::configured(transport, address))
+    }
+}
+
+/// The names of the options of an audit device that say where it is. No other option is read: they may be secret.
+pub(super) const OPTIONS: [&str; 5] = ["address", "socket_type", "file_path", "path", "uri"];
+
+/// The device of an entry of the audit table, from its type and options (`builtin/audit/*/backend.go`).
+pub(super) fn configured(name: &str, options: &BTreeMap<String, String>) -> Option<Device> {
+    let kind = DeviceKind::of_type(name)?;
+    let option = |name: &str| options.get(name).map(String::as_str);
+    match kind {
+        DeviceKind::Socket => {
+            let network = option("socket_type").unwrap_or("tcp");
+            kind.device(Some(network), option("address")?)
+        }
+        DeviceKind::File => kind.device(None, option("file_path").or(option("path"))?),
+        DeviceKind::Http => kind.device(None, option("uri")?),
+        DeviceKind::Syslog | DeviceKind::Stdout | DeviceKind::Broker => kind.unnamed(),
     }
 }
 
@@ -179,6 +210,49 @@ mod tests {
         assert!(!is_socket("tcp", "log.lab") && !is_socket("http", "log.lab:1515"));
         assert!(is_file("/var/log/audit.log") && is_file("stdout"));
         assert!(!is_file("discard") && !is_file("audit.log"));
+    }
+
+    #[test]
+    fn an_entry_of_the_audit_table_says_where_its_device_is() {
+        let device = |name: &str, options: &[(&str, &str)]| {
+            let options = options.iter();
+            let options = options.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            configured(name, &options.collect()).map(|device| device.to_string())
+        };
+        for (name, options, expected) in [
+            (
+                "socket",
+                &[("address", "log:1515")][..],
+                Some("tcp log:1515"),
+            ),
+            (
+                "socket",
+                &[("address", "/run/log"), ("socket_type", "unixgram")],
+                Some("unix /run/log"),
+            ),
+            ("socket", &[("address", "log")], None),
+            ("socket", &[], None),
+            (
+                "file",
+                &[("file_path", "/var/log/a")],
+                Some("file /var/log/a"),
+            ),
+            ("file", &[("path", "/var/log/a")], Some("file /var/log/a")),
+            ("file", &[("file_path", "discard")], None),
+            (
+                "http",
+                &[("uri", "https://user:secret@log/in?token=secret")],
+                Some("http https://log"),
+            ),
+            ("syslog", &[], Some("syslog")),
+            ("plugin", &[("address", "log:1515")], None),
+        ] {
+            assert_eq!(
+                device(name, options).as_deref(),
+                expected,
+                "{name} {options:?}"
+            );
+        }
     }
 
     #[test]

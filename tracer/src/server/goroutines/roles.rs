@@ -95,6 +95,8 @@ pub(super) enum Variable {
     Context,
     /// Since when a mutex is waited for: `CLOCK_MONOTONIC`, ns (`runtime/time_nofake.go`, `nanotime`).
     WaitStart,
+    /// The server's own structure, which has the table of audit devices (`vault/core.go`).
+    Core,
 }
 
 impl Variable {
@@ -104,6 +106,7 @@ impl Variable {
             Variable::Input(_) => "in",
             Variable::Context => "ctx",
             Variable::WaitStart => "waitStartTime",
+            Variable::Core => "c",
         }
     }
 
@@ -111,7 +114,7 @@ impl Variable {
     /// (`runtime/runtime2.go`, `iface`).
     pub(super) fn word(self) -> (usize, usize) {
         match self {
-            Variable::Input(_) | Variable::WaitStart => (0, 1),
+            Variable::Input(_) | Variable::WaitStart | Variable::Core => (0, 1),
             Variable::Context => (1, 2),
         }
     }
@@ -244,8 +247,8 @@ impl FunctionName<'_> {
     }
 
     /// Of the audit broker (`vault/audit_broker.go`, in Vault since 1.16 `audit/broker.go`), of `hashicorp/eventlogger`
-    /// (`graph.go`) and its sinks, and of what waits for a mutex (`internal/sync/mutex.go`, before Go 1.24
-    /// `sync/mutex.go`).
+    /// (`graph.go`) and its sinks, of what waits for a mutex (`internal/sync/mutex.go`, before Go 1.24
+    /// `sync/mutex.go`), and of the server itself.
     pub(super) fn variable(self) -> Option<Variable> {
         if self.is_brokers() {
             return match self.name {
@@ -258,6 +261,12 @@ impl FunctionName<'_> {
             ("eventlogger", "graph", "process" | "doProcess")
             | ("event" | "audit", _, "Process") => Some(Variable::Context),
             ("sync", "Mutex", "lockSlow") => Some(Variable::WaitStart),
+            // Loops that run as long as the server is unsealed (`vault/core_metrics.go`, `vault/barrier_aes_gcm.go`).
+            (
+                "vault",
+                "Core",
+                "metricsLoop" | "emitMetricsActiveNode" | "autoRotateBarrierLoop",
+            ) => Some(Variable::Core),
             _ => None,
         }
     }

@@ -14,7 +14,9 @@ use super::{
     stack_cache::{CachedStack, StackCache, StackFacts},
     wait,
 };
-use tracer_model::{EntryHead, GoroutineSample, HandlerSample, Nanos, Phase, WaitReason};
+use tracer_model::{
+    ConfiguredDevice, EntryHead, GoroutineSample, HandlerSample, Nanos, Phase, WaitReason,
+};
 
 /// One sample of all stacks, each list in the order of the goroutines' IDs.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,6 +30,9 @@ pub struct Samples {
     /// IDs of those in the code of a device, or waiting for the active node, that have not run since the previous sample. Empty in versions of Go that
     /// do not count how often a goroutine stops (`trackingSeq`, since Go 1.17). The count is modulo 256.
     pub unmoved: Vec<u64>,
+    /// The server's audit devices, as they are configured, if they are not those of the previous sample. `None` as well where
+    /// they cannot be read.
+    pub configured: Option<Vec<ConfiguredDevice>>,
 }
 
 /// A goroutine whose stack is to be read, with what it showed last if it has not moved since.
@@ -62,6 +67,7 @@ impl GoroutineReader {
         let last = mem::take(&mut history.stacks);
         let (mut builder, mut unread) = (Builder::default(), Vec::new());
         let mut cached = last.cursor();
+        let seeks_table = self.table.is_sought(&history.table);
         for goroutine in &all {
             if goroutine.is_running() {
                 let last = cached.before_this_run(goroutine);
@@ -79,6 +85,10 @@ impl GoroutineReader {
         }
         each_stack(memory, &unread, |(goroutine, last), stack| {
             let functions = self.functions_on(stack, goroutine);
+            if seeks_table {
+                let table = &mut history.table;
+                table.seek(&self.variables, stack, &functions.frames);
+            }
             let waits = self.device_sample(memory, goroutine, &functions, &parents);
             let facts = last.cloned().unwrap_or_else(|| StackFacts {
                 in_device: waits.is_some(),
@@ -97,6 +107,7 @@ impl GoroutineReader {
             }
         });
         history.stacks = StackCache::new(mem::take(&mut builder.stacks));
+        builder.samples.configured = self.table.news(memory, &mut history.table);
         Ok(builder.finish(&parents, &mut history.sinks, self.has_broker()))
     }
 

@@ -203,6 +203,7 @@ fn reader() -> GoroutineReader {
     });
     let (variables, requests) = requests::requests(false);
     GoroutineReader {
+        table: AuditTable::default(),
         marks: BTreeSet::default(),
         version: VersionVariables::default(),
         list: LIST,

@@ -24,7 +24,7 @@ use prometheus_client::{
 };
 
 use super::labels::{CauseLabels, ConditionLabels, DeviceLabels, OpLabels, SessionLabels};
-use tracer_model::Cause;
+use tracer_model::{Cause, Condition};
 
 /// Upper bounds of the buckets of durations, s.
 ///
@@ -161,6 +161,39 @@ impl Families {
             drop(self.hangs.get_or_create(&device));
             drop(self.hang_duration.get_or_create(&device));
             drop(self.refusals.get_or_create(&device));
+        }
+    }
+    /// Removes all series of a device that is no longer there.
+    pub(super) fn remove_device(&self, device: &DeviceLabels) {
+        self.stall_age.remove(device);
+        for gauge in [
+            &self.requests_waiting,
+            &self.send_buffer,
+            &self.send_buffer_limit,
+        ] {
+            gauge.remove(device);
+        }
+        for counter in [
+            &self.stalls,
+            &self.incidents,
+            &self.lost_entries,
+            &self.lost,
+            &self.filling_warnings,
+        ] {
+            counter.remove(device);
+        }
+        for condition in Condition::ALL {
+            self.device_condition
+                .remove(&device.with_condition(condition));
+        }
+        for labels in Cause::ALL.map(|cause| device.with_cause(cause)) {
+            self.stalls_open.remove(&labels);
+            self.hangs.remove(&labels);
+            self.hang_duration.remove(&labels);
+            self.refusals.remove(&labels);
+        }
+        for labels in device.with_stalls() {
+            self.stall_duration.remove(&labels);
         }
     }
 }

@@ -1,13 +1,16 @@
 //! The labels of series, and which devices have series of their own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-use tracer_model::{Cause, Condition, Device, Stall};
+use tracer_model::{Cause, Condition, Device, Nanos, Op, Stall};
 
 /// Devices that have series of their own. A server has a handful; all others share one.
 const MAX_DEVICES: usize = 64;
+
+/// So long the series of a device that is no longer there stay, ns: whoever scrapes once a minute sees the last of them.
+const EXPIRY: Nanos = 300_000_000_000;
 
 /// The label of all other devices.
 const OTHER: &str = "other";
@@ -52,15 +55,19 @@ pub(super) struct SessionLabels {
 
 /// The devices that have series.
 #[derive(Default)]
-pub(super) struct Devices(HashMap<Device, DeviceLabels>);
+pub(super) struct Devices {
+    labels: HashMap<Device, DeviceLabels>,
+    /// When a snapshot first lacked those that the last one lacked.
+    gone: HashMap<Device, Nanos>,
+}
 
 impl Devices {
     /// The labels of a device, and whether they may be new.
     pub(super) fn labels(&mut self, device: &Device) -> (DeviceLabels, bool) {
-        if let Some(labels) = self.0.get(device) {
+        if let Some(labels) = self.labels.get(device) {
             return (labels.clone(), false);
         }
-        if self.0.len() >= MAX_DEVICES {
+        if self.labels.len() >= MAX_DEVICES {
             return (DeviceLabels::others(), true);
         }
         let address = match &*device.address {
@@ -68,14 +75,42 @@ impl Devices {
             address => address,
         };
         let labels = DeviceLabels::new(address, device.transport.name());
-        self.0.insert(device.clone(), labels.clone());
+        self.labels.insert(device.clone(), labels.clone());
         (labels, true)
+    }
+
+    /// Takes which devices there are. Returns the labels of those that are not, and whether their series expire.
+    pub(super) fn absent<'a>(
+        &mut self,
+        at: Nanos,
+        present: impl Iterator<Item = &'a Device>,
+    ) -> Vec<(DeviceLabels, bool)> {
+        let present: HashSet<_> = present.collect();
+        let absent = self
+            .labels
+            .keys()
+            .filter(|device| !present.contains(device));
+        let since = |device: &Device| self.gone.get(device).copied().unwrap_or(at);
+        self.gone = absent
+            .map(|device| (device.clone(), since(device)))
+            .collect();
+        let mut labels = Vec::new();
+        for (device, since) in &self.gone {
+            let expires = at.saturating_sub(*since) >= EXPIRY;
+            let of = if expires {
+                self.labels.remove(device)
+            } else {
+                self.labels.get(device).cloned()
+            };
+            labels.extend(of.map(|of| (of, expires)));
+        }
+        labels
     }
 
     /// The labels of all devices, those of devices that share a series as well.
     pub(super) fn all(&self) -> impl Iterator<Item = DeviceLabels> {
-        let others = (self.0.len() >= MAX_DEVICES).then(DeviceLabels::others);
-        self.0.values().cloned().chain(others)
+        let others = (self.labels.len() >= MAX_DEVICES).then(DeviceLabels::others);
+        self.labels.values().cloned().chain(others)
     }
 }
 
@@ -107,6 +142,19 @@ impl DeviceLabels {
             op: stall.op.name(),
             cause: stall.cause.name(),
         }
+    }
+
+    /// With each operation and cause.
+    pub(super) fn with_stalls(&self) -> impl Iterator<Item = OpLabels> {
+        let ops = [Op::Connect, Op::Write, Op::Lock];
+        let of = |op: Op| {
+            Cause::ALL.map(|cause| OpLabels {
+                device: self.clone(),
+                op: op.name(),
+                cause: cause.name(),
+            })
+        };
+        ops.map(of).into_iter().flatten()
     }
 
     pub(super) fn with_condition(&self, condition: Condition) -> ConditionLabels {

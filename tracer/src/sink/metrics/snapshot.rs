@@ -30,9 +30,19 @@ impl Metrics {
             let labels = self.device(&stall.device);
             series.entry(labels).or_default().stalls.push(stall.cause);
         }
+        let stalled = snapshot.stalls.iter().map(|stall| &stall.device);
+        let present = snapshot.devices.iter().map(|state| &state.device);
+        let absent = self.devices.absent(snapshot.at, present.chain(stalled));
         let families = self.families();
         for (labels, state) in &series {
             state.export(families, labels);
+        }
+        for (labels, expires) in absent {
+            if expires {
+                families.remove_device(&labels);
+            } else if !series.contains_key(&labels) {
+                SeriesState::default().export(families, &labels);
+            }
         }
         families.requests_held_up.set(signed(snapshot.held_up));
         match snapshot.under_way {

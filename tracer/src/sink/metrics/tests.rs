@@ -5,10 +5,7 @@ use tracer_model::{
 };
 
 fn device(address: &str) -> Device {
-    Device {
-        transport: Transport::Unix,
-        address: address.to_owned(),
-    }
+    Device::new(Transport::Unix, address)
 }
 
 fn text(findings: &[Finding]) -> String {
@@ -166,4 +163,34 @@ fn an_unknown_gauge_is_absent_and_a_total_never_falls() {
     assert!(after.contains("vault_tracer_requests_total 7\n"), "{after}");
     assert!(after.contains("condition=\"failing\"} 1\n"), "{after}");
     assert!(after.contains("condition=\"ok\"} 0\n"), "{after}");
+}
+
+#[test]
+fn series_of_a_device_that_is_gone_expire() {
+    const MINUTE: Nanos = 60_000_000_000;
+    let at = |minutes: Nanos, is_there: bool| {
+        let Finding::Snapshot(mut snapshot) = snapshot(7, None, Condition::Failing) else {
+            unreachable!()
+        };
+        snapshot.at = minutes * MINUTE;
+        snapshot.devices.truncate(is_there.into());
+        Finding::Snapshot(snapshot)
+    };
+    let there = at(1, true);
+    let failing = "condition=\"failing\"} 1\n";
+    assert!(text(std::slice::from_ref(&there)).contains(failing));
+    let soon = text(&[there.clone(), at(2, false), at(6, false)]);
+    assert!(soon.contains("/log") && !soon.contains(failing), "{soon}");
+    let late = text(&[there.clone(), at(2, false), at(7, false)]);
+    assert!(!late.contains("/log"), "{late}");
+    // It came back in between.
+    let back = text(&[there.clone(), at(2, false), at(6, true), at(8, false)]);
+    assert!(back.contains("/log"), "{back}");
+    // Once more there, it has all its series again.
+    let again = text(&[there.clone(), at(2, false), at(7, false), at(8, true)]);
+    let before = text(&[there]);
+    assert_eq!(
+        again.matches("/log").count(),
+        before.matches("/log").count()
+    );
 }

@@ -8,9 +8,10 @@ use tracer_ebpf::{
     capture::{Role, freezes},
     protocol::SendOutcome,
 };
-use tracer_model::{Device, Event, EventKind, Nanos, Socket, SocketId, TcpState};
+use tracer_model::{Device, Event, EventKind, Nanos, Socket, SocketId, Tcp, TcpState};
 
-/// Sends without an entry after which a socket is [`Role::Other`].
+/// Sends without an entry to one address after which the sockets that lead there are [`Role::Other`]: a login dials anew each
+/// time and sends less.
 const SENDS_WITHOUT_ENTRY: u32 = 8;
 
 /// Most sockets and addresses that are remembered.
@@ -36,7 +37,8 @@ pub enum Class {
 pub struct SocketRoles {
     /// With the time from which on the programs know the role too, ns.
     known: HashMap<SocketId, (Role, Nanos)>,
-    sends_without_entry: HashMap<SocketId, u32>,
+    /// By where they led.
+    sends_without_entry: HashMap<Device, u32>,
     /// Sockets whose last write was not complete.
     short: HashSet<SocketId>,
     /// Remote ends of sockets of each role.
@@ -72,8 +74,16 @@ impl SocketRoles {
                 self.classify_send(socket.id, outcome, event.at, buffering)
             }
             EventKind::State {
-                socket, old, new, ..
-            } if !socket.accepted => self.classify_state(socket, *old, *new),
+                socket,
+                old,
+                new,
+                errno,
+                tcp,
+                ..
+            } if !socket.accepted => {
+                let is_orderly = *errno == 0 && closes_in_order(*old, tcp.as_ref());
+                self.classify_state(socket, (*old, *new), is_orderly)
+            }
             EventKind::Send { .. } | EventKind::Receive { .. } | EventKind::State { .. } => {
                 Class::Normal
             }
@@ -102,9 +112,17 @@ impl SocketRoles {
         }
     }
 
-    fn classify_state(&self, socket: &Socket, old: TcpState, new: TcpState) -> Class {
+    /// `is_orderly`: nothing is lost if that is the end of the connection.
+    fn classify_state(
+        &self,
+        socket: &Socket,
+        (old, new): (TcpState, TcpState),
+        is_orderly: bool,
+    ) -> Class {
         if self.leads_elsewhere(socket) {
             Class::Normal
+        } else if is_orderly {
+            Class::Progress(socket.id)
         } else if freezes(socket.accepted, old as i32, new as i32) {
             Class::Failure
         } else if new == TcpState::SynSent {
@@ -161,10 +179,7 @@ impl SocketRoles {
         match (self.role(socket.id), has_entry) {
             (Role::Audit, _) | (Role::Other, false) => None,
             (_, true) => {
-                if let Some(device) = Device::of(socket) {
-                    self.others.remove(&device);
-                    insert(&mut self.audit_devices, device);
-                }
+                self.audit(Device::of(socket));
                 Some(self.set_role(socket.id, Role::Audit, now))
             }
             (Role::Unknown, false) => self.learn_from_send_without_entry(socket, now),
@@ -176,29 +191,39 @@ impl SocketRoles {
         socket: &Socket,
         now: Nanos,
     ) -> Option<(SocketId, Role)> {
-        if self.sends_without_entry.len() >= CAPACITY {
-            self.sends_without_entry.clear();
-        }
-        let sends = self.sends_without_entry.entry(socket.id).or_default();
-        *sends += 1;
-        let device = Device::of(socket);
-        let is_audit = device
-            .as_ref()
-            .is_some_and(|d| self.audit_devices.contains(d));
-        if *sends < SENDS_WITHOUT_ENTRY || is_audit {
+        let device = Device::of(socket)?;
+        if self.audit_devices.contains(&device) {
             return None;
         }
-        if let Some(device) = device {
+        if !self.others.contains(&device) {
+            if self.sends_without_entry.len() >= CAPACITY {
+                self.sends_without_entry.clear();
+            }
+            let sends = self.sends_without_entry.entry(device.clone());
+            let sends = sends.or_default();
+            *sends += 1;
+            if *sends < SENDS_WITHOUT_ENTRY {
+                return None;
+            }
+            self.sends_without_entry.remove(&device);
             insert(&mut self.others, device);
         }
         Some(self.set_role(socket.id, Role::Other, now))
+    }
+
+    /// These are where audit devices are, whether or not entries can be seen on their way there.
+    pub fn audit(&mut self, devices: impl IntoIterator<Item = Device>) {
+        for device in devices {
+            self.others.remove(&device);
+            self.sends_without_entry.remove(&device);
+            insert(&mut self.audit_devices, device);
+        }
     }
 
     fn set_role(&mut self, id: SocketId, role: Role, now: Nanos) -> (SocketId, Role) {
         if self.known.len() >= CAPACITY {
             self.known.clear();
         }
-        self.sends_without_entry.remove(&id);
         self.known.insert(id, (role, now));
         (id, role)
     }
@@ -211,10 +236,25 @@ impl SocketRoles {
             (EventKind::Send { .. }, Class::Blocked(id)) => insert(&mut self.short, id),
             (EventKind::State { socket, new, .. }, _) if *new == TcpState::Close => {
                 self.known.remove(&socket.id);
-                self.sends_without_entry.remove(&socket.id);
             }
             _ => {}
         }
+    }
+}
+
+/// Whether a connection of which everything has been acknowledged closes, on either side: a client of HTTP drops those that it
+/// has not used for a while, and dials again.
+fn closes_in_order(old: TcpState, tcp: Option<&Tcp>) -> bool {
+    let Some(tcp) = tcp else { return false };
+    let outstanding = tcp.end.wrapping_sub(tcp.una);
+    match old {
+        TcpState::Established | TcpState::CloseWait => outstanding == 0,
+        // The end itself takes a sequence number.
+        TcpState::FinWait1 | TcpState::FinWait2 | TcpState::LastAck | TcpState::Closing => {
+            outstanding <= 1
+        }
+        TcpState::TimeWait => true,
+        _ => false,
     }
 }
 

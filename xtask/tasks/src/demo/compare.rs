@@ -276,6 +276,8 @@ mod tests {
             device: Device {
                 transport: Transport::Tcp.into(),
                 address: String::new(),
+                path: None,
+                addresses: Vec::new(),
             },
             cause: Cause::NoAck.into(),
             explanation: String::new(),

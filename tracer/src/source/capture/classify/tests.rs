@@ -184,6 +184,72 @@ fn a_socket_without_entries_becomes_other_and_so_do_its_successors() {
     assert_eq!(learn(&mut roles, dial), None);
 }
 
+/// Logins that dial another server, each with a few sends: Kubernetes authentication, LDAP.
+#[test]
+fn where_connections_lead_is_remembered_across_sockets() {
+    const SENDS: u32 = 3;
+    let mut roles = SocketRoles::default();
+    let login = |roles: &mut SocketRoles, slot: u16| {
+        let to = socket(slot, 636);
+        let dial = state(&to, S, TcpState::Close, TcpState::SynSent);
+        let sends = (0..SENDS).map(|_| send(&to, S, 100, false));
+        let close = state(&to, S, TcpState::Established, TcpState::FinWait1);
+        let all = std::iter::once(dial).chain(sends).chain([close]);
+        let classes = all.map(|event| roles.observe(&event, true, S).0);
+        classes.collect::<Vec<_>>()
+    };
+    let is_normal = |classes: Vec<Class>| classes.iter().all(|class| *class == Class::Normal);
+    assert!(!is_normal(login(&mut roles, 10)), "nothing is known of it");
+    for slot in 11..=13 {
+        login(&mut roles, slot);
+    }
+    for slot in 14..100 {
+        assert!(is_normal(login(&mut roles, slot)), "{slot}");
+    }
+    // An audit device whose entries cannot be read, since it uses TLS, is none of these.
+    let mut roles = SocketRoles::default();
+    roles.audit(Device::of(&socket(1, 636)));
+    for slot in 10..50 {
+        assert!(!is_normal(login(&mut roles, slot)), "{slot}");
+    }
+}
+
+/// Idle connections of an HTTP device come and go; what leaves data behind is a failure.
+#[test]
+fn a_connection_that_owes_nothing_may_close() {
+    use TcpState::{Close, CloseWait, Established, FinWait1, FinWait2, LastAck, SynSent, TimeWait};
+    let (roles, audit, _) = learned();
+    for (old, new, outstanding, errno, expected) in [
+        (Established, CloseWait, 0, 0, Class::Progress(audit.id)),
+        (CloseWait, LastAck, 0, 0, Class::Progress(audit.id)),
+        (LastAck, Close, 1, 0, Class::Progress(audit.id)),
+        (Established, FinWait1, 0, 0, Class::Progress(audit.id)),
+        (FinWait1, FinWait2, 0, 0, Class::Progress(audit.id)),
+        (TimeWait, Close, 0, 0, Class::Progress(audit.id)),
+        (Established, FinWait1, 1, 0, Class::Failure),
+        (CloseWait, LastAck, 5000, 0, Class::Failure),
+        (FinWait1, Close, 2, 0, Class::Failure),
+        (Established, Close, 0, 104, Class::Failure),
+        (SynSent, Close, 0, 0, Class::Failure),
+        (SynSent, Close, 1, 0, Class::Failure),
+    ] {
+        let tcp = Tcp {
+            una: u32::MAX,
+            nxt: u32::MAX.wrapping_add(outstanding),
+            end: u32::MAX.wrapping_add(outstanding),
+            ..Default::default()
+        };
+        let mut event = state(&audit, 5 * S, old, new);
+        if let EventKind::State {
+            errno: e, tcp: t, ..
+        } = &mut event.what
+        {
+            (*e, *t) = (errno, Some(tcp));
+        }
+        assert_eq!(roles.classify(&event, true), expected, "{event:?}");
+    }
+}
+
 #[test]
 fn sends_without_entries_to_an_audit_device_make_no_other_socket() {
     let (mut roles, _, _) = learned();

@@ -1,0 +1,118 @@
+//! What the trackers make of it that a device is what its operator configured, rather than an address.
+
+use tracer_model::{ConfiguredDevice, Device, Event, EventKind, GoroutineSample, Snapshot};
+
+use crate::{engine::trackers::Trackers, track::identities::Learnt};
+
+impl Trackers {
+    /// What was known by the one address is the other device's.
+    fn rename(&mut self, (from, to): Learnt) {
+        self.sockets.rename(&from, &to);
+        self.throughput.rename(&from, &to);
+        self.stall_periods.rename(&from, &to);
+        self.incidents.rename(&from, &to);
+        self.requests.rename(&from, &to);
+        if let Some(failure) = self.failures.remove(&from) {
+            self.failures.entry(to.clone()).or_insert(failure);
+        }
+        self.devices.remove(&from);
+        self.devices.insert(to);
+    }
+
+    /// The server's audit devices are these now.
+    pub(super) fn configure(&mut self, configured: &[ConfiguredDevice]) {
+        for device in self.identities.configure(configured) {
+            // One that fails was disabled for that: its incident ends with the trace.
+            let is_used = self.incidents.open_of(&device).is_some()
+                || self.session.declared.contains(&device);
+            if !is_used {
+                self.throughput.forget(&device);
+                self.devices.remove(&device);
+            }
+        }
+        for device in self.identities.with_sockets() {
+            self.devices.insert(device.clone());
+        }
+        for (address, device) in self.identities.owned() {
+            if self.devices.contains(&address) {
+                self.rename((address, device));
+            }
+        }
+    }
+
+    /// An entry shows whose the address is that it is written to.
+    pub(super) fn learn_device(&mut self, event: &Event) {
+        if let EventKind::Send {
+            socket,
+            entry: Some(_),
+            ..
+        }
+        | EventKind::BufferedWrite {
+            socket,
+            entry: Some(_),
+            ..
+        } = &event.what
+            && !socket.accepted
+            && let Some(learnt) = self.identities.entry_written(socket)
+        {
+            self.rename(learnt);
+        }
+    }
+
+    /// A goroutine in the code of a device shows that there is one, and whose the address is that it waits for.
+    pub(super) fn learn_devices(&mut self, samples: &[GoroutineSample]) {
+        for sample in samples.iter().filter(|sample| sample.is_at_a_socket()) {
+            let Some(device) = &sample.device else {
+                continue;
+            };
+            for address in self.sockets.waited_for_by(sample.goid) {
+                let learnt = self.identities.waited_for(&address, device);
+                learnt.into_iter().for_each(|l| self.rename(l));
+            }
+        }
+        for device in samples.iter().filter_map(|sample| sample.device.as_ref()) {
+            // Most are known, which is checked sooner than whether a text is an address.
+            let is_named = !device.address.is_empty();
+            let is_certain = || device.is_address() || self.identities.is_configured(device);
+            if is_named && !self.is_audit(device) && is_certain() {
+                self.devices.insert(device.clone());
+            }
+        }
+    }
+
+    /// Where audit devices are, as far as is known: addresses, rather than names and URLs.
+    pub(super) fn audit_addresses(&self) -> Vec<Device> {
+        let owned = self.identities.owned().into_iter();
+        let owned = owned.map(|(address, _)| address);
+        let own = self.devices.iter().cloned();
+        let own = own.filter(|device| device.transport.is_socket() && device.is_address());
+        own.chain(owned).collect()
+    }
+
+    /// With what is known of its devices.
+    pub(super) fn described(&self, mut snapshot: Snapshot) -> Snapshot {
+        let stalled = snapshot.stalls.iter_mut().map(|stall| &mut stall.device);
+        let devices = snapshot.devices.iter_mut().map(|state| &mut state.device);
+        for device in devices.chain(stalled) {
+            self.identities.describe(device);
+        }
+        snapshot
+    }
+
+    /// Takes an entry that its request has done with.
+    pub(super) fn buffered_write(&mut self, event: &Event) {
+        self.learn_device(event);
+        let identities = &self.identities;
+        if let EventKind::BufferedWrite {
+            socket,
+            entry: Some(_),
+            ..
+        } = &event.what
+        {
+            self.devices.extend(identities.of(socket));
+        }
+        self.throughput.observe(event, identities);
+        let sockets = &mut self.sockets;
+        sockets.observe_buffered_write(event, identities);
+    }
+}

@@ -1,0 +1,175 @@
+//! A device is what its operator configured, whatever addresses it is met under.
+
+use tracer_model::{Actor, ConfiguredDevice, Incident, Tcp, Transport};
+
+use super::*;
+
+const NAME: &str = "log.lab:1515";
+const SECOND: &str = "[2001:db8::2]:1515";
+
+fn configured(story: &mut Story, path: &str, transport: Transport, address: &str) {
+    let devices = vec![ConfiguredDevice {
+        path: path.to_owned(),
+        device: Device::new(transport, address),
+    }];
+    story.happens(EventKind::DevicesRead { devices });
+}
+
+fn incidents(story: &Story) -> Vec<&Incident> {
+    let incidents = story.findings.iter().filter_map(|finding| match finding {
+        Finding::Incident(incident) => Some(incident),
+        _ => None,
+    });
+    incidents.collect()
+}
+
+/// After a hang under the one address, a request whose entries are taken under another.
+fn works_again_elsewhere(story: &mut Story, to: &str) {
+    known_device(story);
+    story.requested(20).dials_twice(2, 20).dials_twice(4, 20);
+    story.answered(20).nothing_is_found();
+    story.after(S).requested(21);
+    let other = || socket(50, false, to);
+    story.state(other(), 21, TcpState::Close, TcpState::SynSent);
+    story
+        .after(MS)
+        .state(other(), 21, TcpState::SynSent, TcpState::Established);
+    for kind in [EntryKind::Request, EntryKind::Response] {
+        story.sends(other(), 21, (900, 900), Some(named("id-2", kind)));
+    }
+    story.answered(21).after(S).happens(EventKind::Tick);
+}
+
+#[test]
+fn an_incident_ends_when_entries_are_taken_under_another_address() {
+    for (transport, address, second) in [
+        (Transport::Tcp, NAME, SECOND),
+        (Transport::Http, "http://log.lab:1515", "10.77.0.3:1515"),
+    ] {
+        let mut story = Story::new();
+        configured(&mut story, "socket/", transport, address);
+        works_again_elsewhere(&mut story, second);
+        let hang = story.hangs()[0];
+        assert_eq!(hang.device, Device::new(transport, address));
+        assert_eq!(hang.device.path.as_deref(), Some("socket/"));
+        assert_eq!(hang.cause(), Cause::SynUnanswered);
+        let [incident] = incidents(&story)[..] else {
+            panic!("{:?}", story.findings)
+        };
+        assert!(incident.end.is_some(), "{incident:?}");
+        assert_eq!(incident.device.addresses, [LOG, second]);
+        assert!(story.core.may_buffer());
+        let devices = story.core.snapshot(story.now).devices;
+        let [device] = &devices[..] else {
+            panic!("{devices:?}")
+        };
+        assert_eq!(device.entries, Some(4));
+    }
+}
+
+/// The negative twins: a server whose configuration is not known, and another device.
+#[test]
+fn an_incident_does_not_end_by_what_another_device_takes() {
+    for (configured_at, second) in [
+        (None, SECOND),
+        (Some(LOG), SECOND),
+        (Some(NAME), "10.77.0.3:1516"),
+    ] {
+        let mut story = Story::new();
+        if let Some(address) = configured_at {
+            configured(&mut story, "socket/", Transport::Tcp, address);
+        }
+        works_again_elsewhere(&mut story, second);
+        assert!(incidents(&story).is_empty(), "{configured_at:?}");
+        assert!(!story.core.may_buffer());
+    }
+}
+
+/// Entries cannot be seen on their way to an HTTPS device; a stack in its code shows whose the address is.
+#[test]
+fn a_dial_that_a_stack_in_the_devices_code_waits_for_is_the_devices() {
+    let url = "https://log.lab";
+    for (port, is_its) in [(443, true), (6443, false)] {
+        let mut story = Story::new();
+        configured(&mut story, "web/", Transport::Http, url);
+        let device = Device::new(Transport::Http, url);
+        let to = || socket(50, false, &format!("10.77.0.9:{port}"));
+        let dialer = Actor {
+            goid: Some(77),
+            parent: Some(20),
+            ..Actor::default()
+        };
+        let state = |old, new| EventKind::State {
+            socket: to(),
+            by: Some(dialer),
+            old,
+            new,
+            errno: 0,
+            tcp: None,
+        };
+        story.requested(20);
+        story.happens(state(TcpState::Close, TcpState::SynSent));
+        for _ in 0..3 {
+            let goroutines = vec![parked(20, WaitReason::Connect, None, Some(device.clone()))];
+            let sampled = EventKind::GoroutinesSampled {
+                goroutines,
+                handlers: None,
+            };
+            story.after(500 * MS).happens(sampled);
+        }
+        story
+            .after(500 * MS)
+            .happens(state(TcpState::SynSent, TcpState::Close));
+        story.answered(20).nothing_is_found();
+        let hangs = story.hangs();
+        assert_eq!(hangs.len(), usize::from(is_its), "{port}: {hangs:?}");
+        for hang in hangs {
+            assert_eq!(
+                (&hang.device, hang.cause()),
+                (&device, Cause::SynUnanswered)
+            );
+            assert_eq!(hang.device.addresses, ["10.77.0.9:443"]);
+        }
+    }
+}
+
+/// What the kernel still tries to deliver for minutes keeps nobody from being quiet, and its loss is reported all the same.
+#[test]
+fn a_connection_that_the_server_has_given_up_does_not_end_the_quiet() {
+    let tcp = |una| Tcp {
+        una,
+        nxt: 900,
+        end: 900,
+        ..Tcp::default()
+    };
+    let mut story = Story::new();
+    let state = |old, new| EventKind::State {
+        socket: log_socket(1),
+        by: Some(goroutine(20)),
+        old,
+        new,
+        errno: 0,
+        tcp: Some(tcp(0)),
+    };
+    story.requested(20);
+    story.happens(EventKind::Send {
+        socket: log_socket(1),
+        by: goroutine(20),
+        result: 900,
+        requested: Some(900),
+        entry: Some(entry(EntryKind::Request)),
+        tcp: Some(tcp(0)),
+        status: None,
+    });
+    story.happens(state(TcpState::Established, TcpState::FinWait1));
+    story.answered(20).after(S).happens(EventKind::Tick);
+    assert!(story.core.may_buffer());
+    story.happens(EventKind::BufferingEnded(
+        tracer_model::BufferedTotals::default(),
+    ));
+    story.happens(state(TcpState::FinWait1, TcpState::Close));
+    story.after(S).happens(EventKind::Tick);
+    let lost =
+        |finding: &Finding| matches!(finding, Finding::LostEntries(loss) if loss.bytes == 900);
+    assert!(story.findings.iter().any(lost), "{:?}", story.findings);
+}

@@ -1,0 +1,399 @@
+//! Which audit device a socket leads to: what its operator configured, whatever address it was met under.
+//!
+//! A device that is configured by a name leads to another address after each look-up, one that is configured by a URL has
+//! sockets below it, and a Unix socket may be bound elsewhere than where the server finds it (a link, a bind mount). An
+//! address is a device's where the configuration says so, where an entry was written to it that no other device can have
+//! written, or where a stack in the device's code waited for it. All else stays an address.
+
+use std::net::{IpAddr, SocketAddr};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use tracer_model::{AddressKind, ConfiguredDevice, Device, Socket, Transport};
+
+/// Addresses beyond which none is learnt.
+const MAX_LEARNT: usize = 256;
+
+/// Where Go looks for a syslog daemon (`log/syslog/syslog_unix.go`).
+const SYSLOG_SOCKETS: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
+
+/// An address that turned out to be a device's.
+pub(crate) type Learnt = (Device, Device);
+
+/// What the operator configured, and the addresses that led there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Identities {
+    configured: Vec<ConfiguredDevice>,
+    /// Whose an address is that is not configured itself.
+    owners: FxHashMap<Device, Device>,
+    /// Of a device that is configured by a name or a URL.
+    addresses: FxHashMap<Device, Vec<String>>,
+    /// Configured Unix sockets that were met where they are configured.
+    met: FxHashSet<Device>,
+}
+
+/// Where on the network a device is.
+struct Place<'a> {
+    /// Of its sockets.
+    transport: Transport,
+    host: &'a str,
+    port: u16,
+}
+
+impl Identities {
+    /// Takes what is configured now. Returns what is configured no longer.
+    pub(crate) fn configure(&mut self, devices: &[ConfiguredDevice]) -> Vec<Device> {
+        let is_gone = |device: &Device| !devices.iter().any(|now| now.device == *device);
+        let before = std::mem::take(&mut self.configured);
+        let gone = before.into_iter().map(|before| before.device);
+        let gone: Vec<_> = gone.filter(is_gone).collect();
+        self.configured = devices.to_vec();
+        self.owners.retain(|_, owner| !is_gone(owner));
+        self.addresses.retain(|device, _| !is_gone(device));
+        self.met.retain(|device| !is_gone(device));
+        for configured in devices {
+            let device = &configured.device;
+            let address = Place::of(device).and_then(|place| place.address());
+            if let Some(address) = address.filter(|address| address != device) {
+                self.add(address, device.clone());
+            }
+        }
+        gone
+    }
+
+    /// The device of a socket, if that leads anywhere yet.
+    pub(crate) fn of(&self, socket: &Socket) -> Option<Device> {
+        let address = Device::of(socket)?;
+        Some(match self.owners.get(&address) {
+            Some(owner) => owner.clone(),
+            None => address,
+        })
+    }
+
+    /// Whether the operator configured exactly this.
+    pub(crate) fn is_configured(&self, device: &Device) -> bool {
+        self.configured.iter().any(|known| known.device == *device)
+    }
+
+    /// Those that are configured and have sockets.
+    pub(crate) fn with_sockets(&self) -> impl Iterator<Item = &Device> {
+        let all = self.configured.iter().map(|known| &known.device);
+        all.filter(|device| device.transport.is_socket() || device.transport == Transport::Http)
+    }
+
+    /// Addresses that are not configured themselves, and whose they are.
+    pub(crate) fn owned(&self) -> Vec<Learnt> {
+        let owned = self.owners.iter();
+        owned
+            .map(|(address, owner)| (address.clone(), owner.clone()))
+            .collect()
+    }
+
+    /// How many things are kept.
+    pub(crate) fn kept(&self) -> usize {
+        self.configured.len() + self.owners.len() + self.addresses.len() + self.met.len()
+    }
+
+    /// An entry was written to this socket. Returns its address and device if that is new.
+    pub(crate) fn entry_written(&mut self, socket: &Socket) -> Option<Learnt> {
+        if self.configured.is_empty() {
+            return None;
+        }
+        let address = Device::of(socket)?;
+        if self.owners.contains_key(&address) {
+            return None;
+        }
+        if self.is_configured(&address) {
+            if address.transport == Transport::Unix {
+                self.met.insert(address);
+            }
+            return None;
+        }
+        let mut candidates = self.configured.iter().map(|known| &known.device);
+        let owner = match socket.remote {
+            Some(remote) => {
+                let place = |device: &&Device| {
+                    Place::of(device).is_some_and(|place| place.may_be(&address, remote.port()))
+                };
+                only(candidates.filter(place))?
+            }
+            None => {
+                let is_syslog = candidates.any(|device| device.transport == Transport::Syslog)
+                    && is_syslog_socket(&address);
+                let mut others = self.configured.iter().map(|known| &known.device);
+                let others = others.by_ref().filter(|device| {
+                    let leads_elsewhere =
+                        || self.met.contains(device) || self.addresses.contains_key(device);
+                    device.transport == Transport::Unix && !leads_elsewhere()
+                });
+                (!is_syslog).then(|| only(others)).flatten()?
+            }
+        };
+        self.learn(address, owner.clone())
+    }
+
+    /// A goroutine in the code of this device waits for a socket that leads to this address.
+    pub(crate) fn waited_for(&mut self, address: &Device, device: &Device) -> Option<Learnt> {
+        let remote: SocketAddr = address.address.parse().ok()?;
+        let place = Place::of(device).filter(|_| self.is_configured(device))?;
+        let is_known = self.owners.contains_key(address) || self.is_configured(address);
+        let is_possible = !is_known && place.may_be(address, remote.port());
+        is_possible.then(|| self.learn(address.clone(), device.clone()))?
+    }
+
+    fn learn(&mut self, address: Device, owner: Device) -> Option<Learnt> {
+        if self.owners.len() >= MAX_LEARNT {
+            return None;
+        }
+        self.add(address.clone(), owner.clone());
+        Some((address, owner))
+    }
+
+    fn add(&mut self, address: Device, owner: Device) {
+        let known = self.addresses.entry(owner.clone()).or_default();
+        if known.len() < Device::MAX_ADDRESSES && !known.contains(&address.address) {
+            known.push(address.address.clone());
+        }
+        self.owners.insert(address, owner);
+    }
+
+    /// Adds what its operator called it, if that is one thing, and where its sockets led.
+    pub(crate) fn describe(&self, device: &mut Device) {
+        let is_meant = |known: &&ConfiguredDevice| {
+            let is_syslog = known.device.transport == Transport::Syslog && is_syslog_socket(device);
+            known.device == *device || is_syslog
+        };
+        let path = only(self.configured.iter().filter(is_meant)).map(|known| known.path.clone());
+        let addresses = self.addresses.get(device).cloned();
+        device.path = path;
+        device.addresses = addresses.unwrap_or_default();
+    }
+}
+
+/// Whether it is where a syslog daemon listens.
+pub(crate) fn is_syslog_socket(device: &Device) -> bool {
+    device.transport == Transport::Unix && SYSLOG_SOCKETS.contains(&device.address.as_str())
+}
+
+fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
+    let one = all.next()?;
+    all.next().is_none().then_some(one)
+}
+
+impl<'a> Place<'a> {
+    /// `None` of what is not on the network.
+    fn of(device: &'a Device) -> Option<Self> {
+        let (transport, address, default) = match (device.transport, device.address.as_str()) {
+            (Transport::Http, url) => match url.split_once("://")? {
+                ("https", authority) => (Transport::Tcp, authority, Some(443)),
+                (_, authority) => (Transport::Tcp, authority, Some(80)),
+            },
+            (transport, address) => {
+                let is_on_network = transport.address_kind() == AddressKind::HostPort;
+                (is_on_network.then_some(transport)?, address, None)
+            }
+        };
+        let port = address.rsplit_once(':').and_then(|(host, port)| {
+            let port = port.parse().ok()?;
+            Some((host, port))
+        });
+        let (host, port) = port.or_else(|| Some((address, default?)))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Some(Self {
+            transport,
+            host,
+            port,
+        })
+    }
+
+    /// Where that is if it is no name.
+    fn address(&self) -> Option<Device> {
+        let ip: IpAddr = self.host.parse().ok()?;
+        let address = SocketAddr::new(ip.to_canonical(), self.port);
+        Some(Device::new(self.transport, address.to_string()))
+    }
+
+    /// Whether a look-up of its name may lead to this address.
+    fn may_be(&self, address: &Device, port: u16) -> bool {
+        let is_name = self.host.parse::<IpAddr>().is_err();
+        is_name && self.port == port && self.transport == address.transport
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_model::SocketId;
+
+    use super::*;
+
+    fn configured(devices: &[(&str, Transport, &str)]) -> Identities {
+        let device = |(path, transport, address): &(&str, _, &str)| ConfiguredDevice {
+            path: (*path).to_owned(),
+            device: Device::configured(*transport, address),
+        };
+        let mut identities = Identities::default();
+        let devices: Vec<_> = devices.iter().map(device).collect();
+        assert!(identities.configure(&devices).is_empty());
+        identities
+    }
+
+    fn socket(transport: Transport, to: &str) -> Socket {
+        Socket {
+            id: SocketId { born: 1, slot: 0 },
+            fd: None,
+            accepted: false,
+            transport,
+            local: None,
+            remote: to.parse().ok(),
+            path: (transport == Unix).then(|| to.to_owned()),
+        }
+    }
+
+    use Transport::{Http, Syslog, Tcp, Udp, Unix};
+
+    /// What an entry says of where it was written to, with what it must not say beside it.
+    #[test]
+    fn an_entry_shows_whose_an_address_is() {
+        type Row<'a> = (
+            &'a [(&'a str, Transport, &'a str)],
+            (Transport, &'a str),
+            &'a str,
+        );
+        let table: [Row<'_>; 16] = [
+            (
+                &[("s/", Tcp, "log:1515")],
+                (Tcp, "10.0.0.2:1515"),
+                "s/ (tcp log:1515)",
+            ),
+            (
+                &[("s/", Tcp, "log:1515")],
+                (Tcp, "[fd00::2]:1515"),
+                "s/ (tcp log:1515)",
+            ),
+            (
+                &[("s/", Udp, "log:1515")],
+                (Udp, "10.0.0.2:1515"),
+                "s/ (udp log:1515)",
+            ),
+            // Another port, another transport, an address beside the one that is configured.
+            (
+                &[("s/", Tcp, "log:1515")],
+                (Tcp, "10.0.0.2:1516"),
+                "tcp 10.0.0.2:1516",
+            ),
+            (
+                &[("s/", Udp, "log:1515")],
+                (Tcp, "10.0.0.2:1515"),
+                "tcp 10.0.0.2:1515",
+            ),
+            (
+                &[("s/", Tcp, "10.0.0.3:1515")],
+                (Tcp, "10.0.0.2:1515"),
+                "tcp 10.0.0.2:1515",
+            ),
+            (
+                &[("s/", Tcp, "10.0.0.2:1515")],
+                (Tcp, "10.0.0.2:1515"),
+                "s/ (tcp 10.0.0.2:1515)",
+            ),
+            // Two that it can be of.
+            (
+                &[("a/", Tcp, "one:1515"), ("b/", Tcp, "two:1515")],
+                (Tcp, "10.0.0.2:1515"),
+                "tcp 10.0.0.2:1515",
+            ),
+            (
+                &[("a/", Tcp, "10.0.0.2:1515"), ("b/", Tcp, "two:1515")],
+                (Tcp, "10.0.0.2:1515"),
+                "a/ (tcp 10.0.0.2:1515)",
+            ),
+            // One address, two devices: which of them is unknown.
+            (
+                &[("a/", Tcp, "10.0.0.2:1515"), ("b/", Tcp, "10.0.0.2:1515")],
+                (Tcp, "10.0.0.2:1515"),
+                "tcp 10.0.0.2:1515",
+            ),
+            (
+                &[("h/", Http, "https://log")],
+                (Tcp, "10.0.0.2:443"),
+                "h/ (http https://log)",
+            ),
+            (
+                &[("h/", Http, "http://[fd00::2]:8080")],
+                (Tcp, "[fd00::2]:8080"),
+                "h/ (http http://[fd00::2]:8080)",
+            ),
+            (
+                &[("h/", Http, "http://log")],
+                (Tcp, "10.0.0.2:443"),
+                "tcp 10.0.0.2:443",
+            ),
+            // A link, or a bind mount.
+            (
+                &[("u/", Unix, "/var/run/log.sock")],
+                (Unix, "/run/log.sock"),
+                "u/ (unix /var/run/log.sock)",
+            ),
+            (
+                &[("u/", Unix, "/a"), ("v/", Unix, "/b")],
+                (Unix, "/c"),
+                "unix /c",
+            ),
+            (
+                &[("u/", Unix, "/a"), ("l/", Syslog, "")],
+                (Unix, "/dev/log"),
+                "l/ (unix /dev/log)",
+            ),
+        ];
+        for (devices, (transport, to), expected) in table {
+            let mut identities = configured(devices);
+            let socket = socket(transport, to);
+            let _ = identities.entry_written(&socket);
+            let mut device = identities.of(&socket).expect("an address");
+            identities.describe(&mut device);
+            assert_eq!(device.to_string(), expected, "{devices:?} {to}");
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_that_is_met_where_it_is_configured_is_not_met_elsewhere() {
+        let mut identities = configured(&[("u/", Unix, "/a"), ("v/", Unix, "/b")]);
+        assert_eq!(identities.entry_written(&socket(Unix, "/a")), None);
+        let learnt = identities.entry_written(&socket(Unix, "/mnt/b"));
+        let expected = (Device::new(Unix, "/mnt/b"), Device::new(Unix, "/b"));
+        assert_eq!(learnt, Some(expected));
+        assert_eq!(identities.entry_written(&socket(Unix, "/c")), None);
+    }
+
+    #[test]
+    fn a_stack_shows_whose_an_address_is_where_the_port_fits() {
+        let mut identities = configured(&[("a/", Tcp, "one:1515"), ("b/", Tcp, "two:1515")]);
+        let two = Device::new(Tcp, "two:1515");
+        let mut waited = |to: &str, device: &Device| {
+            let learnt = identities.waited_for(&Device::new(Tcp, to), device);
+            learnt.map(|(_, owner)| owner)
+        };
+        assert_eq!(waited("10.0.0.2:1515", &two), Some(two.clone()));
+        assert_eq!(waited("10.0.0.2:1515", &two), None, "no news");
+        assert_eq!(waited("10.0.0.3:53", &two), None, "a name server");
+        assert_eq!(
+            waited("10.0.0.4:1515", &Device::new(Tcp, "three:1515")),
+            None
+        );
+    }
+
+    #[test]
+    fn an_address_is_forgotten_with_its_device() {
+        let mut identities = configured(&[("s/", Tcp, "log:1515"), ("h/", Http, "http://log")]);
+        let to = socket(Tcp, "10.0.0.2:1515");
+        let (_, device) = identities.entry_written(&to).expect("its address");
+        let mut described = device.clone();
+        identities.describe(&mut described);
+        assert_eq!(described.addresses, ["10.0.0.2:1515"]);
+        assert_eq!(
+            identities.configure(&[]),
+            [device, Device::new(Http, "http://log")]
+        );
+        assert_eq!(identities.of(&to), Device::of(&to));
+        assert_eq!(identities.kept(), 0);
+    }
+}
