@@ -128,11 +128,11 @@ fn sample(pid: i32, goroutines: &Goroutines) -> Option<Answer> {
     let samples = samples.ok()?;
     let forwarded = goroutines.forwarded(at, pid, &samples);
     let is_stuck = !samples.unmoved.is_empty();
-    let sampled = EventKind::GoroutinesSampled {
+    let event = EventKind::GoroutinesSampled {
         goroutines: samples.goroutines,
         handlers: samples.handlers,
     };
-    let kinds = forwarded.into_iter().chain([sampled]);
+    let kinds = forwarded.into_iter().chain([event]);
     let devices = samples
         .configured
         .map(|devices| EventKind::DevicesRead { devices });
