@@ -117,7 +117,7 @@ fn check_numbers(report: &Report, records: &[Value]) -> Result<()> {
     same(
         "refusals",
         &reported["refusals"],
-        of("refusal").count() as u64,
+        sum("summary", "refusals"),
     )?;
     let requests: BTreeSet<_> = of("hang").map(|hang| identity(&hang["request"])).collect();
     same(

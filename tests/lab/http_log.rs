@@ -23,6 +23,8 @@ pub struct HttpLog {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The status of answers that are not 200.
+    status: Option<u16>,
     /// How long the next answers are delayed, in order; those after them are not.
     delays: VecDeque<Duration>,
     entries: usize,
@@ -54,6 +56,11 @@ impl HttpLog {
         lock(&self.state).delays = answers.iter().copied().collect();
     }
 
+    /// Answers with this status from now on; with 200 again for `None`.
+    pub fn answer_with(&self, status: Option<u16>) {
+        lock(&self.state).status = status;
+    }
+
     /// How many entries it has taken.
     pub fn entries(&self) -> usize {
         lock(&self.state).entries
@@ -80,13 +87,16 @@ fn answer_all(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut answers = stream;
     while let Some(length) = head(&mut requests)? {
         std::io::copy(&mut (&mut requests).take(length), &mut std::io::sink())?;
-        let delay = {
+        let (delay, status) = {
             let mut state = lock(state);
             state.entries += 1;
-            state.delays.pop_front()
+            (state.delays.pop_front(), state.status.unwrap_or(200))
         };
         thread::sleep(delay.unwrap_or_default());
-        answers.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
+        write!(
+            answers,
+            "HTTP/1.1 {status} Status\r\nContent-Length: 0\r\n\r\n"
+        )?;
     }
     Ok(())
 }

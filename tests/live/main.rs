@@ -12,6 +12,7 @@ mod disabled;
 mod doctor;
 mod ends;
 mod eventlogger;
+mod fails_at_once;
 mod files;
 mod hang;
 mod healthy;

@@ -12,7 +12,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use lab::{
-    Lab, Process, Tracer, scenario::BIG_REQUEST, schema, tracer::agent_from_environment, wait,
+    Lab, LogServer, Process, Tracer, scenario::BIG_REQUEST, schema, tracer::agent_from_environment,
+    wait,
 };
 use nix::{
     mount::{MsFlags, mount},
@@ -68,8 +69,7 @@ fn on_a_disk_that_fills_up_every_line_is_whole() -> Result<()> {
         .arg(&file);
     with_a_small_disk(&mut command, directory.path())?;
     let tracer = Tracer::attach_by(&mut command)?;
-    lab.log.stop();
-    fill_with_refusals(&lab, &tracer)?;
+    fill_with_outages(&mut lab, &tracer)?;
     let seen_by_the_tracer = format!("/proc/{}/root{}", tracer.pid(), file.display());
     let text = fs::read_to_string(seen_by_the_tracer)?;
     assert!(text.len() > 1000 && text.ends_with('\n'), "{text}");
@@ -82,10 +82,15 @@ fn on_a_disk_that_fills_up_every_line_is_whole() -> Result<()> {
     Ok(())
 }
 
-/// Each request is refused by the log host, which makes a record.
-fn fill_with_refusals(lab: &Lab, tracer: &Tracer) -> Result<()> {
+/// The log server goes and comes: each time a refusal and an incident.
+fn fill_with_outages(lab: &mut Lab, tracer: &Tracer) -> Result<()> {
     let mut connection = lab.client.connect()?;
     wait::until("the disk to be full", LIMIT, || {
+        lab.log.stop();
+        for _ in 0..2 {
+            connection.get(BIG_REQUEST)?;
+        }
+        lab.log = LogServer::start(&lab.network.logs[0].namespace, lab.endpoint.clone())?;
         connection.get(BIG_REQUEST)?;
         Ok(tracer.stderr().contains("No space").then_some(()))
     })

@@ -30,7 +30,10 @@ fn show(case: &Case, records: &[Value], key: &str, value: &str) -> Result<String
     let of_type = |kind: &'static str| records.iter().filter(move |record| record["type"] == kind);
     Ok(match key {
         "hangs" => of_type("hang").count().to_string(),
-        "refusals" => of_type("refusal").count().to_string(),
+        // The first of each outage is a record, the others are counted.
+        "refusals" => of_type("summary")
+            .map(|summary| summary["refusals"].to_string())
+            .collect(),
         "incidents" => of_type("incident").count().to_string(),
         "lost_entries" => of_type("lost_entries").count().to_string(),
         "warnings" => of_type("filling").count().to_string(),

@@ -34,10 +34,12 @@ pub enum Kind {
     ConnectFailed = 8,
     /// TCP probes a window that the peer has closed, or a queue that this host cannot send.
     WindowProbe = 9,
+    /// The server writes an error to its own log: a [`LogRecord`].
+    LogLine = 10,
 }
 
 /// Number of values of [`Kind`]: the size of the array of lost-record counters.
-pub const KINDS: u32 = 10;
+pub const KINDS: u32 = 11;
 
 impl Kind {
     /// All kinds, in the order of their wire values.
@@ -52,6 +54,7 @@ impl Kind {
         Kind::Error,
         Kind::ConnectFailed,
         Kind::WindowProbe,
+        Kind::LogLine,
     ];
 
     /// The kind with this wire value, if there is one.
@@ -100,10 +103,14 @@ pub enum Count {
     Receives = 5,
     /// Sends to other nodes of the cluster, on connections that they opened.
     Nodes = 6,
+    /// Answers with a status of 500 or more, of those whose status can be read.
+    FailedAnswers = 7,
+    /// Answers whose status cannot be read: over TLS.
+    UnreadAnswers = 8,
 }
 
 /// Number of values of [`Count`].
-pub const COUNTS: u32 = 7;
+pub const COUNTS: u32 = 9;
 
 /// One observation. Everything about the socket travels with each record, so that a lost record
 /// costs one observation and not the meaning of those that follow.
@@ -237,9 +244,27 @@ pub struct EntryRecord {
     pub bytes: [u8; ENTRY_BYTES],
 }
 
+/// Bytes of a line of the server's log. One about three devices that failed in two ways each has 1,200.
+pub const LOG_BYTES: usize = 2048;
+
+/// A [`Record`] of [`Kind::LogLine`], without a socket, and the first bytes of the line.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct LogRecord {
+    /// Who writes it, and when.
+    pub record: Record,
+    /// Valid bytes of `bytes`.
+    pub len: u32,
+    /// Explicit padding, zero.
+    pub reserved: u32,
+    /// Bytes behind `len` are left over from earlier records and must not be read.
+    pub bytes: [u8; LOG_BYTES],
+}
+
 const _: () = assert!(size_of::<Name>() == 40);
 const _: () = assert!(size_of::<Record>() == 112);
 const _: () = assert!(size_of::<Connection>() == 224);
 const _: () = assert!(size_of::<Tcp>() == 56);
 const _: () = assert!(size_of::<StateRecord>() == 112 + 56);
 const _: () = assert!(size_of::<EntryRecord>() == 112 + 56 + UNIX_PATH + 8 + ENTRY_BYTES);
+const _: () = assert!(size_of::<LogRecord>() == 112 + 8 + LOG_BYTES);

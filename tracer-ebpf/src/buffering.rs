@@ -5,7 +5,8 @@ use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use tracer_ebpf::{
     abi::{BUFFERED, Connection, Count},
     capture::{
-        ClientConnection, Mode, READS_CONNECTION, WRITES_ENTRIES, is_served_by_reader, ring_slot,
+        ClientConnection, Mode, READS_CONNECTION, WRITES_ENTRIES, count_of_status,
+        is_served_by_reader, ring_slot,
     },
     protocol::{is_handshake, is_interim},
 };
@@ -150,6 +151,9 @@ pub(crate) fn sent(socket: Socket, report: &Report) {
         };
         if let Some(counter) = connection.count_of_send() {
             count(counter, 1);
+            if let Some(counter) = count_of_status(counter, report.status) {
+                count(counter, 1);
+            }
         }
     }
 }

@@ -281,6 +281,16 @@ impl ClientConnection {
     }
 }
 
+/// The further counter of a send with this status, 0 where none was read. Frames of HTTP/2 have none.
+#[inline(always)]
+pub const fn count_of_status(sent: Count, status: u16) -> Option<Count> {
+    match (sent, status) {
+        (Count::Frames, _) | (_, 0) => Some(Count::UnreadAnswers),
+        (_, 500..) => Some(Count::FailedAnswers),
+        _ => None,
+    }
+}
+
 /// Whether the goroutine that sent last serves the connection: it reads it, or started the goroutine that does
 /// (`net/http`, `connReader.backgroundRead`). In HTTP/2 other goroutines write frames than read them.
 #[inline(always)]

@@ -26,7 +26,7 @@ pub(crate) enum Wake {
 
 impl Wake {
     #[inline(always)]
-    fn flags(self) -> u64 {
+    pub(crate) fn flags(self) -> u64 {
         match self {
             Wake::Now => 2,   // BPF_RB_FORCE_WAKEUP
             Wake::Later => 1, // BPF_RB_NO_WAKEUP
@@ -87,7 +87,7 @@ pub(crate) unsafe fn describe(to: *mut Record, socket: Socket, report: &Report) 
 }
 
 #[inline(always)]
-fn count_loss(kind: Kind) {
+pub(crate) fn count_loss(kind: Kind) {
     if let Some(lost) = LOST.get_ptr_mut(kind as u32) {
         // SAFETY: a valid slot of this CPU's array; programs are not preempted by each other here,
         // and a lost increment under nesting would only miscount a loss.

@@ -82,6 +82,18 @@ pub fn http_status(start: &[u8; STATUS_LINE]) -> u16 {
     digit(9) * 100 + digit(10) * 10 + digit(11)
 }
 
+/// Bytes of a line of the server's log in which its level is.
+pub const LOG_LEVEL: usize = 40;
+
+/// Whether a line of `hashicorp/go-hclog` that begins with these bytes reports an error: `{"@level":"error",` as JSON, else
+/// `[ERROR]` behind a time of 24 or 28 bytes (`2006-01-02T15:04:05.000Z0700`).
+#[inline(always)]
+pub fn is_error_line(start: &[u8; LOG_LEVEL]) -> bool {
+    let is_at = |at: usize| start[at] == b'[' && start[at + 1] == b'E' && start[at + 2] == b'R';
+    let is_json = start[0] == b'{' && start[11] == b'e' && start[12] == b'r';
+    is_json || is_at(25) || is_at(29)
+}
+
 /// `100 Continue` and the like ask for the rest of the request: the answer is yet to come.
 #[inline(always)]
 pub const fn is_interim(status: u16) -> bool {
@@ -144,6 +156,35 @@ mod tests {
         assert!(begins_http_request(b"POST ") && begins_http_request(b"PUT /"));
         assert!(!begins_http_request(b"{\"tim") && !begins_http_request(b"GET /"));
         assert!(is_interim(100) && !is_interim(200) && !is_interim(0));
+    }
+
+    #[test]
+    fn an_error_of_the_log_is_recognized_by_its_level() {
+        for (line, expected) in [
+            (
+                "2026-11-30T04:42:06.689Z [ERROR] audit: backend failed to",
+                true,
+            ),
+            (
+                "2026-11-30T06:42:06.689+0200 [ERROR] audit: backend failed",
+                true,
+            ),
+            (
+                "{\"@level\":\"error\",\"@message\":\"backend failed to log",
+                true,
+            ),
+            (
+                "2026-11-30T04:42:06.689Z [INFO]  core: [ERROR] in a message",
+                false,
+            ),
+            (
+                "{\"@level\":\"info\",\"@message\":\"error error error error",
+                false,
+            ),
+        ] {
+            let start = line.as_bytes().first_chunk().expect("long enough");
+            assert_eq!(is_error_line(start), expected, "{line}");
+        }
     }
 
     #[test]

@@ -43,6 +43,17 @@ pub(crate) unsafe fn kernel_bytes(to: *mut u8, len: u32, at: u64) {
     unsafe { bpf_probe_read_kernel(to.cast(), len, at as *const c_void) };
 }
 
+/// Reads `len` bytes of the running process; whether that worked.
+///
+/// # Safety
+///
+/// `to` must be valid for writes of `len` bytes.
+#[inline(always)]
+pub(crate) unsafe fn user_bytes(to: *mut u8, len: u32, at: u64) -> bool {
+    // SAFETY: by the caller's word; the helper checks the address itself.
+    unsafe { bpf_probe_read_user(to.cast(), len, at as *const c_void) == 0 }
+}
+
 /// Reads memory of the running process.
 #[inline(always)]
 pub(crate) fn user<T: Plain>(at: u64) -> T {

@@ -17,6 +17,7 @@ mod arch {
     pub(crate) const ARGS: [u64; 3] = [112, 104, 96]; // di, si, dx
     pub(crate) const NUMBER: u64 = 120; // orig_ax
     pub(crate) const G: u64 = 8; // r14
+    pub(crate) const GO_ARG: u64 = 80; // ax
     pub(crate) const STACK: u64 = 16 << 10;
     pub(crate) const MODE: u64 = 136; // cs, whose last bits are the privilege level
     pub(crate) const MODE_MASK: u64 = 3;
@@ -38,6 +39,7 @@ mod arch {
     pub(crate) const ARGS: [u64; 3] = [272, 8, 16]; // orig_x0, x1, x2
     pub(crate) const NUMBER: u64 = 64; // x8
     pub(crate) const G: u64 = 224; // x28
+    pub(crate) const GO_ARG: u64 = 0; // x0
     pub(crate) const STACK: u64 = 16 << 10;
     pub(crate) const MODE: u64 = 264; // pstate
     pub(crate) const MODE_MASK: u64 = 0xf;
@@ -98,6 +100,12 @@ impl Regs {
     #[inline(always)]
     pub(crate) fn at(address: u64) -> Self {
         Self::read(|offset| read::kernel(address + offset))
+    }
+
+    /// First argument of a Go function, in the registers at its entry (`cmd/compile/abi-internal.md`).
+    #[inline(always)]
+    pub(crate) fn go_argument(address: u64) -> u64 {
+        read::kernel(address + arch::GO_ARG)
     }
 
     /// Of the running task: by the helper where the kernel has it (Linux 5.15); before, by the arithmetic of

@@ -15,7 +15,7 @@ use tracer_ebpf::{
     protocol::is_handshake,
 };
 
-use crate::audit::entry::parse_head;
+use crate::audit::{entry::parse_head, server_log};
 use tracer_model::{
     Actor, Event, EventKind, Nanos, Socket, SocketId, Tcp, TcpState, Transport, canonical,
 };
@@ -68,13 +68,32 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// Decodes one record from the ring buffer.
-pub fn decode(mut bytes: &[u8], kernel: &Kernel) -> Result<Event, Malformed> {
+/// Decodes one record from the ring buffer; `None` for an error in the server's log that is of no audit device.
+pub fn decode(mut bytes: &[u8], kernel: &Kernel) -> Result<Option<Event>, Malformed> {
     let record = record(&mut bytes)?;
-    Ok(Event {
-        at: record.time,
-        what: event_kind(&record, bytes, kernel)?,
-    })
+    let what = if record.kind == Kind::LogLine as u16 {
+        log_line(&record, bytes)?
+    } else {
+        Some(event_kind(&record, bytes, kernel)?)
+    };
+    let at = record.time;
+    Ok(what.map(|what| Event { at, what }))
+}
+
+fn log_line(record: &Record, mut rest: &[u8]) -> Result<Option<EventKind>, Malformed> {
+    if rest.len() < 8 {
+        return Err(Malformed::Short);
+    }
+    let len = rest.get_u32_ne() as usize;
+    let _reserved = rest.get_u32_ne();
+    let line = rest.get(..len).ok_or(Malformed::Short)?;
+    Ok(
+        server_log::parse(line).map(|report| EventKind::DevicesFailed {
+            by: actor(record),
+            phase: report.phase,
+            failures: report.failures,
+        }),
+    )
 }
 
 /// Reads the fields in the order in which `repr(C)` lays them out.
@@ -201,6 +220,8 @@ fn event_kind(record: &Record, rest: &[u8], kernel: &Kernel) -> Result<EventKind
             errno: -(record.value as i32),
         },
         Kind::WindowProbe => EventKind::WindowProbe { socket },
+        // Has no socket: decoded before.
+        Kind::LogLine => return Err(Malformed::Kind(record.kind)),
     })
 }
 

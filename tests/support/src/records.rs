@@ -1,7 +1,8 @@
 //! Records as the kernel side lays them out, and audit entries as OpenBao writes them.
 
 use tracer_ebpf::abi::{
-    ACCEPTED, ENTRY_BYTES, EntryRecord, IN_PROCESS, Kind, Record, StateRecord, Tcp, UNIX_PATH,
+    ACCEPTED, ENTRY_BYTES, EntryRecord, IN_PROCESS, Kind, LogRecord, Record, StateRecord, Tcp,
+    UNIX_PATH,
 };
 
 /// One of each kind; of entries, several sizes.
@@ -9,6 +10,9 @@ pub fn all() -> Vec<(String, Vec<u8>)> {
     let mut all = Vec::new();
     for kind in Kind::ALL {
         let mut bytes = record(kind);
+        if kind == Kind::LogLine {
+            bytes.extend(log_line());
+        }
         if kind == Kind::State {
             bytes.extend(tcp());
         }
@@ -94,6 +98,16 @@ fn tcp() -> Vec<u8> {
     let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_ne_bytes()).collect();
     assert_eq!(bytes.len(), size_of::<StateRecord>() - size_of::<Record>());
     assert_eq!(bytes.len(), size_of::<Tcp>());
+    bytes
+}
+
+/// As OpenBao says that a device has failed.
+fn log_line() -> Vec<u8> {
+    let line = b"2026-11-30T04:42:06.689Z [ERROR] audit: backend failed to log request: backend=to-file/ error=\"write /var/log/audit.log: file already closed\"\n";
+    let mut bytes = Vec::from((line.len() as u32).to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(line);
+    bytes.resize(size_of::<LogRecord>() - size_of::<Record>(), 0);
     bytes
 }
 

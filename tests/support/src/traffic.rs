@@ -53,6 +53,7 @@ impl Traffic {
                     handlers: None,
                 },
                 Query::Entry(asked) => EventKind::EntryFound { asked, entry: None },
+                Query::FileSize(path) => EventKind::FileSize { path, size: None },
             });
         }
     }

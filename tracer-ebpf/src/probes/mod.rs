@@ -4,6 +4,7 @@
 mod connect;
 mod drop;
 mod function;
+mod log;
 mod retransmit;
 mod stream;
 mod syscall;

@@ -102,6 +102,9 @@ pub struct Refusal<T = String> {
     /// `EMSGSIZE` and the like.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errno: Option<T>,
+    /// The status that an HTTP device answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
     /// One sentence for the operator.
     pub explanation: T,
 }
@@ -170,6 +173,10 @@ pub struct Incident<T = String> {
     pub cause: Name<Cause>,
     /// Hangs in it.
     pub hangs: u64,
+    /// Requests of which it did not take an entry without blocking them; only the first has a `refusal` of its own. Absent in
+    /// traces of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusals: Option<u64>,
     /// Requests that were blocked or failed.
     pub requests: u64,
     /// The sum of the hangs.
@@ -206,6 +213,8 @@ impl Record {
             Finding::Attached(session) => Self::Attached(Session::of(session, clock)),
             Finding::Stalled(stalled) => Self::Stalled(Box::new(Stalled::of(stalled, clock))),
             Finding::Hang(hang) => Self::Hang(Box::new(Hang::of(hang, clock))),
+            // Counted in their incident.
+            Finding::Refusal(refusal) if refusal.before > 0 => return None,
             Finding::Refusal(refusal) => Self::Refusal(Box::new(Refusal::of(refusal, clock))),
             Finding::LostEntries(loss) => Self::LostEntries(LostEntries::of(loss, clock)),
             Finding::Filling(filling) => Self::Filling(Filling::of(filling, clock)),
@@ -239,6 +248,7 @@ impl Refusal {
             duration_ns: refusal.duration,
             cause: refusal.cause.into(),
             errno: refusal.errno.map(errno_name),
+            http_status: refusal.http_status,
             explanation: text::explain::refusal(refusal),
         }
     }
@@ -286,6 +296,7 @@ impl Incident {
             end: incident.end.map(|end| clock.time(end)),
             cause: incident.cause.into(),
             hangs: incident.hangs,
+            refusals: Some(incident.refusals),
             requests: incident.requests,
             blocked_ns: incident.blocked,
             longest_ns: incident.longest,

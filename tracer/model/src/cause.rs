@@ -21,13 +21,25 @@ pub enum Cause {
     Resolver,
     /// A Unix socket whose reader does not read.
     PeerFull,
+    /// A file: no space left on its file system, or within a quota.
+    NoSpace,
+    /// A file: another error of its file system.
+    IoError,
+    /// An entry larger than the datagram socket takes.
+    TooLarge,
+    /// A Unix socket or a file's directory that does not exist.
+    NotFound,
+    /// An HTTP server answered with another status than 2xx.
+    Rejected,
+    /// The device's own time-out, which is shorter than a healthy device needs.
+    Timeout,
     /// None of these could be shown.
     Unknown,
 }
 
 impl Cause {
     /// All there are.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::SynUnanswered,
         Self::NoAck,
         Self::ZeroWindow,
@@ -37,6 +49,12 @@ impl Cause {
         Self::Unreachable,
         Self::Resolver,
         Self::PeerFull,
+        Self::NoSpace,
+        Self::IoError,
+        Self::TooLarge,
+        Self::NotFound,
+        Self::Rejected,
+        Self::Timeout,
         Self::Unknown,
     ];
 
@@ -48,6 +66,12 @@ impl Cause {
             Cause::ZeroWindow => "zero_window",
             Cause::Resolver => "resolver",
             Cause::PeerFull => "peer_full",
+            Cause::NoSpace => "no_space",
+            Cause::IoError => "io_error",
+            Cause::TooLarge => "too_large",
+            Cause::NotFound => "not_found",
+            Cause::Rejected => "rejected",
+            Cause::Timeout => "timeout",
             Cause::LocalDrop => "local_drop",
             Cause::Refused => "refused",
             Cause::Reset => "reset",

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     actor::Actor,
     device::{ConfiguredDevice, Device},
+    device_failure::DeviceFailure,
     entry::EntryHead,
     goroutine::{ForwardedSample, GoroutineSample, HandlerSample},
+    phase::Phase,
     socket::{SendQueue, Socket, Tcp, TcpState},
     time::Nanos,
 };
@@ -17,7 +19,7 @@ use crate::{
 /// The format of recordings, that is of events as serde writes them. Raised when an older agent would misunderstand a
 /// newer recording: a further field that may be absent is no reason, a further kind of event is. Those of before
 /// there was a number are of format 0, which is the same without it.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// One observation and its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,7 +54,8 @@ impl Event {
         match &self.what {
             EventKind::Send { by, .. }
             | EventKind::Receive { by, .. }
-            | EventKind::ConnectFailed { by, .. } => Some(*by),
+            | EventKind::ConnectFailed { by, .. }
+            | EventKind::DevicesFailed { by, .. } => Some(*by),
             EventKind::State { by, .. } => *by,
             _ => None,
         }
@@ -159,6 +162,24 @@ pub enum EventKind {
         /// Why.
         errno: i32,
     },
+    /// The server says in its log that audit devices did not take an entry.
+    DevicesFailed {
+        /// The goroutine that says so: the request's own.
+        by: Actor,
+        /// Which of the request's entries.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        phase: Option<Phase>,
+        /// Those that did not take it.
+        failures: Vec<DeviceFailure>,
+    },
+    /// The answer to a query of the core: the size of an audit file.
+    FileSize {
+        /// Its path, as the server has it.
+        path: String,
+        /// Bytes; absent where there is no such file.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        size: Option<u64>,
+    },
     /// The server was started again, and the probes are attached to the new one.
     Restarted(Session),
     /// The answer to a query of the core: the entry of a request in the audit files.
@@ -247,6 +268,12 @@ pub struct BufferedTotals {
     pub at_least: bool,
     /// Entries written to audit sockets.
     pub audit_writes: u64,
+    /// Requests that were answered with 5xx, of those whose status could be read.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub failed: u64,
+    /// Whether there were answers whose status could not be read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
     /// Records that were sent up although the kernel side was buffering.
     #[serde(default, rename = "told")]
     pub streamed: u64,
@@ -306,6 +333,11 @@ fn yes() -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(format: &u32) -> bool {
     *format == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 /// One attached probe.

@@ -62,6 +62,8 @@ pub struct Evidence {
     pub end: Option<Tcp>,
     /// Since when the peer had acknowledged nothing more, when the waiting began.
     pub silent_since: Option<Nanos>,
+    /// Of a file: bytes free in its file system.
+    pub free: Option<u64>,
     /// Functions on the stack of the goroutine that waited, innermost first: those that show the wait.
     pub frames: Vec<String>,
 }

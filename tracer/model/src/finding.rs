@@ -175,8 +175,12 @@ pub struct Refusal {
     pub cause: Cause,
     /// The error of the failed operation, a positive errno.
     pub errno: Option<i32>,
+    /// Of an HTTP device: the status that it answered.
+    pub http_status: Option<u16>,
     /// What shows it.
     pub evidence: Evidence,
+    /// Refusals of the same outage before this one: only the first is a record of its own.
+    pub before: u64,
     /// Whether another device was seen to take an entry of this request.
     pub taken_elsewhere: bool,
 }
@@ -218,6 +222,8 @@ pub struct Incident {
     pub cause: Cause,
     /// Hangs it made.
     pub hangs: u64,
+    /// Requests of which it did not take an entry, and that it did not block.
+    pub refusals: u64,
     /// Requests that it blocked or failed.
     pub requests: u64,
     /// Sum of the hangs, ns.
@@ -235,12 +241,22 @@ impl Incident {
     pub fn absorb(&mut self, other: Self) {
         self.start = self.start.min(other.start);
         self.hangs += other.hangs;
+        self.refusals += other.refusals;
         self.requests += other.requests;
         self.blocked += other.blocked;
         self.longest = self.longest.max(other.longest);
         if let Some(lost) = other.lost {
             self.lost.get_or_insert_default().add(lost);
         }
+    }
+
+    /// Whether nobody met it and nothing was lost: the server's second attempt went well. `threshold`: of hangs, ns.
+    pub fn is_nothing(&self, threshold: Nanos) -> bool {
+        let is_short = |end: Nanos| end.saturating_sub(self.start) < threshold;
+        self.requests == 0
+            && self.lost.unwrap_or_default() == LossTotals::default()
+            && self.untaken == UntakenEntries::default()
+            && self.end.is_some_and(is_short)
     }
 
     /// Where it can be seen what the device takes, nothing seen is none. `is_queue_seen`: the server's stacks can be read.

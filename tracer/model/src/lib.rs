@@ -6,6 +6,7 @@
 mod actor;
 mod cause;
 mod device;
+mod device_failure;
 mod entry;
 mod event;
 mod evidence;
@@ -24,6 +25,7 @@ pub use self::{
     actor::Actor,
     cause::Cause,
     device::{ConfiguredDevice, Device, canonical},
+    device_failure::{DeviceFailure, FailureReason},
     entry::{EntryHead, EntryKind},
     event::{BufferedTotals, EntryQuery, Event, EventKind, FORMAT, Probe, Session, took_all},
     evidence::{DropKind, Dropped, Drops, Evidence},

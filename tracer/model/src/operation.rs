@@ -2,8 +2,8 @@
 //! waiting to its outcome.
 
 use crate::{
-    actor::Actor, cause::Cause, device::Device, entry::EntryHead, evidence::Evidence, phase::Phase,
-    request::RequestSeq, socket::SocketId, time::Nanos,
+    actor::Actor, cause::Cause, device::Device, device_failure::FailureReason, entry::EntryHead,
+    evidence::Evidence, phase::Phase, request::RequestSeq, socket::SocketId, time::Nanos,
 };
 
 /// What was asked of the socket.
@@ -83,6 +83,8 @@ pub struct Operation {
     pub outcome: Option<Outcome>,
     /// The error of the last system call or the socket, a positive errno.
     pub errno: Option<i32>,
+    /// What the server says of it in its log. No system call of it may have been seen.
+    pub reported: Option<FailureReason>,
     /// What was seen of the network during it.
     pub evidence: Evidence,
     /// The audit entry that was being written, where it was seen.
@@ -111,6 +113,7 @@ impl Operation {
             end,
             outcome: None,
             errno: None,
+            reported: None,
             evidence: Evidence::default(),
             entry: None,
             phase: None,

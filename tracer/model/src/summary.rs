@@ -11,6 +11,8 @@ pub struct Summary {
     pub requests: u64,
     /// Whether there may have been more: with HTTP/2, while buffering.
     pub requests_at_least: bool,
+    /// Of these, answered with 5xx; `None` where the status of some cannot be read, over TLS.
+    pub failed_requests: Option<u64>,
     /// Entries written to audit sockets.
     pub audit_writes: u64,
     /// Hangs found.

@@ -75,6 +75,16 @@ impl Transport {
         )
     }
 
+    /// That of a device without an address, by its path: Vault names a device after its type unless the operator does.
+    pub fn of_device_path(path: &str) -> Self {
+        match path.trim_end_matches('/') {
+            "file" => Self::File,
+            "http" => Self::Http,
+            "syslog" => Self::Syslog,
+            _ => Self::Tcp,
+        }
+    }
+
     /// That of a network of Go's `net.Dial` (`net/dial.go`), as far as an audit device can use it.
     pub fn of_network(network: &str) -> Option<Self> {
         match network {

@@ -2,6 +2,7 @@
 //! kernel on it; but the same request is written to the file device beside it, with its id and its client's port.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io,
     ops::ControlFlow,
@@ -14,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use log::debug;
 
 use super::entry::parse_head;
+use nix::sys::statvfs::statvfs;
 
 /// Bytes read at a time, from the end backwards.
 const BLOCK: u64 = 64 << 10;
@@ -62,6 +64,40 @@ pub(crate) fn find_entry(pid: i32, query: &FileQuery) -> Option<EntryHead> {
         }
     }
     found
+}
+
+/// The size of a file of the server's, bytes; `None` where there is none.
+pub(crate) fn size_of(pid: i32, path: &str) -> Option<u64> {
+    let metadata = fs::metadata(as_server_sees(pid, path));
+    metadata.ok().map(|metadata| metadata.len())
+}
+
+/// Whether the server sees anything at this path.
+pub(crate) fn exists(pid: i32, path: &str) -> bool {
+    fs::symlink_metadata(as_server_sees(pid, path)).is_ok()
+}
+
+/// Paths of the audit files that the server has open.
+pub(crate) fn open_files(pid: i32) -> HashSet<PathBuf> {
+    let paths = candidates(pid).into_iter();
+    paths.filter_map(|path| fs::read_link(path).ok()).collect()
+}
+
+/// Bytes free in the file system of a file of the server's, for a process without privileges.
+pub(crate) fn free_space(pid: i32, path: &str) -> Option<u64> {
+    let path = as_server_sees(pid, path);
+    let found = statvfs(&path).or_else(|_| statvfs(path.parent().unwrap_or(&path)));
+    let found = found.ok()?;
+    Some(
+        found
+            .blocks_available()
+            .saturating_mul(found.fragment_size()),
+    )
+}
+
+/// Through the server's own root directory.
+fn as_server_sees(pid: i32, path: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/root{path}"))
 }
 
 /// Regular files that the server has open for appending. `/proc/PID/fd` leads to them even if they were renamed or

@@ -3,3 +3,4 @@
 
 pub mod entry;
 pub(crate) mod file;
+pub mod server_log;

@@ -22,6 +22,7 @@ mod answers;
 mod clock;
 mod following;
 mod live;
+mod outside;
 mod peers;
 mod server;
 

@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf,
-    programs::{FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, TracePoint},
+    programs::{
+        FEntry, FExit, KProbe, Program, ProgramError, RawTracePoint, TracePoint, UProbe,
+        uprobe::UProbeScope,
+    },
 };
 use log::debug;
 
@@ -160,6 +163,15 @@ impl Hooks {
                 load(fresh, || program.load())?;
                 host.tracefs.within(|| program.attach("syscalls", name))??;
             }
+            Hook::UProbe(_) => {
+                let at = host.log_writer.as_ref();
+                let at = at.context("no server was looked at")?;
+                let program: &mut UProbe = program.try_into()?;
+                load(fresh, || program.load())?;
+                // The kernel follows it to the right file also in a container, or where it was replaced.
+                let executable = format!("/proc/{}/exe", at.pid);
+                program.attach(at.offset, executable, UProbeScope::OneProcess(at.pid))?;
+            }
             hook => onto(program, hook, fresh, self.btf.as_ref())?,
         }
         Ok(())
@@ -226,6 +238,7 @@ fn unload(program: &mut Program) {
         Program::FEntry(program) => program.unload(),
         Program::FExit(program) => program.unload(),
         Program::KProbe(program) => program.unload(),
+        Program::UProbe(program) => program.unload(),
         _ => Ok(()),
     };
 }

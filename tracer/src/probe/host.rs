@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
+    num::NonZeroU32,
     path::Path,
 };
 
@@ -60,6 +61,15 @@ pub struct Refusal {
     pub why: String,
 }
 
+/// A function of the traced server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeLocation {
+    /// The server.
+    pub pid: NonZeroU32,
+    /// Its first instruction's offset in the executable, bytes.
+    pub offset: u64,
+}
+
 /// The facts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
@@ -81,6 +91,8 @@ pub struct Host {
     pub task_pt_regs: bool,
     /// Where tracefs is.
     pub tracefs: Tracefs,
+    /// Where the server's function is that writes its log; `None` without a server, or where it cannot be found.
+    pub log_writer: Option<CodeLocation>,
     /// Strategies that failed, by capability and name.
     pub refused: BTreeMap<(&'static str, &'static str), Refusal>,
     /// Optional probes that failed.
@@ -150,6 +162,10 @@ impl Host {
                     Availability::Unknown(format!("{name} may be in a module, or inlined"))
                 }
                 (answer, _) => answer.clone(),
+            },
+            Hook::UProbe(name) => match &self.log_writer {
+                Some(_) => Availability::Yes,
+                None => Availability::No(format!("no server with {name} was looked at")),
             },
         }
     }

@@ -111,8 +111,12 @@ fn tracepoints(btf: &Types) -> BTreeMap<String, usize> {
 
 fn functions(btf: &Types) -> BTreeSet<String> {
     let described = |name: &&str| function(btf, name).is_some();
-    let named =
-        hooks().filter(|hook| !matches!(hook, Hook::RawTracepoint { .. } | Hook::SyscallExit(_)));
+    let named = hooks().filter(|hook| {
+        !matches!(
+            hook,
+            Hook::RawTracepoint { .. } | Hook::SyscallExit(_) | Hook::UProbe(_)
+        )
+    });
     named
         .map(Hook::name)
         .filter(described)

@@ -31,7 +31,7 @@ impl Preference {
     fn admits(self, strategy: &Strategy) -> bool {
         match self {
             Self::Auto => true,
-            Self::Function => strategy.family == Family::Function,
+            Self::Function => strategy.family != Family::Tracepoint,
             Self::Kprobe => strategy.name == "kprobe",
             Self::Tracepoint => strategy.family == Family::Tracepoint,
             Self::Socket => strategy.name == "socket",
@@ -39,13 +39,12 @@ impl Preference {
         }
     }
 
-    /// Whether `--probes` excludes a strategy. It does not if it would exclude all of a capability.
+    /// Whether `--probes` excludes a strategy. It does not if it would exclude all of a capability, other than what puts a
+    /// breakpoint into the server.
     fn excludes(self, capability: &Capability, strategy: &Strategy) -> bool {
-        !self.admits(strategy)
-            && capability
-                .strategies
-                .iter()
-                .any(|strategy| self.admits(strategy))
+        let is_admitted = |strategy: &Strategy| self.admits(strategy);
+        let has_other = capability.strategies.iter().any(is_admitted);
+        !self.admits(strategy) && (has_other || strategy.family == Family::Server)
     }
 }
 

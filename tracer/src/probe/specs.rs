@@ -22,6 +22,8 @@ pub enum Hook {
     KProbe(&'static str),
     /// A kernel function's return, by a breakpoint at its entry.
     KRetProbe(&'static str),
+    /// A function of the traced server, by a breakpoint at its entry.
+    UProbe(&'static str),
 }
 
 impl Hook {
@@ -33,7 +35,8 @@ impl Hook {
             | Self::FEntry(name)
             | Self::FExit(name)
             | Self::KProbe(name)
-            | Self::KRetProbe(name) => name,
+            | Self::KRetProbe(name)
+            | Self::UProbe(name) => name,
         }
     }
 
@@ -46,6 +49,7 @@ impl Hook {
             Self::FExit(_) => "fexit",
             Self::KProbe(_) => "kprobe",
             Self::KRetProbe(_) => "kretprobe",
+            Self::UProbe(_) => "uprobe",
         }
     }
 }
@@ -68,6 +72,8 @@ pub enum Family {
     Function,
     /// Probes on tracepoints.
     Tracepoint,
+    /// Probes on functions of the traced server.
+    Server,
 }
 
 /// What a strategy costs processes that are not traced.
@@ -380,4 +386,21 @@ pub const CAPABILITIES: &[Capability] = &[
             "only the number without an answer is known, when a stall begins and ends",
         ),
     },
+    Capability {
+        shows: "what the server says of devices that fail at once",
+        strategies: &[Strategy {
+            name: "uprobe",
+            family: Family::Server,
+            probes: &[spec("log_flush", Hook::UProbe(LOG_WRITER))],
+            cost: Cost::Own,
+            requires: "CONFIG_UPROBES, and a server whose functions have names",
+            limitation: None,
+        }],
+        fallback: Fallback::Detail(
+            "of a device that fails without a socket's system call only the server's answers with 5xx are seen",
+        ),
+    },
 ];
+
+/// The function of the server by which each line of its log passes.
+pub const LOG_WRITER: &str = "hclog.(*writer).Flush";

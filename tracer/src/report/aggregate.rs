@@ -272,10 +272,14 @@ impl Aggregator {
     }
 
     fn incident(&mut self, incident: Incident) {
+        let mut more = 0;
         if let Some(device) = self.devices.get(&incident.device) {
             device.incidents += 1;
             device.incidents_open += u64::from(incident.end.is_none());
+            more = device.add_counted_refusals(&incident.cause, incident.refusals);
         }
+        self.refusals += more;
+        self.file().more_refusals(more);
         self.timeline.reach(incident.start);
         let end = incident.end.unwrap_or(incident.start);
         self.timeline.reach(end);

@@ -76,6 +76,7 @@ impl DeviceSummary {
             total: HangTotals::default(),
             longest_ns: 0,
             refusals: 0,
+            refusals_written: 0,
             causes: Vec::new(),
             incidents: 0,
             incidents_open: 0,
@@ -109,11 +110,28 @@ impl DeviceSummary {
     /// Adds a refusal.
     pub(super) fn add_refusal(&mut self, cause: &Name<Cause>, explanation: &str) {
         self.refusals += 1;
+        self.refusals_written += 1;
         let cause = self.cause(cause);
         cause.refusals += 1;
         if cause.explanation.is_empty() {
             cause.explanation = shortened(explanation);
         }
+    }
+
+    /// Adds what an incident counted beyond the refusals that were written down before it; returns how many. `None` in traces
+    /// that wrote down each.
+    pub(super) fn add_counted_refusals(
+        &mut self,
+        cause: &Name<Cause>,
+        counted: Option<u64>,
+    ) -> u64 {
+        let written = std::mem::take(&mut self.refusals_written);
+        let more = counted.unwrap_or(0).saturating_sub(written);
+        if more > 0 {
+            self.refusals += more;
+            self.cause(cause).refusals += more;
+        }
+        more
     }
 
     /// The totals of a cause; those of the last one if there are too many.

@@ -104,6 +104,11 @@ impl File {
         self.summary.refusals += 1;
     }
 
+    /// It did so more often than it was written down.
+    pub fn more_refusals(&mut self, more: u64) {
+        self.summary.refusals += more;
+    }
+
     /// Entries were not acknowledged.
     pub fn lost(&mut self, at: Time, lost: Lost) {
         self.cover(at);
@@ -122,6 +127,9 @@ impl File {
         self.cover(summary.end);
         let add = |sum: &mut Option<u64>, more| *sum = Some(sum.unwrap_or(0).saturating_add(more));
         add(&mut self.summary.requests, summary.requests);
+        if let Some(failed) = summary.failed_requests {
+            add(&mut self.summary.failed_requests, failed);
+        }
         add(&mut self.summary.audit_writes, summary.audit_writes);
         add(&mut self.trace.events, summary.events);
         add(&mut self.trace.events_lost, summary.events_lost);

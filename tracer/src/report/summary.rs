@@ -140,6 +140,9 @@ pub struct DeviceSummary {
     pub longest_ns: Nanos,
     /// Requests that it failed without a hang.
     pub refusals: u64,
+    /// Of these, those written down since its last incident.
+    #[serde(skip)]
+    pub refusals_written: u64,
     /// Causes, by time lost.
     pub causes: Vec<CauseSummary>,
     /// Its incidents.
@@ -271,6 +274,9 @@ pub struct FileSummary {
     /// Whether there may have been more.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub requests_is_lower_bound: bool,
+    /// Of these, answered with 5xx; absent where the status cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_requests: Option<u64>,
     /// Entries written to audit sockets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit_writes: Option<u64>,

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use textwrap::Options;
 
 use tracer_format::text::{
-    between, bytes, cause::seen, chain, clean, client, count, digits, duration, moment,
+    between, bytes, cause::seen, chain, clean, client, count, digits, duration, explain, moment,
     operation_and_path, span,
 };
 
@@ -90,6 +90,13 @@ fn headline(out: &mut String, report: &Report) {
         several => seen.push(format!("{} files", several.len())),
     }
     paragraph(out, "", &seen.join("; "));
+    if report.is_clean()
+        && let Some(failed) = sum(|file| file.failed_requests)
+        && let Some(requests) = sum(|file| file.requests)
+        && let Some(sentence) = explain::unexplained(failed, requests)
+    {
+        paragraph(out, "", &sentence);
+    }
     let unsound = report.files.iter().filter(|file| !file.trace.is_whole());
     if unsound.count() > 0 {
         let text =

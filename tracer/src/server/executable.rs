@@ -137,18 +137,28 @@ impl<'a> Executable<'a> {
         )))
     }
 
-    /// `len` bytes of its code at this address, before relocation.
-    pub(crate) fn code(&self, address: u64, len: u64) -> Option<Vec<u8>> {
+    /// The offset in the file of the code at this address, before relocation, bytes.
+    pub(crate) fn offset_of_code(&self, address: u64) -> Option<u64> {
+        self.code_range(address, 1)
+    }
+
+    /// The same, if so many bytes of code follow.
+    fn code_range(&self, address: u64, len: u64) -> Option<u64> {
         let text = self.sections.get(".text")?;
         let from = address.checked_sub(text.address)?;
         let inside = from.checked_add(len)? <= text.range.compressed_size;
         let is_plain = text.range.format == CompressionFormat::None;
+        (inside && is_plain).then(|| text.range.offset.checked_add(from))?
+    }
+
+    /// `len` bytes of its code at this address, before relocation.
+    pub(crate) fn code(&self, address: u64, len: u64) -> Option<Vec<u8>> {
         let mut range_of_file = FileRange {
             source: self.source,
-            at: text.range.offset.checked_add(from)?,
+            at: self.code_range(address, len)?,
             remaining: len,
         };
-        let mut bytes = (inside && is_plain).then(|| vec![0; len as usize])?;
+        let mut bytes = vec![0; len as usize];
         range_of_file.read_exact(&mut bytes).ok()?;
         Some(bytes)
     }

@@ -79,6 +79,8 @@ pub struct GoroutineReader {
     history: Mutex<History>,
     /// `runtime.gopark`, where nearly all goroutines are that wait.
     parks: Option<Range<u64>>,
+    /// Offset in the executable of the function by which each line of its log passes, bytes.
+    log_writer: Option<u64>,
     /// Whether the server reads the same `CLOCK_MONOTONIC` as the kernel's probes.
     shares_clock: bool,
     /// The version of Go whose offsets are used because the executable does not say its own.
@@ -129,6 +131,9 @@ impl GoroutineReader {
             table: table.unwrap_or_default(),
             history: Mutex::default(),
             parks: symbols.parks,
+            log_writer: symbols
+                .log_writer
+                .and_then(|address| executable.offset_of_code(address)),
             shares_clock: shares_clock(pid),
             assumed,
         })
@@ -153,6 +158,11 @@ impl GoroutineReader {
     fn is_in_park(&self, goroutine: &Goroutine) -> bool {
         let parks = self.parks.as_ref();
         parks.is_some_and(|parks| parks.contains(&goroutine.pc.wrapping_sub(1)))
+    }
+
+    /// Offset in the executable of the function by which each line of the server's log passes, bytes.
+    pub(crate) fn log_writer(&self) -> Option<u64> {
+        self.log_writer
     }
 
     /// Whether entries are written by sinks, in goroutines of their own, rather than in the request's.

@@ -163,11 +163,11 @@ impl<W: Write + Send + 'static> Terminal<W> {
         )
     }
 
-    /// The first of each device: a server under load meets a dead port thousands of times.
+    /// The first of each outage: a server under load meets a dead port thousands of times.
     fn refusal(&mut self, refusal: &Refusal) -> Option<String> {
         let totals = self.devices.entry(refusal.device.clone()).or_default();
         totals.refusals += 1;
-        (totals.refusals == 1).then(|| {
+        (refusal.before == 0).then(|| {
             format!(
                 "\n{}  refusal  {} failed at once for {}{}. Further ones are counted.\n    {}: {}\n",
                 self.moment(refusal.start),
@@ -253,6 +253,11 @@ impl<W: Write + Send + 'static> Terminal<W> {
                 count(totals.refusals, "refusal"),
             );
         }
+        let is_unexplained = (summary.hangs, summary.refusals, summary.incidents) == (0, 0, 0);
+        let failed = summary.failed_requests.filter(|_| is_unexplained);
+        if let Some(sentence) = failed.and_then(|f| explain::unexplained(f, summary.requests)) {
+            let _ = writeln!(text, "  {sentence}");
+        }
         if summary.events_lost > 0 {
             text.push_str("  Records were lost: durations and counts above are lower bounds.\n");
         }
@@ -322,6 +327,8 @@ mod tests {
                 ..Session::default()
             }),
             Finding::Refusal(Box::new(Refusal {
+                before: 0,
+                http_status: None,
                 device: device.clone(),
                 request: request.clone(),
                 start: 0,

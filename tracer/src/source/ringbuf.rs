@@ -42,7 +42,8 @@ impl Iterator for Events {
         loop {
             let record = self.ring.get_mut().next()?;
             match decode(&record, &self.kernel) {
-                Ok(event) => return Some(event),
+                Ok(Some(event)) => return Some(event),
+                Ok(None) => {}
                 Err(error) => {
                     self.malformed += 1;
                     if self.malformed == 1 {

@@ -89,7 +89,12 @@ impl Incidents {
         let incident = incident.or_insert_with(|| incident_from(operation));
         incident.start = incident.start.min(operation.start);
         // Of a connection that is gone only the next attempt may show why.
-        if incident.cause == Cause::Unknown {
+        if matches!(incident.cause, Cause::Unknown | Cause::Reset) && operation.failed() {
+            incident.cause = match cause_of(operation) {
+                Cause::Unknown => incident.cause,
+                cause => cause,
+            };
+        } else if incident.cause == Cause::Unknown {
             incident.cause = cause_of(operation);
         }
         add_loss(incident, unaccounted.unwrap_or_default());
@@ -157,7 +162,11 @@ impl Incidents {
         let known = |incident: &Incident| incident.cause != Cause::Unknown;
         // What this host itself did not send, for its size, says nothing of the device.
         let is_of_the_network = self.open.get(device).is_some_and(known);
-        if device.transport != Transport::Udp || !is_of_the_network {
+        let is_too_large = |incident: &Incident| incident.cause == Cause::TooLarge;
+        // A smaller entry is taken, and the next large one is not.
+        let comes_again = self.open.get(device).is_some_and(is_too_large);
+        let is_unconfirmed = device.transport == Transport::Udp && is_of_the_network;
+        if !is_unconfirmed && !comes_again {
             return self.end(device, at);
         }
         let since = *self.sending.entry(device.clone()).or_insert(at);
@@ -194,11 +203,24 @@ impl Incidents {
         }
     }
 
-    /// Adds a request that met a device which failed at once.
-    pub(crate) fn add_refusal(&mut self, device: &Device, at: Nanos) {
-        if let Some(incident) = self.overlapping(device, (at, at)) {
-            incident.requests += 1;
-        }
+    /// Adds a request that met a device which failed at once. Returns how many of the incident came before.
+    pub(crate) fn add_refusal(&mut self, device: &Device, at: Nanos) -> u64 {
+        let Some(incident) = self.overlapping(device, (at, at)) else {
+            return 0;
+        };
+        incident.requests += 1;
+        incident.refusals += 1;
+        incident.refusals - 1
+    }
+
+    /// The device took an entry.
+    pub(crate) fn works_again(&mut self, device: &Device, at: Nanos) {
+        self.end(device, at);
+    }
+
+    /// The devices of incidents that are under way.
+    pub(crate) fn failing(&self) -> impl Iterator<Item = &Device> {
+        self.open.keys()
     }
 
     /// Adds lost entries. A RST that loses them comes before the first operation that fails by it.
@@ -289,6 +311,7 @@ fn incident_from(operation: &Operation) -> Incident {
         end: None,
         cause: cause_of(operation),
         hangs: 0,
+        refusals: 0,
         requests: 0,
         blocked: 0,
         longest: 0,

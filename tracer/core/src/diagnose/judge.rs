@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashSet;
 use tracer_model::{
-    Attribution, Device, Hang, NEGLIGIBLE_WAIT, Nanos, Op, Operation, Outcome, Refusal,
-    RequestInfo, Stall,
+    Attribution, Device, FailureReason, Hang, NEGLIGIBLE_WAIT, Nanos, Op, Operation, Outcome,
+    Refusal, RequestInfo, Stall, Transport,
 };
 
 use crate::diagnose::{
@@ -72,7 +72,8 @@ pub(crate) fn judge(case: &Case<'_>, threshold: Nanos) -> Vec<Verdict> {
 
 fn judge_device(case: &Case<'_>, device: &Device, threshold: Nanos) -> Option<Verdict> {
     let mut stalls = stalls(case.operations, device);
-    mark_dropped(&mut stalls, &untaken(case.operations, device));
+    let not_taken = untaken(case.operations, device);
+    mark_dropped(&mut stalls, &not_taken);
     let duration = stalls.iter().map(|stall| stall.duration).sum();
     let first = stalls.first()?;
     if duration >= threshold {
@@ -90,16 +91,28 @@ fn judge_device(case: &Case<'_>, device: &Device, threshold: Nanos) -> Option<Ve
             stalls,
         })));
     }
-    let has_failed = |stall: &&Stall| stall.outcome.is_some_and(Outcome::is_failure);
-    let failed = stalls.iter().find(has_failed)?;
+    // The second attempt went well. A datagram is sent well also to where nobody listens.
+    if not_taken.is_empty() && device.transport != Transport::Udp {
+        return None;
+    }
+    // The last attempt shows why the entry was not taken.
+    let failures = || {
+        case.operations
+            .iter()
+            .filter(|o| o.device == *device && o.failed())
+    };
+    let first = failures().next()?;
+    let failed = failures().next_back()?;
     Some(Verdict::Refusal(Box::new(Refusal {
         device: device.clone(),
         request: case.info.clone(),
-        start: failed.start,
+        start: first.start,
         duration,
-        cause: failed.cause,
+        cause: cause_of(failed),
         errno: failed.errno,
+        http_status: failed.reported.and_then(FailureReason::status),
         evidence: failed.evidence.clone(),
+        before: 0,
         taken_elsewhere: is_taken_elsewhere(case, device),
     })))
 }

@@ -9,6 +9,8 @@ use crate::diagnose::phases::{Progress, is_about_the_answer};
 pub(crate) struct Untaken {
     /// Whether it was tried; else it was in the queue to the end.
     pub(crate) tried: bool,
+    /// Whether an attempt was seen to fail.
+    pub(crate) failed: bool,
     /// The goroutine that had it last.
     pub(crate) by: Option<u64>,
     /// When it was last seen to have it.
@@ -20,6 +22,7 @@ pub(crate) struct Untaken {
 struct EntryState {
     taken: bool,
     tried: bool,
+    failed: bool,
     queued: bool,
     by: Option<u64>,
     until: Nanos,
@@ -36,6 +39,7 @@ pub(crate) fn untaken(operations: &[Operation], device: &Device) -> Vec<Untaken>
             let entry = &mut entries[usize::from(phase == Phase::Response)];
             entry.by = operation.by.goid.or(entry.by);
             entry.until = operation.end;
+            entry.failed |= operation.failed();
             match operation.op {
                 Op::Lock => entry.queued = true,
                 Op::Write if operation.outcome == Some(Outcome::Ok) => entry.taken = true,
@@ -52,6 +56,7 @@ pub(crate) fn untaken(operations: &[Operation], device: &Device) -> Vec<Untaken>
     untaken
         .map(|(phase, entry)| Untaken {
             tried: entry.tried,
+            failed: entry.failed,
             by: entry.by,
             until: entry.until,
             phase,

@@ -9,6 +9,7 @@ use tracer_model::{
 
 use crate::{
     engine::{
+        device_failures::FailingFiles,
         forwarded, open_stalls,
         sampler::Sampler,
         snapshot::{self, BufferedActivity},
@@ -16,7 +17,7 @@ use crate::{
         trackers::Trackers,
         verdicts::Verdicts,
     },
-    request::{lifecycle::Stage, request::Request, table::Act},
+    request::{request::Request, table::Act},
     track::sockets::{Began, Change, Sockets},
 };
 
@@ -26,14 +27,15 @@ const TICK: Nanos = 250_000_000;
 /// All that is known of the trace so far.
 #[derive(Debug, Default)]
 pub struct Core {
-    trackers: Trackers,
+    pub(super) trackers: Trackers,
     sampler: Sampler,
     verdicts: Verdicts,
+    pub(super) files: FailingFiles,
     totals: Summary,
     ticked: Nanos,
     /// Empty between two events: kept for its memory.
     changes: Vec<Change>,
-    step: Step,
+    pub(super) step: Step,
 }
 
 impl Core {
@@ -68,6 +70,12 @@ impl Core {
                 forwarded::take(event.at, handlers, &self.sampler, &mut self.trackers);
                 self.conclude();
             }
+            EventKind::DevicesFailed {
+                by,
+                phase,
+                failures,
+            } => self.devices_fail(event.at, (*by, *phase), failures),
+            EventKind::FileSize { path, size } => self.file_size(event.at, path, *size),
             EventKind::BufferingEnded(totals) => self.buffering_ended(totals),
             EventKind::DevicesRead { devices } => self.trackers.configure(devices),
             EventKind::BufferedWrite { .. } => self.trackers.buffered_write(event),
@@ -236,7 +244,7 @@ impl Core {
     }
 
     /// `waited`: rather than done at once.
-    fn operation_ended(&mut self, operation: Operation, waited: bool) {
+    pub(super) fn operation_ended(&mut self, operation: Operation, waited: bool) {
         if operation.entry.is_some() {
             if !operation.failed() {
                 self.totals.audit_writes += 1;
@@ -285,32 +293,14 @@ impl Core {
             return;
         }
         for request in &mut concluded {
-            self.cut_open_operations(request);
+            self.trackers.cut_open_operations(request);
+            self.took_entries(request);
             let forwarded = forwarded::found(request, self.trackers.session.threshold);
             self.step.findings.extend(forwarded);
         }
         self.verdicts
             .conclude(concluded, &mut self.trackers, &mut self.step);
         self.release(false);
-    }
-
-    /// What still waits when its request is over is cut there. It goes on, and is the device's outage then; where records were
-    /// lost, it may be over.
-    fn cut_open_operations(&mut self, request: &mut Request) {
-        for goid in request.goroutines() {
-            let sockets = &mut self.trackers.sockets;
-            let open = match request.stage {
-                Stage::EndUnseen => sockets.end_wait_of(goid, request.end),
-                _ => sockets.open_wait(goid, request.end),
-            };
-            if let Some(operation) = open {
-                if request.stage == Stage::EndUnseen {
-                    let device = operation.device.clone();
-                    self.trackers.stall_periods.wait_ended(&device, request.end);
-                }
-                request.add_cut_operation(operation);
-            }
-        }
     }
 
     fn release(&mut self, all: bool) {
@@ -338,6 +328,7 @@ impl Core {
         open_stalls::report(now, &mut self.trackers, parts, &mut self.step);
         self.trackers.requests.expire(now);
         self.conclude();
+        self.look_at_files(now);
         self.settle_losses();
         self.verdicts
             .settle_entries(now, false, &mut self.trackers.incidents);
@@ -355,6 +346,9 @@ impl Core {
     fn incident(&mut self, mut incident: Incident) {
         if !self.trackers.sockets.knows_losses(&incident.device) {
             incident.lost = None;
+        }
+        if incident.is_nothing(self.trackers.session.threshold) {
+            return;
         }
         incident.count_untaken_from_zero(self.trackers.session.stacks);
         incident.untaken.at_least = self.trackers.session.has_unknown_entries;
@@ -388,6 +382,7 @@ impl Core {
         self.close(at);
         self.totals.end = at;
         self.totals.requests = self.trackers.requests.count();
+        self.totals.failed_requests = self.trackers.requests.failed();
         self.totals.requests_at_least |= self.trackers.requests.count_is_at_least();
         self.find(Finding::Summary(self.totals.clone()));
     }

@@ -1,6 +1,7 @@
 //! One event through all parts: `core` coordinates, each part owns its state.
 
 mod core;
+mod device_failures;
 mod forwarded;
 mod identified;
 mod open_stalls;

@@ -7,6 +7,8 @@ use tracer_model::{EntryQuery, Finding};
 pub enum Query {
     /// Which entry a request wrote to an audit file. The answer is an [`tracer_model::EventKind::EntryFound`].
     Entry(EntryQuery),
+    /// How large an audit file is. The answer is an [`tracer_model::EventKind::FileSize`].
+    FileSize(String),
     /// Where the server's goroutines wait. The answer is a [`tracer_model::EventKind::GoroutinesSampled`].
     Goroutines,
 }

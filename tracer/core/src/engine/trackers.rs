@@ -5,7 +5,7 @@ use tracer_model::{Cause, Device, Drops, Nanos, Operation, Session};
 
 use crate::{
     diagnose::{cause::cause_of, incidents::Incidents},
-    request::{request::Request, table::Requests},
+    request::{lifecycle::Stage, request::Request, table::Requests},
     track::{
         identities::Identities, sampled_wait::OpenSampledWait, sockets::Sockets,
         stall_periods::StallPeriods, throughput::Throughput,
@@ -35,6 +35,8 @@ pub(super) struct Trackers {
     /// Audit devices: declared by the operator, or found by an entry that was written or by a stack.
     pub(super) devices: FxHashSet<Device>,
     pub(super) failures: FxHashMap<Device, Failure>,
+    /// Devices by the paths that the operator gave them, as far as the server's log had path and address together.
+    pub(super) paths: FxHashMap<String, Device>,
 }
 
 impl Trackers {
@@ -85,6 +87,25 @@ impl Trackers {
         meant.next().is_none().then(|| one.clone())
     }
 
+    /// What still waits when its request is over is cut there. It goes on, and is the device's outage then; where records were
+    /// lost, it may be over.
+    pub(super) fn cut_open_operations(&mut self, request: &mut Request) {
+        for goid in request.goroutines() {
+            let sockets = &mut self.sockets;
+            let open = match request.stage {
+                Stage::EndUnseen => sockets.end_wait_of(goid, request.end),
+                _ => sockets.open_wait(goid, request.end),
+            };
+            if let Some(operation) = open {
+                if request.stage == Stage::EndUnseen {
+                    let device = operation.device.clone();
+                    self.stall_periods.wait_ended(&device, request.end);
+                }
+                request.add_cut_operation(operation);
+            }
+        }
+    }
+
     pub(super) fn kept(&self) -> usize {
         self.requests.kept()
             + self.sockets.kept()
@@ -94,5 +115,6 @@ impl Trackers {
             + self.identities.kept()
             + self.devices.len()
             + self.failures.len()
+            + self.paths.len()
     }
 }

@@ -52,17 +52,19 @@ impl UntakenEntryList {
 
     /// Adds the entries of a request that is over, which this device did not take.
     pub(super) fn add(&mut self, request: &Request, device: &Device) {
-        // What a device without a socket takes in the end is not seen.
-        if !device.transport.is_socket() {
-            return;
-        }
         // Of a request that failed, nobody has the entry: that it queued here is not what is missing.
         let has_failed = request.status.is_some_and(|status| status >= 500);
         for Untaken {
-            tried, by, until, ..
+            tried,
+            failed,
+            by,
+            until,
+            ..
         } in untaken(&request.operations, device)
         {
-            if self.open.len() >= MAX_OPEN || (!tried && has_failed) {
+            // What a device without a socket takes in the end is not seen, but what the server says of it.
+            let is_known = device.transport.is_socket() || failed;
+            if self.open.len() >= MAX_OPEN || !is_known || (!tried && has_failed) {
                 continue;
             }
             let sink = by.filter(|by| Some(*by) != request.goid);

@@ -233,9 +233,9 @@ impl Verdicts {
                     trackers.incidents.add_hang(&hang);
                     step.findings.push(Finding::Hang(hang));
                 }
-                Verdict::Refusal(refusal) => {
+                Verdict::Refusal(mut refusal) => {
                     totals.refusals += 1;
-                    trackers
+                    refusal.before = trackers
                         .incidents
                         .add_refusal(&refusal.device, refusal.start);
                     step.findings.push(Finding::Refusal(refusal));

@@ -7,7 +7,9 @@
 //! (`net/http`, `persistConn.writeLoop`): their parent is just the request that happened to start them.
 
 use jiff::Timestamp;
-use tracer_model::{Actor, Attribution, EntryHead, Nanos, RequestSeq};
+use tracer_model::{
+    Actor, Attribution, Device, EntryHead, NEGLIGIBLE_WAIT, Nanos, Operation, RequestSeq,
+};
 
 use crate::request::{
     lifecycle::{Signal, Stage},
@@ -257,6 +259,26 @@ impl Requests {
         let parts: Vec<_> = self.all().filter(confirmed).map(|r| r.seq).collect();
         for part in parts {
             self.merge_into(part, seq, Attribution::Payload);
+        }
+    }
+
+    /// The request that this goroutine works for has met a device that failed at once: what seemed to be requests of unknown
+    /// clients, and only failed there, are its sinks.
+    pub(crate) fn claim_failures(&mut self, by: Actor, device: &Device) {
+        let Some(seq) = by.goid.and_then(|goid| self.works.get(&goid).copied()) else {
+            return;
+        };
+        let failed_at_once = |operation: &Operation| {
+            let is_short = operation.duration() < NEGLIGIBLE_WAIT;
+            operation.device == *device && operation.failed() && is_short
+        };
+        let is_sink = |request: &&Request| {
+            let is_its = request.operations.iter().all(failed_at_once);
+            request.seq != seq && is_its && !request.operations.is_empty()
+        };
+        let sinks: Vec<_> = self.all().filter(is_sink).map(|r| r.seq).collect();
+        for sink in sinks {
+            self.merge_into(sink, seq, Attribution::Lineage);
         }
     }
 

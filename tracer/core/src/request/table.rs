@@ -41,6 +41,21 @@ impl<'a> Act<'a> {
     }
 }
 
+/// The statuses of answers, as far as they can be read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Statuses {
+    failed: u64,
+    /// Whether some could not: the client uses TLS.
+    unread: bool,
+}
+
+impl Statuses {
+    fn add(&mut self, status: Option<u16>) {
+        self.unread |= status.is_none();
+        self.failed += u64::from(status.is_some_and(|status| status >= 500));
+    }
+}
+
 /// Requests under way, and the goroutines that work for them.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
@@ -57,6 +72,7 @@ pub(crate) struct Requests {
     count: u64,
     /// Goroutines whose requests were counted while the kernel side buffered.
     counted: FxHashSet<u64>,
+    statuses: Statuses,
     /// Whether entries were written of requests that nobody saw answered: there were more requests than were counted.
     uncounted: bool,
     /// Requests that are over and have not been taken.
@@ -71,6 +87,11 @@ impl Requests {
     /// Requests seen to be answered so far, and those that hung.
     pub(crate) fn count(&self) -> u64 {
         self.count
+    }
+
+    /// Of these, those that were answered with 5xx; `None` where the status of some could not be read.
+    pub(crate) fn failed(&self) -> Option<u64> {
+        (!self.statuses.unread).then_some(self.statuses.failed)
     }
 
     /// Whether there were more.
@@ -92,6 +113,8 @@ impl Requests {
         self.works.clear();
         self.ports.clear();
         self.count += totals.requests;
+        self.statuses.failed += totals.failed;
+        self.statuses.unread |= totals.unread;
         self.counted = totals.counted.iter().copied().collect();
     }
 
@@ -122,6 +145,11 @@ impl Requests {
 
     pub(crate) fn get_mut(&mut self, seq: RequestSeq) -> Option<&mut Request> {
         self.open.get_mut(&seq).map(|request| &mut **request)
+    }
+
+    /// The request that a goroutine works for.
+    pub(crate) fn of(&self, goid: u64) -> Option<&Request> {
+        self.get(*self.works.get(&goid)?)
     }
 
     /// Requests that have ended since the last call.
@@ -168,6 +196,9 @@ impl Requests {
             let is_audited = request.status.is_some() || !request.operations.is_empty();
             let is_real = is_audited || request.forward.is_some();
             self.count += u64::from(is_real && !is_counted);
+            if is_real && !is_counted && signal == Signal::Answered {
+                self.statuses.add(request.status);
+            }
         }
         let is_audited = request.operations.iter().any(|o| o.entry.is_some());
         self.uncounted |= signal == Signal::Idle && is_audited;

@@ -58,6 +58,10 @@ pub struct Summary {
     /// There may have been more requests.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub requests_is_lower_bound: bool,
+    /// Requests answered with a status of 500 or more; absent where any client uses TLS, since the status cannot be read then, and
+    /// in traces of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_requests: Option<u64>,
     /// Entries written to audit devices.
     pub audit_writes: u64,
     /// Hangs found.
@@ -108,6 +112,7 @@ impl Summary {
             end: clock.time(summary.end),
             requests: summary.requests,
             requests_is_lower_bound: summary.requests_at_least,
+            failed_requests: summary.failed_requests,
             audit_writes: summary.audit_writes,
             hangs: summary.hangs,
             refusals: summary.refusals,

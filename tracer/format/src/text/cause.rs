@@ -1,11 +1,9 @@
 //! The words for causes: one table, [`words`].
 
-use tracer_model::{Cause, Evidence, Nanos, Op, Outcome, Stall};
+use tracer_model::{Cause, Evidence, Nanos, Op, Outcome, Stall, Transport};
 
 use super::{count, seconds};
-
-/// `include/uapi/asm-generic/errno.h`: more than fits into a datagram.
-const EMSGSIZE: i32 = 90;
+use crate::errno_name;
 
 /// What is known where a sentence is needed.
 pub(super) struct Failure<'a> {
@@ -13,6 +11,11 @@ pub(super) struct Failure<'a> {
     pub(super) address: &'a str,
     pub(super) evidence: &'a Evidence,
     pub(super) errno: Option<i32>,
+    /// Of an HTTP device.
+    pub(super) status: Option<u16>,
+    pub(super) transport: Transport,
+    /// How long the device tried, ns.
+    pub(super) duration: Nanos,
     /// All stalls of the hang; none of a refusal.
     pub(super) stalls: &'a [Stall],
 }
@@ -76,13 +79,49 @@ fn words(cause: Cause) -> Words {
             seen: "the wait was for the look-up of the device's name",
             hint: "the device's name is being looked up: look at the name server",
             hang: resolver,
-            refusal: failed_at_once,
+            refusal: unresolved,
         },
         Cause::PeerFull => Words {
             seen: "a Unix socket whose reader does not read",
             hint: "the reader of the Unix socket does not read",
             hang: peer_full,
             refusal: failed_at_once,
+        },
+        Cause::NoSpace => Words {
+            seen: "no space left on the file system of an audit file",
+            hint: "the file system of the audit file is full",
+            hang: no_space,
+            refusal: no_space,
+        },
+        Cause::IoError => Words {
+            seen: "the file system of an audit file gave an error",
+            hint: "the audit file cannot be written",
+            hang: io_error,
+            refusal: io_error,
+        },
+        Cause::TooLarge => Words {
+            seen: "an entry larger than a datagram",
+            hint: "an entry is larger than a datagram",
+            hang: too_large,
+            refusal: too_large,
+        },
+        Cause::NotFound => Words {
+            seen: "a Unix socket or a directory that does not exist",
+            hint: "the path of the device does not exist",
+            hang: not_found,
+            refusal: not_found,
+        },
+        Cause::Rejected => Words {
+            seen: "an HTTP server answered with another status than 2xx",
+            hint: "the log server answers with an error",
+            hang: rejected,
+            refusal: rejected,
+        },
+        Cause::Timeout => Words {
+            seen: "the device's own time-out passed before anything could be seen of its peer",
+            hint: "the device's write_timeout is too short",
+            hang: timeout,
+            refusal: timeout,
         },
         Cause::Unknown => Words {
             seen: "no cause could be shown",
@@ -171,6 +210,12 @@ fn local_drop(failure: &Failure<'_>) -> String {
 
 fn refused(failure: &Failure<'_>) -> String {
     let address = failure.address;
+    if matches!(failure.transport, Transport::Unix | Transport::Syslog) {
+        return format!(
+            "Nobody listens on {}: start the process that reads it, on this host.",
+            device_name(failure)
+        );
+    }
     if failure.evidence.reset {
         format!(
             "{address} refuses connections with a RST: its host is up, but no log server listens there, or a firewall rejects."
@@ -217,13 +262,104 @@ fn unknown(failure: &Failure<'_>) -> String {
     )
 }
 
-fn failed_at_once(failure: &Failure<'_>) -> String {
-    let address = failure.address;
-    if failure.errno == Some(EMSGSIZE) {
-        format!(
-            "An entry is larger than a datagram to {address} can be (EMSGSIZE): this device never gets it. Audit over TCP, or see why the entry is so large."
-        )
+fn no_space(failure: &Failure<'_>) -> String {
+    format!(
+        "No space is left for {}{}: make room on its file system, or raise the quota; a volume of its own and rotation (rename, then SIGHUP) keep it from filling up.",
+        failure.address,
+        by_errno(failure)
+    )
+}
+
+fn io_error(failure: &Failure<'_>) -> String {
+    let look = if failure.errno.is_some() {
+        "look at its directory, its owner and its file system"
     } else {
-        format!("{address} failed at once.")
+        "the server's log does not name the first error: look at its file system (quota, disk, mount) and its permissions"
+    };
+    format!(
+        "{} cannot be written{}: {look}.",
+        failure.address,
+        by_errno(failure)
+    )
+}
+
+fn too_large(failure: &Failure<'_>) -> String {
+    format!(
+        "An entry is larger than a datagram to {} can be (EMSGSIZE): this device never gets it. Audit over TCP, or see why the entry is so large.",
+        failure.address
+    )
+}
+
+fn not_found(failure: &Failure<'_>) -> String {
+    let look = match failure.transport {
+        Transport::File => "the directory of the audit file is gone or not mounted",
+        _ => "the process that makes the socket does not run, or makes it elsewhere",
+    };
+    format!(
+        "{} does not exist{}: {look}.",
+        failure.address,
+        by_errno(failure)
+    )
+}
+
+fn rejected(failure: &Failure<'_>) -> String {
+    let status = failure.status.map(|status| format!(" with HTTP {status}"));
+    let look = match failure.status {
+        Some(300..=399) => {
+            "the server follows no redirects for audit entries: set the device's URL to where they lead"
+        }
+        Some(401 | 403) => "look at the device's headers and the log server's permissions",
+        Some(404 | 405) => "look at the path of the device's URL",
+        Some(413) => "the log server takes no entry as large as this one",
+        Some(429) => "the log server limits how much it takes",
+        _ => "look at the log server",
+    };
+    format!(
+        "The log server of {} answered{} and took no entry: {look}.",
+        device_name(failure),
+        status.unwrap_or_default()
+    )
+}
+
+fn timeout(failure: &Failure<'_>) -> String {
+    format!(
+        "The server gave up on {} after {:.3} s, which is no longer than a working log server may need: raise the device's write_timeout; with 0 every entry fails.",
+        device_name(failure),
+        seconds(failure.duration)
+    )
+}
+
+/// ` (ENOSPC)`, where there is an errno.
+fn by_errno(failure: &Failure<'_>) -> String {
+    let name = failure.errno.map(errno_name);
+    name.map_or_else(String::new, |name| format!(" ({name})"))
+}
+
+/// The address, or the kind of device where there is none.
+fn device_name<'a>(failure: &Failure<'a>) -> &'a str {
+    match failure.address {
+        "" => failure.transport.name(),
+        address => address,
     }
+}
+
+fn failed_at_once(failure: &Failure<'_>) -> String {
+    format!(
+        "{} failed at once{}.",
+        device_name(failure),
+        by_errno(failure)
+    )
+}
+
+/// A name that could not be resolved, in no time.
+fn unresolved(failure: &Failure<'_>) -> String {
+    let address = failure.address;
+    let named = if address.parse::<std::net::SocketAddr>().is_ok() {
+        format!("The name of the log server (lately {address})")
+    } else {
+        format!("The log server's name {address}")
+    };
+    format!(
+        "{named} cannot be resolved: the name server answers that it does not exist, or with an error. Look at the device's address, and at the name servers in the server's /etc/resolv.conf."
+    )
 }

@@ -23,6 +23,9 @@ pub fn hang(hang: &Hang) -> String {
         address,
         evidence: &first.evidence,
         errno: first.errno,
+        status: None,
+        transport: hang.device.transport,
+        duration: first.duration,
         stalls: &hang.stalls,
     };
     let mut text = queue(first);
@@ -78,6 +81,9 @@ pub fn refusal(refusal: &Refusal) -> String {
         address: &refusal.device.address,
         evidence: &refusal.evidence,
         errno: refusal.errno,
+        status: refusal.http_status,
+        transport: refusal.device.transport,
+        duration: refusal.duration,
         stalls: &[],
     };
     cause::refusal(refusal.cause, &failure)
@@ -169,6 +175,17 @@ pub fn untaken(
             Some(sentences.join(" "))
         }
     }
+}
+
+/// Requests that the server answered with 5xx although no device was seen failing. `None` if there are none.
+pub fn unexplained(failed: u64, requests: u64) -> Option<String> {
+    let verb = if failed == 1 { "was" } else { "were" };
+    (failed > 0).then(|| {
+        format!(
+            "{failed} of {} {verb} answered with 5xx and no device was seen failing: look at the server's own log.",
+            count(requests, "request")
+        )
+    })
 }
 
 /// What never arrived.

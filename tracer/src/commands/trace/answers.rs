@@ -11,7 +11,7 @@ use log::debug;
 
 use super::{clock, peers};
 use crate::{
-    audit::file::{FileQuery, find_entry as find_in_files},
+    audit::file::{FileQuery, find_entry as find_in_files, size_of},
     server::goroutines::{GoroutineReader, ProcessMemory, Samples},
 };
 use tracer_core::Query;
@@ -94,6 +94,10 @@ impl Answer {
                 devices: None,
                 sample: None,
             },
+            Query::FileSize(path) => Self {
+                events: vec![file_size(pid, path)],
+                ..Self::nothing()
+            },
             Query::Goroutines => {
                 let answer = goroutines.and_then(|goroutines| sample(pid, goroutines));
                 answer.unwrap_or(Self::nothing())
@@ -144,6 +148,16 @@ fn sample(pid: i32, goroutines: &Goroutines) -> Option<Answer> {
             is_stuck,
         }),
     })
+}
+
+/// The event has the time when the look began: what was written since then may be in it.
+fn file_size(pid: i32, path: String) -> Event {
+    let at = clock::monotonic();
+    let size = size_of(pid, &path);
+    Event {
+        at,
+        what: EventKind::FileSize { path, size },
+    }
 }
 
 fn find_entry(pid: i32, asked: &EntryQuery) -> Option<EntryHead> {

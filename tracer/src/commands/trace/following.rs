@@ -9,6 +9,7 @@ use tokio::{io::unix::AsyncFd, sync::mpsc, task};
 use super::{
     answers::{Answer, Goroutines},
     clock,
+    outside::Outside,
     peers::PortDecisions,
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     },
 };
 use tracer_core::Query;
-use tracer_model::{Nanos, SendQueue, Session};
+use tracer_model::{Event, Nanos, SendQueue, Session};
 
 /// Most answers that wait to be taken.
 const ANSWERS: usize = 64;
@@ -49,6 +50,7 @@ pub(super) struct Following {
     pub(super) capture: CaptureController<BufferMaps>,
     pub(super) goroutines: Option<Arc<Goroutines>>,
     ports: PortDecisions,
+    outside: Outside,
     answers: mpsc::Sender<Answer>,
     pub(super) answered: mpsc::Receiver<Answer>,
     /// Queries that have not been answered.
@@ -73,6 +75,7 @@ impl Following {
             events: Events::new(ring, server.kernel).context("cannot poll the ring buffer")?,
             goroutines: server.goroutines,
             ports: PortDecisions::new(ports),
+            outside: Outside::new(server.session.pid),
             answers,
             answered,
             open_queries: 0,
@@ -84,6 +87,15 @@ impl Following {
     pub(super) fn decide_ports(&mut self, now: Nanos) -> Result<()> {
         let goroutines = self.goroutines.as_deref();
         self.ports.update(now, self.pid, goroutines)
+    }
+
+    /// Records that have come, at most so many; with what can be read outside of the server.
+    pub(super) fn records(&mut self, most: usize) -> Vec<Event> {
+        let mut events: Vec<_> = self.events.by_ref().take(most).collect();
+        for event in &mut events {
+            self.outside.complete(event);
+        }
+        events
     }
 
     /// Answers on a thread of its own: audit files may be large, or on a disk that hangs.

@@ -207,7 +207,7 @@ impl Live {
         let Some(since) = server.capture.stop_buffering(clock::monotonic())? else {
             return Ok(());
         };
-        let streamed = server.events.by_ref().collect();
+        let streamed = server.records(usize::MAX);
         let span = (since, clock::monotonic());
         for event in server.capture.restore(streamed, span)? {
             self.feed(event, server);
@@ -220,7 +220,7 @@ impl Live {
     fn poll(&mut self, server: &mut Following) -> Result<()> {
         let (mut has_failed, mut is_empty) = (false, true);
         loop {
-            let events: Vec<_> = server.events.by_ref().take(BATCH).collect();
+            let events = server.records(BATCH);
             self.feed_losses(server)?;
             if events.is_empty() {
                 break;

@@ -1,6 +1,6 @@
 //! Finds the server to trace, inspects it, and attaches the probes.
 
-use std::{env, ffi::OsString, os::fd::OwnedFd, sync::Arc};
+use std::{env, ffi::OsString, num::NonZeroU32, os::fd::OwnedFd, sync::Arc};
 
 use anyhow::{Context, Result};
 use nix::sys::utsname;
@@ -11,7 +11,7 @@ use crate::{
     cli::{OutputArgs, TraceArgs},
     probe::{
         attach::{self, Attached, Facts},
-        host::{self, Host},
+        host::{self, CodeLocation, Host},
         layout::KernelTypes,
     },
     server::{
@@ -34,12 +34,19 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<AttachedServ
         log::warn!("{warning}");
     }
     let kernel = KernelTypes::of_this_kernel(args.btf.as_deref())?;
+    let log_writer = reader.as_ref().ok().and_then(GoroutineReader::log_writer);
     // Before probes are attached: it takes a while, and nobody drains the ring buffer meanwhile.
     let goroutines = goroutines(target.pid, reader);
     // A recording has to be complete.
     let buffers = args.record.is_none();
     let facts = facts(&target, &kernel, goroutines.as_deref(), buffers)?;
-    let mut host = Host::detect(&kernel);
+    let pid = NonZeroU32::new(target.pid.unsigned_abs());
+    let mut host = Host {
+        log_writer: pid
+            .zip(log_writer)
+            .map(|(pid, offset)| CodeLocation { pid, offset }),
+        ..Host::detect(&kernel)
+    };
     let preference = args.probes;
     let (attached, sources) = attach::attach(&facts, &mut host, preference)?;
     attach::warn_of(&attached.plan, preference);

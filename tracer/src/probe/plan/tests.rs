@@ -1,10 +1,13 @@
 //! Made-up hosts, as far as their kernels differ in what the plan asks about.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
 use super::*;
 use crate::probe::{
-    host::{Refusal, SyscallExits, hooks},
+    host::{CodeLocation, Refusal, SyscallExits, hooks},
     specs::Hook,
     tracefs::Tracefs,
 };
@@ -33,6 +36,10 @@ fn newest() -> Host {
         kprobes: Availability::Yes,
         task_pt_regs: true,
         tracefs: Tracefs::At("/sys/kernel/tracing".into()),
+        log_writer: Some(CodeLocation {
+            pid: NonZeroU32::MIN,
+            offset: 0x1000,
+        }),
         ..Host::default()
     }
 }
@@ -122,6 +129,7 @@ fn new_kernels_need_nothing_but_tracepoints_for_what_matters() {
         "tracepoint",
         "tracepoint",
         "fentry/fexit",
+        "uprobe",
     ];
     assert_eq!(chosen(&newest(), Preference::Auto), expected);
 }
@@ -145,6 +153,7 @@ fn before_5_14_functions_show_errors_and_drops_have_no_reason() {
         "tracepoint without reason",
         "fentry/fexit",
         "fentry/fexit",
+        "uprobe",
     ];
     assert_eq!(chosen(&before_5_14(), Preference::Auto), expected);
     let host = without_functions(before_5_14());
@@ -192,6 +201,7 @@ fn nobody_else_pays_for_a_detail() {
         "tracepoint",
         "tracepoint",
         "-",
+        "uprobe",
     ];
     assert_eq!(chosen(&host, Preference::Auto), expected);
     let of = |strategy| verdict(&host, Preference::Auto, FAILED, strategy).0;
@@ -215,8 +225,17 @@ fn the_operator_decides() {
         "tracepoint",
         "fentry/fexit",
         "fentry/fexit",
+        "uprobe",
     ];
     assert_eq!(by(Preference::Function), functions);
+    // Nothing is put into the server.
+    for preference in [
+        Preference::Tracepoint,
+        Preference::Socket,
+        Preference::Syscall,
+    ] {
+        assert_eq!(by(preference).last().copied(), Some("-"));
+    }
     assert_eq!(by(Preference::Kprobe)[0], "kprobe");
     assert_eq!(by(Preference::Kprobe)[1], "tracepoint");
     assert_eq!(by(Preference::Tracepoint)[0], "socket");

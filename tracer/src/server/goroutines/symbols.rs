@@ -28,6 +28,9 @@ const ADDS: &[u8] = b"runtime.allgadd";
 /// The function that goroutines wait in, nearly all of them (`runtime/proc.go`).
 const PARKS: &[u8] = b"runtime.gopark";
 
+/// The function by which each line of the server's log passes (`hashicorp/go-hclog`, `writer.go`).
+const LOG_WRITER: &[u8] = b"github.com/hashicorp/go-hclog.(*writer).Flush";
+
 /// Most bytes of the function that adds to the list.
 const MAX_FUNCTION: u64 = 1 << 14;
 
@@ -40,6 +43,8 @@ pub(super) struct Symbols {
     pub(super) device_types: BTreeMap<String, DeviceCode>,
     /// Where nearly all goroutines are that wait.
     pub(super) parks: Option<Range<u64>>,
+    /// Where lines of the log are written: its address in the file's own terms.
+    pub(super) log_writer: Option<u64>,
     pub(super) marks: BTreeSet<AuditMark>,
     pub(super) version: VersionVariables,
 }
@@ -98,6 +103,7 @@ struct Collected {
     list: Option<u64>,
     adds: Option<Range<u64>>,
     parks: Option<Range<u64>>,
+    log_writer: Option<u64>,
     functions: Vec<(Range<u64>, KnownFunction)>,
     device_types: BTreeMap<String, DeviceCode>,
     marks: BTreeSet<AuditMark>,
@@ -110,6 +116,7 @@ impl Collected {
             LIST => self.list = Some(at.start),
             ADDS => self.adds = Some(at),
             PARKS => self.parks = Some(at),
+            LOG_WRITER => self.log_writer = Some(at.start),
             _ => self.extend(name, at),
         }
     }
@@ -142,6 +149,7 @@ impl Collected {
             functions: Functions::new(functions),
             device_types: self.device_types,
             parks: self.parks.map(moved),
+            log_writer: self.log_writer,
             marks: self.marks,
             version: self.version.relocate(by),
         })

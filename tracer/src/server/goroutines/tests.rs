@@ -204,6 +204,7 @@ fn reader() -> GoroutineReader {
     let (variables, requests) = requests::requests(false);
     GoroutineReader {
         table: AuditTable::default(),
+        log_writer: None,
         marks: BTreeSet::default(),
         version: VersionVariables::default(),
         list: LIST,

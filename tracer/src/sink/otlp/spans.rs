@@ -48,6 +48,8 @@ impl Spans {
                 return None;
             }
             Finding::Hang(hang) => self.hang(hang),
+            // Counted in their incident.
+            Finding::Refusal(refusal) if refusal.before > 0 => return None,
             Finding::Refusal(refusal) => self.refusal(refusal),
             Finding::LostEntries(loss) => vec![self.lost(loss)],
             Finding::Filling(filling) => vec![self.filling(filling)],

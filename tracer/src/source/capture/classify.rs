@@ -87,6 +87,7 @@ impl SocketRoles {
             EventKind::Send { .. } | EventKind::Receive { .. } | EventKind::State { .. } => {
                 Class::Normal
             }
+            EventKind::DevicesFailed { .. } => Class::Failure,
             _ => match event.socket().filter(|socket| self.may_be_audit(socket)) {
                 Some(_) if matches!(event.what, EventKind::ConnectFailed { .. }) => Class::Failure,
                 Some(_) => Class::Anomaly,

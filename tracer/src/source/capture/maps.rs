@@ -160,6 +160,8 @@ impl BufferMaps {
             requests: since_before(Count::Answers) + since_before(Count::Streams),
             at_least: (forwarded || since_before(Count::Frames) > 0) && !self.counts_streams,
             audit_writes: since_before(Count::Entries),
+            failed: since_before(Count::FailedAnswers),
+            unread: since_before(Count::UnreadAnswers) > 0,
             ..BufferedTotals::default()
         }
     }
@@ -168,7 +170,7 @@ impl BufferMaps {
     fn entry(&self, processor: usize, number: u64) -> Result<Option<Event>> {
         let slot = ring_slot(u32::try_from(processor)?, number, self.sizes.slots);
         let Bytes(bytes) = self.entry_ring.get(&slot, 0)?;
-        Ok(decode(&bytes, &self.kernel).ok())
+        Ok(decode(&bytes, &self.kernel).ok().flatten())
     }
 
     /// Number of entries that each processor has written.
@@ -259,7 +261,10 @@ impl KernelSide for BufferMaps {
 
 /// `None` for a record of zeros: there was none yet.
 fn buffered(bytes: &[u8], kernel: &Kernel) -> Option<BufferedEvent> {
-    let event = decode(bytes, kernel).ok().filter(|event| event.at > 0)?;
+    let event = decode(bytes, kernel)
+        .ok()
+        .flatten()
+        .filter(|event| event.at > 0)?;
     let flags = u16::from_ne_bytes([bytes[FLAGS], bytes[FLAGS + 1]]);
     Some(BufferedEvent {
         event,

@@ -20,7 +20,7 @@ const STRATEGIES: [(&str, Version); 5] = [
 
 /// Probes that any strategy attaches: kind, first kernel, hooks. Tracepoints are those of `include/trace/events/sock.h`,
 /// `tcp.h` and `skb.h`.
-const PROBES: [(&str, Version, &[&str]); 7] = [
+const PROBES: [(&str, Version, &[&str]); 8] = [
     (
         "raw_tracepoint",
         ALWAYS,
@@ -55,6 +55,7 @@ const PROBES: [(&str, Version, &[&str]); 7] = [
     ("fentry", ALWAYS, &ENTRY_ONLY),
     ("kprobe", ALWAYS, &ENTRY_ONLY),
     ("fexit", ALWAYS, &CALLS),
+    ("uprobe", ALWAYS, &["hclog.(*writer).Flush"]),
 ];
 
 /// Functions of which the entry is enough.

@@ -50,7 +50,7 @@ impl Story {
                 .into_iter()
                 .filter_map(|question| match question {
                     Query::Entry(question) => Some(question),
-                    Query::Goroutines => None,
+                    Query::Goroutines | Query::FileSize(_) => None,
                 }),
         );
         self

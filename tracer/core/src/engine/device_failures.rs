@@ -1,0 +1,170 @@
+//! What the server says in its log of devices that did not take an entry.
+//!
+//! Such a device may show no system call at all: an errno of a file, a name that does not resolve, a time-out of 0. What a socket
+//! shows is better known from there, and not taken twice.
+
+use rustc_hash::FxHashMap;
+use tracer_model::{
+    Actor, Device, DeviceFailure, FailureReason, Nanos, Op, Operation, Outcome, Phase, Transport,
+};
+
+use crate::{
+    diagnose::cause::cause_of,
+    engine::{core::Core, step::Query, trackers::Trackers},
+    request::request::Request,
+};
+
+/// Between two looks at the size of a file, ns.
+const LOOK: Nanos = 500_000_000;
+
+/// Files whose devices fail: one that grows takes entries again.
+#[derive(Debug, Default)]
+pub(super) struct FailingFiles {
+    asked: FxHashMap<String, Nanos>,
+    /// Their sizes at the last look, bytes; `None` where there was no file.
+    looked: FxHashMap<String, Option<u64>>,
+}
+
+impl Core {
+    /// The server says so of an entry of the request that this goroutine works for.
+    pub(super) fn devices_fail(
+        &mut self,
+        at: Nanos,
+        (by, phase): (Actor, Option<Phase>),
+        failures: &[DeviceFailure],
+    ) {
+        for failure in failures {
+            let device = self.trackers.named(failure);
+            let operation = operation(at, (by, phase), failure, device);
+            let is_known = !self.trackers.devices.insert(operation.device.clone());
+            self.trackers.requests.claim_failures(by, &operation.device);
+            let request = by.goid.and_then(|goid| self.trackers.requests.of(goid));
+            if is_known && request.is_some_and(|request| is_seen(request, &operation)) {
+                continue;
+            }
+            self.operation_ended(operation, false);
+        }
+    }
+
+    /// Asks for the sizes of files whose devices fail.
+    pub(super) fn look_at_files(&mut self, now: Nanos) {
+        let failing = self.trackers.incidents.failing();
+        let paths = failing.filter(|device| is_file(device));
+        let paths: Vec<_> = paths.map(|device| device.address.clone()).collect();
+        self.files.looked.retain(|path, _| paths.contains(path));
+        self.files.asked.retain(|path, _| paths.contains(path));
+        for path in paths {
+            let asked = self.files.asked.entry(path.clone()).or_insert(0);
+            if now.saturating_sub(*asked) >= LOOK {
+                *asked = now;
+                self.step.queries.push(Query::FileSize(path));
+            }
+        }
+    }
+
+    /// Whether an audit file has grown since it was last looked at, and no entry has failed since.
+    pub(super) fn file_size(&mut self, at: Nanos, path: &str, size: Option<u64>) {
+        let device = Device::configured(Transport::File, path);
+        let failed = self
+            .trackers
+            .failures
+            .get(&device)
+            .map_or(0, |failure| failure.at);
+        let before = self.files.looked.insert(path.to_owned(), size);
+        // A failed entry adds no more than what there was room for, once.
+        let grows = before.is_some_and(|before| size > before);
+        if grows && at > failed {
+            self.trackers.incidents.works_again(&device, at);
+        }
+    }
+
+    /// Of a device whose writes are not seen: it took the entries of a request of which another took one, and of which the server
+    /// says nothing.
+    pub(super) fn took_entries(&mut self, request: &Request) {
+        let written = |o: &Operation| o.entry.is_some() && !o.failed();
+        if self.trackers.incidents.is_empty() || !request.operations.iter().any(written) {
+            return;
+        }
+        let is_unseen = |device: &&Device| {
+            let transport = device.transport;
+            let failed = self.trackers.failures.get(*device);
+            matches!(transport, Transport::Http | Transport::Syslog)
+                && failed.is_some_and(|failure| request.start > failure.at)
+        };
+        let works = self.trackers.incidents.failing().filter(is_unseen);
+        for device in works.cloned().collect::<Vec<_>>() {
+            self.trackers.incidents.works_again(&device, request.end);
+        }
+    }
+}
+
+impl Trackers {
+    /// The device that the server means. Once its path and its address were seen together, the path is enough.
+    fn named(&mut self, failure: &DeviceFailure) -> Device {
+        let path = failure.path.as_ref();
+        if let Some(known) = path.and_then(|path| self.paths.get(path)) {
+            return known.clone();
+        }
+        let said = failure.device.clone();
+        let is_whole = |device: &Device| !device.address.is_empty() && device.is_address();
+        let transport = said.as_ref().map(|device| device.transport);
+        let alone = || self.only_device(|device| Some(device.transport) == transport);
+        let device = match said {
+            Some(device) if is_whole(&device) => device,
+            Some(device) => alone().unwrap_or(device),
+            None => Device::configured(
+                Transport::of_device_path(path.map_or("", String::as_str)),
+                "",
+            ),
+        };
+        if let Some(path) = path.filter(|_| is_whole(&device)) {
+            self.paths.insert(path.clone(), device.clone());
+        }
+        device
+    }
+}
+
+fn is_file(device: &Device) -> bool {
+    device.transport == Transport::File && device.address.starts_with('/')
+}
+
+fn operation(
+    at: Nanos,
+    (by, phase): (Actor, Option<Phase>),
+    failure: &DeviceFailure,
+    device: Device,
+) -> Operation {
+    let op = match failure.reason {
+        FailureReason::Resolver => Op::Resolve,
+        _ if failure.dial => Op::Connect,
+        _ => Op::Write,
+    };
+    let mut operation = Operation {
+        outcome: Some(match failure.reason {
+            FailureReason::Timeout => Outcome::Timeout,
+            _ => Outcome::Error,
+        }),
+        errno: failure.reason.errno(),
+        reported: Some(failure.reason),
+        phase,
+        ..Operation::new(op, device, by, (at, at))
+    };
+    operation.evidence.free = failure.free;
+    operation
+}
+
+/// Whether a socket has shown this failure already.
+fn is_seen(request: &Request, said: &Operation) -> bool {
+    let of_device = |o: &&Operation| o.device == said.device;
+    let since = request.operations.iter().rev().filter(of_device);
+    let mut since = since.take_while(|o| o.reported.is_none()).peekable();
+    let last = since.peek().copied();
+    match said.reported {
+        Some(FailureReason::Timeout) => since.any(|o| o.outcome == Some(Outcome::Timeout)),
+        Some(FailureReason::Errno(errno)) => last.is_some_and(|last| {
+            last.failed() && (last.errno == Some(errno) || cause_of(last) == cause_of(said))
+        }),
+        Some(FailureReason::Unknown) => last.is_some_and(Operation::failed),
+        _ => false,
+    }
+}
