@@ -40,6 +40,8 @@ pub(crate) fn untaken(operations: &[Operation], device: &Device) -> Vec<Untaken>
             entry.by = operation.by.goid.or(entry.by);
             entry.until = operation.end;
             entry.failed |= operation.failed();
+            // What was written to an HTTP server is not taken before it says so.
+            entry.taken &= operation.reported.is_none();
             match operation.op {
                 Op::Lock => entry.queued = true,
                 Op::Write if operation.outcome == Some(Outcome::Ok) => entry.taken = true,

@@ -102,6 +102,10 @@ impl Trackers {
     /// The device that the server means. Once its path and its address were seen together, the path is enough.
     fn named(&mut self, failure: &DeviceFailure) -> Device {
         let path = failure.path.as_ref();
+        let meant = path.map(String::as_str);
+        if let Some(known) = self.identities.meant(meant, failure.device.as_ref()) {
+            return known;
+        }
         if let Some(known) = path.and_then(|path| self.paths.get(path)) {
             return known.clone();
         }

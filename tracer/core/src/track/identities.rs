@@ -69,6 +69,18 @@ impl Identities {
         })
     }
 
+    /// The device that the operator gave this path, and of an address or name the device that is configured with it or owns it.
+    pub(crate) fn meant(&self, path: Option<&str>, said: Option<&Device>) -> Option<Device> {
+        let by_path = |known: &&ConfiguredDevice| Some(&*known.path) == path;
+        if let Some(known) = self.configured.iter().find(by_path) {
+            return Some(known.device.clone());
+        }
+        let owner = self.owners.get(said?);
+        owner
+            .or(said.filter(|said| self.is_configured(said)))
+            .cloned()
+    }
+
     /// Whether the operator configured exactly this.
     pub(crate) fn is_configured(&self, device: &Device) -> bool {
         self.configured.iter().any(|known| known.device == *device)
