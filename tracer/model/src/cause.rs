@@ -21,13 +21,15 @@ pub enum Cause {
     Resolver,
     /// A Unix socket whose reader does not read.
     PeerFull,
+    /// All is acknowledged and read in the end, but the path is too slow or too lossy for what is written.
+    SlowPath,
     /// None of these could be shown.
     Unknown,
 }
 
 impl Cause {
     /// All there are.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::SynUnanswered,
         Self::NoAck,
         Self::ZeroWindow,
@@ -37,6 +39,7 @@ impl Cause {
         Self::Unreachable,
         Self::Resolver,
         Self::PeerFull,
+        Self::SlowPath,
         Self::Unknown,
     ];
 
@@ -48,6 +51,7 @@ impl Cause {
             Cause::ZeroWindow => "zero_window",
             Cause::Resolver => "resolver",
             Cause::PeerFull => "peer_full",
+            Cause::SlowPath => "slow_path",
             Cause::LocalDrop => "local_drop",
             Cause::Refused => "refused",
             Cause::Reset => "reset",

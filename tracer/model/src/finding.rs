@@ -231,8 +231,13 @@ pub struct Incident {
 }
 
 impl Incident {
-    /// Takes what another record of the same outage has.
+    /// Takes what another record of the same outage has. The cause is that of the first that shows one.
     pub fn absorb(&mut self, other: Self) {
+        let is_first = other.start < self.start && other.cause != Cause::Unknown;
+        if is_first || self.cause == Cause::Unknown {
+            self.cause = other.cause;
+        }
+        self.untaken.absorb(other.untaken);
         self.start = self.start.min(other.start);
         self.hangs += other.hangs;
         self.requests += other.requests;
@@ -271,6 +276,19 @@ pub struct UntakenEntries {
 impl UntakenEntries {
     /// Requests that are named.
     pub const MAX_REQUESTS: usize = 100;
+
+    fn absorb(&mut self, other: Self) {
+        let sum = |one: Option<u64>, other: Option<u64>| match (one, other) {
+            (None, None) => None,
+            _ => Some(one.unwrap_or(0) + other.unwrap_or(0)),
+        };
+        self.failed = sum(self.failed, other.failed);
+        self.missed = sum(self.missed, other.missed);
+        self.at_least |= other.at_least;
+        for id in &other.missed_requests {
+            self.add_request(Some(id));
+        }
+    }
 
     /// Names a request whose entry was never tried.
     pub fn add_request(&mut self, id: Option<&str>) {

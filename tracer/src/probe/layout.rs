@@ -221,6 +221,8 @@ fn fields(btf: &Types) -> KernelLayout {
         inode_mode: at("inode", "i_mode"),
         socket_sk: at("socket", "sk"),
         skb_iif: at("sk_buff", "skb_iif"),
+        skb_head: at("sk_buff", "head"),
+        skb_network_header: at("sk_buff", "network_header"),
         snd_una: at("tcp_sock", "snd_una"),
         snd_nxt: at("tcp_sock", "snd_nxt"),
         write_seq: at("tcp_sock", "write_seq"),

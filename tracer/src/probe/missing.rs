@@ -64,6 +64,16 @@ const FIELDS: &[Field] = &[
         skb_iif,
         Some("whether dropped packets came in or went out")
     ),
+    field!(
+        "sk_buff.head",
+        skb_head,
+        Some("whether dropped packets came in or went out")
+    ),
+    field!(
+        "sk_buff.network_header",
+        skb_network_header,
+        Some("whether dropped packets came in or went out")
+    ),
     field!("task_struct.files", task_files, DESCRIPTORS),
     field!("files_struct.fdt", files_fdt, DESCRIPTORS),
     field!("fdtable.max_fds", fdt_max_fds, DESCRIPTORS),

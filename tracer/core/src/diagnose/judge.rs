@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashSet;
 use tracer_model::{
     Attribution, Device, Hang, NEGLIGIBLE_WAIT, Nanos, Op, Operation, Outcome, Refusal,
-    RequestInfo, Stall,
+    RequestInfo, Stall, Transport,
 };
 
 use crate::diagnose::{
@@ -72,7 +72,8 @@ pub(crate) fn judge(case: &Case<'_>, threshold: Nanos) -> Vec<Verdict> {
 
 fn judge_device(case: &Case<'_>, device: &Device, threshold: Nanos) -> Option<Verdict> {
     let mut stalls = stalls(case.operations, device);
-    mark_dropped(&mut stalls, &untaken(case.operations, device));
+    let untaken = untaken(case.operations, device);
+    mark_dropped(&mut stalls, &untaken);
     let duration = stalls.iter().map(|stall| stall.duration).sum();
     let first = stalls.first()?;
     if duration >= threshold {
@@ -89,6 +90,10 @@ fn judge_device(case: &Case<'_>, device: &Device, threshold: Nanos) -> Option<Ve
             },
             stalls,
         })));
+    }
+    // A retry went well. A datagram that is sent shows nothing, and the error was that of one before.
+    if untaken.is_empty() && device.transport != Transport::Udp {
+        return None;
     }
     let has_failed = |stall: &&Stall| stall.outcome.is_some_and(Outcome::is_failure);
     let failed = stalls.iter().find(has_failed)?;

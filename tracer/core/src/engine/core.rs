@@ -347,7 +347,7 @@ impl Core {
                 || requests.use_device(device)
                 || verdicts.has_unsettled_entries(device)
         };
-        for incident in self.trackers.incidents.take_settled(is_in_use) {
+        for incident in self.trackers.incidents.take_settled(now, is_in_use) {
             self.incident(incident);
         }
     }

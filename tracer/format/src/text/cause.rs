@@ -2,7 +2,7 @@
 
 use tracer_model::{Cause, Evidence, Nanos, Op, Outcome, Stall};
 
-use super::{count, seconds};
+use super::{bytes, count, duration, seconds};
 
 /// `include/uapi/asm-generic/errno.h`: more than fits into a datagram.
 const EMSGSIZE: i32 = 90;
@@ -22,6 +22,8 @@ struct Words {
     seen: &'static str,
     /// Where to look, while there is no explanation yet.
     hint: &'static str,
+    /// What to do, in a sentence or two; `docs/remedies.md` has more.
+    remedy: &'static str,
     /// The sentence for a hang.
     hang: fn(&Failure<'_>) -> String,
     /// The sentence for a device that failed at once.
@@ -31,62 +33,79 @@ struct Words {
 fn words(cause: Cause) -> Words {
     match cause {
         Cause::SynUnanswered => Words {
-            seen: "a connection attempt, and nothing that came back",
-            hint: "nothing answers: is the log server's host up, does a firewall swallow it?",
+            seen: "a connection attempt, and no answer",
+            hint: "nothing answers: is the log server up, does a firewall drop the packets?",
+            remedy: "Bring the log server, or the way to it, back. A firewall that has to block it should REJECT, not DROP: entries then fail at once instead of blocking requests.",
             hang: syn_unanswered,
             refusal: failed_at_once,
         },
         Cause::NoAck => Words {
             seen: "data was sent, sent again, and not acknowledged",
             hint: "what is sent is not acknowledged: network, firewall, log server's host",
+            remedy: "Bring the log server's host, or the way to it, back. A firewall that has to block it should REJECT, not DROP: entries then fail at once instead of blocking requests.",
             hang: no_ack,
             refusal: failed_at_once,
         },
         Cause::ZeroWindow => Words {
-            seen: "the log process does not read, or too slowly: no room at the peer",
-            hint: "the log server does not read, or too slowly",
+            seen: "the log process does not read, or too slowly: its receive window is closed",
+            hint: "the log process does not read, or too slowly",
+            remedy: "Restart the log process or relieve it. A relay on this host that buffers to disk keeps a slow log server from blocking requests.",
             hang: zero_window,
             refusal: failed_at_once,
         },
         Cause::LocalDrop => Words {
             seen: "this host itself dropped the packets",
             hint: "this host itself drops the packets: look at its firewall",
+            remedy: "Remove what drops the packets on this host. A firewall that has to block the log server should REJECT, not DROP: entries then fail at once instead of blocking requests.",
             hang: local_drop,
             refusal: failed_at_once,
         },
         Cause::Refused => Words {
             seen: "nothing listens there: a RST to the SYN, or ICMP port unreachable",
             hint: "nothing listens there",
+            remedy: "Start the log server, or correct the device's address. The server connects again with its next entry: Vault need not be restarted.",
             hang: refused,
             refusal: refused,
         },
         Cause::Reset => Words {
             seen: "a RST on an established connection",
             hint: "the log server's end reset the connection",
+            remedy: "Find out why the log server ends connections: restarts, limits, idle time-outs. The server connects again with its next entry: Vault need not be restarted.",
             hang: reset,
             refusal: reset,
         },
         Cause::Unreachable => Words {
             seen: "no route, no neighbour, interface down, or ICMP unreachable",
-            hint: "no route, or no neighbour answers",
+            hint: "no route to the log server, or no neighbour answers",
+            remedy: "Restore the route, the interface or the log server's host.",
             hang: unreachable,
             refusal: unreachable,
         },
         Cause::Resolver => Words {
             seen: "the wait was for the look-up of the device's name",
             hint: "the device's name is being looked up: look at the name server",
+            remedy: "Restore the name servers. With an IP address, or a name in /etc/hosts, no entry waits for DNS.",
             hang: resolver,
             refusal: failed_at_once,
         },
         Cause::PeerFull => Words {
             seen: "a Unix socket whose reader does not read",
-            hint: "the reader of the Unix socket does not read",
+            hint: "the process that listens on the Unix socket does not read",
+            remedy: "Restart the process that reads the Unix socket, or relieve it.",
             hang: peer_full,
+            refusal: failed_at_once,
+        },
+        Cause::SlowPath => Words {
+            seen: "all is acknowledged and read, but later than it is written: a long, narrow or lossy path",
+            hint: "the path to the log server is too slow or loses too much",
+            remedy: "Audit to a relay on this host or near it that forwards over the slow path. Where answers to list requests are huge, set the device's elide_list_responses.",
+            hang: slow_path,
             refusal: failed_at_once,
         },
         Cause::Unknown => Words {
             seen: "no cause could be shown",
-            hint: "the cause cannot be told yet",
+            hint: "the cause is not known yet",
+            remedy: "Look at the log server and the network between while it lasts, and keep this trace.",
             hang: unknown,
             refusal: failed_at_once,
         },
@@ -101,6 +120,11 @@ pub fn seen(cause: Cause) -> &'static str {
 /// Where to look, while there is no explanation yet.
 pub fn hint(cause: Cause) -> &'static str {
     words(cause).hint
+}
+
+/// What to do.
+pub fn remedy(cause: Cause) -> &'static str {
+    words(cause).remedy
 }
 
 /// Why a device blocked a request.
@@ -152,6 +176,13 @@ fn local_drop(failure: &Failure<'_>) -> String {
         return format!("This host itself drops packets of the connection to {address}.");
     };
     let number = evidence.drops.get(drop).copied().unwrap_or(0);
+    if drop.beyond {
+        return format!(
+            "This host drops what the server sends to {address} beyond the server's network namespace ({}, kernel reason {}): look at the policies of the container network, and in the host's namespace at nft list ruleset and tc filter show dev VETH ingress.",
+            count(number, "packet"),
+            drop.reason
+        );
+    }
     let (what, hook) = if drop.incoming {
         ("what comes back from", "INPUT")
     } else {
@@ -171,6 +202,9 @@ fn local_drop(failure: &Failure<'_>) -> String {
 
 fn refused(failure: &Failure<'_>) -> String {
     let address = failure.address;
+    if is_path(address) {
+        return format!("No process listens on {address} on this host any more.");
+    }
     if failure.evidence.reset {
         format!(
             "{address} refuses connections with a RST: its host is up, but no log server listens there, or a firewall rejects."
@@ -182,7 +216,18 @@ fn refused(failure: &Failure<'_>) -> String {
     }
 }
 
+/// Of a Unix socket; `@` begins an abstract name.
+fn is_path(address: &str) -> bool {
+    address.starts_with(['/', '@'])
+}
+
 fn reset(failure: &Failure<'_>) -> String {
+    if is_path(failure.address) {
+        return format!(
+            "The process that listened on {} closed the connection or was restarted.",
+            failure.address
+        );
+    }
     format!(
         "{} reset an established connection: the log server closed it or was restarted, or a firewall rejects.",
         failure.address
@@ -210,6 +255,42 @@ fn peer_full(failure: &Failure<'_>) -> String {
     )
 }
 
+fn slow_path(failure: &Failure<'_>) -> String {
+    let address = failure.address;
+    let stall = failure.stalls.iter().find(|s| s.cause == Cause::SlowPath);
+    let Some(stall) = stall else {
+        return format!("The path to {address} is too slow or too lossy for what is written.");
+    };
+    let took = seconds(stall.duration);
+    if stall.op == Op::Connect {
+        let again = match stall.evidence.syn_retransmits {
+            0 => String::new(),
+            several => format!(" and {}", count(several, "SYN retransmit")),
+        };
+        return format!(
+            "{address} answered a connection attempt only after {took:.2} s{again}: the path to it is long or loses packets, or its host answers late."
+        );
+    }
+    let evidence = &stall.evidence;
+    let mut facts = Vec::new();
+    if let Some(acknowledged) = evidence.acknowledged() {
+        let rate = f64::from(acknowledged) / took.max(1e-9);
+        facts.push(format!(
+            "{} acknowledged in {took:.2} s, {}/s",
+            bytes(acknowledged.into()),
+            bytes(rate as u64)
+        ));
+    }
+    if let Some(srtt) = evidence.snapshots().filter_map(|tcp| tcp.srtt).max() {
+        facts.push(format!("round trip {}", duration(srtt)));
+    }
+    facts.push(count(evidence.retransmits, "retransmit"));
+    format!(
+        "{address} acknowledges and reads, but the path to it is too slow or too lossy for what is written ({}).",
+        facts.join(", ")
+    )
+}
+
 fn unknown(failure: &Failure<'_>) -> String {
     format!(
         "{} took no more data, and neither a drop, an unanswered retransmit nor a closed window was seen here: look at the log server and the network to it.",
@@ -225,5 +306,44 @@ fn failed_at_once(failure: &Failure<'_>) -> String {
         )
     } else {
         format!("{address} failed at once.")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same table, at length.
+    #[test]
+    fn every_cause_has_a_section_in_the_remedies() {
+        let remedies = include_str!("../../../../docs/remedies.md");
+        for cause in Cause::ALL {
+            let name = cause.name();
+            assert!(remedies.contains(&format!("\n## `{name}`\n")), "{name}");
+            assert!(remedy(cause).ends_with('.'), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_has_no_firewall() {
+        let evidence = Evidence {
+            reset: true,
+            ..Evidence::default()
+        };
+        for (address, has_firewall) in [
+            ("/run/log.sock", false),
+            ("@log", false),
+            ("10.0.0.2:1515", true),
+        ] {
+            let failure = Failure {
+                address,
+                evidence: &evidence,
+                errno: None,
+                stalls: &[],
+            };
+            for sentence in [refused(&failure), reset(&failure)] {
+                assert_eq!(sentence.contains("firewall"), has_firewall, "{sentence}");
+            }
+        }
     }
 }
