@@ -55,7 +55,7 @@ fn the_readme_has_every_cause_once() -> Result<()> {
         .split("\n## ")
         .find(|part| part.starts_with("Causes"));
     let rows = section.context("no causes")?.lines();
-    let named = rows.filter_map(|row| row.strip_prefix("| `")?.split('`').next());
+    let named = rows.filter_map(|row| row.strip_prefix("| [`")?.split('`').next());
     let named: Vec<_> = named.collect();
     let all = Cause::ALL.map(Cause::name);
     let (unique, expected): (BTreeSet<_>, BTreeSet<_>) =
