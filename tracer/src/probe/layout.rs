@@ -65,12 +65,12 @@ impl KernelTypes {
         let path = path.display();
         ensure!(
             indispensable.is_empty(),
-            "{path} does not say where the kernel keeps {}, without which no socket can be told: give a BTF file made for this kernel with --btf",
+            "{path} does not say where the kernel keeps {}, without which sockets cannot be identified: give a BTF file made for this kernel with --btf",
             indispensable.join(", ")
         );
         for (what, fields) in evidence {
             warn!(
-                "cannot tell {what}: {path} does not know {}",
+                "not seen: {what}: {path} does not describe {}",
                 fields.join(", ")
             );
         }

@@ -93,7 +93,7 @@ const FIELDS: &[Field] = &[
     field!(
         "tcp_sock.rcv_tstamp",
         rcv_tstamp,
-        Some("when the peer was last heard of")
+        Some("when the peer last sent something")
     ),
     field!(
         "inet_connection_sock.icsk_rto",
@@ -108,7 +108,7 @@ const FIELDS: &[Field] = &[
     field!(
         "inet_connection_sock.icsk_probes_out",
         probes_out,
-        Some("window probes that nobody answers")
+        Some("window probes without an answer")
     ),
     field!("unix_sock.peer", unix_peer, UNIX),
     field!("unix_sock.addr", unix_addr, UNIX),
