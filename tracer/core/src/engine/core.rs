@@ -65,7 +65,7 @@ impl Core {
                 handlers,
             } => self.sampled(event.at, goroutines, handlers.as_deref()),
             EventKind::ForwardedSampled { handlers } => {
-                forwarded::take(event.at, handlers, &self.sampler, &mut self.trackers);
+                forwarded::take(event.at, handlers, &mut self.sampler, &mut self.trackers);
                 self.conclude();
             }
             EventKind::BufferingEnded(totals) => self.buffering_ended(totals),
@@ -273,6 +273,7 @@ impl Core {
         for operation in self.trackers.sockets.end_missing_waits(samples) {
             self.change(at, Change::Ended(Box::new(operation)));
         }
+        forwarded::take_none(at, &mut self.sampler, &mut self.trackers);
         self.sampler.take(at, samples, handlers, &mut self.trackers);
         self.verdicts.sampled(at, samples);
         self.conclude();
