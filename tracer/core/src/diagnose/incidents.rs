@@ -147,7 +147,7 @@ impl Incidents {
         if let Some(mut incident) = self.open.remove(from) {
             incident.device.clone_from(to);
             match self.open.get_mut(to) {
-                Some(known) => known.absorb(incident),
+                Some(known) => known.absorb(&incident),
                 None => drop(self.open.insert(to.clone(), incident)),
             }
         }
@@ -334,7 +334,7 @@ fn is_harmless(incident: &Incident, threshold: Nanos) -> bool {
 
 /// Both as one; of `known`, where they began at once.
 fn absorbed(one: Incident, mut known: Incident) -> Incident {
-    known.absorb(one);
+    known.absorb(&one);
     known
 }
 
