@@ -232,12 +232,12 @@ pub struct Incident {
 
 impl Incident {
     /// Takes what another record of the same outage has. The cause is that of the first that shows one.
-    pub fn absorb(&mut self, other: Self) {
+    pub fn absorb(&mut self, other: &Self) {
         let is_first = other.start < self.start && other.cause != Cause::Unknown;
         if is_first || self.cause == Cause::Unknown {
             self.cause = other.cause;
         }
-        self.untaken.absorb(other.untaken);
+        self.untaken.absorb(&other.untaken);
         self.start = self.start.min(other.start);
         self.hangs += other.hangs;
         self.requests += other.requests;
@@ -277,7 +277,7 @@ impl UntakenEntries {
     /// Requests that are named.
     pub const MAX_REQUESTS: usize = 100;
 
-    fn absorb(&mut self, other: Self) {
+    fn absorb(&mut self, other: &Self) {
         let sum = |one: Option<u64>, other: Option<u64>| match (one, other) {
             (None, None) => None,
             _ => Some(one.unwrap_or(0) + other.unwrap_or(0)),

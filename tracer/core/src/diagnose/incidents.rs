@@ -77,7 +77,10 @@ impl Incidents {
         let near: Vec<_> = self.take_near(operation);
         let over = near.iter().filter_map(|incident| incident.end).max();
         let parts = open.into_iter().chain(near);
-        let mut incident = parts.fold(incident_from(operation), absorbed);
+        let mut incident = parts.fold(incident_from(operation), |one, mut known| {
+            known.absorb(&one);
+            known
+        });
         let unaccounted = self.unaccounted.remove(device);
         add_loss(&mut incident, unaccounted.unwrap_or_default());
         incident.end = over.filter(|over| !is_open && operation.end <= *over);
@@ -147,7 +150,7 @@ impl Incidents {
         if let Some(mut incident) = self.open.remove(from) {
             incident.device.clone_from(to);
             match self.open.get_mut(to) {
-                Some(known) => known.absorb(incident),
+                Some(known) => known.absorb(&incident),
                 None => drop(self.open.insert(to.clone(), incident)),
             }
         }
@@ -330,12 +333,6 @@ fn is_harmless(incident: &Incident, threshold: Nanos) -> bool {
         && lost == LossTotals::default()
         && untaken.failed.unwrap_or(0) == 0
         && untaken.missed.unwrap_or(0) == 0
-}
-
-/// Both as one; of `known`, where they began at once.
-fn absorbed(one: Incident, mut known: Incident) -> Incident {
-    known.absorb(one);
-    known
 }
 
 fn add_loss(incident: &mut Incident, more: LossTotals) {
