@@ -56,7 +56,15 @@ impl Incidents {
     pub(crate) fn observe(&mut self, operation: &Operation, threshold: Nanos) {
         let device = &operation.device;
         self.threshold = threshold;
-        if operation.failed() || operation.duration() >= threshold {
+        // An HTTP device may still dial on one connection what it has long sent on another.
+        let is_of_a_reported_one = device.transport == Transport::Http
+            && operation.socket.is_some()
+            && self
+                .reported
+                .get(device)
+                .is_some_and(|end| operation.start < *end);
+        let is_bad = operation.failed() || operation.duration() >= threshold;
+        if is_bad && !is_of_a_reported_one {
             self.begin_or_extend(operation);
         }
         // A stalled write that went well in the end begins an incident and ends it.

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use tracer_model::{
-    Device, FillingBuffer, Forwarded, Hang, LostEntries, Nanos, Op, Refusal, Stall, Transport,
+    Cause, Device, FillingBuffer, Forwarded, Hang, LostEntries, Nanos, Op, Refusal, Stall,
+    Transport,
 };
 
 use super::{
@@ -36,7 +37,7 @@ pub fn hang(hang: &Hang) -> String {
         stalls: &hang.stalls,
     };
     let mut text = queue(first);
-    text.push_str(&match other_device(&hang.device) {
+    text.push_str(&match other_device(&hang.device, first.cause) {
         Some(other) => other,
         None => cause::hang(first.cause, &failure),
     });
@@ -67,9 +68,10 @@ fn queue(stall: &Stall) -> String {
     }
 }
 
-/// Of a device whose socket is not its own, only the wait of its code is known.
-fn other_device(device: &Device) -> Option<String> {
+/// Of a device without a socket, or whose socket shows nothing, only the wait of its code is known.
+fn other_device(device: &Device, cause: Cause) -> Option<String> {
     let look = match device.transport {
+        Transport::Http if cause != Cause::Unknown => return None,
         Transport::Tcp | Transport::Udp | Transport::Unix => return None,
         Transport::File => {
             "look at the disk or network file system under it, or at who reads the pipe"

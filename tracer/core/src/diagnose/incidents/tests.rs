@@ -90,3 +90,28 @@ fn a_device_that_fails_again_and_again_has_one_incident_and_a_retry_that_went_we
         assert_eq!(reported, expected, "{every} {is_refused}");
     }
 }
+
+/// A connection attempt that goes on when the device has long worked again on another connection is no further outage.
+#[test]
+fn what_began_in_a_reported_incident_of_an_http_device_begins_no_other() {
+    for (transport, expected) in [(Transport::Http, 0), (Transport::Tcp, 1)] {
+        let of = |op, (start, end), outcome| Operation {
+            socket: Some(SocketId { born: 1, slot: 0 }),
+            outcome,
+            ..Operation::new(
+                op,
+                Device::new(transport, "x"),
+                Actor::default(),
+                (start, end),
+            )
+        };
+        let mut incidents = Incidents::default();
+        incidents.observe(&of(Op::Connect, (100, 900), None), 100);
+        incidents.observe(&of(Op::Write, (1000, 1000), Some(Outcome::Ok)), 100);
+        assert_eq!(incidents.take_settled(|_| false).len(), 1);
+        incidents.observe(&of(Op::Connect, (100, 5000), None), 100);
+        assert_eq!(incidents.take_all().len(), expected, "{transport:?}");
+        incidents.observe(&of(Op::Connect, (2000, 5000), None), 100);
+        assert_eq!(incidents.take_all().len(), 1, "a new one");
+    }
+}
