@@ -1,4 +1,4 @@
-use tracer_model::{Actor, RequestInfo};
+use tracer_model::{Actor, RequestInfo, SocketId};
 
 use super::*;
 
@@ -108,7 +108,7 @@ fn what_began_in_a_reported_incident_of_an_http_device_begins_no_other() {
         let mut incidents = Incidents::default();
         incidents.observe(&of(Op::Connect, (100, 900), None), 100);
         incidents.observe(&of(Op::Write, (1000, 1000), Some(Outcome::Ok)), 100);
-        assert_eq!(incidents.take_settled(|_| false).len(), 1);
+        assert_eq!(incidents.take_settled(10_000 * S, |_| false).len(), 1);
         incidents.observe(&of(Op::Connect, (100, 5000), None), 100);
         assert_eq!(incidents.take_all().len(), expected, "{transport:?}");
         incidents.observe(&of(Op::Connect, (2000, 5000), None), 100);
