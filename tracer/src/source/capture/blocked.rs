@@ -7,7 +7,7 @@ use tracer_model::{Event, Nanos, SocketId};
 
 /// Longest time that a socket may be blocked while buffering, ns: a log server may be a little slow. A quarter of the
 /// threshold if that is less: 25 ms by default.
-const PATIENCE: Nanos = 30_000_000;
+pub(super) const PATIENCE: Nanos = 30_000_000;
 
 /// Those that are, and since when.
 #[derive(Debug)]
