@@ -124,7 +124,7 @@ fn the_doctor_says_which_server_is_none() -> Result<()> {
         trace.stderr
     );
     assert!(
-        trace.terminal.contains("none to look at"),
+        trace.terminal.contains("server: none: "),
         "{}",
         trace.terminal
     );

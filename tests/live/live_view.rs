@@ -30,7 +30,10 @@ fn a_stall_shows_while_it_lasts_and_its_report_stays() -> Result<()> {
         let asked = lab.client.get(BIG_REQUEST);
         let mut lines = screen.lines();
         let works = lines.any(|line| line.starts_with(&device) && line.contains(" ok "));
-        let numbers = [" audit writes/s, 0 held up", "OK  no audit device stalls"];
+        let numbers = [
+            " audit writes/s, 0 blocked",
+            "OK  no audit device blocks a request",
+        ];
         asked.is_ok() && works && numbers.iter().all(|text| screen.contains(text))
     })?;
     thread::scope(|scope| {
@@ -38,14 +41,14 @@ fn a_stall_shows_while_it_lasts_and_its_report_stays() -> Result<()> {
         let fills = scope.spawn(|| lab.fill());
         // All at once, since a screen is drawn piece by piece.
         let answer = [
-            format!("STALLED  {device} for "),
-            "1 request is held up".to_owned(),
+            format!("BLOCKED  {device} unresponsive for "),
+            "1 request is blocked".to_owned(),
             "local_drop: this host itself".to_owned(),
         ];
         on.until("the answer", |screen| {
             answer.iter().all(|line| screen.contains(line))
         })?;
-        on.until("the request that is held up", |screen| {
+        on.until("the blocked request", |screen| {
             let mut lines = screen.lines();
             lines.any(|line| line.contains("read sys/mounts") && line.contains("connect"))
         })?;
@@ -53,7 +56,7 @@ fn a_stall_shows_while_it_lasts_and_its_report_stays() -> Result<()> {
         on.shows("LAST HANGS")?;
         fault.lift()?;
         lab.client.get(BIG_REQUEST)?;
-        on.shows("OK  no audit device stalls; 1 hang before")
+        on.shows("OK  no audit device blocks a request; 1 hang before")
     })?;
     on.types("q")?;
     let status = on.ends()?;
@@ -61,7 +64,7 @@ fn a_stall_shows_while_it_lasts_and_its_report_stays() -> Result<()> {
     on.is_restored()?;
     let screen = on.screen();
     ensure!(screen.contains("HANG "), "{screen}");
-    ensure!(screen.contains("1 hangs, 0 refusals in"), "{screen}");
+    ensure!(screen.contains("1 hang, 0 refusals in"), "{screen}");
     Ok(())
 }
 

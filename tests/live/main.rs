@@ -10,6 +10,7 @@ mod container;
 mod devices;
 mod disabled;
 mod doctor;
+mod documentation;
 mod ends;
 mod eventlogger;
 mod fails_at_once;

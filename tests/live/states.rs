@@ -259,7 +259,7 @@ fn a_slow_reader_makes_stalls_that_end_well() -> Result<()> {
 }
 
 #[test]
-fn a_reset_after_which_the_next_attempt_went_well_is_nothing() -> Result<()> {
+fn a_reset_after_which_the_entry_is_written_again_is_no_refusal() -> Result<()> {
     each(&states::RESET_IN_MID_STREAM, |trace, _, _| {
         for kind in ["hang", "refusal", "incident"] {
             assert!(trace.of_type(kind).is_empty(), "{}", trace.text);

@@ -1,5 +1,5 @@
 //! Recordings of real servers as metrics: the exposition (`expected.metrics.txt`; `UPDATE_REPLAYS=1` writes it), that it
-//! agrees with the trace, and that the README lists it.
+//! agrees with the trace, and that the documentation lists it.
 
 mod shipped;
 

@@ -1,4 +1,4 @@
-//! Alert rules, dashboard and README use the names of the exported metrics.
+//! Alert rules, dashboard and documentation use the names of the exported metrics.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,8 @@ use tracer::sink::{Sink, metrics::Metrics};
 use super::findings;
 use test_support::replays;
 
-/// The README's table is between these.
+/// The table of metrics is in this page, between these lines.
+const PAGE: &str = "docs/metrics.md";
 const TABLE: [&str; 2] = [
     "<!-- metrics: made by tests/metrics -->\n",
     "<!-- metrics: end -->\n",
@@ -166,7 +167,7 @@ fn the_dashboard_is_one() -> Result<()> {
 
 /// Each family, in the order of their names. `UPDATE_REPLAYS=1` writes them.
 #[test]
-fn the_readme_lists_what_is_exported() -> Result<()> {
+fn the_documentation_lists_what_is_exported() -> Result<()> {
     let families = families()?;
     let mut table = "| name | type | labels | what it tells |\n|---|---|---|---|\n".to_owned();
     for (name, family) in &families {
@@ -178,12 +179,12 @@ fn the_readme_lists_what_is_exported() -> Result<()> {
             .concat();
         table += "|\n";
     }
-    let readme = shipped("README.md")?;
-    let (before, rest) = readme.split_once(TABLE[0]).context("no table")?;
+    let page = shipped(PAGE)?;
+    let (before, rest) = page.split_once(TABLE[0]).context("no table")?;
     let (written, after) = rest.split_once(TABLE[1]).context("no end of the table")?;
     if env::var_os("UPDATE_REPLAYS").is_some() {
         let whole = [before, TABLE[0], &table, TABLE[1], after].concat();
-        fs::write(path("README.md"), whole)?;
+        fs::write(path(PAGE), whole)?;
     } else {
         assert_eq!(written, table);
     }

@@ -6,6 +6,7 @@ mod claims;
 mod clients;
 mod compressed;
 mod spans;
+mod terminal;
 
 use std::{env, fs};
 

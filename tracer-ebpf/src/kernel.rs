@@ -21,6 +21,7 @@ pub(crate) const AF_INET6: u16 = 10;
 
 pub(crate) const AF_UNIX: u16 = 1;
 const IPPROTO_TCP: u16 = 6;
+const IPPROTO_UDP: u16 = 17;
 /// `offsetof(struct sockaddr_un, sun_path)`.
 const SUN_PATH: u64 = 2;
 
@@ -332,6 +333,30 @@ pub(crate) fn skb_sock(skb: u64) -> Option<Sock> {
 #[inline(always)]
 pub(crate) fn skb_iif(skb: u64) -> u32 {
     field(skb, offset!(skb_iif))
+}
+
+/// Source and destination port of the packet in this `struct sk_buff`, as in its TCP or UDP header: source in the upper half,
+/// both in host order. 0 where the header cannot be found.
+#[inline(always)]
+pub(crate) fn skb_ports(skb: u64) -> u32 {
+    let head: u64 = field(skb, offset!(skb_head));
+    let start: u16 = field(skb, offset!(skb_network_header));
+    // `skb_network_header_was_set()`
+    if head == 0 || start == 0 || start == u16::MAX {
+        return 0;
+    }
+    let ip = head + u64::from(start);
+    let first = read::kernel::<u8>(ip);
+    // Extension headers of IPv6 are not followed: then the protocol is none of these.
+    let (protocol, length) = match first >> 4 {
+        4 => (read::kernel::<u8>(ip + 9), u64::from(first & 0xf) * 4),
+        6 => (read::kernel::<u8>(ip + 6), 40),
+        _ => return 0,
+    };
+    if u16::from(protocol) != IPPROTO_TCP && u16::from(protocol) != IPPROTO_UDP {
+        return 0;
+    }
+    u32::from_be_bytes(read::kernel(ip + length))
 }
 
 /// The socket behind a descriptor of the running task: `current->files->fdt->fd[fd]->private_data->sk`,

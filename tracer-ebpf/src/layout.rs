@@ -54,6 +54,10 @@ pub struct KernelLayout {
     pub socket_sk: u32,
     /// `sk_buff.skb_iif`, int: interface a packet came in by.
     pub skb_iif: u32,
+    /// `sk_buff.head`, pointer to the buffer.
+    pub skb_head: u32,
+    /// `sk_buff.network_header`, u16: offset of the IP header from the head.
+    pub skb_network_header: u32,
     /// `tcp_sock.snd_una`, u32.
     pub snd_una: u32,
     /// `tcp_sock.snd_nxt`, u32.
@@ -123,6 +127,8 @@ impl KernelLayout {
         inode_mode: ABSENT,
         socket_sk: ABSENT,
         skb_iif: ABSENT,
+        skb_head: ABSENT,
+        skb_network_header: ABSENT,
         snd_una: ABSENT,
         snd_nxt: ABSENT,
         write_seq: ABSENT,

@@ -22,7 +22,7 @@ use crate::{
 };
 use tracer_model::Device;
 
-/// Tells why Vault or OpenBao hangs on its audit devices.
+/// Shows which audit device blocks which request of Vault or OpenBao, and why
 #[derive(Debug, Parser)]
 #[command(name = "vault-tracer", version, about, after_help = examples::ALL)]
 pub struct Cli {
@@ -56,13 +56,13 @@ pub enum Command {
     /// Report from a recording, offline and without root
     #[command(after_help = examples::REPLAY)]
     Replay(ReplayArgs),
-    /// Tell what traces say, in short: as text, as JSON, or as a page to look into
+    /// Summarise traces: as text, as JSON, or as a page
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
-    /// Tell whether this host can be traced, with which probes, and what would mend it
+    /// Check whether this host can be traced, with which probes, and what would help
     #[command(after_help = examples::DOCTOR)]
     Doctor(DoctorArgs),
-    /// Write what a shell needs to complete this command line to standard output
+    /// Print a shell's completions of this command line
     #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// Which shell
@@ -71,7 +71,7 @@ pub enum Command {
     /// Write the manual pages into a directory
     #[command(after_help = examples::MAN)]
     Man {
-        /// Where to; it must exist
+        /// An existing directory
         directory: PathBuf,
     },
 }
@@ -79,17 +79,17 @@ pub enum Command {
 /// `vault-tracer trace`
 #[derive(Debug, Args)]
 pub struct TraceArgs {
-    /// Trace the server with this process ID; an agent, a plugin or a command line of Vault is refused
+    /// Trace the server with this process ID; an agent, a plugin or another command of Vault is refused
     #[arg(long, value_name = "PID", conflicts_with = "process", value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: Option<i32>,
-    /// Trace the server whose program has this name [default: the one running `vault` or `bao` server]
+    /// Trace the server whose program has this name, also after restarts [default: the `vault` or `bao` server that runs]
     #[arg(long, value_name = "NAME")]
     pub process: Option<String>,
     /// Address of an audit device: host:port, [v6]:port or the path of a Unix socket; may be repeated
     /// [default: recognised by the entries written to it]
     #[arg(long, value_name = "ADDR", value_parser = device)]
     pub audit: Vec<Device>,
-    /// Ignore hangs shorter than this: all stalls of one request on one device together
+    /// Report hangs of at least this time: all that one device blocked one request, together
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = threshold)]
     pub threshold: Duration,
     /// End after this time [default: at Ctrl-C]
@@ -98,7 +98,7 @@ pub struct TraceArgs {
     /// Write every event to this file too, for `vault-tracer replay`; compressed if it is named `.gz`
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// Serve metrics for Prometheus over HTTP here: [HOST]:PORT, or a port alone; without a host, of this host only
+    /// Serve metrics for Prometheus over HTTP: HOST:PORT, or a port alone, for this host only
     #[arg(long, value_name = "ADDR", value_parser = listener)]
     pub metrics: Option<SocketAddr>,
     /// Which probes to attach, where the kernel offers several
@@ -110,7 +110,7 @@ pub struct TraceArgs {
     /// Where findings go.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Say more on standard error
+    /// Print more messages on standard error
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
 }
@@ -118,7 +118,7 @@ pub struct TraceArgs {
 /// `vault-tracer replay`
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// A file made with `vault-tracer trace --record`
+    /// A file made with `vault-tracer trace --record FILE`
     pub recording: PathBuf,
     /// Where findings go.
     #[command(flatten)]
@@ -128,10 +128,10 @@ pub struct ReplayArgs {
 /// `vault-tracer report`
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// JSON Lines traces, perhaps compressed (gzip); `-` is standard input
+    /// JSON Lines traces, also compressed (gzip); `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Write a page to this file too, for a browser; `-` is standard output, and the report then goes to standard error
+    /// Write a page for a browser to this file too; `-` is standard output, and the report then goes to standard error
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// Format of the report
@@ -142,10 +142,10 @@ pub struct ReportArgs {
 /// `vault-tracer doctor`
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Look at the server with this process ID
+    /// Check the server with this process ID
     #[arg(long, value_name = "PID", conflicts_with = "process", value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: Option<i32>,
-    /// Look at the server whose program has this name [default: the one running `vault` or `bao` server]
+    /// Check the server whose program has this name [default: the `vault` or `bao` server that runs]
     #[arg(long, value_name = "NAME")]
     pub process: Option<String>,
     /// BTF file made for the running kernel [default: /sys/kernel/btf/vmlinux]
@@ -174,18 +174,17 @@ pub struct OutputArgs {
     /// Format of the trace
     #[arg(long, value_name = "FORMAT", help = TraceFormat::help())]
     pub format: Option<TraceFormat>,
-    /// Send the trace as OpenTelemetry spans to the collector there, for example <http://localhost:4317>; its
-    /// credentials are taken from the environment variable `OTEL_EXPORTER_OTLP_HEADERS`
+    /// Send the trace as OpenTelemetry spans to this collector, for example <http://localhost:4317>; credentials are
+    /// taken from the environment variable `OTEL_EXPORTER_OTLP_HEADERS`
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
     /// Protocol of the collector [default: grpc for port 4317, else http/protobuf]
     #[arg(long, value_name = "PROTOCOL", requires = "otlp_endpoint")]
     pub otlp_protocol: Option<Protocol>,
-    /// No report on the terminal
+    /// Print no report
     #[arg(short, long)]
     pub quiet: bool,
-    /// Show the state of the server in a full-screen view with keys to inspect it: `auto` does so for a trace on an
-    /// interactive terminal without other outputs; lines where there is no such terminal; nothing with --quiet
+    /// When to show a full-screen view of the server instead of lines
     #[arg(long, value_name = "WHEN", default_value = "auto", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
     pub live: When,
 }
@@ -193,10 +192,10 @@ pub struct OutputArgs {
 /// When to show the live view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum When {
-    /// For a trace on an interactive terminal without other outputs
+    /// For `trace` on an interactive terminal without --output, --record or --verbose
     #[default]
     Auto,
-    /// Wherever it is possible
+    /// Where there is an interactive terminal; the same as `--live`
     Always,
     /// Never
     Never,

@@ -204,11 +204,7 @@ fn event_kind(record: &Record, rest: &[u8], kernel: &Kernel) -> Result<EventKind
         Kind::State => state(record, socket, rest, kernel)?,
         Kind::Retransmit => EventKind::Retransmit { socket },
         Kind::Reset => EventKind::Reset { socket },
-        Kind::Drop => EventKind::Drop {
-            socket,
-            reason: drop_reason(record.value, kernel),
-            incoming: record.extra != 0,
-        },
+        Kind::Drop => drop(record, socket, kernel),
         Kind::Error => EventKind::SocketError {
             socket,
             errno: record.value as i32,
@@ -275,6 +271,33 @@ fn drop_reason(reason: i64, kernel: &Kernel) -> String {
     name.cloned().unwrap_or_else(|| reason.to_string())
 }
 
+fn drop(record: &Record, socket: Socket, kernel: &Kernel) -> EventKind {
+    let port = |address: Option<SocketAddr>| address.map_or(0, |address| address.port());
+    let came_in = record.extra as u32 != 0;
+    let packet = (record.extra >> 32) as u32;
+    let incoming = is_incoming(packet, came_in, (port(socket.local), port(socket.remote)));
+    EventKind::Drop {
+        socket,
+        reason: drop_reason(record.value, kernel),
+        incoming,
+        beyond: came_in && !incoming,
+    }
+}
+
+/// The interface that a packet last came in by says nothing of its direction: what the server sends comes in by the far end
+/// of its veth. The packet's source and destination port do, beside the socket's own; of the two one may have been translated.
+/// Where they say nothing, the interface is all there is.
+fn is_incoming(packet: u32, came_in: bool, (local, remote): (u16, u16)) -> bool {
+    let (source, destination) = ((packet >> 16) as u16, packet as u16);
+    let alike = |(from, to): (u16, u16)| u8::from(source == from) + u8::from(destination == to);
+    let (sent, received) = (alike((local, remote)), alike((remote, local)));
+    if packet == 0 || sent == received {
+        came_in
+    } else {
+        received > sent
+    }
+}
+
 /// The reason that newer kernels give (`include/net/dropreason-core.h`).
 fn dropped_at(place: u64, kernel: &Kernel) -> &'static str {
     let by_rule = |rules: &Range<u64>| rules.contains(&place);
@@ -328,4 +351,44 @@ fn address(family: u16, bytes: [u8; 16], port: u16) -> Result<Option<SocketAddr>
         other => return Err(Malformed::Family(other)),
     };
     Ok((port != 0).then(|| SocketAddr::new(ip, port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_packets_own_ports_tell_where_it_was_going() {
+        let (local, remote) = (50_222, 1515);
+        let packet =
+            |source: u16, destination: u16| u32::from(source) << 16 | u32::from(destination);
+        for came_in in [false, true] {
+            for (name, packet, expected) in [
+                ("sent", packet(local, remote), false),
+                ("sent, its source translated", packet(61_000, remote), false),
+                (
+                    "sent, its destination translated",
+                    packet(local, 31_515),
+                    false,
+                ),
+                ("received", packet(remote, local), true),
+                (
+                    "received, before it is translated back",
+                    packet(remote, 61_000),
+                    true,
+                ),
+                ("not read", 0, came_in),
+                ("of neither", packet(1, 2), came_in),
+            ] {
+                let ports = (local, remote);
+                assert_eq!(
+                    is_incoming(packet, came_in, ports),
+                    expected,
+                    "{name} {came_in}"
+                );
+            }
+            let same = packet(1515, 1515);
+            assert_eq!(is_incoming(same, came_in, (1515, 1515)), came_in);
+        }
+    }
 }

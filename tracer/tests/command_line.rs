@@ -6,6 +6,7 @@ use std::{
 };
 
 use test_support::replays;
+use tracer_model::FORMAT;
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vault-tracer"))
@@ -144,12 +145,15 @@ fn a_recording_of_a_format_to_come_is_refused_in_a_line_that_names_both() {
     );
 
     // Nothing else of it need be known.
-    for newer in [of("3"), replay("{\"format\":3,\"novelty\":[]}\n{}\n")] {
+    let next = FORMAT + 1;
+    let unknown = format!("{{\"format\":{next},\"novelty\":[]}}\n{{}}\n");
+    for newer in [of(&next.to_string()), replay(&unknown)] {
         let said = text(&newer.stderr);
         assert_eq!(newer.status.code(), Some(1), "{said}");
         assert_eq!((said.lines().count(), newer.stdout.len()), (1, 0), "{said}");
         assert!(
-            said.contains("format 3") && said.contains("format 2: update"),
+            said.contains(&format!("format {next}"))
+                && said.contains(&format!("format {FORMAT}: update")),
             "{said}"
         );
     }

@@ -124,7 +124,7 @@ fn a_trace_that_was_cut_is_reported_with_the_hangs_under_way() {
         "not whole",
         "agent was killed",
         "ends in the middle",
-        "HELD UP WHEN THE TRACE WAS CUT",
+        "BLOCKED WHEN THE TRACE WAS CUT",
     ] {
         assert!(text.contains(words), "no {words} in {text}");
     }
@@ -163,6 +163,42 @@ fn damaged_lines_are_skipped_and_counted_and_the_first_is_named() {
     );
     assert!(
         text.contains("1 record of types that this version does not know"),
+        "{text}"
+    );
+}
+
+/// An operator who reads one line must not take it for an answer.
+#[test]
+fn of_a_trace_whose_hangs_are_damaged_the_first_line_says_so() {
+    let whole = convoy();
+    let lines = || whole.split_inclusive(|byte| *byte == b'\n');
+    let is =
+        |line: &[u8], kind: &str| line.starts_with(format!("{{\"type\":\"{kind}\"").as_bytes());
+    // Every kind that tells of a hang, with and without the summary that counts them.
+    for (with_summary, headline) in [
+        (true, "5 hangs are missing from the trace"),
+        (false, "Not known whether requests were blocked"),
+    ] {
+        let mut trace = Vec::new();
+        for line in lines() {
+            if is(line, "session") || is(line, "summary") && with_summary {
+                trace.extend_from_slice(line);
+            } else if is(line, "hang") || is(line, "stalled") {
+                trace.extend_from_slice(b"\x00\x00 damaged\n");
+            }
+        }
+        let (text, json) = report(&trace);
+        assert_eq!(json["hangs"], 0);
+        let first: Vec<_> = text.lines().take(2).collect();
+        let first = first.join(" ");
+        assert!(first.starts_with(headline), "{text}");
+        assert!(first.contains("damaged lines could not be read"), "{text}");
+    }
+    // What is whole and has no hang is not in question.
+    let healthy = lines().filter(|line| is(line, "session"));
+    let (text, _) = report(&healthy.collect::<Vec<_>>().concat());
+    assert!(
+        text.starts_with("No audit device blocked or failed a request."),
         "{text}"
     );
 }
@@ -219,7 +255,7 @@ fn several_files_are_reported_together_and_one_by_one() {
     let output = run(&["convoy", "two-devices"], directory.path(), b"");
     let text = text_of(&output.stdout);
     assert!(
-        text.starts_with("2 audit devices held up 7 requests for 33.07 s in all"),
+        text.starts_with("2 audit devices blocked 7 requests for 33.07 s in all"),
         "{text}"
     );
     let by_file = text.split("BY FILE").nth(1).expect("files");

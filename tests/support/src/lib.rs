@@ -1,5 +1,6 @@
 //! What tests, benchmarks and examples of several packages share. It does not depend on the agent.
 
+pub mod documentation;
 pub mod pty;
 pub mod records;
 pub mod replays;

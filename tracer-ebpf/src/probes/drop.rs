@@ -5,7 +5,7 @@ use tracer_ebpf::abi::Kind;
 
 use crate::{
     emit::{self, Report, Wake},
-    kernel::{skb_iif, skb_sock},
+    kernel::{skb_iif, skb_ports, skb_sock},
     regs::Regs,
 };
 
@@ -32,7 +32,7 @@ fn dropped(skb: u64, why: i64) {
         &Report {
             kind: Kind::Drop,
             value: why,
-            extra: u64::from(skb_iif(skb)),
+            extra: u64::from(skb_ports(skb)) << 32 | u64::from(skb_iif(skb)),
             status: 0,
             regs: Regs::NONE,
             in_process: false,

@@ -21,6 +21,8 @@ pub enum Cause {
     Resolver,
     /// A Unix socket whose reader does not read.
     PeerFull,
+    /// All is acknowledged and read in the end, but the path is too slow or too lossy for what is written.
+    SlowPath,
     /// A file: no space left on its file system, or within a quota.
     NoSpace,
     /// A file: another error of its file system.
@@ -39,7 +41,7 @@ pub enum Cause {
 
 impl Cause {
     /// All there are.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::SynUnanswered,
         Self::NoAck,
         Self::ZeroWindow,
@@ -49,6 +51,7 @@ impl Cause {
         Self::Unreachable,
         Self::Resolver,
         Self::PeerFull,
+        Self::SlowPath,
         Self::NoSpace,
         Self::IoError,
         Self::TooLarge,
@@ -66,6 +69,7 @@ impl Cause {
             Cause::ZeroWindow => "zero_window",
             Cause::Resolver => "resolver",
             Cause::PeerFull => "peer_full",
+            Cause::SlowPath => "slow_path",
             Cause::NoSpace => "no_space",
             Cause::IoError => "io_error",
             Cause::TooLarge => "too_large",

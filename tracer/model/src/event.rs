@@ -143,6 +143,9 @@ pub enum EventKind {
         /// Whether it had come from the network, rather than from this host.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         incoming: bool,
+        /// Whether it had left the server's network namespace, and was dropped beyond that on this host.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        beyond: bool,
     },
     /// The kernel reported an error on a socket (ICMP, time-out).
     SocketError {

@@ -11,6 +11,8 @@ pub struct Dropped {
     pub reason: String,
     /// Whether it had come from the network, rather than from this host.
     pub incoming: bool,
+    /// Whether it had left the server's network namespace: the far end of its veth, a bridge or a router of this host dropped it.
+    pub beyond: bool,
 }
 
 /// What this host did when it dropped a packet.
@@ -87,6 +89,14 @@ impl Evidence {
         known
             .max_by_key(|(_, count)| **count)
             .map(|(dropped, _)| dropped)
+    }
+
+    /// Bytes that were acknowledged during the waiting; `None` where the connection was not seen at both ends of it.
+    pub fn acknowledged(&self) -> Option<u32> {
+        let (begin, end) = (self.begin?, self.end?);
+        // Sequence numbers wrap; backwards is another connection.
+        let bytes = end.una.wrapping_sub(begin.una);
+        (bytes < 1 << 31).then_some(bytes)
     }
 
     /// The connection at either end of the waiting.

@@ -237,8 +237,13 @@ pub struct Incident {
 }
 
 impl Incident {
-    /// Takes what another record of the same outage has.
-    pub fn absorb(&mut self, other: Self) {
+    /// Takes what another record of the same outage has. The cause is that of the first that shows one.
+    pub fn absorb(&mut self, other: &Self) {
+        let is_first = other.start < self.start && other.cause != Cause::Unknown;
+        if is_first || self.cause == Cause::Unknown {
+            self.cause = other.cause;
+        }
+        self.untaken.absorb(&other.untaken);
         self.start = self.start.min(other.start);
         self.hangs += other.hangs;
         self.refusals += other.refusals;
@@ -248,15 +253,6 @@ impl Incident {
         if let Some(lost) = other.lost {
             self.lost.get_or_insert_default().add(lost);
         }
-    }
-
-    /// Whether nobody met it and nothing was lost: the server's second attempt went well. `threshold`: of hangs, ns.
-    pub fn is_nothing(&self, threshold: Nanos) -> bool {
-        let is_short = |end: Nanos| end.saturating_sub(self.start) < threshold;
-        self.requests == 0
-            && self.lost.unwrap_or_default() == LossTotals::default()
-            && self.untaken == UntakenEntries::default()
-            && self.end.is_some_and(is_short)
     }
 
     /// Where it can be seen what the device takes, nothing seen is none. `is_queue_seen`: the server's stacks can be read.
@@ -287,6 +283,19 @@ pub struct UntakenEntries {
 impl UntakenEntries {
     /// Requests that are named.
     pub const MAX_REQUESTS: usize = 100;
+
+    fn absorb(&mut self, other: &Self) {
+        let sum = |one: Option<u64>, other: Option<u64>| match (one, other) {
+            (None, None) => None,
+            _ => Some(one.unwrap_or(0) + other.unwrap_or(0)),
+        };
+        self.failed = sum(self.failed, other.failed);
+        self.missed = sum(self.missed, other.missed);
+        self.at_least |= other.at_least;
+        for id in &other.missed_requests {
+            self.add_request(Some(id));
+        }
+    }
 
     /// Names a request whose entry was never tried.
     pub fn add_request(&mut self, id: Option<&str>) {

@@ -86,6 +86,9 @@ fn is_zero(number: &i32) -> bool {
     *number == 0
 }
 
+/// Segments of a window that is next to none.
+const SMALL_WINDOW: u32 = 8;
+
 impl Tcp {
     /// Bytes sent and not acknowledged.
     pub fn unacked(&self) -> u32 {
@@ -97,11 +100,17 @@ impl Tcp {
         self.end.wrapping_sub(self.nxt)
     }
 
-    /// Whether data waits that the peer's window has no room for: less than a segment is left of it.
+    /// Whether data waits because the peer advertises next to no window: its process does not read. A larger window that is
+    /// full of data under way is the path's doing: a peer that reads all offers at least ten segments (`TCP_INIT_CWND`), one
+    /// that does not offers what little it has left.
     pub fn window_closed(&self) -> bool {
         let segment = self.mss.unwrap_or(1).max(1);
         let left = |window: u32| window.saturating_sub(self.unacked());
-        self.unsent() > 0 && self.window.is_some_and(|window| left(window) < segment)
+        let is_small = |window: u32| window < segment.saturating_mul(SMALL_WINDOW);
+        self.unsent() > 0
+            && self
+                .window
+                .is_some_and(|window| left(window) < segment && is_small(window))
     }
 }
 

@@ -39,7 +39,7 @@ pub enum Availability {
 
 impl Default for Availability {
     fn default() -> Self {
-        Self::Unknown("not looked at".to_owned())
+        Self::Unknown("not examined".to_owned())
     }
 }
 
@@ -177,7 +177,7 @@ impl Host {
         match tracepoints.get(name) {
             None => Availability::No(format!("this kernel has no tracepoint {name}")),
             Some(arguments) if *arguments < reads => Availability::No(format!(
-                "this kernel's tracepoint {name} has {arguments} arguments, and not what is needed"
+                "this kernel's tracepoint {name} has {arguments} arguments, not the expected ones"
             )),
             Some(_) => Availability::Yes,
         }

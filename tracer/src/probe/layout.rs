@@ -65,12 +65,12 @@ impl KernelTypes {
         let path = path.display();
         ensure!(
             indispensable.is_empty(),
-            "{path} does not say where the kernel keeps {}, without which no socket can be told: give a BTF file made for this kernel with --btf",
+            "{path} does not say where the kernel keeps {}, without which sockets cannot be identified: give a BTF file made for this kernel with --btf",
             indispensable.join(", ")
         );
         for (what, fields) in evidence {
             warn!(
-                "cannot tell {what}: {path} does not know {}",
+                "not seen: {what}: {path} does not describe {}",
                 fields.join(", ")
             );
         }
@@ -225,6 +225,8 @@ fn fields(btf: &Types) -> KernelLayout {
         inode_mode: at("inode", "i_mode"),
         socket_sk: at("socket", "sk"),
         skb_iif: at("sk_buff", "skb_iif"),
+        skb_head: at("sk_buff", "head"),
+        skb_network_header: at("sk_buff", "network_header"),
         snd_una: at("tcp_sock", "snd_una"),
         snd_nxt: at("tcp_sock", "snd_nxt"),
         write_seq: at("tcp_sock", "write_seq"),

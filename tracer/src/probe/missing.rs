@@ -64,6 +64,16 @@ const FIELDS: &[Field] = &[
         skb_iif,
         Some("whether dropped packets came in or went out")
     ),
+    field!(
+        "sk_buff.head",
+        skb_head,
+        Some("whether dropped packets came in or went out")
+    ),
+    field!(
+        "sk_buff.network_header",
+        skb_network_header,
+        Some("whether dropped packets came in or went out")
+    ),
     field!("task_struct.files", task_files, DESCRIPTORS),
     field!("files_struct.fdt", files_fdt, DESCRIPTORS),
     field!("fdtable.max_fds", fdt_max_fds, DESCRIPTORS),
@@ -83,7 +93,7 @@ const FIELDS: &[Field] = &[
     field!(
         "tcp_sock.rcv_tstamp",
         rcv_tstamp,
-        Some("when the peer was last heard of")
+        Some("when the peer last sent something")
     ),
     field!(
         "inet_connection_sock.icsk_rto",
@@ -98,7 +108,7 @@ const FIELDS: &[Field] = &[
     field!(
         "inet_connection_sock.icsk_probes_out",
         probes_out,
-        Some("window probes that nobody answers")
+        Some("window probes without an answer")
     ),
     field!("unix_sock.peer", unix_peer, UNIX),
     field!("unix_sock.addr", unix_addr, UNIX),

@@ -12,7 +12,7 @@ use super::{
 /// `--probes`, with its help.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Preference {
-    /// The best this kernel has: `vault-tracer doctor` tells which, and why
+    /// The best that this kernel has; `vault-tracer doctor` shows which, and why
     #[default]
     Auto,
     /// On the kernel's own functions (fentry and fexit, or kprobes)
@@ -23,7 +23,7 @@ pub enum Preference {
     Tracepoint,
     /// On tracepoints; sends and receives at the socket layer (Linux 6.3)
     Socket,
-    /// On tracepoints; sends and receives at the system calls: each one on this host gets slower
+    /// On tracepoints; sends and receives at the system calls, which slows each one on this host down
     Syscall,
 }
 
@@ -209,7 +209,7 @@ impl Taken {
         found: bool,
     ) -> (Verdict, String) {
         if preference.excludes(capability, strategy) {
-            return (Verdict::Excluded, "--probes asks for others".to_owned());
+            return (Verdict::Excluded, "--probes excludes it".to_owned());
         }
         let doubt = match availability(host, capability, strategy) {
             Availability::No(why) => return (Verdict::Absent, why),
@@ -218,7 +218,7 @@ impl Taken {
             Availability::Yes => None,
         };
         if found {
-            return (Verdict::Redundant, "a better one is taken".to_owned());
+            return (Verdict::Redundant, "a better one is used".to_owned());
         }
         if strategy.cost.slows_host() && !self.slows_host && capability.fallback != Fallback::Fatal
         {
@@ -227,8 +227,8 @@ impl Taken {
             return (Verdict::TooCostly, why.to_owned());
         }
         let why = match doubt {
-            Some(why) => format!("could not be told without trying: {why}"),
-            None => "the best there is here".to_owned(),
+            Some(why) => format!("unknown without trying: {why}"),
+            None => "the best on this host".to_owned(),
         };
         (Verdict::Chosen, why)
     }

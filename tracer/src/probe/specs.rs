@@ -315,7 +315,7 @@ pub const CAPABILITIES: &[Capability] = &[
             all_syscalls(None),
         ],
         fallback: Fallback::Detail(
-            "a device without a route is told once, not at each further attempt that fails at once",
+            "a device without a route is reported once, not at each further attempt that fails at once",
         ),
     },
     Capability {
@@ -328,12 +328,12 @@ pub const CAPABILITIES: &[Capability] = &[
             )]),
             kprobe(&[spec("at_retransmit", Hook::KProbe("__tcp_retransmit_skb"))]),
         ],
-        fallback: Fallback::Warn("stalls for want of an ACK stay without a cause"),
+        fallback: Fallback::Warn("stalls without an ACK have no cause"),
     },
     Capability {
         shows: "TCP resets",
         strategies: &[tracepoint(&[raw("tcp_receive_reset", 1)], "Linux 4.16")],
-        fallback: Fallback::Warn("a connection reset by the peer may look like one given up"),
+        fallback: Fallback::Warn("a connection that the peer reset may seem to have timed out"),
     },
     Capability {
         shows: "packets dropped by this host",
@@ -355,7 +355,7 @@ pub const CAPABILITIES: &[Capability] = &[
             },
         ],
         fallback: Fallback::Warn(
-            "drops by this host's own firewall look like silence from the network",
+            "packets dropped by this host's own firewall seem to be lost in the network",
         ),
     },
     Capability {

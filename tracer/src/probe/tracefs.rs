@@ -34,7 +34,7 @@ pub enum Tracefs {
 
 impl Default for Tracefs {
     fn default() -> Self {
-        Self::NotMounted("not looked at".to_owned())
+        Self::NotMounted("not examined".to_owned())
     }
 }
 

@@ -11,7 +11,11 @@ use sha2::{Digest, Sha256};
 
 use tracer_format::{
     Name,
-    text::{between, bytes, cause::seen, clean, count, digits, duration, moment, span},
+    text::{
+        between, bytes,
+        cause::{remedy, seen},
+        clean, count, digits, duration, moment, span,
+    },
 };
 use tracer_model::Cause;
 
@@ -108,7 +112,7 @@ fn figures(report: &Report) -> Markup {
         .map(|device| device.pending.entries)
         .sum();
     let mut figures = vec![
-        ("requests held up", digits(report.requests_held_up)),
+        ("requests blocked", digits(report.requests_held_up)),
         ("time lost", duration(report.total.blocked_ns)),
         ("longest hang", duration(report.longest_ns)),
     ];
@@ -161,6 +165,7 @@ fn of_device(report: &Report, device: &DeviceSummary) -> Markup {
                         @if let Some(words) = cause.cause.known().map(seen) { "Seen: " (words) "." }
                     }
                     p.explanation { (clean(&cause.explanation)) }
+                    @if let Some(words) = cause.cause.known().map(remedy) { p.remedy { "Remedy: " (words) } }
                 }
             }
             @for line in text::losses(device) { p.loss { (line) "." } }

@@ -81,6 +81,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// Whether there may be records of hangs that are not in the traces.
+    pub fn lacks_records(&self) -> bool {
+        self.files.iter().any(|file| file.trace.lacks_records())
+    }
+
     /// Whether no device stalled or failed.
     pub fn is_clean(&self) -> bool {
         self.total.hangs == 0
@@ -319,6 +324,15 @@ pub struct Completeness {
 }
 
 impl Completeness {
+    /// Whether there may have been records that are not in it. One that only lacks its end may be written still, and
+    /// the beginning of one that was rotated is in another file.
+    pub fn lacks_records(&self) -> bool {
+        self.torn
+            || self.damaged_lines > 0
+            || self.events_lost.unwrap_or(0) > 0
+            || self.hangs_missing > 0
+    }
+
     /// Whether nothing is missing.
     pub fn is_whole(&self) -> bool {
         self.complete

@@ -9,11 +9,14 @@ use std::fmt::Write as _;
 use textwrap::Options;
 
 use tracer_format::text::{
-    between, bytes, cause::seen, chain, clean, client, count, digits, duration, explain, moment,
-    operation_and_path, span,
+    between, bytes,
+    cause::{remedy, seen},
+    chain, clean, client, count, digits, duration, explain, moment, operation_and_path, span,
 };
 
-use super::summary::{CauseSummary, DeviceSummary, FromFile, Lost, Report, WholeHang};
+use super::summary::{
+    CauseSummary, Completeness, DeviceSummary, FromFile, Lost, Report, WholeHang,
+};
 
 const WIDTH: usize = 80;
 
@@ -109,18 +112,40 @@ fn headline(out: &mut String, report: &Report) {
 pub(super) fn headline_of(report: &Report) -> String {
     let devices = count(report.devices.len() as u64, "audit device");
     let total = &report.total;
+    let missing = report.files.iter().map(|file| file.trace.hangs_missing);
+    let missing: u64 = missing.sum();
     match (total.hangs, report.refusals) {
         (0, 0) if !report.under_way.is_empty() => {
-            "Requests were held up and had not gone on when the trace was cut.".to_owned()
+            "Requests were blocked when the trace was cut.".to_owned()
         }
-        (0, 0) if report.is_clean() => "No audit device held up or failed a request.".to_owned(),
-        (0, 0) => format!("No request was held up, but {devices} had trouble."),
+        (0, 0) if missing > 0 => format!(
+            "{} missing from the trace ({}): requests were blocked, and it does not say which.",
+            if missing == 1 {
+                "1 hang is".to_owned()
+            } else {
+                format!("{} are", count(missing, "hang"))
+            },
+            lacking(report)
+        ),
+        (0, 0) if report.lacks_records() => {
+            format!(
+                "Not known whether requests were blocked: {}.",
+                lacking(report)
+            )
+        }
+        (0, 0) if report.is_clean() => "No audit device blocked or failed a request.".to_owned(),
+        (0, 0) => format!("No request was blocked, but {devices} had trouble."),
+        (0, refusals) if report.lacks_records() => format!(
+            "{devices} failed at once for {}; not known whether requests were blocked: {}.",
+            count(refusals, "request"),
+            lacking(report)
+        ),
         (0, refusals) => format!(
-            "No request was held up; {devices} failed at once for {}.",
+            "No request was blocked; {devices} failed at once for {}.",
             count(refusals, "request")
         ),
         (hangs, _) => format!(
-            "{} held up {} for {} in all, {} at worst ({}).",
+            "{} blocked {} for {} in all, {} at worst ({}).",
             devices,
             count(report.requests_held_up, "request"),
             duration(total.blocked_ns),
@@ -128,6 +153,28 @@ pub(super) fn headline_of(report: &Report) -> String {
             count(hangs, "hang"),
         ),
     }
+}
+
+/// What the traces lack, in a few words.
+fn lacking(report: &Report) -> String {
+    let sum = |of: fn(&Completeness) -> u64| -> u64 {
+        report.files.iter().map(|file| of(&file.trace)).sum()
+    };
+    let mut words = Vec::new();
+    let mut add = |number: u64, what: String| words.extend((number > 0).then_some(what));
+    let damaged = sum(|trace| trace.damaged_lines);
+    add(
+        damaged,
+        format!("{} could not be read", count(damaged, "damaged line")),
+    );
+    let torn = sum(|trace| u64::from(trace.torn));
+    add(torn, "its last line is cut".to_owned());
+    let lost = sum(|trace| trace.events_lost.unwrap_or(0));
+    add(lost, format!("{} lost in the kernel", count(lost, "event")));
+    if words.is_empty() {
+        words.push("records are missing".to_owned());
+    }
+    words.join(", ")
 }
 
 /// `5 hangs, 27.06 s in all, longest 8.02 s, 1 refusal, up to 3 queued`
@@ -198,6 +245,9 @@ fn of_cause(out: &mut String, cause: &CauseSummary) {
     let text = format!("{name} ({}){}", facts.join(", "), what.unwrap_or_default());
     paragraph(out, "  ", &text);
     paragraph(out, "    ", &clean(&cause.explanation));
+    if let Some(known) = cause.cause.known() {
+        paragraph(out, "    ", &format!("Remedy: {}", remedy(known)));
+    }
 }
 
 /// Entries that a device did not acknowledge.
@@ -209,7 +259,7 @@ pub(super) fn losses(device: &DeviceSummary) -> Vec<String> {
     };
     let lost = describe(
         &device.lost,
-        "never acknowledged: look whether the log has them",
+        "never acknowledged: where its log does not have them, look in another audit device's",
     );
     let pending = describe(
         &device.pending,
@@ -222,7 +272,7 @@ fn under_way(out: &mut String, report: &Report) {
     if report.under_way.is_empty() {
         return;
     }
-    title(out, "held up when the trace was cut");
+    title(out, "blocked when the trace was cut");
     for FromFile { record, .. } in report.under_way.iter().take(HANGS) {
         let line = format!(
             "{} and on, since {}: {} by {} ({}, {})",

@@ -200,7 +200,7 @@ impl Generation {
             ),
             Self::SinksUnknownContext => (
                 "Vault 1.15 or 1.16",
-                "that of the request or 5 s of its own: the version, which cannot be read, would tell",
+                "that of the request or 5 s of its own, by the version, which cannot be read",
             ),
             Self::SinksOwnContext => ("Vault since about 1.17.6", "10 s of its own"),
         };

@@ -150,7 +150,7 @@ impl GoroutineReader {
         let (parked, strange): (Vec<_>, Vec<_>) = parked.partition(|g| self.is_in_park(g));
         ensure!(
             parked.len() > strange.len(),
-            "the server was stripped of its debugging information, and its goroutines are not as {version} has them"
+            "the server was stripped of its debugging information, and its goroutines do not have the layout of {version}"
         );
         Ok(())
     }
@@ -192,7 +192,7 @@ impl GoroutineReader {
     pub(crate) fn doubts(&self) -> Option<String> {
         self.assumed.as_ref().map(|version| {
             format!(
-                "the server was stripped of its debugging information: its goroutines are read as {version} has them, but not which device one waits for; an executable that was not stripped (built without -ldflags=-w) would tell"
+                "the server was stripped of its debugging information: its goroutines are read by the layout of {version}, but not which device one waits for; run an executable that was not stripped (built without -ldflags=-w)"
             )
         })
     }
@@ -231,7 +231,7 @@ fn assume(executable: &Executable<'_>) -> Result<(dwarf::Structures, String)> {
     let version = buildinfo::read(executable).and_then(|build| build.version);
     let version = version.unwrap_or_else(|| "an unknown version of Go".to_owned());
     let structures = table::structures(&version).with_context(|| {
-        format!("the server was stripped of its debugging information, and this version of vault-tracer does not know the goroutines of {version}: an executable that was not stripped (built without -ldflags=-w) would tell")
+        format!("the server was stripped of its debugging information, and this version of vault-tracer does not know the goroutines of {version}: run an executable that was not stripped (built without -ldflags=-w)")
     })?;
     Ok((structures, version))
 }

@@ -75,7 +75,7 @@ fn canonical_address(address: SocketAddr) -> SocketAddr {
 /// Inode number of the process's network namespace, as the kernel knows it (`net.ns.inum`).
 pub(crate) fn netns_inode(pid: i32) -> Result<u64> {
     let namespace = Process::new(pid).namespace("net");
-    namespace.with_context(|| format!("cannot tell the network namespace of PID {pid}"))
+    namespace.with_context(|| format!("cannot read the network namespace of PID {pid}"))
 }
 
 #[cfg(test)]

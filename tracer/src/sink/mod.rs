@@ -5,6 +5,7 @@ pub mod jsonl;
 pub mod line_file;
 pub mod metrics;
 pub mod otlp;
+mod outage;
 pub mod perfetto;
 pub mod recording;
 pub mod terminal;

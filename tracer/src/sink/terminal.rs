@@ -1,4 +1,8 @@
-//! The report for the operator: each hang as it ends, the answer first.
+//! The report for the operator: one block an outage, the answer first, then only what changes.
+
+mod pace;
+mod totals;
+mod words;
 
 use std::{
     collections::BTreeMap,
@@ -6,15 +10,22 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
-use super::Sink;
+use self::{
+    totals::OfDevice,
+    words::{again, causes, cleaned, explained, wrapped},
+};
+use super::{
+    Sink,
+    outage::{Outage, Outages},
+};
 use tracer_format::{
     WallClock,
     record::{self, Request},
-    text::{self, chain, clean, clock, count, duration, explain},
+    text::{self, cause, chain, clean, clock, count, duration, explain},
 };
 use tracer_model::{
-    Device, Finding, Forwarded, Hang, Incident, Nanos, Refusal, RequestInfo, Session, Stalled,
-    Summary,
+    Cause, Device, Finding, Forwarded, Hang, Incident, Nanos, Refusal, RequestInfo, Session,
+    Stalled, Summary,
 };
 
 /// Writes the report.
@@ -22,15 +33,8 @@ pub struct Terminal<W> {
     out: W,
     clock: WallClock,
     color: bool,
-    devices: BTreeMap<Device, DeviceTotals>,
-}
-
-#[derive(Default)]
-struct DeviceTotals {
-    hangs: u64,
-    blocked: Nanos,
-    longest: Nanos,
-    refusals: u64,
+    outages: Outages,
+    devices: BTreeMap<Device, OfDevice>,
 }
 
 impl Terminal<Box<dyn Write + Send>> {
@@ -57,32 +61,34 @@ impl<W: Write + Send + 'static> Terminal<W> {
             out,
             clock: WallClock::default(),
             color,
+            outages: Outages::default(),
             devices: BTreeMap::new(),
         }
     }
 
     /// What is to be read of it.
-    pub(super) fn text(&mut self, finding: &Finding) -> Option<String> {
+    pub fn text(&mut self, finding: &Finding) -> Option<String> {
+        let ended = self.outages.add(finding);
         Some(match finding {
             Finding::Session(session) | Finding::Attached(session) => self.session(session),
-            Finding::Stalled(stalled) => self.stalled(stalled),
-            Finding::Hang(hang) => self.hang(hang),
+            Finding::Stalled(stalled) => self.stalled(stalled)?,
+            Finding::Hang(hang) => self.hang(hang)?,
             Finding::Refusal(refusal) => self.refusal(refusal)?,
-            Finding::LostEntries(loss) => self.line(
-                loss.at,
-                "31",
-                "UNACKNOWLEDGED",
-                &clean(&explain::loss(loss)),
-            ),
-            Finding::Filling(filling) => self.line(
-                filling.at,
-                "33",
-                "WARNING",
-                &clean(&explain::filling(filling)),
-            ),
-            Finding::Incident(incident) => self.incident(incident),
+            Finding::LostEntries(loss) => {
+                let text = explain::loss(loss);
+                self.block(loss.at, ("31", "UNACKNOWLEDGED"), &clean(&text), &[])
+            }
+            Finding::Filling(filling) => {
+                let text = explain::filling(filling);
+                self.block(filling.at, ("33", "WARNING"), &clean(&text), &[])
+            }
+            Finding::Incident(incident) => self.incident(incident, ended)?,
             Finding::Warning(warning) => {
-                format!("{} {}\n", self.paint("33", "warning:"), clean(warning))
+                let text = wrapped(&format!("warning: {}", clean(warning)), "", "    ");
+                format!(
+                    "{}\n",
+                    text.replacen("warning:", &self.paint("33", "warning:"), 1)
+                )
             }
             Finding::Forwarded(forwarded) => self.forwarded(forwarded),
             Finding::Ended(ended) => format!("{}  the server ended\n", self.moment(ended.at)),
@@ -96,162 +102,235 @@ impl<W: Write + Send + 'static> Terminal<W> {
         let go = clean(session.go_version.as_deref().unwrap_or("unknown Go"));
         let devices: Vec<_> = session.declared.iter().map(cleaned).collect();
         let devices = if devices.is_empty() {
-            "audit sockets are recognised by what is written to them".to_owned()
+            "audit devices are recognised by the entries written to them".to_owned()
         } else {
             format!("audit devices: {}", devices.join(", "))
         };
         format!(
-            "tracing PID {} ({}, {go}) with {} probes on Linux {}; {devices}. Ctrl-C ends it.\n",
+            "tracing PID {} ({}, {go}) with {} on Linux {}; {devices}. Ctrl-C ends it.\n",
             session.pid,
             clean(&session.exe),
-            session.probes.len(),
+            count(session.probes.len() as u64, "probe"),
             session.kernel,
         )
     }
 
-    /// While it lasts: one line for each of its waits.
-    fn stalled(&self, stalled: &Stalled) -> String {
-        let behind = match stalled.waiting {
-            0 => String::new(),
-            1 => "; 1 request waits behind it".to_owned(),
-            several => format!("; {several} requests wait behind it"),
+    /// That a device blocks requests now: once an outage.
+    fn stalled(&mut self, stalled: &Stalled) -> Option<String> {
+        let outage = self.outages.of(&stalled.device)?;
+        let (since, at) = (outage.since, stalled.at);
+        let pace = &mut self.devices.entry(stalled.device.clone()).or_default().pace;
+        pace.goes_on(since);
+        if pace.shown.beginning {
+            return self.progress(&stalled.device, at);
+        }
+        if !pace.may_begin(since, at) {
+            return None;
+        }
+        pace.shown.beginning = true;
+        let more = again(pace.unprinted);
+        pace.printed(at);
+        let why = stalled.cause;
+        let has_remedy = why != Cause::Unknown && pace.remedy(why);
+        let behind = match (stalled.waiting, stalled.estimated) {
+            (0, _) => String::new(),
+            (1, false) => "; 1 request waits behind it".to_owned(),
+            (several, false) => format!("; {several} requests wait behind it"),
+            (several, true) => format!("; up to {several} wait behind it"),
         };
-        let at_most = if stalled.estimated && stalled.waiting > 0 {
-            " at most"
-        } else {
-            ""
-        };
-        format!(
-            "{}  {}  {} has been holding up {} for {} so far ({}, {}{behind}{at_most})\n",
-            self.moment(stalled.at),
-            self.paint("33", "stalled"),
+        let mut lines = vec![
+            (
+                "request",
+                format!(
+                    "{}: blocked for {} so far, in {}{behind}",
+                    self.request(&stalled.request),
+                    duration(stalled.blocked),
+                    explain::operation(stalled.op),
+                ),
+            ),
+            ("cause", format!("{}: {}", why.name(), cause::hint(why))),
+        ];
+        if has_remedy {
+            lines.push(("remedy", cause::remedy(why).to_owned()));
+        }
+        let head = format!(
+            "{} unresponsive since {}: it blocks requests{more}",
             cleaned(&stalled.device),
-            self.request(&stalled.request),
-            duration(stalled.blocked),
-            stalled.op.name(),
-            stalled.cause.name(),
-        )
+            self.moment(since),
+        );
+        Some(self.block(at, ("1;31", "BLOCKED"), &head, &lines))
     }
 
-    fn hang(&mut self, hang: &Hang) -> String {
+    /// The first of each outage and cause in full.
+    fn hang(&mut self, hang: &Hang) -> Option<String> {
+        let since = self.outages.of(&hang.device)?.since;
         let totals = self.devices.entry(hang.device.clone()).or_default();
-        totals.hangs += 1;
-        totals.blocked += hang.duration;
+        totals.blocked += 1;
+        totals.blocked_for += hang.duration;
         totals.longest = totals.longest.max(hang.duration);
-        let mark = format!("HANG {}", duration(hang.duration));
+        let (pace, at, why) = (&mut totals.pace, hang.end, hang.cause());
+        pace.goes_on(since);
+        if pace.shown.hang && pace.is_explained(why) {
+            return self.progress(&hang.device, at);
+        }
+        if !pace.shown.beginning && !pace.may_begin(since, at) {
+            return None;
+        }
+        (pace.shown.beginning, pace.shown.hang) = (true, true);
+        let more = again(pace.unprinted);
+        let news = (pace.explain(why), pace.remedy(why));
+        pace.printed(at);
         let record = record::Hang::of(hang, self.clock);
-        format!(
-            "\n{}  {}  {} held up {}\n    {}  (request entry | response entry)\n    {}: {}\n",
-            self.moment(hang.start),
-            self.paint("1;31", &mark),
-            cleaned(&hang.device),
-            text::request(&record.request),
-            chain(&record.stalls),
-            record.cause,
-            clean(&record.explanation),
-        )
+        let mut lines = vec![
+            ("request", text::request(&record.request)),
+            ("waits", chain(&record.stalls)),
+        ];
+        lines.extend(explained(why, &record.explanation, news));
+        let mark = format!("HANG {}", duration(hang.duration));
+        let head = format!("{} blocked a request{more}", cleaned(&hang.device));
+        Some(self.block(at, ("1;31", &mark), &head, &lines))
     }
 
-    /// No hang of this server: one line.
-    fn forwarded(&self, forwarded: &Forwarded) -> String {
-        format!(
-            "{}  {}  {}: {}\n",
-            self.moment(forwarded.start),
-            self.paint("33", "forwarded"),
-            self.request(&forwarded.request),
-            clean(&explain::forwarded(forwarded)),
-        )
-    }
-
-    /// The first of each outage: a server under load meets a dead port thousands of times.
+    /// The first of each outage and cause: a server under load meets a dead port thousands of times.
     fn refusal(&mut self, refusal: &Refusal) -> Option<String> {
+        let since = self.outages.of(&refusal.device)?.since;
         let totals = self.devices.entry(refusal.device.clone()).or_default();
-        totals.refusals += 1;
-        (refusal.before == 0).then(|| {
-            format!(
-                "\n{}  refusal  {} failed at once for {}{}. Further ones are counted.\n    {}: {}\n",
-                self.moment(refusal.start),
-                cleaned(&refusal.device),
-                self.request(&refusal.request),
-                if refusal.taken_elsewhere {
-                    "; the server goes on with its other devices"
-                } else {
-                    ""
-                },
-                refusal.cause.name(),
-                clean(&explain::refusal(refusal)),
-            )
-        })
-    }
-
-    fn line(&self, at: Nanos, style: &str, mark: &str, text: &str) -> String {
-        format!(
-            "\n{}  {}  {text}\n",
-            self.moment(at),
-            self.paint(style, mark)
-        )
-    }
-
-    fn incident(&self, incident: &Incident) -> String {
-        let text = match incident.end {
-            Some(end) => format!(
-                "{} works again after {}",
-                cleaned(&incident.device),
-                duration(end.saturating_sub(incident.start))
-            ),
-            None => format!(
-                "{} did not work again before the trace ended",
-                cleaned(&incident.device)
-            ),
-        };
-        let untaken = explain::untaken(
-            &cleaned(&incident.device),
-            (incident.untaken.failed, incident.untaken.missed),
-            incident.untaken.at_least,
-        );
-        let untaken = untaken.map(|untaken| format!(" {untaken}"));
-        let text = format!(
-            "{text}: {}, {} in all, longest {}; {} affected.{}",
-            count(incident.hangs, "hang"),
-            duration(incident.blocked),
-            duration(incident.longest),
-            count(incident.requests, "request"),
-            untaken.unwrap_or_default(),
-        );
-        self.line(
-            incident.end.unwrap_or(incident.start),
-            "1",
-            "incident",
-            &text,
-        )
-    }
-
-    fn summary(&self, summary: &Summary) -> String {
-        let mut text = format!(
-            "\n{} hangs, {} refusals in {}{} requests with {} writes to audit sockets; {} events, {} lost.\n",
-            summary.hangs,
-            summary.refusals,
-            if summary.requests_at_least {
-                "at least "
+        totals.failed += 1;
+        let (pace, why) = (&mut totals.pace, refusal.cause);
+        let at = refusal.start + refusal.duration;
+        pace.goes_on(since);
+        if pace.shown.beginning && pace.is_explained(why) {
+            return self.progress(&refusal.device, at);
+        }
+        if !pace.shown.beginning && !pace.may_begin(since, at) {
+            return None;
+        }
+        pace.shown.beginning = true;
+        let more = again(pace.unprinted);
+        let news = (pace.explain(why), pace.remedy(why));
+        pace.printed(at);
+        let mut lines = vec![("request", self.request(&refusal.request))];
+        lines.extend(explained(why, &explain::refusal(refusal), news));
+        let head = format!(
+            "{} failed at once{}{more}",
+            cleaned(&refusal.device),
+            if refusal.taken_elsewhere {
+                "; another audit device took the entry"
             } else {
                 ""
             },
-            summary.requests,
-            summary.audit_writes,
-            summary.events,
+        );
+        Some(self.block(at, ("1;31", "FAILED"), &head, &lines))
+    }
+
+    /// No hang of this server: one block.
+    fn forwarded(&self, forwarded: &Forwarded) -> String {
+        let head = format!(
+            "{}: {}",
+            self.request(&forwarded.request),
+            clean(&explain::forwarded(forwarded)),
+        );
+        self.block(forwarded.start, ("33", "forwarded"), &head, &[])
+    }
+
+    /// Higher numbers of an outage that goes on, ever less often.
+    fn progress(&mut self, device: &Device, at: Nanos) -> Option<String> {
+        let pace = &mut self.devices.get_mut(device)?.pace;
+        if !pace.is_due(at) {
+            return None;
+        }
+        pace.repeated(at);
+        let outage = self.outages.of(device)?;
+        let head = format!(
+            "{} for {} so far: {}",
+            cleaned(device),
+            duration(at.saturating_sub(outage.since)),
+            outage.requests(),
+        );
+        let lines = self.worst(outage);
+        Some(self.block(at, ("33", "GOES ON"), &head, &lines))
+    }
+
+    /// The outage as a whole. `outage`: what was found of it, where it blocked or failed requests.
+    fn incident(&mut self, incident: &Incident, outage: Option<Outage>) -> Option<String> {
+        let at = incident.end.or(outage.as_ref().map(|outage| outage.latest));
+        let at = at.unwrap_or(incident.start);
+        let totals = self.devices.entry(incident.device.clone()).or_default();
+        totals.outages += 1;
+        let pace = &mut totals.pace;
+        pace.goes_on(incident.start);
+        let shown = pace.ends(at);
+        let is_over = incident.end.is_some();
+        if is_over && !shown.beginning && !pace.is_due(at) {
+            pace.unprinted += 1;
+            return None;
+        }
+        let more = again(pace.unprinted);
+        if shown.beginning {
+            pace.printed(at);
+        } else {
+            pace.repeated(at);
+        }
+        let device = cleaned(&incident.device);
+        let lasted = duration(at.saturating_sub(incident.start));
+        let (style, mark, head) = match incident.end {
+            Some(_) => (
+                "32",
+                "WORKS AGAIN",
+                format!("{device} after {lasted}{more}"),
+            ),
+            None => (
+                "31",
+                "STILL DOWN",
+                format!(
+                    "{device} when the trace ended, since {}",
+                    self.moment(incident.start)
+                ),
+            ),
+        };
+        let requests = outage.as_ref().map(Outage::requests);
+        let requests = requests.unwrap_or_else(|| "no request was blocked or failed".to_owned());
+        let mut lines = vec![(
+            "outage",
+            format!("{}; {requests}", causes(incident, outage.as_ref())),
+        )];
+        lines.extend(outage.iter().flat_map(|outage| self.worst(outage)));
+        let untaken = &incident.untaken;
+        lines.extend(
+            explain::untaken(&device, (untaken.failed, untaken.missed), untaken.at_least)
+                .map(|text| ("entries", text)),
+        );
+        Some(self.block(at, (style, mark), &head, &lines))
+    }
+
+    /// Of several requests.
+    fn worst(&self, outage: &Outage) -> Vec<(&'static str, String)> {
+        let worst = outage.worst.iter().filter(|_| outage.blocked > 1);
+        let line = |hang: &std::sync::Arc<Hang>| {
+            let request = self.request(&hang.request);
+            ("worst", format!("{}: {request}", duration(hang.duration)))
+        };
+        worst.map(line).collect()
+    }
+
+    fn summary(&self, summary: &Summary) -> String {
+        let least = if summary.requests_at_least {
+            "at least "
+        } else {
+            ""
+        };
+        let mut text = format!(
+            "\n{}, {} in {least}{} with {} to audit devices; {}, {} lost.\n",
+            count(summary.hangs, "hang"),
+            count(summary.refusals, "refusal"),
+            count(summary.requests, "request"),
+            count(summary.audit_writes, "write"),
+            count(summary.events, "event"),
             summary.events_lost,
         );
         for (device, totals) in &self.devices {
             // Writing to a String cannot fail.
-            let _ = writeln!(
-                text,
-                "  {}: {}, {} in all, longest {}; {}",
-                cleaned(device),
-                count(totals.hangs, "hang"),
-                duration(totals.blocked),
-                duration(totals.longest),
-                count(totals.refusals, "refusal"),
-            );
+            let _ = writeln!(text, "  {}: {}", cleaned(device), totals.facts());
         }
         let is_unexplained = (summary.hangs, summary.refusals, summary.incidents) == (0, 0, 0);
         let failed = summary.failed_requests.filter(|_| is_unexplained);
@@ -260,6 +339,26 @@ impl<W: Write + Send + 'static> Terminal<W> {
         }
         if summary.events_lost > 0 {
             text.push_str("  Records were lost: durations and counts above are lower bounds.\n");
+        }
+        text
+    }
+
+    /// A blank line, the time and what happened, then lines with a name each.
+    fn block(
+        &self,
+        at: Nanos,
+        (style, mark): (&str, &str),
+        head: &str,
+        lines: &[(&'static str, String)],
+    ) -> String {
+        let (moment, painted) = (self.moment(at), self.paint(style, mark));
+        // Wrapped without colours, which have no width.
+        let placeholder = "X".repeat(mark.chars().count());
+        let head = wrapped(&format!("{moment}  {placeholder}  {head}"), "", "    ");
+        let mut text = format!("\n{}\n", head.replacen(&placeholder, &painted, 1));
+        for (name, line) in lines {
+            text.push_str(&wrapped(line, &format!("    {name:<9}"), "             "));
+            text.push('\n');
         }
         text
     }
@@ -281,11 +380,6 @@ impl<W: Write + Send + 'static> Terminal<W> {
     }
 }
 
-/// A device may be a path.
-fn cleaned(device: &Device) -> String {
-    clean(&device.to_string()).into_owned()
-}
-
 impl<W: Write + Send + 'static> Sink<Finding> for Terminal<W> {
     fn write(&mut self, finding: &Finding) -> io::Result<()> {
         let Some(text) = self.text(finding) else {
@@ -305,64 +399,4 @@ impl<W: Write + Send + 'static> Sink<Finding> for Terminal<W> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tracer_model::{Cause, Evidence, Transport};
-
-    /// A client may ask for a path that a terminal would obey, and a device may be a path.
-    #[test]
-    fn what_others_wrote_is_not_obeyed() {
-        let evil = "x\u{1b}[2J\u{9b}31m\r\n\u{202e}y";
-        let device = Device::new(Transport::Unix, evil);
-        let request = RequestInfo {
-            id: Some(evil.to_owned()),
-            operation: Some("read".to_owned()),
-            path: Some(evil.to_owned()),
-            ..RequestInfo::default()
-        };
-        let findings = [
-            Finding::Session(Session {
-                exe: evil.to_owned(),
-                declared: vec![device.clone()],
-                ..Session::default()
-            }),
-            Finding::Refusal(Box::new(Refusal {
-                before: 0,
-                http_status: None,
-                device: device.clone(),
-                request: request.clone(),
-                start: 0,
-                duration: 0,
-                cause: Cause::Refused,
-                errno: None,
-                evidence: Evidence::default(),
-                taken_elsewhere: true,
-            })),
-            Finding::Hang(Box::new(Hang {
-                id: None,
-                start: 0,
-                end: 1,
-                duration: 1,
-                device,
-                request: request.clone(),
-                stalls: Vec::new(),
-            })),
-            Finding::Forwarded(Box::new(Forwarded {
-                request: request.clone(),
-                to: None,
-                start: 0,
-                duration: 1,
-                uncertainty: 0,
-            })),
-            Finding::Warning(evil.to_owned()),
-            Finding::Summary(Summary::default()),
-        ];
-        let mut terminal = Terminal::to(io::sink(), false);
-        for finding in &findings {
-            let text = terminal.text(finding).expect("a text");
-            let obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
-            assert!(!text.contains(obeyed), "{text:?}");
-            assert!(text.contains(r"x\u{1b}[2J\u{9b}31m\u{d}\u{a}"), "{text:?}");
-        }
-    }
-}
+mod tests;

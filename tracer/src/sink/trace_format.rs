@@ -10,7 +10,7 @@ use tracer_model::Finding;
 /// Formats of the trace file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TraceFormat {
-    /// JSON Lines, described in the README
+    /// JSON Lines, described in docs/trace-format.md
     Jsonl,
     /// OpenTelemetry spans, as the collector's file exporter writes them: OTLP in JSON, a request a line
     Otlp,

@@ -2,7 +2,7 @@
 //! buffers afterwards. The state machine is drawn in [`tracer_ebpf::capture`]: [`State`] is the agent's part of it.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, VecDeque},
     mem,
     time::Duration,
 };
@@ -12,6 +12,7 @@ use log::{debug, warn};
 use tracer_ebpf::capture::{Mode, Role};
 
 use self::{
+    blocked::BlockedSockets,
     classify::{Class, SocketRoles},
     restore::{BufferedConnection, Restored, restore},
     sampling::SamplePacer,
@@ -19,6 +20,7 @@ use self::{
 use tracer_core::BufferedActivity;
 use tracer_model::{BufferedTotals, Device, Event, EventKind, Nanos, SocketId, took_all};
 
+mod blocked;
 pub mod classify;
 pub(crate) mod maps;
 pub mod restore;
@@ -26,10 +28,6 @@ mod sampling;
 
 /// Time without an anomaly after which buffering begins, ns.
 const QUIET: Nanos = 2_000_000_000;
-
-/// Longest time that a socket may be blocked while buffering, ns: a log server may be a little slow. A quarter of the
-/// threshold if that is less: 25 ms by default.
-const PATIENCE: Nanos = 30_000_000;
 
 /// Events may still come this long after a change of mode or role, ns: programs that had read the map before.
 const SETTLING: Nanos = 1_000_000;
@@ -100,10 +98,7 @@ pub struct CaptureController<K> {
     pending: VecDeque<Event>,
     /// Number of events for which there was no room, and of entries among them.
     dropped: (u64, u64),
-    /// Since when sockets are blocked.
-    blocked: HashMap<SocketId, Nanos>,
-    /// Longest time that one may be, ns.
-    patience: Nanos,
+    blocked: BlockedSockets,
     /// Entries that fell short at first and were completed while buffering.
     completed_late: u64,
     pacer: SamplePacer,
@@ -126,8 +121,7 @@ impl<K: KernelSide> CaptureController<K> {
             },
             pending: VecDeque::new(),
             dropped: (0, 0),
-            blocked: HashMap::new(),
-            patience: PATIENCE.min(threshold / 4),
+            blocked: BlockedSockets::new(threshold),
             completed_late: 0,
             pacer: SamplePacer::default(),
             is_warned: false,
@@ -166,7 +160,7 @@ impl<K: KernelSide> CaptureController<K> {
                 self.absorb(event, class, had_failed)
             }
             State::Stream { last_anomaly } => {
-                if !matches!(class, Class::Normal | Class::Progress(_)) {
+                if self.blocked.is_anomaly(&event, class) {
                     *last_anomaly = event.at;
                 }
                 Observed::Forward(event)
@@ -180,12 +174,12 @@ impl<K: KernelSide> CaptureController<K> {
             _ if had_failed => {}
             Class::Normal => return Observed::Absorbed,
             Class::Progress(socket) => {
-                let was_blocked = self.blocked.remove(&socket).is_some();
+                let was_blocked = self.blocked.end(socket).is_some();
                 let completes = was_blocked && is_complete_write(&event) && !has_entry(&event);
                 self.completed_late += u64::from(completes);
             }
             Class::Blocked(socket) => {
-                self.blocked.entry(socket).or_insert(event.at);
+                self.blocked.begin(socket, event.at);
             }
             Class::Anomaly => {}
             Class::Failure => debug!("buffering ends: {:?}", event.what),
@@ -219,8 +213,7 @@ impl<K: KernelSide> CaptureController<K> {
 
     /// Whether a socket is blocked for longer than is normal.
     pub fn is_overdue(&self, now: Nanos) -> bool {
-        let mut blocked = self.blocked.values();
-        self.is_buffering() && blocked.any(|since| now.saturating_sub(*since) >= self.patience)
+        self.is_buffering() && self.blocked.is_any_overdue(now)
     }
 
     /// The programs stream from now on. Returns when buffering began; `None` if it had not.
@@ -309,7 +302,9 @@ impl<K: KernelSide> CaptureController<K> {
     /// Whether buffering may begin if the core is idle too.
     pub fn is_quiet(&self, now: Nanos) -> bool {
         match self.state {
-            State::Stream { last_anomaly } => now.saturating_sub(last_anomaly) >= QUIET,
+            State::Stream { last_anomaly } => {
+                now.saturating_sub(last_anomaly) >= QUIET && !self.blocked.is_any_overdue(now)
+            }
             State::AlwaysStream | State::Buffer { .. } => false,
         }
     }
@@ -327,6 +322,7 @@ impl<K: KernelSide> CaptureController<K> {
             since: now + SETTLING,
             has_failed: false,
         };
+        self.blocked.clear();
         self.pacer.settle_alarm();
     }
 

@@ -53,7 +53,7 @@ enum Task {
     Test(test::TestOptions),
     /// Measure what tracing costs a real server, compared with other tools (root, or sudo)
     Bench(bench::BenchOptions),
-    /// Compare what the build costs with what it may cost: compiled units, size of the executable
+    /// Compare what the build costs with its limits: compiled units, size of the executable
     Budget,
     /// Run live tests inside stock Debian kernels, under QEMU's software emulation
     Vm(vm::VmOptions),
@@ -103,9 +103,39 @@ fn main() -> ExitCode {
 mod tests {
     use std::{env, fs};
 
-    use clap::CommandFactory;
+    use anyhow::Context;
+    use clap::{CommandFactory, Parser, error::ErrorKind};
+    use test_support::documentation::{Call, calls, pages};
 
     use super::Cli;
+
+    /// `tracer/tests/documentation` tests those of the agent.
+    #[test]
+    fn the_tasks_take_every_command_line_of_the_documentation() -> anyhow::Result<()> {
+        let mut count = 0;
+        for page in pages()? {
+            for line in page.command_lines() {
+                for call in calls(&line)? {
+                    let Call::Tasks(arguments) = call else {
+                        continue;
+                    };
+                    let name = "cargo xtask".to_owned();
+                    let parsed = Cli::try_parse_from([vec![name], arguments].concat());
+                    let error = parsed.err();
+                    // Of `cargo xtask lab` too, which a sentence may name.
+                    let shown = [
+                        ErrorKind::DisplayHelp,
+                        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+                    ];
+                    let error = error.filter(|error| !shown.contains(&error.kind()));
+                    error.map_or(Ok(()), Err).with_context(|| line.clone())?;
+                    count += 1;
+                }
+            }
+        }
+        anyhow::ensure!(count > 20, "only {count} command lines");
+        Ok(())
+    }
 
     /// The first stage prints it without building the tasks.
     #[test]

@@ -43,17 +43,17 @@ const FOREIGN_TEST: &str = "a_real_collector_forwards_the_spans_of_the_file";
 
 #[derive(clap::Args)]
 pub struct TestOptions {
-    /// Run what a change needs most: formatting, lints, unit tests, replays, simulations; no root, no eBPF
+    /// Run the cheap part: formatting, lints, unit tests, replays, simulations; no root, no eBPF
     #[arg(long, conflicts_with_all = ["full", "live"])]
     quick: bool,
-    /// Run in addition what takes long and what others read (collector, Prometheus, browser, other kernels), and say when
-    /// each step last passed
+    /// Also run what takes long: other programs that read our formats (collector, Prometheus, browser), other kernels; then
+    /// list when each step last passed
     #[arg(long, conflicts_with = "live")]
     full: bool,
     /// Succeed although the live tests could not run (they are still reported as NOT RUN)
     #[arg(long)]
     allow_skip: bool,
-    /// Build, and run only the live tests whose names contain one of these words, or all
+    /// Build, then run only the live tests whose names contain one of these words, or all
     #[arg(long, value_name = "WORD", num_args = 0..)]
     live: Option<Vec<String>>,
     /// Run the live tests on this `vault` or `bao` executable instead of the downloaded OpenBao

@@ -124,15 +124,38 @@ fn without_error(operation: &Operation) -> Cause {
         (_, transport) if !transport.is_socket() && operation.socket.is_none() => Cause::Unknown,
         (_, Transport::Unix) => Cause::PeerFull,
         (Op::Connect, _) if gave_up_early(operation) => Cause::Timeout,
+        // It was answered in the end.
+        (Op::Connect, _) if operation.outcome == Some(Outcome::Ok) => Cause::SlowPath,
         // The probes see each SYN that is answered or refused: this one was not.
         (Op::Connect, _) if operation.socket.is_some() => Cause::SynUnanswered,
         // The dial began before the probes were attached: only a sample found it.
         (Op::Connect, _) => Cause::Unknown,
+        _ if is_lossy(operation) => Cause::SlowPath,
         _ if is_unacknowledged(evidence) => Cause::NoAck,
         _ if evidence.snapshots().any(Tcp::window_closed) => Cause::ZeroWindow,
         _ if gave_up_early(operation) => Cause::Timeout,
+        _ if evidence.acknowledged().is_some_and(|bytes| bytes > 0) => Cause::SlowPath,
         _ => Cause::Unknown,
     }
+}
+
+/// TCP's time-outs in a row that one lost segment can make, and its retransmit.
+const TIMEOUTS_OF_LOSS: u32 = 2;
+
+/// Between two retransmits where every now and then a segment is lost, ns. Where nothing comes back they are as far apart soon.
+const RETRANSMITS_OF_LOSS: Nanos = 500_000_000;
+
+/// A write that went well in the end, while single segments were lost, rather than all for a time.
+fn is_lossy(operation: &Operation) -> bool {
+    let evidence = &operation.evidence;
+    let timeouts = evidence.snapshots().filter_map(|tcp| tcp.timeouts).max();
+    let retransmits = Nanos::from(evidence.retransmits_meanwhile);
+    operation.outcome == Some(Outcome::Ok)
+        && retransmits > 0
+        && evidence.acknowledged().is_some_and(|bytes| bytes > 0)
+        && timeouts.is_some_and(|timeouts| timeouts <= TIMEOUTS_OF_LOSS)
+        && operation.duration() / retransmits <= RETRANSMITS_OF_LOSS
+        && !evidence.snapshots().any(Tcp::window_closed)
 }
 
 fn is_network(errno: i32) -> bool {
@@ -159,4 +182,152 @@ fn is_unacknowledged(evidence: &Evidence) -> bool {
 /// A closed window that even probes get no answer about any more.
 fn has_unanswered_probes(tcp: &Tcp) -> bool {
     tcp.probes.is_some_and(|probes| probes > 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_model::{Actor, Device, SocketId};
+
+    use super::*;
+
+    const S: Nanos = 1_000_000_000;
+    const MSS: u32 = 1448;
+
+    fn operation(op: Op, outcome: Option<Outcome>, lasted: Nanos, address: &str) -> Operation {
+        let device = Device::configured(Transport::Tcp, address);
+        Operation {
+            socket: Some(SocketId { born: 1, slot: 0 }),
+            outcome,
+            ..Operation::new(op, device, Actor::default(), (S, S + lasted))
+        }
+    }
+
+    /// Bytes acknowledged, under way and unsent, and the peer's window.
+    fn tcp(una: u32, unacked: u32, unsent: u32, window: u32) -> Tcp {
+        Tcp {
+            una,
+            nxt: una.wrapping_add(unacked),
+            end: una.wrapping_add(unacked).wrapping_add(unsent),
+            window: Some(window),
+            mss: Some(MSS),
+            timeouts: Some(0),
+            probes: Some(0),
+            ..Tcp::default()
+        }
+    }
+
+    /// Answered late is answered, however long it took, whatever was sent again, over IPv4 and IPv6.
+    #[test]
+    fn a_connection_attempt_that_is_answered_is_never_unanswered() {
+        for address in ["10.0.0.2:1515", "[fd00::2]:1515"] {
+            for (lasted, retransmits) in [(S / 3, 0), (S, 1), (7 * S, 3)] {
+                for (outcome, expected) in [
+                    (Some(Outcome::Ok), Cause::SlowPath),
+                    (Some(Outcome::Timeout), Cause::SynUnanswered),
+                    (Some(Outcome::Refused), Cause::Refused),
+                    (None, Cause::SynUnanswered),
+                ] {
+                    let mut connect = operation(Op::Connect, outcome, lasted, address);
+                    connect.evidence.syn_retransmits = retransmits;
+                    assert_eq!(cause_of(&connect), expected, "{outcome:?} {address}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_window_that_drains_is_the_paths_and_a_closed_one_the_readers() {
+        use Outcome::{Ok, Timeout};
+        let wide = 65_535;
+        let full = |una| tcp(una, wide - 100, 300_000, wide);
+        let closed = |una| tcp(una, 0, 300_000, 0);
+        let last_segment = |una| tcp(una, MSS, 300_000, MSS);
+        for (name, begin, end, outcome, expected) in [
+            ("drains", full(0), full(400_000), Some(Ok), Cause::SlowPath),
+            (
+                "drains too slowly",
+                full(0),
+                full(80_000),
+                Some(Timeout),
+                Cause::SlowPath,
+            ),
+            (
+                "wraps",
+                full(u32::MAX - 9),
+                full(70_000),
+                Some(Ok),
+                Cause::SlowPath,
+            ),
+            (
+                "closed",
+                closed(0),
+                closed(0),
+                Some(Timeout),
+                Cause::ZeroWindow,
+            ),
+            (
+                "closed, then opened",
+                closed(0),
+                full(400_000),
+                Some(Ok),
+                Cause::ZeroWindow,
+            ),
+            (
+                "full, then closed",
+                full(0),
+                closed(wide),
+                Some(Timeout),
+                Cause::ZeroWindow,
+            ),
+            (
+                "trickles",
+                last_segment(0),
+                last_segment(9 * MSS),
+                Some(Ok),
+                Cause::ZeroWindow,
+            ),
+            // Nothing moved, and nothing shows why.
+            ("stands", full(0), full(0), Some(Timeout), Cause::Unknown),
+        ] {
+            let mut write = operation(Op::Write, outcome, 2 * S, "10.0.0.2:1515");
+            (write.evidence.begin, write.evidence.end) = (Some(begin), Some(end));
+            assert_eq!(cause_of(&write), expected, "{name}");
+        }
+    }
+
+    /// One glimpse of a full window shows nothing yet.
+    #[test]
+    fn of_a_wait_that_goes_on_only_a_closed_window_shows_a_cause() {
+        for (window, expected) in [(65_535, Cause::Unknown), (MSS, Cause::ZeroWindow)] {
+            let mut write = operation(Op::Write, None, S / 10, "10.0.0.2:1515");
+            write.evidence.begin = Some(tcp(0, window, 300_000, window));
+            assert_eq!(cause_of(&write), expected);
+        }
+    }
+
+    /// Retransmits now and then, and all arrives; or further and further apart, and nothing does for a time.
+    #[test]
+    fn a_path_that_loses_packets_is_not_one_that_is_cut() {
+        for (lasted, retransmits, timeouts, outcome, expected) in [
+            (2 * S, 9, 1, Some(Outcome::Ok), Cause::SlowPath),
+            (2 * S, 9, 0, Some(Outcome::Ok), Cause::SlowPath),
+            (5 * S, 4, 3, Some(Outcome::Ok), Cause::NoAck),
+            (5 * S, 4, 1, Some(Outcome::Ok), Cause::NoAck),
+            (2 * S, 4, 4, Some(Outcome::Timeout), Cause::NoAck),
+        ] {
+            let mut write = operation(Op::Write, outcome, lasted, "10.0.0.2:1515");
+            let seen = |una| Tcp {
+                timeouts: Some(timeouts),
+                ..tcp(una, 30_000, 300_000, 65_535)
+            };
+            write.evidence.retransmits = retransmits;
+            write.evidence.retransmits_meanwhile = retransmits;
+            (write.evidence.begin, write.evidence.end) = (Some(seen(0)), Some(seen(90_000)));
+            assert_eq!(
+                cause_of(&write),
+                expected,
+                "{lasted} {retransmits} {timeouts}"
+            );
+        }
+    }
 }

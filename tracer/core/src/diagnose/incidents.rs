@@ -17,9 +17,14 @@ const UDP_CONFIRMED: Nanos = 2_000_000_000;
 /// next.
 const SAMPLED_GAP: Nanos = 150_000_000;
 
+/// How long a device has to work before its incident is over, ns: one that fails again and again has one incident.
+const SETTLE: Nanos = 1_000_000_000;
+
 /// Incidents under way, and those that are over and wait for their last request to be answered.
 #[derive(Debug, Default)]
 pub(crate) struct Incidents {
+    /// Shorter waits are how networks work, ns.
+    threshold: Nanos,
     open: BTreeMap<Device, Incident>,
     over: Vec<Incident>,
     /// When the last reported incident of each device ended.
@@ -50,7 +55,16 @@ impl Incidents {
     /// they do not come in order.
     pub(crate) fn observe(&mut self, operation: &Operation, threshold: Nanos) {
         let device = &operation.device;
-        if operation.failed() || operation.duration() >= threshold {
+        self.threshold = threshold;
+        // An HTTP device may still dial on one connection what it has long sent on another.
+        let is_of_a_reported_one = device.transport == Transport::Http
+            && operation.socket.is_some()
+            && self
+                .reported
+                .get(device)
+                .is_some_and(|end| operation.start < *end);
+        let is_bad = operation.failed() || operation.duration() >= threshold;
+        if is_bad && !is_of_a_reported_one {
             self.begin_or_extend(operation);
         }
         // A stalled write that went well in the end begins an incident and ends it.
@@ -62,42 +76,52 @@ impl Incidents {
         self.match_hangs(device);
     }
 
+    /// One outage is one incident: what overlaps the operation, or is so close to it that the device had not recovered, becomes
+    /// one.
     fn begin_or_extend(&mut self, operation: &Operation) {
         let device = &operation.device;
-        let gap = match operation.socket {
-            Some(_) => 0,
-            None => SAMPLED_GAP,
-        };
-        let overlaps = |incident: &Incident| {
-            let goes_on = |end: Nanos| operation.start <= end.saturating_add(gap);
-            incident.device == *device && incident.end.is_some_and(goes_on)
-        };
-        if !self.open.contains_key(device)
-            && let Some(index) = self.over.iter().position(overlaps)
-        {
-            let mut incident = self.over.remove(index);
-            incident.start = incident.start.min(operation.start);
-            if incident.end.is_some_and(|end| operation.end <= end) {
-                self.over.push(incident);
-                return;
-            }
-            incident.end = None;
-            self.open.insert(device.clone(), incident);
-        }
-        let unaccounted = self.unaccounted.remove(device);
-        let incident = self.open.entry(device.clone());
-        let incident = incident.or_insert_with(|| incident_from(operation));
-        incident.start = incident.start.min(operation.start);
+        let mut open = self.open.remove(device);
+        let is_open = open.is_some();
         // Of a connection that is gone only the next attempt may show why.
-        if matches!(incident.cause, Cause::Unknown | Cause::Reset) && operation.failed() {
-            incident.cause = match cause_of(operation) {
-                Cause::Unknown => incident.cause,
-                cause => cause,
-            };
-        } else if incident.cause == Cause::Unknown {
-            incident.cause = cause_of(operation);
+        let shown = Some(cause_of(operation)).filter(|cause| *cause != Cause::Unknown);
+        if let (Some(incident), Some(cause)) = (&mut open, shown)
+            && incident.cause == Cause::Reset
+            && operation.failed()
+        {
+            incident.cause = cause;
         }
-        add_loss(incident, unaccounted.unwrap_or_default());
+        let near: Vec<_> = self.take_near(operation);
+        let over = near.iter().filter_map(|incident| incident.end).max();
+        let parts = open.into_iter().chain(near);
+        let mut incident = parts.fold(incident_from(operation), |one, mut known| {
+            known.absorb(&one);
+            known
+        });
+        let unaccounted = self.unaccounted.remove(device);
+        add_loss(&mut incident, unaccounted.unwrap_or_default());
+        incident.end = over.filter(|over| !is_open && operation.end <= *over);
+        match incident.end {
+            Some(_) => self.over.push(incident),
+            None => {
+                self.open.insert(device.clone(), incident);
+            }
+        }
+    }
+
+    /// Incidents of the operation's device that are over, and to which it belongs.
+    fn take_near(&mut self, operation: &Operation) -> Vec<Incident> {
+        let threshold = self.threshold;
+        let is_near = |other: &mut Incident| {
+            let gap = match operation.socket {
+                _ if !is_harmless(other, threshold) => SETTLE,
+                Some(_) => 0,
+                None => SAMPLED_GAP,
+            };
+            let goes_on = |over: Nanos| operation.start <= over.saturating_add(gap);
+            let is_before = other.start <= operation.end.saturating_add(gap);
+            other.device == operation.device && is_before && other.end.is_some_and(goes_on)
+        };
+        self.over.extract_if(.., is_near).collect()
     }
 
     /// Gives the hangs of this device that no incident has taken to the one that has begun or grown.
@@ -142,7 +166,7 @@ impl Incidents {
         if let Some(mut incident) = self.open.remove(from) {
             incident.device.clone_from(to);
             match self.open.get_mut(to) {
-                Some(known) => known.absorb(incident),
+                Some(known) => known.absorb(&incident),
                 None => drop(self.open.insert(to.clone(), incident)),
             }
         }
@@ -282,11 +306,22 @@ impl Incidents {
             .find(|i| i.start <= end && i.end.is_none_or(|over| start <= over))
     }
 
-    /// Incidents that are over and whose device no request under way has used (`is_in_use`): all their hangs are known.
-    pub(crate) fn take_settled(&mut self, is_in_use: impl Fn(&Device) -> bool) -> Vec<Incident> {
+    /// Incidents that are over for good and whose device no request under way has used (`is_in_use`): all their hangs are known.
+    /// Those that harmed nobody are forgotten.
+    pub(crate) fn take_settled(
+        &mut self,
+        now: Nanos,
+        is_in_use: impl Fn(&Device) -> bool,
+    ) -> Vec<Incident> {
         self.unmatched.retain(|hang| is_in_use(&hang.device));
-        let settled = self.over.extract_if(.., |i| !is_in_use(&i.device));
-        let settled: Vec<_> = settled.collect();
+        let threshold = self.threshold;
+        let is_settled = |incident: &mut Incident| {
+            let works = |end: Nanos| now >= end.saturating_add(SETTLE);
+            let is_harmless = is_harmless(incident, threshold);
+            !is_in_use(&incident.device) && (is_harmless || incident.end.is_some_and(works))
+        };
+        let mut settled: Vec<_> = self.over.extract_if(.., is_settled).collect();
+        settled.retain(|incident| !is_harmless(incident, threshold));
         for incident in &settled {
             if let Some(end) = incident.end {
                 self.reported.insert(incident.device.clone(), end);
@@ -299,6 +334,7 @@ impl Incidents {
     pub(crate) fn take_all(&mut self) -> Vec<Incident> {
         self.unmatched.clear();
         let mut all = std::mem::take(&mut self.over);
+        all.retain(|incident| !is_harmless(incident, self.threshold));
         all.extend(std::mem::take(&mut self.open).into_values());
         all
     }
@@ -320,55 +356,22 @@ fn incident_from(operation: &Operation) -> Incident {
     }
 }
 
+/// Whether it is over and no request and no entry suffered: a retry went well.
+fn is_harmless(incident: &Incident, threshold: Nanos) -> bool {
+    let lasted = incident.end.map(|end| end.saturating_sub(incident.start));
+    let lost = incident.lost.unwrap_or_default();
+    let untaken = &incident.untaken;
+    lasted.is_some_and(|lasted| lasted < threshold)
+        && incident.hangs == 0
+        && incident.requests == 0
+        && lost == LossTotals::default()
+        && untaken.failed.unwrap_or(0) == 0
+        && untaken.missed.unwrap_or(0) == 0
+}
+
 fn add_loss(incident: &mut Incident, more: LossTotals) {
     incident.lost.get_or_insert_default().add(more);
 }
 
 #[cfg(test)]
-mod tests {
-    use tracer_model::{Actor, RequestInfo};
-
-    use super::*;
-
-    fn file() -> Device {
-        Device::new(Transport::File, "/var/log/audit.log")
-    }
-
-    fn hang(start: Nanos, end: Nanos) -> Hang {
-        Hang {
-            id: None,
-            start,
-            end,
-            duration: end - start,
-            device: file(),
-            request: RequestInfo::default(),
-            stalls: Vec::new(),
-        }
-    }
-
-    fn write(start: Nanos, end: Nanos) -> Operation {
-        Operation {
-            outcome: Some(Outcome::Ok),
-            ..Operation::new(Op::Write, file(), Actor::default(), (start, end))
-        }
-    }
-
-    /// Of each order in which the hangs of an outage may become known, the incident has them all, and none of another outage.
-    #[test]
-    fn a_hang_counts_for_its_incident_whatever_becomes_known_first() {
-        for before in 0..=3 {
-            let mut incidents = Incidents::default();
-            let hangs = [hang(200, 900), hang(300, 950), hang(100, 1000)];
-            incidents.add_hang(&hang(5000, 6000));
-            hangs[..before].iter().for_each(|h| incidents.add_hang(h));
-            incidents.observe(&write(100, 1000), 100);
-            hangs[before..].iter().for_each(|h| incidents.add_hang(h));
-            let settled = incidents.take_settled(|_| false);
-            let [incident] = &settled[..] else {
-                panic!("{settled:?}");
-            };
-            assert_eq!((incident.hangs, incident.longest), (3, 900), "{before}");
-            assert_eq!(incidents.kept(), 1, "only when it ended is kept");
-        }
-    }
-}
+mod tests;

@@ -91,7 +91,7 @@ fn judge_device(case: &Case<'_>, device: &Device, threshold: Nanos) -> Option<Ve
             stalls,
         })));
     }
-    // The second attempt went well. A datagram is sent well also to where nobody listens.
+    // A retry went well. A datagram that is sent shows nothing, and the error was that of one before.
     if not_taken.is_empty() && device.transport != Transport::Udp {
         return None;
     }

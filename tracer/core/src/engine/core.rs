@@ -67,7 +67,7 @@ impl Core {
                 handlers,
             } => self.sampled(event.at, goroutines, handlers.as_deref()),
             EventKind::ForwardedSampled { handlers } => {
-                forwarded::take(event.at, handlers, &self.sampler, &mut self.trackers);
+                forwarded::take(event.at, handlers, &mut self.sampler, &mut self.trackers);
                 self.conclude();
             }
             EventKind::DevicesFailed {
@@ -281,6 +281,7 @@ impl Core {
         for operation in self.trackers.sockets.end_missing_waits(samples) {
             self.change(at, Change::Ended(Box::new(operation)));
         }
+        forwarded::take_none(at, &mut self.sampler, &mut self.trackers);
         self.sampler.take(at, samples, handlers, &mut self.trackers);
         self.verdicts.sampled(at, samples);
         self.conclude();
@@ -338,7 +339,7 @@ impl Core {
                 || requests.use_device(device)
                 || verdicts.has_unsettled_entries(device)
         };
-        for incident in self.trackers.incidents.take_settled(is_in_use) {
+        for incident in self.trackers.incidents.take_settled(now, is_in_use) {
             self.incident(incident);
         }
     }
@@ -346,9 +347,6 @@ impl Core {
     fn incident(&mut self, mut incident: Incident) {
         if !self.trackers.sockets.knows_losses(&incident.device) {
             incident.lost = None;
-        }
-        if incident.is_nothing(self.trackers.session.threshold) {
-            return;
         }
         incident.count_untaken_from_zero(self.trackers.session.stacks);
         incident.untaken.at_least = self.trackers.session.has_unknown_entries;

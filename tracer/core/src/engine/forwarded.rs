@@ -11,15 +11,23 @@ use crate::{
 pub(super) fn take(
     at: Nanos,
     handlers: &[ForwardedSample],
-    sampler: &Sampler,
+    sampler: &mut Sampler,
     trackers: &mut Trackers,
 ) {
+    sampler.forwarded_at = at;
     let times = SampleTimes {
         began: trackers.session.began,
         before: sampler.at,
         at,
     };
     trackers.requests.sampled_forwarded(handlers, times);
+}
+
+/// A sample of which nothing was said found none.
+pub(super) fn take_none(at: Nanos, sampler: &mut Sampler, trackers: &mut Trackers) {
+    if sampler.forwarded_at != at {
+        take(at, &[], sampler, trackers);
+    }
 }
 
 /// Of a request that is over, if it waited for longer than the threshold.

@@ -30,6 +30,8 @@ const UNANSWERED: Nanos = 5_000_000_000;
 pub(super) struct Sampler {
     /// When the last sample was taken.
     pub(super) at: Nanos,
+    /// The last sample that said which requests wait for the active node.
+    pub(super) forwarded_at: Nanos,
     /// When the next one was asked for, if it was.
     asked: Option<Nanos>,
     /// How many requests queued for each device in the last sample.

@@ -187,6 +187,7 @@ fn drops_by_this_host_are_told_from_silence() {
         socket: log_socket(2),
         reason: "NETFILTER_DROP".to_owned(),
         incoming: false,
+        beyond: false,
     });
     story.after(2 * S).gives_up_connecting(2, 20).answered(20);
     story.not_found();

@@ -100,10 +100,12 @@ impl Sockets {
                 socket,
                 reason,
                 incoming,
+                beyond,
             } => self.mark(event.at, socket, |_| {
                 Mark::Drop(Dropped {
                     reason: reason.clone(),
                     incoming: *incoming,
+                    beyond: *beyond,
                 })
             }),
             _ => {}

@@ -31,7 +31,8 @@ pub struct Evidence {
     /// `enum skb_drop_reason` of most of them, without `SKB_DROP_REASON_`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drop_reason: Option<String>,
-    /// `input` or `output`: the way that those packets went.
+    /// The way that those packets went: `input` or `output`; `beyond` for what the server sent and this host dropped outside
+    /// of the server's network namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drop_hook: Option<String>,
     /// Functions on the stack of the goroutine that waited, innermost first.
@@ -80,7 +81,11 @@ impl Evidence {
         let kinds = [DropKind::Rule, DropKind::NoWay, DropKind::Unnamed];
         let dropped: u32 = kinds.iter().map(|kind| evidence.dropped(*kind)).sum();
         let drop = evidence.main_drop();
-        let hook = |incoming| if incoming { "input" } else { "output" };
+        let hook = |drop: &model::Dropped| match (drop.incoming, drop.beyond) {
+            (true, _) => "input",
+            (false, true) => "beyond",
+            (false, false) => "output",
+        };
         Self {
             syn_retransmits: (stall.op == Op::Connect).then_some(evidence.syn_retransmits),
             retransmits: (stall.op == Op::Write).then_some(evidence.retransmits),
@@ -89,7 +94,7 @@ impl Evidence {
             silent_since: evidence.silent_since.map(|since| clock.time(since)),
             dropped_locally: (dropped > 0).then_some(dropped),
             drop_reason: drop.map(|drop| drop.reason.clone()),
-            drop_hook: drop.map(|drop| hook(drop.incoming).to_owned()),
+            drop_hook: drop.map(|drop| hook(drop).to_owned()),
             frames: evidence.frames.clone(),
         }
     }

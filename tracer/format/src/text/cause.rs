@@ -2,7 +2,7 @@
 
 use tracer_model::{Cause, Evidence, Nanos, Op, Outcome, Stall, Transport};
 
-use super::{count, seconds};
+use super::{bytes, count, duration, seconds};
 use crate::errno_name;
 
 /// What is known where a sentence is needed.
@@ -25,6 +25,8 @@ struct Words {
     seen: &'static str,
     /// Where to look, while there is no explanation yet.
     hint: &'static str,
+    /// What to do, in a sentence or two; `docs/remedies.md` has more.
+    remedy: &'static str,
     /// The sentence for a hang.
     hang: fn(&Failure<'_>) -> String,
     /// The sentence for a device that failed at once.
@@ -34,98 +36,121 @@ struct Words {
 fn words(cause: Cause) -> Words {
     match cause {
         Cause::SynUnanswered => Words {
-            seen: "a connection attempt, and nothing that came back",
-            hint: "nothing answers: is the log server's host up, does a firewall swallow it?",
+            seen: "a connection attempt, and no answer",
+            hint: "nothing answers: is the log server up, does a firewall drop the packets?",
+            remedy: "Bring the log server, or the way to it, back. A firewall that has to block it should REJECT, not DROP: entries then fail at once instead of blocking requests.",
             hang: syn_unanswered,
             refusal: failed_at_once,
         },
         Cause::NoAck => Words {
             seen: "data was sent, sent again, and not acknowledged",
             hint: "what is sent is not acknowledged: network, firewall, log server's host",
+            remedy: "Bring the log server's host, or the way to it, back. A firewall that has to block it should REJECT, not DROP: entries then fail at once instead of blocking requests.",
             hang: no_ack,
             refusal: failed_at_once,
         },
         Cause::ZeroWindow => Words {
-            seen: "the log process does not read, or too slowly: no room at the peer",
-            hint: "the log server does not read, or too slowly",
+            seen: "the log process does not read, or too slowly: its receive window is closed",
+            hint: "the log process does not read, or too slowly",
+            remedy: "Restart the log process or relieve it. A relay on this host that buffers to disk keeps a slow log server from blocking requests.",
             hang: zero_window,
             refusal: failed_at_once,
         },
         Cause::LocalDrop => Words {
             seen: "this host itself dropped the packets",
             hint: "this host itself drops the packets: look at its firewall",
+            remedy: "Remove what drops the packets on this host. A firewall that has to block the log server should REJECT, not DROP: entries then fail at once instead of blocking requests.",
             hang: local_drop,
             refusal: failed_at_once,
         },
         Cause::Refused => Words {
             seen: "nothing listens there: a RST to the SYN, or ICMP port unreachable",
             hint: "nothing listens there",
+            remedy: "Start the log server, or correct the device's address. The server connects again with its next entry: Vault need not be restarted.",
             hang: refused,
             refusal: refused,
         },
         Cause::Reset => Words {
             seen: "a RST on an established connection",
             hint: "the log server's end reset the connection",
+            remedy: "Find out why the log server ends connections: restarts, limits, idle time-outs. The server connects again with its next entry: Vault need not be restarted.",
             hang: reset,
             refusal: reset,
         },
         Cause::Unreachable => Words {
             seen: "no route, no neighbour, interface down, or ICMP unreachable",
-            hint: "no route, or no neighbour answers",
+            hint: "no route to the log server, or no neighbour answers",
+            remedy: "Restore the route, the interface or the log server's host.",
             hang: unreachable,
             refusal: unreachable,
         },
         Cause::Resolver => Words {
             seen: "the wait was for the look-up of the device's name",
             hint: "the device's name is being looked up: look at the name server",
+            remedy: "Restore the name servers. With an IP address, or a name in /etc/hosts, no entry waits for DNS.",
             hang: resolver,
             refusal: unresolved,
         },
         Cause::PeerFull => Words {
             seen: "a Unix socket whose reader does not read",
-            hint: "the reader of the Unix socket does not read",
+            hint: "the process that listens on the Unix socket does not read",
+            remedy: "Restart the process that reads the Unix socket, or relieve it.",
             hang: peer_full,
+            refusal: failed_at_once,
+        },
+        Cause::SlowPath => Words {
+            seen: "all is acknowledged and read, but later than it is written: a long, narrow or lossy path",
+            hint: "the path to the log server is too slow or loses too much",
+            remedy: "Audit to a relay on this host or near it that forwards over the slow path. Where answers to list requests are huge, set the device's elide_list_responses.",
+            hang: slow_path,
             refusal: failed_at_once,
         },
         Cause::NoSpace => Words {
             seen: "no space left on the file system of an audit file",
             hint: "the file system of the audit file is full",
+            remedy: "Make room on its file system or raise the quota. A volume of its own and rotation by size (rename, then SIGHUP) keep it from filling up.",
             hang: no_space,
             refusal: no_space,
         },
         Cause::IoError => Words {
             seen: "the file system of an audit file gave an error",
             hint: "the audit file cannot be written",
+            remedy: "Mend the disk, the mount or the permissions of the audit file, then send SIGHUP: the server opens it anew.",
             hang: io_error,
             refusal: io_error,
         },
         Cause::TooLarge => Words {
             seen: "an entry larger than a datagram",
             hint: "an entry is larger than a datagram",
+            remedy: "Audit over TCP, a Unix stream or to a file instead. Where answers to list requests are huge, set the device's elide_list_responses.",
             hang: too_large,
             refusal: too_large,
         },
         Cause::NotFound => Words {
             seen: "a Unix socket or a directory that does not exist",
             hint: "the path of the device does not exist",
+            remedy: "Start the process that makes the socket, or restore the directory of the audit file and send SIGHUP.",
             hang: not_found,
             refusal: not_found,
         },
         Cause::Rejected => Words {
             seen: "an HTTP server answered with another status than 2xx",
             hint: "the log server answers with an error",
+            remedy: "Mend what the log server complains of: credentials (401, 403), the device's URL (404, 3xx), limits of size (413) or rate (429), or itself (5xx).",
             hang: rejected,
             refusal: rejected,
         },
         Cause::Timeout => Words {
             seen: "the device's own time-out passed before anything could be seen of its peer",
             hint: "the device's write_timeout is too short",
+            remedy: "Raise the device's write_timeout to 200 ms or more, or leave it out (2 s).",
             hang: timeout,
             refusal: timeout,
         },
         Cause::Unknown => Words {
             seen: "no cause could be shown",
-            hint: "the cause cannot be told yet",
+            hint: "the cause is not known yet",
+            remedy: "Look at the log server and the network between while it lasts, and keep this trace.",
             hang: unknown,
             refusal: failed_at_once,
         },
@@ -140,6 +165,11 @@ pub fn seen(cause: Cause) -> &'static str {
 /// Where to look, while there is no explanation yet.
 pub fn hint(cause: Cause) -> &'static str {
     words(cause).hint
+}
+
+/// What to do.
+pub fn remedy(cause: Cause) -> &'static str {
+    words(cause).remedy
 }
 
 /// Why a device blocked a request.
@@ -191,6 +221,13 @@ fn local_drop(failure: &Failure<'_>) -> String {
         return format!("This host itself drops packets of the connection to {address}.");
     };
     let number = evidence.drops.get(drop).copied().unwrap_or(0);
+    if drop.beyond {
+        return format!(
+            "This host drops what the server sends to {address} beyond the server's network namespace ({}, kernel reason {}): look at the policies of the container network, and in the host's namespace at nft list ruleset and tc filter show dev VETH ingress.",
+            count(number, "packet"),
+            drop.reason
+        );
+    }
     let (what, hook) = if drop.incoming {
         ("what comes back from", "INPUT")
     } else {
@@ -210,11 +247,8 @@ fn local_drop(failure: &Failure<'_>) -> String {
 
 fn refused(failure: &Failure<'_>) -> String {
     let address = failure.address;
-    if matches!(failure.transport, Transport::Unix | Transport::Syslog) {
-        return format!(
-            "Nobody listens on {}: start the process that reads it, on this host.",
-            device_name(failure)
-        );
+    if is_local(failure) {
+        return format!("No process listens on {} on this host any more.", device_name(failure));
     }
     if failure.evidence.reset {
         format!(
@@ -227,7 +261,18 @@ fn refused(failure: &Failure<'_>) -> String {
     }
 }
 
+/// A Unix socket.
+fn is_local(failure: &Failure<'_>) -> bool {
+    matches!(failure.transport, Transport::Unix | Transport::Syslog)
+}
+
 fn reset(failure: &Failure<'_>) -> String {
+    if is_local(failure) {
+        return format!(
+            "The process that listened on {} closed the connection or was restarted.",
+            device_name(failure)
+        );
+    }
     format!(
         "{} reset an established connection: the log server closed it or was restarted, or a firewall rejects.",
         failure.address
@@ -255,6 +300,42 @@ fn peer_full(failure: &Failure<'_>) -> String {
     )
 }
 
+fn slow_path(failure: &Failure<'_>) -> String {
+    let address = failure.address;
+    let stall = failure.stalls.iter().find(|s| s.cause == Cause::SlowPath);
+    let Some(stall) = stall else {
+        return format!("The path to {address} is too slow or too lossy for what is written.");
+    };
+    let took = seconds(stall.duration);
+    if stall.op == Op::Connect {
+        let again = match stall.evidence.syn_retransmits {
+            0 => String::new(),
+            several => format!(" and {}", count(several, "SYN retransmit")),
+        };
+        return format!(
+            "{address} answered a connection attempt only after {took:.2} s{again}: the path to it is long or loses packets, or its host answers late."
+        );
+    }
+    let evidence = &stall.evidence;
+    let mut facts = Vec::new();
+    if let Some(acknowledged) = evidence.acknowledged() {
+        let rate = f64::from(acknowledged) / took.max(1e-9);
+        facts.push(format!(
+            "{} acknowledged in {took:.2} s, {}/s",
+            bytes(acknowledged.into()),
+            bytes(rate as u64)
+        ));
+    }
+    if let Some(srtt) = evidence.snapshots().filter_map(|tcp| tcp.srtt).max() {
+        facts.push(format!("round trip {}", duration(srtt)));
+    }
+    facts.push(count(evidence.retransmits, "retransmit"));
+    format!(
+        "{address} acknowledges and reads, but the path to it is too slow or too lossy for what is written ({}).",
+        facts.join(", ")
+    )
+}
+
 fn unknown(failure: &Failure<'_>) -> String {
     format!(
         "{} took no more data, and neither a drop, an unanswered retransmit nor a closed window was seen here: look at the log server and the network to it.",
@@ -264,7 +345,7 @@ fn unknown(failure: &Failure<'_>) -> String {
 
 fn no_space(failure: &Failure<'_>) -> String {
     format!(
-        "No space is left for {}{}: make room on its file system, or raise the quota; a volume of its own and rotation (rename, then SIGHUP) keep it from filling up.",
+        "No space is left for {}{}: its file system is full, or a quota is used up.",
         failure.address,
         by_errno(failure)
     )
@@ -285,7 +366,7 @@ fn io_error(failure: &Failure<'_>) -> String {
 
 fn too_large(failure: &Failure<'_>) -> String {
     format!(
-        "An entry is larger than a datagram to {} can be (EMSGSIZE): this device never gets it. Audit over TCP, or see why the entry is so large.",
+        "An entry is larger than a datagram to {} can be (EMSGSIZE): this device never gets it.",
         failure.address
     )
 }
@@ -323,7 +404,7 @@ fn rejected(failure: &Failure<'_>) -> String {
 
 fn timeout(failure: &Failure<'_>) -> String {
     format!(
-        "The server gave up on {} after {:.3} s, which is no longer than a working log server may need: raise the device's write_timeout; with 0 every entry fails.",
+        "The server gave up on {} after {:.3} s, which is no longer than a working log server may need: the device's write_timeout is too short, or 0.",
         device_name(failure),
         seconds(failure.duration)
     )
@@ -362,4 +443,47 @@ fn unresolved(failure: &Failure<'_>) -> String {
     format!(
         "{named} cannot be resolved: the name server answers that it does not exist, or with an error. Look at the device's address, and at the name servers in the server's /etc/resolv.conf."
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same table, at length.
+    #[test]
+    fn every_cause_has_a_section_in_the_remedies() {
+        let remedies = include_str!("../../../../docs/remedies.md");
+        for cause in Cause::ALL {
+            let name = cause.name();
+            assert!(remedies.contains(&format!("\n## `{name}`\n")), "{name}");
+            assert!(remedy(cause).ends_with('.'), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_has_no_firewall() {
+        let evidence = Evidence {
+            reset: true,
+            ..Evidence::default()
+        };
+        for (transport, address, has_firewall) in [
+            (Transport::Unix, "/run/log.sock", false),
+            (Transport::Unix, "@log", false),
+            (Transport::Syslog, "", false),
+            (Transport::Tcp, "10.0.0.2:1515", true),
+        ] {
+            let failure = Failure {
+                address,
+                evidence: &evidence,
+                errno: None,
+                status: None,
+                transport,
+                duration: 0,
+                stalls: &[],
+            };
+            for sentence in [refused(&failure), reset(&failure)] {
+                assert_eq!(sentence.contains("firewall"), has_firewall, "{sentence}");
+            }
+        }
+    }
 }

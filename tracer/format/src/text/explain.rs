@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use tracer_model::{
-    Device, FillingBuffer, Forwarded, Hang, LostEntries, Op, Refusal, Stall, Transport,
+    Cause, Device, FillingBuffer, Forwarded, Hang, LostEntries, Nanos, Op, Refusal, Stall,
+    Transport,
 };
 
 use super::{
@@ -13,11 +14,21 @@ use super::{
     seconds,
 };
 
+/// What is waited for, as a noun.
+pub fn operation(op: Op) -> &'static str {
+    match op {
+        Op::Connect => "a connection attempt",
+        Op::Write => "a write",
+        Op::Resolve => "a name look-up",
+        Op::Lock => "the queue behind another request",
+    }
+}
+
 /// Why a device blocked a request.
 pub fn hang(hang: &Hang) -> String {
     let address = &hang.device.address;
     let Some(first) = hang.first_stall() else {
-        return format!("{address} held up the request.");
+        return format!("{address} blocked the request.");
     };
     let failure = Failure {
         address,
@@ -29,7 +40,7 @@ pub fn hang(hang: &Hang) -> String {
         stalls: &hang.stalls,
     };
     let mut text = queue(first);
-    text.push_str(&match other_device(&hang.device) {
+    text.push_str(&match other_device(&hang.device, first.cause) {
         Some(other) => other,
         None => cause::hang(first.cause, &failure),
     });
@@ -54,15 +65,16 @@ pub fn hang(hang: &Hang) -> String {
 
 fn queue(stall: &Stall) -> String {
     if stall.op == Op::Lock {
-        "It waited behind another request that was stalled in the device. ".to_owned()
+        "It queued behind another request, which the device blocked. ".to_owned()
     } else {
         String::new()
     }
 }
 
-/// Of a device whose socket is not its own, only the wait of its code is known.
-fn other_device(device: &Device) -> Option<String> {
+/// Of a device without a socket, or whose socket shows nothing, only the wait of its code is known.
+fn other_device(device: &Device, cause: Cause) -> Option<String> {
     let look = match device.transport {
+        Transport::Http if cause != Cause::Unknown => return None,
         Transport::Tcp | Transport::Udp | Transport::Unix => return None,
         Transport::File => {
             "look at the disk or network file system under it, or at who reads the pipe"
@@ -89,43 +101,43 @@ pub fn refusal(refusal: &Refusal) -> String {
     cause::refusal(refusal.cause, &failure)
 }
 
-/// Why nothing hung before, although nothing was acknowledged: the send buffer took the entries.
+/// Silence that is no mere round trip, ns.
+const WORTH_SAYING: Nanos = 500_000_000;
+
+/// Why nothing hung before, although nothing was acknowledged: the send buffer took the entries. What the kernel counts as
+/// queued is more than the data, and may be above the limit.
 fn send_buffer(stall: &Stall) -> String {
     let Some(begin) = stall.evidence.begin.filter(|_| stall.op == Op::Write) else {
         return String::new();
     };
-    let silent = stall.evidence.silent_since.map(|since| {
-        format!(
-            " Nothing more had been acknowledged for {:.2} s, yet nothing hung as long as entries went into the socket's send buffer",
-            seconds(stall.start.saturating_sub(since))
-        )
-    });
-    match (silent, begin.queued, begin.limit) {
-        (Some(silent), Some(queued), Some(limit)) => {
-            format!(
-                "{silent}; it was full at this moment ({} of {}).",
-                kb(queued.into()),
-                kb(limit.into())
-            )
-        }
-        (Some(silent), ..) => format!("{silent}; it was full at this moment."),
-        (None, Some(queued), Some(limit)) if queued >= limit => format!(
-            " The socket's send buffer is full ({} of {}), so writes wait.",
-            kb(queued.into()),
-            kb(limit.into())
+    let is_full = begin
+        .queued
+        .is_some_and(|queued| begin.limit.is_some_and(|limit| queued >= limit));
+    let limit = begin.limit.filter(|_| is_full);
+    let size = limit.map(|limit| format!(" ({})", kb(limit.into())));
+    let size = size.unwrap_or_default();
+    let silent = stall.evidence.silent_since;
+    let silent = silent.map(|since| stall.start.saturating_sub(since));
+    match silent.filter(|silent| *silent >= WORTH_SAYING) {
+        Some(silent) => format!(
+            " Nothing had been acknowledged for {:.2} s before; requests went on as long as the socket's send buffer{size} took their entries.",
+            seconds(silent)
         ),
-        _ => String::new(),
+        None if is_full => {
+            format!(" The socket's send buffer{size} was full, so the write waited.")
+        }
+        None => String::new(),
     }
 }
 
 /// What an operator can still prevent.
 pub fn filling(filling: &FillingBuffer) -> String {
     let soon = filling.full_in().map(|left| match seconds(left) {
-        left if left < 1.0 => " At this rate requests hang any moment now.".to_owned(),
-        left => format!(" At this rate requests hang in {left:.0} s or a little later."),
+        left if left < 1.0 => " At this rate requests are blocked any moment now.".to_owned(),
+        left => format!(" At this rate requests are blocked in {left:.0} s or a little later."),
     });
     format!(
-        "{} has acknowledged no more data for {:.1} s. Entries go into the socket's send buffer, and requests hang once it is full: {} of {} are used, {}/s more.{}",
+        "{} has acknowledged no more data for {:.1} s. Entries go into the socket's send buffer, and requests are blocked once it is full: {} of {} are used, {}/s more.{}",
         filling.device,
         seconds(filling.at.saturating_sub(filling.since)),
         kb(filling.queued),
@@ -198,10 +210,10 @@ pub fn loss(loss: &LostEntries) -> String {
             "were not acknowledged when the server closed the connection; the kernel was still trying to deliver them when the trace ended"
         }
         (false, _) if loss.answers_dropped => {
-            "were never acknowledged before the connection was given up. This host dropped what came back, so they may have arrived all the same: look whether its log has them"
+            "were never acknowledged before the connection was given up. This host dropped what came back, so they may have arrived all the same: where its log does not have them, look in another audit device's"
         }
         (false, _) => {
-            "were never acknowledged before the connection was given up: look whether its log has them"
+            "were never acknowledged before the connection was given up: where its log does not have them, look in another audit device's"
         }
     };
     let more = if loss.complete {

@@ -7,11 +7,11 @@ use tracer_model::{Op, Outcome, Phase};
 use super::{clean, duration};
 use crate::record::{Request, Stall};
 
-/// `read sys/mounts of client 127.0.0.1:50222 (request 1f3a...)`, as far as known.
+/// `read sys/mounts of client 127.0.0.1:50222, id 1f3a...`, as far as known.
 pub fn request(request: &Request) -> String {
     let client = client(request).map(|client| format!(" of client {client}"));
     let id = request.id.as_deref();
-    let id = id.map(|id| format!(" (request {})", clean(id)));
+    let id = id.map(|id| format!(", id {}", clean(id)));
     let (client, id) = (client.unwrap_or_default(), id.unwrap_or_default());
     format!("{}{client}{id}", operation_and_path(request))
 }
@@ -41,31 +41,33 @@ pub fn client(request: &Request) -> Option<String> {
     })
 }
 
-/// `write 2.00 s, connect 2.00 s | connect 2.00 s, connect 2.00 s`: for the request's entry, and for the response's.
+/// `request entry: write 2.00 s, connect 2.00 s; response entry: connect 2.00 s`
 pub fn chain<T, E>(stalls: &[Stall<T, E>]) -> String {
-    let phase = |is_response: bool| {
+    let of_phase = |(name, is_response)| {
         let is = |stall: &&Stall<T, E>| is_response == (stall.phase == Phase::Response);
         let links: Vec<_> = stalls.iter().filter(is).map(link).collect();
-        if links.is_empty() {
-            "-".to_owned()
-        } else {
-            links.join(", ")
-        }
+        (!links.is_empty()).then(|| format!("{name} entry: {}", links.join(", ")))
     };
-    format!("{} | {}", phase(false), phase(true))
+    let phases = [("request", false), ("response", true)];
+    let phases: Vec<_> = phases.into_iter().filter_map(of_phase).collect();
+    phases.join("; ")
 }
 
+/// `connect 2.00 s`: a time-out ended it. `write 0.30 s ok`.
 fn link<T, E>(stall: &Stall<T, E>) -> String {
     let outcome = stall.outcome.as_ref();
     let ended = match outcome.map(crate::Name::known) {
         Some(Some(Outcome::Timeout)) => Cow::Borrowed(""),
-        // A lock is always got in the end.
+        // It is always got in the end.
         Some(Some(Outcome::Ok)) if stall.op == Op::Lock => Cow::Borrowed(""),
         Some(_) => outcome.map_or("".into(), clean),
         None => Cow::Borrowed("and on"),
     };
     let space = if ended.is_empty() { "" } else { " " };
     let about = stall.uncertainty_ns.map_or("", |_| "about ");
-    let (op, time) = (clean(&stall.op), duration(stall.duration_ns));
-    format!("{op} {about}{time}{space}{ended}")
+    let op = match stall.op.known() {
+        Some(Op::Lock) => "queued".into(),
+        _ => clean(&stall.op),
+    };
+    format!("{op} {about}{}{space}{ended}", duration(stall.duration_ns))
 }

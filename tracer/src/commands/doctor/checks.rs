@@ -15,7 +15,7 @@ use crate::probe::{
     types::VMLINUX,
 };
 
-const SEE_BELOW: &str = "whether that matters is told below";
+const SEE_BELOW: &str = "see the probes below";
 const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 
 /// Checks that try nothing. `types`: why the kernel's types cannot be read, if so.
@@ -63,7 +63,7 @@ pub(super) fn probing(host: &Host) -> Vec<Check> {
 pub(super) fn fields(layout: &KernelLayout) -> Vec<Check> {
     let evidence = missing(layout).evidence.into_iter();
     let check = |(what, fields): (&str, Vec<&str>)| {
-        let answer = Availability::No(format!("{}: cannot tell {what}", fields.join(", ")));
+        let answer = Availability::No(format!("{}: not seen: {what}", fields.join(", ")));
         Check::of(
             "kernel fields",
             &answer,
@@ -87,7 +87,7 @@ fn container(host_pids: Option<bool>, host_mounts: Option<bool>) -> Check {
     let mounts = match host_mounts {
         Some(true) => "and mounts",
         Some(false) => "with mounts of its own",
-        None => "(whose mounts, could not be told)",
+        None => "(mounts: unknown)",
     };
     let answer = match host_pids {
         Some(true) => {
@@ -171,7 +171,7 @@ fn yama(text: &io::Result<String>) -> Check {
 fn setting(name: &'static str, capability: &str) -> Check {
     let value = read(format!("/proc/sys/{}", name.replace('.', "/")));
     let value = value.map_or_else(|error| error.to_string(), |value| value.trim().to_owned());
-    Check::yes(name, format!("{value}, of no concern with {capability}"))
+    Check::yes(name, format!("{value}, irrelevant with {capability}"))
 }
 
 fn tracefs(tracefs: &Tracefs) -> Check {

@@ -64,7 +64,7 @@ fn inspect(selector: &Selector) -> Result<ServerCheck> {
     let stacks = read_stacks(memory, reader);
     let mut warnings = target.go.warnings;
     warnings.extend(stacks.as_ref().err().map(|error| {
-        format!("requests that queue behind a stalled one, or wait for a name, cannot be told: {error:#}")
+        format!("requests that queue for a device, and waits for a name look-up, are not seen: {error:#}")
     }));
     warnings.extend(doubts);
     warnings.extend(seen.untried());

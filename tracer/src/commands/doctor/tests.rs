@@ -49,12 +49,12 @@ fn the_text_says_what_is_seen_what_is_lost_and_what_mends_it() {
         "forbidden fentry and fexit",
         "no        kprobes",
         "-> mount -t tracefs tracefs /sys/kernel/tracing",
-        "server: none to look at: no running vault or bao server found",
+        "server: none: no running vault or bao server found",
         "socket: sock_recv_length, sock_send_length",
         "socket errors                               not seen",
         "lost: ICMP errors on established connections are not seen",
         "not fentry/fexit: forbidden: the kernel refuses it to this process (EPERM)",
-        "not syscalls: too dear: every system call of this host would be slower",
+        "not syscalls: too costly: every system call of this host would be slower",
         "This host can be traced.",
     ] {
         assert!(text.contains(words), "no {words:?} in\n{text}");

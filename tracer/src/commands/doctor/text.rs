@@ -23,7 +23,7 @@ impl Display for DoctorReport {
         }
         match (&self.server, &self.no_server) {
             (Some(server), _) => write!(f, "\n{server}")?,
-            (None, Some(why)) => writeln!(f, "\nserver: none to look at: {why}")?,
+            (None, Some(why)) => writeln!(f, "\nserver: none: {why}")?,
             (None, None) => {}
         }
         for (index, seen) in self.probes.iter().enumerate() {
@@ -57,7 +57,7 @@ impl Display for Check {
 impl Display for ServerCheck {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let go = self.go_version.as_deref().unwrap_or("an unknown Go");
-        let ids = self.goroutine_ids.unwrap_or("nobody");
+        let ids = self.goroutine_ids.unwrap_or("nowhere");
         let stacks = if self.stacks {
             "readable"
         } else {
@@ -118,7 +118,11 @@ fn rejected(f: &mut Formatter<'_>, alike: &[&StrategyReport]) -> Result {
         return Ok(());
     };
     let ways: Vec<_> = alike.iter().map(|told| told.way).collect();
-    let verdict = first.verdict.replace('_', " ");
+    let verdict = match first.verdict {
+        "too_dear" => "too costly",
+        "not_asked" => "excluded",
+        other => other,
+    };
     write!(f, "    not {}: {verdict}: {}", ways.join(", "), first.why)?;
     match first.verdict {
         "absent" => writeln!(f, " (needs {})", first.needs),

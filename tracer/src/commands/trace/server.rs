@@ -88,7 +88,7 @@ fn goroutines(pid: i32, reader: Result<GoroutineReader>) -> Option<Arc<Goroutine
     let goroutines = read_goroutines(pid, reader);
     if let Err(error) = &goroutines {
         log::warn!(
-            "requests that queue behind a stalled one, or wait for a name, cannot be told: {error:#}"
+            "requests that queue for a device, and waits for a name look-up, are not seen: {error:#}"
         );
     }
     goroutines.ok().map(Arc::new)

@@ -292,7 +292,7 @@ fn what_cannot_be_told_is_tried() {
     host.functions = Some(BTreeSet::new());
     let (verdict, why) = verdict(&host, Preference::Auto, SENDS, "kprobe");
     assert_eq!(verdict, Verdict::Chosen);
-    assert!(why.contains("could not be told"), "{why}");
+    assert!(why.contains("unknown without trying"), "{why}");
     // A container without /sys.
     host.kprobes = Availability::Unknown("/sys is not mounted".to_owned());
     assert_eq!(chosen(&host, Preference::Auto)[0], "kprobe");

@@ -85,7 +85,7 @@ fn facts(report: &Report, hang: &FromFile<WholeHang>) -> Markup {
         ("device", Some(record.device.to_string())),
         ("request id", request.id.clone()),
         ("client", client(request)),
-        ("held up", Some(span(record.start, record.end))),
+        ("blocked", Some(span(record.start, record.end))),
         ("request took", Some(took(request))),
         (
             "answered",
@@ -259,7 +259,7 @@ pub(super) fn under_way(report: &Report) -> Markup {
     }
     html! {
         section {
-            h2 { "Held up when the trace was cut" }
+            h2 { "Blocked when the trace was cut" }
             ul {
                 @for FromFile { record, .. } in &report.under_way {
                     li { (duration(record.blocked_ns)) " and on, since " (moment(record.start)) ": "

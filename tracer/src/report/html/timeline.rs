@@ -144,10 +144,10 @@ fn legend(report: &Report, is_dense: bool) -> Markup {
         }
         p.hint {
             @if is_dense {
-                "Above: how many requests were held up at a time, in bins of " (duration(report.timeline.width().unsigned_abs()))
+                "Above: how many requests were blocked at a time, in bins of " (duration(report.timeline.width().unsigned_abs()))
                 ". Below: the " (drawn) " longest of " (count(report.total.hangs, "hang")) ". "
             }
-            @if drawn > 0 { "A bar is a request that was held up, pale while it queued behind another one: select it to see why." }
+            @if drawn > 0 { "A bar is a request that was blocked, pale while it queued behind another one: select it to see why." }
         }
     }
 }

@@ -18,13 +18,13 @@ pub(super) fn times(out: &mut String, report: &Report) {
     };
     title(out, "time lost");
     let line = format!(
-        "a hang: half took at most {}, 90 % {}, 99 % {}, 99.9 % {}; the longest {} (to {} %)",
+        "of hangs: p50 {}, p90 {}, p99 {}, p99.9 {} (each to {} %), longest {}",
         duration(times.p50_ns),
         duration(times.p90_ns),
         duration(times.p99_ns),
         duration(times.p999_ns),
-        duration(report.longest_ns),
         times.precision * 100.0,
+        duration(report.longest_ns),
     );
     paragraph(out, "  ", &line);
     let waits: Vec<_> = (report.waits.iter())

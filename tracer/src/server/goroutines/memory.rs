@@ -146,7 +146,7 @@ impl Memory for ProcessMemory {
 
 /// The address of the executable's first instruction, after relocation.
 pub(super) fn entry(pid: i32) -> Result<u64> {
-    let context = || format!("cannot tell where the executable of PID {pid} was loaded");
+    let context = || format!("cannot find where the executable of PID {pid} was loaded");
     let entry = Process::new(pid).auxiliary(AT_ENTRY);
     entry.with_context(context)?.with_context(context)
 }

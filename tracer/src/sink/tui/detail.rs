@@ -16,7 +16,7 @@ use super::{
 };
 use tracer_format::{
     errno_name,
-    text::{clean, explain, seconds},
+    text::{self, clean, explain, seconds},
 };
 use tracer_model::{Hang, Op, RequestInfo, Stall, Tcp};
 
@@ -36,11 +36,14 @@ pub(super) fn draw_help(frame: &mut Frame<'_>, area: Rect, model: &Model, palett
     lines.push(Line::styled("Devices", palette.heading()));
     let states = [
         ("ok", "takes what is written to it"),
-        ("stalled", "holds up a request now"),
-        ("failing", "stalled or failed, and has not worked since"),
+        ("stalled", "blocks a request now"),
+        (
+            "failing",
+            "blocked or failed requests, and has not worked since",
+        ),
         (
             "filling",
-            "acknowledges nothing; hangs when its send buffer is full",
+            "acknowledges nothing; blocks when its send buffer is full",
         ),
         ("closed", "the server has closed its connection"),
         ("-", "nothing has been seen of it yet"),
@@ -148,8 +151,7 @@ fn evidence(stall: &Stall) -> Vec<String> {
         (evidence.retransmits, "segment"),
     ];
     for (count, what) in counts.iter().filter(|(count, _)| *count > 0) {
-        let several = if *count > 1 { "s" } else { "" };
-        seen.push(format!("{count} {what}{several} sent again"));
+        seen.push(format!("{} sent again", text::count(*count, what)));
     }
     for (dropped, count) in &evidence.drops {
         let direction = if dropped.incoming { "in" } else { "out" };

@@ -197,12 +197,16 @@ fn overview(frame: &mut Frame<'_>, area: Rect, model: &Model, palette: Palette) 
 }
 
 fn top_lines(headline: Headline, data: &ViewData, palette: Palette) -> Vec<Line<'static>> {
-    vec![
+    let mut lines = vec![
         Line::styled(headline.status, palette.level(headline.level)),
         Line::raw(headline.detail),
-        Line::raw(statistics(data)),
-        Line::default(),
-    ]
+    ];
+    lines.extend(headline.outage.map(Line::raw));
+    let remedy = headline.remedy.map(|remedy| format!("remedy: {remedy}"));
+    lines.extend(remedy.map(Line::raw));
+    lines.push(Line::raw(statistics(data)));
+    lines.push(Line::default());
+    lines
 }
 
 fn statistics(data: &ViewData) -> String {
@@ -217,7 +221,7 @@ fn statistics(data: &ViewData) -> String {
     if let Some(under_way) = snapshot.under_way {
         known.push(format!("{under_way} under way"));
     }
-    known.push(format!("{} held up", snapshot.held_up));
+    known.push(format!("{} blocked", snapshot.held_up));
     if snapshot.totals.events_lost > 0 {
         known.push(format!("{} records lost", snapshot.totals.events_lost));
     }

@@ -1,15 +1,24 @@
-//! The first lines of the live view: which device is stalled now, for how long, why, and how many requests it blocks.
+//! The first lines of the live view: which device is unresponsive now, for how long, why, how many
+//! requests it blocks, and what to do.
 
-use super::model::{Level, ViewData};
-use tracer_format::text::{cause, clean, seconds};
+use super::{
+    model::{Level, ViewData},
+    tables::request,
+};
+use crate::sink::outage::Outage;
+use tracer_format::text::{cause, clean, count, seconds};
 use tracer_model::{Cause, Condition, DeviceSnapshot, Nanos, Snapshot};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Headline {
     pub(super) level: Level,
     pub(super) status: String,
     /// The cause or the consequence.
     pub(super) detail: String,
+    /// Since when, how many requests, the worst of them.
+    pub(super) outage: Option<String>,
+    /// What to do.
+    pub(super) remedy: Option<&'static str>,
 }
 
 /// About the device in the worst condition.
@@ -18,7 +27,7 @@ pub(super) fn headline(data: &ViewData) -> Headline {
         return Headline {
             level: Level::Unknown,
             status: "Attached: waiting for the first sign of the server".to_owned(),
-            detail: String::new(),
+            ..Headline::default()
         };
     };
     let worst = snapshot
@@ -47,8 +56,8 @@ fn problem(data: &ViewData, snapshot: &Snapshot, device: &DeviceSnapshot) -> Hea
     let (status, detail) = match device.condition {
         Some(Condition::Stalled) => {
             let blocked = match snapshot.held_up {
-                1 => "1 request is held up".to_owned(),
-                several => format!("{several} requests are held up"),
+                1 => "1 request is blocked".to_owned(),
+                several => format!("{several} requests are blocked"),
             };
             let more = match device.waiting {
                 waiting if device.estimated && waiting > 0 => {
@@ -56,48 +65,79 @@ fn problem(data: &ViewData, snapshot: &Snapshot, device: &DeviceSnapshot) -> Hea
                 }
                 _ => String::new(),
             };
-            (format!("STALLED  {name}{age}; {blocked}{more}"), explained)
+            (
+                format!("BLOCKED  {name} unresponsive{age}; {blocked}{more}"),
+                explained,
+            )
         }
         Some(Condition::Filling) => {
             let detail = match data.full_in(&device.device) {
                 Some(time) => format!(
-                    "its send buffer is full in about {}: then requests hang",
+                    "its send buffer is full in about {}: then requests are blocked",
                     duration(time)
                 ),
-                None => "when its send buffer is full, requests hang".to_owned(),
+                None => "when its send buffer is full, requests are blocked".to_owned(),
             };
             let status = format!("FILLING  {name} has acknowledged nothing{age}");
             (status, detail)
         }
         _ => (
-            format!("FAILING  {name}{age}; nobody is held up now"),
+            format!("FAILING  {name}{age}; no request is blocked now"),
             explained,
         ),
     };
+    let is_known = device.condition != Some(Condition::Filling) && why != Cause::Unknown;
     Headline {
         level: Level::of(device.condition),
         status,
         detail,
+        outage: data
+            .outages
+            .of(&device.device)
+            .and_then(|o| outage(data, o)),
+        remedy: is_known.then(|| cause::remedy(why)),
     }
+}
+
+/// `since 04:22:07Z: 2 requests blocked (3.01 s in all); worst 2.00 s: read sys/mounts, id ...`
+fn outage(data: &ViewData, outage: &Outage) -> Option<String> {
+    if outage.blocked + outage.failed == 0 {
+        return None;
+    }
+    let since = data.clock.time(outage.since).strftime("%H:%M:%SZ");
+    let worst = outage.worst.as_ref().map(|hang| {
+        let id = hang
+            .request
+            .id
+            .as_deref()
+            .map(|id| format!(", id {}", clean(id)));
+        let (took, what) = (duration(hang.duration), request(&hang.request));
+        format!("; worst {took}: {what}{}", id.unwrap_or_default())
+    });
+    Some(format!(
+        "since {since}: {}{}",
+        outage.requests(),
+        worst.unwrap_or_default()
+    ))
 }
 
 fn no_problem(data: &ViewData, snapshot: &Snapshot) -> Headline {
     let before = match data.hang_count {
         0 => String::new(),
-        1 => "; 1 hang before".to_owned(),
-        several => format!("; {several} hangs before"),
+        several => format!("; {} before", count(several, "hang")),
     };
     if snapshot.devices.is_empty() {
         return Headline {
             level: Level::Unknown,
             status: format!("No audit device has been seen yet{before}"),
             detail: "each is known by the first entry that is written to it".to_owned(),
+            ..Headline::default()
         };
     }
     Headline {
         level: Level::Good,
-        status: format!("OK  no audit device stalls{before}"),
-        detail: String::new(),
+        status: format!("OK  no audit device blocks a request{before}"),
+        ..Headline::default()
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::{cmp::Reverse, collections::VecDeque, sync::Arc};
 
-use tracer_format::WallClock;
+use tracer_format::{WallClock, text::count};
+
+use crate::sink::outage::Outages;
 use tracer_model::{Condition, Device, DeviceSnapshot, Finding, Hang, Nanos, Session, Snapshot};
 
 /// Latest hangs that are kept; the report and the trace have all.
@@ -19,6 +21,8 @@ pub struct ViewData {
     /// Those of the rate window, the latest last. Only that one has its stalls.
     snapshots: VecDeque<Snapshot>,
     hangs: VecDeque<PastHang>,
+    /// Those that go on.
+    pub(super) outages: Outages,
     /// Of the whole trace.
     pub(super) hang_count: u64,
     /// The last warning or line for standard error.
@@ -171,6 +175,7 @@ impl Model {
 
 impl ViewData {
     fn apply(&mut self, finding: &Finding) {
+        self.outages.add(finding);
         match finding {
             Finding::Session(session) | Finding::Attached(session) => {
                 self.clock = WallClock::of(session);
@@ -182,13 +187,12 @@ impl ViewData {
             Finding::Ended(ended) => {
                 let under_way = match ended.under_way {
                     0 => String::new(),
-                    1 => " with 1 request under way".to_owned(),
-                    several => format!(" with {several} requests under way"),
+                    several => format!(" with {} under way", count(several, "request")),
                 };
                 self.message = Some(format!("the server ended{under_way}"));
             }
             Finding::Summary(_) => self.has_ended = true,
-            // Shown as the devices' conditions and in the report.
+            // Shown as outages, as the devices' conditions, and in the report.
             Finding::Stalled(_)
             | Finding::Refusal(_)
             | Finding::LostEntries(_)
@@ -267,9 +271,10 @@ fn find<'a>(snapshot: &'a Snapshot, device: &Device) -> Option<&'a DeviceSnapsho
 }
 
 /// Severity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
     Good,
+    #[default]
     Unknown,
     Warning,
     Bad,

@@ -43,7 +43,7 @@ const DEVICES: [Column; 6] = [
 ];
 
 const STALLS: [Column; 5] = [
-    Column("HELD UP", Constraint::Length(11), Shown::Always),
+    Column("BLOCKED", Constraint::Length(11), Shown::Always),
     Column("IN", Constraint::Length(7), Shown::Always),
     Column("REQUEST", Constraint::Min(12), Shown::Always),
     Column("CLIENT", Constraint::Length(21), Shown::IfWide),

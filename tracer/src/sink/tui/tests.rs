@@ -128,7 +128,7 @@ fn the_headline_is_an_open_stall() {
     expect_screens(&watch.model, "stalled");
     let first = screen(&watch.model, (80, 24));
     let second = first.lines().nth(1).expect("a line");
-    assert!(second.starts_with("STALLED  tcp "), "{second}");
+    assert!(second.starts_with("BLOCKED  tcp "), "{second}");
 }
 
 #[test]

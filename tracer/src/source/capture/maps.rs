@@ -58,7 +58,7 @@ impl Sizes {
     pub(crate) fn of(sockets: usize) -> Result<Self> {
         let processors = nr_cpus()
             .map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))
-            .context("cannot tell how many processors there are")?;
+            .context("cannot find out how many processors there are")?;
         let processors = u32::try_from(processors).unwrap_or(1).max(1);
         let sockets = u32::try_from(sockets).unwrap_or(u32::MAX);
         let (least, most) = CONNECTIONS;

@@ -2,7 +2,7 @@
 
 use tracer_model::{Actor, EntryHead, Socket, TcpState, Transport};
 
-use super::*;
+use super::{blocked::PATIENCE, *};
 
 const MS: Nanos = 1_000_000;
 const S: Nanos = 1_000 * MS;

@@ -1,4 +1,4 @@
-//! The table of the README: probes by kernel.
+//! The table of `docs/kernels.md`: probes by kernel.
 
 use std::{collections::BTreeSet, time::Duration};
 

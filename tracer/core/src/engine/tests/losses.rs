@@ -305,6 +305,7 @@ fn what_was_not_acknowledged_is_not_said_to_be_missing() {
             socket: bound(1),
             reason: "NETFILTER_DROP".to_owned(),
             incoming,
+            beyond: false,
         });
         server_closes(&mut story, 1);
         let given_up = (TcpState::FinWait1, TcpState::Close);

@@ -19,10 +19,11 @@ fn a_request_that_queues_behind_a_local_drop_is_told_the_hook() {
         socket: log_socket(2),
         reason: "NETFILTER_DROP".to_owned(),
         incoming: false,
+        beyond: false,
     });
     queues_behind(&mut story);
     let sentence = explain::hang(story.hangs()[0]);
-    assert!(sentence.contains("waited behind"), "{sentence}");
+    assert!(sentence.contains("queued behind"), "{sentence}");
     assert!(sentence.contains("OUTPUT rules"), "{sentence}");
 }
 

@@ -74,7 +74,7 @@ impl Memory for Counted {
     }
 }
 
-/// Prints the time; for a real server see the README, "What it costs".
+/// Prints the time; for a real server see docs/cost.md.
 #[test]
 fn ten_thousand_are_read_once_and_then_only_those_that_have_moved() {
     let mut server = Server::new();

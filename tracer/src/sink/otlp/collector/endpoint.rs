@@ -20,10 +20,10 @@ const HEADERS: [&str; 2] = [
 /// Transports of OTLP, with the names of `OTEL_EXPORTER_OTLP_PROTOCOL`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Protocol {
-    /// gRPC, that is HTTP/2
+    /// gRPC over HTTP/2
     #[value(name = "grpc")]
     Grpc,
-    /// Protobuf in HTTP/1.1
+    /// Protobuf over HTTP/1.1
     #[value(name = "http/protobuf")]
     Http,
 }

@@ -1,0 +1,147 @@
+use super::*;
+use tracer_model::{Cause, Evidence, Transport, UntakenEntries};
+
+/// A client may ask for a path that a terminal would obey, and a device may be a path.
+#[test]
+fn what_others_wrote_is_not_obeyed() {
+    let evil = "x\u{1b}[2J\u{9b}31m\r\n\u{202e}y";
+    let device = Device::new(Transport::Unix, evil);
+    let request = RequestInfo {
+        id: Some(evil.to_owned()),
+        operation: Some("read".to_owned()),
+        path: Some(evil.to_owned()),
+        ..RequestInfo::default()
+    };
+    let findings = [
+        Finding::Session(Session {
+            exe: evil.to_owned(),
+            declared: vec![device.clone()],
+            ..Session::default()
+        }),
+        Finding::Refusal(Box::new(Refusal {
+            before: 0,
+            http_status: None,
+            device: device.clone(),
+            request: request.clone(),
+            start: 0,
+            duration: 0,
+            cause: Cause::Refused,
+            errno: None,
+            evidence: Evidence::default(),
+            taken_elsewhere: true,
+        })),
+        Finding::Hang(Box::new(Hang {
+            id: None,
+            start: 0,
+            end: 1,
+            duration: 1,
+            device,
+            request: request.clone(),
+            stalls: Vec::new(),
+        })),
+        Finding::Forwarded(Box::new(Forwarded {
+            request: request.clone(),
+            to: None,
+            start: 0,
+            duration: 1,
+            uncertainty: 0,
+        })),
+        Finding::Warning(evil.to_owned()),
+        Finding::Summary(Summary::default()),
+    ];
+    let mut terminal = Terminal::to(io::sink(), false);
+    for finding in &findings {
+        let text = terminal.text(finding).expect("a text");
+        let obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!text.contains(obeyed), "{text:?}");
+        assert!(text.contains(r"x\u{1b}[2J\u{9b}31m\u{d}\u{a}"), "{text:?}");
+    }
+}
+
+const S: Nanos = 1_000_000_000;
+
+fn device() -> Device {
+    Device::configured(Transport::Tcp, "10.0.0.2:1515")
+}
+
+fn hang(number: u64) -> Finding {
+    let (start, end) = (S, 5 * S + number * S / 20);
+    Finding::Hang(Box::new(Hang {
+        id: Some(number),
+        start,
+        end,
+        duration: end - start,
+        device: device(),
+        request: RequestInfo {
+            id: Some(format!("id-{number}")),
+            ..RequestInfo::default()
+        },
+        stalls: Vec::new(),
+    }))
+}
+
+fn refusal(start: Nanos) -> Finding {
+    Finding::Refusal(Box::new(Refusal {
+        before: 0,
+        http_status: None,
+        device: device(),
+        request: RequestInfo::default(),
+        start,
+        duration: 0,
+        cause: Cause::Reset,
+        errno: None,
+        evidence: Evidence::default(),
+        taken_elsewhere: true,
+    }))
+}
+
+fn incident(start: Nanos, end: Nanos) -> Finding {
+    Finding::Incident(Incident {
+        refusals: 0,
+        device: device(),
+        start,
+        end: Some(end),
+        cause: Cause::Reset,
+        hangs: 0,
+        requests: 1,
+        blocked: 0,
+        longest: 0,
+        lost: None,
+        untaken: UntakenEntries::default(),
+    })
+}
+
+fn shown(findings: impl IntoIterator<Item = Finding>) -> String {
+    let mut terminal = Terminal::to(io::sink(), false);
+    let texts = findings.into_iter().filter_map(|f| terminal.text(&f));
+    texts.collect()
+}
+
+/// The first in full, the worst by its id, all counted.
+#[test]
+fn many_requests_behind_one_outage_are_one_block() {
+    let mut findings: Vec<_> = (0..300).map(hang).collect();
+    findings.push(incident(S, 25 * S));
+    let text = shown(findings);
+    assert_eq!(text.matches("HANG ").count(), 1, "{text}");
+    assert!(text.matches("GOES ON").count() <= 2, "{text}");
+    assert!(text.contains("300 requests blocked"), "{text}");
+    let end = text.split("WORKS AGAIN").nth(1).expect("an end");
+    assert!(end.contains("id id-299"), "{text}");
+    assert!(text.lines().count() < 30, "{text}");
+}
+
+/// Two outages that are far apart are two, each in full.
+#[test]
+fn outages_that_follow_each_other_are_counted() {
+    let fails = |every: Nanos, times: u64| {
+        let each = move |at| [refusal(at), incident(at, at + S / 1000)];
+        shown((0..times).flat_map(move |number| each(number * every)))
+    };
+    let text = fails(S / 10, 1000);
+    assert!(text.matches("FAILED").count() < 6, "{text}");
+    assert!(text.contains("(again, 99 times before this)"), "{text}");
+    let text = fails(100 * S, 2);
+    assert_eq!(text.matches("remedy").count(), 2, "{text}");
+    assert_eq!(text.matches("WORKS AGAIN").count(), 2, "{text}");
+}

@@ -1,0 +1,61 @@
+//! Lines, and what they say.
+
+use textwrap::{Options, WordSplitter};
+
+use tracer_format::text::{cause, clean};
+use tracer_model::{Cause, Device, Incident};
+
+use crate::sink::outage::Outage;
+
+/// Longer lines are wrapped.
+const WIDTH: usize = 100;
+
+pub(super) fn wrapped(text: &str, first: &str, following: &str) -> String {
+    let options = Options::new(WIDTH)
+        .initial_indent(first)
+        .subsequent_indent(following)
+        // IDs are copied whole.
+        .word_splitter(WordSplitter::NoHyphenation)
+        .break_words(false);
+    textwrap::fill(text, options)
+}
+
+/// The cause, with its explanation and its remedy where these are new.
+pub(super) fn explained(
+    cause: Cause,
+    explanation: &str,
+    (is_new, has_remedy): (bool, bool),
+) -> Vec<(&'static str, String)> {
+    let name = cause.name();
+    let text = match is_new {
+        true => format!("{name}: {}", clean(explanation)),
+        false => format!("{name}, see above"),
+    };
+    let remedy = has_remedy.then(|| ("remedy", cause::remedy(cause).to_owned()));
+    [("cause", text)].into_iter().chain(remedy).collect()
+}
+
+/// That nothing was printed of so many outages before.
+pub(super) fn again(unprinted: u64) -> String {
+    match unprinted {
+        0 => String::new(),
+        1 => " (again, once more before this)".to_owned(),
+        several => format!(" (again, {several} times before this)"),
+    }
+}
+
+pub(super) fn causes(incident: &Incident, outage: Option<&Outage>) -> String {
+    let mut names = vec![incident.cause.name()];
+    let others = outage.into_iter().flat_map(|outage| &outage.causes);
+    for name in others.map(|cause| cause.name()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.join(", ")
+}
+
+/// A device may be a path.
+pub(super) fn cleaned(device: &Device) -> String {
+    clean(&device.to_string()).into_owned()
+}
