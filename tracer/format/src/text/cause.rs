@@ -248,7 +248,10 @@ fn local_drop(failure: &Failure<'_>) -> String {
 fn refused(failure: &Failure<'_>) -> String {
     let address = failure.address;
     if is_local(failure) {
-        return format!("No process listens on {} on this host any more.", device_name(failure));
+        return format!(
+            "No process listens on {} on this host any more.",
+            device_name(failure)
+        );
     }
     if failure.evidence.reset {
         format!(
