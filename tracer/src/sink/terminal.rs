@@ -82,7 +82,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
                 let text = explain::filling(filling);
                 self.block(filling.at, ("33", "WARNING"), &clean(&text), &[])
             }
-            Finding::Incident(incident) => self.incident(incident, ended)?,
+            Finding::Incident(incident) => self.incident(incident, ended.as_ref())?,
             Finding::Warning(warning) => {
                 let text = wrapped(&format!("warning: {}", clean(warning)), "", "    ");
                 format!(
@@ -252,8 +252,8 @@ impl<W: Write + Send + 'static> Terminal<W> {
     }
 
     /// The outage as a whole. `outage`: what was found of it, where it blocked or failed requests.
-    fn incident(&mut self, incident: &Incident, outage: Option<Outage>) -> Option<String> {
-        let at = incident.end.or(outage.as_ref().map(|outage| outage.latest));
+    fn incident(&mut self, incident: &Incident, outage: Option<&Outage>) -> Option<String> {
+        let at = incident.end.or(outage.map(|outage| outage.latest));
         let at = at.unwrap_or(incident.start);
         let totals = self.devices.entry(incident.device.clone()).or_default();
         totals.outages += 1;
@@ -288,11 +288,11 @@ impl<W: Write + Send + 'static> Terminal<W> {
                 ),
             ),
         };
-        let requests = outage.as_ref().map(Outage::requests);
+        let requests = outage.map(Outage::requests);
         let requests = requests.unwrap_or_else(|| "no request was blocked or failed".to_owned());
         let mut lines = vec![(
             "outage",
-            format!("{}; {requests}", causes(incident, outage.as_ref())),
+            format!("{}; {requests}", causes(incident, outage)),
         )];
         lines.extend(outage.iter().flat_map(|outage| self.worst(outage)));
         let untaken = &incident.untaken;

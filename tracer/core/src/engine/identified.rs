@@ -67,7 +67,9 @@ impl Trackers {
             };
             for address in self.sockets.waited_for_by(sample.goid) {
                 let learnt = self.identities.waited_for(&address, device);
-                learnt.into_iter().for_each(|l| self.rename(l));
+                if let Some(learnt) = learnt {
+                    self.rename(learnt);
+                }
             }
         }
         for device in samples.iter().filter_map(|sample| sample.device.as_ref()) {

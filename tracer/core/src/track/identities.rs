@@ -120,27 +120,39 @@ impl Identities {
             }
             return None;
         }
-        let mut candidates = self.configured.iter().map(|known| &known.device);
         let owner = match socket.remote {
-            Some(remote) => {
-                let place = |device: &&Device| {
-                    Place::of(device).is_some_and(|place| place.may_be(&address, remote.port()))
-                };
-                only(candidates.filter(place))?
-            }
-            None => {
-                let is_syslog = candidates.any(|device| device.transport == Transport::Syslog)
-                    && is_syslog_socket(&address);
-                let mut others = self.configured.iter().map(|known| &known.device);
-                let others = others.by_ref().filter(|device| {
-                    let leads_elsewhere =
-                        || self.met.contains(device) || self.addresses.contains_key(device);
-                    device.transport == Transport::Unix && !leads_elsewhere()
-                });
-                (!is_syslog).then(|| only(others)).flatten()?
-            }
+            Some(remote) => self.owner_by_port(&address, remote.port()),
+            None => self.owner_by_elimination(&address),
         };
-        self.learn(address, owner.clone())
+        let owner = owner?.clone();
+        self.learn(address, owner)
+    }
+
+    /// The only device whose configured address may lead to this one.
+    fn owner_by_port(&self, address: &Device, port: u16) -> Option<&Device> {
+        only(
+            self.devices().filter(|device| {
+                Place::of(device).is_some_and(|place| place.may_be(address, port))
+            }),
+        )
+    }
+
+    /// The only Unix socket device that was met at no address: a path may be a link to another.
+    fn owner_by_elimination(&self, address: &Device) -> Option<&Device> {
+        let has_syslog = self
+            .devices()
+            .any(|device| device.transport == Transport::Syslog);
+        if has_syslog && is_syslog_socket(address) {
+            return None;
+        }
+        only(self.devices().filter(|device| {
+            let is_met = self.met.contains(device) || self.addresses.contains_key(device);
+            device.transport == Transport::Unix && !is_met
+        }))
+    }
+
+    fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.configured.iter().map(|known| &known.device)
     }
 
     /// A goroutine in the code of this device waits for a socket that leads to this address.

@@ -124,12 +124,19 @@ impl TableLayout {
         let mut pointers = vec![0; 8 * len as usize];
         memory.read(memory.word(slice).ok()?, &mut pointers).ok()?;
         let entries = pointers.chunks_exact(8).map(word);
-        let devices: Option<Vec<_>> = entries.map(|entry| self.device(memory, entry)).collect();
-        Some(devices?.into_iter().flatten().collect())
+        let mut devices = Vec::new();
+        for entry in entries {
+            devices.extend(self.device(memory, entry)?);
+        }
+        Some(devices)
     }
 
-    /// `None` if that is no entry of the audit table, `Some(None)` if it is one of a device that is not known.
-    fn device(&self, memory: &impl Memory, entry: u64) -> Option<Option<ConfiguredDevice>> {
+    /// `None` if that is no entry of the audit table; nothing if it is one of a device that is not known.
+    fn device(
+        &self,
+        memory: &impl Memory,
+        entry: u64,
+    ) -> Option<std::option::IntoIter<ConfiguredDevice>> {
         let text = |offset: u32| string(memory, entry.checked_add(offset.into())?);
         AUDIT.contains(&text(self.kind)?.as_str()).then_some(())?;
         let (path, name) = (text(self.path)?, text(self.name)?);
@@ -139,7 +146,11 @@ impl TableLayout {
             at => self.map.read(memory, at, &device_kind::OPTIONS)?,
         };
         let device = device_kind::configured(&name, &options);
-        Some(device.map(|device| ConfiguredDevice { path, device }))
+        Some(
+            device
+                .map(|device| ConfiguredDevice { path, device })
+                .into_iter(),
+        )
     }
 }
 

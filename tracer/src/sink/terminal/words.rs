@@ -27,9 +27,10 @@ pub(super) fn explained(
     (is_new, has_remedy): (bool, bool),
 ) -> Vec<(&'static str, String)> {
     let name = cause.name();
-    let text = match is_new {
-        true => format!("{name}: {}", clean(explanation)),
-        false => format!("{name}, see above"),
+    let text = if is_new {
+        format!("{name}: {}", clean(explanation))
+    } else {
+        format!("{name}, see above")
     };
     let remedy = has_remedy.then(|| ("remedy", cause::remedy(cause).to_owned()));
     [("cause", text)].into_iter().chain(remedy).collect()
