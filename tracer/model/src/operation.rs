@@ -85,6 +85,9 @@ pub struct Operation {
     pub errno: Option<i32>,
     /// What the server says of it in its log. No system call of it may have been seen.
     pub reported: Option<FailureReason>,
+    /// The longest that the server may have waited for this device before it gave up an attempt, in or before this one, ns. One
+    /// that was given up sooner was not ended by the device's own time-out, but by the limit of its entry.
+    pub patience: Nanos,
     /// What was seen of the network during it.
     pub evidence: Evidence,
     /// The audit entry that was being written, where it was seen.
@@ -114,6 +117,7 @@ impl Operation {
             outcome: None,
             errno: None,
             reported: None,
+            patience: 0,
             evidence: Evidence::default(),
             entry: None,
             phase: None,

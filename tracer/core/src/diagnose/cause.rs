@@ -63,7 +63,7 @@ const FULL: u64 = 4096;
 fn reported(operation: &Operation, reason: FailureReason) -> Cause {
     let transport = operation.device.transport;
     match (reason, transport) {
-        (FailureReason::Timeout, _) => Cause::Timeout,
+        (FailureReason::Timeout, _) if gave_up_early(operation) => Cause::Timeout,
         (FailureReason::Resolver, _) => Cause::Resolver,
         (FailureReason::Status(_), _) => Cause::Rejected,
         (FailureReason::Errno(errno), Transport::File) => of_file(errno),
@@ -73,7 +73,7 @@ fn reported(operation: &Operation, reason: FailureReason) -> Cause {
             Some(free) if free < FULL => Cause::NoSpace,
             _ => Cause::IoError,
         },
-        (FailureReason::Unknown, _) => Cause::Unknown,
+        (FailureReason::Timeout | FailureReason::Unknown, _) => Cause::Unknown,
     }
 }
 
@@ -104,7 +104,8 @@ const SHORT_TIMEOUT: Nanos = 250_000_000;
 
 /// Whether the server gave up so soon that nothing can be said of the peer.
 fn gave_up_early(operation: &Operation) -> bool {
-    operation.outcome == Some(Outcome::Timeout) && operation.duration() < SHORT_TIMEOUT
+    let patience = operation.patience.max(operation.duration());
+    operation.outcome == Some(Outcome::Timeout) && patience < SHORT_TIMEOUT
 }
 
 /// ICMP or routing errors for which TCP does not give up by itself.
@@ -302,6 +303,25 @@ mod tests {
             let mut write = operation(Op::Write, None, S / 10, "10.0.0.2:1515");
             write.evidence.begin = Some(tcp(0, window, 300_000, window));
             assert_eq!(cause_of(&write), expected);
+        }
+    }
+
+    /// An attempt that the limit of its entry ended is as long as it happens to be: one before it shows the device's time-out.
+    #[test]
+    fn only_a_short_time_out_of_the_device_is_the_cause() {
+        for (lasted, patience, expected) in [
+            (S / 50, 0, Cause::Timeout),
+            (S / 50, S / 10, Cause::Timeout),
+            (S / 50, 2 * S, Cause::SynUnanswered),
+            (2 * S, 0, Cause::SynUnanswered),
+        ] {
+            let given_up = Some(Outcome::Timeout);
+            let mut connect = operation(Op::Connect, given_up, lasted, "10.0.0.2:1515");
+            connect.patience = patience;
+            assert_eq!(cause_of(&connect), expected, "{lasted} {patience}");
+            connect.reported = Some(FailureReason::Timeout);
+            let is_short = expected == Cause::Timeout;
+            assert_eq!(cause_of(&connect) == Cause::Timeout, is_short);
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) struct Untaken {
 }
 
 #[derive(Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is seen by itself")]
 struct EntryState {
     taken: bool,
     tried: bool,

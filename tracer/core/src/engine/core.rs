@@ -244,7 +244,7 @@ impl Core {
     }
 
     /// `waited`: rather than done at once.
-    pub(super) fn operation_ended(&mut self, operation: Operation, waited: bool) {
+    pub(super) fn operation_ended(&mut self, mut operation: Operation, waited: bool) {
         if operation.entry.is_some() {
             if !operation.failed() {
                 self.totals.audit_writes += 1;
@@ -260,7 +260,7 @@ impl Core {
         }
         let is_audit = self.trackers.is_audit(&operation.device);
         if is_audit {
-            self.trackers.note_failure(&operation);
+            self.trackers.note_failure(&mut operation);
             let threshold = self.trackers.session.threshold;
             self.trackers.incidents.observe(&operation, threshold);
             self.verdicts.observe(&operation);

@@ -35,13 +35,14 @@ impl Core {
     ) {
         for failure in failures {
             let device = self.trackers.named(failure);
-            let operation = operation(at, (by, phase), failure, device);
+            let mut operation = operation(at, (by, phase), failure, device);
             let is_known = !self.trackers.devices.insert(operation.device.clone());
             self.trackers.requests.claim_failures(by, &operation.device);
             let request = by.goid.and_then(|goid| self.trackers.requests.of(goid));
             if is_known && request.is_some_and(|request| is_seen(request, &operation)) {
                 continue;
             }
+            operation.patience = request.map_or(0, |request| at.saturating_sub(request.start));
             self.operation_ended(operation, false);
         }
     }

@@ -1,7 +1,7 @@
 //! All that the trackers know: what the parts of the engine read.
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tracer_model::{Cause, Device, Drops, Nanos, Operation, Session};
+use tracer_model::{Cause, Device, Drops, Nanos, Operation, Outcome, Session};
 
 use crate::{
     diagnose::{cause::cause_of, incidents::Incidents},
@@ -17,6 +17,8 @@ use crate::{
 pub(super) struct Failure {
     pub(super) at: Nanos,
     pub(super) cause: Cause,
+    /// The longest that the server waited for it before it gave up an attempt, ns.
+    pub(super) patience: Nanos,
     pub(super) drops: Drops,
 }
 
@@ -44,12 +46,19 @@ impl Trackers {
         self.devices.contains(device)
     }
 
-    /// Remembers how the device failed, if the operation did.
-    pub(super) fn note_failure(&mut self, operation: &Operation) {
+    /// Remembers how the device failed, if the operation did, and adds what is known of its time-out.
+    pub(super) fn note_failure(&mut self, operation: &mut Operation) {
         if operation.failed() {
+            let before = self.failures.get(&operation.device);
+            let mut patience = before.map_or(0, |failure| failure.patience);
+            if operation.outcome == Some(Outcome::Timeout) {
+                patience = patience.max(operation.duration());
+            }
+            operation.patience = operation.patience.max(patience);
             let failure = Failure {
                 at: operation.end,
                 cause: cause_of(operation),
+                patience,
                 drops: operation.evidence.drops.clone(),
             };
             self.failures.insert(operation.device.clone(), failure);

@@ -33,6 +33,7 @@ struct Words {
     refusal: fn(&Failure<'_>) -> String,
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn words(cause: Cause) -> Words {
     match cause {
         Cause::SynUnanswered => Words {

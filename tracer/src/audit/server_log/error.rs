@@ -97,7 +97,7 @@ fn reason(line: &str) -> Option<FailureReason> {
     let ends = |text: &&str| line.ends_with(*text);
     let is_deadline = DEADLINES
         .iter()
-        .any(|text| ends(&text) || line.contains(text));
+        .any(|text| ends(text) || line.contains(text));
     if is_deadline {
         return Some(FailureReason::Timeout);
     }
@@ -113,8 +113,8 @@ fn device(line: &str) -> Option<Device> {
     if line.contains(STATUS) {
         return Some(configured(Transport::Http, ""));
     }
-    let urls = words().filter(|word| word.starts_with("\"http"));
-    if let Some(url) = urls.last() {
+    let mut urls = words().filter(|word| word.starts_with("\"http"));
+    if let Some(url) = urls.next_back() {
         return Some(configured(
             Transport::Http,
             &origin(url.trim_matches(['"', ':']))?,
