@@ -407,10 +407,12 @@ fn rejected(failure: &Failure<'_>) -> String {
 }
 
 fn timeout(failure: &Failure<'_>) -> String {
+    let attempt = failure.stalls.iter().find(|stall| stall.op != Op::Lock);
+    let lasted = attempt.map_or(failure.duration, |attempt| attempt.duration);
     format!(
         "The server gave up on {} after {:.3} s, which is no longer than a working log server may need: the device's write_timeout is too short, or 0.",
         device_name(failure),
-        seconds(failure.duration)
+        seconds(lasted)
     )
 }
 
