@@ -37,7 +37,7 @@ fn ends_with_its_report(mut on: OnTerminal) -> Result<()> {
     ensure!(status.success(), "{status}: {}", on.screen());
     on.is_restored()?;
     let screen = on.screen();
-    ensure!(screen.contains("HANG 2.02 s"), "{screen}");
+    ensure!(screen.contains("worst    2.02 s"), "{screen}");
     ensure!(screen.contains("2 hangs, 0 refusals in"), "{screen}");
     ensure!(!screen.contains("LAST HANGS"), "{screen}");
     Ok(())
