@@ -9,7 +9,7 @@ const FIRST_PAUSE: Nanos = 10 * S;
 
 const LONGEST_PAUSE: Nanos = 600 * S;
 
-/// An outage of a device that had worked for longer than this is another one, and is told in full.
+/// An outage of a device that had worked for longer than this is another one, and is printed in full.
 const APART: Nanos = 60 * S;
 
 /// The outages of one device that follow each other closely.
@@ -26,14 +26,14 @@ pub(super) struct Pace {
     /// Causes of which the remedy was printed.
     remedied: Vec<Cause>,
     /// What was printed of the outage that goes on.
-    pub(super) shown: Shown,
+    pub(super) shown: Printed,
     /// Outages of which nothing was printed, since the last line.
     pub(super) unprinted: u64,
 }
 
 /// What was printed of an outage.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Shown {
+pub(super) struct Printed {
     /// That it began.
     pub(super) beginning: bool,
     /// A hang of it.
@@ -48,7 +48,7 @@ impl Default for Pace {
             ended: None,
             explained: Vec::new(),
             remedied: Vec::new(),
-            shown: Shown::default(),
+            shown: Printed::default(),
             unprinted: 0,
         }
     }
@@ -65,7 +65,7 @@ impl Pace {
     }
 
     /// Takes the end of the outage. Returns what was printed of it.
-    pub(super) fn ends(&mut self, at: Nanos) -> Shown {
+    pub(super) fn ends(&mut self, at: Nanos) -> Printed {
         self.ended = Some(at);
         std::mem::take(&mut self.shown)
     }
