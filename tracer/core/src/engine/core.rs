@@ -9,7 +9,7 @@ use tracer_model::{
 
 use crate::{
     engine::{
-        device_failures::FailingFiles,
+        failing_files::FailingFiles,
         forwarded, open_stalls,
         sampler::Sampler,
         snapshot::{self, BufferedActivity},

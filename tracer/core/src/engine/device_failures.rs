@@ -3,7 +3,6 @@
 //! Such a device may show no system call at all: an errno of a file, a name that does not resolve, a time-out of 0. What a socket
 //! shows is better known from there, and not taken twice.
 
-use rustc_hash::FxHashMap;
 use tracer_model::{
     Actor, Device, DeviceFailure, FailureReason, Nanos, Op, Operation, Outcome, Phase, Transport,
 };
@@ -16,14 +15,6 @@ use crate::{
 
 /// Between two looks at the size of a file, ns.
 const LOOK: Nanos = 500_000_000;
-
-/// Files whose devices fail: one that grows takes entries again.
-#[derive(Debug, Default)]
-pub(super) struct FailingFiles {
-    asked: FxHashMap<String, Nanos>,
-    /// Their sizes at the last look, bytes; `None` where there was no file.
-    looked: FxHashMap<String, Option<u64>>,
-}
 
 impl Core {
     /// The server says so of an entry of the request that this goroutine works for.

@@ -2,6 +2,7 @@
 
 mod core;
 mod device_failures;
+mod failing_files;
 mod forwarded;
 mod identified;
 mod open_stalls;

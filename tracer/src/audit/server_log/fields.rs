@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// One line, which may be several: values with line breaks are indented.
-pub(super) struct Line<'a> {
+pub(super) struct LogLine<'a> {
     /// The last part of the logger's name.
     pub(super) logger: &'a str,
     pub(super) message: &'a str,
@@ -13,10 +13,10 @@ pub(super) struct Line<'a> {
 }
 
 /// `None` if it is no error.
-pub(super) fn fields(text: &str) -> Option<Line<'_>> {
+pub(super) fn fields(text: &str) -> Option<LogLine<'_>> {
     if text.starts_with('{') {
         let of = |key| json(text, key).and_then(|raw| plain(raw).then_some(raw));
-        return Some(Line {
+        return Some(LogLine {
             logger: last(of("@module")?),
             message: of("@message")?,
             rest: text,
@@ -26,7 +26,7 @@ pub(super) fn fields(text: &str) -> Option<Line<'_>> {
     let (_, text) = text.split_once("[ERROR] ")?;
     let (logger, text) = text.split_once(": ")?;
     let end = text.find([':', '\n']).unwrap_or(text.len());
-    Some(Line {
+    Some(LogLine {
         logger: last(logger),
         message: &text[..end],
         rest: &text[end..],
@@ -39,7 +39,7 @@ fn last(logger: &str) -> &str {
     logger.rsplit('.').next().unwrap_or(logger).trim()
 }
 
-impl<'a> Line<'a> {
+impl<'a> LogLine<'a> {
     /// The value of this key.
     pub(super) fn get(&self, key: &str) -> Option<Cow<'a, str>> {
         if self.is_json {
