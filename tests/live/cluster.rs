@@ -21,9 +21,9 @@ use serde_json::{Value, json};
 
 use crate::assertions::matches_clients;
 
-/// How long storage is out of order. The leader's lease is 4 s with this patience; what it counts from may be 1.6 s old.
+/// How long storage is out of order. The leader's lease is 5 s with this patience; what it counts from may be 1.6 s old.
 const OUT_OF_ORDER: Duration = Duration::from_millis(1200);
-const UNHURRIED: u8 = 8;
+const UNHURRIED: u8 = 10;
 /// `write_timeout`, after which each dial is given up.
 const TIMEOUT: Duration = Duration::from_millis(200);
 

@@ -25,11 +25,11 @@ fn a_stall_shows_while_it_lasts_and_its_report_stays() -> Result<()> {
     // Each wait long enough to be seen on a busy machine.
     let lab = lab_with(Family::V4, DEFAULT_TIMEOUT)?;
     let mut on = watch(&lab)?;
-    let device = format!("tcp {}", lab.log_address());
+    let device = format!("to-socket0/ (tcp {})", lab.log_address());
     on.until("the healthy device", |screen| {
         let asked = lab.client.get(BIG_REQUEST);
         let mut lines = screen.lines();
-        let works = lines.any(|line| line.starts_with(&device) && line.contains(" ok "));
+        let works = lines.any(|line| line.starts_with("to-socket0/ ") && line.contains(" ok "));
         let numbers = [
             " audit writes/s, 0 blocked",
             "OK  no audit device blocks a request",

@@ -114,8 +114,11 @@ pub(super) fn device_table(
     table(&DEVICES, shown, hidden, area.width, palette)
 }
 
+/// There is little room: what the operator called it, where that is known.
 fn device_name(device: &Device) -> Cell<'static> {
-    clean(&device.to_string()).into_owned().into()
+    let name = device.path.clone();
+    let name = name.unwrap_or_else(|| device.to_string());
+    clean(&name).into_owned().into()
 }
 
 /// `####-- 67%`; empty if unknown or outdated.
