@@ -2,57 +2,9 @@
 //!
 //! Kernel versions are documentation: no code compares them.
 
-/// Where a program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Hook {
-    /// A tracepoint, by name: no tracefs, no perf event. `reads`: number of arguments that the program reads.
-    RawTracepoint {
-        /// Its name in the kernel.
-        name: &'static str,
-        /// Least number of its arguments.
-        reads: usize,
-    },
-    /// The exit of one system call: a perf event whose number is in tracefs.
-    SyscallExit(&'static str),
-    /// A kernel function's entry, by a trampoline.
-    FEntry(&'static str),
-    /// A kernel function's exit, by a trampoline.
-    FExit(&'static str),
-    /// A kernel function's entry, by a breakpoint.
-    KProbe(&'static str),
-    /// A kernel function's return, by a breakpoint at its entry.
-    KRetProbe(&'static str),
-    /// A function of the traced server, by a breakpoint at its entry.
-    UProbe(&'static str),
-}
+mod hook;
 
-impl Hook {
-    /// Its name in the kernel.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::RawTracepoint { name, .. }
-            | Self::SyscallExit(name)
-            | Self::FEntry(name)
-            | Self::FExit(name)
-            | Self::KProbe(name)
-            | Self::KRetProbe(name)
-            | Self::UProbe(name) => name,
-        }
-    }
-
-    /// Its type.
-    pub fn kind(self) -> &'static str {
-        match self {
-            Self::RawTracepoint { .. } => "raw_tracepoint",
-            Self::SyscallExit(_) => "tracepoint",
-            Self::FEntry(_) => "fentry",
-            Self::FExit(_) => "fexit",
-            Self::KProbe(_) => "kprobe",
-            Self::KRetProbe(_) => "kretprobe",
-            Self::UProbe(_) => "uprobe",
-        }
-    }
-}
+pub use hook::Hook;
 
 /// A program and its hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -391,7 +343,10 @@ pub const CAPABILITIES: &[Capability] = &[
         strategies: &[Strategy {
             name: "uprobe",
             family: Family::Server,
-            probes: &[spec("log_flush", Hook::UProbe(LOG_WRITER))],
+            probes: &[spec(
+                "log_flush", // Each line of the server's log passes by it.
+                Hook::UProbe("hclog.(*writer).Flush"),
+            )],
             cost: Cost::Own,
             requires: "CONFIG_UPROBES, and a server whose functions have names",
             limitation: None,
@@ -401,6 +356,3 @@ pub const CAPABILITIES: &[Capability] = &[
         ),
     },
 ];
-
-/// The function of the server by which each line of its log passes.
-pub const LOG_WRITER: &str = "hclog.(*writer).Flush";

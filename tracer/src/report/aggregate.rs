@@ -1,6 +1,5 @@
 //! From records to a report: totals of all, and the largest in full.
 
-use hdrhistogram::Histogram;
 use serde::de::IgnoredAny;
 use tracer_format::{
     BorrowedText, Name, Record,
@@ -14,10 +13,9 @@ use super::{
     file::File,
     forwarded::ForwardedSummary,
     heavy::{HangTotals, HeavyHitters, Largest},
+    percentiles::Durations,
     requests::BlockedRequests,
-    summary::{
-        Affected, DeviceSummary, FromFile, Lost, Percentiles, Ranking, Report, Wait, WholeHang,
-    },
+    summary::{Affected, DeviceSummary, FromFile, Lost, Ranking, Report, Wait, WholeHang},
     timeline::{self, Timeline},
 };
 
@@ -31,11 +29,6 @@ pub const NAMES: usize = 1000;
 pub const TOP: usize = 10;
 /// Stalls and requests' ids of a record that are kept.
 const PARTS: usize = 64;
-/// The relative precision of percentiles: three digits.
-const DIGITS: u8 = 3;
-const PRECISION: f64 = 0.001;
-/// Longer hangs, in ns, count as this: 146 years.
-const LONGEST: Nanos = 1 << 62;
 /// Kinds of waits that have totals of their own.
 const WAITS: usize = 8;
 
@@ -49,7 +42,7 @@ pub struct Aggregator {
     refusals: u64,
     forwarded: Option<ForwardedSummary>,
     requests: BlockedRequests,
-    durations: Histogram<u64>,
+    durations: Durations,
     waits: Vec<Wait>,
     devices: DeviceTable,
     causes: Vec<Name<Cause>>,
@@ -67,15 +60,13 @@ pub struct Aggregator {
 
 impl Default for Aggregator {
     fn default() -> Self {
-        let durations = Histogram::new_with_bounds(1, LONGEST, DIGITS);
-        let durations = durations.expect("a range and a precision that it has");
         Self {
             total: HangTotals::default(),
             longest: 0,
             refusals: 0,
             forwarded: None,
             requests: BlockedRequests::default(),
-            durations,
+            durations: Durations::default(),
             waits: Vec::new(),
             devices: DeviceTable::default(),
             causes: Vec::new(),
@@ -159,7 +150,7 @@ impl Aggregator {
         let blocked = hang.duration_ns;
         self.total.add(blocked);
         self.longest = self.longest.max(blocked);
-        self.durations.saturating_record(blocked);
+        self.durations.add(blocked);
         self.count_names(&hang);
         let id = hang.id.as_ref().map(AsRef::as_ref);
         self.file().hang(id, (hang.start, hang.end), blocked);
@@ -308,7 +299,7 @@ impl Aggregator {
             + self.operations.len()
             + self.clients.len()
             + self.devices.kept()
-            + self.durations.distinct_values()
+            + self.durations.kept()
             + self.files.iter().map(File::kept).sum::<usize>()
     }
 
@@ -316,7 +307,7 @@ impl Aggregator {
     pub fn finish(self) -> Report {
         let open_left_out: u64 = self.files.iter().map(File::open_left_out).sum();
         let files: Vec<_> = self.files.into_iter().map(File::finish).collect();
-        let percentiles = percentiles(&self.durations, self.longest);
+        let percentiles = self.durations.percentiles(self.longest);
         let mut waits = self.waits;
         waits.sort_by(|a, b| b.duration_ns.cmp(&a.duration_ns).then(a.op.cmp(&b.op)));
         let other_devices = Some(self.devices.others).filter(|others| others.hangs > 0);
@@ -383,19 +374,4 @@ fn count_wait(waits: &mut Vec<Wait>, op: &Name<Op>, duration: Nanos) {
     });
     waits[place].count += 1;
     waits[place].duration_ns = waits[place].duration_ns.saturating_add(duration);
-}
-
-fn percentiles(durations: &Histogram<u64>, longest: Nanos) -> Option<Percentiles> {
-    if durations.is_empty() {
-        return None;
-    }
-    // The upper end of a bucket may be longer than the longest hang.
-    let at = |quantile| durations.value_at_quantile(quantile).min(longest);
-    Some(Percentiles {
-        precision: PRECISION,
-        p50_ns: at(0.5),
-        p90_ns: at(0.9),
-        p99_ns: at(0.99),
-        p999_ns: at(0.999),
-    })
 }

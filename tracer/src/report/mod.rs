@@ -9,6 +9,7 @@ pub mod heavy;
 pub mod html;
 pub mod input;
 pub mod lines;
+mod percentiles;
 pub mod requests;
 pub mod summary;
 pub mod text;

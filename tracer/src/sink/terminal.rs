@@ -12,7 +12,7 @@ use std::{
 
 use self::{
     totals::OfDevice,
-    words::{again, causes, cleaned, explained, wrapped},
+    words::{again, causes, cleaned, explained, painted, wrapped},
 };
 use super::{
     Sink,
@@ -87,7 +87,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
                 let text = wrapped(&format!("warning: {}", clean(warning)), "", "    ");
                 format!(
                     "{}\n",
-                    text.replacen("warning:", &self.paint("33", "warning:"), 1)
+                    text.replacen("warning:", &painted(self.color, "33", "warning:"), 1)
                 )
             }
             Finding::Forwarded(forwarded) => self.forwarded(forwarded),
@@ -351,7 +351,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
         head: &str,
         lines: &[(&'static str, String)],
     ) -> String {
-        let (moment, painted) = (self.moment(at), self.paint(style, mark));
+        let (moment, painted) = (self.moment(at), painted(self.color, style, mark));
         // Wrapped without colours, which have no width.
         let placeholder = "X".repeat(mark.chars().count());
         let head = wrapped(&format!("{moment}  {placeholder}  {head}"), "", "    ");
@@ -369,14 +369,6 @@ impl<W: Write + Send + 'static> Terminal<W> {
 
     fn request(&self, request: &RequestInfo) -> String {
         text::request(&Request::of(request, self.clock))
-    }
-
-    fn paint(&self, style: &str, text: &str) -> String {
-        if self.color {
-            format!("\x1b[{style}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
     }
 }
 

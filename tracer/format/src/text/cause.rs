@@ -1,9 +1,14 @@
 //! The words for causes: one table, [`words`].
 
+mod at_once;
+
 use tracer_model::{Cause, Evidence, Nanos, Op, Outcome, Stall, Transport};
 
+use self::at_once::{
+    device_name, failed_at_once, io_error, no_space, not_found, rejected, timeout, too_large,
+    unresolved,
+};
 use super::{bytes, count, duration, seconds};
-use crate::errno_name;
 
 /// What is known where a sentence is needed.
 pub(super) struct Failure<'a> {
@@ -344,110 +349,6 @@ fn unknown(failure: &Failure<'_>) -> String {
     format!(
         "{} took no more data, and neither a drop, an unanswered retransmit nor a closed window was seen here: look at the log server and the network to it.",
         failure.address
-    )
-}
-
-fn no_space(failure: &Failure<'_>) -> String {
-    format!(
-        "No space is left for {}{}: its file system is full, or a quota is used up.",
-        failure.address,
-        by_errno(failure)
-    )
-}
-
-fn io_error(failure: &Failure<'_>) -> String {
-    let look = if failure.errno.is_some() {
-        "look at its directory, its owner and its file system"
-    } else {
-        "the server's log does not name the first error: look at its file system (quota, disk, mount) and its permissions"
-    };
-    format!(
-        "{} cannot be written{}: {look}.",
-        failure.address,
-        by_errno(failure)
-    )
-}
-
-fn too_large(failure: &Failure<'_>) -> String {
-    format!(
-        "An entry is larger than a datagram to {} can be (EMSGSIZE): this device never gets it.",
-        failure.address
-    )
-}
-
-fn not_found(failure: &Failure<'_>) -> String {
-    let look = match failure.transport {
-        Transport::File => "the directory of the audit file is gone or not mounted",
-        _ => "the process that makes the socket does not run, or makes it elsewhere",
-    };
-    format!(
-        "{} does not exist{}: {look}.",
-        failure.address,
-        by_errno(failure)
-    )
-}
-
-fn rejected(failure: &Failure<'_>) -> String {
-    let status = failure.status.map(|status| format!(" with HTTP {status}"));
-    let look = match failure.status {
-        Some(300..=399) => {
-            "the server follows no redirects for audit entries: set the device's URL to where they lead"
-        }
-        Some(401 | 403) => "look at the device's headers and the log server's permissions",
-        Some(404 | 405) => "look at the path of the device's URL",
-        Some(413) => "the log server takes no entry as large as this one",
-        Some(429) => "the log server limits how much it takes",
-        _ => "look at the log server",
-    };
-    format!(
-        "The log server of {} answered{} and took no entry: {look}.",
-        device_name(failure),
-        status.unwrap_or_default()
-    )
-}
-
-fn timeout(failure: &Failure<'_>) -> String {
-    let attempt = failure.stalls.iter().find(|stall| stall.op != Op::Lock);
-    let lasted = attempt.map_or(failure.duration, |attempt| attempt.duration);
-    format!(
-        "The server gave up on {} after {:.3} s, which is no longer than a working log server may need: the device's write_timeout is too short, or 0.",
-        device_name(failure),
-        seconds(lasted)
-    )
-}
-
-/// ` (ENOSPC)`, where there is an errno.
-fn by_errno(failure: &Failure<'_>) -> String {
-    let name = failure.errno.map(errno_name);
-    name.map_or_else(String::new, |name| format!(" ({name})"))
-}
-
-/// The address, or the kind of device where there is none.
-fn device_name<'a>(failure: &Failure<'a>) -> &'a str {
-    match failure.address {
-        "" => failure.transport.name(),
-        address => address,
-    }
-}
-
-fn failed_at_once(failure: &Failure<'_>) -> String {
-    format!(
-        "{} failed at once{}.",
-        device_name(failure),
-        by_errno(failure)
-    )
-}
-
-/// A name that could not be resolved, in no time.
-fn unresolved(failure: &Failure<'_>) -> String {
-    let address = failure.address;
-    let named = if address.parse::<std::net::SocketAddr>().is_ok() {
-        format!("The name of the log server (lately {address})")
-    } else {
-        format!("The log server's name {address}")
-    };
-    format!(
-        "{named} cannot be resolved: the name server answers that it does not exist, or with an error. Look at the device's address, and at the name servers in the server's /etc/resolv.conf."
     )
 }
 

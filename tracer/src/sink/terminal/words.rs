@@ -20,6 +20,15 @@ pub(super) fn wrapped(text: &str, first: &str, following: &str) -> String {
     textwrap::fill(text, options)
 }
 
+/// Between escape sequences of a terminal, if it has colours.
+pub(super) fn painted(has_color: bool, style: &str, text: &str) -> String {
+    if has_color {
+        format!("\x1b[{style}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
 /// The cause, with its explanation and its remedy where these are new.
 pub(super) fn explained(
     cause: Cause,

@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(differences(&new), [] as [&str; 0]);
         assert_eq!(
             (probes_of((5, 10)).len(), probes_of((6, 12)).len()),
-            (43, 46)
+            (44, 47)
         );
     }
 

@@ -1,0 +1,177 @@
+//! Whose an address is, beside negative twins.
+
+use tracer_model::SocketId;
+
+use super::*;
+
+fn configured(devices: &[(&str, Transport, &str)]) -> Identities {
+    let device = |(path, transport, address): &(&str, _, &str)| ConfiguredDevice {
+        path: (*path).to_owned(),
+        device: Device::configured(*transport, address),
+    };
+    let mut identities = Identities::default();
+    let devices: Vec<_> = devices.iter().map(device).collect();
+    assert!(identities.configure(&devices).is_empty());
+    identities
+}
+
+fn socket(transport: Transport, to: &str) -> Socket {
+    Socket {
+        id: SocketId { born: 1, slot: 0 },
+        fd: None,
+        accepted: false,
+        transport,
+        local: None,
+        remote: to.parse().ok(),
+        path: (transport == Unix).then(|| to.to_owned()),
+    }
+}
+
+use Transport::{Http, Syslog, Tcp, Udp, Unix};
+
+/// What an entry says of where it was written to, with what it must not say beside it.
+#[test]
+fn an_entry_shows_whose_an_address_is() {
+    type Row<'a> = (
+        &'a [(&'a str, Transport, &'a str)],
+        (Transport, &'a str),
+        &'a str,
+    );
+    let table: [Row<'_>; 16] = [
+        (
+            &[("s/", Tcp, "log:1515")],
+            (Tcp, "10.0.0.2:1515"),
+            "s/ (tcp log:1515)",
+        ),
+        (
+            &[("s/", Tcp, "log:1515")],
+            (Tcp, "[fd00::2]:1515"),
+            "s/ (tcp log:1515)",
+        ),
+        (
+            &[("s/", Udp, "log:1515")],
+            (Udp, "10.0.0.2:1515"),
+            "s/ (udp log:1515)",
+        ),
+        // Another port, another transport, an address beside the one that is configured.
+        (
+            &[("s/", Tcp, "log:1515")],
+            (Tcp, "10.0.0.2:1516"),
+            "tcp 10.0.0.2:1516",
+        ),
+        (
+            &[("s/", Udp, "log:1515")],
+            (Tcp, "10.0.0.2:1515"),
+            "tcp 10.0.0.2:1515",
+        ),
+        (
+            &[("s/", Tcp, "10.0.0.3:1515")],
+            (Tcp, "10.0.0.2:1515"),
+            "tcp 10.0.0.2:1515",
+        ),
+        (
+            &[("s/", Tcp, "10.0.0.2:1515")],
+            (Tcp, "10.0.0.2:1515"),
+            "s/ (tcp 10.0.0.2:1515)",
+        ),
+        // Two that it can be of.
+        (
+            &[("a/", Tcp, "one:1515"), ("b/", Tcp, "two:1515")],
+            (Tcp, "10.0.0.2:1515"),
+            "tcp 10.0.0.2:1515",
+        ),
+        (
+            &[("a/", Tcp, "10.0.0.2:1515"), ("b/", Tcp, "two:1515")],
+            (Tcp, "10.0.0.2:1515"),
+            "a/ (tcp 10.0.0.2:1515)",
+        ),
+        // One address, two devices: which of them is unknown.
+        (
+            &[("a/", Tcp, "10.0.0.2:1515"), ("b/", Tcp, "10.0.0.2:1515")],
+            (Tcp, "10.0.0.2:1515"),
+            "tcp 10.0.0.2:1515",
+        ),
+        (
+            &[("h/", Http, "https://log")],
+            (Tcp, "10.0.0.2:443"),
+            "h/ (http https://log)",
+        ),
+        (
+            &[("h/", Http, "http://[fd00::2]:8080")],
+            (Tcp, "[fd00::2]:8080"),
+            "h/ (http http://[fd00::2]:8080)",
+        ),
+        (
+            &[("h/", Http, "http://log")],
+            (Tcp, "10.0.0.2:443"),
+            "tcp 10.0.0.2:443",
+        ),
+        // A link, or a bind mount.
+        (
+            &[("u/", Unix, "/var/run/log.sock")],
+            (Unix, "/run/log.sock"),
+            "u/ (unix /var/run/log.sock)",
+        ),
+        (
+            &[("u/", Unix, "/a"), ("v/", Unix, "/b")],
+            (Unix, "/c"),
+            "unix /c",
+        ),
+        (
+            &[("u/", Unix, "/a"), ("l/", Syslog, "")],
+            (Unix, "/dev/log"),
+            "l/ (unix /dev/log)",
+        ),
+    ];
+    for (devices, (transport, to), expected) in table {
+        let mut identities = configured(devices);
+        let socket = socket(transport, to);
+        let _ = identities.entry_written(&socket);
+        let mut device = identities.of(&socket).expect("an address");
+        identities.describe(&mut device);
+        assert_eq!(device.to_string(), expected, "{devices:?} {to}");
+    }
+}
+
+#[test]
+fn a_unix_socket_that_is_met_where_it_is_configured_is_not_met_elsewhere() {
+    let mut identities = configured(&[("u/", Unix, "/a"), ("v/", Unix, "/b")]);
+    assert_eq!(identities.entry_written(&socket(Unix, "/a")), None);
+    let learnt = identities.entry_written(&socket(Unix, "/mnt/b"));
+    let expected = (Device::new(Unix, "/mnt/b"), Device::new(Unix, "/b"));
+    assert_eq!(learnt, Some(expected));
+    assert_eq!(identities.entry_written(&socket(Unix, "/c")), None);
+}
+
+#[test]
+fn a_stack_shows_whose_an_address_is_where_the_port_fits() {
+    let mut identities = configured(&[("a/", Tcp, "one:1515"), ("b/", Tcp, "two:1515")]);
+    let two = Device::new(Tcp, "two:1515");
+    let mut waited = |to: &str, device: &Device| {
+        let learnt = identities.waited_for(&Device::new(Tcp, to), device);
+        learnt.map(|(_, owner)| owner)
+    };
+    assert_eq!(waited("10.0.0.2:1515", &two), Some(two.clone()));
+    assert_eq!(waited("10.0.0.2:1515", &two), None, "no news");
+    assert_eq!(waited("10.0.0.3:53", &two), None, "a name server");
+    assert_eq!(
+        waited("10.0.0.4:1515", &Device::new(Tcp, "three:1515")),
+        None
+    );
+}
+
+#[test]
+fn an_address_is_forgotten_with_its_device() {
+    let mut identities = configured(&[("s/", Tcp, "log:1515"), ("h/", Http, "http://log")]);
+    let to = socket(Tcp, "10.0.0.2:1515");
+    let (_, device) = identities.entry_written(&to).expect("its address");
+    let mut described = device.clone();
+    identities.describe(&mut described);
+    assert_eq!(described.addresses, ["10.0.0.2:1515"]);
+    assert_eq!(
+        identities.configure(&[]),
+        [device, Device::new(Http, "http://log")]
+    );
+    assert_eq!(identities.of(&to), Device::of(&to));
+    assert_eq!(identities.kept(), 0);
+}
