@@ -14,16 +14,16 @@ const LONGEST: Nanos = 1 << 62;
 
 /// Durations in ns.
 #[derive(Debug)]
-pub(super) struct Durations(Histogram<u64>);
+pub(super) struct HangDurations(Histogram<u64>);
 
-impl Default for Durations {
+impl Default for HangDurations {
     fn default() -> Self {
         let buckets = Histogram::new_with_bounds(1, LONGEST, DIGITS);
         Self(buckets.expect("a range and a precision that it has"))
     }
 }
 
-impl Durations {
+impl HangDurations {
     pub(super) fn add(&mut self, duration: Nanos) {
         self.0.saturating_record(duration);
     }
