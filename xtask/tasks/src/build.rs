@@ -1,11 +1,19 @@
 //! `cargo xtask build`: the eBPF object, then the agent that carries it.
 
+mod without_debug;
+
 use std::{
-    collections::BTreeMap, env::consts, fs, path::PathBuf, process::Command, time::Duration,
+    collections::BTreeMap,
+    env::consts,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 
+use self::without_debug::without_debug;
 use crate::{
     cpu_time,
     setup::{self, cargo, workspace},
@@ -41,7 +49,7 @@ pub fn bench_helper() -> Result<PathBuf> {
 /// Builds the agent for what needs no kernel: without eBPF programs, unless they were built before. Its library is
 /// rebuilt each time that a build with them follows one without.
 pub fn agent_without_ebpf() -> Result<PathBuf> {
-    let object = object_path(consts::ARCH);
+    let object = embedded_path(&object_path(consts::ARCH));
     build_release(AGENT, object.exists().then_some(object))
 }
 
@@ -114,6 +122,11 @@ fn object_path(arch: &str) -> PathBuf {
     ebpf_target(arch).join("bpfel-unknown-none/release/tracer-ebpf")
 }
 
+/// What the agent carries.
+fn embedded_path(object: &Path) -> PathBuf {
+    object.with_extension("embedded")
+}
+
 fn ebpf_object(arch: &str) -> Result<PathBuf> {
     let toolchain = setup::ebpf_toolchain()?;
     ui::begin("ebpf", "building the eBPF programs");
@@ -138,7 +151,15 @@ fn ebpf_object(arch: &str) -> Result<PathBuf> {
         "{} is no eBPF object",
         object.display()
     );
-    Ok(object)
+    let small = without_debug(&bytes)
+        .with_context(|| format!("{} is no ELF file that is known", object.display()))?;
+    let path = embedded_path(&object);
+    if fs::read(&path).is_ok_and(|known| known == small) {
+        return Ok(path);
+    }
+    // The agent is built again only if this file has changed.
+    fs::write(&path, small).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
 fn without_target_settings(build: &mut Command) {
