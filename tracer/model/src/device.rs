@@ -66,6 +66,9 @@ impl Ord for Device {
     }
 }
 
+/// Where Go looks for a syslog daemon (`log/syslog/syslog_unix.go`).
+pub const SYSLOG_SOCKETS: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
+
 impl Device {
     /// Addresses of one device that are kept.
     pub const MAX_ADDRESSES: usize = 16;
@@ -99,6 +102,11 @@ impl Device {
             AddressKind::HostPort => self.address.parse::<SocketAddr>().is_ok(),
             AddressKind::SocketPath | AddressKind::FilePath | AddressKind::Other => true,
         }
+    }
+
+    /// Whether it is where a syslog daemon listens.
+    pub fn is_syslog_socket(&self) -> bool {
+        self.transport == Transport::Unix && SYSLOG_SOCKETS.contains(&self.address.as_str())
     }
 
     /// A TCP device.

@@ -24,7 +24,7 @@ mod transport;
 pub use self::{
     actor::Actor,
     cause::Cause,
-    device::{ConfiguredDevice, Device, canonical},
+    device::{ConfiguredDevice, Device, SYSLOG_SOCKETS, canonical},
     device_failure::{DeviceFailure, FailureReason},
     entry::{EntryHead, EntryKind},
     event::{BufferedTotals, EntryQuery, Event, EventKind, FORMAT, Probe, Session, took_all},

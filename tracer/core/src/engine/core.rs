@@ -329,7 +329,7 @@ impl Core {
         open_stalls::report(now, &mut self.trackers, parts, &mut self.step);
         self.trackers.requests.expire(now);
         self.conclude();
-        self.look_at_files(now);
+        self.ask_file_sizes(now);
         self.settle_losses();
         self.verdicts
             .settle_entries(now, false, &mut self.trackers.incidents);

@@ -13,9 +13,6 @@ use crate::{
     request::request::Request,
 };
 
-/// Between two looks at the size of a file, ns.
-const LOOK: Nanos = 500_000_000;
-
 impl Core {
     /// The server says so of an entry of the request that this goroutine works for.
     pub(super) fn devices_fail(
@@ -39,22 +36,15 @@ impl Core {
     }
 
     /// Asks for the sizes of files whose devices fail.
-    pub(super) fn look_at_files(&mut self, now: Nanos) {
+    pub(super) fn ask_file_sizes(&mut self, now: Nanos) {
         let failing = self.trackers.incidents.failing();
         let paths = failing.filter(|device| is_file(device));
-        let paths: Vec<_> = paths.map(|device| device.address.clone()).collect();
-        self.files.looked.retain(|path, _| paths.contains(path));
-        self.files.asked.retain(|path, _| paths.contains(path));
-        for path in paths {
-            let asked = self.files.asked.entry(path.clone()).or_insert(0);
-            if now.saturating_sub(*asked) >= LOOK {
-                *asked = now;
-                self.step.queries.push(Query::FileSize(path));
-            }
-        }
+        let paths = paths.map(|device| device.address.clone()).collect();
+        let due = self.files.due(now, paths).into_iter();
+        self.step.queries.extend(due.map(Query::FileSize));
     }
 
-    /// Whether an audit file has grown since it was last looked at, and no entry has failed since.
+    /// Whether an audit file has grown since its size was last asked for, and no entry has failed since.
     pub(super) fn file_size(&mut self, at: Nanos, path: &str, size: Option<u64>) {
         let device = Device::configured(Transport::File, path);
         let failed = self
@@ -62,10 +52,8 @@ impl Core {
             .failures
             .get(&device)
             .map_or(0, |failure| failure.at);
-        let before = self.files.looked.insert(path.to_owned(), size);
         // A failed entry adds no more than what there was room for, once.
-        let grows = before.is_some_and(|before| size > before);
-        if grows && at > failed {
+        if self.files.has_grown(path, size) && at > failed {
             self.trackers.incidents.works_again(&device, at);
         }
     }

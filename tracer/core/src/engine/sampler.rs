@@ -11,13 +11,10 @@ use crate::{
     diagnose::cause::cause_of,
     engine::{silence, trackers::Trackers},
     request::sampled::{Gone, SampleTimes},
-    track::{
-        identities::is_syslog_socket,
-        sampled_wait::{LockHolder, StackSample},
-    },
+    track::sampled_wait::{LockHolder, StackSample},
 };
 
-/// So is what has been stalled for so long, ns; for half of the threshold if that is less.
+/// What has been stalled for so long, ns, is sampled; for half of the threshold if that is less.
 const STALLED: Nanos = 50_000_000;
 
 /// Between two samples while something is stalled, ns: as exact as queueing can be timed. A sample takes milliseconds.
@@ -339,7 +336,7 @@ fn device_of(
         |device: &&Device| device.is_address() || trackers.identities.is_configured(device);
     let known = sample.device.as_ref().filter(is_certain);
     if known.is_some_and(is_unnamed_syslog)
-        && let Some(socket) = trackers.only_device(is_syslog_socket)
+        && let Some(socket) = trackers.only_device(Device::is_syslog_socket)
     {
         return Some(socket);
     }

@@ -13,9 +13,6 @@ use tracer_model::{AddressKind, ConfiguredDevice, Device, Socket, Transport};
 /// Addresses beyond which none is learnt.
 const MAX_LEARNT: usize = 256;
 
-/// Where Go looks for a syslog daemon (`log/syslog/syslog_unix.go`).
-const SYSLOG_SOCKETS: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
-
 /// An address that turned out to be a device's.
 pub(crate) type Learnt = (Device, Device);
 
@@ -142,7 +139,7 @@ impl Identities {
         let has_syslog = self
             .devices()
             .any(|device| device.transport == Transport::Syslog);
-        if has_syslog && is_syslog_socket(address) {
+        if has_syslog && address.is_syslog_socket() {
             return None;
         }
         only(self.devices().filter(|device| {
@@ -183,7 +180,8 @@ impl Identities {
     /// Adds what its operator called it, if that is one thing, and where its sockets led.
     pub(crate) fn describe(&self, device: &mut Device) {
         let is_meant = |known: &&ConfiguredDevice| {
-            let is_syslog = known.device.transport == Transport::Syslog && is_syslog_socket(device);
+            let is_syslog =
+                known.device.transport == Transport::Syslog && device.is_syslog_socket();
             known.device == *device || is_syslog
         };
         let path = only(self.configured.iter().filter(is_meant)).map(|known| known.path.clone());
@@ -191,11 +189,6 @@ impl Identities {
         device.path = path;
         device.addresses = addresses.unwrap_or_default();
     }
-}
-
-/// Whether it is where a syslog daemon listens.
-pub(crate) fn is_syslog_socket(device: &Device) -> bool {
-    device.transport == Transport::Unix && SYSLOG_SOCKETS.contains(&device.address.as_str())
 }
 
 fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {

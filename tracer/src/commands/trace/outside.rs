@@ -8,8 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::errno::Errno;
+
 use crate::audit::file::{exists, free_space, open_files};
-use tracer_model::{Device, DeviceFailure, Event, EventKind, FailureReason, Transport};
+use tracer_model::{
+    Device, DeviceFailure, Event, EventKind, FailureReason, SYSLOG_SOCKETS, Transport,
+};
 
 /// How long a look may take: a network file system may hang.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -17,18 +21,13 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// How long what was found counts.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// `include/uapi/asm-generic/errno*.h`.
-const ENOENT: i32 = 2;
-const ECONNREFUSED: i32 = 111;
-
-/// Where syslog daemons listen (Go's `log/syslog/syslog_unix.go`).
-const SYSLOG: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
-
 /// Looks at what the server's devices write to.
 pub(super) struct Outside {
     pid: i32,
     /// Audit files that the server has had open.
     files: HashSet<PathBuf>,
+    /// When these were last read.
+    read_files: Instant,
     free: HashMap<String, (Instant, Option<u64>)>,
     /// File systems that do not answer.
     hung: HashSet<String>,
@@ -40,6 +39,7 @@ impl Outside {
         Self {
             pid,
             files: open_files(pid),
+            read_files: Instant::now(),
             free: HashMap::new(),
             hung: HashSet::new(),
         }
@@ -66,9 +66,13 @@ impl Outside {
                 }
             }
             Transport::Syslog if failure.reason == FailureReason::Unknown => {
-                let is_there = SYSLOG.iter().any(|path| exists(self.pid, path));
-                let errno = if is_there { ECONNREFUSED } else { ENOENT };
-                failure.reason = FailureReason::Errno(errno);
+                let is_there = SYSLOG_SOCKETS.iter().any(|path| exists(self.pid, path));
+                let errno = if is_there {
+                    Errno::ECONNREFUSED
+                } else {
+                    Errno::ENOENT
+                };
+                failure.reason = FailureReason::Errno(errno as i32);
             }
             _ => {}
         }
@@ -76,7 +80,11 @@ impl Outside {
 
     /// Where only the directory could not be made, the one file that was open in it.
     fn complete_path(&mut self, device: &mut Device) {
-        self.files.extend(open_files(self.pid));
+        // A server under load logs thousands of errors a second.
+        if self.read_files.elapsed() >= FRESH {
+            self.files.extend(open_files(self.pid));
+            self.read_files = Instant::now();
+        }
         let path = Path::new(&device.address);
         let mut below = self.files.iter().filter(|file| file.starts_with(path));
         if let (Some(file), None) = (below.next(), below.next()) {

@@ -147,13 +147,7 @@ impl Families {
     pub(super) fn add_device(&self, device: &DeviceLabels) {
         drop(self.stall_age.get_or_create(device));
         drop(self.requests_waiting.get_or_create(device));
-        for counter in [
-            &self.stalls,
-            &self.incidents,
-            &self.lost_entries,
-            &self.lost,
-            &self.filling_warnings,
-        ] {
+        for counter in self.counters() {
             drop(counter.get_or_create(device));
         }
         for device in Cause::ALL.map(|cause| device.with_cause(cause)) {
@@ -163,6 +157,18 @@ impl Families {
             drop(self.refusals.get_or_create(&device));
         }
     }
+
+    /// Those that a device has one of, whatever the cause.
+    fn counters(&self) -> [&Family<DeviceLabels, Counter>; 5] {
+        [
+            &self.stalls,
+            &self.incidents,
+            &self.lost_entries,
+            &self.lost,
+            &self.filling_warnings,
+        ]
+    }
+
     /// Removes all series of a device that is no longer there.
     pub(super) fn remove_device(&self, device: &DeviceLabels) {
         self.stall_age.remove(device);
@@ -173,13 +179,7 @@ impl Families {
         ] {
             gauge.remove(device);
         }
-        for counter in [
-            &self.stalls,
-            &self.incidents,
-            &self.lost_entries,
-            &self.lost,
-            &self.filling_warnings,
-        ] {
+        for counter in self.counters() {
             counter.remove(device);
         }
         for condition in Condition::ALL {
