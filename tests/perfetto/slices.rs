@@ -105,7 +105,7 @@ fn slices_are_those_of_the_findings() -> Result<()> {
 }
 
 /// Losses that are tried of each recording, one at a time: every event of a short one.
-const LOSSES: usize = 60;
+const LOSSES: usize = 20;
 
 /// Findings after lost events may overlap as real ones cannot.
 #[test]

@@ -9,6 +9,7 @@ use lab::{
     eventlogger::Builder,
     scenario::{self, BIG_REQUEST, PORT},
     truth::{self, SEEN},
+    wait,
 };
 
 use serde_json::Value;
@@ -56,6 +57,10 @@ impl Outage {
     fn live_through(scene: Scene, protocol: &Protocol) -> Result<Self> {
         let mut requests = (0..5).map(|_| protocol.get()).collect::<Result<Vec<_>>>()?;
         let healthy = requests.iter().map(|request| request.duration).max();
+        // A reset drops what the log server has not read yet.
+        wait::until("the log server to have all entries", LIMIT, || {
+            Ok(untaken(&scene)?.is_empty().then_some(()))
+        })?;
         let fault = Fault::drop_output(PORT).apply(&scene.network.vault)?;
         scene.log.reset_connections()?;
         requests.push(protocol.get()?);

@@ -131,7 +131,7 @@ impl Suite {
             quiet(first_stage("test").args(["--target-dir", "target/xtask"]))
         })?;
         self.step("cargo test", || {
-            cpu_time::measured("the tests", || test_in_halves(python.as_deref()))
+            cpu_time::measured("the tests", || test_in_groups(python.as_deref()))
         })?;
         self.step("the recorded demo", recorded_demo)
     }
@@ -173,36 +173,44 @@ impl Suite {
     }
 }
 
-/// All tests that need neither root nor eBPF, nor programs that are not ours. In two halves at once: many a file of tests
-/// has one that works alone for long.
-fn test_in_halves(python: Option<&OsStr>) -> Result<()> {
+/// All tests that need neither root nor eBPF, nor programs that are not ours. In groups at once: cargo runs one file of tests
+/// after the other, and many a file has one test that works alone for long.
+fn test_in_groups(python: Option<&OsStr>) -> Result<()> {
     let is_chosen = |name: &String| name != LIVE && !FOREIGN.contains(&&**name);
     let files: Vec<_> = test_files()?.into_iter().filter(is_chosen).collect();
-    let with_libraries = |mut command: Command| {
-        command.args(["--lib", "--bins", "--examples"]);
-        command
-    };
-    let mut build = with_libraries(tests(&files));
-    Step::visible("compiling the tests", build.arg("--no-run"), LIMIT)?;
-    let mut first = with_libraries(tests(files.iter().step_by(2)));
-    let mut second = tests(files.iter().skip(1).step_by(2));
-    for half in [&mut first, &mut second] {
-        half.envs(python.map(|path| ("PYTHONPATH", path)));
-        half.args(["--", "--skip", FOREIGN_TEST]);
-        half.arg(format!("--test-threads={}", live::at_once()));
-    }
-    let mut captured = Captured::new(&mut second)?;
-    let (first, status) = thread::scope(|scope| {
-        let second = scope.spawn(|| Step::silent("testing", &mut second, LIMIT));
-        let first = Step::visible("testing", &mut first, LIMIT);
-        (
-            first,
-            second.join().unwrap_or_else(|panic| resume_unwind(panic)),
-        )
-    });
+    let libraries = ["--lib", "--bins", "--examples"];
+    let mut build = tests(&files);
+    build.args(libraries).arg("--no-run");
+    Step::visible("compiling the tests", &mut build, LIMIT)?;
+    let mut without_files = cargo();
+    without_files.args(["test", "--locked"]).args(SELECTION);
+    without_files.args(libraries);
+    let groups = live::at_once();
+    let mut commands = vec![without_files];
+    commands.extend((0..groups).map(|first| tests(files.iter().skip(first).step_by(groups))));
+    thread::scope(|scope| {
+        let running: Vec<_> = commands
+            .into_iter()
+            .map(|mut command| {
+                command.envs(python.map(|path| ("PYTHONPATH", path)));
+                command.args(["--", "--skip", FOREIGN_TEST]);
+                scope.spawn(move || captured(&mut command))
+            })
+            .collect();
+        let results = running
+            .into_iter()
+            .map(|group| group.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        results.fold(Ok(()), Result::and)
+    })
+}
+
+/// Runs tests, and prints what they said once all of them have ended.
+fn captured(command: &mut Command) -> Result<()> {
+    let mut captured = Captured::new(command)?;
+    let status = Step::silent("testing", command, LIMIT)?;
     print!("{}{}", captured.stdout()?, captured.stderr()?);
-    ensure!(status?.success(), "testing: {second:?} failed");
-    first
+    ensure!(status.success(), "testing: {command:?} failed");
+    Ok(())
 }
 
 /// `cargo test` of these files of tests.
