@@ -27,6 +27,7 @@ mod lost_records;
 mod metrics;
 mod outage;
 mod output;
+mod privileges;
 mod queue;
 mod restart;
 mod scale;

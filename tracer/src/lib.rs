@@ -11,6 +11,7 @@ mod console;
 pub mod decode;
 pub mod probe;
 pub mod report;
+pub mod sandbox;
 pub mod server;
 pub mod sink;
 pub mod source;

@@ -12,10 +12,18 @@ mod trace;
 
 use anyhow::Result;
 
-use crate::cli::{Cli, Command};
+use crate::{
+    cli::{Cli, Command},
+    sandbox::Sandbox,
+};
 
 /// Runs what was asked for.
 pub fn run(cli: &Cli) -> Result<()> {
+    match &cli.command {
+        Command::Trace(_) => {} // Decides by its options.
+        Command::Doctor(_) => Sandbox::of_tracing().enter(),
+        _ => Sandbox::of_files().enter(),
+    }
     match &cli.command {
         Command::Trace(args) => trace::run(args),
         Command::Replay(args) => replay::run(args),

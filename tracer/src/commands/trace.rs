@@ -14,6 +14,7 @@ use crate::{
     cli::TraceArgs,
     console,
     probe::privilege,
+    sandbox::{Capability, Sandbox},
     server::process::Process,
     sink::{Worker, line_file::LineFile, recording::Recording},
 };
@@ -29,6 +30,7 @@ mod server;
 pub(super) fn run(args: &TraceArgs) -> Result<()> {
     log_to_stderr(args);
     privilege::check()?;
+    sandbox(args).enter();
     let process = server::find(args)?;
     // First, so that the outputs can be compared with it.
     let recording = args.record.as_deref().map(LineFile::create).transpose()?;
@@ -49,6 +51,21 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     // An audit file on a disk that hangs is no reason to hang with it.
     runtime.shutdown_background();
     traced
+}
+
+/// What stays for the whole trace: a server that is started again is attached to like the first one.
+fn sandbox(args: &TraceArgs) -> Sandbox {
+    let mut sandbox = Sandbox::of_tracing();
+    let trace = args.output.output.as_deref();
+    for file in trace.into_iter().chain(args.record.as_deref()) {
+        if !args.output.takes_stdout() || Some(file) != trace {
+            sandbox = sandbox.writing(file);
+        }
+    }
+    if args.metrics.is_some_and(|address| address.port() < 1024) {
+        sandbox = sandbox.keep(Capability::NetBindService);
+    }
+    sandbox
 }
 
 /// With `--process` the trace goes on after a restart of the server, with `--pid` it ends with the server.

@@ -1,0 +1,82 @@
+//! What this process gives up before it reads anything of others: capabilities, system calls, new privileges, core dumps.
+//!
+//! What is left after this: it may load eBPF programs and read memory and files, all that tracing needs. It may start no
+//! program, write to no other process, stop none and follow no file handle out of a container.
+//! `docs/security.md` says it to operators; `tests/sandbox.rs` tries it.
+
+use std::{io, path::Path};
+
+use log::debug;
+use nix::sys::{
+    prctl,
+    resource::{RLIM_INFINITY, Resource, setrlimit},
+};
+
+mod capabilities;
+mod system_calls;
+mod writing;
+
+pub use capabilities::{Capability, Set};
+
+/// What a command keeps.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sandbox {
+    kept: Set,
+}
+
+impl Sandbox {
+    /// For a command that reads and writes files that it was given, with the rights that its user has.
+    pub fn of_files() -> Self {
+        Self::default()
+            .keep(Capability::DacReadSearch)
+            .keep(Capability::DacOverride)
+    }
+
+    /// For a command that looks at other processes.
+    pub fn of_tracing() -> Self {
+        [
+            Capability::Bpf,
+            Capability::Perfmon,
+            Capability::SysPtrace,
+            Capability::DacReadSearch,
+        ]
+        .into_iter()
+        .fold(Self::default(), Self::keep)
+    }
+
+    /// Keeps a further capability, if the process has it.
+    pub fn keep(self, capability: Capability) -> Self {
+        Self {
+            kept: self.kept.with(capability),
+        }
+    }
+
+    /// Keeps what it takes to make and rotate this file, where its owner is somebody else.
+    pub fn writing(self, file: &Path) -> Self {
+        if writing::is_ours(file) {
+            self
+        } else {
+            self.keep(Capability::DacOverride)
+        }
+    }
+
+    /// For this thread and all that it starts: call it before there are others. An old kernel or a container may refuse a part
+    /// of it, which is then left as it was.
+    pub fn enter(self) {
+        // Kernels before 5.11 count maps against this limit; raising it takes a capability that goes.
+        let unlimited = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+        refused("raise RLIMIT_MEMLOCK", unlimited);
+        refused("forbid core dumps", setrlimit(Resource::RLIMIT_CORE, 0, 0));
+        refused("drop capabilities", capabilities::reduce_to(self.kept));
+        refused("forbid new privileges", prctl::set_no_new_privs());
+        refused("forbid system calls", system_calls::forbid());
+        // Last: until then `/proc/self` is the user's own.
+        refused("forbid to be read", prctl::set_dumpable(false));
+    }
+}
+
+fn refused(what: &str, done: Result<(), impl Into<io::Error>>) {
+    if let Err(error) = done {
+        debug!("cannot {what}: {}", error.into());
+    }
+}
