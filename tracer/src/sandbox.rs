@@ -45,6 +45,7 @@ impl Sandbox {
     }
 
     /// Keeps a further capability, if the process has it.
+    #[must_use]
     pub fn keep(self, capability: Capability) -> Self {
         Self {
             kept: self.kept.with(capability),
@@ -52,6 +53,7 @@ impl Sandbox {
     }
 
     /// Keeps what it takes to make and rotate this file, where its owner is somebody else.
+    #[must_use]
     pub fn writing(self, file: &Path) -> Self {
         if writing::is_ours(file) {
             self

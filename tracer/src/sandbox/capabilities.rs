@@ -31,6 +31,7 @@ pub struct Set(u64);
 
 impl Set {
     /// With one more.
+    #[must_use]
     pub fn with(self, capability: Capability) -> Self {
         Self(self.0 | 1 << capability as u8)
     }
