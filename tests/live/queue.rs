@@ -88,6 +88,7 @@ fn every_client_has_its_hangs(protocol: Protocol, clients: usize, devices: u8) -
     assert_eq!(trace.summary()?["events_lost"], 0);
     matches_clients(trace, &queue.all, &queue.devices)?;
     check_one_at_a_time(&trace.hangs())?;
+    let (mut locks, mut exact) = (0, 0);
     for hang in queue.hangs_of_clients() {
         // What a connection with a single request speaks, nobody can see through TLS.
         if protocol != Protocol::Http2 || clients > 1 {
@@ -99,9 +100,8 @@ fn every_client_has_its_hangs(protocol: Protocol, clients: usize, devices: u8) -
             assert_eq!(hang["request"]["http_version"], version, "{hang}");
         }
         for lock in stalls(hang, &["lock"]) {
-            // The mutex itself says since when it is waited for; what sinks queue by does not.
-            let is_exact = lock["uncertainty_ns"].is_null();
-            assert!(is_exact || usual_tie()? == "lineage", "{hang}");
+            locks += 1;
+            exact += usize::from(lock["uncertainty_ns"].is_null());
             assert_eq!(lock["cause"], "local_drop", "the holder's: {hang}");
             assert_eq!(lock["outcome"], "ok", "{hang}");
         }
@@ -109,6 +109,12 @@ fn every_client_has_its_hangs(protocol: Protocol, clients: usize, devices: u8) -
         let outcomes: Vec<_> = own.iter().map(|stall| &stall["outcome"]).collect();
         assert_eq!(outcomes, ["timeout"; 4], "two dials for each entry: {hang}");
     }
+    // The mutex itself says since when it is waited for, to a sample in time; what sinks queue by does not.
+    assert!(
+        exact * 2 >= locks || usual_tie()? == "lineage",
+        "{exact} of {locks}: {}",
+        trace.text
+    );
     Ok(())
 }
 

@@ -16,29 +16,30 @@ mod capabilities;
 mod system_calls;
 mod writing;
 
-pub use capabilities::{Capability, Set};
+pub use capabilities::{Privilege, Privileges};
 
 /// What a command keeps.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sandbox {
-    kept: Set,
+    kept: Privileges,
+    reserved: Privileges,
 }
 
 impl Sandbox {
     /// For a command that reads and writes files that it was given, with the rights that its user has.
     pub fn of_files() -> Self {
         Self::default()
-            .keep(Capability::DacReadSearch)
-            .keep(Capability::DacOverride)
+            .keep(Privilege::DacReadSearch)
+            .keep(Privilege::DacOverride)
     }
 
     /// For a command that looks at other processes.
     pub fn of_tracing() -> Self {
         [
-            Capability::Bpf,
-            Capability::Perfmon,
-            Capability::SysPtrace,
-            Capability::DacReadSearch,
+            Privilege::Bpf,
+            Privilege::Perfmon,
+            Privilege::SysPtrace,
+            Privilege::DacReadSearch,
         ]
         .into_iter()
         .fold(Self::default(), Self::keep)
@@ -46,9 +47,19 @@ impl Sandbox {
 
     /// Keeps a further capability, if the process has it.
     #[must_use]
-    pub fn keep(self, capability: Capability) -> Self {
+    pub fn keep(self, capability: Privilege) -> Self {
         Self {
             kept: self.kept.with(capability),
+            ..self
+        }
+    }
+
+    /// Keeps one for [`raised`] alone, if the process has it.
+    #[must_use]
+    pub fn reserve(self, capability: Privilege) -> Self {
+        Self {
+            reserved: self.reserved.with(capability),
+            ..self
         }
     }
 
@@ -58,7 +69,7 @@ impl Sandbox {
         if writing::is_ours(file) {
             self
         } else {
-            self.keep(Capability::DacOverride)
+            self.keep(Privilege::DacOverride)
         }
     }
 
@@ -69,12 +80,25 @@ impl Sandbox {
         let unlimited = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
         refused("raise RLIMIT_MEMLOCK", unlimited);
         refused("forbid core dumps", setrlimit(Resource::RLIMIT_CORE, 0, 0));
-        refused("drop capabilities", capabilities::reduce_to(self.kept));
+        refused(
+            "drop capabilities",
+            capabilities::reduce_to(self.kept, self.reserved),
+        );
         refused("forbid new privileges", prctl::set_no_new_privs());
         refused("forbid system calls", system_calls::forbid());
         // Last: until then `/proc/self` is the user's own.
         refused("forbid to be read", prctl::set_dumpable(false));
     }
+}
+
+/// Does this work with a capability that was [reserved](Sandbox::reserve).
+pub fn raised<T>(capability: Privilege, work: impl FnOnce() -> T) -> io::Result<T> {
+    capabilities::raised(capability, work)
+}
+
+/// Whether the process has it, or has reserved it.
+pub fn may_raise(capability: Privilege) -> bool {
+    capabilities::may_raise(capability)
 }
 
 fn refused(what: &str, done: Result<(), impl Into<io::Error>>) {

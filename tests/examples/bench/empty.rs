@@ -95,7 +95,8 @@ fn onto(program: &mut Program, hook: &Hook) -> Result<()> {
             let program: &mut TracePoint = program;
             program.load()?;
             // perf events know tracepoints by a number, which tracefs has.
-            Tracefs::find().within(|| program.attach("syscalls", &hook.name))??;
+            Tracefs::provide();
+            program.attach("syscalls", &hook.name)?;
         }
         Program::FEntry(program) => {
             let program: &mut FEntry = program;

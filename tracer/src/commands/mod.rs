@@ -14,14 +14,18 @@ use anyhow::Result;
 
 use crate::{
     cli::{Cli, Command},
-    sandbox::Sandbox,
+    probe::tracefs::Tracefs,
+    sandbox::{Privilege, Sandbox},
 };
 
 /// Runs what was asked for.
 pub fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Trace(_) => {} // Decides by its options.
-        Command::Doctor(_) => Sandbox::of_tracing().enter(),
+        Command::Doctor(_) => {
+            Tracefs::provide();
+            Sandbox::of_tracing().reserve(Privilege::SysAdmin).enter();
+        }
         _ => Sandbox::of_files().enter(),
     }
     match &cli.command {

@@ -13,8 +13,8 @@ use super::outputs::{Outputs, wants_tui};
 use crate::{
     cli::TraceArgs,
     console,
-    probe::privilege,
-    sandbox::{Capability, Sandbox},
+    probe::{plan::Preference, privilege, tracefs::Tracefs},
+    sandbox::{Privilege, Sandbox},
     server::process::Process,
     sink::{Worker, line_file::LineFile, recording::Recording},
 };
@@ -30,6 +30,7 @@ mod server;
 pub(super) fn run(args: &TraceArgs) -> Result<()> {
     log_to_stderr(args);
     privilege::check()?;
+    Tracefs::provide();
     sandbox(args).enter();
     let process = server::find(args)?;
     // First, so that the outputs can be compared with it.
@@ -56,6 +57,9 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
 /// What stays for the whole trace: a server that is started again is attached to like the first one.
 fn sandbox(args: &TraceArgs) -> Sandbox {
     let mut sandbox = Sandbox::of_tracing();
+    if matches!(args.probes, Preference::Auto | Preference::Function) {
+        sandbox = sandbox.reserve(Privilege::SysAdmin); // For the uprobe alone.
+    }
     let trace = args.output.output.as_deref();
     for file in trace.into_iter().chain(args.record.as_deref()) {
         if !args.output.takes_stdout() || Some(file) != trace {
@@ -63,7 +67,7 @@ fn sandbox(args: &TraceArgs) -> Sandbox {
         }
     }
     if args.metrics.is_some_and(|address| address.port() < 1024) {
-        sandbox = sandbox.keep(Capability::NetBindService);
+        sandbox = sandbox.keep(Privilege::NetBindService);
     }
     sandbox
 }

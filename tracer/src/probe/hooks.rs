@@ -16,6 +16,8 @@ use aya::{
 };
 use log::debug;
 
+use crate::sandbox::{self, Privilege};
+
 use super::{
     host::{Host, Refusal},
     plan::{Choice, Plan, Preference, plan},
@@ -161,7 +163,7 @@ impl Hooks {
             Hook::SyscallExit(name) => {
                 let program: &mut TracePoint = program.try_into()?;
                 load(fresh, || program.load())?;
-                host.tracefs.within(|| program.attach("syscalls", name))??;
+                program.attach("syscalls", name)?;
             }
             Hook::UProbe(_) => {
                 let at = host.log_writer.as_ref();
@@ -170,7 +172,9 @@ impl Hooks {
                 load(fresh, || program.load())?;
                 // The kernel follows it to the right file also in a container, or where it was replaced.
                 let executable = format!("/proc/{}/exe", at.pid);
-                program.attach(at.offset, executable, UProbeScope::OneProcess(at.pid))?;
+                sandbox::raised(Privilege::SysAdmin, || {
+                    program.attach(at.offset, executable, UProbeScope::OneProcess(at.pid))
+                })??;
             }
             hook => onto(program, hook, fresh, self.btf.as_ref())?,
         }

@@ -14,6 +14,8 @@ use aya::{
     sys::{BpfHelper, SyscallError, is_helper_supported, is_map_supported, is_program_supported},
 };
 
+use crate::sandbox::{self, Privilege};
+
 use super::{
     layout::KernelTypes,
     privilege,
@@ -93,6 +95,8 @@ pub struct Host {
     pub tracefs: Tracefs,
     /// Where the server's function is that writes its log; `None` without a server, or where it cannot be found.
     pub log_writer: Option<CodeLocation>,
+    /// Whether this process lacks what breakpoints in programs take.
+    pub uprobes_forbidden: bool,
     /// Strategies that failed, by capability and name.
     pub refused: BTreeMap<(&'static str, &'static str), Refusal>,
     /// Optional probes that failed.
@@ -122,6 +126,7 @@ impl Host {
             // If it cannot be tried, nothing can be loaded, and loading reports the error.
             .unwrap_or(true),
             tracefs,
+            uprobes_forbidden: !sandbox::may_raise(Privilege::SysAdmin),
             ..Self::default()
         }
     }
@@ -164,6 +169,9 @@ impl Host {
                 (answer, _) => answer.clone(),
             },
             Hook::UProbe(name) => match &self.log_writer {
+                Some(_) if self.uprobes_forbidden => {
+                    Availability::Forbidden("it takes CAP_SYS_ADMIN".to_owned())
+                }
                 Some(_) => Availability::Yes,
                 None => Availability::No(format!("no server with {name} was looked at")),
             },
@@ -270,21 +278,13 @@ fn syscall_exits(tracefs: &Tracefs) -> SyscallExits {
     }
     let exists = |hook: &Hook| Tracefs::event("syscalls", hook.name()).exists();
     let wanted = hooks().filter(|hook| matches!(hook, Hook::SyscallExit(_)));
-    let found = tracefs.within(|| {
-        wanted
-            .filter(exists)
-            .map(|hook| hook.name().to_owned())
-            .collect()
-    });
-    match found {
-        Ok(names) => SyscallExits {
-            answer: Availability::Yes,
-            names,
-        },
-        Err(error) => SyscallExits {
-            answer: Availability::Unknown(format!("tracefs: {error}")),
-            names: BTreeSet::new(),
-        },
+    let names = wanted
+        .filter(exists)
+        .map(|hook| hook.name().to_owned())
+        .collect();
+    SyscallExits {
+        answer: Availability::Yes,
+        names,
     }
 }
 

@@ -1,12 +1,12 @@
-//! tracefs, which has the numbers of perf events' tracepoints. Where it is not mounted, it is mounted for one thread of
-//! this process only: the host's mounts stay as they are.
+//! tracefs, which has the numbers of perf events' tracepoints. Where it is not mounted, it is mounted for this process
+//! alone: the host's mounts stay as they are.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    thread,
 };
 
+use log::debug;
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
@@ -18,24 +18,17 @@ use super::host::Availability;
 const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// How it can be reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Tracefs {
     /// It is mounted here.
     At(PathBuf),
-    /// It is not mounted, and can be for one thread.
-    Private,
     /// It is mounted here, and this process may not read it.
     Closed(PathBuf),
-    /// It is not mounted, and cannot be, for this reason.
-    NotMounted(String),
+    /// It is not mounted, and could not be.
+    #[default]
+    NotMounted,
     /// The kernel is built without.
     Absent,
-}
-
-impl Default for Tracefs {
-    fn default() -> Self {
-        Self::NotMounted("not examined".to_owned())
-    }
 }
 
 impl Tracefs {
@@ -51,41 +44,41 @@ impl Tracefs {
             }
         }
         // The kernel makes the directory if it has what is to be mounted there.
-        if !Path::new(PLACES[0]).exists() {
-            return Self::Absent;
+        if Path::new(PLACES[0]).exists() {
+            Self::NotMounted
+        } else {
+            Self::Absent
         }
-        match privately(|| ()) {
-            Ok(()) => Self::Private,
-            Err(error) => Self::NotMounted(error.to_string()),
+    }
+
+    /// Where it is not mounted, mounts it for this thread and those that it starts: call it before there are others, and while
+    /// the process still may.
+    pub fn provide() {
+        if Self::find() == Self::NotMounted
+            && let Err(error) = mount_privately()
+        {
+            debug!("cannot mount tracefs: {error}");
         }
     }
 
     /// Why it cannot be read; `None` if it can.
     pub fn refusal(&self) -> Option<Availability> {
         match self {
-            Self::At(_) | Self::Private => None,
+            Self::At(_) => None,
             Self::Closed(place) => Some(Availability::Forbidden(format!(
                 "{} is for root to read",
                 place.display()
             ))),
-            Self::NotMounted(why) => Some(Availability::Forbidden(format!(
-                "tracefs is not mounted, and this process may not ({why})"
-            ))),
+            Self::NotMounted => Some(Availability::Forbidden(
+                "tracefs is not mounted, and this process may not mount it".to_owned(),
+            )),
             Self::Absent => Some(Availability::No(
                 "this kernel is built without tracefs (CONFIG_TRACING)".to_owned(),
             )),
         }
     }
 
-    /// Runs `work` where tracefs is mounted.
-    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-        match self {
-            Self::Private => privately(work),
-            _ => Ok(work()),
-        }
-    }
-
-    /// The directory of a tracepoint, to be used [within](Self::within).
+    /// The directory of a tracepoint.
     pub fn event(category: &str, name: &str) -> PathBuf {
         let place = PLACES.map(|place| Path::new(place).join("events"));
         let events = place.iter().find(|events| events.exists());
@@ -93,28 +86,15 @@ impl Tracefs {
     }
 }
 
-/// Runs `work` on a thread that has mounts of its own, tracefs among them. They end with the thread.
-fn privately<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
-    thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            mount_privately()?;
-            Ok(work())
-        });
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
 fn mount_privately() -> io::Result<()> {
     const NOTHING: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS)?;
-    // Else it would show up outside where mounts are shared, as systemd has them.
+    // Else it would show up outside where mounts are shared, as systemd has them. The host's further mounts still come here.
     mount(
         NOTHING,
         "/",
         NOTHING,
-        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        MsFlags::MS_REC | MsFlags::MS_SLAVE,
         NOTHING,
     )?;
     mount(
@@ -138,7 +118,7 @@ mod tests {
             matches!(closed, Some(Availability::Forbidden(_))),
             "{closed:?}"
         );
-        let denied = Tracefs::NotMounted("EPERM".to_owned()).refusal();
+        let denied = Tracefs::NotMounted.refusal();
         assert!(
             matches!(denied, Some(Availability::Forbidden(_))),
             "{denied:?}"
@@ -147,14 +127,20 @@ mod tests {
             Tracefs::Absent.refusal(),
             Some(Availability::No(_))
         ));
-        assert_eq!(Tracefs::Private.refusal(), None);
+        let mounted = Tracefs::At("/sys/kernel/tracing".into());
+        assert_eq!(mounted.refusal(), None);
     }
 
     #[test]
     fn nothing_is_mounted_for_others() {
         let mounts = || fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
         let before = mounts();
-        let found = Tracefs::find();
+        // Of this process's first thread, which goes on without.
+        let found = std::thread::spawn(|| {
+            Tracefs::provide();
+            Tracefs::find()
+        });
+        let found = found.join().expect("it does not fail");
         assert_eq!(mounts(), before, "{found:?}");
     }
 }

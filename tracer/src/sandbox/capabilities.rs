@@ -6,7 +6,7 @@ use nix::libc::{self, c_int, c_ulong};
 
 /// Numbers of `include/uapi/linux/capability.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Capability {
+pub enum Privilege {
     /// A file gets another group.
     Chown = 0,
     /// Files of other users are written.
@@ -17,7 +17,8 @@ pub enum Capability {
     NetBindService = 10,
     /// Another process's memory.
     SysPtrace = 19,
-    /// Before Linux 5.8, what the next two allow.
+    /// Breakpoints in programs (`perf_uprobe_event_init`, `kernel/events/core.c`); before Linux 5.8, all that the next two
+    /// allow.
     SysAdmin = 21,
     /// Kernel probes.
     Perfmon = 38,
@@ -27,26 +28,26 @@ pub enum Capability {
 
 /// Some of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Set(u64);
+pub struct Privileges(u64);
 
-impl Set {
+impl Privileges {
     /// With one more.
     #[must_use]
-    pub fn with(self, capability: Capability) -> Self {
+    pub fn with(self, capability: Privilege) -> Self {
         Self(self.0 | 1 << capability as u8)
     }
 
-    fn has(self, capability: Capability) -> bool {
+    fn has(self, capability: Privilege) -> bool {
         self.0 >> capability as u8 & 1 == 1
     }
 
     /// What of `permitted` stays if these are kept. `CAP_SYS_ADMIN` stands for eBPF and its probes where the process has
     /// nothing narrower.
     fn of(self, permitted: Self) -> Self {
-        let implied = [Capability::Bpf, Capability::Perfmon];
-        let is_missing = |one: &Capability| self.has(*one) && !permitted.has(*one);
+        let implied = [Privilege::Bpf, Privilege::Perfmon];
+        let is_missing = |one: &Privilege| self.has(*one) && !permitted.has(*one);
         let wanted = if implied.iter().any(is_missing) {
-            self.with(Capability::SysAdmin)
+            self.with(Privilege::SysAdmin)
         } else {
             self
         };
@@ -77,35 +78,60 @@ struct Half {
     inheritable: u32,
 }
 
-/// Reduces all sets of this thread to `kept`, and empties those that programs would inherit.
-pub(super) fn reduce_to(kept: Set) -> io::Result<()> {
-    let kept = kept.of(permitted()?);
+/// Reduces what this thread may do to `kept`, and what it may still take up to that and `reserved`. Empties the set that
+/// programs would inherit.
+pub(super) fn reduce_to(kept: Privileges, reserved: Privileges) -> io::Result<()> {
+    let [_, permitted] = own()?;
+    let kept = kept.of(permitted);
+    let left = Privileges(kept.0 | reserved.0 & permitted.0);
     // While there is still `CAP_SETPCAP`; without it `no_new_privs` makes the bounding set meaningless.
-    leave_bounding_set(kept);
-    let half = |shift: u32| {
-        let bits = (kept.0 >> shift) as u32;
-        Half {
-            effective: bits,
-            permitted: bits,
-            inheritable: 0,
-        }
+    leave_bounding_set(left);
+    set(kept, left)
+}
+
+/// Whether this thread may take up a capability for a while.
+pub(super) fn may_raise(capability: Privilege) -> bool {
+    own().is_ok_and(|[_, permitted]| permitted.has(capability))
+}
+
+/// Does this work with a capability more, if the thread has it in reserve.
+pub(super) fn raised<T>(capability: Privilege, work: impl FnOnce() -> T) -> io::Result<T> {
+    let [effective, permitted] = own()?;
+    if !permitted.has(capability) {
+        return Ok(work());
+    }
+    set(effective.with(capability), permitted)?;
+    let done = work();
+    set(effective, permitted)?;
+    Ok(done)
+}
+
+fn set(effective: Privileges, permitted: Privileges) -> io::Result<()> {
+    let half = |shift: u32| Half {
+        effective: (effective.0 >> shift) as u32,
+        permitted: (permitted.0 >> shift) as u32,
+        inheritable: 0,
     };
     let (mut header, halves) = (OWN, [half(0), half(32)]);
     // SAFETY: the kernel reads one header and two halves, as version 3 says.
     done(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, halves.as_ptr()) })
 }
 
-fn permitted() -> io::Result<Set> {
+/// The effective set, and the permitted one.
+fn own() -> io::Result<[Privileges; 2]> {
     let mut halves = [Half::default(); 2];
     let mut header = OWN;
     // SAFETY: the kernel writes at most one header and two halves, as version 3 says.
     done(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, halves.as_mut_ptr()) })?;
-    let [low, high] = halves.map(|half| u64::from(half.permitted));
-    Ok(Set(high << 32 | low))
+    let whole = |half: fn(&Half) -> u32| {
+        let [low, high] = [&halves[0], &halves[1]].map(|one| u64::from(half(one)));
+        Privileges(high << 32 | low)
+    };
+    Ok([whole(|half| half.effective), whole(|half| half.permitted)])
 }
 
 /// Up to the first number that the kernel does not know.
-fn leave_bounding_set(kept: Set) {
+fn leave_bounding_set(kept: Privileges) {
     for number in (0..u64::BITS).filter(|number| kept.0 >> number & 1 == 0) {
         // SAFETY: takes numbers only.
         unsafe { libc::prctl(libc::PR_CAPBSET_DROP, c_ulong::from(number), 0, 0, 0) };
@@ -123,30 +149,30 @@ fn done(result: libc::c_long) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    const TRACING: [Capability; 2] = [Capability::Bpf, Capability::Perfmon];
+    const TRACING: [Privilege; 2] = [Privilege::Bpf, Privilege::Perfmon];
 
-    fn set(of: &[Capability]) -> Set {
-        of.iter().fold(Set::default(), |set, one| set.with(*one))
+    fn set(of: &[Privilege]) -> Privileges {
+        of.iter()
+            .fold(Privileges::default(), |set, one| set.with(*one))
     }
 
     #[test]
     fn nothing_is_kept_that_the_process_does_not_have() {
-        let kept = set(&TRACING).of(set(&[
-            Capability::Bpf,
-            Capability::Perfmon,
-            Capability::Chown,
-        ]));
+        let kept = set(&TRACING).of(set(&[Privilege::Bpf, Privilege::Perfmon, Privilege::Chown]));
         assert_eq!(kept, set(&TRACING));
-        assert_eq!(set(&TRACING).of(Set::default()), Set::default());
+        assert_eq!(
+            set(&TRACING).of(Privileges::default()),
+            Privileges::default()
+        );
     }
 
     #[test]
     fn sys_admin_is_kept_only_in_place_of_what_is_missing() {
-        let admin = Capability::SysAdmin;
+        let admin = Privilege::SysAdmin;
         assert_eq!(set(&TRACING).of(set(&[admin])), set(&[admin]));
-        let all = set(&[admin, Capability::Bpf, Capability::Perfmon]);
+        let all = set(&[admin, Privilege::Bpf, Privilege::Perfmon]);
         assert_eq!(set(&TRACING).of(all), set(&TRACING));
-        let files = set(&[Capability::DacOverride]);
-        assert_eq!(files.of(set(&[admin])), Set::default());
+        let files = set(&[Privilege::DacOverride]);
+        assert_eq!(files.of(set(&[admin])), Privileges::default());
     }
 }

@@ -177,7 +177,6 @@ fn setting(name: &'static str, capability: &str) -> Check {
 fn tracefs(tracefs: &Tracefs) -> Check {
     match tracefs {
         Tracefs::At(place) => Check::yes("tracefs", place.display().to_string()),
-        Tracefs::Private => Check::yes("tracefs", "not mounted; can be, for this process alone"),
         _ => Check::of(
             "tracefs",
             &tracefs.refusal().unwrap_or_default(),

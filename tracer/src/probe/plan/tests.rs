@@ -92,7 +92,6 @@ fn firecracker() -> Host {
     let mut host = without_kprobes(newest());
     host.trampolines =
         Availability::Forbidden("the kernel refuses it to this process (EPERM)".into());
-    host.tracefs = Tracefs::Private;
     host
 }
 
@@ -171,7 +170,7 @@ fn before_5_14_functions_show_errors_and_drops_have_no_reason() {
 #[test]
 fn without_tracefs_all_system_calls_are_looked_at_once() {
     let mut host = without_functions(before_6_3());
-    host.tracefs = Tracefs::NotMounted("EPERM".to_owned());
+    host.tracefs = Tracefs::NotMounted;
     let answer = host.tracefs.refusal().expect("a reason");
     host.syscall_exits = SyscallExits {
         answer,
