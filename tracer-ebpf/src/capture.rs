@@ -207,29 +207,17 @@ impl AuditSocket {
     }
 
     /// Whether a write is normal: it is complete, as the one before was, and the peer acknowledges. The write after
-    /// one that fell short shows how long that lasted, and so is not normal. `outstanding`: TCP's `snd_una` and
-    /// `write_seq` after the write. `written`: its result.
+    /// one that fell short shows how long that lasted, and so is not normal. `una` and `before`: beginning (TCP's `snd_una`)
+    /// and end of what was unacknowledged before the write; equal if there was nothing, or if the socket has no such queue.
+    /// No `Option`: see `emit::Report::regs`.
     #[inline(always)]
-    pub fn takes(
-        &mut self,
-        outcome: SendOutcome,
-        written: i64,
-        outstanding: Option<(u32, u32)>,
-        now: u64,
-    ) -> bool {
+    pub fn takes(&mut self, outcome: SendOutcome, (una, before): (u32, u32), now: u64) -> bool {
         let is_short = !matches!(outcome, SendOutcome::Complete);
         let was_short = self.was_short != 0;
         self.was_short = u32::from(is_short);
-        if is_short || was_short {
-            return false;
-        }
-        match outstanding {
-            Some((una, end)) => !self.is_unacknowledged(una, end.wrapping_sub(written as u32), now),
-            None => true,
-        }
+        !is_short && !was_short && !self.is_unacknowledged(una, before, now)
     }
 
-    /// `before`: end of the send queue before the write.
     #[inline(always)]
     fn is_unacknowledged(&mut self, una: u32, before: u32, now: u64) -> bool {
         if before == una || self.una != una {

@@ -178,14 +178,16 @@ impl Sock {
         field(self.0, offset!(err_soft))
     }
 
-    /// `snd_una` and `write_seq` of a TCP connection.
+    /// Beginning and end (`snd_una`, `write_seq`) of what was unacknowledged before a write of this result; equal for
+    /// what is no TCP connection.
     #[inline(always)]
-    pub(crate) fn outstanding(self) -> Option<(u32, u32)> {
+    pub(crate) fn unacknowledged_before(self, written: i64) -> (u32, u32) {
         if !self.is_tcp() || offset!(snd_una) == ABSENT {
-            return None;
+            return (0, 0);
         }
         let (una, end) = (offset!(snd_una), offset!(write_seq));
-        Some((field(self.0, una), field(self.0, end)))
+        let end: u32 = field(self.0, end);
+        (field(self.0, una), end.wrapping_sub(written as u32))
     }
 
     /// TCP's view of the connection.

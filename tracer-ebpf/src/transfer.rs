@@ -4,15 +4,14 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use tracer_ebpf::{
     abi::{Kind, UNKNOWN},
     capture::{Disposition, Role, dispose_of_send},
-    protocol::{
-        METHOD, STATUS_LINE, SendOutcome, begins_http_request, http_status, is_failed_connect,
-    },
+    protocol::{SendOutcome, begins_http_request, http_status, is_failed_connect},
 };
 
 use crate::{
     buffering,
     emit::{self, Report, Wake},
     kernel::Sock,
+    read,
     regs::{Call, Regs},
     sockets::Socket,
 };
@@ -53,7 +52,7 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     };
     // Answers to clients can be no audit entries; only their status is read.
     if socket.is_clients() {
-        report.status = status(buffer);
+        report.status = http_status(&read::user(buffer));
         buffering::sent(socket, &report);
         if !buffering::is_on() {
             emit::about(socket, &report);
@@ -70,7 +69,7 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
         let role = socket.cached_role();
         let begins_entry = has_bytes
             && !matches!(role, Role::Other)
-            && socket.begins_entry(begins_request(buffer));
+            && socket.begins_entry(begins_http_request(&read::user(buffer)));
         match dispose_of_send(role, outcome, has_bytes, is_normal) {
             Disposition::Discard => return,
             // The rest of one is counted by the sequence numbers of the next.
@@ -87,20 +86,6 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     } else {
         emit::about(socket, &report);
     }
-}
-
-#[inline(always)]
-fn begins_request(buffer: u64) -> bool {
-    // SAFETY: the helper checks the address itself and fails on a bad one.
-    let start = unsafe { bpf_probe_read_user(buffer as *const [u8; METHOD]) };
-    start.is_ok_and(|start| begins_http_request(&start))
-}
-
-#[inline(always)]
-fn status(buffer: u64) -> u16 {
-    // SAFETY: the helper checks the address itself and fails on a bad one.
-    let start = unsafe { bpf_probe_read_user(buffer as *const [u8; STATUS_LINE]) };
-    start.map_or(0, |start| http_status(&start))
 }
 
 /// A receive returned. Reported for clients' connections, if bytes or their end arrived.

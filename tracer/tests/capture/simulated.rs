@@ -186,11 +186,13 @@ impl SimulatedKernel {
             return true;
         };
         let outcome = SendOutcome::of(*result, requested.unwrap_or(UNKNOWN));
-        let outstanding = tcp.as_ref().map(|tcp| (tcp.una, tcp.end));
+        let unacknowledged = tcp.as_ref().map_or((0, 0), |tcp| {
+            (tcp.una, tcp.end.wrapping_sub(*result as u32))
+        });
         let role = self.role(socket);
         let state = self.audit_sockets.entry(socket.id);
         let state = state.or_insert_with(|| AuditSocket::new(event.at));
-        let is_normal = || state.takes(outcome, *result, outstanding, event.at);
+        let is_normal = || state.takes(outcome, unacknowledged, event.at);
         match dispose_of_send(role, outcome, requested.is_some(), is_normal) {
             Disposition::Discard => false,
             Disposition::Buffer => {
