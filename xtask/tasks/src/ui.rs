@@ -50,7 +50,21 @@ impl Step {
 
     /// Runs a program without output to its end.
     pub fn wait(&self, what: &str, command: &mut Command, limit: Duration) -> Result<ExitStatus> {
-        let status = wait_limited(what, command, limit, |elapsed| self.progress(what, elapsed));
+        self.wait_while_it_writes(what, command, limit, || 0)
+    }
+
+    /// Runs a program to its end, as long as `written`, the number of bytes that it has written, grows within each `limit`.
+    pub fn wait_while_it_writes(
+        &self,
+        what: &str,
+        command: &mut Command,
+        limit: Duration,
+        written: impl Fn() -> u64,
+    ) -> Result<ExitStatus> {
+        let status = wait_limited(what, command, limit, |elapsed| {
+            self.progress(what, elapsed);
+            written()
+        });
         clear_line();
         status
     }
@@ -64,7 +78,7 @@ impl Step {
 
     /// Runs a program to its end without showing progress: for several in parallel.
     pub fn silent(what: &str, command: &mut Command, limit: Duration) -> Result<ExitStatus> {
-        wait_limited(what, command, limit, |_| ())
+        wait_limited(what, command, limit, |_| 0)
     }
 
     /// Ends the step: with its duration if it did something, else its result was cached.
@@ -144,31 +158,37 @@ fn read_all(file: &mut File) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// `progress` gets the time since the start. The limit begins anew when it returns another number.
 fn wait_limited(
     what: &str,
     command: &mut Command,
     limit: Duration,
-    mut progress: impl FnMut(Duration),
+    progress: impl Fn(Duration) -> u64,
 ) -> Result<ExitStatus> {
     let spawned = command.spawn();
     let mut child = spawned.with_context(|| format!("{what}: cannot start {}", name(command)))?;
     let started = Instant::now();
+    let mut last = (0, started);
     let mut pause = Duration::from_millis(2);
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
-        if started.elapsed() > limit {
+        let (reached, since) = last;
+        if since.elapsed() > limit {
             child.kill()?;
             child.wait()?;
             bail!(
                 "{what}: {} did not finish in {} s and was stopped",
                 name(command),
-                limit.as_secs()
+                started.elapsed().as_secs()
             );
         }
         if started.elapsed() > Duration::from_secs(1) {
-            progress(started.elapsed());
+            let now = progress(started.elapsed());
+            if now != reached {
+                last = (now, Instant::now());
+            }
         }
         sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(100));
@@ -228,6 +248,22 @@ mod tests {
                 .starts_with("waiting: `sleep 60` did not finish"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_program_that_writes_has_more_time() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let written = || file.path().metadata().map_or(0, |file| file.len());
+        let limit = Duration::from_secs(2);
+        let run = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).arg(file.path());
+            let step = Step::new("test", "writes");
+            step.wait_while_it_writes("waiting", &mut command, limit, written)
+        };
+        let lasting = "for i in 1 2 3 4 5 6; do echo $i >> $0; sleep 0.5; done";
+        assert!(run(lasting).unwrap().success());
+        assert!(run("echo 7 >> $0; exec sleep 60").is_err());
     }
 
     #[test]
