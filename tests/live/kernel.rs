@@ -28,7 +28,7 @@ type Shows = fn(&Event, &Tour) -> bool;
 
 /// Which hooks show what. Of a function's entry and exit the latter tells; those that are missing here are
 /// given nothing to do.
-const HOOKS: [(&[&str], Shows); 11] = [
+const HOOKS: [(&[&str], Shows); 12] = [
     (
         &[
             "sock_send_length",
@@ -54,6 +54,7 @@ const HOOKS: [(&[&str], Shows); 11] = [
     (&["kfree_skb"], dropped),
     (&["inet_sk_error_report", "sock_def_error_report"], in_error),
     (&["tcp_send_probe0"], probed),
+    (&["hclog.(*writer).Flush"], logged),
 ];
 
 /// One event of a recording.
@@ -147,6 +148,18 @@ fn in_error(event: &Event, tour: &Tour) -> bool {
 
 fn probed(event: &Event, tour: &Tour) -> bool {
     event.is("window_probe") && event.leads_to(tour.log)
+}
+
+/// The server's own error about the connect that failed.
+fn logged(event: &Event, tour: &Tour) -> bool {
+    let failures = event.0["failures"].as_array();
+    let is_of_log_server = |failure: &Value| {
+        failure["device"]["address"] == tour.log.to_string()
+            && failure["reason"]["errno"] == nix::libc::EHOSTUNREACH
+    };
+    event.is("devices_failed")
+        && event.goroutine().is_some()
+        && failures.is_some_and(|failures| failures.iter().any(is_of_log_server))
 }
 
 /// A server with a device of each kind, and what it writes to.

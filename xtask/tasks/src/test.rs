@@ -103,7 +103,7 @@ impl Suite {
         )?;
         self.live_tests(&agent, prometheus.as_deref(), options, &[])?;
         let full = options.full;
-        match self.optional("QEMU and other kernels", || vm::prepare_usual(full)) {
+        match self.optional("QEMU and other kernels", || vm::prepare_few(full)) {
             Some(kernels) => self.step("other kernels", || vm::run_few(&agent, &kernels, full)),
             None => Ok(()),
         }
