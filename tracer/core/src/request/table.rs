@@ -382,5 +382,8 @@ impl Requests {
         self.connections = ClientConnections::default();
         self.works.clear();
         self.ports.clear();
+        // A server that is started again gives its goroutines the same IDs.
+        self.finished = RecentlyFinished::default();
+        self.counted.clear();
     }
 }
