@@ -108,10 +108,15 @@ impl Period {
         self.sample.is_none() && self.first == self.last
     }
 
-    /// Between two holders of a lock, a sample may find nobody in the device.
+    /// Between two holders of a lock, a sample may find nobody in the device. Why the first one is stalled may show later, in
+    /// itself or in the next one.
     fn learn_holder(&mut self, sample: Option<StackSample>) {
-        if let (Some(known), Some(sample)) = (&mut self.sample, sample) {
-            known.holder = known.holder.or(sample.holder);
+        let (Some(known), Some(holder)) = (&mut self.sample, sample.and_then(|s| s.holder)) else {
+            return;
+        };
+        let first = known.holder.get_or_insert(holder);
+        if first.cause == Cause::Unknown {
+            first.cause = holder.cause;
         }
     }
 }
