@@ -63,7 +63,7 @@ pub fn own_name(name: &str) -> String {
 #[derive(Debug)]
 pub struct Server {
     process: Process,
-    /// In a container, `process` is what made it, and this is the server.
+    /// In a container and below a shell, `process` is what made it, and this is the server.
     inner: Option<Identity>,
     files: Files,
     namespace: Namespace,

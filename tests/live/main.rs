@@ -3,6 +3,7 @@
 mod assertions;
 mod bad_input;
 mod btf;
+mod by_name;
 mod bystanders;
 mod cluster;
 mod command_line;

@@ -17,6 +17,9 @@ use crate::netns::Namespace;
 use crate::network::Family;
 use crate::process::{Identity, Process};
 
+/// `$1` is the server, which ends with the shell.
+const BY_SHELL: &str = r#"setpriv --pdeathsig KILL "$@"; exit $?"#;
+
 /// What a server is started with.
 #[derive(Debug, Clone)]
 pub struct Builder {
@@ -28,6 +31,7 @@ pub struct Builder {
     tls: bool,
     program_name: Option<String>,
     contained: bool,
+    by_shell: bool,
 }
 
 impl Builder {
@@ -41,6 +45,7 @@ impl Builder {
             tls: false,
             program_name: None,
             contained: false,
+            by_shell: false,
         }
     }
 
@@ -100,6 +105,13 @@ impl Builder {
         self.program_name("bao")
     }
 
+    /// As the child of a shell that waits for it.
+    #[must_use]
+    pub fn started_by_a_shell(mut self) -> Self {
+        self.by_shell = true;
+        self
+    }
+
     /// Starts it in `namespace` and waits until it answers. The audit devices' log servers must be listening.
     pub fn start(&self, namespace: &Namespace) -> Result<Server> {
         let temporary = tempfile::Builder::new()
@@ -124,8 +136,8 @@ impl Builder {
                 .exited()
                 .map(|status| status.map(|status| status.to_string()))
         })?;
-        if self.contained {
-            server.inner = Some(container::inner(server.process.pid())?);
+        if self.contained || self.by_shell {
+            server.inner = Some(only_child(server.process.pid())?);
         }
         self.enable_devices(product, namespace, &server.files)?;
         Ok(server)
@@ -188,6 +200,10 @@ impl Builder {
         let log = File::create(files.log()).context("cannot create the server's log")?;
         let mut command = if self.contained {
             container::command(namespace, files, bao)?
+        } else if self.by_shell {
+            let mut shell = namespace.command("sh");
+            shell.args(["-c", BY_SHELL, "sh"]).arg(bao);
+            shell
         } else {
             namespace.command(bao)
         };
@@ -241,6 +257,19 @@ impl Builder {
         };
         self.devices.iter().map(resolved).collect()
     }
+}
+
+/// The process that this one has started.
+fn only_child(parent: u32) -> Result<Identity> {
+    let child = tracer_proc::processes()?
+        .into_iter()
+        .find(|process| {
+            process
+                .stat()
+                .is_ok_and(|stat| stat.parent == parent as i32)
+        })
+        .context("the server has ended")?;
+    Identity::of(child.pid as u32)
 }
 
 /// A `listener` block, without TLS.

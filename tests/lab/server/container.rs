@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 
 use super::Files;
 use crate::netns::Namespace;
-use crate::process::Identity;
 
 /// Where the server finds its files there. On the host there is nothing of the kind.
 const INSIDE: &str = "/mnt";
@@ -29,13 +28,4 @@ pub(super) fn command(namespace: &Namespace, files: &Files, program: &Path) -> R
         .arg(&files.0)
         .arg(Path::new(INSIDE).join(name));
     Ok(command)
-}
-
-/// The container's first process, the server: the child of the one that made it.
-pub(super) fn inner(maker: u32) -> Result<Identity> {
-    let child = tracer_proc::processes()?
-        .into_iter()
-        .find(|process| process.stat().is_ok_and(|stat| stat.parent == maker as i32))
-        .context("the container has ended")?;
-    Identity::of(child.pid as u32)
 }

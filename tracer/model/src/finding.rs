@@ -114,7 +114,7 @@ pub struct Stall {
     pub start: Nanos,
     /// How long, ns.
     pub duration: Nanos,
-    /// By how much its beginning or end may be off, ns; 0 where both were seen.
+    /// By how much its duration may be off, ns; 0 where both ends were seen.
     pub uncertainty: Nanos,
     /// How it ended; `None` where the trace ended first.
     pub outcome: Option<Outcome>,
@@ -196,7 +196,7 @@ pub struct Forwarded {
     pub start: Nanos,
     /// How long, ns.
     pub duration: Nanos,
-    /// By how much its beginning or end may be off, ns; 0 where both were seen.
+    /// By how much its duration may be off, ns; 0 where both ends were seen.
     pub uncertainty: Nanos,
 }
 

@@ -94,7 +94,7 @@ pub struct Operation {
     pub entry: Option<EntryHead>,
     /// For which entry, where the goroutine's stack shows it.
     pub phase: Option<Phase>,
-    /// By how much its beginning or end may be off, ns, where neither was seen but only looked for.
+    /// By how much its duration may be off, ns, where its beginning or end lies between two samples.
     pub uncertainty: Nanos,
     /// Of a wait for the lock: who was in the device.
     pub blocked_by: Option<RequestSeq>,

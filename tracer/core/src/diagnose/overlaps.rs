@@ -64,7 +64,9 @@ fn without<'a>(operation: Operation, spans: impl Iterator<Item = &'a Span>) -> V
             let before = (part.start, part.end.min(span.start));
             let after = (part.start.max(span.end), part.end);
             let is_apart = part.end <= span.start || part.start >= span.end;
-            let left = if is_apart {
+            let left = if span.ends_queue_of(&part) {
+                [Some(before), None]
+            } else if is_apart {
                 [Some((part.start, part.end)), None]
             } else {
                 [Some(before), Some(after)]
@@ -107,6 +109,8 @@ struct Span {
     start: Nanos,
     end: Nanos,
     end_is_seen: bool,
+    /// It is what the server says of the entry, rather than what a socket shows.
+    is_reported: bool,
 }
 
 impl Span {
@@ -119,6 +123,7 @@ impl Span {
             start: operation.start,
             end: operation.end,
             end_is_seen: operation.outcome.is_some(),
+            is_reported: operation.reported.is_some(),
         }
     }
 
@@ -134,6 +139,11 @@ impl Span {
         self.device == lock.device && (is_seen || (self.op == Op::Lock && self.is_later(lock)))
     }
 
+    /// Whether the server says by then that this entry has failed: nothing queues with it any more.
+    fn ends_queue_of(&self, lock: &Operation) -> bool {
+        self.is_reported && self.phase.is_some() && self.phase == lock.phase
+    }
+
     /// Whether it queues for the later entry. Of a sink that goes on, the beginning is only that of the handler's next stay.
     fn is_later(&self, other: &Self) -> bool {
         match (self.phase, other.phase) {
@@ -145,23 +155,45 @@ impl Span {
 
 #[cfg(test)]
 mod tests {
-    use tracer_model::{Actor, Transport};
+    use tracer_model::{Actor, FailureReason, Outcome, Transport};
 
     use super::*;
 
     fn queueing(goid: u64, phase: Phase, span: (Nanos, Nanos)) -> Operation {
+        operation(Op::Lock, goid, phase, span)
+    }
+
+    fn operation(op: Op, goid: u64, phase: Phase, span: (Nanos, Nanos)) -> Operation {
         let by = Actor {
             goid: Some(goid),
             ..Actor::default()
         };
+        let device = Device::configured(Transport::Tcp, "10.0.0.2:1515");
         Operation {
             phase: Some(phase),
-            ..Operation::new(
-                Op::Lock,
-                Device::configured(Transport::Tcp, "10.0.0.2:1515"),
-                by,
-                span,
-            )
+            ..Operation::new(op, device, by, span)
+        }
+    }
+
+    /// Found in a live run of Vault 2.1: the entry found its time over when it came out of the queue, and the server says so of a
+    /// dial that shows no system call.
+    #[test]
+    fn nothing_queues_with_an_entry_of_which_the_server_says_that_it_failed() {
+        let failed = |phase| Operation {
+            outcome: Some(Outcome::Timeout),
+            reported: Some(FailureReason::Timeout),
+            ..operation(Op::Connect, 9, phase, (100, 100))
+        };
+        for (phase, expected) in [
+            (Phase::Request, vec![(0, 100)]),
+            // The twin: another entry goes on to queue.
+            (Phase::Response, vec![(0, 100), (100, 130)]),
+        ] {
+            let mut operations = vec![failed(phase), queueing(1, Phase::Request, (0, 130))];
+            resolve_overlaps(&mut operations);
+            let queued = operations.iter().filter(|o| o.op == Op::Lock);
+            let queued: Vec<_> = queued.map(|o| (o.start, o.end)).collect();
+            assert_eq!(queued, expected, "{operations:?}");
         }
     }
 

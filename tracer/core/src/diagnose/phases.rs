@@ -1,7 +1,7 @@
 //! For which of a request's two entries an operation was: the one before the work or the one before the answer.
 
 use rustc_hash::FxHashMap;
-use tracer_model::{Device, EntryKind, Nanos, Op, Operation, Outcome, Phase};
+use tracer_model::{Actor, Device, EntryKind, Nanos, Op, Operation, Outcome, Phase};
 
 /// The server tries each entry twice: on the connection it has, then on a new one
 /// (`builtin/audit/socket/backend.go`, `LogRequest`).
@@ -15,6 +15,8 @@ pub(crate) struct Progress {
     /// When the last entry was written, ns. Of one that another goroutine writes, the handler's wait for that is an operation
     /// of its own, at the same time.
     written_until: Nanos,
+    /// Who did the operation before.
+    by: Option<Actor>,
 }
 
 /// Whether a request has both its entries behind it, on each device that it used.
@@ -35,10 +37,11 @@ pub(crate) fn is_about_the_answer(operation: &Operation) -> bool {
 
 impl Progress {
     /// The entry that this operation was for: what the entry says, or the stack; else what was seen on another device
-    /// (`answering`); else what the attempts so far leave.
+    /// (`answering`), or that another sink has it; else what the attempts so far leave.
     pub(crate) fn phase_of(&mut self, operation: &Operation, answering: bool) -> Phase {
         let sampled = operation.phase == Some(Phase::Response);
-        if is_about_the_answer(operation) || sampled || answering {
+        let is_next = sampled || answering || self.is_of_another_sink(operation);
+        if is_about_the_answer(operation) || is_next {
             self.advance_to(1);
         }
         let counted = if self.entries == 0 {
@@ -48,6 +51,16 @@ impl Progress {
         };
         self.count(operation);
         operation.phase.unwrap_or(counted)
+    }
+
+    /// Each sink writes one entry. What is reported, or says itself which entry it is for, need not be guessed by that.
+    fn is_of_another_sink(&mut self, operation: &Operation) -> bool {
+        if operation.reported.is_some() {
+            return false;
+        }
+        let before = self.by.replace(operation.by);
+        let is_known = operation.phase.is_some() || operation.entry.is_some();
+        !is_known && before.is_some_and(|before| !are_related(before, operation.by))
     }
 
     fn advance_to(&mut self, entry: u32) {
@@ -70,4 +83,15 @@ impl Progress {
             self.written_until = self.written_until.max(operation.end);
         }
     }
+}
+
+/// Whether two goroutines may work on one entry: one dials for the other, both do for a third one, or it is not known.
+fn are_related(one: Actor, other: Actor) -> bool {
+    let (Some(own), Some(others)) = (one.goid, other.goid) else {
+        return true;
+    };
+    let parent = |actor: Actor| actor.parent.filter(|parent| *parent != 0);
+    let (parent, others_parent) = (parent(one), parent(other));
+    let are_siblings = parent.is_some() && parent == others_parent;
+    own == others || parent == Some(others) || others_parent == Some(own) || are_siblings
 }

@@ -142,4 +142,52 @@ mod tests {
             assert_eq!(found, expected, "{operations:?}");
         }
     }
+
+    /// On a stripped server no stack says for which entry a sink queues.
+    #[test]
+    fn each_sink_has_an_entry_of_its_own_where_no_stack_says_which() {
+        use Outcome::Timeout;
+        for (operations, expected) in [
+            // In the queue to the end, twice.
+            (
+                vec![(Op::Lock, 1, 0, None), (Op::Lock, 2, 0, None)],
+                vec![(false, 1), (false, 2)],
+            ),
+            // One attempt within the entry's time, then the queue for the next entry.
+            (
+                vec![
+                    (Op::Lock, 1, 0, None),
+                    (Op::Connect, 1, 8, Some(Timeout)),
+                    (Op::Lock, 2, 0, None),
+                ],
+                vec![(true, 1), (false, 2)],
+            ),
+            // The twin: goroutines that dial for one sink, at the same time.
+            (
+                vec![
+                    (Op::Lock, 1, 0, None),
+                    (Op::Connect, 3, 1, Some(Timeout)),
+                    (Op::Connect, 4, 1, None),
+                ],
+                vec![(true, 4)],
+            ),
+        ] {
+            let of = |(op, goid, parent, outcome)| Operation {
+                phase: None,
+                by: Actor {
+                    goid: Some(goid),
+                    parent: Some(parent),
+                    ..Actor::default()
+                },
+                ..operation(op, goid, Phase::Request, outcome)
+            };
+            let operations: Vec<_> = operations.into_iter().map(of).collect();
+            let found = untaken(&operations, &device());
+            let found: Vec<_> = found
+                .iter()
+                .map(|entry| (entry.tried, entry.by.unwrap_or(0)))
+                .collect();
+            assert_eq!(found, expected, "{operations:?}");
+        }
+    }
 }

@@ -18,7 +18,10 @@ use crate::{
         verdicts::Verdicts,
     },
     request::{request::Request, table::Act},
-    track::sockets::{Began, Change, Sockets},
+    track::{
+        sockets::{Began, Change, Sockets},
+        stall_periods::StallPeriods,
+    },
 };
 
 /// Between two ticks, ns, where nothing is due.
@@ -178,6 +181,8 @@ impl Core {
     /// The server was started again. What its predecessor did is over.
     fn begin_again(&mut self, at: Nanos, session: &Session) {
         self.close(at);
+        // What it was asked for is never answered.
+        self.sampler = Sampler::default();
         self.set_session(Session {
             // Taken once: a step of the clock in between does not tear the trace apart.
             wall_offset: self.trackers.session.wall_offset,
@@ -373,6 +378,7 @@ impl Core {
             self.incident(incident);
         }
         self.trackers.sockets = Sockets::default();
+        self.trackers.stall_periods = StallPeriods::default();
         self.trackers.throughput.end(at);
     }
 

@@ -190,7 +190,7 @@ impl Sampler {
             phase: sample.phase(),
             since: sample.since,
             frames: sample.frames.clone(),
-            holder: holder.filter(|holder| holder.request != *request),
+            holder: holder.filter(|h| h.request != *request && h.was_there_after(sample.since)),
             stalled_since: head.and_then(|head| head.stalled_since),
         };
         let of = (*request, sample.goid);
@@ -281,6 +281,7 @@ fn holder(at: Nanos, found: &Found<'_>, trackers: &Trackers) -> Option<LockHolde
     Some(LockHolder {
         request: found.request,
         cause,
+        until: None,
     })
 }
 
@@ -292,9 +293,11 @@ fn queue_head(
     trackers: &Trackers,
 ) -> QueueHead {
     let last = || {
+        let period = trackers.stall_periods.current(device, at)?;
         Some(LockHolder {
-            request: trackers.stall_periods.current(device, at)?.by?,
+            request: period.by?,
             cause: Cause::Unknown,
+            until: period.ended(),
         })
     };
     QueueHead {

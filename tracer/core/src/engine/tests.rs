@@ -7,6 +7,7 @@ mod in_doubt;
 mod lifecycle;
 mod losses;
 mod queueing;
+mod restart;
 mod sampler;
 mod snapshot;
 mod story;

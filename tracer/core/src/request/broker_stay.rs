@@ -79,6 +79,16 @@ impl BrokerStays {
         gap.unwrap_or(0)
     }
 
+    /// By how much a sink's operation may have outlasted the goroutine's stay, ns, where nothing but samples shows when the
+    /// goroutine left: the operation ended after the last one that found it there.
+    pub(crate) fn may_outlast(&self, operation: &Operation) -> Nanos {
+        let began_before = |stay: &&Stay| stay.absent_before.unwrap_or(stay.first) <= operation.end;
+        let stay = self.stays.iter().rfind(began_before);
+        stay.map_or(0, |stay| {
+            operation.end.saturating_sub(stay.last.max(operation.start))
+        })
+    }
+
     /// Takes out of a sink's operation what was not within a stay; what is left may be in several parts. Where the goroutine
     /// left between two samples, the middle is taken, with half of the gap as uncertainty.
     pub(crate) fn clip(&self, operation: Operation) -> Vec<Operation> {
@@ -103,7 +113,7 @@ impl BrokerStays {
                     end: left,
                     outcome: None,
                     errno: None,
-                    uncertainty: operation.uncertainty.max(leave_gap),
+                    uncertainty: operation.uncertainty + leave_gap,
                     ..operation.clone()
                 });
             }
@@ -115,7 +125,7 @@ impl BrokerStays {
                 let uncertainty = if is_later { 0 } else { enter_gap };
                 (start < operation.end).then(|| Operation {
                     start,
-                    uncertainty: operation.uncertainty.max(uncertainty),
+                    uncertainty: operation.uncertainty + uncertainty,
                     ..operation
                 })
             });
@@ -173,7 +183,7 @@ mod tests {
             (&one, (700, 900), vec![]),
             // A sink of the first entry that still waits during the second.
             (&two, (50, 1000), vec![(50, 550, 50), (850, 1000, 50)]),
-            (&two, (50, 1900), vec![(50, 550, 50), (850, 1250, 50)]),
+            (&two, (50, 1900), vec![(50, 550, 50), (850, 1250, 100)]),
             (&two, (870, 1100), vec![(870, 1100, 0)]),
             // The goroutine was in the broker to the end.
             (&open, (50, 5000), vec![(50, 5000, 0)]),

@@ -7,7 +7,7 @@ use crate::{
     request::{
         lifecycle::{Signal, Stage},
         request::Request,
-        sampled::SampleTimes,
+        sampled::{LONGEST_PAUSE, SampleTimes},
         table::Requests,
     },
     track::forward_wait::ForwardWait,
@@ -99,7 +99,11 @@ impl Request {
             self.earliest_start = earliest;
         }
         let acted = match self.last_act {
-            0 => (self.earliest_start, self.start),
+            // The sample before did not find it waiting.
+            0 => {
+                let before = sample.since.saturating_sub(LONGEST_PAUSE);
+                (self.earliest_start.max(before), self.start)
+            }
             last_act => (last_act, last_act),
         };
         let since = sample.since.max(acted.1);

@@ -135,13 +135,7 @@ impl Request {
             };
             self.take(goid, &wait, end);
         }
-        let is_sink = |operation: &Operation| operation.by.goid != own;
-        let operations = std::mem::take(&mut self.operations);
-        let (sinks, own): (Vec<_>, Vec<_>) = operations.into_iter().partition(is_sink);
-        self.operations = own;
-        let stays = &self.stays;
-        self.operations
-            .extend(sinks.into_iter().flat_map(|sink| stays.clip(sink)));
+        self.clip_sinks();
         // The answer of a stream is one of the frames since a sample last found it in the broker.
         let gap = if self.is_stream {
             self.stays.leave_gap()
@@ -164,6 +158,23 @@ impl Request {
         } else {
             self.end.max(last).min(limit)
         };
+    }
+
+    /// What its sinks did while its own goroutine was not in the broker blocked nobody.
+    fn clip_sinks(&mut self) {
+        let own = self.goid;
+        let is_sink = |operation: &Operation| operation.by.goid != own;
+        let operations = std::mem::take(&mut self.operations);
+        let (sinks, own): (Vec<_>, Vec<_>) = operations.into_iter().partition(is_sink);
+        self.operations = own;
+        let (stays, is_end_unseen) = (&self.stays, self.stage == Stage::EndUnseen);
+        let clipped = sinks.into_iter().flat_map(|sink| stays.clip(sink));
+        self.operations.extend(clipped.map(|mut sink| {
+            if is_end_unseen {
+                sink.uncertainty = sink.uncertainty.max(stays.may_outlast(&sink));
+            }
+            sink
+        }));
     }
 
     /// The server has ended at this time. A process that exits closes its sockets first (`kernel/exit.c`, `exit_files` before

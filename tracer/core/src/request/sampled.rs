@@ -14,6 +14,9 @@ use crate::request::{
 /// Samples that may still be of a request which was under way when the trace began, ns after that.
 const BEGAN_BEFORE: Nanos = 700_000_000;
 
+/// Between two samples while the programs buffer, at most, ns. Buffering ends when two in a row found the same.
+pub(super) const LONGEST_PAUSE: Nanos = 2_000_000_000;
+
 /// A request is in the broker so soon after it came, ns.
 const TO_BROKER: Nanos = 3_000_000;
 
@@ -43,7 +46,7 @@ impl SampleTimes {
         let is_early = self.at.saturating_sub(self.began) <= BEGAN_BEFORE;
         match self.before {
             0 if is_early => self.began,
-            0 => self.at,
+            0 => self.at.saturating_sub(2 * LONGEST_PAUSE).max(self.began),
             before => before.max(self.began),
         }
     }

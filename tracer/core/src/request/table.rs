@@ -73,7 +73,8 @@ pub(crate) struct Requests {
     /// Goroutines whose requests were counted while the kernel side buffered.
     counted: FxHashSet<u64>,
     statuses: Statuses,
-    /// Whether entries were written of requests that nobody saw answered: there were more requests than were counted.
+    /// Whether there were more requests than were counted: of some nobody saw more than an entry, others went to the active
+    /// node, over TLS.
     uncounted: bool,
     /// Requests that are over and have not been taken.
     concluded: Vec<Request>,
@@ -202,6 +203,8 @@ impl Requests {
         }
         let is_audited = request.operations.iter().any(|o| o.entry.is_some());
         self.uncounted |= signal == Signal::Idle && is_audited;
+        // Of requests over TLS that are forwarded, those are counted that a sample found.
+        self.uncounted |= request.forward.is_some() && request.status.is_none();
         self.concluded.push(request);
     }
 
@@ -382,5 +385,8 @@ impl Requests {
         self.connections = ClientConnections::default();
         self.works.clear();
         self.ports.clear();
+        // A server that is started again gives its goroutines the same IDs.
+        self.finished = RecentlyFinished::default();
+        self.counted.clear();
     }
 }

@@ -39,6 +39,16 @@ pub(crate) struct LockHolder {
     pub(crate) request: RequestSeq,
     /// Why it is stalled, as far as could be seen by then.
     pub(crate) cause: Cause,
+    /// When it was in the device for the last time, if that is over.
+    pub(crate) until: Option<Nanos>,
+}
+
+impl LockHolder {
+    /// Whether who has queued since then did so behind it.
+    pub(crate) fn was_there_after(&self, since: Option<Nanos>) -> bool {
+        self.until
+            .is_none_or(|until| since.is_some_and(|since| since < until))
+    }
 }
 
 /// What the samples say of one goroutine since it last acted.
@@ -98,10 +108,15 @@ impl Period {
         self.sample.is_none() && self.first == self.last
     }
 
-    /// Between two holders of a lock, a sample may find nobody in the device.
+    /// Between two holders of a lock, a sample may find nobody in the device. Why the first one is stalled may show later, in
+    /// itself or in the next one.
     fn learn_holder(&mut self, sample: Option<StackSample>) {
-        if let (Some(known), Some(sample)) = (&mut self.sample, sample) {
-            known.holder = known.holder.or(sample.holder);
+        let (Some(known), Some(holder)) = (&mut self.sample, sample.and_then(|s| s.holder)) else {
+            return;
+        };
+        let first = known.holder.get_or_insert(holder);
+        if first.cause == Cause::Unknown {
+            first.cause = holder.cause;
         }
     }
 }
@@ -189,7 +204,7 @@ impl SampledWait {
                 let sample = period.sample.as_ref()?;
                 let (start, start_uncertainty) = self.begin(index);
                 let (finish, end_uncertainty) = self.finish(index, end);
-                let is_short = finish.saturating_sub(start) < RUNNABLE;
+                let is_short = finish.saturating_sub(period.first) < RUNNABLE;
                 if period.is_single_sample() && is_short {
                     return None;
                 }
@@ -214,17 +229,18 @@ impl SampledWait {
             let earliest = before.max(stalled).unwrap_or(0).min(period.first);
             return (since.max(earliest), 0);
         }
-        let earliest = before.unwrap_or(self.start);
-        let earliest = earliest.max(stalled.unwrap_or(0)).min(period.first);
+        let bounded = |at: Nanos| at.max(stalled.unwrap_or(0)).min(period.first);
+        let earliest = bounded(before.unwrap_or(self.start));
         let gap = period.first - earliest;
-        if period.is_single_sample() && period.sample.is_some() {
-            return (period.first, 0);
+        let acted = before.is_none() && self.acted_at_start && gap <= FIRST_SAMPLE;
+        if acted && !period.is_single_sample() {
+            let may_be_earlier = earliest - bounded(self.start.saturating_sub(self.may_be_earlier));
+            return match may_be_earlier {
+                0..=FIRST_SAMPLE => middle(earliest - may_be_earlier, earliest),
+                _ => (earliest, may_be_earlier),
+            };
         }
-        if before.is_none() && self.acted_at_start && gap <= FIRST_SAMPLE {
-            let later = earliest.saturating_sub(self.start);
-            return (earliest, self.may_be_earlier.saturating_sub(later));
-        }
-        (period.first - gap / 2, gap / 2)
+        middle(earliest, period.first)
     }
 
     fn finish(&self, index: usize, end: WaitEnd) -> (Nanos, Nanos) {
@@ -241,6 +257,12 @@ impl SampledWait {
             WaitEnd::LastSample => (period.last, 0),
         }
     }
+}
+
+/// Of two times between which something happened: the middle, and by how much that may be wrong, ns.
+fn middle(from: Nanos, to: Nanos) -> (Nanos, Nanos) {
+    let half = to.saturating_sub(from) / 2;
+    (to - half, half)
 }
 
 fn is_same(one: Option<&StackSample>, other: Option<&StackSample>) -> bool {

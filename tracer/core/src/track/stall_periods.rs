@@ -85,6 +85,11 @@ impl StallPeriods {
 }
 
 impl StallPeriod {
+    /// When the last of its stalls ended, if none goes on.
+    pub(crate) fn ended(&self) -> Option<Nanos> {
+        (self.open == 0).then_some(self.until)
+    }
+
     fn covers(&self, now: Nanos) -> bool {
         self.open > 0 || now.saturating_sub(self.until) <= HANDOVER
     }

@@ -136,11 +136,11 @@ pub(crate) fn is_told_once(plan: &Plan, trace: &Trace) -> Result<(), TestCaseErr
 }
 
 /// Waits that are too short to be sampled: nobody can know of them.
-pub(crate) fn unseen(request: &Request, device: usize) -> Nanos {
+pub(crate) fn unseen(request: &Request, device: usize, shorter_than: Nanos) -> Nanos {
     let queued = request
         .waits
         .iter()
-        .filter(|(of, _, start, end)| *of == device && end - start < 2 * INTERVAL);
+        .filter(|(of, _, start, end)| *of == device && end - start < shorter_than);
     queued.map(|(_, _, start, end)| end - start).sum()
 }
 
@@ -161,7 +161,7 @@ pub(crate) fn everybody_has_one(plan: &Plan, trace: &Trace) -> Result<(), TestCa
                     of.iter().any(|of| of.number == request.number)
                 })
                 .collect();
-            let unseen = unseen(request, device);
+            let unseen = unseen(request, device, 2 * INTERVAL);
             let is_long = |(_, hang): &&(Nanos, &Hang)| {
                 hang.duration + uncertainty(hang) + EXACT + unseen >= truth
             };
@@ -193,6 +193,41 @@ pub(crate) fn is_in_time(plan: &Plan, trace: &Trace, limit: Nanos) -> Result<(),
             "{} ms late: {}\n{:?}",
             late / MS,
             brief(hang),
+            plan
+        );
+    }
+    Ok(())
+}
+
+/// What was only sampled is no longer and no shorter than its own uncertainty says, however late samples come. Waits that
+/// end before two samples can find them are not known at all.
+pub(crate) fn is_within_its_uncertainty(plan: &Plan) -> Result<(), TestCaseError> {
+    let trace = run(plan);
+    for (at, hang) in trace.hangs() {
+        let number = (0..plan.devices.len()).find(|number| device(*number) == hang.device);
+        let of = candidates(plan, &trace, hang);
+        let [request] = of.as_slice() else { continue };
+        let truth = request.blocked(number.unwrap_or(0));
+        let bound = uncertainty(hang) + EXACT;
+        prop_assert!(
+            hang.duration <= truth + bound,
+            "{} of {} ms, at most {} more: {}{}\n{:?}",
+            hang.duration / MS,
+            truth / MS,
+            bound / MS,
+            briefs(&[(at, hang)]),
+            brief_truths(of),
+            plan
+        );
+        let unseen = unseen(request, number.unwrap_or(0), INTERVAL + plan.sample_takes);
+        prop_assert!(
+            hang.request.lower_bound || hang.duration + bound + unseen >= truth,
+            "{} of {} ms, at most {} less: {}{}\n{:?}",
+            hang.duration / MS,
+            truth / MS,
+            (bound + unseen) / MS,
+            briefs(&[(at, hang)]),
+            brief_truths(of),
             plan
         );
     }

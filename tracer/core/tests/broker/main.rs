@@ -11,13 +11,13 @@ mod trace;
 mod wire;
 
 use proptest::{prelude::*, sample::select, test_runner::RngSeed};
-use test_events::S;
+use test_events::{MS, S};
 use tracer_model::Snapshot;
 
 use crate::{
     checks::{
         DELAY, EXACT, INTERVAL, UNSEEN, candidates, is_exact, is_idle, is_in_time, is_nobody_elses,
-        is_told_once, uncertainty,
+        is_told_once, is_within_its_uncertainty, uncertainty,
     },
     describe::{brief, brief_truths},
     plan::{Listener, Plan, State},
@@ -81,6 +81,11 @@ proptest! {
     #[test]
     fn each_hang_is_what_its_request_waited_for_http2(plan in plan::sinks(vec![Listener::Http2])) {
         is_exact(&plan)?;
+    }
+
+    #[test]
+    fn what_was_sampled_is_within_its_uncertainty(plan in plan::sinks(ALL.to_vec()), late in select(vec![5 * MS, 100 * MS, 600 * MS])) {
+        is_within_its_uncertainty(&Plan { sample_takes: late, ..plan })?;
     }
 
     #[test]

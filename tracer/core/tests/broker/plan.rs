@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) each: usize,
     /// The longest work between the two entries.
     pub(crate) work: Nanos,
+    /// How long a sample takes at most, from the query to its answer.
+    pub(crate) sample_takes: Nanos,
     /// Whether samples say of which request an entry is.
     pub(crate) has_names: bool,
     /// Of a thousand events, how many are lost.
@@ -77,6 +79,7 @@ pub(crate) fn sinks(listeners: Vec<Listener>) -> impl Strategy<Value = Plan> {
                 clients,
                 each,
                 work: 300 * MS,
+                sample_takes: 5 * MS,
                 has_names,
                 lost: 0,
                 has_gaps: false,

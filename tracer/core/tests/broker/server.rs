@@ -198,10 +198,10 @@ impl Server {
         (at, std::mem::take(&mut self.seen))
     }
 
-    /// Somebody asks where its goroutines are; a sample takes milliseconds.
+    /// Somebody asks where its goroutines are.
     pub(crate) fn sample(&mut self, at: Nanos) {
         self.now = at;
-        let takes = self.random.within(MS / 2, 5 * MS);
+        let takes = self.random.within(MS / 2, self.plan.sample_takes);
         self.after(takes, Act::Sampled);
     }
 

@@ -16,9 +16,12 @@ const ENTRY_LIMITS: [Nanos; 2] = [5_000_000_000, 10_000_000_000];
 /// What the server gives a request, ns.
 const REQUEST_LIMIT: Nanos = 90_000_000_000;
 
-/// By how much what was measured may be off its limit: a timer is late on a busy machine.
+/// A timer is late by so much on a busy machine, ns. An attempt that is shorter was given no time at all.
+const TIMER: Nanos = 20_000_000;
+
+/// By how much what was measured may be off its limit.
 fn is_about(measured: Nanos, limit: Nanos) -> bool {
-    measured.abs_diff(limit) <= (limit / 50).max(20_000_000)
+    measured.abs_diff(limit) <= (limit / 50).max(TIMER)
 }
 
 /// A sentence for each limit that shows in the stalls of a hang; none where none does.
@@ -59,7 +62,7 @@ fn attempt_limit(stalls: &[Stall]) -> Option<Nanos> {
         .iter()
         .filter(|stall| stall.op != Op::Lock && stall.outcome == Some(Outcome::Timeout));
     let durations: Vec<_> = timed_out.map(|stall| stall.duration).collect();
-    let longest = *durations.iter().max()?;
+    let longest = durations.iter().max().copied().filter(|d| *d > TIMER)?;
     let alike: Vec<_> = durations
         .into_iter()
         .filter(|duration| is_about(*duration, longest))
@@ -68,16 +71,20 @@ fn attempt_limit(stalls: &[Stall]) -> Option<Nanos> {
     alike.iter().min().copied().filter(|_| alike.len() >= 2)
 }
 
-/// The limit that ended the wait for one entry: its last stall is time in the queue, or an attempt that was cut short.
+/// The limit that ended the wait for one entry: what came last is time in the queue, or an attempt that was cut short.
 fn entry_limit(stalls: &[Stall], phase: Phase, attempt: Option<Nanos>) -> Option<Nanos> {
     let of_entry = || stalls.iter().filter(|stall| stall.phase == phase);
-    let (first, last) = (of_entry().next()?, of_entry().next_back()?);
+    let end = |stall: &Stall| stall.start + stall.duration;
+    let first = of_entry().map(|stall| stall.start).min()?;
+    // Of two that end at once, the attempt came out of the queue.
+    let last = of_entry().max_by_key(|stall| (end(stall), stall.op != Op::Lock))?;
     let is_cut = match (last.op, attempt) {
         (Op::Lock, _) => last.dropped,
+        _ if last.duration <= TIMER => last.outcome == Some(Outcome::Timeout),
         (_, Some(attempt)) => last.duration < attempt && !is_about(last.duration, attempt),
         (_, None) => false,
     };
-    let waited = (last.start + last.duration).saturating_sub(first.start);
+    let waited = end(last).saturating_sub(first);
     let limit = ENTRY_LIMITS
         .into_iter()
         .find(|limit| is_about(waited, *limit));
@@ -155,6 +162,16 @@ mod tests {
                 &["4.00 s", "10 s"],
             ),
             (vec![dial(0, S)], 90 * S + 5_000_000, &["90 s"]),
+            // It came out of the queue when its time was over: the dials say nothing of the time-out.
+            (
+                vec![
+                    dial(10 * S, 0),
+                    stall(Op::Lock, Request, (0, 10 * S), false),
+                    stall(Op::Connect, Response, (20 * S, 2_000_000), false),
+                ],
+                20 * S,
+                &["10 s"],
+            ),
         ] {
             let text = limits(&hang(stalls, request));
             let sentences = text.matches('.').count() - text.matches(".0").count();

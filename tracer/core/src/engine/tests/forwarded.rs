@@ -58,6 +58,28 @@ fn a_request_waits_for_the_active_node_until_it_is_answered() {
     assert_eq!((summary.requests, summary.hangs), (1, 0));
 }
 
+/// Over TLS those that were answered at once are not known to be requests: a standby audits nothing.
+#[test]
+fn over_tls_there_were_more_requests_than_those_that_waited() {
+    for (status, at_least) in [(None, true), (Some(200), false)] {
+        let mut story = Story::new();
+        let since = story.requested(20).now + 100 * MS;
+        sampled(&mut story, S, &[sample(20, &[1], since)]);
+        story.happens(EventKind::Send {
+            socket: client_socket(20),
+            by: goroutine(20),
+            result: 500,
+            requested: Some(500),
+            entry: None,
+            tcp: None,
+            status,
+        });
+        let summary = story.summary();
+        let counted = (summary.requests, summary.requests_at_least);
+        assert_eq!(counted, (1, at_least), "{status:?}");
+    }
+}
+
 /// `OpenBao` begins with the request itself, entry and all.
 #[test]
 fn a_request_waits_from_its_own_last_act_to_its_next() {

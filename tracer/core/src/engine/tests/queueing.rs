@@ -184,3 +184,48 @@ fn who_was_in_the_device_itself_does_not_queue_for_it() {
     story.after(2 * MS).answered(20).not_found();
     assert_eq!(chain(story.hangs()[0]), "connect 1.0 | ");
 }
+
+/// Of three that queue, the one that has given up its dial before the second one came is not what that waited for.
+#[test]
+fn a_request_queues_behind_who_is_in_the_device_meanwhile() {
+    for (held_on, expected) in [(0, "the second"), (15 * MS, "the first")] {
+        let mut story = Story::new();
+        known_device(&mut story);
+        let called = |goid, place, name: &str| GoroutineSample {
+            entry: Some(named(name, EntryKind::Request)),
+            ..parked(goid, place, None, None)
+        };
+        let sampled = |story: &mut Story, goroutines| {
+            story.happens(EventKind::GoroutinesSampled {
+                goroutines,
+                handlers: None,
+            });
+        };
+        story.requested(20).connects(2, 20).after(S);
+        sampled(
+            &mut story,
+            vec![called(20, WaitReason::Connect, "the first")],
+        );
+        let since = story.requested(21).requested(22).now + 10 * MS;
+        let queues = || GoroutineSample {
+            since: Some(since),
+            device: Some(Device::configured(Transport::Tcp, LOG)),
+            ..called(22, WaitReason::Lock, "the third")
+        };
+        story.after(held_on).gives_up_connecting(2, 20);
+        sampled(story.after(20 * MS - held_on), vec![queues()]);
+        story.after(5 * MS).connects(3, 21).after(100 * MS);
+        let second = called(21, WaitReason::Connect, "the second");
+        sampled(&mut story, vec![second, queues()]);
+        story.after(2 * S).gives_up_connecting(3, 21);
+        story.connects(4, 22).after(S).gives_up_connecting(4, 22);
+        story.answered(20).answered(21).answered(22);
+        story.nothing_is_found();
+        let hangs = story.hangs();
+        let third = hangs
+            .iter()
+            .find(|hang| hang.request.id.as_deref() == Some("the third"));
+        let stall = &third.expect("it queued").stalls[0];
+        assert_eq!(stall.blocked_by.as_deref(), Some(expected), "{stall:?}");
+    }
+}
