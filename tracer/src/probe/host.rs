@@ -165,7 +165,7 @@ impl Host {
             },
             Hook::UProbe(name) => match &self.log_writer {
                 Some(_) => Availability::Yes,
-                None => Availability::No(format!("no server with {name} was looked at")),
+                None => Availability::No(format!("no server with the function {name} was found")),
             },
         }
     }

@@ -251,7 +251,7 @@ pub const CAPABILITIES: &[Capability] = &[
         fallback: Fallback::Fatal,
     },
     Capability {
-        shows: "connects that fail at once",
+        shows: "connects that fail immediately",
         strategies: &[
             fexit(&[
                 spec("tcp_v4_connect_exit", Hook::FExit("tcp_v4_connect")),
@@ -267,7 +267,7 @@ pub const CAPABILITIES: &[Capability] = &[
             all_syscalls(None),
         ],
         fallback: Fallback::Detail(
-            "a device without a route is reported once, not at each further attempt that fails at once",
+            "a device without a route is reported once, not at each further attempt that fails immediately",
         ),
     },
     Capability {
@@ -339,7 +339,7 @@ pub const CAPABILITIES: &[Capability] = &[
         ),
     },
     Capability {
-        shows: "what the server says of devices that fail at once",
+        shows: "failures in the server's own log",
         strategies: &[Strategy {
             name: "uprobe",
             family: Family::Server,

@@ -120,11 +120,11 @@ fn figures(report: &Report) -> Markup {
         figures.push(("median hang", duration(times.p50_ns)));
     }
     if report.refusals > 0 {
-        figures.push(("refusals", digits(report.refusals)));
+        figures.push(("failed immediately for", count(report.refusals, "request")));
     }
     figures.push(("entries lost", digits(lost)));
     if pending > 0 {
-        figures.push(("entries still unacknowledged", digits(pending)));
+        figures.push(("entries not acknowledged yet", digits(pending)));
     }
     html! {
         dl.figures {
@@ -161,7 +161,7 @@ fn of_device(report: &Report, device: &DeviceSummary) -> Markup {
                         @if cause.total.hangs > 0 {
                             (count(cause.total.hangs, "hang")) ", " (duration(cause.total.blocked_ns)) ". "
                         }
-                        @if cause.refusals > 0 { (count(cause.refusals, "refusal")) ". " }
+                        @if cause.refusals > 0 { "Failed immediately for " (count(cause.refusals, "request")) ". " }
                         @if let Some(words) = cause.cause.known().map(seen) { "Seen: " (words) "." }
                     }
                     p.explanation { (clean(&cause.explanation)) }

@@ -9,8 +9,8 @@ use tracer_format::{
     Time,
     record::{self, Request},
     text::{
-        between, chain, clean, client, clock, count, digits, duration, moment, operation_and_path,
-        span,
+        NOT_OVER, between, chain, clean, client, clock, count, digits, duration, moment,
+        operation_and_path, span,
     },
 };
 use tracer_model::Op;
@@ -170,7 +170,7 @@ fn stalls(hang: &WholeHang, ranks: &Ranks<'_>) -> Markup {
 }
 
 fn ended(stall: &Stall) -> String {
-    let outcome = stall.outcome.as_ref().map_or("and on".into(), clean);
+    let outcome = stall.outcome.as_ref().map_or(NOT_OVER.into(), clean);
     let errno = stall.errno.as_ref();
     let errno = errno.map(|errno| format!(" ({})", clean(errno)));
     outcome.into_owned() + &errno.unwrap_or_default()
@@ -262,7 +262,7 @@ pub(super) fn under_way(report: &Report) -> Markup {
             h2 { "Blocked when the trace was cut" }
             ul {
                 @for FromFile { record, .. } in &report.under_way {
-                    li { (duration(record.blocked_ns)) " and on, since " (moment(record.start)) ": "
+                    li { (duration(record.blocked_ns)) " so far, since " (moment(record.start)) ": "
                         (operation_and_path(&record.request)) " by " (clean(&record.device.to_string()))
                         " (" (clean(&record.op)) ", " (clean(&record.cause)) ")"
                         @if record.waiting > 0 { "; " (count(record.waiting, "request")) " behind it" } }

@@ -16,7 +16,7 @@ use super::{
 };
 use tracer_format::{
     errno_name,
-    text::{self, clean, explain, seconds},
+    text::{self, NOT_OVER, clean, explain, seconds},
 };
 use tracer_model::{Hang, Op, RequestInfo, Stall, Tcp};
 
@@ -125,7 +125,7 @@ fn request_duration(request: &RequestInfo) -> String {
 
 /// `  +2.00 s  connect 2.00 s timeout  for the request entry  local_drop`
 fn stall_line(stall: &Stall, offset: f64) -> String {
-    let outcome = stall.outcome.map_or("and on", |outcome| outcome.name());
+    let outcome = stall.outcome.map_or(NOT_OVER, |outcome| outcome.name());
     let about = if stall.uncertainty > 0 { "about " } else { "" };
     let inferred = if stall.inferred { " (inferred)" } else { "" };
     let behind = stall
