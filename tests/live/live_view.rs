@@ -65,7 +65,7 @@ fn a_stall_shows_while_it_lasts_and_its_report_stays() -> Result<()> {
     on.is_restored()?;
     let screen = on.screen();
     ensure!(screen.contains("1 request blocked ("), "{screen}");
-    ensure!(screen.contains("1 hang: "), "{screen}");
+    ensure!(screen.contains("1 hang. Seen: "), "{screen}");
     Ok(())
 }
 
@@ -83,7 +83,7 @@ fn that_the_server_has_ended_is_said_when_the_screen_is_left() -> Result<()> {
     let screen = on.screen();
     ensure!(screen.contains(&said), "{screen}");
     ensure!(
-        screen.contains("No audit device blocked or failed a request: "),
+        screen.contains("No audit device blocked or failed a request. Seen: "),
         "{screen}"
     );
     Ok(())

@@ -38,7 +38,7 @@ fn ends_with_its_report(mut on: OnTerminal) -> Result<()> {
     on.is_restored()?;
     let screen = on.screen();
     ensure!(screen.contains("worst    2.02 s"), "{screen}");
-    ensure!(screen.contains("2 hangs: "), "{screen}");
+    ensure!(screen.contains("2 hangs. Seen: "), "{screen}");
     ensure!(!screen.contains("LAST HANGS"), "{screen}");
     Ok(())
 }

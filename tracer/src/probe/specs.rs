@@ -335,7 +335,7 @@ pub const CAPABILITIES: &[Capability] = &[
             kprobe(&[spec("at_window_probe", Hook::KProbe("tcp_send_probe0"))]),
         ],
         fallback: Fallback::Detail(
-            "only the number without an answer is known, when a stall begins and ends",
+            "of window probes only the number of unanswered ones is known, when a stall begins and ends",
         ),
     },
     Capability {
@@ -352,7 +352,7 @@ pub const CAPABILITIES: &[Capability] = &[
             limitation: None,
         }],
         fallback: Fallback::Detail(
-            "of a device that fails without a socket's system call only the server's answers with 5xx are seen",
+            "a device that fails without a system call on a socket shows only by answers with HTTP 5xx",
         ),
     },
 ];

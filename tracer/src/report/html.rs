@@ -93,7 +93,7 @@ fn header(report: &Report, headline: &str) -> Markup {
             }
             @if let Some(forwarded) = &report.forwarded { p { (forwarded.sentence()) } }
             @if !is_whole {
-                p.warning { "The trace is not whole: what is counted here are lower bounds. "
+                p.warning { "The trace is not whole: counts and durations are lower bounds. "
                     a href="#files" { "What is missing" } }
             }
         }

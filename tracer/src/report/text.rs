@@ -103,7 +103,7 @@ fn headline(out: &mut String, report: &Report) {
     let unsound = report.files.iter().filter(|file| !file.trace.is_whole());
     if unsound.count() > 0 {
         let text =
-            "The trace is not whole (see THE TRACE ITSELF): what is counted here are lower bounds.";
+            "The trace is not whole (see THE TRACE ITSELF): counts and durations are lower bounds.";
         paragraph(out, "", text);
     }
 }

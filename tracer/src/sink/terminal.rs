@@ -340,7 +340,10 @@ impl<W: Write + Send + 'static> Terminal<W> {
                 failed.unwrap_or_default()
             )
         };
-        let mut text = format!("\n{}\n", wrapped(&format!("{answer}: {seen}"), "", "  "));
+        let mut text = format!(
+            "\n{}\n",
+            wrapped(&format!("{answer}. Seen: {seen}"), "", "  ")
+        );
         for (device, totals) in &self.devices {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "  {}: {}", cleaned(device), totals.facts());

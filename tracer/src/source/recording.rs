@@ -49,15 +49,20 @@ pub fn read_through<R: Read>(path: &Path, through: impl FnOnce(File) -> R) -> Re
         match serde_json::from_str::<Event>(&line) {
             Ok(event) => events.push(event),
             Err(_) if !events.is_empty() && next()?.is_none() => break,
+            Err(error) if events.is_empty() => {
+                return Err(error).with_context(|| not_a_recording(path));
+            }
             Err(error) => {
-                return Err(error).with_context(|| not_a_recording(path, events.len() + 1));
+                let line = events.len() + 1;
+                return Err(error)
+                    .with_context(|| format!("{name} is damaged: line {line} is not an event"));
             }
         }
     }
     let begins = events.first().map(|event| &event.what);
     ensure!(
         matches!(begins, Some(EventKind::Session(_))),
-        not_a_recording(path, 1)
+        not_a_recording(path)
     );
     Ok(events)
 }
@@ -91,9 +96,9 @@ fn check_format(path: &Path, first: &str) -> Result<()> {
     Ok(())
 }
 
-fn not_a_recording(path: &Path, line: usize) -> String {
+fn not_a_recording(path: &Path) -> String {
     format!(
-        "{}:{line} is not an event of a recording: give a file made with `vault-tracer trace --record FILE`",
+        "{} is not a recording: give a file made with `vault-tracer trace --record FILE`",
         path.display()
     )
 }

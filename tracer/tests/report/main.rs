@@ -123,7 +123,7 @@ fn a_trace_that_was_cut_is_reported_with_the_hangs_under_way() {
     assert_eq!(json["under_way"][0]["hang"], "hang-2");
     for words in [
         "not whole",
-        "agent was killed",
+        "vault-tracer was killed",
         "ends in the middle",
         "BLOCKED WHEN THE TRACE WAS CUT",
     ] {
@@ -159,7 +159,7 @@ fn damaged_lines_are_skipped_and_counted_and_the_first_is_named() {
     assert_eq!(file["unknown_records"], 1);
     assert_eq!(json["hangs"], 5);
     assert!(
-        text.contains("2 damaged lines passed over; the first is line 3"),
+        text.contains("2 damaged lines skipped; the first is line 3"),
         "{text}"
     );
     assert!(

@@ -75,9 +75,7 @@ fn words(cause: Cause) -> Words {
         Cause::LocalDrop => Words {
             seen: "this host itself dropped the packets",
             hint: "this host drops the packets: look at its firewall and interfaces",
-            remedy: or_reject!(
-                "Remove what drops the log server's packets on this host."
-            ),
+            remedy: or_reject!("Remove what drops the log server's packets on this host."),
             hang: local_drop,
             refusal: failed_at_once,
         },

@@ -117,7 +117,11 @@ fn outage(data: &ViewData, outage: &Outage, condition: Option<Condition>) -> Opt
             .as_deref()
             .map(|id| format!(", id {}", clean(id)));
         let (took, what) = (duration(hang.duration), request(&hang.request));
-        format!("; worst {took}: {what}{}", id.unwrap_or_default())
+        let worst = match outage.blocked {
+            1 => String::new(),
+            _ => format!("worst {took}: "),
+        };
+        format!("; {worst}{what}{}", id.unwrap_or_default())
     });
     Some(format!(
         "{answered}since {since}: {}{}",
