@@ -112,7 +112,7 @@ fn figures(report: &Report) -> Markup {
         .map(|device| device.pending.entries)
         .sum();
     let mut figures = vec![
-        ("requests blocked", digits(report.requests_held_up)),
+        ("requests blocked", digits(report.requests_blocked)),
         ("time lost", duration(report.total.blocked_ns)),
         ("longest hang", duration(report.longest_ns)),
     ];

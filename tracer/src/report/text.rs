@@ -147,7 +147,7 @@ pub(super) fn headline_of(report: &Report) -> String {
             main_cause(report)
         ),
         (hangs, _) => {
-            let requests = report.requests_held_up;
+            let requests = report.requests_blocked;
             let worst = match hangs {
                 1 => String::new(),
                 _ => format!(" in all, {} at worst", duration(report.longest_ns)),

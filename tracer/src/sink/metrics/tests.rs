@@ -105,7 +105,7 @@ fn a_server_that_has_ended_leaves_no_condition_behind() {
     let Finding::Snapshot(mut stalled) = snapshot(7, Some(2), Condition::Stalled) else {
         unreachable!()
     };
-    stalled.held_up = 2;
+    stalled.blocked = 2;
     stalled.devices[0].waiting = 1;
     let stall = OpenStall {
         hang: Some(1),

@@ -55,7 +55,7 @@ fn problem(data: &ViewData, snapshot: &Snapshot, device: &DeviceSnapshot) -> Hea
     let explained = format!("{}: {}", why.name(), cause::hint(why));
     let (status, detail) = match device.condition {
         Some(Condition::Stalled) => {
-            let blocked = match snapshot.held_up {
+            let blocked = match snapshot.blocked {
                 1 => "1 request is blocked".to_owned(),
                 several => format!("{several} requests are blocked"),
             };
