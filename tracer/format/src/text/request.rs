@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use tracer_model::{Op, Outcome, Phase};
 
 use super::{clean, duration};
-use crate::record::{Request, Stall};
+use crate::{
+    Name,
+    record::{Request, Stall},
+};
 
 /// Of a wait without an outcome: its request, the server or the trace ended first.
 pub const NOT_OVER: &str = "not over";
@@ -56,10 +59,26 @@ pub fn chain<T, E>(stalls: &[Stall<T, E>]) -> String {
     phases.join("; ")
 }
 
+/// What is waited for, in a word: of `lock` an operator sees that the request queued.
+pub fn wait(op: &Name<Op>) -> Cow<'_, str> {
+    match op.known() {
+        Some(op) => wait_of(op).into(),
+        None => clean(op),
+    }
+}
+
+/// The same of a known operation.
+pub fn wait_of(op: Op) -> &'static str {
+    match op {
+        Op::Lock => "queued",
+        _ => op.name(),
+    }
+}
+
 /// `connect 2.00 s`: a time-out ended it. `write 0.30 s (ok)`, `queued 5.00 s (not over)`.
 fn link<T, E>(stall: &Stall<T, E>) -> String {
     let outcome = stall.outcome.as_ref();
-    let ended = match outcome.map(crate::Name::known) {
+    let ended = match outcome.map(Name::known) {
         Some(Some(Outcome::Timeout)) => None,
         // It is always got in the end.
         Some(Some(Outcome::Ok)) if stall.op == Op::Lock => None,
@@ -68,9 +87,6 @@ fn link<T, E>(stall: &Stall<T, E>) -> String {
     };
     let ended = ended.map_or_else(String::new, |ended| format!(" ({ended})"));
     let about = stall.uncertainty_ns.map_or("", |_| "about ");
-    let op = match stall.op.known() {
-        Some(Op::Lock) => "queued".into(),
-        _ => clean(&stall.op),
-    };
+    let op = wait(&stall.op);
     format!("{op} {about}{}{ended}", duration(stall.duration_ns))
 }

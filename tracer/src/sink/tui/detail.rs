@@ -107,7 +107,7 @@ fn request_lines(hang: &Hang) -> Vec<String> {
         info.http_version.map(|version| format!("HTTP/{version}")),
         info.status.map(|status| format!("status {status}")),
         Some(format!("took {}", request_duration(info))),
-        info.tie.map(|tie| format!("tied by {}", tie.name())),
+        info.tie.map(|tie| format!("attributed by {}", tie.name())),
     ];
     let known: Vec<_> = known.into_iter().flatten().collect();
     lines.push(format!("  {}", known.join(", ")));
@@ -134,7 +134,7 @@ fn stall_line(stall: &Stall, offset: f64) -> String {
         .map(|id| format!("  behind {}", clean(id)));
     format!(
         "  +{offset:.2} s  {} {about}{:.2} s {outcome}{inferred}  {} entry  {}{}",
-        stall.op.name(),
+        text::wait_of(stall.op),
         seconds(stall.duration),
         stall.phase.name(),
         stall.cause.name(),
