@@ -118,10 +118,10 @@ fn outage(data: &ViewData, outage: &Outage, condition: Option<Condition>) -> Opt
             .map(|id| format!(", id {}", clean(id)));
         let (took, what) = (duration(hang.duration), request(&hang.request));
         let worst = match outage.blocked {
-            1 => String::new(),
-            _ => format!("worst {took}: "),
+            1 => ": ".to_owned(),
+            _ => format!("; worst {took}: "),
         };
-        format!("; {worst}{what}{}", id.unwrap_or_default())
+        format!("{worst}{what}{}", id.unwrap_or_default())
     });
     Some(format!(
         "{answered}since {since}: {}{}",
