@@ -169,7 +169,7 @@ fn the_dashboard_is_one() -> Result<()> {
 #[test]
 fn the_documentation_lists_what_is_exported() -> Result<()> {
     let families = families()?;
-    let mut table = "| name | type | labels | what it tells |\n|---|---|---|---|\n".to_owned();
+    let mut table = "| name | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
     for (name, family) in &families {
         let labels: Vec<_> = family.labels.iter().map(|l| format!("`{l}`")).collect();
         let (kind, labels) = (&family.kind, labels.join(", "));

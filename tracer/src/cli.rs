@@ -50,7 +50,7 @@ impl Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Attach to a running server and report every hang as it ends
+    /// Attach to a running server; report each blocked request, its audit device and the cause
     #[command(after_help = examples::TRACE)]
     Trace(TraceArgs),
     /// Report from a recording, offline and without root
@@ -89,7 +89,7 @@ pub struct TraceArgs {
     /// [default: recognised by the entries written to it]
     #[arg(long, value_name = "ADDR", value_parser = device)]
     pub audit: Vec<Device>,
-    /// Report hangs of at least this time: all that one device blocked one request, together
+    /// Shortest hang to report: how long one device blocked one request, in all
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = threshold)]
     pub threshold: Duration,
     /// End after this time [default: at Ctrl-C]

@@ -1,4 +1,4 @@
-//! A day of a server that is held up now and then: what the core keeps of it does not grow.
+//! A day of a server whose devices block now and then: what the core keeps of it does not grow.
 
 use test_events::MS;
 use test_support::streams::{BusyServer, Shape, feed};

@@ -12,5 +12,5 @@ pub use self::{
     clean::{clean, shortened},
     figures::{bytes, count, digits, duration, seconds},
     moments::{between, clock, moment, span},
-    request::{chain, client, operation_and_path, request},
+    request::{NOT_OVER, chain, client, operation_and_path, request, wait, wait_of},
 };

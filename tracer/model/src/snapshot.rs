@@ -15,7 +15,7 @@ pub struct Snapshot {
     /// Clients' requests under way; `None` while buffering: the kernel side does not count them.
     pub under_way: Option<u64>,
     /// Requests that an audit device blocks now, or that queue for one, as far as seen.
-    pub held_up: u64,
+    pub blocked: u64,
     /// Each audit device that is known or was named, in order.
     pub devices: Vec<DeviceSnapshot>,
     /// Stalls under way, oldest first.

@@ -10,7 +10,10 @@ use crate::cli::Cli;
 
 pub(super) fn run(directory: &Path) -> Result<()> {
     let place = directory.display();
-    ensure!(directory.is_dir(), "{place} is no directory: make it first");
+    ensure!(
+        directory.is_dir(),
+        "{place} is not a directory: make it first"
+    );
     generate_to(Cli::command(), directory)
         .with_context(|| format!("cannot write the manual pages into {place}"))
 }
@@ -33,7 +36,7 @@ mod tests {
             ("vault-tracer-doctor.1", "btf"),
         ] {
             let text = fs::read_to_string(directory.path().join(page)).expect(page);
-            assert!(text.starts_with(".ie"), "{page} is no manual page");
+            assert!(text.starts_with(".ie"), "{page} is not a manual page");
             assert!(text.to_lowercase().contains(word), "{page}: no {word}");
         }
     }
@@ -41,6 +44,9 @@ mod tests {
     #[test]
     fn a_directory_that_is_not_there_is_one_line() {
         let error = run(Path::new("/nowhere")).expect_err("no directory");
-        assert_eq!(error.to_string(), "/nowhere is no directory: make it first");
+        assert_eq!(
+            error.to_string(),
+            "/nowhere is not a directory: make it first"
+        );
     }
 }

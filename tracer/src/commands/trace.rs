@@ -1,5 +1,7 @@
 //! `vault-tracer trace`: attaches to a server and reports until told to stop.
 
+use std::io::{self, IsTerminal};
+
 use anyhow::{Context, Result};
 use env_logger::Target;
 use log::LevelFilter;
@@ -41,6 +43,10 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
         outputs.serve(address, recording.as_ref())?;
     }
     let server = server::attach(args, &process)?;
+    if args.duration.is_none() && !args.output.quiet && !is_live(args) && io::stderr().is_terminal()
+    {
+        eprintln!("Ctrl-C ends the trace.");
+    }
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -167,7 +167,7 @@ impl Hooks {
             }
             Hook::UProbe(_) => {
                 let at = host.log_writer.as_ref();
-                let at = at.context("no server was looked at")?;
+                let at = at.context("no server was found")?;
                 let program: &mut UProbe = program.try_into()?;
                 load(fresh, || program.load())?;
                 // The kernel follows it to the right file also in a container, or where it was replaced.

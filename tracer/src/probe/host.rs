@@ -173,7 +173,7 @@ impl Host {
                     Availability::Forbidden("it takes CAP_SYS_ADMIN".to_owned())
                 }
                 Some(_) => Availability::Yes,
-                None => Availability::No(format!("no server with {name} was looked at")),
+                None => Availability::No(format!("no server with the function {name} was found")),
             },
         }
     }

@@ -251,7 +251,7 @@ pub const CAPABILITIES: &[Capability] = &[
         fallback: Fallback::Fatal,
     },
     Capability {
-        shows: "connects that fail at once",
+        shows: "connects that fail immediately",
         strategies: &[
             fexit(&[
                 spec("tcp_v4_connect_exit", Hook::FExit("tcp_v4_connect")),
@@ -267,7 +267,7 @@ pub const CAPABILITIES: &[Capability] = &[
             all_syscalls(None),
         ],
         fallback: Fallback::Detail(
-            "a device without a route is reported once, not at each further attempt that fails at once",
+            "a device without a route is reported once, not at each further attempt that fails immediately",
         ),
     },
     Capability {
@@ -335,11 +335,11 @@ pub const CAPABILITIES: &[Capability] = &[
             kprobe(&[spec("at_window_probe", Hook::KProbe("tcp_send_probe0"))]),
         ],
         fallback: Fallback::Detail(
-            "only the number without an answer is known, when a stall begins and ends",
+            "of window probes only the number of unanswered ones is known, when a stall begins and ends",
         ),
     },
     Capability {
-        shows: "what the server says of devices that fail at once",
+        shows: "failures in the server's own log",
         strategies: &[Strategy {
             name: "uprobe",
             family: Family::Server,
@@ -352,7 +352,7 @@ pub const CAPABILITIES: &[Capability] = &[
             limitation: None,
         }],
         fallback: Fallback::Detail(
-            "of a device that fails without a socket's system call only the server's answers with 5xx are seen",
+            "a device that fails without a system call on a socket shows only by answers with HTTP 5xx",
         ),
     },
 ];

@@ -319,7 +319,7 @@ impl Aggregator {
         Report {
             start: files.iter().filter_map(|file| file.start).min(),
             end: files.iter().filter_map(|file| file.end).max(),
-            requests_held_up: self.requests.count(),
+            requests_blocked: self.requests.count(),
             total: self.total,
             longest_ns: self.longest,
             refusals: self.refusals,

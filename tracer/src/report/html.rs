@@ -93,7 +93,7 @@ fn header(report: &Report, headline: &str) -> Markup {
             }
             @if let Some(forwarded) = &report.forwarded { p { (forwarded.sentence()) } }
             @if !is_whole {
-                p.warning { "The trace is not whole: what is counted here are lower bounds. "
+                p.warning { "The trace is not whole: counts and durations are lower bounds. "
                     a href="#files" { "What is missing" } }
             }
         }
@@ -112,7 +112,7 @@ fn figures(report: &Report) -> Markup {
         .map(|device| device.pending.entries)
         .sum();
     let mut figures = vec![
-        ("requests blocked", digits(report.requests_held_up)),
+        ("requests blocked", digits(report.requests_blocked)),
         ("time lost", duration(report.total.blocked_ns)),
         ("longest hang", duration(report.longest_ns)),
     ];
@@ -120,11 +120,11 @@ fn figures(report: &Report) -> Markup {
         figures.push(("median hang", duration(times.p50_ns)));
     }
     if report.refusals > 0 {
-        figures.push(("refusals", digits(report.refusals)));
+        figures.push(("failed immediately for", count(report.refusals, "request")));
     }
     figures.push(("entries lost", digits(lost)));
     if pending > 0 {
-        figures.push(("entries still unacknowledged", digits(pending)));
+        figures.push(("entries not acknowledged yet", digits(pending)));
     }
     html! {
         dl.figures {
@@ -161,7 +161,7 @@ fn of_device(report: &Report, device: &DeviceSummary) -> Markup {
                         @if cause.total.hangs > 0 {
                             (count(cause.total.hangs, "hang")) ", " (duration(cause.total.blocked_ns)) ". "
                         }
-                        @if cause.refusals > 0 { (count(cause.refusals, "refusal")) ". " }
+                        @if cause.refusals > 0 { "Failed immediately for " (count(cause.refusals, "request")) ". " }
                         @if let Some(words) = cause.cause.known().map(seen) { "Seen: " (words) "." }
                     }
                     p.explanation { (clean(&cause.explanation)) }

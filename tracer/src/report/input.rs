@@ -1,4 +1,4 @@
-//! Recognises files that are no traces, to say what they are and what to do with them.
+//! Recognises files that are not traces, to say what they are and what to do with them.
 
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -10,11 +10,11 @@ pub fn check(line: &[u8]) -> Result<()> {
     }
     // Perfetto's: field 1 of the message, with a length.
     if line[0] == 0x0a || line.contains(&0) {
-        bail!("it is binary; of a Perfetto trace there is no report, open it at ui.perfetto.dev");
+        bail!("it is binary; a Perfetto trace has no report, open it at ui.perfetto.dev");
     }
     let Ok(value) = serde_json::from_slice::<Value>(line) else {
         bail!(
-            "its first line is no JSON; give a file made with `vault-tracer trace --output FILE`"
+            "its first line is not JSON; give a file made with `vault-tracer trace --output FILE`"
         );
     };
     if value.get("type").is_some_and(Value::is_string) {
@@ -26,11 +26,11 @@ pub fn check(line: &[u8]) -> Result<()> {
         );
     }
     if value.get("resourceSpans").is_some() {
-        bail!(
-            "it holds OpenTelemetry spans; give the same trace as JSON LineReader (--format jsonl)"
-        );
+        bail!("it holds OpenTelemetry spans; give the same trace as JSON Lines (--format jsonl)");
     }
-    bail!("its first line is no record; give a file made with `vault-tracer trace --output FILE`")
+    bail!(
+        "its first line is not a record; give a file made with `vault-tracer trace --output FILE`"
+    )
 }
 
 #[cfg(test)]
@@ -44,9 +44,9 @@ mod tests {
             (br#"{"resourceSpans":[]}"#, "OpenTelemetry"),
             (b"\x0a\x10\x00", "Perfetto"),
             (b"\x7fELF\x00", "binary"),
-            (b"hello", "no JSON"),
-            (b"[1]", "no record"),
-            (br#"{"type":5}"#, "no record"),
+            (b"hello", "not JSON"),
+            (b"[1]", "not a record"),
+            (br#"{"type":5}"#, "not a record"),
         ] {
             let error = check(line).expect_err("no trace").to_string();
             assert!(error.contains(word), "{error}");

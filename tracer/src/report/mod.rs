@@ -37,17 +37,17 @@ pub fn read(aggregator: &mut Aggregator, name: &str, input: impl BufRead) -> Res
         let Some(line) = line else { break };
         // Until one record was found, this may be another kind of file.
         if !found && let Line::Whole(line) | Line::Torn(line) = line {
-            input::check(line).with_context(|| format!("{name} is no trace"))?;
+            input::check(line).with_context(|| format!("{name} is not a trace"))?;
         }
         found |= take(aggregator, number, &line);
     }
     if !found {
         if let Some(damage) = &aggregator.file().trace.first_damaged {
             let (line, why) = (damage.line, &damage.why);
-            bail!("{name} is no trace: no line of it is a whole record; line {line}: {why}");
+            bail!("{name} is not a trace: none of its lines is a whole record; line {line}: {why}");
         }
         bail!(
-            "{name} is no trace: it holds no record; give a file made with `vault-tracer trace --output FILE`"
+            "{name} is not a trace: it has no records; give a file made with `vault-tracer trace --output FILE`"
         );
     }
     aggregator.end();

@@ -27,7 +27,8 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<Time>,
     /// Requests that were blocked: one that two devices blocked is one.
-    pub requests_held_up: u64,
+    #[serde(rename = "requests_held_up")]
+    pub requests_blocked: u64,
     /// All hangs.
     #[serde(flatten)]
     pub total: HangTotals,

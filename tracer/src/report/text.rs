@@ -103,14 +103,14 @@ fn headline(out: &mut String, report: &Report) {
     let unsound = report.files.iter().filter(|file| !file.trace.is_whole());
     if unsound.count() > 0 {
         let text =
-            "The trace is not whole (see THE TRACE ITSELF): what is counted here are lower bounds.";
+            "The trace is not whole (see THE TRACE ITSELF): counts and durations are lower bounds.";
         paragraph(out, "", text);
     }
 }
 
 /// The report in a sentence.
 pub(super) fn headline_of(report: &Report) -> String {
-    let devices = count(report.devices.len() as u64, "audit device");
+    let devices = devices(report);
     let total = &report.total;
     let missing = report.files.iter().map(|file| file.trace.hangs_missing);
     let missing: u64 = missing.sum();
@@ -133,26 +133,64 @@ pub(super) fn headline_of(report: &Report) -> String {
                 lacking(report)
             )
         }
-        (0, 0) if report.is_clean() => "No audit device blocked or failed a request.".to_owned(),
+        (0, 0) if report.is_clean() => format!("{}.", explain::ALL_WELL),
         (0, 0) => format!("No request was blocked, but {devices} had trouble."),
         (0, refusals) if report.lacks_records() => format!(
-            "{devices} failed at once for {}; not known whether requests were blocked: {}.",
-            count(refusals, "request"),
-            lacking(report)
+            "{devices} {}; not known whether requests were blocked: {}.{}",
+            explain::failed_for(refusals),
+            lacking(report),
+            main_cause(report)
         ),
         (0, refusals) => format!(
-            "No request was blocked; {devices} failed at once for {}.",
-            count(refusals, "request")
+            "No request was blocked; {devices} {}.{}",
+            explain::failed_for(refusals),
+            main_cause(report)
         ),
-        (hangs, _) => format!(
-            "{} blocked {} for {} in all, {} at worst ({}).",
-            devices,
-            count(report.requests_held_up, "request"),
-            duration(total.blocked_ns),
-            duration(report.longest_ns),
-            count(hangs, "hang"),
-        ),
+        (hangs, _) => {
+            let requests = report.requests_blocked;
+            let worst = match hangs {
+                1 => String::new(),
+                _ => format!(" in all, {} at worst", duration(report.longest_ns)),
+            };
+            let number = if hangs == requests {
+                String::new()
+            } else {
+                format!(" ({})", count(hangs, "hang"))
+            };
+            format!(
+                "{devices} blocked {} for {}{worst}{number}.{}",
+                count(requests, "request"),
+                duration(total.blocked_ns),
+                main_cause(report)
+            )
+        }
     }
+}
+
+/// The device, if there is one only.
+fn devices(report: &Report) -> String {
+    match &*report.devices {
+        [one] if report.other_devices.is_none() => clean(&one.device.to_string()).into_owned(),
+        several => count(several.len() as u64, "audit device"),
+    }
+}
+
+/// ` Cause: local_drop (this host itself dropped the packets).`, if one device has all the trouble.
+fn main_cause(report: &Report) -> String {
+    let [one] = &*report.devices else {
+        return String::new();
+    };
+    let Some(first) = one.causes.first() else {
+        return String::new();
+    };
+    let word = if one.causes.len() > 1 {
+        "Main cause"
+    } else {
+        "Cause"
+    };
+    let what = first.cause.known().map(seen);
+    let what = what.map_or_else(String::new, |what| format!(" ({what})"));
+    format!(" {word}: {}{what}.", clean(&first.cause))
 }
 
 /// What the traces lack, in a few words.
@@ -177,7 +215,7 @@ fn lacking(report: &Report) -> String {
     words.join(", ")
 }
 
-/// `5 hangs, 27.06 s in all, longest 8.02 s, 1 refusal, up to 3 queued`
+/// `5 hangs, 27.06 s in all, longest 8.02 s, failed immediately for 1 request, up to 3 queued`
 pub(super) fn facts(device: &DeviceSummary) -> String {
     let mut facts = Vec::new();
     if device.total.hangs > 0 {
@@ -186,7 +224,7 @@ pub(super) fn facts(device: &DeviceSummary) -> String {
         facts.push(format!("longest {}", duration(device.longest_ns)));
     }
     if device.refusals > 0 {
-        facts.push(count(device.refusals, "refusal"));
+        facts.push(explain::failed_for(device.refusals));
     }
     if device.most_waiting > 0 {
         facts.push(format!("up to {} queued", digits(device.most_waiting)));
@@ -216,11 +254,11 @@ fn of_device(out: &mut String, report: &Report, device: &DeviceSummary) {
     }
     if device.incidents > 0 {
         let open = match device.incidents_open {
-            0 => "; it worked again".to_owned(),
+            0 => "; the device works again".to_owned(),
             _ if report.files.len() == 1 => {
-                "; it did not work again before the trace ended".to_owned()
+                "; the device did not work again before the trace ended".to_owned()
             }
-            open => format!("; in {open} of them not working again before the trace ended"),
+            open => format!("; {open} without an end when the trace ended"),
         };
         let text = format!("{}{open}", count(device.incidents, "incident"));
         paragraph(out, "  ", &text);
@@ -234,7 +272,7 @@ fn of_cause(out: &mut String, cause: &CauseSummary) {
         facts.push(format!("{}, {time}", count(cause.total.hangs, "hang")));
     }
     if cause.refusals > 0 {
-        facts.push(count(cause.refusals, "refusal"));
+        facts.push(explain::failed_for(cause.refusals));
     }
     let name = clean(&cause.cause);
     let what = cause
@@ -259,11 +297,11 @@ pub(super) fn losses(device: &DeviceSummary) -> Vec<String> {
     };
     let lost = describe(
         &device.lost,
-        "never acknowledged: where its log does not have them, look in another audit device's",
+        &format!("never acknowledged: {}", explain::MAY_LACK),
     );
     let pending = describe(
         &device.pending,
-        "not acknowledged when the trace ended; the kernel was still trying",
+        "not acknowledged when the trace ended; the kernel was still trying to deliver them",
     );
     lost.into_iter().chain(pending).collect()
 }
@@ -275,7 +313,7 @@ fn under_way(out: &mut String, report: &Report) {
     title(out, "blocked when the trace was cut");
     for FromFile { record, .. } in report.under_way.iter().take(HANGS) {
         let line = format!(
-            "{} and on, since {}: {} by {} ({}, {})",
+            "{} so far, since {}: {} by {} ({}, {})",
             duration(record.blocked_ns),
             moment(record.start),
             operation_and_path(&record.request),

@@ -71,7 +71,7 @@ impl<'a> Executable<'a> {
     }
 
     fn parse<'d, R: ReadRef<'d>>(headers: R, source: &'a dyn Source) -> Result<Self> {
-        let elf = object::File::parse(headers).context("its executable is no ELF file")?;
+        let elf = object::File::parse(headers).context("its executable is not an ELF file")?;
         let find = |name: &'static str| {
             let section = elf.section_by_name(name)?;
             let range = section.compressed_file_range().ok()?;

@@ -68,7 +68,7 @@ const KERNEL_THREAD: u32 = 0x0020_0000;
 fn why_unreadable(process: &tracer_proc::Process) -> &'static str {
     match (process.exe(), process.stat()) {
         (Err(error), _) if error.kind() == io::ErrorKind::PermissionDenied => {
-            "it is another user's, or has capabilities of its own: run as root"
+            "it belongs to another user or has capabilities of its own: run as root, with CAP_SYS_PTRACE"
         }
         (_, Ok(stat)) if stat.flags & KERNEL_THREAD != 0 => {
             "it is a kernel thread, give the PID of a Vault or OpenBao server"
@@ -89,7 +89,7 @@ fn refusal(process: &Process) -> Option<String> {
             "PID {pid} ({shown}) is a plugin, started by PID {parent}, and has no audit devices"
         )),
         ProcessKind::OtherCommand => Some(format!(
-            "PID {pid} ({shown}) is no server and has no audit devices"
+            "PID {pid} ({shown}) is not a server and has no audit devices"
         )),
         ProcessKind::Server | ProcessKind::UnreadableServer | ProcessKind::OtherProgram => None,
     }
@@ -99,7 +99,7 @@ fn refusal(process: &Process) -> Option<String> {
 fn instead(processes: &[Process]) -> String {
     let servers = servers(processes.iter());
     if servers.is_empty() {
-        "trace `vault server` or `bao server`, on the host where that runs".to_owned()
+        "trace `vault server` or `bao server`, on the host where it runs".to_owned()
     } else {
         let pids = servers.iter().map(|server| server.pid.to_string());
         let pids = pids.collect::<Vec<_>>().join(" or ");
@@ -141,7 +141,7 @@ fn choose<'a>(
         [one] => Ok(*one),
         [] => bail!(none_found(processes, name)),
         several => bail!(
-            "{} servers could be meant ({}): choose one with --pid PID",
+            "found {} servers ({}): choose one with --pid PID",
             several.len(),
             list(several, describe)
         ),
@@ -161,7 +161,7 @@ fn none_found(processes: &[Process], name: Option<&str>) -> String {
     let instead = match (unreadable.as_slice(), related.as_slice()) {
         ([], []) => ": start it, or give its --pid PID".to_owned(),
         ([], others) => format!(
-            ", only {}, no server: start one, or trace where it runs",
+            ", only {}: start a server, or trace on the host where it runs",
             list(others, brief)
         ),
         (unreadable, _) => format!(

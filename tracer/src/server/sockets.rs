@@ -26,8 +26,9 @@ pub(crate) struct OpenSocket {
 
 /// TCP sockets of the process, in its own network namespace.
 pub(crate) fn open_sockets(pid: i32) -> Result<Vec<OpenSocket>> {
-    let context =
-        || format!("cannot list the sockets of PID {pid}: it has ended, or is another user's");
+    let context = || {
+        format!("cannot list the sockets of PID {pid}: it has ended, or belongs to another user")
+    };
     let process = Process::new(pid);
     let sockets = process.sockets().with_context(context)?;
     let descriptors: HashMap<u64, i32> =

@@ -203,7 +203,7 @@ fn work<T>(mut sink: impl Sink<T>, items: &Receiver<Arc<T>>) -> Result<(), Failu
             Err(error) => {
                 if !is_reported {
                     console::print(&format!(
-                        "vault-tracer: cannot write to {}: {error}; trying on",
+                        "vault-tracer: cannot write to {}: {error}; retrying",
                         sink.name()
                     ));
                 }
@@ -235,7 +235,7 @@ fn last_try<T>(
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
         Err(error) => error,
         Ok(()) if lost == 0 => return Ok(()),
-        Ok(()) => io::Error::other("there was no space for too long"),
+        Ok(()) => io::Error::other("it could not be written to for too long"),
     };
     Err(Failure {
         error,

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tracer_format::text::{count, duration};
+use tracer_format::text::{count, duration, explain};
 use tracer_model::{Cause, Device, Finding, Hang, Nanos, Refusal, Stalled};
 
 /// One outage of one device, so far.
@@ -17,7 +17,7 @@ pub(super) struct Outage {
     pub(super) blocked: u64,
     /// Sum of these, ns.
     pub(super) blocked_for: Nanos,
-    /// Requests that met a device that failed at once.
+    /// Requests that met a device that failed immediately.
     pub(super) failed: u64,
     /// Requests that the server answered with 5xx.
     pub(super) answered_5xx: u64,
@@ -76,7 +76,7 @@ impl Outage {
         self.answered_5xx += u64::from(status.is_some_and(|status| status >= 500));
     }
 
-    /// `12 requests blocked (96.20 s in all), 3 failed at once; 3 were answered with HTTP 5xx`
+    /// `12 requests blocked (96.20 s in all), failed immediately for 3 requests; 3 were answered with HTTP 5xx`
     pub(super) fn requests(&self) -> String {
         let mut facts = Vec::new();
         if self.blocked > 0 {
@@ -88,7 +88,7 @@ impl Outage {
             });
         }
         if self.failed > 0 {
-            facts.push(format!("{} failed at once", count(self.failed, "request")));
+            facts.push(explain::failed_for(self.failed));
         }
         if facts.is_empty() {
             facts.push("no request blocked or failed".to_owned());

@@ -106,13 +106,14 @@ impl<W: Write + Send + 'static> Terminal<W> {
         } else {
             format!("audit devices: {}", devices.join(", "))
         };
-        format!(
-            "tracing PID {} ({}, {go}) with {} on Linux {}; {devices}. Ctrl-C ends it.\n",
+        let line = format!(
+            "tracing PID {} ({}, {go}) with {} on Linux {}; {devices}.",
             session.pid,
             clean(&session.exe),
             count(session.probes.len() as u64, "probe"),
             session.kernel,
-        )
+        );
+        format!("{}\n", wrapped(&line, "", "    "))
     }
 
     /// That a device blocks requests now: once an outage.
@@ -212,7 +213,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
         let mut lines = vec![("request", self.request(&refusal.request))];
         lines.extend(explained(why, &explain::refusal(refusal), news));
         let head = format!(
-            "{} failed at once{}{more}",
+            "{} failed immediately{}{more}",
             cleaned(&refusal.device),
             if refusal.taken_elsewhere {
                 "; another audit device took the entry"
@@ -281,9 +282,9 @@ impl<W: Write + Send + 'static> Terminal<W> {
             ),
             None => (
                 "31",
-                "STILL DOWN",
+                "NOT RECOVERED",
                 format!(
-                    "{device} when the trace ended, since {}",
+                    "{device} when the trace ended, failing since {}",
                     self.moment(incident.start)
                 ),
             ),
@@ -319,26 +320,40 @@ impl<W: Write + Send + 'static> Terminal<W> {
         } else {
             ""
         };
-        let mut text = format!(
-            "\n{}, {} in {least}{} with {} to audit devices; {}, {} lost.\n",
-            count(summary.hangs, "hang"),
-            count(summary.refusals, "refusal"),
+        let seen = format!(
+            "{least}{}, {} to audit devices; {}, {} lost.",
             count(summary.requests, "request"),
             count(summary.audit_writes, "write"),
             count(summary.events, "event"),
             summary.events_lost,
         );
+        let is_well = (summary.hangs, summary.refusals, summary.incidents) == (0, 0, 0);
+        let answer = if is_well && summary.events_lost == 0 {
+            explain::ALL_WELL.to_owned()
+        } else {
+            let refusals = summary.refusals;
+            let failed =
+                (refusals > 0).then(|| format!(", {}", count(refusals, "immediate failure")));
+            format!(
+                "{}{}",
+                count(summary.hangs, "hang"),
+                failed.unwrap_or_default()
+            )
+        };
+        let mut text = format!(
+            "\n{}\n",
+            wrapped(&format!("{answer}. Seen: {seen}"), "", "  ")
+        );
         for (device, totals) in &self.devices {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "  {}: {}", cleaned(device), totals.facts());
         }
-        let is_unexplained = (summary.hangs, summary.refusals, summary.incidents) == (0, 0, 0);
-        let failed = summary.failed_requests.filter(|_| is_unexplained);
+        let failed = summary.failed_requests.filter(|_| is_well);
         if let Some(sentence) = failed.and_then(|f| explain::unexplained(f, summary.requests)) {
             let _ = writeln!(text, "  {sentence}");
         }
         if summary.events_lost > 0 {
-            text.push_str("  Records were lost: durations and counts above are lower bounds.\n");
+            text.push_str("  Events were lost: durations and counts above are lower bounds.\n");
         }
         text
     }

@@ -20,6 +20,9 @@ pub(crate) const GZIP: [u8; 2] = [0x1f, 0x8b];
 struct Begin {
     #[serde(default)]
     format: u32,
+    /// Of a trace: the type of its record.
+    #[serde(rename = "type")]
+    record: Option<String>,
 }
 
 /// Reads a recording. The first event must be the session, in a known format. A last line that a crash cut short is
@@ -46,15 +49,20 @@ pub fn read_through<R: Read>(path: &Path, through: impl FnOnce(File) -> R) -> Re
         match serde_json::from_str::<Event>(&line) {
             Ok(event) => events.push(event),
             Err(_) if !events.is_empty() && next()?.is_none() => break,
+            Err(error) if events.is_empty() => {
+                return Err(error).with_context(|| not_a_recording(path));
+            }
             Err(error) => {
-                return Err(error).with_context(|| not_a_recording(path, events.len() + 1));
+                let line = events.len() + 1;
+                return Err(error)
+                    .with_context(|| format!("{name} is damaged: line {line} is not an event"));
             }
         }
     }
     let begins = events.first().map(|event| &event.what);
     ensure!(
         matches!(begins, Some(EventKind::Session(_))),
-        not_a_recording(path, 1)
+        not_a_recording(path)
     );
     Ok(events)
 }
@@ -70,9 +78,14 @@ fn lines<'a>(mut file: BufReader<impl Read + 'a>) -> io::Result<BoxedLines<'a>> 
     Ok(Box::new(lines.take_while(is_whole)))
 }
 
-/// Fails if the first line declares a newer format than [`FORMAT`].
+/// Fails if the first line is a record of a trace, or declares a newer format than [`FORMAT`].
 fn check_format(path: &Path, first: &str) -> Result<()> {
-    if let Ok(Begin { format }) = serde_json::from_str(first) {
+    if let Ok(Begin { format, record }) = serde_json::from_str(first) {
+        ensure!(
+            record.is_none(),
+            "{0} is a trace, not a recording: `vault-tracer report {0}` summarises it",
+            path.display()
+        );
         ensure!(
             format <= FORMAT,
             "{} is a recording of format {format}, and this vault-tracer ({}) reads up to format {FORMAT}: update it",
@@ -83,9 +96,9 @@ fn check_format(path: &Path, first: &str) -> Result<()> {
     Ok(())
 }
 
-fn not_a_recording(path: &Path, line: usize) -> String {
+fn not_a_recording(path: &Path) -> String {
     format!(
-        "{}:{line} is no event of a recording: give a file made with `vault-tracer trace --record FILE`",
+        "{} is not a recording: give a file made with `vault-tracer trace --record FILE`",
         path.display()
     )
 }

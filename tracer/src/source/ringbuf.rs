@@ -47,7 +47,7 @@ impl Iterator for Events {
                 Err(error) => {
                     self.malformed += 1;
                     if self.malformed == 1 {
-                        warn!("dropped a record that makes no sense: {error}");
+                        warn!("dropped an invalid record: {error}");
                     }
                 }
             }

@@ -31,7 +31,7 @@ fn expect_stall(state: &Snapshot, reported: &Stalled) -> Result<()> {
         waiting == (reported.waiting, reported.estimated),
         "{device:?}"
     );
-    ensure!(state.held_up > 0);
+    ensure!(state.blocked > 0);
     Ok(())
 }
 
@@ -63,7 +63,7 @@ fn healthy_recordings_have_no_stall() -> Result<()> {
         for event in events {
             core.on(event);
             let state = core.snapshot(event.at);
-            ensure!(state.stalls.is_empty() && state.held_up == 0, "{name}");
+            ensure!(state.stalls.is_empty() && state.blocked == 0, "{name}");
             let is_well = |condition| matches!(condition, None | Some(Condition::Works));
             // The test's end closes connections.
             let closed = |condition| condition == Some(Condition::Closed);

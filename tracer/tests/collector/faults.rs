@@ -35,14 +35,14 @@ fn a_collector_may_start_later() -> Result<()> {
         // The port may be taken by others before it is used here; that is unlikely.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let agent = start(&format!("http://{address}"), speaks)?;
-        agent.says("nothing can be sent")?;
+        agent.says("cannot send spans")?;
         let collector = Fake::at(address, speaks, &[], None)?;
         let ended = agent.ended()?;
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(spans(collector.taken()) == expected(CASE)?, "{speaks:?}");
         assert_eq!(ended.said.lines().count(), 2, "{ended:?}");
         assert_eq!(lines(&ended, "Connection refused"), 1, "{ended:?}");
-        assert_eq!(lines(&ended, "takes spans again"), 1, "{ended:?}");
+        assert_eq!(lines(&ended, "accepts spans again"), 1, "{ended:?}");
     }
     Ok(())
 }

@@ -62,7 +62,7 @@ fn memory_does_not_grow_with_the_trace_and_everything_is_counted() {
     lengths.sort_unstable();
     assert_eq!(report.total.hangs, hangs);
     assert_eq!(report.total.blocked_ns, lengths.iter().sum::<u64>());
-    assert_eq!(report.requests_held_up, hangs);
+    assert_eq!(report.requests_blocked, hangs);
     assert_eq!(
         report.worst_hangs.len() as u64 + report.hangs_left_out,
         hangs

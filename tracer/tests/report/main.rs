@@ -89,10 +89,13 @@ fn files_that_are_no_traces_are_refused_in_one_line_with_a_remedy() {
         ("missing", &["missing", "cannot open"][..]),
         (".", &["is a directory", "*.jsonl"]),
         ("empty", &["empty is empty"]),
-        ("blank", &["blank is no trace", "--output"]),
-        ("words", &["words is no trace", "no JSON", "--output"]),
-        ("hollow", &["hollow is no trace", "line 1: missing field"]),
-        ("object", &["object is no trace", "no record"]),
+        ("blank", &["blank is not a trace", "--output"]),
+        ("words", &["words is not a trace", "not JSON", "--output"]),
+        (
+            "hollow",
+            &["hollow is not a trace", "line 1: missing field"],
+        ),
+        ("object", &["object is not a trace", "not a record"]),
         ("events", &["recording", "vault-tracer replay"]),
         ("spans", &["OpenTelemetry", "--format jsonl"]),
         ("perfetto", &["Perfetto", "ui.perfetto.dev"]),
@@ -120,7 +123,7 @@ fn a_trace_that_was_cut_is_reported_with_the_hangs_under_way() {
     assert_eq!(json["under_way"][0]["hang"], "hang-2");
     for words in [
         "not whole",
-        "agent was killed",
+        "vault-tracer was killed",
         "ends in the middle",
         "BLOCKED WHEN THE TRACE WAS CUT",
     ] {
@@ -156,7 +159,7 @@ fn damaged_lines_are_skipped_and_counted_and_the_first_is_named() {
     assert_eq!(file["unknown_records"], 1);
     assert_eq!(json["hangs"], 5);
     assert!(
-        text.contains("2 damaged lines passed over; the first is line 3"),
+        text.contains("2 damaged lines skipped; the first is line 3"),
         "{text}"
     );
     assert!(

@@ -148,11 +148,11 @@ fn ebpf_object(arch: &str) -> Result<PathBuf> {
     let bytes = fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
     ensure!(
         setup::is_bpf_object(&bytes),
-        "{} is no eBPF object",
+        "{} is not an eBPF object",
         object.display()
     );
     let small = without_debug(&bytes)
-        .with_context(|| format!("{} is no ELF file that is known", object.display()))?;
+        .with_context(|| format!("{} is not an ELF file that is known", object.display()))?;
     let path = embedded_path(&object);
     if fs::read(&path).is_ok_and(|known| known == small) {
         return Ok(path);

@@ -1,6 +1,6 @@
 //! A server as OpenBao is one: each request writes an entry to every audit device before the work and one
 //! before the answer, and holds the device's mutex until that has gone well or two attempts have failed
-//! (`builtin/audit/socket/backend.go`). It knows to the nanosecond what held up whom.
+//! (`builtin/audit/socket/backend.go`). It knows to the nanosecond which device blocked which request.
 
 use std::{
     cmp::Reverse,

@@ -45,7 +45,7 @@ pub(super) fn snapshot(
             ..totals.clone()
         },
         under_way: Some(under_way.count() as u64),
-        held_up: blocked.len() as u64,
+        blocked: blocked.len() as u64,
         devices: device_snapshots(at, &stalls, trackers, sampler),
         stalls: stalls.into_iter().map(|(_, stall)| stall).collect(),
     }

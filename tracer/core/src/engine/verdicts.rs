@@ -127,7 +127,7 @@ impl Verdicts {
         }
         let Device { address, .. } = &hang.device;
         step.findings.push(Finding::Warning(format!(
-            "a client's request waited {:.2} s for {}, to which no audit entry has been seen written yet; if it is an audit device, say so: --audit {address}",
+            "a client's request waited {:.2} s for {}. No audit entry has been seen written there: if it is an audit device, trace with --audit {address}",
             hang.duration as f64 / 1e9,
             hang.device
         )));

@@ -140,8 +140,8 @@ proptest! {
             prop_assert!(!candidates(&plan, &trace, hang).is_empty(), "whose? {}\n{:?}", brief(hang), plan);
         }
         // Sockets whose close was lost may be open still.
-        let Snapshot { under_way, held_up, stalls, .. } = &trace.last;
-        prop_assert_eq!((*under_way, *held_up), (Some(0), 0), "{:?}", plan);
+        let Snapshot { under_way, blocked, stalls, .. } = &trace.last;
+        prop_assert_eq!((*under_way, *blocked), (Some(0), 0), "{:?}", plan);
         prop_assert!(stalls.is_empty(), "{:?} {:?}", stalls, plan);
     }
 

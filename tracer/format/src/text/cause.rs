@@ -34,8 +34,18 @@ struct Words {
     remedy: &'static str,
     /// The sentence for a hang.
     hang: fn(&Failure<'_>) -> String,
-    /// The sentence for a device that failed at once.
+    /// The sentence for a device that failed immediately.
     refusal: fn(&Failure<'_>) -> String,
+}
+
+/// What to do, where a firewall may be meant to block the log server.
+macro_rules! or_reject {
+    ($remedy:literal) => {
+        concat!(
+            $remedy,
+            " If a firewall has to block it, use REJECT, not DROP, and keep another audit device working: entries then fail immediately instead of blocking requests."
+        )
+    };
 }
 
 #[expect(clippy::too_many_lines, reason = "a table")]
@@ -44,14 +54,14 @@ fn words(cause: Cause) -> Words {
         Cause::SynUnanswered => Words {
             seen: "a connection attempt, and no answer",
             hint: "nothing answers: is the log server up, does a firewall drop the packets?",
-            remedy: "Bring the log server, or the way to it, back. A firewall that has to block it should REJECT, not DROP: entries then fail at once instead of blocking requests.",
+            remedy: or_reject!("Bring the log server, or the way to it, back."),
             hang: syn_unanswered,
             refusal: failed_at_once,
         },
         Cause::NoAck => Words {
             seen: "data was sent, sent again, and not acknowledged",
             hint: "what is sent is not acknowledged: network, firewall, log server's host",
-            remedy: "Bring the log server's host, or the way to it, back. A firewall that has to block it should REJECT, not DROP: entries then fail at once instead of blocking requests.",
+            remedy: or_reject!("Bring the log server's host, or the way to it, back."),
             hang: no_ack,
             refusal: failed_at_once,
         },
@@ -64,22 +74,22 @@ fn words(cause: Cause) -> Words {
         },
         Cause::LocalDrop => Words {
             seen: "this host itself dropped the packets",
-            hint: "this host itself drops the packets: look at its firewall",
-            remedy: "Remove what drops the packets on this host. A firewall that has to block the log server should REJECT, not DROP: entries then fail at once instead of blocking requests.",
+            hint: "this host drops the packets: look at its firewall and interfaces",
+            remedy: or_reject!("Remove what drops the log server's packets on this host."),
             hang: local_drop,
             refusal: failed_at_once,
         },
         Cause::Refused => Words {
-            seen: "nothing listens there: a RST to the SYN, or ICMP port unreachable",
-            hint: "nothing listens there",
-            remedy: "Start the log server, or correct the device's address. The server connects again with its next entry: Vault need not be restarted.",
+            seen: "connections are refused by a RST or by ICMP: nothing listens there, or a firewall rejects them",
+            hint: "nothing listens there, or connections are rejected",
+            remedy: "Start the log server. If it runs, correct the device's address, or the firewall that rejects. Vault connects again with its next entry: do not restart it.",
             hang: refused,
             refusal: refused,
         },
         Cause::Reset => Words {
             seen: "a RST on an established connection",
             hint: "the log server's end reset the connection",
-            remedy: "Find out why the log server ends connections: restarts, limits, idle time-outs. The server connects again with its next entry: Vault need not be restarted.",
+            remedy: "Find out why the log server ends connections: restarts, limits, idle time-outs. Vault connects again with its next entry: do not restart it.",
             hang: reset,
             refusal: reset,
         },
@@ -183,7 +193,7 @@ pub(super) fn hang(cause: Cause, failure: &Failure<'_>) -> String {
     (words(cause).hang)(failure)
 }
 
-/// Why a device failed at once.
+/// Why a device failed immediately.
 pub(super) fn refusal(cause: Cause, failure: &Failure<'_>) -> String {
     (words(cause).refusal)(failure)
 }
@@ -261,11 +271,15 @@ fn refused(failure: &Failure<'_>) -> String {
     }
     if failure.evidence.reset {
         format!(
-            "{address} refuses connections with a RST: its host is up, but no log server listens there, or a firewall rejects."
+            "{address} refuses connections with a RST: its host is up, but no log server listens there, or a firewall rejects them."
+        )
+    } else if failure.transport == Transport::Udp {
+        format!(
+            "ICMP refuses what is sent to {address}: no log server listens there, or a firewall on the way or on the log host rejects it."
         )
     } else {
         format!(
-            "Connections to {address} are refused by ICMP: a firewall on the way or on the log host rejects them, or for UDP no log server listens there."
+            "ICMP refuses connections to {address}: a firewall on the way or on the log host rejects them."
         )
     }
 }
@@ -283,21 +297,21 @@ fn reset(failure: &Failure<'_>) -> String {
         );
     }
     format!(
-        "{} reset an established connection: the log server closed it or was restarted, or a firewall rejects.",
+        "{} reset an established connection: the log server closed it or was restarted, or a firewall rejects its packets.",
         failure.address
     )
 }
 
 fn unreachable(failure: &Failure<'_>) -> String {
     format!(
-        "The kernel knows no way to {}, no neighbour answers, or a router or firewall reports it unreachable: look at routes, interfaces and the log host.",
+        "This host has no route to {}, no neighbour answers for it, or a router or firewall reports it unreachable: look at routes (ip route, ip neigh), interfaces and the log host.",
         failure.address
     )
 }
 
 fn resolver(failure: &Failure<'_>) -> String {
     format!(
-        "The server waited for the look-up of the name of its log server (lately {}) and sent no connection attempt: look at the name servers in its /etc/resolv.conf.",
+        "The server waited for the look-up of its log server's name (last address: {}) and made no connection attempt: look at the name servers in its /etc/resolv.conf.",
         failure.address
     )
 }
@@ -347,7 +361,7 @@ fn slow_path(failure: &Failure<'_>) -> String {
 
 fn unknown(failure: &Failure<'_>) -> String {
     format!(
-        "{} took no more data, and neither a drop, an unanswered retransmit nor a closed window was seen here: look at the log server and the network to it.",
+        "{} took no more data, and this host saw no drop, no unanswered retransmit and no closed window: look at the log server and the network to it.",
         failure.address
     )
 }

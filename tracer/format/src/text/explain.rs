@@ -57,7 +57,7 @@ pub fn hang(hang: &Hang) -> String {
     if let Some(status) = hang.request.status.filter(|status| *status >= 500) {
         let _ = write!(
             text,
-            " The server answered this request with HTTP {status}: without a working audit device it answers none."
+            " The server answered this request with HTTP {status}, as it does when no audit device takes an entry."
         );
     }
     text
@@ -65,7 +65,7 @@ pub fn hang(hang: &Hang) -> String {
 
 fn queue(stall: &Stall) -> String {
     if stall.op == Op::Lock {
-        "It queued behind another request, which the device blocked. ".to_owned()
+        "The request queued behind another one that the device blocked. ".to_owned()
     } else {
         String::new()
     }
@@ -77,17 +77,17 @@ fn other_device(device: &Device, cause: Cause) -> Option<String> {
         Transport::Http if cause != Cause::Unknown => return None,
         Transport::Tcp | Transport::Udp | Transport::Unix => return None,
         Transport::File => {
-            "look at the disk or network file system under it, or at who reads the pipe"
+            "look at the disk or network file system under it, or at the reader of the pipe"
         }
         Transport::Http => "look at the log server and the network to it",
         Transport::Syslog => "look at this host's syslog daemon",
     };
     Some(format!(
-        "The server was found waiting in the code of its audit device {device}: {look}."
+        "The server waited in the code of its audit device {device}: {look}."
     ))
 }
 
-/// Why a device failed fast.
+/// Why a device failed immediately.
 pub fn refusal(refusal: &Refusal) -> String {
     let failure = Failure {
         address: &refusal.device.address,
@@ -120,7 +120,7 @@ fn send_buffer(stall: &Stall) -> String {
     let silent = silent.map(|since| stall.start.saturating_sub(since));
     match silent.filter(|silent| *silent >= WORTH_SAYING) {
         Some(silent) => format!(
-            " Nothing had been acknowledged for {:.2} s before; requests went on as long as the socket's send buffer{size} took their entries.",
+            " Nothing had been acknowledged for {:.2} s by then: until the socket's send buffer{size} was full, requests went on.",
             seconds(silent)
         ),
         None if is_full => {
@@ -133,11 +133,13 @@ fn send_buffer(stall: &Stall) -> String {
 /// What an operator can still prevent.
 pub fn filling(filling: &FillingBuffer) -> String {
     let soon = filling.full_in().map(|left| match seconds(left) {
-        left if left < 1.0 => " At this rate requests are blocked any moment now.".to_owned(),
-        left => format!(" At this rate requests are blocked in {left:.0} s or a little later."),
+        left if left < 1.0 => {
+            " At this rate requests are blocked within about a second.".to_owned()
+        }
+        left => format!(" At this rate requests are blocked in about {left:.0} s."),
     });
     format!(
-        "{} has acknowledged no more data for {:.1} s. Entries go into the socket's send buffer, and requests are blocked once it is full: {} of {} are used, {}/s more.{}",
+        "{} has acknowledged nothing for {:.1} s. Entries collect in the socket's send buffer, and requests are blocked once it is full: {} of {} are used, growing by {}/s.{}",
         filling.device,
         seconds(filling.at.saturating_sub(filling.since)),
         kb(filling.queued),
@@ -166,27 +168,34 @@ pub fn untaken(
     (failed, missed): (Option<u64>, Option<u64>),
     at_least: bool,
 ) -> Option<String> {
-    let least = if at_least { "at least " } else { "" };
+    let least = if at_least { "At least " } else { "" };
     let missed = missed.filter(|missed| *missed > 0).map(|missed| {
         format!(
-            "{device} was never given {least}{} of requests that were answered: look for them in another audit device.",
+            "{least}{} of answered requests never reached {device}: look in another audit device's log.",
             count(missed, "entry")
         )
     });
     let failed = failed.filter(|failed| *failed > 0).map(|failed| {
-        let verb = if failed == 1 { "was" } else { "were" };
         format!(
-            "It did not take {least}{} that {verb} tried.",
+            "{least}{} could not be written to {device}.",
             count(failed, "entry")
         )
     });
     match (missed, failed) {
         (None, None) => None,
         (missed, failed) => {
-            let sentences: Vec<_> = missed.into_iter().chain(failed).collect();
+            let sentences: Vec<_> = failed.into_iter().chain(missed).collect();
             Some(sentences.join(" "))
         }
     }
+}
+
+/// Nothing to report.
+pub const ALL_WELL: &str = "No audit device blocked or failed a request";
+
+/// Of a device: for how many requests, without a hang.
+pub fn failed_for(requests: u64) -> String {
+    format!("failed immediately for {}", count(requests, "request"))
 }
 
 /// Requests that the server answered with 5xx although no device was seen failing. `None` if there are none.
@@ -194,27 +203,34 @@ pub fn unexplained(failed: u64, requests: u64) -> Option<String> {
     let verb = if failed == 1 { "was" } else { "were" };
     (failed > 0).then(|| {
         format!(
-            "{failed} of {} {verb} answered with 5xx and no device was seen failing: look at the server's own log.",
+            "{failed} of {} {verb} answered with HTTP 5xx, and no audit device was seen failing: look at the server's own log.",
             count(requests, "request")
         )
     })
 }
 
+/// Where to look for entries that were not acknowledged, if at all.
+pub const MAY_LACK: &str = "its log may lack them, look in another audit device's log";
+
 /// What never arrived.
 pub fn loss(loss: &LostEntries) -> String {
-    let state = match (loss.pending, loss.as_of > loss.closed) {
-        (true, true) => {
-            "were not acknowledged when the trace ended, on a connection that the server has closed; the kernel was still trying to deliver them"
-        }
-        (true, false) => {
-            "were not acknowledged when the server closed the connection; the kernel was still trying to deliver them when the trace ended"
-        }
-        (false, _) if loss.answers_dropped => {
-            "were never acknowledged before the connection was given up. This host dropped what came back, so they may have arrived all the same: where its log does not have them, look in another audit device's"
-        }
-        (false, _) => {
-            "were never acknowledged before the connection was given up: where its log does not have them, look in another audit device's"
-        }
+    let (verb, state) = match (loss.pending, loss.as_of > loss.closed) {
+        (true, true) => (
+            "had not acknowledged",
+            "when the trace ended. The server has closed the connection; the kernel was still trying to deliver them".to_owned(),
+        ),
+        (true, false) => (
+            "had not acknowledged",
+            "when the server closed the connection; when the trace ended, the kernel was still trying to deliver them".to_owned(),
+        ),
+        (false, _) if loss.answers_dropped => (
+            "never acknowledged",
+            "before the connection ended. This host dropped the answers, so they may have arrived: look in its log first, then in another audit device's log".to_owned(),
+        ),
+        (false, _) => (
+            "never acknowledged",
+            format!("before the connection ended: {MAY_LACK}"),
+        ),
     };
     let more = if loss.complete {
         ""
@@ -222,10 +238,10 @@ pub fn loss(loss: &LostEntries) -> String {
         " and some from before the trace began"
     };
     format!(
-        "{} for {}, {}{more}, {state}.",
-        kb(loss.bytes),
+        "{} {verb} {} ({}){more} {state}.",
         loss.device,
         count(loss.entries, "whole entry"),
+        kb(loss.bytes),
     )
 }
 

@@ -46,12 +46,12 @@ pub(super) fn limits(hang: &Hang) -> String {
     if let Some(limit) = of_entry {
         let _ = write!(
             text,
-            " The server gave the entry up after {:.0} s, its own limit for one, before the device had answered.",
+            " The server gave the entry up after {:.0} s, its own limit for an entry, before the device took it.",
             seconds(limit)
         );
     }
     if is_about(hang.request.duration, REQUEST_LIMIT) {
-        text.push_str(" The request ended with the server's limit for one, 90 s.");
+        text.push_str(" The request ended at the server's limit for a request, 90 s.");
     }
     text
 }

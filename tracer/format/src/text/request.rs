@@ -5,7 +5,13 @@ use std::borrow::Cow;
 use tracer_model::{Op, Outcome, Phase};
 
 use super::{clean, duration};
-use crate::record::{Request, Stall};
+use crate::{
+    Name,
+    record::{Request, Stall},
+};
+
+/// Of a wait without an outcome: its request, the server or the trace ended first.
+pub const NOT_OVER: &str = "not over";
 
 /// `read sys/mounts of client 127.0.0.1:50222, id 1f3a...`, as far as known.
 pub fn request(request: &Request) -> String {
@@ -53,21 +59,34 @@ pub fn chain<T, E>(stalls: &[Stall<T, E>]) -> String {
     phases.join("; ")
 }
 
-/// `connect 2.00 s`: a time-out ended it. `write 0.30 s ok`.
+/// What is waited for, in a word: of `lock` an operator sees that the request queued.
+pub fn wait(op: &Name<Op>) -> Cow<'_, str> {
+    match op.known() {
+        Some(op) => wait_of(op).into(),
+        None => clean(op),
+    }
+}
+
+/// The same of a known operation.
+pub fn wait_of(op: Op) -> &'static str {
+    match op {
+        Op::Lock => "queued",
+        _ => op.name(),
+    }
+}
+
+/// `connect 2.00 s`: a time-out ended it. `write 0.30 s (ok)`, `queued 5.00 s (not over)`.
 fn link<T, E>(stall: &Stall<T, E>) -> String {
     let outcome = stall.outcome.as_ref();
-    let ended = match outcome.map(crate::Name::known) {
-        Some(Some(Outcome::Timeout)) => Cow::Borrowed(""),
+    let ended = match outcome.map(Name::known) {
+        Some(Some(Outcome::Timeout)) => None,
         // It is always got in the end.
-        Some(Some(Outcome::Ok)) if stall.op == Op::Lock => Cow::Borrowed(""),
-        Some(_) => outcome.map_or("".into(), clean),
-        None => Cow::Borrowed("and on"),
+        Some(Some(Outcome::Ok)) if stall.op == Op::Lock => None,
+        Some(_) => outcome.map(clean),
+        None => Some(Cow::Borrowed(NOT_OVER)),
     };
-    let space = if ended.is_empty() { "" } else { " " };
+    let ended = ended.map_or_else(String::new, |ended| format!(" ({ended})"));
     let about = stall.uncertainty_ns.map_or("", |_| "about ");
-    let op = match stall.op.known() {
-        Some(Op::Lock) => "queued".into(),
-        _ => clean(&stall.op),
-    };
-    format!("{op} {about}{}{space}{ended}", duration(stall.duration_ns))
+    let op = wait(&stall.op);
+    format!("{op} {about}{}{ended}", duration(stall.duration_ns))
 }

@@ -114,7 +114,7 @@ fn verdict(host: &Host, preference: Preference, shows: &str, strategy: &str) -> 
 }
 
 const SENDS: &str = "sends and receives";
-const FAILED: &str = "connects that fail at once";
+const FAILED: &str = "connects that fail immediately";
 
 #[test]
 fn new_kernels_need_nothing_but_tracepoints_for_what_matters() {
@@ -189,7 +189,7 @@ fn without_tracefs_all_system_calls_are_looked_at_once() {
 
 #[test]
 fn nobody_else_pays_for_a_detail() {
-    // This machine has no other way to see connects that fail at once.
+    // This machine has no other way to see connects that fail immediately.
     let host = firecracker();
     let expected = [
         "socket",

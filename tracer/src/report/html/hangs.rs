@@ -9,8 +9,8 @@ use tracer_format::{
     Time,
     record::{self, Request},
     text::{
-        between, chain, clean, client, clock, count, digits, duration, moment, operation_and_path,
-        span,
+        NOT_OVER, between, chain, clean, client, clock, count, digits, duration, moment,
+        operation_and_path, span, wait,
     },
 };
 use tracer_model::Op;
@@ -91,7 +91,10 @@ fn facts(report: &Report, hang: &FromFile<WholeHang>) -> Markup {
             "answered",
             request.status.map(|status| format!("HTTP {status}")),
         ),
-        ("tied by", request.tie.as_ref().map(ToString::to_string)),
+        (
+            "attributed by",
+            request.tie.as_ref().map(ToString::to_string),
+        ),
         ("in", (report.files.len() > 1).then(|| file.clone())),
     ];
     let facts = facts
@@ -130,9 +133,9 @@ fn chain_to_scale(hang: &WholeHang) -> Markup {
                     @let (x, width) = (percent(from - start), percent(stall.duration_ns.min(i64::MAX.unsigned_abs()) as i64));
                     svg x=(format!("{x:.3}%")) width=(format!("{width:.3}%")) y="0" height="34" {
                         rect class=(format!("stall {} {}", op_class(stall), class(&stall.cause))) x="0.5" y="2" width="100%" height="14" {
-                            title { (clean(&stall.op)) " " (duration(stall.duration_ns)) }
+                            title { (wait(&stall.op)) " " (duration(stall.duration_ns)) }
                         }
-                        @if width > 15.0 { text x="2" y="29" { (clean(&stall.op)) } }
+                        @if width > 15.0 { text x="2" y="29" { (wait(&stall.op)) } }
                     }
             }
         }
@@ -156,7 +159,7 @@ fn stalls(hang: &WholeHang, ranks: &Ranks<'_>) -> Markup {
                 @for (place, stall) in hang.stalls.iter().enumerate() {
                     tr {
                         td { (place + 1) }
-                        td { (clean(&stall.op)) (behind(stall, ranks)) }
+                        td { (wait(&stall.op)) (behind(stall, ranks)) }
                         td { (clean(&stall.phase)) }
                         td { (duration(between(hang.start, stall.start))) }
                         td { @if stall.uncertainty_ns.is_some() { "about " } (duration(stall.duration_ns)) }
@@ -170,7 +173,7 @@ fn stalls(hang: &WholeHang, ranks: &Ranks<'_>) -> Markup {
 }
 
 fn ended(stall: &Stall) -> String {
-    let outcome = stall.outcome.as_ref().map_or("and on".into(), clean);
+    let outcome = stall.outcome.as_ref().map_or(NOT_OVER.into(), clean);
     let errno = stall.errno.as_ref();
     let errno = errno.map(|errno| format!(" ({})", clean(errno)));
     outcome.into_owned() + &errno.unwrap_or_default()
@@ -208,7 +211,7 @@ fn evidence(place: usize, stall: &Stall) -> Markup {
         return html! {};
     }
     html! {
-        h4 { "What shows it: " (place + 1) ". " (clean(&stall.op)) }
+        h4 { "What shows it: " (place + 1) ". " (wait(&stall.op)) }
         dl.evidence {
             @for (name, figure) in figures { div { dt { (name) } dd { (figure) } } }
         }
@@ -262,7 +265,7 @@ pub(super) fn under_way(report: &Report) -> Markup {
             h2 { "Blocked when the trace was cut" }
             ul {
                 @for FromFile { record, .. } in &report.under_way {
-                    li { (duration(record.blocked_ns)) " and on, since " (moment(record.start)) ": "
+                    li { (duration(record.blocked_ns)) " so far, since " (moment(record.start)) ": "
                         (operation_and_path(&record.request)) " by " (clean(&record.device.to_string()))
                         " (" (clean(&record.op)) ", " (clean(&record.cause)) ")"
                         @if record.waiting > 0 { "; " (count(record.waiting, "request")) " behind it" } }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 use tracer_format::{
     Name,
-    text::{clean, count, duration, moment, operation_and_path},
+    text::{clean, count, duration, moment, operation_and_path, wait},
 };
 use tracer_model::{Cause, Nanos};
 
@@ -242,7 +242,7 @@ fn bar(report: &Report, rank: usize, axis: &Axis, y: usize) -> Markup {
                 @let to = from.saturating_add_unsigned(stall.duration_ns).min(end.max(from));
                 rect class=(format!("part {} {}", op_class(stall), class(&stall.cause))) x=(axis.x(from)) y=(y)
                     width=(axis.width(from, to)) height=(BAR) {
-                    title { (clean(&stall.op)) " " (duration(stall.duration_ns)) " of " (name) }
+                    title { (wait(&stall.op)) " " (duration(stall.duration_ns)) " of " (name) }
                 }
             }
         }

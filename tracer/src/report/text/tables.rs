@@ -18,12 +18,10 @@ pub(super) fn times(out: &mut String, report: &Report) {
     };
     title(out, "time lost");
     let line = format!(
-        "of hangs: p50 {}, p90 {}, p99 {}, p99.9 {} (each to {} %), longest {}",
+        "hangs: p50 {}, p90 {}, p99 {}, longest {}",
         duration(times.p50_ns),
         duration(times.p90_ns),
         duration(times.p99_ns),
-        duration(times.p999_ns),
-        times.precision * 100.0,
         duration(report.longest_ns),
     );
     paragraph(out, "  ", &line);
@@ -109,8 +107,8 @@ pub(super) fn incidents(out: &mut String, report: &Report) {
         let lost = lost.map(|lost| format!(", {} lost", count(lost, "entry")));
         let requests = count(record.requests, "request");
         let cost = match record.hangs {
-            0 => format!("{requests} failed at once"),
-            _ => format!("{requests}, {}", duration(record.blocked_ns)),
+            0 => explain::failed_for(record.requests),
+            _ => format!("{requests} blocked for {}", duration(record.blocked_ns)),
         };
         let line = format!(
             "{}  {} {lasted}: {}, {cost}{}",
@@ -196,7 +194,7 @@ fn totals(file: &FileSummary) -> String {
         facts.push(format!("longest {}", duration(file.longest_ns)));
     }
     if file.refusals > 0 {
-        facts.push(count(file.refusals, "refusal"));
+        facts.push(explain::failed_for(file.refusals));
     }
     if file.lost.entries > 0 {
         facts.push(format!(
@@ -229,7 +227,8 @@ pub(in crate::report) fn missing(trace: &Completeness) -> Vec<String> {
     add(!trace.is_whole(), format!("{records}{events}"));
     add(
         !trace.complete,
-        "cut: it has no summary at its end, so the agent was killed, or still writes it".to_owned(),
+        "cut: it has no summary at its end, so vault-tracer was killed, or is writing it now"
+            .to_owned(),
     );
     add(
         !trace.has_beginning,
@@ -259,7 +258,7 @@ pub(in crate::report) fn missing(trace: &Completeness) -> Vec<String> {
         add(
             true,
             format!(
-                "{lines} passed over; the first is line {}: {}",
+                "{lines} skipped; the first is line {}: {}",
                 first.line,
                 clean(&first.why)
             ),

@@ -81,7 +81,10 @@ fn the_error_lists_what_was_found_instead() {
     let agent = [process(2, ProcessKind::OtherCommand, "vault agent")];
     for name in [None, Some("vault")] {
         let error = chosen(&agent, name).expect_err("no server");
-        assert!(error.contains("PID 2: vault agent, no server"), "{error}");
+        assert!(
+            error.contains("PID 2: vault agent: start a server"),
+            "{error}"
+        );
     }
     assert!(chosen(&[], None).expect_err("nothing").contains("--pid"));
     let unreadable = [process(7, ProcessKind::UnreadableServer, "vault server")];
@@ -104,13 +107,13 @@ fn what_is_no_server_is_refused_in_one_line() {
     assert_eq!((refusal(&init), refusal(&server)), (None, None));
     let why = refusal(&agent).expect("refused");
     assert!(
-        why.contains("PID 2 (/usr/bin/vault agent) is no server"),
+        why.contains("PID 2 (/usr/bin/vault agent) is not a server"),
         "{why}"
     );
     let why = refusal(&plugin).expect("refused");
     assert!(why.contains("a plugin, started by PID 1"), "{why}");
     assert_eq!(instead(&among_others()), "give the PID of a server (3)");
-    assert!(instead(&[agent]).contains("on the host where that runs"));
+    assert!(instead(&[agent]).contains("on the host where it runs"));
 }
 
 #[test]

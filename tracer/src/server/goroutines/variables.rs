@@ -26,7 +26,7 @@ impl Variables {
     /// Empty if the debugging information cannot be read.
     pub(super) fn new(executable: &Executable<'_>, debug: &Sections, load_bias: u64) -> Self {
         Self::read_from(executable, debug, load_bias).unwrap_or_else(|error| {
-            log::warn!("which request a goroutine works on cannot be read: {error:#}");
+            log::warn!("cannot read which request a goroutine works on: {error:#}");
             Self::default()
         })
     }

@@ -87,7 +87,7 @@ families! {
     send_buffer: Family<DeviceLabels, Gauge>, [Bytes]
         "Memory of the send queue to the device when last seen; absent if unknown";
     send_buffer_limit: Family<DeviceLabels, Gauge>, [Bytes]
-        "Limit of send_buffer_bytes; when it is reached the server hangs";
+        "Limit of send_buffer_bytes; when it is reached, requests are blocked";
 
     // From findings.
     hang_duration: Durations<CauseLabels> = durations(), [Seconds]
@@ -101,7 +101,7 @@ families! {
     stalls: Family<DeviceLabels, Counter>,
         "Stalls that passed the threshold, counted while they last";
     refusals: Family<CauseLabels, Counter>,
-        "Requests for which the device failed at once";
+        "Requests for which the device failed immediately";
     incidents: Family<DeviceLabels, Counter>,
         "Periods from a failure of the device to its next success or the end of the server, counted when they end";
     lost_entries: Family<DeviceLabels, Counter>,
@@ -110,18 +110,20 @@ families! {
         "Bytes written but not acknowledged when their connection died";
     filling_warnings: Family<DeviceLabels, Counter>,
         "Warnings that the device acknowledges nothing while its send buffer fills";
+    forwarded_requests: Counter,
+        "Requests that waited for the active node of the cluster for longer than the threshold; no device of this server blocked them";
     requests: Counter,
         "Client requests seen to be answered; a lower bound with HTTP/2";
     audit_writes: Counter,
-        "Entries written to audit sockets";
+        "Entries written to audit devices that are sockets";
 
     // The tracer itself.
     events: Counter,
         "Events seen by the tracer";
     events_lost: Counter,
-        "Records lost because the tracer's ring buffer was full; other counters are lower bounds then";
+        "Events lost because the tracer's ring buffer was full; other counters are lower bounds then";
     state_timestamp: Seconds, [Seconds]
-        "Unix time of the last state snapshot; there are two a second while a server is traced";
+        "Unix time of the last state snapshot; there are at least two a second while a server is traced";
     session_info: Family<SessionLabels, Gauge>,
         "The server that is traced";
     session_start_timestamp: Seconds, [Seconds]

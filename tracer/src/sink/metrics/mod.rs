@@ -134,7 +134,10 @@ impl Metrics {
             Finding::Snapshot(snapshot) => self.snapshot(snapshot),
             Finding::Summary(summary) => self.totals(summary),
             Finding::Ended(ended) => self.server_ended(ended.at),
-            Finding::Forwarded(_) | Finding::Warning(_) => {}
+            Finding::Forwarded(_) => {
+                self.families().forwarded_requests.inc();
+            }
+            Finding::Warning(_) => {}
         }
     }
 

@@ -85,7 +85,7 @@ impl HttpServer {
 async fn serve(listener: TcpListener, exposition: &Exposition) {
     let listener = match net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
-        Err(error) => return log::warn!("no metrics: {error}"),
+        Err(error) => return log::warn!("metrics are not served: {error}"),
     };
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {

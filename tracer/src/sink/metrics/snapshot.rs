@@ -44,7 +44,7 @@ impl Metrics {
                 SeriesState::default().export(families, &labels);
             }
         }
-        families.requests_held_up.set(signed(snapshot.held_up));
+        families.requests_held_up.set(signed(snapshot.blocked));
         match snapshot.under_way {
             Some(count) => {
                 let gauge = families.requests_under_way.get_or_create(&[]);

@@ -1,7 +1,7 @@
 use super::*;
 use tracer_model::{
-    Cause, Condition, DeviceSnapshot, Ended, LostEntries, Op, OpenStall, Snapshot, Summary,
-    Transport,
+    Cause, Condition, DeviceSnapshot, Ended, Forwarded, LostEntries, Op, OpenStall, RequestInfo,
+    Snapshot, Summary, Transport,
 };
 
 fn device(address: &str) -> Device {
@@ -105,7 +105,7 @@ fn a_server_that_has_ended_leaves_no_condition_behind() {
     let Finding::Snapshot(mut stalled) = snapshot(7, Some(2), Condition::Stalled) else {
         unreachable!()
     };
-    stalled.held_up = 2;
+    stalled.blocked = 2;
     stalled.devices[0].waiting = 1;
     let stall = OpenStall {
         hang: Some(1),
@@ -193,4 +193,22 @@ fn series_of_a_device_that_is_gone_expire() {
         again.matches("/log").count(),
         before.matches("/log").count()
     );
+}
+
+#[test]
+fn a_forwarded_request_is_counted_and_blocked_by_no_device() {
+    let forwarded = Finding::Forwarded(Box::new(Forwarded {
+        request: RequestInfo::default(),
+        to: None,
+        start: 0,
+        duration: 1,
+        uncertainty: 0,
+    }));
+    let text = text(&[forwarded.clone(), forwarded]);
+    for line in [
+        "vault_tracer_forwarded_requests_total 2\n",
+        "vault_tracer_requests_blocked_total 0\n",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
 }

@@ -94,7 +94,7 @@ impl Sink<Finding> for Collector {
         if !self.buffer.push(&request) && !self.has_warned_of_full {
             self.has_warned_of_full = true;
             eprintln!(
-                "vault-tracer: too many spans wait for {}: further ones are lost, and counted",
+                "vault-tracer: too many spans wait for {}: further ones are dropped and counted",
                 self.name
             );
         }

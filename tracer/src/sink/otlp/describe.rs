@@ -3,7 +3,9 @@
 use std::{net::SocketAddr, path::Path};
 
 use super::{attributes::Attributes, messages::Resource};
-use tracer_model::{AddressKind, Attribution, Device, Evidence, Op, RequestInfo, Session, Tcp};
+use tracer_model::{
+    AddressKind, Attribution, Device, Evidence, Op, RequestInfo, Session, Stall, Tcp,
+};
 
 pub(super) fn resource(session: &Session) -> Resource {
     let executable = Path::new(&session.exe).file_name();
@@ -67,7 +69,7 @@ pub(super) fn device(device: &Device) -> Attributes {
     }
 }
 
-fn peer(address: &str) -> Attributes {
+pub(super) fn peer(address: &str) -> Attributes {
     let attributes = Attributes::default();
     if let Ok(peer) = address.parse::<SocketAddr>() {
         return attributes
@@ -85,7 +87,7 @@ fn peer(address: &str) -> Attributes {
 }
 
 /// The state of a connection at the beginning or end of a stall. Before it is established there is a timeout only.
-pub(super) fn tcp(at: &str, op: Op, tcp: &Tcp) -> Attributes {
+fn tcp(at: &str, op: Op, tcp: &Tcp) -> Attributes {
     let key = |name: &str| format!("vault.tcp.{at}.{name}");
     let attributes = Attributes::default().with(&key("rto_ns"), tcp.rto);
     if op == Op::Connect {
@@ -99,6 +101,22 @@ pub(super) fn tcp(at: &str, op: Op, tcp: &Tcp) -> Attributes {
         .with(&key("peer_window_bytes"), tcp.window)
         .with(&key("srtt_ns"), tcp.srtt)
         .with(&key("last_ack_age_ns"), tcp.ack_age)
+}
+
+/// What was seen of a stall.
+pub(super) fn evidence(stall: &Stall) -> Attributes {
+    let evidence = &stall.evidence;
+    let at = |at: &str, state: Option<&_>| {
+        state.map_or_else(Attributes::default, |state| tcp(at, stall.op, state))
+    };
+    // A duration: attributes of spans hold no times.
+    let silent = evidence
+        .silent_since
+        .map(|since| stall.start.saturating_sub(since));
+    at("begin", evidence.begin.as_ref())
+        .and(at("end", evidence.end.as_ref()))
+        .with("vault.tcp.silent_before_ns", silent)
+        .with("vault.frames", &evidence.frames)
 }
 
 /// The last known number of unanswered probes of a closed window, if there were any.

@@ -1,5 +1,5 @@
 //! From findings to spans. The trace of a request: `request` (server) over `audit hang` or `audit refusal` for each
-//! device (client) over `audit connect|write|lock` (internal). Findings that belong to no single request are traces of
+//! device (client) over `audit connect|write|lock` (internal), or over `forwarded` (client). Findings that belong to no single request are traces of
 //! one span: `audit filling`, `audit entries lost`, `audit incident`, `server ended`, `session`.
 //!
 //! Spans are made when they are over, so [`Finding::Stalled`] makes none.
@@ -18,8 +18,8 @@ use super::{
 use crate::bounded::BoundedMap;
 use tracer_format::{WallClock, errno_name, hang_id, text::explain};
 use tracer_model::{
-    DropKind, Ended, FillingBuffer, Finding, Hang, Incident, LostEntries, Nanos, Op, Outcome,
-    Refusal, RequestInfo, Session, Stall, Summary,
+    DropKind, Ended, FillingBuffer, Finding, Forwarded, Hang, Incident, LostEntries, Nanos, Op,
+    Outcome, Refusal, RequestInfo, Session, Stall, Summary,
 };
 
 /// Requests that are remembered. The hangs of one request come together, so few are needed.
@@ -51,6 +51,7 @@ impl Spans {
             // Counted in their incident.
             Finding::Refusal(refusal) if refusal.before > 0 => return None,
             Finding::Refusal(refusal) => self.refusal(refusal),
+            Finding::Forwarded(forwarded) => self.forwarded(forwarded),
             Finding::LostEntries(loss) => vec![self.lost(loss)],
             Finding::Filling(filling) => vec![self.filling(filling)],
             Finding::Incident(incident) if incident.end.is_none() => {
@@ -60,11 +61,7 @@ impl Spans {
             Finding::Incident(incident) => vec![self.incident(incident, None)],
             Finding::Ended(ended) => vec![self.ended(*ended)],
             Finding::Summary(summary) => self.summary(summary),
-            // The active node's agent has the spans of what it waited for.
-            Finding::Stalled(_)
-            | Finding::Forwarded(_)
-            | Finding::Snapshot(_)
-            | Finding::Warning(_) => return None,
+            Finding::Stalled(_) | Finding::Snapshot(_) | Finding::Warning(_) => return None,
         };
         Some(self.export(spans))
     }
@@ -162,7 +159,7 @@ impl Spans {
             .with("vault.uncertainty_ns", uncertainty)
             .with("vault.blocked_by", stall.blocked_by.as_deref())
             .flag("vault.inferred", stall.inferred)
-            .and(evidence(stall));
+            .and(describe::evidence(stall));
         let status = if is_failure {
             failed(cause)
         } else {
@@ -232,6 +229,27 @@ impl Spans {
             kind: SpanKind::Client.into(),
             status: Some(failed(explain::refusal(refusal))),
             ..self.span(trace, id, "audit refusal", times, attributes)
+        });
+        spans
+    }
+
+    /// The wait for the active node, which has the spans of what it waited for there. No error of this node.
+    fn forwarded(&mut self, forwarded: &Forwarded) -> Vec<Span> {
+        let trace = self.origin.request(&forwarded.request);
+        let mut spans = self.request(trace, &forwarded.request);
+        let id = (self.origin).span(trace, "forwarded", &forwarded.start.to_string());
+        let uncertainty = Some(forwarded.uncertainty).filter(|uncertainty| *uncertainty > 0);
+        let to = forwarded.to.as_deref().map(describe::peer);
+        let attributes = to
+            .unwrap_or_default()
+            .with("vault.request.id", forwarded.request.id.as_deref())
+            .with("vault.uncertainty_ns", uncertainty)
+            .with("vault.explanation", explain::forwarded(forwarded));
+        let times = (forwarded.start, forwarded.start + forwarded.duration);
+        spans.push(Span {
+            parent_span_id: self.origin.request_span(trace).0.to_vec(),
+            kind: SpanKind::Client.into(),
+            ..self.span(trace, id, "forwarded", times, attributes)
         });
         spans
     }
@@ -366,24 +384,12 @@ impl Spans {
     }
 }
 
-fn evidence(stall: &Stall) -> Attributes {
-    let evidence = &stall.evidence;
-    let tcp = |at: &str, tcp: Option<&_>| {
-        tcp.map_or_else(Attributes::default, |tcp| describe::tcp(at, stall.op, tcp))
-    };
-    // A duration: attributes of spans hold no times.
-    let silent = evidence
-        .silent_since
-        .map(|since| stall.start.saturating_sub(since));
-    tcp("begin", evidence.begin.as_ref())
-        .and(tcp("end", evidence.end.as_ref()))
-        .with("vault.tcp.silent_before_ns", silent)
-        .with("vault.frames", &evidence.frames)
-}
-
 fn failed(message: impl Into<String>) -> Status {
     Status {
         code: StatusCode::Error.into(),
         message: message.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

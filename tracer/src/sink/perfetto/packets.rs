@@ -14,8 +14,8 @@ use super::{
 use crate::sink::jsonl;
 use tracer_format::WallClock;
 use tracer_model::{
-    Device, FillingBuffer, Finding, Hang, Incident, Nanos, Op, RequestInfo, Session, Stall,
-    Stalled, Summary, Tcp,
+    Device, FillingBuffer, Finding, Forwarded, Hang, Incident, Nanos, Op, RequestInfo, Session,
+    Stall, Stalled, Summary, Tcp,
 };
 
 /// Makes packets of findings.
@@ -90,10 +90,8 @@ impl TrackTimeline {
                 writer.instant(ended.at, self.tracks.process, event);
             }
             Finding::Summary(summary) => self.end(summary, record, writer),
-            Finding::Session(_)
-            | Finding::Forwarded(_)
-            | Finding::Snapshot(_)
-            | Finding::Warning(_) => {}
+            Finding::Forwarded(forwarded) => self.forwarded(forwarded, record, writer),
+            Finding::Session(_) | Finding::Snapshot(_) | Finding::Warning(_) => {}
         }
     }
 
@@ -170,6 +168,24 @@ impl TrackTimeline {
         let flows = self.hang_on_device(hang, &request, &stalls, writer);
         let records = (&request, &record, stalls.as_slice());
         self.hang_on_connection(hang, records, &flows, writer);
+    }
+
+    /// The wait for the active node, in the slice of its request.
+    fn forwarded(&mut self, forwarded: &Forwarded, record: &Json, writer: &mut Writer) {
+        let mut record = record.clone();
+        let fields = record["request"].take();
+        let request = &forwarded.request;
+        let connection = self.tracks.connection(request.client, writer);
+        let time = Interval {
+            start: forwarded.start,
+            end: forwarded.start.saturating_add(forwarded.duration),
+        };
+        let of_request = || event(title(request), "request", &fields);
+        let (track, end) = connection.place_hang(request, time, of_request, writer);
+        writer.slice(time, track, event("forwarded", "request", &record));
+        if let Some((at, track)) = end {
+            writer.end(at, track);
+        }
     }
 
     /// Slices for the stalls on the device's track, each with a flow to its slice on the request's track.
@@ -301,5 +317,42 @@ fn event(name: impl Into<String>, category: &str, fields: &Json) -> TrackEvent {
         categories: vec![category.to_owned()],
         debug_annotations: arguments,
         ..TrackEvent::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::perfetto::proto::Data;
+
+    /// In the slice of its request: four events, nested.
+    #[test]
+    fn a_forwarded_request_is_a_slice_of_its_connection() {
+        let mut packets = Packets::default();
+        let write = |packets: &mut Packets, finding| packets.on(&finding).expect("packets");
+        write(&mut packets, Finding::Session(Session::default()));
+        let forwarded = Forwarded {
+            request: RequestInfo {
+                start: 1,
+                duration: 9,
+                ..RequestInfo::default()
+            },
+            to: None,
+            start: 2,
+            duration: 7,
+            uncertainty: 0,
+        };
+        let written = write(&mut packets, Finding::Forwarded(Box::new(forwarded)));
+        let events = written.iter().filter_map(|packet| match &packet.data {
+            Some(Data::TrackEvent(event)) => Some((packet.timestamp, event.name.as_deref())),
+            _ => None,
+        });
+        let expected = [
+            (Some(1), Some("request")),
+            (Some(2), Some("forwarded")),
+            (Some(9), None),
+            (Some(10), None),
+        ];
+        assert_eq!(events.collect::<Vec<_>>(), expected);
     }
 }

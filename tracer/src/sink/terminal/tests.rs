@@ -140,7 +140,10 @@ fn outages_that_follow_each_other_are_counted() {
     };
     let text = fails(S / 10, 1000);
     assert!(text.matches("FAILED").count() < 6, "{text}");
-    assert!(text.contains("(again, 99 times before this)"), "{text}");
+    assert!(
+        text.contains("(again, after 99 outages that were not"),
+        "{text}"
+    );
     let text = fails(100 * S, 2);
     assert_eq!(text.matches("remedy").count(), 2, "{text}");
     assert_eq!(text.matches("WORKS AGAIN").count(), 2, "{text}");

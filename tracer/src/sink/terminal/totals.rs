@@ -1,6 +1,6 @@
 //! What one device did, over the whole trace.
 
-use tracer_format::text::{count, duration};
+use tracer_format::text::{count, duration, explain};
 use tracer_model::Nanos;
 
 use super::pace::Pace;
@@ -28,7 +28,7 @@ impl OfDevice {
             ));
         }
         if self.failed > 0 {
-            facts.push(format!("{} failed at once", count(self.failed, "request")));
+            facts.push(explain::failed_for(self.failed));
         }
         facts.join(", ")
     }

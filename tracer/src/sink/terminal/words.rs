@@ -49,19 +49,21 @@ pub(super) fn explained(
 pub(super) fn again(unprinted: u64) -> String {
     match unprinted {
         0 => String::new(),
-        1 => " (again, once more before this)".to_owned(),
-        several => format!(" (again, {several} times before this)"),
+        1 => " (again, after 1 outage that was not printed)".to_owned(),
+        several => format!(" (again, after {several} outages that were not printed)"),
     }
 }
 
 pub(super) fn causes(incident: &Incident, outage: Option<&Outage>) -> String {
-    let mut names = vec![incident.cause.name()];
+    let mut causes = vec![incident.cause];
     let others = outage.into_iter().flat_map(|outage| &outage.causes);
-    for name in others.map(|cause| cause.name()) {
-        if !names.contains(&name) {
-            names.push(name);
+    // That it was not known at first is no news once others are.
+    for cause in others.filter(|cause| **cause != Cause::Unknown) {
+        if !causes.contains(cause) {
+            causes.push(*cause);
         }
     }
+    let names: Vec<_> = causes.into_iter().map(Cause::name).collect();
     names.join(", ")
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use tracer_format::{
     errno_name,
-    text::{self, clean, explain, seconds},
+    text::{self, NOT_OVER, clean, explain, seconds},
 };
 use tracer_model::{Hang, Op, RequestInfo, Stall, Tcp};
 
@@ -107,7 +107,7 @@ fn request_lines(hang: &Hang) -> Vec<String> {
         info.http_version.map(|version| format!("HTTP/{version}")),
         info.status.map(|status| format!("status {status}")),
         Some(format!("took {}", request_duration(info))),
-        info.tie.map(|tie| format!("tied by {}", tie.name())),
+        info.tie.map(|tie| format!("attributed by {}", tie.name())),
     ];
     let known: Vec<_> = known.into_iter().flatten().collect();
     lines.push(format!("  {}", known.join(", ")));
@@ -125,7 +125,7 @@ fn request_duration(request: &RequestInfo) -> String {
 
 /// `  +2.00 s  connect 2.00 s timeout  for the request entry  local_drop`
 fn stall_line(stall: &Stall, offset: f64) -> String {
-    let outcome = stall.outcome.map_or("and on", |outcome| outcome.name());
+    let outcome = stall.outcome.map_or(NOT_OVER, |outcome| outcome.name());
     let about = if stall.uncertainty > 0 { "about " } else { "" };
     let inferred = if stall.inferred { " (inferred)" } else { "" };
     let behind = stall
@@ -134,7 +134,7 @@ fn stall_line(stall: &Stall, offset: f64) -> String {
         .map(|id| format!("  behind {}", clean(id)));
     format!(
         "  +{offset:.2} s  {} {about}{:.2} s {outcome}{inferred}  {} entry  {}{}",
-        stall.op.name(),
+        text::wait_of(stall.op),
         seconds(stall.duration),
         stall.phase.name(),
         stall.cause.name(),

@@ -221,7 +221,7 @@ fn statistics(data: &ViewData) -> String {
     if let Some(under_way) = snapshot.under_way {
         known.push(format!("{under_way} under way"));
     }
-    known.push(format!("{} blocked", snapshot.held_up));
+    known.push(format!("{} blocked", snapshot.blocked));
     if snapshot.totals.events_lost > 0 {
         known.push(format!("{} records lost", snapshot.totals.events_lost));
     }

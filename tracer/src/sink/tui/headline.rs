@@ -26,7 +26,7 @@ pub(super) fn headline(data: &ViewData) -> Headline {
     let Some(snapshot) = data.snapshot() else {
         return Headline {
             level: Level::Unknown,
-            status: "Attached: waiting for the first sign of the server".to_owned(),
+            status: "Attached: nothing has been seen of the server yet".to_owned(),
             ..Headline::default()
         };
     };
@@ -55,7 +55,7 @@ fn problem(data: &ViewData, snapshot: &Snapshot, device: &DeviceSnapshot) -> Hea
     let explained = format!("{}: {}", why.name(), cause::hint(why));
     let (status, detail) = match device.condition {
         Some(Condition::Stalled) => {
-            let blocked = match snapshot.held_up {
+            let blocked = match snapshot.blocked {
                 1 => "1 request is blocked".to_owned(),
                 several => format!("{several} requests are blocked"),
             };
@@ -94,16 +94,21 @@ fn problem(data: &ViewData, snapshot: &Snapshot, device: &DeviceSnapshot) -> Hea
         outage: data
             .outages
             .of(&device.device)
-            .and_then(|o| outage(data, o)),
+            .and_then(|o| outage(data, o, device.condition)),
         remedy: is_known.then(|| cause::remedy(why)),
     }
 }
 
-/// `since 04:22:07Z: 2 requests blocked (3.01 s in all); worst 2.00 s: read sys/mounts, id ...`
-fn outage(data: &ViewData, outage: &Outage) -> Option<String> {
+/// `answered since 04:22:07Z: 2 requests blocked (3.01 s in all); worst 2.00 s: read sys/mounts, id ...`
+fn outage(data: &ViewData, outage: &Outage, condition: Option<Condition>) -> Option<String> {
     if outage.blocked + outage.failed == 0 {
         return None;
     }
+    // Others are blocked now.
+    let answered = match condition {
+        Some(Condition::Stalled) => "answered ",
+        _ => "",
+    };
     let since = data.clock.time(outage.since).strftime("%H:%M:%SZ");
     let worst = outage.worst.as_ref().map(|hang| {
         let id = hang
@@ -112,10 +117,14 @@ fn outage(data: &ViewData, outage: &Outage) -> Option<String> {
             .as_deref()
             .map(|id| format!(", id {}", clean(id)));
         let (took, what) = (duration(hang.duration), request(&hang.request));
-        format!("; worst {took}: {what}{}", id.unwrap_or_default())
+        let worst = match outage.blocked {
+            1 => ": ".to_owned(),
+            _ => format!("; worst {took}: "),
+        };
+        format!("{worst}{what}{}", id.unwrap_or_default())
     });
     Some(format!(
-        "since {since}: {}{}",
+        "{answered}since {since}: {}{}",
         outage.requests(),
         worst.unwrap_or_default()
     ))
@@ -130,7 +139,7 @@ fn no_problem(data: &ViewData, snapshot: &Snapshot) -> Headline {
         return Headline {
             level: Level::Unknown,
             status: format!("No audit device has been seen yet{before}"),
-            detail: "each is known by the first entry that is written to it".to_owned(),
+            detail: "a device is recognised by the first entry that is written to it".to_owned(),
             ..Headline::default()
         };
     }

@@ -15,7 +15,7 @@ use super::{
     headline::{condition_age, duration},
     model::{Level, Model, ViewData},
 };
-use tracer_format::text::clean;
+use tracer_format::text::{clean, wait_of};
 use tracer_model::{Condition, Device, DeviceSnapshot, Nanos, RequestInfo, SendBuffer, Snapshot};
 
 /// The fill level of a working device's send buffer is outdated after this time, ns.
@@ -156,7 +156,7 @@ pub(super) fn stall_table(
         let client = stall.request.client;
         [
             duration(stall.blocked).into(),
-            stall.op.name().into(),
+            wait_of(stall.op).into(),
             request(&stall.request).into(),
             client
                 .map_or(String::new(), |client| client.to_string())

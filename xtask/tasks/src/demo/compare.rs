@@ -124,7 +124,7 @@ impl Row {
 }
 
 impl Tracer {
-    /// One request is held up by each device in turn.
+    /// Each device in turn blocks one request.
     fn sum(hangs: &[&Hang]) -> Option<Self> {
         let first = hangs.first()?;
         Some(Self {

@@ -41,7 +41,7 @@ pub fn check(toolchain: &Toolchain, directory: &Path, step: &Step) -> Result<()>
     step.output("compiling a canary for BPF", &mut build, LIMIT)?;
     let object = fs::read(project.join("target/bpfel-unknown-none/release/canary"))
         .context("the canary was built, but no object is there")?;
-    ensure!(is_bpf_object(&object), "the canary is no eBPF object");
+    ensure!(is_bpf_object(&object), "the canary is not an eBPF object");
     fs::remove_dir_all(project).context("cannot remove the canary")
 }
 

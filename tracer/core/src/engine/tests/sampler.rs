@@ -84,7 +84,7 @@ fn a_request_that_was_not_seen_to_begin_began_before_it_queued() {
     assert!(hang.duration <= hang.request.duration, "{hang:#?}");
 }
 
-/// It says so of the time before the device stalled too, in which nothing was held up by it.
+/// It says so of the time before the device stalled too, in which it blocked nothing.
 #[test]
 fn nobody_queues_for_a_device_that_is_not_stalled() {
     let mut story = Story::new();

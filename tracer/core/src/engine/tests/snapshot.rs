@@ -70,20 +70,20 @@ fn a_stall_grows_and_is_gone_when_the_device_works() {
             panic!("{:?}", state.stalls);
         };
         assert_eq!(stall.blocked, story.now - began);
-        assert_eq!((state.held_up, state.under_way), (1, Some(1)));
+        assert_eq!((state.blocked, state.under_way), (1, Some(1)));
         assert_eq!(condition(&story), (Some(Condition::Stalled), Some(began)));
     }
     story.sends(log_socket(1), 20, (900, 900), None);
     assert_eq!(condition(&story), (Some(Condition::Works), None));
     story.logs(1, 20, EntryKind::Response).answered(20);
     let state = story.core.snapshot(story.now);
-    assert_eq!((state.held_up, state.under_way), (0, Some(0)));
+    assert_eq!((state.blocked, state.under_way), (0, Some(0)));
     assert_eq!(state.totals.requests, 2);
     assert_eq!(device_state(&story).entries, Some(4));
 }
 
 #[test]
-fn between_two_waits_of_one_request_it_is_still_held_up_for_all_of_them() {
+fn between_two_waits_of_one_request_it_stays_blocked_for_all_of_them() {
     let mut story = Story::new();
     known_device(&mut story);
     story.requested(20).connects(2, 20);

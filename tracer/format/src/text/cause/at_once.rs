@@ -1,4 +1,4 @@
-//! The sentences for devices that fail at once.
+//! The sentences for devices that fail immediately.
 
 use tracer_model::{Op, Transport};
 
@@ -28,7 +28,7 @@ pub(super) fn io_error(failure: &Failure<'_>) -> String {
 
 pub(super) fn too_large(failure: &Failure<'_>) -> String {
     format!(
-        "An entry is larger than a datagram to {} can be (EMSGSIZE): this device never gets it.",
+        "An entry was too large for a datagram to {} (EMSGSIZE): this device never gets it.",
         failure.address
     )
 }
@@ -58,7 +58,7 @@ pub(super) fn rejected(failure: &Failure<'_>) -> String {
         _ => "look at the log server",
     };
     format!(
-        "The log server of {} answered{} and took no entry: {look}.",
+        "The log server at {} answered{} and took no entry: {look}.",
         device_name(failure),
         status.unwrap_or_default()
     )
@@ -68,7 +68,7 @@ pub(super) fn timeout(failure: &Failure<'_>) -> String {
     let attempt = failure.stalls.iter().find(|stall| stall.op != Op::Lock);
     let lasted = attempt.map_or(failure.duration, |attempt| attempt.duration);
     format!(
-        "The server gave up on {} after {:.3} s, which is no longer than a working log server may need: the device's write_timeout is too short, or 0.",
+        "The server gave up on {} after {:.3} s. A working log server may need as long: the device's write_timeout is too short, or 0.",
         device_name(failure),
         seconds(lasted)
     )
@@ -90,7 +90,7 @@ pub(super) fn device_name<'a>(failure: &Failure<'a>) -> &'a str {
 
 pub(super) fn failed_at_once(failure: &Failure<'_>) -> String {
     format!(
-        "{} failed at once{}.",
+        "{} failed immediately{}.",
         device_name(failure),
         by_errno(failure)
     )
@@ -100,11 +100,11 @@ pub(super) fn failed_at_once(failure: &Failure<'_>) -> String {
 pub(super) fn unresolved(failure: &Failure<'_>) -> String {
     let address = failure.address;
     let named = if address.parse::<std::net::SocketAddr>().is_ok() {
-        format!("The name of the log server (lately {address})")
+        format!("The log server's name (last address: {address})")
     } else {
         format!("The log server's name {address}")
     };
     format!(
-        "{named} cannot be resolved: the name server answers that it does not exist, or with an error. Look at the device's address, and at the name servers in the server's /etc/resolv.conf."
+        "{named} cannot be resolved: the name server answers that it does not exist, or with an error. Look at the device's address and at the name servers in /etc/resolv.conf."
     )
 }

@@ -129,7 +129,7 @@ pub fn headers() -> Result<HeaderMap> {
     });
     match set {
         Some((name, value)) => parse_headers(&value).with_context(|| {
-            format!("{name} is no list KEY=VALUE,... with percent-encoded values")
+            format!("{name} is not a list KEY=VALUE,... with percent-encoded values")
         }),
         None => Ok(HeaderMap::new()),
     }
@@ -148,7 +148,7 @@ fn parse_headers(text: &str) -> Result<HeaderMap> {
             .with_context(|| format!("entry {number} has no `=`"))?;
         let key = HeaderName::try_from(key.trim())
             .ok()
-            .with_context(|| format!("the key of entry {number} is no header"))?;
+            .with_context(|| format!("the key of entry {number} is not a header name"))?;
         let value = percent_decode_str(value.trim()).decode_utf8().ok();
         let value = value.and_then(|value| HeaderValue::try_from(value.as_ref()).ok());
         let mut value =

@@ -41,11 +41,11 @@ impl Health {
         self.state = state;
         let Self { name, protocol, .. } = self;
         match outcome {
-            Outcome::Accepted(_) if has_changed => Some(format!("{name} takes spans again")),
+            Outcome::Accepted(_) if has_changed => Some(format!("{name} accepts spans again")),
             Outcome::Accepted(partial) => self.partial(partial),
             _ if !has_changed => None,
             Outcome::Retryable { reason, .. } => Some(format!(
-                "nothing can be sent to {name}: {reason}; trying on: see that it runs there and takes {protocol}"
+                "cannot send spans to {name}: {reason}; retrying: check that it runs there and accepts {protocol}"
             )),
             Outcome::Refused(reason) => Some(format!(
                 "{name} refuses spans: {reason}; what it refuses is lost, and counted: see that it takes {protocol} \
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(health.message(&refused), None);
         assert_eq!(health.message(&Outcome::failed("timed out")), None);
         let up = health.message(&accepted());
-        assert_eq!(up.as_deref(), Some("C takes spans again"));
+        assert_eq!(up.as_deref(), Some("C accepts spans again"));
         assert_eq!(health.message(&accepted()), None);
         assert!(health.message(&Outcome::failed("again")).is_some());
     }
