@@ -11,7 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::{graph::Graph, source::Source};
+use self::{
+    graph::Graph,
+    source::{Source, files},
+};
 
 /// The crates by directory, each with those of the workspace that it may depend on.
 const CRATES: [(&str, &str, &[&str]); 10] = [
@@ -148,6 +151,23 @@ fn types_have_one_definition_per_crate() {
         "types with several definitions:\n  {}",
         twice.join("\n  ")
     );
+}
+
+/// Lines of a file of source, at most.
+const LINES: usize = 400;
+
+#[test]
+fn files_are_short() {
+    let mut long = Vec::new();
+    for directory in ["tracer", "tracer-ebpf", "tests", "xtask"] {
+        for (path, text) in files(&workspace().join(directory)) {
+            let lines = text.lines().count();
+            if lines > LINES {
+                long.push(format!("{directory}/{}: {lines} lines", path.display()));
+            }
+        }
+    }
+    assert!(long.is_empty(), "long files:\n  {}", long.join("\n  "));
 }
 
 /// `Entry (crate::a, crate::b)`

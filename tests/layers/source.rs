@@ -42,24 +42,29 @@ pub(crate) struct Module {
 #[derive(Debug, Default)]
 pub(crate) struct Source(pub(crate) BTreeMap<ModulePath, Module>);
 
+/// The Rust files below a directory, by their paths there.
+pub(crate) fn files(directory: &Path) -> BTreeMap<PathBuf, String> {
+    let mut files = BTreeMap::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(folder) = open.pop() {
+        let entries = fs::read_dir(&folder)
+            .unwrap_or_else(|error| panic!("cannot read {}: {error}", folder.display()));
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let place = path.strip_prefix(directory).expect("below it").to_owned();
+                files.insert(place, fs::read_to_string(&path).expect("UTF-8"));
+            }
+        }
+    }
+    files
+}
+
 impl Source {
     /// Reads the files below the `src` directory of a crate.
     pub(crate) fn read(directory: &Path) -> Self {
-        let mut files = BTreeMap::new();
-        let mut open = vec![directory.to_owned()];
-        while let Some(folder) = open.pop() {
-            let entries = fs::read_dir(&folder)
-                .unwrap_or_else(|error| panic!("cannot read {}: {error}", folder.display()));
-            for path in entries.flatten().map(|entry| entry.path()) {
-                if path.is_dir() {
-                    open.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "rs") {
-                    let place = path.strip_prefix(directory).expect("below it").to_owned();
-                    files.insert(place, fs::read_to_string(&path).expect("UTF-8"));
-                }
-            }
-        }
-        Self::parse(&files)
+        Self::parse(&files(directory))
     }
 
     /// Reads files that are given by their paths below `src`. Roots are `lib.rs` and `main.rs`: both are `crate`.

@@ -6,12 +6,11 @@ mod words;
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     io::{self, IsTerminal, Write},
 };
 
 use self::{
-    totals::OfDevice,
+    totals::{OfDevice, closing},
     words::{again, causes, cleaned, explained, painted, wrapped},
 };
 use super::{
@@ -25,7 +24,7 @@ use tracer_format::{
 };
 use tracer_model::{
     Cause, Device, Finding, Forwarded, Hang, Incident, Nanos, Refusal, RequestInfo, Session,
-    Stalled, Summary,
+    Stalled,
 };
 
 /// Writes the report.
@@ -93,7 +92,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
             Finding::Forwarded(forwarded) => self.forwarded(forwarded),
             Finding::Ended(ended) => format!("{}  the server ended\n", self.moment(ended.at)),
             Finding::Snapshot(_) => return None,
-            Finding::Summary(summary) => self.summary(summary),
+            Finding::Summary(summary) => closing(summary, &self.devices),
         })
     }
 
@@ -312,50 +311,6 @@ impl<W: Write + Send + 'static> Terminal<W> {
             ("worst", format!("{}: {request}", duration(hang.duration)))
         };
         worst.map(line).collect()
-    }
-
-    fn summary(&self, summary: &Summary) -> String {
-        let least = if summary.requests_at_least {
-            "at least "
-        } else {
-            ""
-        };
-        let seen = format!(
-            "{least}{}, {} to audit devices; {}, {} lost.",
-            count(summary.requests, "request"),
-            count(summary.audit_writes, "write"),
-            count(summary.events, "event"),
-            summary.events_lost,
-        );
-        let is_well = (summary.hangs, summary.refusals, summary.incidents) == (0, 0, 0);
-        let answer = if is_well && summary.events_lost == 0 {
-            explain::ALL_WELL.to_owned()
-        } else {
-            let refusals = summary.refusals;
-            let failed =
-                (refusals > 0).then(|| format!(", {}", count(refusals, "immediate failure")));
-            format!(
-                "{}{}",
-                count(summary.hangs, "hang"),
-                failed.unwrap_or_default()
-            )
-        };
-        let mut text = format!(
-            "\n{}\n",
-            wrapped(&format!("{answer}. Seen: {seen}"), "", "  ")
-        );
-        for (device, totals) in &self.devices {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "  {}: {}", cleaned(device), totals.facts());
-        }
-        let failed = summary.failed_requests.filter(|_| is_well);
-        if let Some(sentence) = failed.and_then(|f| explain::unexplained(f, summary.requests)) {
-            let _ = writeln!(text, "  {sentence}");
-        }
-        if summary.events_lost > 0 {
-            text.push_str("  Events were lost: durations and counts above are lower bounds.\n");
-        }
-        text
     }
 
     /// A blank line, the time and what happened, then lines with a name each.
