@@ -30,12 +30,12 @@ fn the_server_alone_is_traced_by_the_name_of_its_program() -> Result<()> {
     for (tool, command) in tools.iter().zip(LASTING) {
         let pid = tool.pid().to_string();
         let refused = Tracer::run(&agent, &["trace", "--pid", &pid])?.finish()?;
-        let told = format!(
+        let expected = format!(
             "PID {pid} ({} {command}) is no server",
             server.executable().display()
         );
         ensure!(!refused.status.success(), "{command} was traced");
-        ensure!(refused.stderr.contains(&told), "{}", refused.stderr);
+        ensure!(refused.stderr.contains(&expected), "{}", refused.stderr);
         ensure!(
             refused.stderr.contains(&server.pid().to_string()),
             "{}",

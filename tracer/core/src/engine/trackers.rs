@@ -1,7 +1,7 @@
 //! All that the trackers know: what the parts of the engine read.
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tracer_model::{Cause, Device, Drops, Nanos, Operation, Outcome, Session};
+use tracer_model::{Cause, Device, Drops, Nanos, Operation, Outcome, RequestSeq, Session};
 
 use crate::{
     diagnose::{cause::cause_of, incidents::Incidents},
@@ -65,25 +65,34 @@ impl Trackers {
         }
     }
 
+    /// Somebody begins to wait in a device, which may have been stalled before the trace if it was never seen to work.
+    pub(super) fn wait_began(&mut self, device: &Device, at: Nanos, by: Option<RequestSeq>) {
+        let is_known = self.is_audit(device);
+        let not_before = if is_known { at } else { self.session.began };
+        self.stall_periods.wait_began(device, (not_before, at), by);
+    }
+
     /// Since when the device has been stalled without a break, as sockets show or samples do.
     pub(super) fn stalled_since(&self, device: &Device, at: Nanos) -> Option<Nanos> {
-        self.earliest_stall(device, at, |stall| stall.start)
+        let period = self.stall_periods.current(device, at);
+        let by_socket = period.map(|period| period.since);
+        self.earliest_stall(device, by_socket, |stall| stall.start)
     }
 
     /// A time before which the device was not stalled, as far as it has been stalled without a break: nobody queued for it
     /// earlier.
     pub(super) fn not_stalled_before(&self, device: &Device, at: Nanos) -> Option<Nanos> {
-        self.earliest_stall(device, at, |stall| stall.not_before)
+        let period = self.stall_periods.current(device, at);
+        let by_socket = period.map(|period| period.not_before);
+        self.earliest_stall(device, by_socket, |stall| stall.not_before)
     }
 
     fn earliest_stall(
         &self,
         device: &Device,
-        at: Nanos,
+        by_socket: Option<Nanos>,
         begin: impl Fn(&OpenSampledWait<'_>) -> Nanos,
     ) -> Option<Nanos> {
-        let period = self.stall_periods.current(device, at);
-        let by_socket = period.map(|period| period.since);
         let stalls = self.requests.all().flat_map(Request::open_stalls);
         let by_sample = stalls.filter(|stall| stall.sample.device == *device);
         by_sample.map(|stall| begin(&stall)).chain(by_socket).min()

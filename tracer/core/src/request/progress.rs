@@ -34,11 +34,13 @@ impl Request {
         let phase = sample.as_ref().and_then(|sample| sample.phase);
         let is_new = is_sink && !self.sink_acts.contains_key(&goid);
         let early = self.start - self.earliest_start.min(self.start);
+        // A sink that the sample before did not find, while the request was in the broker, has another entry than the first.
+        let is_later = is_new && since > self.start && self.last_in_broker.is_some();
         let (since, acted, early) = match phase.filter(|_| is_new) {
             // It was started when its request entered the broker: at first, soon after the request began.
             Some(Phase::Request) => (self.start, true, early),
             Some(Phase::Response) => (self.earliest_start.max(since), false, 0),
-            None if last_act == 0 => (self.start, true, early),
+            None if last_act == 0 && !is_later => (self.start, true, early),
             // It worked in between, for how long is not known.
             None if phase == Some(Phase::Response) && self.acted_for_request_entry() => {
                 (last_act.max(since), false, 0)

@@ -15,6 +15,8 @@ const MAX_DEVICES: usize = 1024;
 pub(crate) struct StallPeriod {
     /// When the first began.
     pub(crate) since: Nanos,
+    /// The device was not stalled before then.
+    pub(crate) not_before: Nanos,
     /// Which request was in the device last, if it is known.
     pub(crate) by: Option<RequestSeq>,
     until: Nanos,
@@ -26,19 +28,25 @@ pub(crate) struct StallPeriod {
 pub(crate) struct StallPeriods(FxHashMap<Device, StallPeriod>);
 
 impl StallPeriods {
-    /// Somebody begins to wait in the device.
-    pub(crate) fn wait_began(&mut self, device: &Device, at: Nanos, by: Option<RequestSeq>) {
+    /// Somebody begins to wait in the device; `not_before`: of one that was never seen to work, the beginning of the trace.
+    pub(crate) fn wait_began(
+        &mut self,
+        device: &Device,
+        (not_before, at): (Nanos, Nanos),
+        by: Option<RequestSeq>,
+    ) {
         if self.0.len() >= MAX_DEVICES {
             self.0.retain(|_, period| period.open > 0);
         }
         let period = self.0.entry(device.clone()).or_insert(StallPeriod {
             since: at,
+            not_before,
             by,
             until: at,
             open: 0,
         });
         if !period.covers(at) {
-            period.since = at;
+            (period.since, period.not_before) = (at, at);
         }
         period.by = by;
         period.open += 1;
@@ -62,6 +70,7 @@ impl StallPeriods {
             .entry(to.clone())
             .or_insert(StallPeriod { open: 0, ..period });
         known.since = known.since.min(period.since);
+        known.not_before = known.not_before.min(period.not_before);
         known.until = known.until.max(period.until);
         known.by = period.by.or(known.by);
         known.open += period.open;

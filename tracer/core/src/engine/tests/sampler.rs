@@ -1,7 +1,7 @@
 //! Sampler at the goroutines that come while these move on.
 
 use super::*;
-use tracer_model::{EntryHead, GoroutineSample, Hang, Nanos, Transport, WaitReason};
+use tracer_model::{EntryHead, GoroutineSample, HandlerSample, Hang, Nanos, Transport, WaitReason};
 
 /// A look that found these then, and is told now.
 fn looked(story: &mut Story, at: Nanos, goroutines: Vec<GoroutineSample>) {
@@ -221,4 +221,73 @@ fn a_holder_that_ends_in_the_same_moment_is_named() {
     let queued = &story.hangs()[0].stalls[0];
     assert_eq!(queued.op, Op::Lock);
     assert_eq!(queued.blocked_by.as_deref(), Some("who holds"));
+}
+
+/// Found on a stripped server: the sink of a request's second entry was thought to have queued since the request began.
+#[test]
+fn a_sink_queues_since_it_was_not_found_before() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(30).connects(2, 30);
+    let device = || Some(Device::configured(Transport::Tcp, LOG));
+    // Nothing is seen of the client of goroutine 20, and no stack says for which entry a sink queues.
+    let began = story.now;
+    for (sink, samples) in [(22, 20), (24, 30)] {
+        for _ in 0..samples {
+            let queues = GoroutineSample {
+                ancestors: vec![sink - 1, 20, 1],
+                request: Some(20),
+                ..parked(sink, WaitReason::Lock, None, device())
+            };
+            let handler = HandlerSample {
+                goid: 20,
+                ancestors: vec![1],
+                phase: None,
+                entry: None,
+            };
+            story.after(100 * MS).happens(EventKind::GoroutinesSampled {
+                goroutines: vec![queues],
+                handlers: Some(vec![handler]),
+            });
+        }
+    }
+    story.gives_up_connecting(2, 30).answered(30);
+    story.summary();
+    story.nothing_is_found();
+    let hangs = story.hangs();
+    let queued = hangs.iter().find(|hang| hang.stalls[0].op == Op::Lock);
+    let stalls = &queued.expect("it queued").stalls;
+    let times = stalls.iter().map(|stall| {
+        let after = (stall.start - began) / MS;
+        (after, stall.duration / MS, stall.uncertainty / MS)
+    });
+    let times: Vec<_> = times.collect();
+    assert!(
+        matches!(times[..], [(50, _, 50..=100), (2050, 2950, 50)]),
+        "{times:?}"
+    );
+}
+
+/// Attached to a stripped server whose device was dead already: the first dial that is seen is not the first that stalls. The
+/// twin is `nobody_queues_for_a_device_that_is_not_stalled`.
+#[test]
+fn a_device_that_was_never_seen_to_work_may_have_been_stalled_before() {
+    let mut story = Story::new();
+    let began = story.requested(21).now;
+    story.after(600 * MS).requested(20).connects(2, 20);
+    for _ in 0..3 {
+        let device = Some(Device::configured(Transport::Tcp, LOG));
+        let queues = parked(21, WaitReason::Lock, None, device);
+        story.after(S / 2).happens(EventKind::GoroutinesSampled {
+            goroutines: vec![queues],
+            handlers: None,
+        });
+    }
+    story.after(S / 2).gives_up_connecting(2, 20).answered(20);
+    story.answered(21).nothing_is_found();
+    let hangs = story.hangs();
+    let queued = hangs.iter().find(|hang| hang.stalls[0].op == Op::Lock);
+    let stall = &queued.expect("it queued").stalls[0];
+    assert!(stall.start - stall.uncertainty <= began, "{stall:?}");
+    assert!(stall.start > began, "{stall:?}");
 }
