@@ -91,10 +91,7 @@ fn facts(report: &Report, hang: &FromFile<WholeHang>) -> Markup {
             "answered",
             request.status.map(|status| format!("HTTP {status}")),
         ),
-        (
-            "attributed by",
-            request.tie.as_ref().map(ToString::to_string),
-        ),
+        ("tie", request.tie.as_ref().map(ToString::to_string)),
         ("in", (report.files.len() > 1).then(|| file.clone())),
     ];
     let facts = facts

@@ -107,7 +107,7 @@ fn request_lines(hang: &Hang) -> Vec<String> {
         info.http_version.map(|version| format!("HTTP/{version}")),
         info.status.map(|status| format!("status {status}")),
         Some(format!("took {}", request_duration(info))),
-        info.tie.map(|tie| format!("attributed by {}", tie.name())),
+        info.tie.map(|tie| format!("tie: {}", tie.name())),
     ];
     let known: Vec<_> = known.into_iter().flatten().collect();
     lines.push(format!("  {}", known.join(", ")));

@@ -9,7 +9,7 @@ const PAGE_ROWS: usize = 10;
 
 /// Keys and what they do, for the help.
 pub(super) const HELP: [(&str, &str); 7] = [
-    ("p", "pause: the picture stands still, the trace goes on"),
+    ("p", "pause the screen; the trace goes on"),
     ("s", "sort the hangs: by time, duration, device"),
     ("up, down", "choose a hang (also k, j, Page Up, Page Down)"),
     ("Enter", "what the chosen hang was, and why"),
