@@ -129,7 +129,7 @@ fn what_was_not_delivered_when_the_trace_ended_is_said_to_be_pending() -> Result
     assert!(number(&record["entries"]) > 0, "{record}");
     let explanation = record["explanation"].to_string();
     assert!(
-        explanation.contains("when the trace ended, on a"),
+        explanation.contains("when the trace ended. The server"),
         "{record}"
     );
     assert!(

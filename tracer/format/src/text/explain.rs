@@ -217,11 +217,11 @@ pub fn loss(loss: &LostEntries) -> String {
     let (verb, state) = match (loss.pending, loss.as_of > loss.closed) {
         (true, true) => (
             "had not acknowledged",
-            "when the trace ended. The server has closed the connection; the kernel was still trying to deliver them".to_owned(),
+            "when the trace ended. The server has closed the connection; the kernel was still retransmitting".to_owned(),
         ),
         (true, false) => (
             "had not acknowledged",
-            "when the server closed the connection; when the trace ended, the kernel was still trying to deliver them".to_owned(),
+            "when the server closed the connection; when the trace ended, the kernel was still retransmitting".to_owned(),
         ),
         (false, _) if loss.answers_dropped => (
             "never acknowledged",

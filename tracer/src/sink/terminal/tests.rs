@@ -1,5 +1,5 @@
 use super::*;
-use tracer_model::{Cause, Evidence, Transport, UntakenEntries};
+use tracer_model::{Cause, Evidence, Summary, Transport, UntakenEntries};
 
 /// A client may ask for a path that a terminal would obey, and a device may be a path.
 #[test]

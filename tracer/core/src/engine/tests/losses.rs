@@ -283,7 +283,7 @@ fn what_the_send_queue_holds_at_the_end_is_what_is_pending() {
     assert_eq!(told, [(400, story.now), (900, story.now - S)]);
     let sentences: Vec<_> = losses(&story).iter().map(|l| explain::loss(l)).collect();
     assert!(
-        sentences[0].contains("when the trace ended, on a"),
+        sentences[0].contains("when the trace ended. The server"),
         "{}",
         sentences[0]
     );
