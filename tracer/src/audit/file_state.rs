@@ -26,8 +26,8 @@ pub(crate) struct FileState {
 pub(crate) struct Descriptors(Mutex<HashMap<String, PathBuf>>);
 
 impl Descriptors {
-    /// Looks at a file of the server's.
-    pub(crate) fn look(&self, pid: i32, path: &str) -> FileState {
+    /// Measures a file of the server's.
+    pub(crate) fn measure(&self, pid: i32, path: &str) -> FileState {
         let metadata = fs::metadata(as_server_sees(pid, path)).ok();
         FileState {
             size: metadata.as_ref().map(fs::Metadata::len),
@@ -70,7 +70,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let (path, moved) = (dir.path().join("audit"), dir.path().join("audit.1"));
         let name = path.to_str().expect("text");
-        let look = |descriptors: &Descriptors| descriptors.look(std::process::id() as i32, name);
+        let measure =
+            |descriptors: &Descriptors| descriptors.measure(std::process::id() as i32, name);
         let descriptors = Descriptors::default();
         let mut file = fs::OpenOptions::new()
             .create(true)
@@ -79,22 +80,22 @@ mod tests {
             .expect("opened");
         for (written, size) in [(&b"ab"[..], 2), (b"c", 3)] {
             file.write_all(written).expect("written");
-            let state = look(&descriptors);
+            let state = measure(&descriptors);
             assert_eq!((state.size, state.is_open), (Some(size), Some(true)));
             assert!(state.free.is_some());
         }
         // Rotated, and not opened again yet.
         fs::rename(&path, &moved).expect("renamed");
         assert_eq!(
-            (look(&descriptors).size, look(&descriptors).is_open),
+            (measure(&descriptors).size, measure(&descriptors).is_open),
             (None, None)
         );
         fs::write(&path, "ab").expect("written");
-        assert_eq!(look(&descriptors).is_open, None);
+        assert_eq!(measure(&descriptors).is_open, None);
         // Moved back.
         fs::rename(&moved, &path).expect("renamed");
-        assert_eq!(look(&descriptors).is_open, Some(true));
-        let pipe = Descriptors::default().look(std::process::id() as i32, "/dev/null");
+        assert_eq!(measure(&descriptors).is_open, Some(true));
+        let pipe = Descriptors::default().measure(std::process::id() as i32, "/dev/null");
         assert_eq!(pipe.is_open, None);
     }
 }

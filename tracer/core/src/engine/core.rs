@@ -78,7 +78,7 @@ impl Core {
                 phase,
                 failures,
             } => self.devices_fail(event.at, (*by, *phase), failures),
-            EventKind::FileSize { .. } => self.file_looked(event),
+            EventKind::FileSize { .. } => self.file_measured(event),
             EventKind::BufferingEnded(totals) => self.buffering_ended(event.at, totals),
             EventKind::DevicesRead { devices } => self.trackers.configure(event.at, devices),
             EventKind::BufferedWrite { .. } => self.trackers.buffered_write(event),
@@ -314,7 +314,7 @@ impl Core {
         self.trackers.requests.expire(now);
         self.conclude();
         self.ask_file_sizes(now);
-        self.ask_looks(now);
+        self.ask_measurements(now);
         self.settle_losses();
         self.verdicts
             .settle_entries(now, false, &mut self.trackers.incidents);

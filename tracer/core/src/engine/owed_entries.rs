@@ -10,7 +10,7 @@ use crate::{
     diagnose::cause::cause_of,
     engine::{core::Core, step::Query},
     request::{lifecycle::Stage, request::Request},
-    track::dues::{AuditedRequest, FileLook},
+    track::dues::{AuditedRequest, FileMeasurement},
 };
 
 /// Requests that are searched for in audit files at once.
@@ -134,8 +134,8 @@ impl Core {
         }
     }
 
-    /// Takes a look at an audit file.
-    pub(super) fn file_looked(&mut self, event: &Event) {
+    /// Takes a measurement of an audit file.
+    pub(super) fn file_measured(&mut self, event: &Event) {
         let EventKind::FileSize {
             path,
             size,
@@ -146,13 +146,13 @@ impl Core {
             return;
         };
         self.file_size(event.at, path, *size);
-        let look = FileLook {
+        let measured = FileMeasurement {
             at: event.at,
             size: *size,
             is_open: *open,
             free: *free,
         };
-        if let Some((device, unknown)) = self.trackers.dues.looked(path, look) {
+        if let Some((device, unknown)) = self.trackers.dues.measured(path, measured) {
             for request in unknown {
                 self.search(request, vec![device.clone()]);
             }
@@ -169,9 +169,9 @@ impl Core {
         self.trackers.identities.of(socket)
     }
 
-    /// Asks for looks at the audit files that owe entries.
-    pub(super) fn ask_looks(&mut self, now: Nanos) {
-        let due = self.trackers.dues.looks_due(now).into_iter();
+    /// Asks for measurements of the audit files that owe entries.
+    pub(super) fn ask_measurements(&mut self, now: Nanos) {
+        let due = self.trackers.dues.measurements_due(now).into_iter();
         self.step.queries.extend(due.map(Query::FileSize));
     }
 

@@ -14,7 +14,7 @@ const LEAST: usize = 2;
 /// Since the first of them, ns: an entry may be written after its request is answered.
 const PATIENCE: Nanos = 1_000_000_000;
 
-/// Between two looks at an audit file, ns.
+/// Between two measurements of an audit file, ns.
 const INTERVAL: Nanos = 500_000_000;
 
 /// Requests without a further one that did not take their entries, ns, after which a device is not suspected any more.
@@ -34,7 +34,7 @@ pub(crate) struct AuditedRequest {
 
 /// An audit file at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FileLook {
+pub(crate) struct FileMeasurement {
     pub(crate) at: Nanos,
     /// Bytes.
     pub(crate) size: Option<u64>,
@@ -55,9 +55,9 @@ struct Debtor {
     /// Whether it was found to fail since.
     fails: bool,
     missed: Vec<AuditedRequest>,
-    /// Of a file: requests since the last look.
+    /// Of a file: requests since the last measurement.
     unchecked: Vec<AuditedRequest>,
-    look: Option<FileLook>,
+    last: Option<FileMeasurement>,
     asked: Nanos,
 }
 
@@ -91,7 +91,7 @@ impl Dues {
             fails: false,
             missed: Vec::new(),
             unchecked: Vec::new(),
-            look: None,
+            last: None,
             asked: 0,
         });
         self.debtors = debtors.collect();
@@ -103,7 +103,7 @@ impl Dues {
         self.since = self.since.max(at);
         for debtor in &mut self.debtors {
             debtor.settle(at);
-            debtor.look = None;
+            debtor.last = None;
         }
     }
 
@@ -131,7 +131,7 @@ impl Dues {
     }
 
     /// Devices of which nothing was seen in this request, and that may owe its entries. A file may have taken them all the
-    /// same: see [`Self::looked`]. `used`: whether the request did something on it.
+    /// same: see [`Self::measured`]. `used`: whether the request did something on it.
     pub(crate) fn suspects(&self, start: Nanos, used: impl Fn(&Device) -> bool) -> Vec<&Device> {
         let is_suspect = |debtor: &&Debtor| {
             let is_counted = start > debtor.sign.max(self.since);
@@ -157,7 +157,7 @@ impl Dues {
         }
     }
 
-    /// What became known later of a request that [`Self::looked`] returned: this device owes its entries.
+    /// What became known later of a request that [`Self::measured`] returned: this device owes its entries.
     pub(crate) fn missed(&mut self, device: &Device, request: AuditedRequest) {
         let since = self.since;
         if let Some(debtor) = self.of(device)
@@ -168,32 +168,27 @@ impl Dues {
         }
     }
 
-    /// Takes a look at an audit file. Returns its device, and the requests of which it took nothing while it is not known
+    /// Takes a measurement of an audit file. Returns its device, and the requests of which it took nothing while it is not known
     /// whether they were audited.
-    pub(crate) fn looked(
+    pub(crate) fn measured(
         &mut self,
         path: &str,
-        look: FileLook,
+        now: FileMeasurement,
     ) -> Option<(Device, Vec<AuditedRequest>)> {
         let mut files = self.debtors.iter_mut().filter(|debtor| debtor.is_file());
         let debtor = files.find(|debtor| debtor.device.address == path)?;
-        let before = debtor
-            .look
-            .replace(look)
-            .filter(|before| before.at < look.at);
-        let is_certain =
-            look.is_open == Some(true) || (look.is_open.is_some() && debtor.is_visible);
-        debtor.is_visible |= look.is_open == Some(true);
-        let same =
-            before.filter(|before| before.size == look.size && before.is_open == look.is_open);
+        let before = debtor.last.replace(now).filter(|before| before.at < now.at);
+        let is_certain = now.is_open == Some(true) || (now.is_open.is_some() && debtor.is_visible);
+        debtor.is_visible |= now.is_open == Some(true);
+        let same = before.filter(|before| before.size == now.size && before.is_open == now.is_open);
         let Some(before) = same.filter(|_| is_certain) else {
-            debtor.settle(look.at);
+            debtor.settle(now.at);
             return None;
         };
         let between =
-            |request: &mut AuditedRequest| request.info.start > before.at && request.end < look.at;
+            |request: &mut AuditedRequest| request.info.start > before.at && request.end < now.at;
         let over: Vec<_> = debtor.unchecked.extract_if(.., between).collect();
-        debtor.unchecked.retain(|request| request.end >= look.at);
+        debtor.unchecked.retain(|request| request.end >= now.at);
         let (audited, unknown): (Vec<_>, Vec<_>) =
             over.into_iter().partition(|request| request.entries > 0);
         let room = MOST.saturating_sub(debtor.missed.len());
@@ -201,10 +196,10 @@ impl Dues {
         Some((debtor.device.clone(), unknown))
     }
 
-    /// Audit files to look at now. While nothing is due from them, nobody looks.
-    pub(crate) fn looks_due(&mut self, now: Nanos) -> Vec<String> {
+    /// Audit files to measure now. While nothing is due from them, none is.
+    pub(crate) fn measurements_due(&mut self, now: Nanos) -> Vec<String> {
         let is_due = |debtor: &&mut Debtor| {
-            let is_first = debtor.look.is_none() || !debtor.unchecked.is_empty();
+            let is_first = debtor.last.is_none() || !debtor.unchecked.is_empty();
             debtor.is_file() && is_first && now.saturating_sub(debtor.asked) >= INTERVAL
         };
         let due = self.debtors.iter_mut().filter(is_due);
@@ -241,7 +236,7 @@ impl Dues {
             return (Vec::new(), None);
         };
         debtor.fails = true;
-        let free = debtor.look.and_then(|look| look.free);
+        let free = debtor.last.and_then(|last| last.free);
         (std::mem::take(&mut debtor.missed), free)
     }
 

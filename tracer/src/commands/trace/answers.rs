@@ -28,7 +28,7 @@ pub(super) struct Answer {
     pub(super) devices: Option<Event>,
     /// Of a sample of the server's goroutines.
     pub(super) sample: Option<SampleInfo>,
-    /// The audit file that was looked at: nothing waits for such an answer, since its file system may hang.
+    /// The audit file that was measured: nothing waits for such an answer, since its file system may hang.
     pub(super) file: Option<String>,
 }
 
@@ -161,14 +161,14 @@ fn sample(pid: i32, goroutines: &Goroutines) -> Option<Answer> {
     })
 }
 
-/// The event has the time when the look began: what was written since then may be in it.
+/// The event has the time when the measurement began: what was written since then may be in it.
 fn file_state(pid: i32, path: String, descriptors: &Descriptors) -> Event {
     let at = clock::monotonic();
     let FileState {
         size,
         is_open,
         free,
-    } = descriptors.look(pid, &path);
+    } = descriptors.measure(pid, &path);
     let what = EventKind::FileSize {
         path,
         size,

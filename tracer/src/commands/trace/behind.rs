@@ -8,8 +8,8 @@ use tracer_model::{Device, Event, EventKind, Nanos, Transport};
 /// Between two checks, ns.
 const INTERVAL: Nanos = 500_000_000;
 
-/// How long a look at an audit file may take, ns.
-const LOOKING: Nanos = 100_000_000;
+/// How long a measurement of an audit file may take, ns.
+const MEASURING: Nanos = 100_000_000;
 
 /// A file may have grown by the last entries that a socket took so long before, ns.
 const RECENT: Nanos = 2 * INTERVAL + INTERVAL / 2;
@@ -20,15 +20,15 @@ const MOST_ALARMS: u32 = 7;
 /// What devices took, as far as newest entries and sizes of files show.
 #[derive(Debug, Default)]
 pub(super) struct FallingBehind {
-    /// When files are looked at next, and when it is checked what that shows.
+    /// When files are measured next, and when it is checked what that shows.
     due: Nanos,
     ready: Option<Nanos>,
     checked: Nanos,
     /// When each socket device was last seen to take an entry.
     took: BTreeMap<Device, Nanos>,
     sizes: HashMap<String, Option<u64>>,
-    /// Files that were looked at since the last check, and whether they have changed since the look before.
-    looked: BTreeMap<Device, bool>,
+    /// Files that were measured since the last check, and whether they have changed since the measurement before.
+    measured: BTreeMap<Device, bool>,
     /// Since when others took entries and this one did not.
     behind: BTreeMap<Device, Nanos>,
     is_alarmed: bool,
@@ -37,23 +37,23 @@ pub(super) struct FallingBehind {
 }
 
 impl FallingBehind {
-    /// Whether audit files are to be looked at; a check follows.
+    /// Whether audit files are to be measured; a check follows.
     pub(super) fn begins(&mut self, now: Nanos) -> bool {
         let begins = now >= self.due;
         if begins {
             self.due = now + INTERVAL;
-            self.ready = Some(now + LOOKING);
+            self.ready = Some(now + MEASURING);
         }
         begins
     }
 
-    /// Whether it is time to check what the looks showed.
+    /// Whether it is time to check what the measurements showed.
     pub(super) fn is_ready(&self, now: Nanos) -> bool {
         self.ready.is_some_and(|ready| now >= ready)
     }
 
-    /// Takes a look at an audit file.
-    pub(super) fn looked(&mut self, event: &Event) {
+    /// Takes a measurement of an audit file.
+    pub(super) fn measured(&mut self, event: &Event) {
         // Of others their size does not show what is written.
         let EventKind::FileSize {
             path,
@@ -66,7 +66,7 @@ impl FallingBehind {
         };
         if let Some(before) = self.sizes.insert(path.clone(), *size) {
             let file = Device::configured(Transport::File, path);
-            self.looked.insert(file, before != *size);
+            self.measured.insert(file, before != *size);
         }
     }
 
@@ -82,7 +82,7 @@ impl FallingBehind {
             let known = self.took.entry(device).or_default();
             *known = at.max(*known);
         }
-        let files = std::mem::take(&mut self.looked);
+        let files = std::mem::take(&mut self.measured);
         let since = now
             .saturating_sub(INTERVAL + INTERVAL / 2)
             .max(self.checked);
@@ -127,7 +127,7 @@ impl FallingBehind {
         self.ready = None;
         self.behind.clear();
         self.sizes.clear();
-        self.looked.clear();
+        self.measured.clear();
     }
 }
 
@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn size(behind: &mut FallingBehind, at: Nanos, size: u64) {
-        behind.looked(&Event {
+        behind.measured(&Event {
             at,
             what: EventKind::FileSize {
                 path: file().address,
@@ -244,6 +244,6 @@ mod tests {
         pauses.push((behind.due - 100 * S) / S);
         assert_eq!(pauses, [2, 4, 8, 1]);
         assert!(behind.begins(101 * S) && !behind.begins(101 * S));
-        assert!(!behind.is_ready(101 * S) && behind.is_ready(101 * S + LOOKING));
+        assert!(!behind.is_ready(101 * S) && behind.is_ready(101 * S + MEASURING));
     }
 }

@@ -55,10 +55,10 @@ pub(super) struct Following {
     outside: Outside,
     answers: mpsc::Sender<Answer>,
     pub(super) answered: mpsc::Receiver<Answer>,
-    /// Queries that have not been answered, other than looks at files.
+    /// Queries that have not been answered, other than measurements of files.
     pub(super) open_queries: usize,
-    /// Audit files that are being looked at.
-    looking: HashSet<String>,
+    /// Audit files that are being measured.
+    measuring: HashSet<String>,
     descriptors: Arc<Descriptors>,
     pub(super) behind: FallingBehind,
 }
@@ -85,7 +85,7 @@ impl Following {
             answers,
             answered,
             open_queries: 0,
-            looking: HashSet::new(),
+            measuring: HashSet::new(),
             descriptors: Arc::default(),
             behind: FallingBehind::default(),
         };
@@ -110,8 +110,8 @@ impl Following {
     /// Answers on a thread of its own: audit files may be large, or on a disk that hangs.
     pub(super) fn answer(&mut self, query: Query) {
         match &query {
-            // Its file system may hang: one look at a time.
-            Query::FileSize(path) if !self.looking.insert(path.clone()) => return,
+            // Its file system may hang: one measurement at a time.
+            Query::FileSize(path) if !self.measuring.insert(path.clone()) => return,
             Query::FileSize(_) => {}
             Query::Entry(_) | Query::Goroutines => self.open_queries += 1,
         }
@@ -123,7 +123,7 @@ impl Following {
     /// Takes note of an answer.
     pub(super) fn is_answered(&mut self, answer: &Answer) {
         match &answer.file {
-            Some(path) => drop(self.looking.remove(path)),
+            Some(path) => drop(self.measuring.remove(path)),
             None => self.open_queries -= 1,
         }
     }

@@ -342,7 +342,7 @@ impl Live {
         answer
             .events
             .iter()
-            .for_each(|event| server.behind.looked(event));
+            .for_each(|event| server.behind.measured(event));
         // A sample while buffering that alarms nobody is normal too.
         if !server.capture.is_buffering() {
             for event in answer.events {

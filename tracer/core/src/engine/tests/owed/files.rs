@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn look(story: &mut Story, size: Option<u64>, open: Option<bool>, free: u64) {
+fn measure(story: &mut Story, size: Option<u64>, open: Option<bool>, free: u64) {
     story.after(MS).happens(EventKind::FileSize {
         path: FILE.to_owned(),
         size,
@@ -14,7 +14,7 @@ fn look(story: &mut Story, size: Option<u64>, open: Option<bool>, free: u64) {
 #[test]
 fn an_audit_file_that_stays_as_it_is_fails() {
     let open = Some(true);
-    for (name, looks, free, cause) in [
+    for (name, measured, free, cause) in [
         (
             "full",
             &[(Some(64), open), (Some(64), open)][..],
@@ -66,15 +66,15 @@ fn an_audit_file_that_stays_as_it_is_fails() {
                 (transport, FILE, !is_filtered),
             ]));
             story.happens(EventKind::Tick);
-            for (goid, (size, open)) in (20..).step_by(3).zip(looks) {
-                look(&mut story, *size, *open, free);
+            for (goid, (size, open)) in (20..).step_by(3).zip(measured) {
+                measure(&mut story, *size, *open, free);
                 served(&mut story, goid, &[to(LOG)]);
                 served(&mut story, goid + 1, &[to(LOG)]);
                 story.after(S / 2).happens(EventKind::Tick);
             }
-            let (size, open) = looks[looks.len() - 1];
+            let (size, open) = measured[measured.len() - 1];
             let grows = matches!(name, "grows" | "truncated and written");
-            look(
+            measure(
                 &mut story,
                 size.map(|size| size + u64::from(grows)),
                 open,
@@ -87,8 +87,8 @@ fn an_audit_file_that_stays_as_it_is_fails() {
             if expected.is_some() {
                 assert!(found.iter().all(|r| r.inferred && r.device.address == FILE));
                 // It grows again.
-                look(&mut story, Some(500), Some(true), 1 << 30);
-                look(&mut story, Some(900), Some(true), 1 << 30);
+                measure(&mut story, Some(500), Some(true), 1 << 30);
+                measure(&mut story, Some(900), Some(true), 1 << 30);
                 let incidents = incidents(&mut story);
                 assert_eq!(incidents.len(), 1, "{name}");
                 assert!(incidents[0].end.is_some(), "{name}");
