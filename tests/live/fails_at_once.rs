@@ -6,12 +6,12 @@ use std::{
     io::Write,
     path::Path,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use lab::{
-    AuditDevice, Endpoint, Family, HttpLog, Network, Server, Trace, Tracer,
+    AuditDevice, Client, Endpoint, Family, HttpLog, Network, Server, Trace, Tracer,
     log_server::Options,
     scenario::PORT,
     server::{Builder, bao_from_environment},
@@ -129,6 +129,74 @@ fn a_full_disk_is_no_space() -> Result<()> {
     assert_eq!(refusal["cause"], "no_space", "{refusal}");
     assert_eq!(refusal["device"]["address"], path.display().to_string());
     is_one_outage(&trace, &refusal["device"])
+}
+
+/// Requests go on until the tracer has written what is waited for.
+fn requests_until(
+    what: &str,
+    (tracer, client): (&Tracer, &Client),
+    is_it: impl Fn(&Value) -> bool,
+) -> Result<Value> {
+    let deadline = Instant::now() + LIMIT;
+    while Instant::now() < deadline {
+        ensure!(
+            client.get("/v1/sys/mounts")?.status == 200,
+            "a healthy server"
+        );
+        if let Some(found) = tracer.records()?.into_iter().find(&is_it) {
+            return Ok(found);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    anyhow::bail!("no {what} within {LIMIT:?}")
+}
+
+/// Field case B8: neither a system call nor the log shows it, but a healthy device beside it.
+#[test]
+fn a_full_disk_beside_a_healthy_socket_shows_without_the_log() -> Result<()> {
+    let network = Network::create(1)?;
+    let directory = tempfile::tempdir()?;
+    let _disk = SmallDisk::mount(directory.path())?;
+    let path = directory.path().join("audit.log");
+    let filler = directory.path().join("filler");
+    let endpoint = Endpoint::Tcp(network.logs[0].port(Family::V4, PORT));
+    let _log = Options::new(endpoint.clone()).start(&network.logs[0].namespace)?;
+    let server = builder()?
+        .audit(AuditDevice::file("to-disk", &path))
+        .audit(AuditDevice::socket("to-socket", &endpoint))
+        .start(&network.vault)?;
+    let client = server.client(Family::V4);
+    let without_log = ["--probes", "tracepoint"];
+    let tracer = Tracer::attach(&agent_from_environment()?, server.pid(), &without_log)?;
+    let probes = tracer.records()?[0]["probes"].to_string();
+    ensure!(!probes.contains("uprobe"), "the log is read: {probes}");
+    // The negative twin: while both take all, nothing is said.
+    let healthy = Instant::now();
+    while healthy.elapsed() < Duration::from_secs(2) {
+        client.get("/v1/sys/mounts")?;
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!tracer.records()?.iter().any(|r| r["type"] == "refusal"));
+    let mut file = File::create(&filler)?;
+    while file.write_all(&[0; 4096]).is_ok() {}
+    // What is open keeps its room when it is removed.
+    drop(file);
+    let both = (&tracer, &client);
+    let refusal = requests_until("refusal", both, |record| record["type"] == "refusal")?;
+    assert_eq!(refusal["cause"], "no_space", "{refusal}");
+    assert_eq!(refusal["inferred"], true, "{refusal}");
+    assert_eq!(refusal["device"]["address"], path.display().to_string());
+    assert_eq!(refusal["request"]["path"], "sys/mounts", "{refusal}");
+    fs::remove_file(&filler)?;
+    let incident = requests_until("incident", both, |record| record["type"] == "incident")?;
+    assert!(incident.get("end").is_some(), "{incident}");
+    assert_eq!(incident["device"], refusal["device"], "{incident}");
+    assert!(incident["failed_entries"].as_u64() >= Some(4), "{incident}");
+    let trace = tracer.stop()?;
+    assert!(trace.hangs().is_empty(), "a hang");
+    assert_eq!(trace.of_type("refusal").len(), 1);
+    assert_eq!(trace.of_type("incident").len(), 1);
+    Ok(())
 }
 
 #[test]

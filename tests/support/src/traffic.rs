@@ -53,7 +53,12 @@ impl Traffic {
                     handlers: None,
                 },
                 Query::Entry(asked) => EventKind::EntryFound { asked, entry: None },
-                Query::FileSize(path) => EventKind::FileSize { path, size: None },
+                Query::FileSize(path) => EventKind::FileSize {
+                    path,
+                    size: None,
+                    open: None,
+                    free: None,
+                },
             });
         }
     }

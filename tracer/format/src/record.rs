@@ -105,6 +105,9 @@ pub struct Refusal<T = String> {
     /// The status that an HTTP device answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_status: Option<u16>,
+    /// Nothing of the failure itself was seen, but only that other devices took the entries and this one did not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inferred: bool,
     /// One sentence for the operator.
     pub explanation: T,
 }
@@ -249,6 +252,7 @@ impl Refusal {
             cause: refusal.cause.into(),
             errno: refusal.errno.map(errno_name),
             http_status: refusal.http_status,
+            inferred: refusal.inferred,
             explanation: text::explain::refusal(refusal),
         }
     }

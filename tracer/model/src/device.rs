@@ -38,6 +38,9 @@ pub struct ConfiguredDevice {
     pub path: String,
     /// Where it is configured to write; of a URL only what is not secret.
     pub device: Device,
+    /// Whether it gets all entries: neither a filter nor being a fallback keeps any from it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_all: bool,
 }
 
 impl PartialEq for Device {

@@ -37,6 +37,8 @@ pub enum FailureReason {
     Resolver,
     /// The error says nothing of these.
     Unknown,
+    /// There is no error: another device took the entry, and nothing was seen of this one.
+    NotTaken,
 }
 
 impl FailureReason {

@@ -3,6 +3,8 @@
 //!
 //! Times are `CLOCK_MONOTONIC` nanoseconds, as the kernel took them.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -182,6 +184,12 @@ pub enum EventKind {
         /// Bytes; absent where there is no such file.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         size: Option<u64>,
+        /// Whether the server has it open for appending, and no other file in its place; absent where that is not certain.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        open: Option<bool>,
+        /// Bytes free in its file system.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        free: Option<u64>,
     },
     /// The server was started again, and the probes are attached to the new one.
     Restarted(Session),
@@ -280,6 +288,9 @@ pub struct BufferedTotals {
     /// Records that were sent up although the kernel side was buffering.
     #[serde(default, rename = "told")]
     pub streamed: u64,
+    /// Audit devices that were seen to take entries, as far as newest ones show.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub took: Vec<Device>,
     /// Goroutines whose requests `requests` includes, although their events follow.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counted: Vec<u64>,
@@ -362,6 +373,9 @@ pub fn took_all(result: i64, requested: Option<u64>) -> bool {
 pub struct EntryQuery {
     /// The client's port, which the entry bears.
     pub client_port: u16,
+    /// Its address, which the entry bears too; absent where that may be another one, behind a proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_address: Option<IpAddr>,
     /// `CLOCK_REALTIME` ns since the epoch before which the entry cannot have been written.
     pub not_before: i64,
     /// The same, after which.
@@ -372,7 +386,11 @@ impl EntryQuery {
     /// Whether the answer to that one answers this one: it was asked of the same request, and not
     /// earlier.
     pub fn is_answered_by(&self, asked: &Self) -> bool {
-        (self.client_port, self.not_before) == (asked.client_port, asked.not_before)
+        // Recordings of before the address was asked for have none.
+        let is_same_client =
+            asked.client_address.is_none() || self.client_address == asked.client_address;
+        is_same_client
+            && (self.client_port, self.not_before) == (asked.client_port, asked.not_before)
             && self.not_after <= asked.not_after
     }
 }

@@ -183,6 +183,8 @@ pub struct Refusal {
     pub before: u64,
     /// Whether another device was seen to take an entry of this request.
     pub taken_elsewhere: bool,
+    /// Whether nothing of the failure itself was seen, but only that other devices took the entries.
+    pub inferred: bool,
 }
 
 /// A request that a standby forwarded to the active node of its cluster, and that waited there for longer than the threshold.

@@ -5,6 +5,7 @@ use std::{
     collections::HashSet,
     fs::{self, File},
     io,
+    net::IpAddr,
     ops::ControlFlow,
     os::unix::fs::FileExt,
     path::PathBuf,
@@ -41,6 +42,8 @@ const O_APPEND: i32 = 0o2000;
 pub(crate) struct FileQuery {
     /// Port of its client.
     pub(crate) client_port: u16,
+    /// Its address; `None` if the entry may bear any.
+    pub(crate) client_address: Option<IpAddr>,
     /// When it began.
     pub(crate) not_before: Timestamp,
     /// When it ended.
@@ -64,12 +67,6 @@ pub(crate) fn find_entry(pid: i32, query: &FileQuery) -> Option<EntryHead> {
         }
     }
     found
-}
-
-/// The size of a file of the server's, bytes; `None` where there is none.
-pub(crate) fn size_of(pid: i32, path: &str) -> Option<u64> {
-    let metadata = fs::metadata(as_server_sees(pid, path));
-    metadata.ok().map(|metadata| metadata.len())
 }
 
 /// Whether the server sees anything at this path.
@@ -96,13 +93,13 @@ pub(crate) fn free_space(pid: i32, path: &str) -> Option<u64> {
 }
 
 /// Through the server's own root directory.
-fn as_server_sees(pid: i32, path: &str) -> PathBuf {
+pub(super) fn as_server_sees(pid: i32, path: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/root{path}"))
 }
 
 /// Regular files that the server has open for appending. `/proc/PID/fd` leads to them even if they were renamed or
 /// deleted, or are in another mount namespace.
-fn candidates(pid: i32) -> Vec<PathBuf> {
+pub(super) fn candidates(pid: i32) -> Vec<PathBuf> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
     let paths = descriptors
         .into_iter()
@@ -169,10 +166,20 @@ fn match_line(line: &[u8], query: &FileQuery) -> LineMatch {
         return LineMatch::TooOld;
     }
     let fits = since >= -SLACK && until >= -SLACK;
-    if fits && entry.id.is_some() && entry.remote_port == Some(query.client_port) {
+    let is_clients = entry.remote_port == Some(query.client_port)
+        && query
+            .client_address
+            .is_none_or(|client| is_at(&entry, client));
+    if fits && entry.id.is_some() && is_clients {
         return LineMatch::Match(entry);
     }
     LineMatch::OtherEntry
+}
+
+fn is_at(entry: &EntryHead, client: IpAddr) -> bool {
+    let address = entry.remote_address.as_ref();
+    let address = address.and_then(|address| address.parse::<IpAddr>().ok());
+    address.is_some_and(|address| address.to_canonical() == client.to_canonical())
 }
 
 /// Passes whole lines, last first, until `line` breaks or `BUDGET` is used up.
@@ -233,6 +240,7 @@ mod tests {
     fn query(port: u16) -> FileQuery {
         FileQuery {
             client_port: port,
+            client_address: None,
             not_before: "2026-11-23T05:57:20Z".parse().expect("a time"),
             not_after: "2026-11-23T05:57:30Z".parse().expect("a time"),
         }
@@ -257,6 +265,41 @@ mod tests {
             entry(40, 7, "later"),
         ];
         assert_eq!(found(&lines, 7), ["this"]);
+    }
+
+    #[test]
+    fn an_entry_of_another_address_with_the_same_port_is_another_clients() {
+        let with = |address: &str| {
+            entry(25, 7, "this").replace(
+                "\"remote_port\"",
+                &format!("\"remote_address\":\"{address}\",\"remote_port\""),
+            )
+        };
+        for (asked, written, is_found) in [
+            (None, "10.0.0.7", true),
+            (Some("10.0.0.7"), "10.0.0.7", true),
+            (Some("10.0.0.7"), "192.0.2.1", false),
+            (Some("fd00::7"), "fd00::7", true),
+            (Some("fd00::7"), "fd00::8", false),
+            (Some("::ffff:10.0.0.7"), "10.0.0.7", true),
+        ] {
+            let query = FileQuery {
+                client_address: asked.map(|address| address.parse().expect("an address")),
+                ..query(7)
+            };
+            let found = match_line(with(written).as_bytes(), &query);
+            assert_eq!(
+                matches!(found, LineMatch::Match(_)),
+                is_found,
+                "{asked:?} {written}"
+            );
+        }
+        let query = FileQuery {
+            client_address: Some("10.0.0.7".parse().expect("an address")),
+            ..query(7)
+        };
+        let unknown = match_line(entry(25, 7, "this").as_bytes(), &query);
+        assert!(matches!(unknown, LineMatch::OtherEntry));
     }
 
     #[test]

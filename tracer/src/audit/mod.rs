@@ -3,4 +3,5 @@
 
 pub mod entry;
 pub(crate) mod file;
+pub(crate) mod file_state;
 pub mod server_log;

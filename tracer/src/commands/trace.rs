@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod answers;
+mod behind;
 mod clock;
 mod following;
 mod live;

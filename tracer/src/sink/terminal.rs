@@ -11,7 +11,7 @@ use std::{
 
 use self::{
     totals::{OfDevice, closing},
-    words::{again, causes, cleaned, explained, painted, wrapped},
+    words::{again, causes, cleaned, explained, painted, so_far, wrapped},
 };
 use super::{
     Sink,
@@ -142,10 +142,9 @@ impl<W: Write + Send + 'static> Terminal<W> {
             (
                 "request",
                 format!(
-                    "{}: blocked for {} so far, in {}{behind}",
+                    "{}: {}{behind}",
                     self.request(&stalled.request),
-                    duration(stalled.blocked),
-                    explain::operation(stalled.op),
+                    so_far(stalled),
                 ),
             ),
             ("cause", format!("{}: {}", why.name(), cause::hint(why))),

@@ -69,12 +69,20 @@ fn reported(operation: &Operation, reason: FailureReason) -> Cause {
         (FailureReason::Errno(errno), Transport::File) => of_file(errno),
         (FailureReason::Errno(errno), _) => of_socket(errno, operation.op),
         // The server hides the first error of a file behind that of a second attempt.
-        (FailureReason::Unknown, Transport::File) => match operation.evidence.free {
-            Some(free) if free < FULL => Cause::NoSpace,
-            _ => Cause::IoError,
-        },
-        (FailureReason::Timeout | FailureReason::Unknown, _) => Cause::Unknown,
+        (FailureReason::Unknown | FailureReason::NotTaken, Transport::File)
+            if is_full(operation) =>
+        {
+            Cause::NoSpace
+        }
+        (FailureReason::Unknown, Transport::File) => Cause::IoError,
+        (FailureReason::Timeout | FailureReason::Unknown | FailureReason::NotTaken, _) => {
+            Cause::Unknown
+        }
     }
+}
+
+fn is_full(operation: &Operation) -> bool {
+    operation.evidence.free.is_some_and(|free| free < FULL)
 }
 
 fn of_file(errno: i32) -> Cause {

@@ -7,7 +7,7 @@ use tracer_model::{
     Transport, UntakenEntries,
 };
 
-use crate::diagnose::cause::cause_of;
+use crate::diagnose::{cause::cause_of, unanswered::UnansweredEntries};
 
 /// A datagram that was sent shows nothing; that no ICMP error came back for several does. Longer than a round trip and the
 /// second that hosts leave between two ICMP errors (`net.ipv4.icmp_ratelimit`), ns.
@@ -33,6 +33,7 @@ pub(crate) struct Incidents {
     unaccounted: BTreeMap<Device, LossTotals>,
     /// Since when every datagram to the device was sent.
     sending: BTreeMap<Device, Nanos>,
+    unanswered: UnansweredEntries,
     /// Hangs of no incident so far. Requests that queued may be answered before the one that was stalled, and where no socket
     /// shows the stall, only that one's end begins the incident.
     unmatched: Vec<BlockedTime>,
@@ -69,9 +70,18 @@ impl Incidents {
         }
         // A stalled write that went well in the end begins an incident and ends it.
         if operation.op == Op::Write && operation.outcome == Some(Outcome::Ok) {
-            self.entry_taken(device, operation.end);
+            match device.transport {
+                Transport::Http if self.open.contains_key(device) => {
+                    if let Some(answered) = self.unanswered.sent(operation) {
+                        self.end(device, answered);
+                    }
+                }
+                Transport::Http => {}
+                _ => self.entry_taken(device, operation.end),
+            }
         } else if operation.failed() {
             self.sending.remove(device);
+            self.unanswered.forget(device);
         }
         self.match_hangs(device);
     }
@@ -153,6 +163,7 @@ impl Incidents {
     /// How many things are kept.
     pub(crate) fn kept(&self) -> usize {
         let by_device = self.reported.len() + self.unaccounted.len() + self.sending.len();
+        let by_device = by_device + self.unanswered.kept();
         self.open.len() + self.over.len() + self.unmatched.len() + by_device
     }
 
@@ -163,6 +174,7 @@ impl Incidents {
         for device in hangs.chain(over).filter(|device| **device == *from) {
             device.clone_from(to);
         }
+        self.unanswered.rename(from, to);
         if let Some(mut incident) = self.open.remove(from) {
             incident.device.clone_from(to);
             match self.open.get_mut(to) {
@@ -200,6 +212,7 @@ impl Incidents {
     }
 
     fn end(&mut self, device: &Device, at: Nanos) {
+        self.unanswered.forget(device);
         if let Some(mut incident) = self.open.remove(device) {
             incident.end = Some(at.max(incident.start));
             self.over.push(incident);
@@ -287,6 +300,13 @@ impl Incidents {
         } else {
             *incident.untaken.missed.get_or_insert_default() += 1;
             incident.untaken.add_request(id);
+        }
+    }
+
+    /// There may be more entries that the device did not take than were counted.
+    pub(crate) fn count_at_least(&mut self, device: &Device) {
+        if let Some(incident) = self.open.get_mut(device) {
+            incident.untaken.at_least = true;
         }
     }
 

@@ -114,6 +114,7 @@ fn judge_device(case: &Case<'_>, device: &Device, threshold: Nanos) -> Option<Ve
         evidence: failed.evidence.clone(),
         before: 0,
         taken_elsewhere: is_taken_elsewhere(case, device),
+        inferred: false,
     })))
 }
 

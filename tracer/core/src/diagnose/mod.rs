@@ -5,4 +5,5 @@ pub(crate) mod incidents;
 pub(crate) mod judge;
 pub(crate) mod overlaps;
 pub(crate) mod phases;
+mod unanswered;
 pub(crate) mod untaken;

@@ -3,14 +3,15 @@
 use std::{mem, net::SocketAddr};
 
 use tracer_model::{
-    Actor, BufferedTotals, Device, Ended, Event, EventKind, Finding, GoroutineSample,
-    HandlerSample, Incident, LostEntries, Nanos, Operation, Session, Snapshot, Summary,
+    Actor, BufferedTotals, Device, Event, EventKind, Finding, GoroutineSample, HandlerSample,
+    Incident, LostEntries, Nanos, Operation, Snapshot, Summary,
 };
 
 use crate::{
     engine::{
         failing_files::FailingFiles,
         forwarded, open_stalls,
+        owed_entries::Searches,
         sampler::Sampler,
         snapshot::{self, BufferedActivity},
         step::{Query, Step},
@@ -18,10 +19,7 @@ use crate::{
         verdicts::Verdicts,
     },
     request::{request::Request, table::Act},
-    track::{
-        sockets::{Began, Change, Sockets},
-        stall_periods::StallPeriods,
-    },
+    track::sockets::{Began, Change},
 };
 
 /// Between two ticks, ns, where nothing is due.
@@ -31,10 +29,11 @@ const TICK: Nanos = 250_000_000;
 #[derive(Debug, Default)]
 pub struct Core {
     pub(super) trackers: Trackers,
-    sampler: Sampler,
-    verdicts: Verdicts,
+    pub(super) sampler: Sampler,
+    pub(super) verdicts: Verdicts,
     pub(super) files: FailingFiles,
-    totals: Summary,
+    pub(super) searches: Searches,
+    pub(super) totals: Summary,
     ticked: Nanos,
     /// Empty between two events: kept for its memory.
     changes: Vec<Change>,
@@ -61,6 +60,7 @@ impl Core {
             EventKind::ServerEnded => self.server_ended(event.at),
             EventKind::Tick => self.tick(event.at),
             EventKind::EntryFound { asked, entry } => {
+                self.searched(asked, entry.as_ref());
                 self.verdicts
                     .answered(asked, entry.as_ref(), &mut self.trackers);
                 self.release(false);
@@ -78,12 +78,14 @@ impl Core {
                 phase,
                 failures,
             } => self.devices_fail(event.at, (*by, *phase), failures),
-            EventKind::FileSize { path, size } => self.file_size(event.at, path, *size),
-            EventKind::BufferingEnded(totals) => self.buffering_ended(totals),
-            EventKind::DevicesRead { devices } => self.trackers.configure(devices),
+            EventKind::FileSize { .. } => self.file_measured(event),
+            EventKind::BufferingEnded(totals) => self.buffering_ended(event.at, totals),
+            EventKind::DevicesRead { devices } => self.trackers.configure(event.at, devices),
             EventKind::BufferedWrite { .. } => self.trackers.buffered_write(event),
             EventKind::RecordsLost { records, until, .. } => {
                 self.totals.events_lost += records;
+                let all = until.unwrap_or(0).max(event.at);
+                self.trackers.dues.reset(all);
                 self.trackers.sockets.doubt_waits();
                 self.trackers.requests.records_lost(*until);
             }
@@ -127,6 +129,7 @@ impl Core {
         };
         self.trackers.sockets.are_healthy()
             && self.trackers.incidents.is_empty()
+            && !self.trackers.dues.suspects_any(self.ticked)
             && !self.verdicts.are_pending()
             && self.trackers.requests.all().all(is_well)
     }
@@ -158,40 +161,11 @@ impl Core {
         self.trackers.described(snapshot)
     }
 
-    fn begin(&mut self, session: &Session) {
-        let declared = session.declared.iter().cloned();
-        self.trackers.devices.extend(declared);
-        self.set_session(session.clone());
-        self.find(Finding::Session(session.clone()));
-    }
-
-    fn set_session(&mut self, session: Session) {
-        self.trackers.requests.wall_offset = session.wall_offset;
-        self.trackers.session = session;
-    }
-
-    fn server_ended(&mut self, at: Nanos) {
-        let under_way = self.trackers.requests.all();
-        let under_way = under_way.filter(|r| r.is_of_a_client()).count() as u64;
-        self.trackers.requests.cut_by_exit(at);
-        self.close(at);
-        self.find(Finding::Ended(Ended { at, under_way }));
-    }
-
-    /// The server was started again. What its predecessor did is over.
-    fn begin_again(&mut self, at: Nanos, session: &Session) {
-        self.close(at);
-        // What it was asked for is never answered.
-        self.sampler = Sampler::default();
-        self.set_session(Session {
-            // Taken once: a step of the clock in between does not tear the trace apart.
-            wall_offset: self.trackers.session.wall_offset,
-            ..session.clone()
-        });
-        self.find(Finding::Attached(self.trackers.session.clone()));
-    }
-
-    fn buffering_ended(&mut self, totals: &BufferedTotals) {
+    fn buffering_ended(&mut self, at: Nanos, totals: &BufferedTotals) {
+        self.trackers.dues.reset(at);
+        for device in &totals.took {
+            self.trackers.dues.sign(device, at, true);
+        }
         self.trackers.requests.reset(totals);
         self.trackers.sockets.reset();
         self.totals.audit_writes += totals.audit_writes;
@@ -265,6 +239,9 @@ impl Core {
         }
         let is_audit = self.trackers.is_audit(&operation.device);
         if is_audit {
+            let took = operation.entry.is_some() && !operation.failed();
+            let dues = &mut self.trackers.dues;
+            dues.sign(&operation.device, operation.end, took);
             self.trackers.note_failure(&mut operation);
             let threshold = self.trackers.session.threshold;
             self.trackers.incidents.observe(&operation, threshold);
@@ -290,10 +267,11 @@ impl Core {
         self.sampler.take(at, samples, handlers, &mut self.trackers);
         self.verdicts.sampled(at, samples);
         self.conclude();
+        self.claim_dues(at, samples);
     }
 
     /// Judges the requests that have ended by this event.
-    fn conclude(&mut self) {
+    pub(super) fn conclude(&mut self) {
         let mut concluded = self.trackers.requests.take_concluded();
         if concluded.is_empty() {
             return;
@@ -301,6 +279,7 @@ impl Core {
         for request in &mut concluded {
             self.trackers.cut_open_operations(request);
             self.took_entries(request);
+            self.note_dues(request);
             let forwarded = forwarded::found(request, self.trackers.session.threshold);
             self.step.findings.extend(forwarded);
         }
@@ -309,18 +288,18 @@ impl Core {
         self.release(false);
     }
 
-    fn release(&mut self, all: bool) {
+    pub(super) fn release(&mut self, all: bool) {
         self.verdicts
             .release(all, &mut self.trackers, &mut self.totals, &mut self.step);
     }
 
-    fn settle_losses(&mut self) {
+    pub(super) fn settle_losses(&mut self) {
         for loss in self.trackers.sockets.take_losses() {
             self.entries_lost(loss);
         }
     }
 
-    fn entries_lost(&mut self, loss: LostEntries) {
+    pub(super) fn entries_lost(&mut self, loss: LostEntries) {
         self.trackers.incidents.add_lost_entries(&loss);
         self.find(Finding::LostEntries(loss));
     }
@@ -335,6 +314,7 @@ impl Core {
         self.trackers.requests.expire(now);
         self.conclude();
         self.ask_file_sizes(now);
+        self.ask_measurements(now);
         self.settle_losses();
         self.verdicts
             .settle_entries(now, false, &mut self.trackers.incidents);
@@ -349,49 +329,17 @@ impl Core {
         }
     }
 
-    fn incident(&mut self, mut incident: Incident) {
+    pub(super) fn incident(&mut self, mut incident: Incident) {
         if !self.trackers.sockets.knows_losses(&incident.device) {
             incident.lost = None;
         }
         incident.count_untaken_from_zero(self.trackers.session.stacks);
-        incident.untaken.at_least = self.trackers.session.has_unknown_entries;
+        incident.untaken.at_least |= self.trackers.session.has_unknown_entries;
         self.totals.incidents += 1;
         self.find(Finding::Incident(incident));
     }
 
-    /// Nothing more comes of this server: all that is open is reported.
-    fn close(&mut self, at: Nanos) {
-        self.settle_losses();
-        let (open, losses) = self.trackers.sockets.end(at);
-        for operation in open {
-            self.operation_ended(operation, true);
-        }
-        for loss in losses {
-            self.entries_lost(loss);
-        }
-        self.trackers.requests.end(at);
-        self.conclude();
-        self.release(true);
-        let incidents = &mut self.trackers.incidents;
-        self.verdicts.settle_entries(at, true, incidents);
-        for incident in incidents.take_all() {
-            self.incident(incident);
-        }
-        self.trackers.sockets = Sockets::default();
-        self.trackers.stall_periods = StallPeriods::default();
-        self.trackers.throughput.end(at);
-    }
-
-    fn end(&mut self, at: Nanos) {
-        self.close(at);
-        self.totals.end = at;
-        self.totals.requests = self.trackers.requests.count();
-        self.totals.failed_requests = self.trackers.requests.failed();
-        self.totals.requests_at_least |= self.trackers.requests.count_is_at_least();
-        self.find(Finding::Summary(self.totals.clone()));
-    }
-
-    fn find(&mut self, finding: Finding) {
+    pub(super) fn find(&mut self, finding: Finding) {
         self.step.findings.push(finding);
     }
 }

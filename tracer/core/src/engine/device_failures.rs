@@ -10,7 +10,7 @@ use tracer_model::{
 use crate::{
     diagnose::cause::cause_of,
     engine::{core::Core, step::Query, trackers::Trackers},
-    request::request::Request,
+    request::{lifecycle::Stage, request::Request},
 };
 
 impl Core {
@@ -58,24 +58,53 @@ impl Core {
         }
     }
 
-    /// Of a device whose writes are not seen: it took the entries of a request of which another took one, and of which the server
-    /// says nothing.
+    /// A request is over of which the server says nothing in its log: devices that fail have taken its entries, as far as they
+    /// were due. Of an HTTP server only its answer shows that, and of a syslog daemon its socket.
     pub(super) fn took_entries(&mut self, request: &Request) {
-        let written = |o: &Operation| o.entry.is_some() && !o.failed();
-        if self.trackers.incidents.is_empty() || !request.operations.iter().any(written) {
+        let trackers = &self.trackers;
+        if trackers.incidents.is_empty() || request.stage != Stage::Answered {
             return;
         }
-        let is_unseen = |device: &&Device| {
-            let transport = device.transport;
-            let failed = self.trackers.failures.get(*device);
-            matches!(transport, Transport::Http | Transport::Syslog)
-                && failed.is_some_and(|failure| request.start > failure.at)
+        let is_well = |device: &&Device| {
+            let failed = trackers.failures.get(*device);
+            let is_later = failed.is_some_and(|failure| request.start > failure.at);
+            let shows_errors =
+                trackers.reads_log && !failed.is_some_and(|failure| failure.inferred);
+            let own = has_written(request, device);
+            let written = |o: &Operation| o.entry.is_some() && !o.failed();
+            let is_due = trackers.identities.takes_all(device);
+            let is_said =
+                shows_errors && (own || (is_due && request.operations.iter().any(written)));
+            // Without an entry the server answers no request with less.
+            let is_answered = request.status.is_some_and(|status| status < 500);
+            let alone = is_answered && trackers.identities.is_alone(device);
+            // Within TLS nothing else shows what is written.
+            let shows_no_more = alone || device.address.starts_with("https:");
+            is_later
+                && match device.transport {
+                    Transport::Http => is_said || (own && shows_no_more),
+                    Transport::Syslog => is_said || own,
+                    _ => false,
+                }
         };
-        let works = self.trackers.incidents.failing().filter(is_unseen);
-        for device in works.cloned().collect::<Vec<_>>() {
+        let works: Vec<_> = trackers
+            .incidents
+            .failing()
+            .filter(is_well)
+            .cloned()
+            .collect();
+        for device in works {
             self.trackers.incidents.works_again(&device, request.end);
         }
     }
+}
+
+/// Whether the last that the request did on the device was a write that went well.
+fn has_written(request: &Request, device: &Device) -> bool {
+    let is_syslog = device.transport == Transport::Syslog;
+    let on = |o: &&Operation| o.device == *device || (is_syslog && o.device.is_syslog_socket());
+    let last = request.operations.iter().rev().find(on);
+    last.is_some_and(|o| o.op == Op::Write && o.outcome == Some(Outcome::Ok))
 }
 
 impl Trackers {

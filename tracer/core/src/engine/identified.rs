@@ -1,6 +1,6 @@
 //! What the trackers make of it that a device is what its operator configured, rather than an address.
 
-use tracer_model::{ConfiguredDevice, Device, Event, EventKind, GoroutineSample, Snapshot};
+use tracer_model::{ConfiguredDevice, Device, Event, EventKind, GoroutineSample, Nanos, Snapshot};
 
 use crate::{engine::trackers::Trackers, track::identities::Learnt};
 
@@ -20,7 +20,8 @@ impl Trackers {
     }
 
     /// The server's audit devices are these now.
-    pub(super) fn configure(&mut self, configured: &[ConfiguredDevice]) {
+    pub(super) fn configure(&mut self, at: Nanos, configured: &[ConfiguredDevice]) {
+        self.dues.configure(at, configured);
         for device in self.identities.configure(configured) {
             // One that fails was disabled for that: its incident ends with the trace.
             let is_used = self.incidents.open_of(&device).is_some()
@@ -111,7 +112,11 @@ impl Trackers {
             ..
         } = &event.what
         {
-            self.devices.extend(identities.of(socket));
+            let device = identities.of(socket);
+            if let Some(device) = &device {
+                self.dues.sign(device, event.at, true);
+            }
+            self.devices.extend(device);
         }
         self.throughput.observe(event, identities);
         let sockets = &mut self.sockets;

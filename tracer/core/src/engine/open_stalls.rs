@@ -151,6 +151,9 @@ pub(super) fn so_far(request: &Request, stall: &LongStall, now: Nanos) -> (Reque
     let before = request.operations.iter();
     let before = before.filter(|operation| operation.device == stall.device);
     let before: Nanos = before.map(Operation::duration).sum();
+    // What was sampled of a goroutine that started another to dial is not over yet.
+    let sampled = request.sampled_on(&stall.device, stall.start);
+    let before = before + sampled;
     let mut info = request.info();
     info.duration = now.saturating_sub(info.start);
     info.lower_bound = false;

@@ -107,7 +107,9 @@ impl Sampler {
         });
         let sampled = waits.then_some(last + INTERVAL);
         let silent = silence::due(trackers, last);
-        [stalled, sampled, silent].into_iter().flatten().min()
+        let owed = trackers.dues.sample_due();
+        let owed = owed.map(|due| due.max(last + INTERVAL));
+        [stalled, sampled, silent, owed].into_iter().flatten().min()
     }
 
     /// Takes a sample. Goroutines in the code of an audit device also say which devices those are.

@@ -2,10 +2,12 @@
 
 mod device_failures;
 mod forwarded;
+mod http_device;
 mod identity;
 mod in_doubt;
 mod lifecycle;
 mod losses;
+mod owed;
 mod queueing;
 mod restart;
 mod sampler;

@@ -1,13 +1,15 @@
 //! All that the trackers know: what the parts of the engine read.
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tracer_model::{Cause, Device, Drops, Nanos, Operation, Outcome, RequestSeq, Session};
+use tracer_model::{
+    Cause, Device, Drops, FailureReason, Nanos, Operation, Outcome, RequestSeq, Session,
+};
 
 use crate::{
     diagnose::{cause::cause_of, incidents::Incidents},
     request::{lifecycle::Stage, request::Request, table::Requests},
     track::{
-        identities::Identities, sampled_wait::OpenSampledWait, sockets::Sockets,
+        dues::Dues, identities::Identities, sampled_wait::OpenSampledWait, sockets::Sockets,
         stall_periods::StallPeriods, throughput::Throughput,
     },
 };
@@ -20,6 +22,8 @@ pub(super) struct Failure {
     /// The longest that the server waited for it before it gave up an attempt, ns.
     pub(super) patience: Nanos,
     pub(super) drops: Drops,
+    /// Whether only others' entries showed it.
+    pub(super) inferred: bool,
 }
 
 /// The tables are hashed without a secret: whom the server serves cannot choose the keys, which are goroutine IDs, the times
@@ -27,6 +31,8 @@ pub(super) struct Failure {
 #[derive(Debug, Default)]
 pub(super) struct Trackers {
     pub(super) session: Session,
+    /// Whether the errors in the server's log can be read.
+    pub(super) reads_log: bool,
     /// Which device a socket leads to.
     pub(super) identities: Identities,
     pub(super) sockets: Sockets,
@@ -34,6 +40,7 @@ pub(super) struct Trackers {
     pub(super) incidents: Incidents,
     pub(super) stall_periods: StallPeriods,
     pub(super) throughput: Throughput,
+    pub(super) dues: Dues,
     /// Audit devices: declared by the operator, or found by an entry that was written or by a stack.
     pub(super) devices: FxHashSet<Device>,
     pub(super) failures: FxHashMap<Device, Failure>,
@@ -60,6 +67,7 @@ impl Trackers {
                 cause: cause_of(operation),
                 patience,
                 drops: operation.evidence.drops.clone(),
+                inferred: operation.reported == Some(FailureReason::NotTaken),
             };
             self.failures.insert(operation.device.clone(), failure);
         }
@@ -130,6 +138,7 @@ impl Trackers {
             + self.incidents.kept()
             + self.stall_periods.kept()
             + self.throughput.kept()
+            + self.dues.kept()
             + self.identities.kept()
             + self.devices.len()
             + self.failures.len()

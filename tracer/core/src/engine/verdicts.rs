@@ -182,7 +182,10 @@ impl Verdicts {
         }
         let offset = trackers.session.wall_offset;
         let wall = |at: Nanos| offset.saturating_add_unsigned(at);
-        let Some(client) = request.client else { return };
+        let clients = trackers.requests.entry_clients;
+        let Some(client) = request.client.filter(|_| clients.are_searchable()) else {
+            return;
+        };
         // The next request on its connection may have followed at once.
         let until = match request.stage {
             Stage::EndUnseen => until.saturating_sub(SEARCH_SLACK).max(request.start),
@@ -190,6 +193,7 @@ impl Verdicts {
         };
         let query = EntryQuery {
             client_port: client.port(),
+            client_address: clients.address(client),
             not_before: wall(request.start),
             not_after: wall(until),
         };

@@ -157,7 +157,8 @@ impl Requests {
         let of_port = self.ports.range((port, 0)..=(port, RequestSeq::MAX));
         let mut meant = of_port.filter_map(|(_, seq)| {
             let request = self.get(*seq)?;
-            (!request.is_contradicted_by(entry)).then_some(request)
+            let is_named = self.entry_clients.names(request.client?, entry);
+            (is_named && !request.is_contradicted_by(entry)).then_some(request)
         });
         let (Some(request), None) = (meant.next(), meant.next()) else {
             return None;

@@ -1,6 +1,6 @@
 //! What the goroutines of a request do, until it is over: acts, operations and sampled waits.
 
-use tracer_model::{Actor, Attribution, EntryHead, EntryKind, Nanos, Operation, Phase};
+use tracer_model::{Actor, Attribution, Device, EntryHead, EntryKind, Nanos, Operation, Phase};
 
 use crate::{
     request::{lifecycle::Stage, request::Request},
@@ -68,6 +68,16 @@ impl Request {
     pub(crate) fn has_seen(&self, goid: u64) -> bool {
         let is_own = self.goid == Some(goid) && self.last_act > 0;
         is_own || self.sink_acts.contains_key(&goid) || self.sampled_waits.contains_key(&goid)
+    }
+
+    /// For how long its goroutines were sampled waiting for the device, at least, up to this time, ns.
+    pub(crate) fn sampled_on(&self, device: &Device, until: Nanos) -> Nanos {
+        let waits = self.sampled_waits.values();
+        let waits = waits.flat_map(|wait| wait.operations(Actor::default(), WaitEnd::LastSample));
+        let earlier = waits.filter(|wait| wait.device == *device && wait.start < until);
+        earlier
+            .map(|wait| wait.end.min(until).saturating_sub(wait.start))
+            .sum()
     }
 
     pub(super) fn sampled_goroutines(&self) -> impl Iterator<Item = u64> {

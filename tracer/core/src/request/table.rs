@@ -13,6 +13,7 @@ use tracer_model::{
 
 use crate::{
     request::{
+        entry_clients::EntryClients,
         lifecycle::{Signal, Stage},
         recently_finished::RecentlyFinished,
         request::Request,
@@ -78,6 +79,8 @@ pub(crate) struct Requests {
     uncounted: bool,
     /// Requests that are over and have not been taken.
     concluded: Vec<Request>,
+    /// Whom entries name as their client.
+    pub(crate) entry_clients: EntryClients,
     /// Records were lost before this time, among those that have it at the latest.
     pub(super) doubt_until: Nanos,
     /// `CLOCK_REALTIME` - `CLOCK_MONOTONIC`, ns: entries bear wall-clock times.
@@ -257,6 +260,11 @@ impl Requests {
         let seq = begun.or_else(|| self.attribute(operation.start, operation.by, act));
         let Some(seq) = seq else { return };
         if let Some(request) = self.open.get_mut(&seq) {
+            let is_own = request.goid.is_some() && request.goid == operation.by.goid;
+            let known = request.client.zip(operation.entry.as_ref());
+            if let Some((client, entry)) = known.filter(|_| is_own && !request.is_stream) {
+                self.entry_clients.learn(client, entry);
+            }
             request.operation_ended(operation, waited);
             let stream = request.stream();
             self.connections.mark_active(stream);

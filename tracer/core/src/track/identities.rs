@@ -83,6 +83,17 @@ impl Identities {
         self.configured.iter().any(|known| known.device == *device)
     }
 
+    /// Whether it is configured, and gets all entries.
+    pub(crate) fn takes_all(&self, device: &Device) -> bool {
+        let is_it = |known: &ConfiguredDevice| known.device == *device && known.takes_all;
+        self.configured.iter().any(is_it)
+    }
+
+    /// Whether it is the only one that is configured.
+    pub(crate) fn is_alone(&self, device: &Device) -> bool {
+        matches!(&self.configured[..], [known] if known.device == *device)
+    }
+
     /// Those that are configured and have sockets.
     pub(crate) fn with_sockets(&self) -> impl Iterator<Item = &Device> {
         let all = self.configured.iter().map(|known| &known.device);

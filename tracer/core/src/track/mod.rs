@@ -3,6 +3,7 @@
 pub(crate) mod ack_stall;
 pub(crate) mod client_connection;
 pub(crate) mod connection;
+pub(crate) mod dues;
 pub(crate) mod forward_wait;
 pub(crate) mod identities;
 pub(crate) mod packet_marks;

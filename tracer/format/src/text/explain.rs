@@ -89,6 +89,12 @@ fn other_device(device: &Device, cause: Cause) -> Option<String> {
 
 /// Why a device failed immediately.
 pub fn refusal(refusal: &Refusal) -> String {
+    if refusal.inferred && refusal.cause == Cause::Unknown {
+        return format!(
+            "Another audit device took the entries of this request and {} did not. Nothing was seen to fail: look for the reason in the server's own log.",
+            refusal.device
+        );
+    }
     let failure = Failure {
         address: &refusal.device.address,
         evidence: &refusal.evidence,

@@ -132,6 +132,95 @@ fn openbao_and_vault_to_1_14_say_one_device_a_line() {
     }
 }
 
+/// Each transport and family, each errno, and each answer of a name server.
+#[test]
+fn each_transport_and_error_is_read() {
+    let sockets = [
+        ("tcp", "10.89.0.1:40134->10.89.0.2:1515", "10.89.0.2:1515"),
+        ("tcp", "[fd00::1]:40134->[fd00::2]:1515", "[fd00::2]:1515"),
+        ("udp", "10.89.0.1:40134->10.89.0.2:1517", "10.89.0.2:1517"),
+        ("udp", "[fd00::1]:40134->[fd00::2]:1517", "[fd00::2]:1517"),
+        ("unix", "@->/run/log.sock", "/run/log.sock"),
+        ("unixgram", "@->/dev/log", "/dev/log"),
+    ];
+    let of_sockets = [
+        ("resource temporarily unavailable", 11),
+        ("broken pipe", 32),
+        ("message too long", 90),
+        ("network is down", 100),
+        ("network is unreachable", 101),
+        ("connection reset by peer", 104),
+        ("connection timed out", 110),
+        ("connection refused", 111),
+        ("no route to host", 113),
+    ];
+    for (network, ends, remote) in sockets {
+        let transport = network.trim_end_matches("gram");
+        let device = format!("{transport} {remote}");
+        for (text, errno) in of_sockets {
+            let reason = FailureReason::Errno(errno);
+            for error in [
+                format!("write {network} {ends}: write: {text}"),
+                format!("dial {network} {remote}: connect: {text}"),
+            ] {
+                let line =
+                    format!("audit: backend failed to log request: backend=s/ error=\"{error}\"");
+                assert_eq!(told(&line), one("s/", &device, reason), "{line}");
+            }
+        }
+    }
+    for network in ["tcp", "udp"] {
+        for server in ["10.89.0.2:53", "[fd00::2]:53"] {
+            for answer in [
+                "no such host",
+                "server misbehaving",
+                "no answer from DNS server",
+                "i/o timeout",
+            ] {
+                let error = format!("dial {network}: lookup log.test on {server}: {answer}");
+                let line =
+                    format!("audit: backend failed to log request: backend=s/ error=\"{error}\"");
+                let device = format!("{network} log.test");
+                assert_eq!(
+                    told(&line),
+                    one("s/", &device, FailureReason::Resolver),
+                    "{line}"
+                );
+            }
+        }
+    }
+    for (text, errno) in [
+        ("no such file or directory", 2),
+        ("input/output error", 5),
+        ("permission denied", 13),
+        ("not a directory", 20),
+        ("is a directory", 21),
+        ("too many open files", 24),
+        ("file too large", 27),
+        ("no space left on device", 28),
+        ("read-only file system", 30),
+        ("stale NFS file handle", 116),
+        ("disk quota exceeded", 122),
+    ] {
+        for call in ["write", "open", "mkdir"] {
+            let line = format!(
+                "audit: backend failed to log request: backend=f/ error=\"{call} /m/a.log: {text}\""
+            );
+            let reason = FailureReason::Errno(errno);
+            assert_eq!(told(&line), one("f/", "file /m/a.log", reason), "{line}");
+        }
+    }
+    for status in [301, 400, 401, 403, 404, 413, 429, 500, 502, 503] {
+        let line = format!(
+            "audit: backend failed to log request: backend=h/ error=\"failed to perform request: status code not 2xx: {status}\""
+        );
+        assert_eq!(
+            told(&line),
+            one("h/", "http", FailureReason::Status(status))
+        );
+    }
+}
+
 #[test]
 fn vault_since_1_15_says_all_devices_in_one() {
     use FailureReason::{Errno, Resolver};

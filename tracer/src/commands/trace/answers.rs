@@ -11,7 +11,10 @@ use log::debug;
 
 use super::{clock, peers};
 use crate::{
-    audit::file::{FileQuery, find_entry as find_in_files, size_of},
+    audit::{
+        file::{FileQuery, find_entry as find_in_files},
+        file_state::{Descriptors, FileState},
+    },
     server::goroutines::{GoroutineReader, ProcessMemory, Samples},
 };
 use tracer_core::Query;
@@ -25,6 +28,8 @@ pub(super) struct Answer {
     pub(super) devices: Option<Event>,
     /// Of a sample of the server's goroutines.
     pub(super) sample: Option<SampleInfo>,
+    /// The audit file that was measured: nothing waits for such an answer, since its file system may hang.
+    pub(super) file: Option<String>,
 }
 
 /// How a sample went.
@@ -84,18 +89,22 @@ impl Goroutines {
 
 impl Answer {
     /// `pid`: of the server.
-    pub(super) fn to(query: Query, pid: i32, goroutines: Option<&Goroutines>) -> Self {
+    pub(super) fn to(
+        query: Query,
+        pid: i32,
+        (goroutines, descriptors): (Option<&Goroutines>, &Descriptors),
+    ) -> Self {
         match query {
             Query::Entry(asked) => Self {
                 events: vec![clock::now(EventKind::EntryFound {
                     entry: find_entry(pid, &asked),
                     asked,
                 })],
-                devices: None,
-                sample: None,
+                ..Self::nothing()
             },
             Query::FileSize(path) => Self {
-                events: vec![file_size(pid, path)],
+                file: Some(path.clone()),
+                events: vec![file_state(pid, path, descriptors)],
                 ..Self::nothing()
             },
             Query::Goroutines => {
@@ -118,6 +127,7 @@ impl Answer {
             events: Vec::new(),
             devices: None,
             sample: None,
+            file: None,
         }
     }
 }
@@ -147,22 +157,31 @@ fn sample(pid: i32, goroutines: &Goroutines) -> Option<Answer> {
             took: began.elapsed(),
             is_stuck,
         }),
+        file: None,
     })
 }
 
-/// The event has the time when the look began: what was written since then may be in it.
-fn file_size(pid: i32, path: String) -> Event {
+/// The event has the time when the measurement began: what was written since then may be in it.
+fn file_state(pid: i32, path: String, descriptors: &Descriptors) -> Event {
     let at = clock::monotonic();
-    let size = size_of(pid, &path);
-    Event {
-        at,
-        what: EventKind::FileSize { path, size },
-    }
+    let FileState {
+        size,
+        is_open,
+        free,
+    } = descriptors.measure(pid, &path);
+    let what = EventKind::FileSize {
+        path,
+        size,
+        open: is_open,
+        free,
+    };
+    Event { at, what }
 }
 
 fn find_entry(pid: i32, asked: &EntryQuery) -> Option<EntryHead> {
     let query = FileQuery {
         client_port: asked.client_port,
+        client_address: asked.client_address,
         not_before: Timestamp::from_nanosecond(asked.not_before.into()).ok()?,
         not_after: Timestamp::from_nanosecond(asked.not_after.into()).ok()?,
     };

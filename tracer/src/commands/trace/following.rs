@@ -1,6 +1,6 @@
 //! A server that is traced: its probes, its records, and the answers to queries about it.
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{collections::HashSet, os::fd::OwnedFd, sync::Arc};
 
 use anyhow::{Context, Result};
 use log::debug;
@@ -8,11 +8,13 @@ use tokio::{io::unix::AsyncFd, sync::mpsc, task};
 
 use super::{
     answers::{Answer, Goroutines},
+    behind::FallingBehind,
     clock,
     outside::Outside,
     peers::PortDecisions,
 };
 use crate::{
+    audit::file_state::Descriptors,
     decode::Kernel,
     probe::attach::{Attached, Sources},
     server::sockets,
@@ -53,8 +55,12 @@ pub(super) struct Following {
     outside: Outside,
     answers: mpsc::Sender<Answer>,
     pub(super) answered: mpsc::Receiver<Answer>,
-    /// Queries that have not been answered.
+    /// Queries that have not been answered, other than measurements of files.
     pub(super) open_queries: usize,
+    /// Audit files that are being measured.
+    measuring: HashSet<String>,
+    descriptors: Arc<Descriptors>,
+    pub(super) behind: FallingBehind,
 }
 
 impl Following {
@@ -79,6 +85,9 @@ impl Following {
             answers,
             answered,
             open_queries: 0,
+            measuring: HashSet::new(),
+            descriptors: Arc::default(),
+            behind: FallingBehind::default(),
         };
         Ok((server.session, pidfd, following))
     }
@@ -100,20 +109,35 @@ impl Following {
 
     /// Answers on a thread of its own: audit files may be large, or on a disk that hangs.
     pub(super) fn answer(&mut self, query: Query) {
+        match &query {
+            // Its file system may hang: one measurement at a time.
+            Query::FileSize(path) if !self.measuring.insert(path.clone()) => return,
+            Query::FileSize(_) => {}
+            Query::Entry(_) | Query::Goroutines => self.open_queries += 1,
+        }
         let (pid, goroutines) = (self.pid, self.goroutines.clone());
-        self.work(move || Answer::to(query, pid, goroutines.as_deref()));
+        let descriptors = self.descriptors.clone();
+        self.work(move || Answer::to(query, pid, (goroutines.as_deref(), &descriptors)));
+    }
+
+    /// Takes note of an answer.
+    pub(super) fn is_answered(&mut self, answer: &Answer) {
+        match &answer.file {
+            Some(path) => drop(self.measuring.remove(path)),
+            None => self.open_queries -= 1,
+        }
     }
 
     /// Reads which audit devices the server has.
     pub(super) fn read_devices(&mut self) {
         let pid = self.pid;
         if let Some(goroutines) = self.goroutines.clone() {
+            self.open_queries += 1;
             self.work(move || Answer::of_devices(pid, &goroutines));
         }
     }
 
     fn work(&mut self, work: impl FnOnce() -> Answer + Send + 'static) {
-        self.open_queries += 1;
         let answers = self.answers.clone();
         task::spawn_blocking(move || {
             // Fails when the trace has ended: then nobody needs it.

@@ -24,7 +24,7 @@ use crate::{
     source::{capture::Observed, kernel_log::KernelLog},
 };
 use tracer_core::{Core, Query};
-use tracer_model::{Event, EventKind, Finding, Nanos, SendQueue};
+use tracer_model::{Device, Event, EventKind, Finding, Nanos, SendQueue, Transport};
 
 /// How often the ring buffer is polled; stalls wake the agent at once. It holds half a second of a loaded server.
 const POLL: Duration = Duration::from_millis(50);
@@ -163,12 +163,38 @@ impl Live {
             if can_sample && server.capture.begins_sample(now.at)? {
                 server.answer(Query::Goroutines);
             }
-            return Ok(());
+            return self.watch_devices(now.at, server);
         }
         if now.at >= self.core.due() {
             self.feed(now, server);
         }
         self.start_buffering(server)
+    }
+
+    /// Ends buffering if a device falls behind others: the core is to see each entry then.
+    fn watch_devices(&mut self, now: Nanos, server: &mut Following) -> Result<()> {
+        let begins = server.behind.begins(now);
+        if !begins && !server.behind.is_ready(now) {
+            return Ok(());
+        }
+        let debtors = self.core.debtors();
+        if begins {
+            let is_file = |d: &Device| d.transport == Transport::File && d.address.starts_with('/');
+            let files = debtors.into_iter().filter(is_file);
+            files.for_each(|file| server.answer(Query::FileSize(file.address)));
+            return Ok(());
+        }
+        if debtors.is_empty() {
+            return Ok(());
+        }
+        let latest = server.capture.activity()?.latest.into_iter();
+        let device = |event: &Event| self.core.device_of(event.socket()?);
+        let took = latest.filter_map(|event| Some((event.at, device(&event)?)));
+        if server.behind.check(now, took, &debtors) {
+            debug!("buffering ends: an audit device takes no entries");
+            self.stop_buffering(server)?;
+        }
+        Ok(())
     }
 
     /// Gives a snapshot to the outputs that show one, if it is due.
@@ -199,6 +225,7 @@ impl Live {
         server.capture.prepare_buffering()?;
         self.poll(server)?;
         server.capture.start_buffering(clock::monotonic());
+        server.behind.settle(clock::monotonic());
         Ok(())
     }
 
@@ -209,7 +236,10 @@ impl Live {
         };
         let streamed = server.records(usize::MAX);
         let span = (since, clock::monotonic());
-        for event in server.capture.restore(streamed, span)? {
+        for mut event in server.capture.restore(streamed, span)? {
+            if let EventKind::BufferingEnded(totals) = &mut event.what {
+                totals.took = server.behind.seen();
+            }
             self.feed(event, server);
         }
         Ok(())
@@ -270,6 +300,9 @@ impl Live {
             if is_alarm {
                 server.capture.confirm_alarm();
             }
+            if matches!(finding, Finding::Refusal(_)) {
+                server.behind.confirm();
+            }
             self.outputs.write(finding);
         }
         for query in step.queries {
@@ -291,7 +324,7 @@ impl Live {
     }
 
     fn take(&mut self, answer: Answer, server: &mut Following) -> Result<()> {
-        server.open_queries -= 1;
+        server.is_answered(&answer);
         if let Some(devices) = answer.devices {
             self.feed(devices, server);
             server.capture.audit(self.core.audit_addresses());
@@ -306,6 +339,10 @@ impl Live {
                 self.stop_buffering(server)?;
             }
         }
+        answer
+            .events
+            .iter()
+            .for_each(|event| server.behind.measured(event));
         // A sample while buffering that alarms nobody is normal too.
         if !server.capture.is_buffering() {
             for event in answer.events {

@@ -148,7 +148,11 @@ impl TableLayout {
         let device = device_kind::configured(&name, &options);
         Some(
             device
-                .map(|device| ConfiguredDevice { path, device })
+                .map(|device| ConfiguredDevice {
+                    path,
+                    device,
+                    takes_all: device_kind::takes_all(&options),
+                })
                 .into_iter(),
         )
     }

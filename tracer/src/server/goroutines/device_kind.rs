@@ -141,8 +141,27 @@ impl DeviceKind {
     }
 }
 
-/// The names of the options of an audit device that say where it is. No other option is read: they may be secret.
-pub(super) const OPTIONS: [&str; 5] = ["address", "socket_type", "file_path", "path", "uri"];
+/// The names of the options of an audit device that say where it is, and which entries it gets. No other option is read: they
+/// may be secret.
+pub(super) const OPTIONS: [&str; 7] = [
+    "address",
+    "socket_type",
+    "file_path",
+    "path",
+    "uri",
+    FILTER,
+    FALLBACK,
+];
+
+/// Which entries a device gets (Vault Enterprise: an expression; whether it gets those that no other took).
+const FILTER: &str = "filter";
+const FALLBACK: &str = "fallback";
+
+/// Whether a device with these options gets all entries.
+pub(super) fn takes_all(options: &BTreeMap<String, String>) -> bool {
+    let is_fallback = options.get(FALLBACK).is_some_and(|value| value != "false");
+    !options.contains_key(FILTER) && !is_fallback
+}
 
 /// The device of an entry of the audit table, from its type and options (`builtin/audit/*/backend.go`).
 pub(super) fn configured(name: &str, options: &BTreeMap<String, String>) -> Option<Device> {

@@ -1,5 +1,5 @@
 use super::*;
-use tracer_model::{Cause, Evidence, Summary, Transport, UntakenEntries};
+use tracer_model::{Cause, Evidence, Op, Summary, Transport, UntakenEntries};
 
 /// A client may ask for a path that a terminal would obey, and a device may be a path.
 #[test]
@@ -29,6 +29,7 @@ fn what_others_wrote_is_not_obeyed() {
             errno: None,
             evidence: Evidence::default(),
             taken_elsewhere: true,
+            inferred: false,
         })),
         Finding::Hang(Box::new(Hang {
             id: None,
@@ -92,6 +93,7 @@ fn refusal(start: Nanos) -> Finding {
         errno: None,
         evidence: Evidence::default(),
         taken_elsewhere: true,
+        inferred: false,
     }))
 }
 
@@ -147,4 +149,34 @@ fn outages_that_follow_each_other_are_counted() {
     let text = fails(100 * S, 2);
     assert_eq!(text.matches("remedy").count(), 2, "{text}");
     assert_eq!(text.matches("WORKS AGAIN").count(), 2, "{text}");
+}
+
+/// Field case D11: what blocked the request before is part of it.
+#[test]
+fn a_stall_after_another_says_both_how_long_it_lasts_and_the_request_is_blocked() {
+    const S: Nanos = 1_000_000_000;
+    let stalled = |blocked| Stalled {
+        hang: 1,
+        device: Device::configured(Transport::Tcp, "log.lab:1515"),
+        start: 10 * S,
+        at: 10 * S + 3 * S / 20,
+        op: Op::Connect,
+        cause: Cause::SynUnanswered,
+        request: RequestInfo::default(),
+        waiting: 0,
+        estimated: false,
+        blocked,
+    };
+    for (blocked, expected) in [
+        (
+            3 * S / 20,
+            "blocked for 0.15 s so far, in a connection attempt",
+        ),
+        (
+            435 * S / 100,
+            "blocked for 4.35 s so far, the last 0.15 s of it in a connection attempt",
+        ),
+    ] {
+        assert_eq!(so_far(&stalled(blocked)), expected);
+    }
 }

@@ -2,8 +2,8 @@
 
 use textwrap::{Options, WordSplitter};
 
-use tracer_format::text::{cause, clean};
-use tracer_model::{Cause, Device, Incident};
+use tracer_format::text::{cause, clean, duration, explain};
+use tracer_model::{Cause, Device, Incident, Stalled};
 
 use crate::sink::outage::Outage;
 
@@ -43,6 +43,18 @@ pub(super) fn explained(
     };
     let remedy = has_remedy.then(|| ("remedy", cause::remedy(cause).to_owned()));
     [("cause", text)].into_iter().chain(remedy).collect()
+}
+
+/// For how long a request has been blocked, and in what.
+pub(super) fn so_far(stalled: &Stalled) -> String {
+    let (total, last) = (stalled.blocked, stalled.at.saturating_sub(stalled.start));
+    let op = explain::operation(stalled.op);
+    let (total, last) = (duration(total), duration(last));
+    if total == last {
+        format!("blocked for {total} so far, in {op}")
+    } else {
+        format!("blocked for {total} so far, the last {last} of it in {op}")
+    }
 }
 
 /// That nothing was printed of so many outages before.

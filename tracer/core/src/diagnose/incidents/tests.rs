@@ -1,4 +1,4 @@
-use tracer_model::{Actor, RequestInfo, SocketId};
+use tracer_model::{Actor, EntryHead, RequestInfo, SocketId};
 
 use super::*;
 
@@ -98,6 +98,7 @@ fn what_began_in_a_reported_incident_of_an_http_device_begins_no_other() {
         let of = |op, (start, end), outcome| Operation {
             socket: Some(SocketId { born: 1, slot: 0 }),
             outcome,
+            entry: (op == Op::Write).then(EntryHead::default),
             ..Operation::new(
                 op,
                 Device::new(transport, "x"),
@@ -107,7 +108,10 @@ fn what_began_in_a_reported_incident_of_an_http_device_begins_no_other() {
         };
         let mut incidents = Incidents::default();
         incidents.observe(&of(Op::Connect, (100, 900), None), 100);
-        incidents.observe(&of(Op::Write, (1000, 1000), Some(Outcome::Ok)), 100);
+        // The second one shows that the first was answered.
+        for at in [1000, 1001] {
+            incidents.observe(&of(Op::Write, (at, at), Some(Outcome::Ok)), 100);
+        }
         assert_eq!(incidents.take_settled(10_000 * S, |_| false).len(), 1);
         incidents.observe(&of(Op::Connect, (100, 5000), None), 100);
         assert_eq!(incidents.take_all().len(), expected, "{transport:?}");

@@ -60,7 +60,12 @@ fn incidents(story: &mut Story) -> Vec<Incident> {
 
 fn size(story: &mut Story, size: Option<u64>) {
     let path = FILE.to_owned();
-    story.after(MS).happens(EventKind::FileSize { path, size });
+    story.after(MS).happens(EventKind::FileSize {
+        path,
+        size,
+        open: None,
+        free: None,
+    });
 }
 
 #[test]
@@ -106,6 +111,8 @@ fn a_file_that_grew_before_an_entry_failed_does_not_work() {
     story.happens(EventKind::FileSize {
         path: FILE.to_owned(),
         size: Some(70),
+        open: None,
+        free: None,
     });
     // That one was looked for before the entry failed.
     story.requested(21).after(MS);
@@ -348,4 +355,38 @@ fn a_device_keeps_its_name_when_its_address_is_not_said() {
         .map(|r| r.device.address.clone())
         .collect();
     assert_eq!(devices, [LOG, LOG]);
+}
+
+/// Field case A11: that another device took the entry is said only where one did.
+#[test]
+fn an_entry_is_taken_elsewhere_only_where_it_was() {
+    let full = failure(Transport::File, FILE, FailureReason::Errno(28));
+    for (is_taken, status, expected) in [
+        (false, None, false),
+        (false, Some(500), false),
+        (true, None, true),
+        (true, Some(500), true),
+        // Without any entry the server answers no request with less.
+        (false, Some(200), true),
+    ] {
+        let mut story = Story::new();
+        known_device(&mut story);
+        story.requested(20).after(MS);
+        says(&mut story, goroutine(20), Phase::Request, &full);
+        if is_taken {
+            story.logs(1, 20, EntryKind::Request);
+        }
+        story.after(MS).happens(EventKind::Send {
+            socket: client_socket(20),
+            by: goroutine(20),
+            result: 500,
+            requested: Some(500),
+            entry: None,
+            tcp: None,
+            status,
+        });
+        story.nothing_is_found();
+        let found: Vec<_> = refusals(&story).iter().map(|r| r.taken_elsewhere).collect();
+        assert_eq!(found, [expected], "{is_taken} {status:?}");
+    }
 }

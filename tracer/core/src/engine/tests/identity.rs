@@ -1,6 +1,8 @@
 //! A device is what its operator configured, whatever addresses it is met under.
 
-use tracer_model::{Actor, ConfiguredDevice, Incident, Tcp, Transport};
+use std::net::IpAddr;
+
+use tracer_model::{Actor, ConfiguredDevice, EntryHead, Hang, Incident, Tcp, Transport};
 
 use super::*;
 
@@ -11,6 +13,7 @@ fn configured(story: &mut Story, path: &str, transport: Transport, address: &str
     let devices = vec![ConfiguredDevice {
         path: path.to_owned(),
         device: Device::new(transport, address),
+        takes_all: true,
     }];
     story.happens(EventKind::DevicesRead { devices });
 }
@@ -172,4 +175,53 @@ fn a_connection_that_the_server_has_given_up_does_not_end_the_quiet() {
     let lost =
         |finding: &Finding| matches!(finding, Finding::LostEntries(loss) if loss.bytes == 900);
     assert!(story.findings.iter().any(lost), "{:?}", story.findings);
+}
+
+/// Field case A9: an audit file is asked for the entry of a client by what its entries were seen to name.
+#[test]
+fn a_client_behind_a_proxy_is_not_taken_for_another_with_its_port() {
+    let own: IpAddr = [127, 0, 0, 1].into();
+    for (address, port, asked) in [
+        (None, 50_005, Some(Some(own))),
+        (Some("127.0.0.1"), 50_005, Some(Some(own))),
+        // X-Forwarded-For: another address.
+        (Some("192.0.2.1"), 50_005, Some(None)),
+        // The PROXY protocol: another port too.
+        (Some("192.0.2.1"), 40_000, None),
+        (Some("127.0.0.1"), 40_000, None),
+    ] {
+        let mut story = Story::new();
+        story.requested(5);
+        for kind in [EntryKind::Request, EntryKind::Response] {
+            let entry = EntryHead {
+                remote_address: address.map(str::to_owned),
+                remote_port: Some(port),
+                ..named("id-5", kind)
+            };
+            story.sends(log_socket(1), 5, (900, 900), Some(entry));
+        }
+        story.answered(5).requested(20).dials_twice(2, 20);
+        story.answered(20);
+        let queries: Vec<_> = story.queries.iter().map(|q| q.client_address).collect();
+        let expected: Vec<_> = asked.into_iter().collect();
+        assert_eq!(queries, expected, "{address:?} {port}");
+        // Nor does an entry that another goroutine writes name it.
+        let mut other = EntryHead {
+            remote_address: Some("192.0.2.7".to_owned()),
+            remote_port: Some(50_021),
+            ..named("id-other", EntryKind::Request)
+        };
+        other.time = None;
+        story.nothing_is_found().requested(21).after(MS);
+        story.sends(log_socket(1), 77, (EAGAIN, 900), Some(other.clone()));
+        story
+            .after(S)
+            .sends(log_socket(1), 77, (900, 900), Some(other));
+        story.answered(21).after(4 * S).happens(EventKind::Tick);
+        story.nothing_is_found();
+        let of_client = |hang: &&&Hang| hang.request.client.map(|c| c.port()) == Some(50_021);
+        let hangs = story.hangs();
+        let is_taken = hangs.iter().any(|hang| of_client(&hang));
+        assert_eq!(is_taken, asked == Some(None), "{address:?} {port}");
+    }
 }

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use crate::{Core, Query};
 use tracer_model::{
-    Actor, EntryHead, EntryKind, Event, EventKind, Nanos, Session, Socket, SocketId, TcpState,
-    Transport,
+    Actor, EntryHead, EntryKind, Event, EventKind, Nanos, Probe, Session, Socket, SocketId,
+    TcpState, Transport,
 };
 use tracer_model::{
     Device, EntryQuery, Finding, GoroutineSample, Hang, Phase, Stalled, Summary, WaitReason,
@@ -27,6 +27,18 @@ pub(super) struct Story {
 
 impl Story {
     pub(super) fn new() -> Self {
+        Self::of(Vec::new())
+    }
+
+    /// The errors in the server's log can be read.
+    pub(super) fn with_log() -> Self {
+        Self::of(vec![Probe {
+            hook: "os.(*File).Write".to_owned(),
+            kind: "uprobe".to_owned(),
+        }])
+    }
+
+    fn of(probes: Vec<Probe>) -> Self {
         let mut story = Self {
             now: 1_000 * S,
             core: Core::new(),
@@ -36,6 +48,7 @@ impl Story {
         story.happens(EventKind::Session(Session {
             threshold: 100 * MS,
             stacks: true,
+            probes,
             ..Session::default()
         }));
         story.findings.clear();

@@ -8,6 +8,7 @@ fn configured(devices: &[(&str, Transport, &str)]) -> Identities {
     let device = |(path, transport, address): &(&str, _, &str)| ConfiguredDevice {
         path: (*path).to_owned(),
         device: Device::configured(*transport, address),
+        takes_all: true,
     };
     let mut identities = Identities::default();
     let devices: Vec<_> = devices.iter().map(device).collect();

@@ -108,3 +108,40 @@ pub(super) fn unresolved(failure: &Failure<'_>) -> String {
         "{named} cannot be resolved: the name server answers that it does not exist, or with an error. Look at the device's address and at the name servers in /etc/resolv.conf."
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use tracer_model::Evidence;
+
+    use super::*;
+
+    #[test]
+    fn what_to_look_at_fits_what_the_log_server_answered() {
+        for (status, look) in [
+            (301, "redirects"),
+            (307, "redirects"),
+            (400, "look at the log server"),
+            (401, "headers"),
+            (403, "headers"),
+            (404, "path of the device's URL"),
+            (405, "path of the device's URL"),
+            (413, "as large"),
+            (429, "limits"),
+            (500, "look at the log server"),
+            (503, "look at the log server"),
+        ] {
+            let failure = Failure {
+                address: "http://log:8080",
+                evidence: &Evidence::default(),
+                errno: None,
+                status: Some(status),
+                transport: Transport::Http,
+                duration: 0,
+                stalls: &[],
+            };
+            let said = rejected(&failure);
+            let expected = said.contains(look) && said.contains(&format!("HTTP {status}"));
+            assert!(expected, "{said}");
+        }
+    }
+}

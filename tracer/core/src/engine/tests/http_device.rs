@@ -1,0 +1,216 @@
+//! When the outage of a device is over whose writes do not show that it took an entry: an HTTP server is to answer, and what a
+//! syslog daemon takes only its socket shows.
+
+use tracer_model::{ConfiguredDevice, DeviceFailure, FailureReason, Incident, Socket, Transport};
+
+use super::*;
+
+const HTTP: (Transport, &str) = (Transport::Http, "http://10.77.0.3:8080");
+const HTTPS: (Transport, &str) = (Transport::Http, "https://10.77.0.3:8080");
+const SYSLOG: (Transport, &str) = (Transport::Syslog, "");
+
+/// On what a request writes its entries.
+#[derive(Clone, Copy)]
+enum On {
+    /// The connection with this number to the failing device.
+    Own(u64),
+    /// The same within TLS: no entry can be seen.
+    OwnTls(u64),
+    /// The other device.
+    Other,
+    /// The daemon's socket.
+    Daemon,
+}
+
+fn own(number: u64) -> Socket {
+    socket(number, false, "10.77.0.3:8080")
+}
+
+fn daemon() -> Socket {
+    Socket {
+        transport: Transport::Unix,
+        remote: None,
+        path: Some("/dev/log".to_owned()),
+        ..own(90)
+    }
+}
+
+fn writes(story: &mut Story, goid: u64, kind: EntryKind, on: On) {
+    let entry = named(&format!("id-{goid}"), kind);
+    let (socket, entry) = match on {
+        On::Own(number) => (own(number), Some(entry)),
+        On::OwnTls(number) => (own(number), None),
+        On::Other => (log_socket(1), Some(entry)),
+        On::Daemon => (daemon(), Some(entry)),
+    };
+    story.sends(socket, goid, (900, 900), entry);
+}
+
+/// The log server goes after what was written, without an answer.
+fn goes(story: &mut Story, number: u64, goid: u64) {
+    for (old, new) in [
+        (TcpState::Established, TcpState::CloseWait),
+        (TcpState::CloseWait, TcpState::LastAck),
+        (TcpState::LastAck, TcpState::Close),
+    ] {
+        story.state(own(number), goid, old, new);
+    }
+}
+
+fn fails(story: &mut Story, goid: u64, (transport, address): (Transport, &str)) {
+    let failure = DeviceFailure {
+        path: Some("failing/".to_owned()),
+        device: Some(Device::configured(transport, address)),
+        reason: FailureReason::Unknown,
+        dial: false,
+        free: None,
+    };
+    story.happens(EventKind::DevicesFailed {
+        by: goroutine(goid),
+        phase: None,
+        failures: vec![failure],
+    });
+}
+
+/// A server whose device fails for one request; `takes_all`: it gets all entries.
+fn outage(mut story: Story, device: (Transport, &str), takes_all: bool) -> Story {
+    let configured = [(device, takes_all), ((Transport::Tcp, LOG), true)];
+    let devices = configured.map(|((transport, address), takes_all)| ConfiguredDevice {
+        path: format!("{}/", transport.name()),
+        device: Device::configured(transport, address),
+        takes_all,
+    });
+    story.happens(EventKind::DevicesRead {
+        devices: devices.to_vec(),
+    });
+    story.requested(20).after(MS);
+    fails(&mut story, 20, device);
+    story.after(MS).answered(20).nothing_is_found().after(MS);
+    story
+}
+
+fn ends(mut story: Story) -> bool {
+    story.nothing_is_found();
+    for _ in 0..6 {
+        story.after(S / 2).happens(EventKind::Tick);
+    }
+    story.happens(EventKind::End);
+    let incidents: Vec<&Incident> = story
+        .findings
+        .iter()
+        .filter_map(|finding| match finding {
+            Finding::Incident(incident) => Some(incident),
+            _ => None,
+        })
+        .collect();
+    let [incident] = incidents[..] else {
+        panic!("{incidents:?}");
+    };
+    incident.end.is_some()
+}
+
+/// What is known of the device and the server's log.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    /// It gets all entries.
+    takes_all: bool,
+    reads_log: bool,
+    /// And the log says that it fails again.
+    fails_again: bool,
+}
+
+const NOTHING: Known = Known {
+    takes_all: false,
+    reads_log: false,
+    fails_again: false,
+};
+const DUE: Known = Known {
+    takes_all: true,
+    ..NOTHING
+};
+const LOG_READ: Known = Known {
+    reads_log: true,
+    ..NOTHING
+};
+const DUE_AND_LOG_READ: Known = Known {
+    reads_log: true,
+    ..DUE
+};
+const FAILS_AGAIN: Known = Known {
+    fails_again: true,
+    ..DUE_AND_LOG_READ
+};
+
+#[test]
+fn an_outage_is_over_only_when_the_device_takes_entries_again() {
+    use On::{Daemon, Other, Own, OwnTls};
+    for (name, device, known, on, expected) in [
+        ("sent, and nothing more", HTTP, DUE, &[Own(5)][..], false),
+        // Field case A12.
+        ("closed each time", HTTP, DUE, &[Own(5), Own(6)], false),
+        ("on one connection", HTTP, DUE, &[Own(5), Own(5)], true),
+        ("the log is silent", HTTP, LOG_READ, &[Own(5)], true),
+        ("the log says", HTTP, FAILS_AGAIN, &[Own(5), Own(6)], false),
+        ("not due", HTTP, LOG_READ, &[Other, Other], false),
+        ("due", HTTP, DUE_AND_LOG_READ, &[Other], true),
+        ("due, no log", HTTP, DUE, &[Other, Other], false),
+        ("within TLS", HTTPS, DUE, &[OwnTls(5)], true),
+        ("the log says", HTTPS, FAILS_AGAIN, &[OwnTls(5)], false),
+        ("not due", HTTPS, LOG_READ, &[Other], false),
+        ("the daemon", SYSLOG, NOTHING, &[Daemon], true),
+        ("no daemon, not due", SYSLOG, LOG_READ, &[Other], false),
+        ("no daemon, no log", SYSLOG, DUE, &[Other], false),
+        ("the log says", SYSLOG, FAILS_AGAIN, &[Daemon], false),
+    ] {
+        let story = if known.reads_log {
+            Story::with_log()
+        } else {
+            Story::new()
+        };
+        let mut story = outage(story, device, known.takes_all);
+        for (goid, on) in (21..).zip(on) {
+            story.after(MS).requested(goid).after(MS);
+            writes(&mut story, goid, EntryKind::Request, *on);
+            if let (Own(number), "closed each time") = (on, name) {
+                goes(&mut story, *number, goid);
+            }
+            if known.fails_again {
+                fails(&mut story, goid, device);
+            }
+            story.after(MS).answered(goid);
+        }
+        assert_eq!(ends(story), expected, "{device:?} {name}");
+    }
+}
+
+/// Without an entry the server answers no request with less than 500.
+#[test]
+fn the_answer_to_the_client_shows_what_the_only_device_took() {
+    for (status, expected) in [
+        (Some(200), true),
+        (Some(404), true),
+        (Some(500), false),
+        (None, false),
+    ] {
+        let mut story = outage(Story::new(), HTTP, true);
+        story.happens(EventKind::DevicesRead {
+            devices: vec![ConfiguredDevice {
+                path: "http/".to_owned(),
+                device: Device::configured(HTTP.0, HTTP.1),
+                takes_all: true,
+            }],
+        });
+        story.requested(21).after(MS);
+        writes(&mut story, 21, EntryKind::Request, On::Own(5));
+        story.after(MS).happens(EventKind::Send {
+            socket: client_socket(21),
+            by: goroutine(21),
+            result: 500,
+            requested: Some(500),
+            entry: None,
+            tcp: None,
+            status,
+        });
+        assert_eq!(ends(story), expected, "{status:?}");
+    }
+}
