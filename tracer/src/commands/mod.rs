@@ -7,6 +7,7 @@ mod outputs;
 mod progress;
 mod replay;
 mod report;
+mod stacks;
 mod stops;
 mod trace;
 
@@ -33,6 +34,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Replay(args) => replay::run(args),
         Command::Report(args) => report::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Stacks(args) => stacks::run(args),
         Command::Completions { shell } => completions::run(*shell),
         Command::Man { directory } => man::run(directory),
     }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 mod answers;
-mod clock;
+pub(super) mod clock;
 mod following;
 mod live;
 mod outside;
