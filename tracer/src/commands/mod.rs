@@ -27,6 +27,10 @@ pub fn run(cli: &Cli) -> Result<()> {
             Tracefs::provide();
             Sandbox::of_tracing().reserve(Privilege::SysAdmin).enter();
         }
+        Command::Stacks(_) => {
+            let sandbox = Sandbox::default().keep(Privilege::SysPtrace);
+            sandbox.keep(Privilege::DacReadSearch).enter();
+        }
         _ => Sandbox::of_files().enter(),
     }
     match &cli.command {

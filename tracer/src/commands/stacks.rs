@@ -23,7 +23,6 @@ use self::{
 use super::trace::clock;
 use crate::{
     cli::{ReportFormat, StacksArgs},
-    sandbox::{Privilege, Sandbox},
     server::{
         Target,
         find::{self, Selector},
@@ -37,8 +36,6 @@ use tracer_model::Nanos;
 const INTERVAL: Nanos = 100_000_000;
 
 pub(super) fn run(args: &StacksArgs) -> Result<()> {
-    let sandbox = Sandbox::default().keep(Privilege::SysPtrace);
-    sandbox.keep(Privilege::DacReadSearch).enter();
     let report = read(args)?;
     let text = match args.format {
         ReportFormat::Text => report.to_string(),

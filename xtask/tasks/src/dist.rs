@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::stat::{Mode, umask};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -83,6 +84,8 @@ pub fn run(options: &DistOptions) -> Result<()> {
 fn build() -> Result<PathBuf> {
     require(PROGRAMS)?;
     let root = workspace();
+    // Whatever the user's is: permissions are part of the packages.
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
     let release = Release {
         epoch: commit_time(&root)?,
         root,

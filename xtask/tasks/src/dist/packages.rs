@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 
-use super::{GLIBC, LIMIT, Machine, Release, VERSION};
+use super::{GLIBC, LIMIT, Machine, Release, VERSION, tree::CONFIGURATION};
 use crate::ui::Step;
 
 const PACKAGES: &str = "contrib/packages";
@@ -54,6 +54,14 @@ fn deb(release: &Release, machine: Machine, tree: &Path, into: &Path, step: &Ste
             fs::write(&file, filled(&text, machine.debian))?;
         }
     }
+    let configuration = tree.join(CONFIGURATION);
+    if configuration.is_dir() {
+        let files = super::files(&configuration)?.into_iter();
+        let lines: String = files
+            .map(|file| format!("/{CONFIGURATION}/{file}\n"))
+            .collect();
+        fs::write(control.join("conffiles"), lines)?;
+    }
     let name = format!("vault-tracer_{VERSION}_{}.deb", machine.debian);
     let mut dpkg = release.program("dpkg-deb");
     dpkg.args(["--root-owner-group", "-Zxz", "--threads-max=1", "--build"]);
@@ -76,7 +84,7 @@ fn rpm(release: &Release, machine: Machine, tree: &Path, into: &Path, step: &Ste
         .arg(define("_rpmdir", &into.to_string_lossy()))
         .arg(define(
             "_rpmfilename",
-            "%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}.rpm",
+            "%%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm",
         ))
         .arg(define("tree", &tree.to_string_lossy()))
         .arg(define("_buildhost", "localhost"))

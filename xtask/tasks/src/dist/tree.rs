@@ -31,7 +31,7 @@ const COPIED: &[(&str, &str)] = &[
 /// The service: `*.service` is a unit, everything else its configuration.
 const SYSTEMD: &str = "contrib/systemd";
 const UNITS: &str = "usr/lib/systemd/system";
-const CONFIGURATION: &str = "etc/vault-tracer";
+pub const CONFIGURATION: &str = "etc/vault-tracer";
 
 const SHELLS: &[(&str, &str)] = &[
     ("bash", "usr/share/bash-completion/completions/vault-tracer"),
