@@ -43,7 +43,7 @@ const LIMIT: Duration = Duration::from_mins(2);
 pub struct DistOptions {
     /// Then build the commit a second time, from a clone elsewhere, and fail unless all bytes are the same
     #[arg(long)]
-    check: bool,
+    pub check: bool,
 }
 
 /// An architecture, by its names.

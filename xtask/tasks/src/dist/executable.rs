@@ -12,6 +12,9 @@ use anyhow::{Context, Result, ensure};
 use super::{GLIBC, Machine, Release, ensure_small};
 use crate::{build, cpu_time, setup::zigbuild, ui::Step};
 
+/// Of `Cargo.toml`. Not named after the task: cargo has a directory of that name in `target`.
+const PROFILE: &str = "packaged";
+
 /// A cold build on a small machine.
 const LIMIT: Duration = Duration::from_mins(30);
 
@@ -21,7 +24,13 @@ pub fn build(release: &Release, machine: Machine) -> Result<PathBuf> {
     let target = release.root.join("target");
     let mut build = zigbuild()?;
     build
-        .args(["--profile", "dist", "--locked", "--package", "vault-tracer"])
+        .args([
+            "--profile",
+            PROFILE,
+            "--locked",
+            "--package",
+            "vault-tracer",
+        ])
         .arg("--target")
         .arg(format!("{}.{GLIBC}", machine.target))
         .arg("--target-dir")
@@ -31,7 +40,10 @@ pub fn build(release: &Release, machine: Machine) -> Result<PathBuf> {
         .env("CARGO_ENCODED_RUSTFLAGS", flags(&release.root)?);
     let doing = format!("building the executable for {}", machine.arch);
     cpu_time::measured(&doing, || Step::visible(&doing, &mut build, LIMIT))?;
-    let executable = target.join(machine.target).join("dist/vault-tracer");
+    let executable = target
+        .join(machine.target)
+        .join(PROFILE)
+        .join("vault-tracer");
     ensure!(
         executable.exists(),
         "it was built, but it is not at {}",
