@@ -17,6 +17,7 @@ const COPIED: &[(&str, &str)] = &[
     ("CHANGELOG.md", "usr/share/doc/vault-tracer"),
     ("LICENSE-GPL", "usr/share/doc/vault-tracer"),
     ("LICENSE-MIT", "usr/share/doc/vault-tracer"),
+    ("SECURITY.md", "usr/share/doc/vault-tracer"),
     ("docs", "usr/share/doc/vault-tracer/docs"),
     (
         "contrib/prometheus/alerts.yml",
