@@ -91,10 +91,8 @@ fn files_of(release: &Release, tree: &Path, root: &Path, step: &Step) -> Result<
 
 /// Paths in the output of `ldd`: `libc.so.6 => /lib/libc.so.6 (0x...)`, `/lib64/ld-linux-x86-64.so.2 (0x...)`.
 fn libraries(output: &str) -> impl Iterator<Item = &str> {
-    let words = output
-        .lines()
-        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
-    words
+    let lines = output.lines().map(str::split_whitespace);
+    lines.filter_map(|mut words| words.find(|word| word.starts_with('/')))
 }
 
 #[cfg(test)]

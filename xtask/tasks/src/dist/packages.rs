@@ -57,10 +57,10 @@ fn deb(release: &Release, machine: Machine, tree: &Path, into: &Path, step: &Ste
     let configuration = tree.join(CONFIGURATION);
     if configuration.is_dir() {
         let files = super::files(&configuration)?.into_iter();
-        let lines: String = files
+        let lines: Vec<_> = files
             .map(|file| format!("/{CONFIGURATION}/{file}\n"))
             .collect();
-        fs::write(control.join("conffiles"), lines)?;
+        fs::write(control.join("conffiles"), lines.concat())?;
     }
     let name = format!("vault-tracer_{VERSION}_{}.deb", machine.debian);
     let mut dpkg = release.program("dpkg-deb");
