@@ -62,6 +62,9 @@ pub enum Command {
     /// Check whether this host can be traced, with which probes, and what would help
     #[command(after_help = examples::DOCTOR)]
     Doctor(DoctorArgs),
+    /// Show what each goroutine of a running server waits for, without stopping it
+    #[command(after_help = examples::STACKS)]
+    Stacks(StacksArgs),
     /// Print a shell's completions of this command line
     #[command(after_help = examples::COMPLETIONS)]
     Completions {
@@ -151,6 +154,23 @@ pub struct DoctorArgs {
     /// BTF file made for the running kernel [default: /sys/kernel/btf/vmlinux]
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
+    /// Format of the report
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: ReportFormat,
+}
+
+/// `vault-tracer stacks`
+#[derive(Debug, Args)]
+pub struct StacksArgs {
+    /// Read the server with this process ID
+    #[arg(long, value_name = "PID", conflicts_with = "process", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: Option<i32>,
+    /// Read the server whose program has this name [default: the `vault` or `bao` server that runs]
+    #[arg(long, value_name = "NAME")]
+    pub process: Option<String>,
+    /// Show the goroutines outside of audit code too, by equal stacks
+    #[arg(long)]
+    pub all: bool,
     /// Format of the report
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: ReportFormat,

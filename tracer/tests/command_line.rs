@@ -46,6 +46,7 @@ fn every_help_ends_with_examples_that_can_be_typed() {
         "replay",
         "report",
         "doctor",
+        "stacks",
         "completions",
         "man",
     ] {

@@ -61,7 +61,7 @@ impl Needs {
             return Self::making(&[]).short();
         }
         match task {
-            "build" => Self::making(BUILD),
+            "build" | "dist" => Self::making(BUILD),
             "run" if has("--recorded") => Self::making(&[Part::Agent]),
             "run" if has("--demo") => Self {
                 has_recording: true,

@@ -19,6 +19,11 @@ impl WallClock {
         }
     }
 
+    /// With `CLOCK_REALTIME` - `CLOCK_MONOTONIC`, ns.
+    pub fn of_offset(offset: i64) -> Self {
+        Self { offset }
+    }
+
     /// The time of day of a kernel time.
     pub fn time(self, at: Nanos) -> Time {
         let since_epoch = i128::from(self.offset) + i128::from(at);

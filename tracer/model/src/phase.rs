@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The server writes one entry before it works on a request and one before it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// Before the work.

@@ -6,6 +6,7 @@ Examples:
   vault-tracer trace                                   the server that runs here, until Ctrl-C
   vault-tracer trace -o trace.jsonl                    and keep the trace
   vault-tracer report trace.jsonl                      a summary, for a ticket
+  vault-tracer stacks                                  what its requests wait for at this moment
   vault-tracer trace -h                                all options";
 pub(super) const TRACE: &str = "\
 Examples:
@@ -34,6 +35,11 @@ pub(super) const DOCTOR: &str = "\
 Examples:
   vault-tracer doctor                                  one screen; attach it to bug reports
   vault-tracer doctor --format json | jq .obstacle     what is in the way, if anything is";
+pub(super) const STACKS: &str = "\
+Examples:
+  vault-tracer stacks                                  which requests wait for which audit device, now
+  vault-tracer stacks --all > stacks.txt               every goroutine, for a ticket; the server goes on
+  vault-tracer stacks --format json | jq .requests     how many wait, for scripts";
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   vault-tracer completions bash > /etc/bash_completion.d/vault-tracer

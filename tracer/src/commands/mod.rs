@@ -7,6 +7,7 @@ mod outputs;
 mod progress;
 mod replay;
 mod report;
+mod stacks;
 mod stops;
 mod trace;
 
@@ -26,6 +27,10 @@ pub fn run(cli: &Cli) -> Result<()> {
             Tracefs::provide();
             Sandbox::of_tracing().reserve(Privilege::SysAdmin).enter();
         }
+        Command::Stacks(_) => {
+            let sandbox = Sandbox::default().keep(Privilege::SysPtrace);
+            sandbox.keep(Privilege::DacReadSearch).enter();
+        }
         _ => Sandbox::of_files().enter(),
     }
     match &cli.command {
@@ -33,6 +38,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Replay(args) => replay::run(args),
         Command::Report(args) => report::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Stacks(args) => stacks::run(args),
         Command::Completions { shell } => completions::run(*shell),
         Command::Man { directory } => man::run(directory),
     }

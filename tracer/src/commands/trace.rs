@@ -23,7 +23,7 @@ use crate::{
 
 mod answers;
 mod behind;
-mod clock;
+pub(super) mod clock;
 mod following;
 mod live;
 mod outside;

@@ -10,6 +10,7 @@
 mod audit_table;
 mod device;
 mod device_kind;
+mod dump;
 mod function_name;
 mod functions;
 mod go_map;
@@ -49,6 +50,7 @@ use self::{
     version::VersionVariables,
 };
 pub use self::{
+    dump::{StackGroup, Stacks, function_names},
     memory::{Memory, Piece, ProcessMemory},
     sample::Samples,
 };
@@ -77,6 +79,8 @@ pub struct GoroutineReader {
     requests: RequestReader,
     table: AuditTable,
     history: Mutex<History>,
+    /// `runtime.waitReasonStrings`: what goroutines wait for in the runtime's words.
+    wait_reasons: Option<u64>,
     /// `runtime.gopark`, where nearly all goroutines are that wait.
     parks: Option<Range<u64>>,
     /// Offset in the executable of the function by which each line of its log passes, bytes.
@@ -130,6 +134,7 @@ impl GoroutineReader {
             requests: requests.unwrap_or_default(),
             table: table.unwrap_or_default(),
             history: Mutex::default(),
+            wait_reasons: symbols.wait_reasons,
             parks: symbols.parks,
             log_writer: symbols
                 .log_writer
@@ -203,13 +208,26 @@ impl GoroutineReader {
         memory: &impl Memory,
         list: &mut GoroutineList,
     ) -> io::Result<Vec<Goroutine>> {
+        let mut found = Vec::new();
+        self.each_goroutine(memory, list, |goroutine, _| found.push(goroutine))?;
+        Ok(found)
+    }
+
+    /// Passes each that is alive with its bytes, in the order of their addresses.
+    fn each_goroutine(
+        &self,
+        memory: &impl Memory,
+        list: &mut GoroutineList,
+        mut take: impl FnMut(Goroutine, &[u8]),
+    ) -> io::Result<()> {
         let addresses = list.read(memory, self.list)?;
-        let mut found = Vec::with_capacity(addresses.len());
         memory::each(memory, addresses, self.layout.size(), |address, bytes| {
             let goroutine = self.layout.read(address, bytes);
-            found.extend(Some(goroutine).filter(Goroutine::is_alive));
+            if goroutine.is_alive() {
+                take(goroutine, bytes);
+            }
         });
-        Ok(found)
+        Ok(())
     }
 
     /// Whether it has not moved on while its stack was read.

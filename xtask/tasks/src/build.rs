@@ -24,7 +24,7 @@ use crate::{
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 /// The variable of `tracer/build.rs`.
-const OBJECT: &str = "VAULT_TRACER_EBPF_OBJECT";
+pub const OBJECT: &str = "VAULT_TRACER_EBPF_OBJECT";
 
 /// A cold build on a small machine. cargo itself gives up sooner on a silent network.
 const LIMIT: Duration = Duration::from_mins(30);
@@ -127,7 +127,7 @@ fn embedded_path(object: &Path) -> PathBuf {
     object.with_extension("embedded")
 }
 
-fn ebpf_object(arch: &str) -> Result<PathBuf> {
+pub fn ebpf_object(arch: &str) -> Result<PathBuf> {
     let toolchain = setup::ebpf_toolchain()?;
     ui::begin("ebpf", "building the eBPF programs");
     let target = ebpf_target(arch);

@@ -10,6 +10,7 @@ mod budget;
 mod build;
 mod cpu_time;
 mod demo;
+mod dist;
 mod eventlogger;
 mod lab;
 mod run;
@@ -53,6 +54,8 @@ enum Task {
     Test(test::TestOptions),
     /// Measure what tracing costs a real server, compared with other tools (root, or sudo)
     Bench(bench::BenchOptions),
+    /// Build what is released: packages, archive, image, checksums, SBOM in target/dist
+    Dist(dist::DistOptions),
     /// Compare what the build costs with its limits: compiled units, size of the executable
     Budget,
     /// Run live tests inside stock Debian kernels, under QEMU's software emulation
@@ -78,6 +81,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             tracer_args,
             ..
         } => run::demo(cli.programs, &tracer_args),
+        Task::Dist(options) => dist::run(&options),
         Task::Budget => budget::run(),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => run::bench(cli.programs, &options),

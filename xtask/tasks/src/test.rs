@@ -25,6 +25,7 @@ use anyhow::{Context, Result, bail, ensure};
 use self::suite::Suite;
 use crate::{
     budget, build, cpu_time,
+    dist::{self, DistOptions},
     setup::{self, cargo},
     ui::{Captured, Remedy, Step, failure},
     vm,
@@ -65,7 +66,7 @@ pub fn run(options: &TestOptions) -> Result<()> {
     let steps = match options {
         TestOptions { live: Some(_), .. } => 3,
         TestOptions { quick: true, .. } => 6,
-        TestOptions { full: true, .. } => 18,
+        TestOptions { full: true, .. } => 19,
         _ => 14,
     };
     let mut suite = Suite::new(steps + usize::from(options.allow_skip && !options.quick));
@@ -103,10 +104,13 @@ impl Suite {
         )?;
         self.live_tests(&agent, prometheus.as_deref(), options, &[])?;
         let full = options.full;
-        match self.optional("QEMU and other kernels", || vm::prepare_few(full)) {
-            Some(kernels) => self.step("other kernels", || vm::run_few(&agent, &kernels, full)),
-            None => Ok(()),
+        if let Some(kernels) = self.optional("QEMU and other kernels", || vm::prepare_few(full)) {
+            self.step("other kernels", || vm::run_few(&agent, &kernels, full))?;
         }
+        if full {
+            self.step("release, twice", || dist::run(&DistOptions { check: true }))?;
+        }
+        Ok(())
     }
 
     /// Everything that needs neither root nor eBPF.

@@ -5,12 +5,12 @@ use nix::time::{ClockId, clock_gettime};
 use tracer_model::{Event, EventKind, Nanos};
 
 /// `CLOCK_MONOTONIC`, the clock of the kernel's records, ns.
-pub(super) fn monotonic() -> Nanos {
+pub(in crate::commands) fn monotonic() -> Nanos {
     read(ClockId::CLOCK_MONOTONIC).unsigned_abs()
 }
 
 /// `CLOCK_REALTIME` - `CLOCK_MONOTONIC`, ns.
-pub(super) fn wall_offset() -> i64 {
+pub(in crate::commands) fn wall_offset() -> i64 {
     read(ClockId::CLOCK_REALTIME) - read(ClockId::CLOCK_MONOTONIC)
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::memory::word;
 use crate::server::go::dwarf::Structures;
+use tracer_model::Nanos;
 
 /// The structures whose layout is needed.
 pub(super) const STRUCTURES: [&str; 3] = ["runtime.g", "runtime.gobuf", "runtime.stack"];
@@ -44,6 +45,16 @@ pub(super) struct Goroutine {
     pub(super) stops: Option<u8>,
 }
 
+/// What the runtime notes of a goroutine's wait. No part of [`Goroutine`]: the garbage collector may note the time of one that has not moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct WaitNote {
+    /// When the garbage collector first found it waiting, `CLOCK_MONOTONIC`, ns: it has waited for at least that time (`runtime/mgcmark.go`,
+    /// `markroot`).
+    pub(super) since: Option<Nanos>,
+    /// Index of `runtime.waitReasonStrings` (`runtime/runtime2.go`, `waitReason`).
+    pub(super) reason: Option<u8>,
+}
+
 impl Goroutine {
     pub(super) fn is_alive(&self) -> bool {
         self.goid != 0 && !matches!(self.status, status::IDLE | status::DEAD)
@@ -70,6 +81,11 @@ impl Goroutine {
         self.status == status::RUNNING
     }
 
+    /// Whether it is in a system call.
+    pub(super) fn is_in_system_call(&self) -> bool {
+        self.status == status::SYSCALL
+    }
+
     /// Whether the runtime wakes it up, rather than the kernel.
     pub(super) fn is_parked(&self) -> bool {
         self.status == status::WAITING
@@ -88,6 +104,8 @@ pub(super) struct GoroutineLayout {
     bp: u32,
     syscall: Option<[u32; 3]>,
     stops: Option<u32>,
+    since: Option<u32>,
+    reason: Option<u32>,
 }
 
 impl GoroutineLayout {
@@ -114,6 +132,8 @@ impl GoroutineLayout {
             bp: saved + of("runtime.gobuf", "bp")?,
             syscall: syscall(),
             stops: own("trackingSeq"),
+            since: own("waitsince"),
+            reason: own("waitreason"),
         })
     }
 
@@ -132,8 +152,24 @@ impl GoroutineLayout {
             .into_iter()
             .chain(self.parent)
             .chain(self.syscall.into_iter().flatten())
-            .chain(self.stops);
+            .chain(self.stops)
+            .chain(self.since)
+            .chain(self.reason);
         last.max().map_or(0, |last| last as usize + 8)
+    }
+
+    /// Of the goroutine with these bytes; nothing unless it waits.
+    pub(super) fn wait_note(&self, bytes: &[u8]) -> WaitNote {
+        let at = |offset: u32| bytes.get(offset as usize..).map_or(0, word);
+        let status = at(self.status) as u32 & !status::SCAN;
+        if !matches!(status, status::WAITING | status::SYSCALL) {
+            return WaitNote::default();
+        }
+        let reason = self.reason.filter(|_| status == status::WAITING);
+        WaitNote {
+            since: self.since.map(at).filter(|since| *since != 0),
+            reason: reason.map(|reason| at(reason) as u8),
+        }
     }
 
     /// `bytes`: those at this address.
@@ -169,6 +205,8 @@ mod tests {
             ("runtime.g", "syscallpc", 112),
             ("runtime.g", "syscallbp", 120),
             ("runtime.g", "trackingSeq", 197),
+            ("runtime.g", "waitsince", 168),
+            ("runtime.g", "waitreason", 176),
             ("runtime.gobuf", "sp", 0),
             ("runtime.gobuf", "pc", 8),
             ("runtime.gobuf", "bp", 40),
@@ -214,6 +252,23 @@ mod tests {
         let mut goroutine = old.read(0, &[0; 512]);
         goroutine.status = status::SYSCALL;
         assert!(!goroutine.is_blocked());
+    }
+
+    #[test]
+    fn only_of_one_that_waits_the_runtime_notes_a_wait() {
+        let layout = GoroutineLayout::new(&structures("")).expect("described");
+        let mut bytes = vec![0; layout.size()];
+        bytes[168..184].copy_from_slice(&[5, 0, 0, 0, 0, 0, 0, 0, 13, 0, 0, 0, 0, 0, 0, 0]);
+        let mut note = |status: u32| {
+            bytes[144..148].copy_from_slice(&status.to_le_bytes());
+            let note = layout.wait_note(&bytes);
+            (note.since, note.reason)
+        };
+        assert_eq!(note(status::WAITING | status::SCAN), (Some(5), Some(13)));
+        assert_eq!(note(status::SYSCALL), (Some(5), None));
+        assert_eq!(note(status::RUNNABLE), (None, None));
+        let unknown = GoroutineLayout::new(&structures("waitsince")).expect("described");
+        assert_eq!(unknown.wait_note(&bytes).since, None);
     }
 
     #[test]

@@ -50,10 +50,10 @@ impl GoroutineReader {
         let parked: Vec<_> = all
             .iter()
             .filter(|g| g.is_parked())
-            .map(|g| (g, None))
+            .map(|g| (g, ()))
             .collect();
         let mut waiting = Vec::new();
-        each_stack(memory, &parked, |(goroutine, _), stack| {
+        each_stack(memory, &parked, |(goroutine, ()), stack| {
             let functions = self.functions_on(stack, goroutine);
             let roles: Vec<_> = functions
                 .known

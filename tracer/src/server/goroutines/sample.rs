@@ -35,9 +35,6 @@ pub struct Samples {
     pub configured: Option<Vec<ConfiguredDevice>>,
 }
 
-/// A goroutine whose stack is to be read, with what it showed last if it has not moved since.
-pub(super) type Unread<'a> = (&'a Goroutine, Option<&'a StackFacts>);
-
 /// A stack with the functions on it, innermost first.
 pub(super) struct StackFunctions<'a> {
     pub(super) stack: Stack<'a>,
@@ -174,11 +171,11 @@ impl GoroutineReader {
     }
 }
 
-/// Reads those stacks that can be read.
-pub(super) fn each_stack(
+/// Reads those stacks that can be read. `T`: what belongs to a goroutine.
+pub(super) fn each_stack<'a, T: Copy>(
     memory: &impl Memory,
-    goroutines: &[Unread<'_>],
-    mut take: impl FnMut(Unread<'_>, Stack<'_>),
+    goroutines: &[(&'a Goroutine, T)],
+    mut take: impl FnMut((&'a Goroutine, T), Stack<'_>),
 ) {
     let pieces = goroutines.iter().map(|g| Some((*g, Stack::piece(g.0)?)));
     let (goroutines, pieces): (Vec<_>, Vec<_>) = pieces.flatten().unzip();

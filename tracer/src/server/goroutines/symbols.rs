@@ -28,6 +28,8 @@ const ADDS: &[u8] = b"runtime.allgadd";
 /// The function that goroutines wait in, nearly all of them (`runtime/proc.go`).
 const PARKS: &[u8] = b"runtime.gopark";
 
+/// What goroutines wait for, in words (`runtime/runtime2.go`).
+const WAIT_REASONS: &[u8] = b"runtime.waitReasonStrings";
 /// The function by which each line of the server's log passes (`hashicorp/go-hclog`, `writer.go`).
 const LOG_WRITER: &[u8] = b"github.com/hashicorp/go-hclog.(*writer).Flush";
 
@@ -41,6 +43,8 @@ pub(super) struct Symbols {
     pub(super) functions: Functions,
     /// What the devices' types are called in the debugging information.
     pub(super) device_types: BTreeMap<String, DeviceCode>,
+    /// The array of strings that says what goroutines wait for; only `.symtab` has it.
+    pub(super) wait_reasons: Option<u64>,
     /// Where nearly all goroutines are that wait.
     pub(super) parks: Option<Range<u64>>,
     /// Where lines of the log are written: its address in the file's own terms.
@@ -102,6 +106,7 @@ fn list(executable: &Executable<'_>, adds: Range<u64>) -> Option<u64> {
 struct Collected {
     list: Option<u64>,
     adds: Option<Range<u64>>,
+    wait_reasons: Option<u64>,
     parks: Option<Range<u64>>,
     log_writer: Option<u64>,
     functions: Vec<(Range<u64>, KnownFunction)>,
@@ -115,6 +120,7 @@ impl Collected {
         match name {
             LIST => self.list = Some(at.start),
             ADDS => self.adds = Some(at),
+            WAIT_REASONS => self.wait_reasons = Some(at.start),
             PARKS => self.parks = Some(at),
             LOG_WRITER => self.log_writer = Some(at.start),
             _ => self.extend(name, at),
@@ -148,6 +154,7 @@ impl Collected {
             list: self.list.unwrap_or(0).wrapping_add(by),
             functions: Functions::new(functions),
             device_types: self.device_types,
+            wait_reasons: self.wait_reasons.map(|at| at.wrapping_add(by)),
             parks: self.parks.map(moved),
             log_writer: self.log_writer,
             marks: self.marks,

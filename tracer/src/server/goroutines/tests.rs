@@ -2,6 +2,7 @@
 
 mod cluster;
 mod damage;
+mod dump;
 mod handlers;
 mod many;
 mod requests;
@@ -28,6 +29,8 @@ const GOROUTINES: u64 = 0x30_0000;
 const STACKS: u64 = 0x40_0000;
 const DEVICE: u64 = 0x50_0000;
 const INPUTS: u64 = 0x60_0000;
+/// `runtime.waitReasonStrings`.
+const REASONS: u64 = 0x70_0000;
 /// Offset of `trackingSeq`.
 const STOPS: u64 = 200;
 const BACKEND: DeviceCode = DeviceCode {
@@ -214,6 +217,7 @@ fn reader() -> GoroutineReader {
         variables,
         requests,
         history: Mutex::default(),
+        wait_reasons: Some(REASONS),
         parks: Some(PARK - 4..PARK + 4),
         shares_clock: true,
         assumed: None,
@@ -232,6 +236,8 @@ fn structures() -> Structures {
         ("syscallpc", 112),
         ("syscallbp", 120),
         ("trackingSeq", STOPS as u32),
+        ("waitsince", 168),
+        ("waitreason", 176),
     ];
     let gobuf = [("sp", 0), ("pc", 8), ("bp", 40)];
     let stack = [("lo", 0), ("hi", 8)];

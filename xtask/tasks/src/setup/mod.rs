@@ -14,6 +14,7 @@ mod prometheus;
 mod pypi;
 mod python;
 mod toolchain;
+mod zig;
 
 pub use canary::is_bpf_object;
 pub use golang::go;
@@ -24,3 +25,4 @@ pub use prometheus::prometheus;
 pub use pypi::{OPENBAO, ROTEL, deny};
 pub use python::packages as python_packages;
 pub use toolchain::{cargo, ebpf_toolchain, workspace};
+pub use zig::zigbuild;

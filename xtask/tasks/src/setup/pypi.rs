@@ -22,14 +22,14 @@ const DOWNLOAD_LIMIT: Duration = Duration::from_mins(10);
 const LIMIT: Duration = Duration::from_mins(1);
 
 pub struct Program {
-    title: &'static str,
-    version: &'static str,
-    wheel: Wheel,
+    pub title: &'static str,
+    pub version: &'static str,
+    pub wheel: Wheel,
     /// Its path in the wheel.
-    path: &'static str,
+    pub path: &'static str,
     /// The environment variable that names another executable to use instead.
     pub variable: &'static str,
-    version_argument: &'static str,
+    pub version_argument: &'static str,
 }
 
 /// The real OpenBao server, for the demo, the lab and the live tests.
@@ -212,7 +212,7 @@ fn ensure_pip(step: &Step) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::zig::ZIGBUILD, *};
 
     #[test]
     fn a_given_program_must_be_executable() {
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn programs_are_pinned_for_both_architectures() {
-        for program in [OPENBAO, ROTEL, DENY] {
+        for program in [OPENBAO, ROTEL, DENY, ZIGBUILD] {
             let pin = format!("=={} ", program.version);
             assert!(
                 program.wheel.requirement.contains(&pin),

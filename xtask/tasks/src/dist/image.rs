@@ -1,0 +1,108 @@
+//! An image from scratch, as a tar file with an OCI layout (`opencontainers/image-spec`, `image-layout.md`): `podman load`, `skopeo
+//! copy oci-archive:`. It has the executable, the libraries that that needs, and nothing else.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::{LIMIT, Machine, Release, VERSION, sha256};
+use crate::ui::Step;
+
+/// Where the executable is.
+const ENTRYPOINT: &str = "/usr/bin/vault-tracer";
+
+pub fn make(
+    release: &Release,
+    machine: Machine,
+    tree: &Path,
+    into: &Path,
+    step: &Step,
+) -> Result<()> {
+    let work = tempfile::tempdir()?;
+    let (root, layout) = (work.path().join("root"), work.path().join("layout"));
+    files_of(release, tree, &root, step)?;
+    let blobs = layout.join("blobs/sha256");
+    fs::create_dir_all(&blobs)?;
+    let tar = work.path().join("layer.tar");
+    step.output("image", release.tar(&root, &tar).arg("."), LIMIT)?;
+    let contents = sha256(&fs::read(&tar)?);
+    let mut gzip = release.program("gzip");
+    step.output("image", gzip.args(["-9", "--no-name"]).arg(&tar), LIMIT)?;
+    let layer = fs::read(work.path().join("layer.tar.gz"))?;
+    let layer = blob(
+        &blobs,
+        "application/vnd.oci.image.layer.v1.tar+gzip",
+        &layer,
+    )?;
+    let configuration = json!({
+        "architecture": machine.debian,
+        "os": "linux",
+        "config": { "Entrypoint": [ENTRYPOINT], "Env": ["PATH=/usr/bin"] },
+        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{contents}")] },
+    });
+    let kind = "application/vnd.oci.image.config.v1+json";
+    let configuration = blob(&blobs, kind, &serde_json::to_vec(&configuration)?)?;
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": kind, "config": configuration, "layers": [layer],
+    });
+    let mut manifest = blob(&blobs, kind, &serde_json::to_vec(&manifest)?)?;
+    let name = format!("vault-tracer:{VERSION}");
+    manifest["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [manifest],
+    });
+    fs::write(layout.join("index.json"), serde_json::to_vec(&index)?)?;
+    fs::write(
+        layout.join("oci-layout"),
+        r#"{"imageLayoutVersion":"1.0.0"}"#,
+    )?;
+    let image = into.join(format!("vault-tracer-{VERSION}-{}.oci.tar", machine.arch));
+    let mut tar = release.tar(&layout, &image);
+    let packed = tar.args(["blobs", "index.json", "oci-layout"]);
+    step.output("image", packed, LIMIT).map(drop)
+}
+
+/// Writes a blob and returns its descriptor.
+fn blob(blobs: &Path, kind: &str, bytes: &[u8]) -> Result<Value> {
+    let digest = sha256(bytes);
+    fs::write(blobs.join(&digest), bytes)?;
+    Ok(json!({ "mediaType": kind, "digest": format!("sha256:{digest}"), "size": bytes.len() }))
+}
+
+/// The executable, and of this machine the dynamic loader and the libraries that the loader would take.
+fn files_of(release: &Release, tree: &Path, root: &Path, step: &Step) -> Result<()> {
+    let executable = tree.join(&ENTRYPOINT[1..]);
+    let mut ldd = release.program("ldd");
+    let needed = step.output("libraries", ldd.arg(&executable), LIMIT)?;
+    for library in libraries(&needed) {
+        let to = root.join(library.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().context("no directory")?)?;
+        fs::copy(library, to)?;
+    }
+    let to = root.join(&ENTRYPOINT[1..]);
+    fs::create_dir_all(to.parent().context("no directory")?)?;
+    fs::copy(executable, to)?;
+    Ok(())
+}
+
+/// Paths in the output of `ldd`: `libc.so.6 => /lib/libc.so.6 (0x...)`, `/lib64/ld-linux-x86-64.so.2 (0x...)`.
+fn libraries(output: &str) -> impl Iterator<Item = &str> {
+    let lines = output.lines().map(str::split_whitespace);
+    lines.filter_map(|mut words| words.find(|word| word.starts_with('/')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_found_in_what_the_loader_lists() {
+        let output = "\tlinux-vdso.so.1 (0x1)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x2)\n\t/lib64/ld-linux-x86-64.so.2 (0x3)\n";
+        let found: Vec<_> = libraries(output).collect();
+        assert_eq!(found, ["/lib/x/libc.so.6", "/lib64/ld-linux-x86-64.so.2"]);
+    }
+}
