@@ -81,6 +81,7 @@ impl Core {
             EventKind::FileSize { path, size } => self.file_size(event.at, path, *size),
             EventKind::BufferingEnded(totals) => self.buffering_ended(totals),
             EventKind::DevicesRead { devices } => self.trackers.configure(devices),
+            EventKind::DevicesDeclared { devices } => self.trackers.declare(devices),
             EventKind::BufferedWrite { .. } => self.trackers.buffered_write(event),
             EventKind::RecordsLost { records, until, .. } => {
                 self.totals.events_lost += records;
