@@ -54,7 +54,7 @@ impl Cli {
 pub enum Command {
     /// Attach to a running server; report each blocked request, its audit device and the cause
     #[command(after_help = examples::TRACE)]
-    Trace(TraceArgs),
+    Trace(Box<TraceArgs>),
     /// Report from a recording, offline and without root
     #[command(after_help = examples::REPLAY)]
     Replay(ReplayArgs),

@@ -70,7 +70,9 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
         .context("cannot start the event loop")?;
     let traced = runtime.block_on(async {
         let live = Live::new(outputs, recorders, lookups, args)?;
-        follow(args, &declared, live, (process, identity), server).await
+        let following = follow(args, &declared, live, (process, identity), server);
+        // Large: its state is not kept on the stack.
+        Box::pin(following).await
     });
     // An audit file on a disk that hangs is no reason to hang with it.
     runtime.shutdown_background();

@@ -20,7 +20,7 @@ fn read(name: &str) -> Result<String> {
 
 fn trace(words: &[&str]) -> Result<TraceArgs> {
     match Cli::try_parse_from(words)?.command {
-        Command::Trace(args) => Ok(args),
+        Command::Trace(args) => Ok(*args),
         other => anyhow::bail!("{other:?}"),
     }
 }
