@@ -52,7 +52,7 @@ fn a_full_device_costs_the_trace_but_not_the_report() -> Result<()> {
         trace.stderr
     );
     assert!(
-        trace.terminal.contains("in 1 request "),
+        trace.terminal.contains("Seen: 1 request,"),
         "{}",
         trace.terminal
     );

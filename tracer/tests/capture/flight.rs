@@ -25,7 +25,9 @@ fn trace(events: &[Event]) -> (Vec<Finding>, Vec<Vec<Event>>) {
         for event in given {
             prologue.observe(&event);
             findings.extend(core.on(&event).findings);
-            open.iter_mut().for_each(|open| open.push(event.clone()));
+            if let Some(open) = &mut open {
+                open.push(event);
+            }
         }
         if capture.is_buffering()
             && let Some(mut recording) = open.take()
