@@ -33,6 +33,7 @@ mod queue;
 mod restart;
 mod scale;
 mod secrets;
+mod service;
 mod stacks;
 mod stalled;
 mod states;

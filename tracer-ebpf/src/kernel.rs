@@ -1,9 +1,12 @@
 //! The only code that knows kernel structures. Offsets come from the running kernel's BTF
 //! (`maps::KERNEL`), since Rust has no CO-RE relocations.
 
-use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_probe_read_kernel_str_bytes,
-    generated::{bpf_get_current_task, bpf_jiffies64},
+use aya_ebpf::{
+    bindings::bpf_pidns_info,
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_probe_read_kernel_str_bytes,
+        generated::{bpf_get_current_task, bpf_get_ns_current_pid_tgid, bpf_jiffies64},
+    },
 };
 
 use tracer_ebpf::{
@@ -12,7 +15,7 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    maps::{KERNEL, TGID},
+    maps::{KERNEL, PID_NAMESPACE, TGID},
     read::{self, Plain},
 };
 
@@ -53,7 +56,15 @@ fn field<T: Plain + Default>(base: u64, offset: u32) -> T {
 /// was interrupted: use it only where the hook itself runs in process context.
 #[inline(always)]
 pub(crate) fn in_target() -> bool {
-    (bpf_get_current_pid_tgid() >> 32) as u32 == TGID.load()
+    let [device, inode] = PID_NAMESPACE.load();
+    if inode == 0 {
+        return (bpf_get_current_pid_tgid() >> 32) as u32 == TGID.load();
+    }
+    let mut ids = bpf_pidns_info { pid: 0, tgid: 0 };
+    let size = size_of::<bpf_pidns_info>() as u32;
+    // SAFETY: the helper writes `size` bytes. It fails for threads whose innermost namespace is another.
+    let failed = unsafe { bpf_get_ns_current_pid_tgid(device, inode, &raw mut ids, size) };
+    failed == 0 && ids.tgid == TGID.load()
 }
 
 #[inline(always)]

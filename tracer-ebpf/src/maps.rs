@@ -11,9 +11,14 @@ use tracer_ebpf::{
     layout::{ABSENT, GoLayout, KernelLayout},
 };
 
-/// Thread group id of the traced server, in the initial PID namespace.
+/// Thread group id of the traced server: in the PID namespace of [`PID_NAMESPACE`], or else in the initial one.
 #[unsafe(no_mangle)]
 pub(crate) static TGID: Global<u32> = Global::new(0);
+
+/// Device and inode number of the server's PID namespace; zeros where the agent is in the initial one and knows the
+/// server by the PID that it has there.
+#[unsafe(no_mangle)]
+pub(crate) static PID_NAMESPACE: Global<[u64; 2]> = Global::new([0; 2]);
 
 /// Inode number of the traced server's network namespace.
 #[unsafe(no_mangle)]

@@ -59,7 +59,7 @@ fn main() -> Result<()> {
     let count = arguments.next().transpose()?.unwrap_or(100);
     let pause = Duration::from_millis(arguments.next().transpose()?.unwrap_or(100));
     let begun = Instant::now();
-    let process = find::find(&Selector::of(Some(pid), None))?;
+    let process = find::find(&Selector::of(Some(pid), None, None))?;
     let reader = Target::inspect(&process)?.1?;
     println!("executable: {:.1} ms", ms(begun.elapsed()));
     let memory = CountingMemory(ProcessMemory::open(pid)?, Cell::default(), Cell::default());

@@ -11,16 +11,18 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use clap_complete::Shell;
+use nix::unistd::Gid;
 
-use self::values::{device, duration, listener, threshold};
+pub use self::values::Declared;
+use self::values::{declared, duration, group, listener, mode, recording, size, threshold};
 use crate::{
     probe::plan::Preference,
     sink::{
+        line_file::{Existing, FileRules},
         otlp::collector::{Endpoint, Protocol},
         trace_format::TraceFormat,
     },
 };
-use tracer_model::Device;
 
 /// Shows which audit device blocks which request of Vault or OpenBao, and why
 #[derive(Debug, Parser)]
@@ -52,7 +54,7 @@ impl Cli {
 pub enum Command {
     /// Attach to a running server; report each blocked request, its audit device and the cause
     #[command(after_help = examples::TRACE)]
-    Trace(TraceArgs),
+    Trace(Box<TraceArgs>),
     /// Report from a recording, offline and without root
     #[command(after_help = examples::REPLAY)]
     Replay(ReplayArgs),
@@ -88,10 +90,13 @@ pub struct TraceArgs {
     /// Trace the server whose program has this name, also after restarts [default: the `vault` or `bao` server that runs]
     #[arg(long, value_name = "NAME")]
     pub process: Option<String>,
+    /// Trace the server that listens on this port
+    #[arg(long, value_name = "PORT", conflicts_with = "pid", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
     /// Address of an audit device: host:port, [v6]:port or the path of a Unix socket; may be repeated
     /// [default: recognised by the entries written to it]
-    #[arg(long, value_name = "ADDR", value_parser = device)]
-    pub audit: Vec<Device>,
+    #[arg(long, value_name = "ADDR", value_parser = declared)]
+    pub audit: Vec<Declared>,
     /// Shortest hang to report: how long one device blocked one request, in all
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = threshold)]
     pub threshold: Duration,
@@ -99,8 +104,12 @@ pub struct TraceArgs {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
     /// Write every event to this file too, for `vault-tracer replay`; compressed if it is named `.gz`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = recording)]
     pub record: Option<PathBuf>,
+    /// Write what happened around each hang into this directory, for `vault-tracer replay`: the 20 newest recordings, of at
+    /// most 64 MB each
+    #[arg(long, value_name = "DIR", conflicts_with = "record")]
+    pub flight_recorder: Option<PathBuf>,
     /// Serve metrics for Prometheus over HTTP: HOST:PORT, or a port alone, for this host only
     #[arg(long, value_name = "ADDR", value_parser = listener)]
     pub metrics: Option<SocketAddr>,
@@ -113,6 +122,9 @@ pub struct TraceArgs {
     /// Where findings go.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// How files are written.
+    #[command(flatten)]
+    pub files: FileArgs,
     /// Print more messages on standard error
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
@@ -151,6 +163,9 @@ pub struct DoctorArgs {
     /// Check the server whose program has this name [default: the `vault` or `bao` server that runs]
     #[arg(long, value_name = "NAME")]
     pub process: Option<String>,
+    /// Check the server that listens on this port
+    #[arg(long, value_name = "PORT", conflicts_with = "pid", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
     /// BTF file made for the running kernel [default: /sys/kernel/btf/vmlinux]
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
@@ -207,6 +222,54 @@ pub struct OutputArgs {
     /// When to show a full-screen view of the server instead of lines
     #[arg(long, value_name = "WHEN", default_value = "auto", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
     pub live: When,
+}
+
+/// How files are written.
+#[derive(Debug, Args)]
+pub struct FileArgs {
+    /// Begin the next file when the trace file has reached this size, for example 100M; the earlier ones are named FILE.1,
+    /// FILE.2, ..., the newest first
+    #[arg(long, value_name = "SIZE", requires = "output", value_parser = size)]
+    pub rotate_size: Option<u64>,
+    /// Keep so many earlier files of the trace and of the recording [default: 5 with --rotate-size, else all]
+    #[arg(long, value_name = "N")]
+    pub keep: Option<u32>,
+    /// Permissions of the trace file, for example 0640 [default: 0600]
+    #[arg(long, value_name = "MODE", requires = "output", value_parser = mode)]
+    pub output_mode: Option<u32>,
+    /// Group of the trace file, by name or number [default: that of this process]
+    #[arg(long, value_name = "GROUP", requires = "output", value_parser = group)]
+    pub output_group: Option<Gid>,
+}
+
+/// Earlier files that are kept where each is limited in size.
+const KEPT: u32 = 5;
+
+impl FileArgs {
+    /// The rules for the trace file: an earlier trace in it is never lost.
+    pub fn of_trace(&self, format: TraceFormat) -> FileRules {
+        let existing = if format.is_appendable() {
+            Existing::Append
+        } else {
+            Existing::Keep
+        };
+        FileRules {
+            existing,
+            mode: self.output_mode.unwrap_or(FileRules::default().mode),
+            group: self.output_group,
+            rotate_at: self.rotate_size,
+            keep: self.keep.or(self.rotate_size.map(|_| KEPT)),
+        }
+    }
+
+    /// The rules for the recording. It begins with what was there at first, so it is one file, for its owner alone.
+    pub fn of_recording(&self) -> FileRules {
+        FileRules {
+            existing: Existing::Keep,
+            keep: self.keep,
+            ..FileRules::default()
+        }
+    }
 }
 
 /// When to show the live view.

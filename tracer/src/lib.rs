@@ -9,6 +9,7 @@ pub mod cli;
 pub mod commands;
 mod console;
 pub mod decode;
+pub mod lines;
 pub mod probe;
 pub mod report;
 pub mod sandbox;

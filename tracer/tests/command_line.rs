@@ -174,3 +174,82 @@ fn a_recording_that_was_cut_short_ends_with_what_it_holds() {
     }
     assert_eq!(text(&replay(&whole).stderr), "");
 }
+
+#[test]
+fn what_is_no_recording_is_refused_in_one_line_with_a_remedy() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    let trace = replays::directory("zero-window").join("expected.jsonl");
+    fs::copy(trace, at("trace")).expect("copied");
+    fs::write(at("empty"), "").expect("written");
+    fs::write(at("words"), "hello\n").expect("written");
+    fs::write(at("begun"), recording().lines().nth(1).expect("an event")).expect("written");
+    let damaged = recording().replacen("\n{", "\n{damaged", 2);
+    fs::write(at("damaged"), damaged).expect("written");
+    for (name, words) in [
+        ("missing", &["cannot open the recording"][..]),
+        (
+            "trace",
+            &["trace is a trace, not a recording", "vault-tracer report"],
+        ),
+        ("empty", &["empty is empty"]),
+        ("words", &["words is not a recording", "--record FILE"]),
+        ("begun", &["begun is not a recording", "--record FILE"]),
+        ("damaged", &["damaged is damaged: line 2 is not an event"]),
+    ] {
+        let output = run(&["replay", "--quiet", &at(name).to_string_lossy()]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {said}");
+        assert_eq!(said.lines().count(), 1, "{name}: {said}");
+        for word in words {
+            assert!(said.contains(word), "{name}: no {word:?} in {said}");
+        }
+    }
+}
+
+#[test]
+fn outputs_that_cannot_be_written_are_refused_in_one_line() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    fs::write(at("events"), recording()).expect("written");
+    let pipe = at("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|made| made.success()));
+    for (arguments, status, words) in [
+        (
+            &["replay", &at("events"), "-o", &pipe][..],
+            1,
+            "start the process that reads this pipe first",
+        ),
+        (
+            &["replay", &at("events"), "-o", &at("events")],
+            1,
+            "the recording too",
+        ),
+        (
+            &["trace", "--record", "-"],
+            2,
+            "a recording is written to a file",
+        ),
+        (
+            &["trace", "-o", "t", "--rotate-size", "1k"],
+            2,
+            "64k or more",
+        ),
+        (&["trace", "--rotate-size", "1M"], 2, "--output"),
+        (&["trace", "-o", "t", "--output-mode", "0440"], 2, "0600"),
+        (
+            &["trace", "-o", "t", "--output-group", "no-such"],
+            2,
+            "no group of this name",
+        ),
+        (&["trace", "--pid", "1", "--port", "8200"], 2, "--port"),
+        (&["trace", "--audit", "log"], 2, "expected host:port"),
+    ] {
+        let output = run(arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    }
+}

@@ -22,7 +22,7 @@ pub use self::{
     forwarded::Forwarded,
     hang::{Hang, Request, Stall, Stalled, hang_id},
     line::record_type,
-    session::{Ended, Probe, Session, Summary},
+    session::{Ended, Probe, Rotated, Session, Summary},
 };
 use crate::{Name, Time, WallClock, errno_name, text};
 
@@ -51,6 +51,8 @@ pub enum Record<T = String, E = Evidence> {
     Forwarded(Box<Forwarded<T>>),
     /// The server's process ended.
     Ended(Ended),
+    /// The last line of a file, where the trace goes on in another.
+    Rotated(Rotated),
     /// The last line.
     Summary(Summary),
 }

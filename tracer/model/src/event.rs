@@ -3,7 +3,7 @@
 //!
 //! Times are `CLOCK_MONOTONIC` nanoseconds, as the kernel took them.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ use crate::{
 /// The format of recordings, that is of events as serde writes them. Raised when an older agent would misunderstand a
 /// newer recording: a further field that may be absent is no reason, a further kind of event is. Those of before
 /// there was a number are of format 0, which is the same without it.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// One observation and its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -224,6 +224,11 @@ pub enum EventKind {
         /// All that it has.
         devices: Vec<ConfiguredDevice>,
     },
+    /// The operator said that these are audit devices, by names that could not be looked up before.
+    DevicesDeclared {
+        /// Where they are.
+        devices: Vec<Device>,
+    },
     /// Records that found the ring buffer full since the last such event.
     #[serde(rename = "lost")]
     RecordsLost {
@@ -337,6 +342,9 @@ pub struct Session {
     /// Whether sinks have entries of which the stacks do not say whose they are.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_unknown_entries: bool,
+    /// Where the server runs, by OpenTelemetry's names of resource attributes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub resource: BTreeMap<String, String>,
 }
 
 /// Recordings of before the field could.

@@ -87,14 +87,20 @@ impl Process {
             .collect())
     }
 
-    /// Whether its environment has a variable of this name, as it was started. Values are not kept: they may be secret.
-    pub fn has_variable(&self, name: &str) -> io::Result<bool> {
+    /// A variable of its environment, as it was started. Others are not kept: they may be secret.
+    pub fn variable(&self, name: &str) -> io::Result<Option<String>> {
         let text = fs::read(self.directory.join("environ"))?;
         let mut variables = text.split(|byte| *byte == 0);
-        Ok(variables.any(|variable| {
-            let value = variable.strip_prefix(name.as_bytes());
-            value.is_some_and(|value| value.starts_with(b"="))
+        Ok(variables.find_map(|variable| {
+            let value = variable.strip_prefix(name.as_bytes())?;
+            let value = value.strip_prefix(b"=")?;
+            Some(String::from_utf8_lossy(value).into_owned())
         }))
+    }
+
+    /// Whether its environment has a variable of this name, as it was started.
+    pub fn has_variable(&self, name: &str) -> io::Result<bool> {
+        Ok(self.variable(name)?.is_some())
     }
 
     /// Its control groups, as `/proc/PID/cgroup` has them.
@@ -126,7 +132,13 @@ impl Process {
 
     /// The inode number of its namespace of this kind: `net`, `pid`, `user`, `mnt`.
     pub fn namespace(&self, kind: &str) -> io::Result<u64> {
-        Ok(fs::metadata(self.directory.join("ns").join(kind))?.ino())
+        self.namespace_file(kind).map(|(_, inode)| inode)
+    }
+
+    /// Device and inode number of its namespace of this kind.
+    pub fn namespace_file(&self, kind: &str) -> io::Result<(u64, u64)> {
+        let data = fs::metadata(self.directory.join("ns").join(kind))?;
+        Ok((data.dev(), data.ino()))
     }
 
     /// A value of its auxiliary vector (`getauxval(3)`); `None` if it has none of this kind.
@@ -194,7 +206,9 @@ mod tests {
         let parent = me.stat().expect("a status").parent;
         assert_eq!(parent.cast_unsigned(), std::os::unix::process::parent_id());
         assert!(me.namespace("net").is_ok_and(|inode| inode > 0));
-        let (name, _) = std::env::vars().next().expect("cargo sets some");
+        let (name, value) = std::env::vars().next().expect("cargo sets some");
+        let found = me.variable(&name).expect("an environment");
+        assert_eq!(found.as_deref(), Some(&*value));
         assert!(me.has_variable(&name).expect("an environment"));
         assert!(!me.has_variable("NO_SUCH").expect("an environment"));
         // AT_PAGESZ (include/uapi/linux/auxvec.h).

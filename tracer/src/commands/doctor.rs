@@ -49,7 +49,7 @@ struct Examined {
 }
 
 fn examine(args: &DoctorArgs) -> Result<Examined> {
-    let selector = &Selector::of(args.pid, args.process.as_deref());
+    let selector = &Selector::of(args.pid, args.process.as_deref(), args.port);
     let system = utsname::uname().context("cannot ask for the kernel's version")?;
     let found = server::find(selector);
     let types = KernelTypes::of_this_kernel(args.btf.as_deref());
@@ -75,7 +75,8 @@ fn examine(args: &DoctorArgs) -> Result<Examined> {
         }
     };
     let obstacle = obstacle.or(match (&found, selector) {
-        (Found::Not(_), Selector::Auto) | (Found::ServerCheck(_), _) => None,
+        (Found::ServerCheck(_), _) => None,
+        (Found::Not(_), selector) if selector.is_any() => None,
         (Found::Not(why), _) => Some(Error::msg(why.clone())),
     });
     let report = DoctorReport::new(
@@ -99,6 +100,7 @@ fn plan_untried(host: &Host) -> Plan {
 fn try_attach(types: &KernelTypes, host: &mut Host) -> Result<Plan> {
     let facts = Facts {
         tgid: u32::MAX,
+        pid_namespace: None,
         netns: 0,
         kernel: types.layout,
         go: GoLayout {

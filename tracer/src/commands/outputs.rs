@@ -1,7 +1,9 @@
 //! The outputs that the operator asked for.
 
 use std::{
+    fs,
     net::SocketAddr,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -10,10 +12,10 @@ use anyhow::{Error, Result, bail};
 use log::warn;
 
 use crate::{
-    cli::{OutputArgs, When},
+    cli::{FileArgs, OutputArgs, When},
     sink::{
         Worker,
-        line_file::LineFile,
+        line_file::{FileRules, LineFile},
         metrics::{self, Metrics},
         otlp::collector::{self, Collector},
         terminal::Terminal,
@@ -45,18 +47,25 @@ pub(super) fn wants_tui(args: &OutputArgs, by_default: bool) -> bool {
 }
 
 impl Outputs {
-    /// Opens the sinks. An error if the trace would overwrite `recording`. `tui`: show the live view instead of lines.
-    pub(super) fn open(args: &OutputArgs, recording: Option<&Path>, tui: bool) -> Result<Self> {
+    /// Opens the sinks. An error if the trace would overwrite `recording`. `files`: how the trace file is written, which
+    /// is made anew without it. `tui`: show the live view instead of lines.
+    pub(super) fn open(
+        args: &OutputArgs,
+        files: Option<&FileArgs>,
+        recording: Option<&Path>,
+        tui: bool,
+    ) -> Result<Self> {
         let mut workers = Vec::new();
         if let Some(path) = &args.output {
-            let file = LineFile::create(path)?;
-            if recording.is_some_and(|recording| file.is_same(recording)) {
+            if recording.is_some_and(|recording| is_same(recording, path)) {
                 bail!(
                     "{} is the recording too: give the trace another name",
                     path.display()
                 );
             }
-            workers.push(args.trace_format(path).spawn(file));
+            let format = args.trace_format(path);
+            let rules = files.map_or_else(FileRules::default, |files| files.of_trace(format));
+            workers.push(format.spawn(LineFile::open(path, rules)?));
         }
         if let Some(endpoint) = args.collector().map_err(Error::msg)? {
             let headers = collector::headers()?;
@@ -109,6 +118,18 @@ impl Outputs {
         }
     }
 
+    /// Has files opened again that were renamed.
+    pub(super) fn reopen(&mut self) {
+        for worker in &mut self.workers {
+            worker.reopen();
+        }
+    }
+
+    /// Whether the trace is written to a file.
+    pub(super) fn have_file(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// Whether a sink takes state snapshots.
     pub(super) fn want_snapshots(&self) -> bool {
         !self.watchers.is_empty()
@@ -140,11 +161,20 @@ impl Outputs {
     /// Ends all sinks. An error if something could not be written.
     pub(super) fn finish(self, quiet: bool) -> Result<()> {
         Worker::finish_all(self.workers.into_iter().chain(self.watchers))?;
-        if let Some(file) = self.file.filter(|_| !quiet) {
+        if let Some(file) = self.file.filter(|file| !quiet && file.exists()) {
             eprintln!("trace written to {}", file.display());
         }
         Ok(())
     }
+}
+
+/// Whether both names lead to one regular file, which two writers, or a reader and a writer, would destroy.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let (Ok(one), Ok(other)) = (fs::metadata(one), fs::metadata(other)) else {
+        // Not there yet.
+        return one == other;
+    };
+    one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// The warning for an address that other hosts can reach.
@@ -159,6 +189,20 @@ fn exposure_warning(address: SocketAddr) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_known_by_another_name() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (path, link) = (dir.path().join("a"), dir.path().join("b"));
+        fs::write(&path, "").expect("written");
+        std::os::unix::fs::symlink(&path, &link).expect("linked");
+        assert!(is_same(&path, &link));
+        let missing = dir.path().join("d");
+        assert!(is_same(&missing, &missing));
+        assert!(!is_same(&path, dir.path()) && !is_same(&path, &dir.path().join("c")));
+        let null = Path::new("/dev/null");
+        assert!(!is_same(null, null), "any number may write there");
+    }
 
     #[test]
     fn metrics_for_other_hosts_are_a_warning() {

@@ -1,6 +1,11 @@
 //! `vault-tracer replay`: the report of a recorded trace.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    io::{self, IsTerminal},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use tokio::{runtime, time::interval};
@@ -10,7 +15,7 @@ use super::{
     progress::Progress,
     stops::Stops,
 };
-use crate::{cli::ReplayArgs, source::recording};
+use crate::{cli::ReplayArgs, sink::together, source::recording::Recorded};
 use tracer_core::Core;
 use tracer_model::{Event, EventKind};
 
@@ -18,13 +23,17 @@ use tracer_model::{Event, EventKind};
 const QUIT_POLL: Duration = Duration::from_millis(50);
 
 pub(super) fn run(args: &ReplayArgs) -> Result<()> {
-    let mut events = read(args)?;
+    let size = fs::metadata(&args.recording).map(|data| data.len());
+    // On a terminal the report itself shows how far it is.
+    let is_shown = args.output.quiet || !io::stdout().is_terminal();
+    let size = size.ok().filter(|_| is_shown).or(Some(0));
+    let progress = Progress::over("reading", size);
+    let events = Recorded::open(&args.recording, |file| progress.through(file))?;
     let tui = wants_tui(&args.output, false);
-    let mut outputs = Outputs::open(&args.output, Some(&args.recording), tui)?;
-    add_missing_end(&mut events, &args.recording);
+    let mut outputs = Outputs::open(&args.output, None, Some(&args.recording), tui)?;
     if !outputs.have_tui() {
-        replay(&events, &mut outputs);
-        return outputs.finish(args.output.quiet);
+        let replayed = replay(events, &args.recording, &mut outputs);
+        return together([replayed, outputs.finish(args.output.quiet)]);
     }
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -32,30 +41,25 @@ pub(super) fn run(args: &ReplayArgs) -> Result<()> {
         .context("cannot start the event loop")?;
     runtime.block_on(async {
         // Before the live view takes the terminal.
-        let mut stops = Stops::new(None)?;
-        replay(&events, &mut outputs);
+        let mut stops = Stops::new(None, false)?;
+        let replayed = replay(events, &args.recording, &mut outputs);
         let mut poll = interval(QUIT_POLL);
-        while !outputs.has_quit() && !outputs.are_over() {
+        while replayed.is_ok() && !outputs.has_quit() && !outputs.are_over() {
             tokio::select! {
                 _ = stops.wait() => break,
                 _ = poll.tick() => {}
             }
         }
-        outputs.finish(args.output.quiet)
+        together([replayed, outputs.finish(args.output.quiet)])
     })
 }
 
-fn read(args: &ReplayArgs) -> Result<Vec<Event>> {
-    let size = fs::metadata(&args.recording).map(|data| data.len());
-    let progress = Progress::over("reading", size.ok());
-    recording::read_through(&args.recording, |file| progress.through(file))
-}
-
 /// Writes all findings, and, for outputs that show it, the last state before the trace ended.
-fn replay(events: &[Event], outputs: &mut Outputs) {
+fn replay(events: Recorded, path: &Path, outputs: &mut Outputs) -> Result<()> {
     let mut core = Core::new();
     let mut needs_snapshot = outputs.want_snapshots();
-    for event in events {
+    let mut last = None;
+    let mut feed = |event: &Event| {
         if needs_snapshot && matches!(event.what, EventKind::SendQueues { .. } | EventKind::End) {
             outputs.write_snapshot(core.snapshot(event.at));
             needs_snapshot = false;
@@ -63,21 +67,20 @@ fn replay(events: &[Event], outputs: &mut Outputs) {
         for finding in core.on(event).findings {
             outputs.write(finding);
         }
-    }
-}
-
-/// A recording that was cut short ends with its last event.
-fn add_missing_end(events: &mut Vec<Event>, path: &Path) {
-    let Some(Event { at, .. }) = events.last().filter(|last| last.what != EventKind::End) else {
-        return;
     };
-    let at = *at;
-    eprintln!(
-        "vault-tracer: {} was cut short: the report covers what it holds",
-        path.display()
-    );
-    events.push(Event {
-        at,
-        what: EventKind::End,
-    });
+    for event in events {
+        let event = event?;
+        feed(&event);
+        last = Some(event);
+    }
+    // A recording that was cut short ends with its last event.
+    if let Some(Event { at, .. }) = last.filter(|last| last.what != EventKind::End) {
+        eprintln!(
+            "vault-tracer: {} was cut short: the report covers what it holds",
+            path.display()
+        );
+        let what = EventKind::End;
+        feed(&Event { at, what });
+    }
+    Ok(())
 }

@@ -1,7 +1,8 @@
 //! `vault-tracer report`: what traces say, for a ticket.
 
 use std::{
-    fs::{self, File, Metadata},
+    collections::HashMap,
+    fs::{self, File},
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -9,11 +10,14 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
+use serde::de::IgnoredAny;
+use tracer_format::{Record, Time};
 
 use super::progress::Progress;
 use crate::{
     cli::{ReportArgs, ReportFormat},
-    report::{self, aggregate::Aggregator, html, summary::Report, text},
+    lines::{Line, LineReader},
+    report::{self, LONGEST, aggregate::Aggregator, html, summary::Report, text},
     sink::line_file::LineFile,
     source::recording::GZIP,
 };
@@ -56,12 +60,58 @@ fn read(files: &[PathBuf]) -> Result<Report> {
     let size = sizes.sum::<io::Result<u64>>().ok();
     let progress = Progress::over("reading", size);
     let mut totals = Aggregator::default();
-    for file in files {
+    for file in in_order(files)? {
         let (name, input) = open(file)?;
         let input = BufReader::with_capacity(BUFFER, progress.through(input));
         report::read(&mut totals, &name, decompressed(input, &name)?)?;
     }
     Ok(totals.finish())
+}
+
+/// Files of one trace, after rotation, in the order in which they were written; else as they are given.
+fn in_order(files: &[PathBuf]) -> Result<Vec<&Path>> {
+    let mut ordered: Vec<_> = files.iter().map(PathBuf::as_path).collect();
+    for (number, file) in ordered.iter().enumerate() {
+        let is_same = |other: &&Path| is_one_file(file, other);
+        ensure!(
+            !ordered[..number].iter().any(is_same),
+            "{} is given twice: its hangs would be counted twice",
+            file.display()
+        );
+    }
+    if ordered.len() > 1 {
+        let begins: HashMap<_, _> = ordered.iter().map(|file| (*file, begin(file))).collect();
+        let is_later_part = |begin: &Option<Begin>| begin.is_some_and(|(_, part)| part > 1);
+        if begins.values().any(is_later_part) {
+            // Others keep their place among themselves.
+            ordered.sort_by_key(|file| begins[file]);
+        }
+    }
+    Ok(ordered)
+}
+
+/// When the first trace of a file began, and the number of the file.
+type Begin = (Time, u32);
+
+/// Only of a regular file: what is read of a pipe is gone.
+fn begin(path: &Path) -> Option<Begin> {
+    let is_file = fs::metadata(path).is_ok_and(|data| data.is_file());
+    let input = BufReader::new(File::open(path).ok().filter(|_| is_file)?);
+    let mut lines = LineReader::new(decompressed(input, "").ok()?, LONGEST);
+    let Some(Line::Whole(line)) = lines.read().ok()? else {
+        return None;
+    };
+    match Record::<String, IgnoredAny>::parse(line) {
+        Ok(Some(Record::Session(session))) => Some((session.start, session.part.unwrap_or(1))),
+        _ => None,
+    }
+}
+
+fn is_one_file(one: &Path, other: &Path) -> bool {
+    let (Ok(one), Ok(other)) = (fs::metadata(one), fs::metadata(other)) else {
+        return false;
+    };
+    one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 fn open(path: &Path) -> Result<(String, Box<dyn Read>)> {
@@ -108,16 +158,10 @@ fn check_page(page: &Path, files: &[PathBuf]) -> Result<()> {
             parent.display()
         );
     }
-    let Ok(own) = fs::metadata(page) else {
-        return Ok(());
-    };
-    ensure!(!own.is_dir(), "cannot write {name}: it is a directory");
-    let is_same = |other: Metadata| (other.dev(), other.ino()) == (own.dev(), own.ino());
-    let given = files
-        .iter()
-        .any(|file| fs::metadata(file).is_ok_and(is_same));
+    ensure!(!page.is_dir(), "cannot write {name}: it is a directory");
+    let given = files.iter().any(|file| is_one_file(file, page));
     ensure!(
-        !(own.is_file() && given),
+        !given,
         "{name} is one of the traces: give the page another name"
     );
     Ok(())

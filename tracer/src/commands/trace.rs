@@ -10,6 +10,9 @@ use tokio::runtime;
 use self::{
     following::AttachedServer,
     live::{End, Live},
+    lookups::Lookups,
+    recorders::Recorders,
+    successor::Ended,
 };
 use super::outputs::{Outputs, wants_tui};
 use crate::{
@@ -17,18 +20,23 @@ use crate::{
     console,
     probe::{plan::Preference, privilege, tracefs::Tracefs},
     sandbox::{Privilege, Sandbox},
-    server::process::Process,
-    sink::{Worker, line_file::LineFile, recording::Recording},
+    server::{identity::Identity, process::Process},
+    sink::{Worker, flight_recorder::FlightRecorder, line_file::LineFile, recording::Recording},
 };
+use tracer_model::Device;
 
 mod answers;
 mod behind;
 pub(super) mod clock;
 mod following;
 mod live;
+mod lookups;
+mod notify;
 mod outside;
 mod peers;
+mod recorders;
 mod server;
+mod successor;
 
 pub(super) fn run(args: &TraceArgs) -> Result<()> {
     log_to_stderr(args);
@@ -36,14 +44,23 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     Tracefs::provide();
     sandbox(args).enter();
     let process = server::find(args)?;
-    // First, so that the outputs can be compared with it.
-    let recording = args.record.as_deref().map(LineFile::create).transpose()?;
-    let mut outputs = Outputs::open(&args.output, args.record.as_deref(), is_live(args))?;
+    let recording = args.record.as_deref();
+    let mut outputs = Outputs::open(&args.output, Some(&args.files), recording, is_live(args))?;
+    let recording = recording.map(|path| LineFile::open(path, args.files.of_recording()));
+    let recording = recording.transpose()?;
     let recording = recording.map(|file| Worker::spawn(Recording::new(file)));
+    let flight = args.flight_recorder.as_deref().map(FlightRecorder::new);
+    let flight = flight.transpose()?;
     if let Some(address) = args.metrics {
         outputs.serve(address, recording.as_ref())?;
     }
-    let server = server::attach(args, &process)?;
+    let (declared, lookups) = Lookups::start(&args.audit);
+    let identity = Identity::of(&process).context("the server has ended")?;
+    let server = server::attach(args, &declared, &process)?;
+    let recorders = Recorders {
+        all: recording,
+        flight,
+    };
     if args.duration.is_none() && !args.output.quiet && !is_live(args) && io::stderr().is_terminal()
     {
         eprintln!("Ctrl-C ends the trace.");
@@ -53,8 +70,10 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
         .build()
         .context("cannot start the event loop")?;
     let traced = runtime.block_on(async {
-        let live = Live::new(outputs, recording, args.duration, args.output.quiet)?;
-        follow(args, live, process, server).await
+        let live = Live::new(outputs, recorders, lookups, args)?;
+        let following = follow(args, &declared, live, (process, identity), server);
+        // Large: its state is not kept on the stack.
+        Box::pin(following).await
     });
     // An audit file on a disk that hangs is no reason to hang with it.
     runtime.shutdown_background();
@@ -73,6 +92,12 @@ fn sandbox(args: &TraceArgs) -> Sandbox {
             sandbox = sandbox.writing(file);
         }
     }
+    if let Some(directory) = &args.flight_recorder {
+        sandbox = sandbox.writing(&directory.join("recording"));
+    }
+    if args.files.output_group.is_some() {
+        sandbox = sandbox.keep(Privilege::Chown);
+    }
     if args.metrics.is_some_and(|address| address.port() < 1024) {
         sandbox = sandbox.keep(Privilege::NetBindService);
     }
@@ -82,17 +107,25 @@ fn sandbox(args: &TraceArgs) -> Sandbox {
 /// With `--process` the trace goes on after a restart of the server, with `--pid` it ends with the server.
 async fn follow(
     args: &TraceArgs,
+    declared: &[Device],
     mut live: Live,
-    mut process: Process,
+    (mut process, identity): (Process, Identity),
     first: AttachedServer,
 ) -> Result<()> {
+    let mut identity = identity;
     let mut end = live.follow(first, false).await?;
     while end == End::ServerGone && args.process.is_some() {
         log::warn!("waiting for it to be started again; Ctrl-C ends the trace");
-        let again = live.wait_for(|| server::successor(args, &process)).await;
+        live.manager.waiting();
+        let mut ended = Ended::at(live.ended_at, args.process.as_deref(), &process, identity);
+        let again = live.wait_for(|| ended.successor()).await;
         let Some(successor) = again else { break };
         process = successor;
-        match server::attach(args, &process) {
+        identity = match Identity::of(&process) {
+            Some(identity) => identity.after(&ended.server),
+            None => ended.server,
+        };
+        match server::attach(args, declared, &process) {
             Ok(server) => end = live.follow(server, true).await?,
             // It may have ended at once, for example for a wrong configuration.
             Err(error) => log::warn!("{error:#}"),

@@ -39,8 +39,10 @@ static OBJECT: Option<&[u8]> = None;
 /// Facts that the programs get before they load.
 #[derive(Debug)]
 pub struct Facts {
-    /// The server's thread group.
+    /// The server's thread group, and the PID namespace in which that is its number.
     pub tgid: u32,
+    /// Device and inode number of that namespace; `None` for the host's own.
+    pub pid_namespace: Option<(u64, u64)>,
     /// Inode number of its network namespace.
     pub netns: u32,
     /// Offsets of kernel fields.
@@ -145,10 +147,12 @@ fn load(facts: &Facts, task_pt_regs: bool, sizes: &Sizes) -> Result<Ebpf> {
         );
     };
     let (task_pt_regs, streams) = (u32::from(task_pt_regs), u32::from(facts.counts_streams));
+    let namespace = facts.pid_namespace.map_or([0; 2], |(dev, ino)| [dev, ino]);
     let mut loader = EbpfLoader::new();
     sizes.set(&mut loader);
     loader
         .override_global("TGID", &facts.tgid, true)
+        .override_global("PID_NAMESPACE", &namespace, true)
         .override_global("NETNS", &facts.netns, true)
         .override_global("KERNEL", &AsPod(facts.kernel), true)
         .override_global("GO", &AsPod(facts.go), true)

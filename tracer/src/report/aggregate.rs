@@ -1,16 +1,20 @@
 //! From records to a report: totals of all, and the largest in full.
 
+use std::{collections::HashMap, mem};
+
 use serde::de::IgnoredAny;
 use tracer_format::{
-    BorrowedText, Name, Record,
-    record::{Filling, Hang, Incident, LostEntries, Refusal, Session, Stalled, record_type},
+    BorrowedText, Name, Record, Time,
+    record::{
+        Filling, Hang, Incident, LostEntries, Refusal, Rotated, Session, Stalled, record_type,
+    },
     text::{between, shortened},
 };
 use tracer_model::{Cause, Nanos, Op};
 
 use super::{
     devices::DeviceTable,
-    file::File,
+    file::{File, Unfinished},
     forwarded::ForwardedSummary,
     heavy::{HangTotals, HeavyHitters, Largest},
     percentiles::HangDurations,
@@ -56,6 +60,8 @@ pub struct Aggregator {
     fillings: Largest<i64, FromFile<Filling>>,
     under_way: Largest<Nanos, FromFile<Stalled>>,
     files: Vec<File>,
+    /// Traces that go on in another file, by when they began and the number of that file; where each was read.
+    unfinished: HashMap<(Time, u32), (usize, Unfinished)>,
 }
 
 impl Default for Aggregator {
@@ -80,6 +86,7 @@ impl Default for Aggregator {
             fillings: Largest::new(OTHERS),
             under_way: Largest::new(OTHERS),
             files: Vec::new(),
+            unfinished: HashMap::new(),
         }
     }
 }
@@ -129,6 +136,7 @@ impl Aggregator {
                 self.forwarded.get_or_insert_default().add(&forwarded);
                 self.file().cover(forwarded.start);
             }
+            Some(Record::Rotated(rotated)) => self.rotated(rotated),
             Some(Record::Ended(ended)) => self.file().cover(ended.at),
             Some(Record::Summary(summary)) => self.file().summary(&summary),
             // Hangs are counted from their lines.
@@ -139,9 +147,19 @@ impl Aggregator {
 
     fn session(&mut self, session: Session) {
         let place = self.files.len() - 1;
-        let cut = self.file().session(session);
+        let key = session.part.map(|part| (session.start, part));
+        let earlier = key.and_then(|key| self.unfinished.remove(&key));
+        let earlier = earlier.map(|(_, unfinished)| unfinished);
+        let cut = self.file().session(session, earlier);
         for stalled in cut {
             self.keep_under_way(place, stalled);
+        }
+    }
+
+    fn rotated(&mut self, rotated: Rotated) {
+        let (place, next) = (self.files.len() - 1, rotated.part.saturating_add(1));
+        if let Some((began, unfinished)) = self.file().rotated(next) {
+            self.unfinished.insert((began, next), (place, unfinished));
         }
     }
 
@@ -304,7 +322,12 @@ impl Aggregator {
     }
 
     /// The report on what was read.
-    pub fn finish(self) -> Report {
+    pub fn finish(mut self) -> Report {
+        for (place, unfinished) in mem::take(&mut self.unfinished).into_values() {
+            for stalled in unfinished.open() {
+                self.keep_under_way(place, stalled);
+            }
+        }
         let open_left_out: u64 = self.files.iter().map(File::open_left_out).sum();
         let files: Vec<_> = self.files.into_iter().map(File::finish).collect();
         let percentiles = self.durations.percentiles(self.longest);

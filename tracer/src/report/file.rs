@@ -1,6 +1,6 @@
 //! One trace file while it is read: its sessions, its totals, and whether it is complete.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, mem};
 
 use tracer_format::{
     Time,
@@ -23,12 +23,36 @@ pub struct File {
     pub trace: Completeness,
     /// A session has begun that has no summary yet.
     is_running: bool,
-    /// Hangs since that session began.
+    /// When that session began.
+    began: Option<Time>,
+    /// Hangs since then.
     hangs_of_session: u64,
+    /// Whether its first hangs are in a file that was not read.
+    lacks_first_hangs: bool,
     /// The last `stalled` record of hangs that have not ended.
     open: HashMap<String, Stalled>,
     open_left_out: u64,
     cut_short: bool,
+}
+
+/// What is known of a trace that goes on in another file.
+pub struct Unfinished {
+    open: HashMap<String, Stalled>,
+    hangs: u64,
+    lacks_first_hangs: bool,
+}
+
+impl Unfinished {
+    /// The hangs that are under way.
+    pub fn open(self) -> Vec<Stalled> {
+        in_order(self.open)
+    }
+}
+
+fn in_order(open: HashMap<String, Stalled>) -> Vec<Stalled> {
+    let mut open: Vec<_> = open.into_values().collect();
+    open.sort_by(|a, b| (a.start, &a.hang).cmp(&(b.start, &b.hang)));
+    open
 }
 
 impl File {
@@ -41,22 +65,45 @@ impl File {
             },
             trace: Completeness::default(),
             is_running: false,
+            began: None,
             hangs_of_session: 0,
+            lacks_first_hangs: false,
             open: HashMap::new(),
             open_left_out: 0,
             cut_short: false,
         }
     }
 
-    /// A trace begins: files may be concatenated. Returns the hangs that were under way when the one before was cut.
-    pub fn session(&mut self, session: Session) -> Vec<Stalled> {
+    /// A trace begins, or goes on: files may be concatenated. `earlier`: what is known of it from the file before. Returns
+    /// the hangs that were under way when the one before was cut.
+    pub fn session(&mut self, session: Session, earlier: Option<Unfinished>) -> Vec<Stalled> {
         if self.trace.records == 0 {
             self.trace.has_beginning = true;
+            self.trace.part = session.part;
         }
         let cut = self.close();
         self.is_running = true;
+        self.began = Some(session.start);
+        self.lacks_first_hangs = session.part.is_some() && earlier.is_none();
+        if let Some(earlier) = earlier {
+            self.hangs_of_session = earlier.hangs;
+            self.lacks_first_hangs = earlier.lacks_first_hangs;
+            self.open = earlier.open;
+        }
         self.attached(session);
         cut
+    }
+
+    /// The trace goes on in another file. Returns when it began, and what is to be known there.
+    pub fn rotated(&mut self, next: u32) -> Option<(Time, Unfinished)> {
+        self.trace.next_part = Some(next);
+        self.is_running = false;
+        let unfinished = Unfinished {
+            open: mem::take(&mut self.open),
+            hangs: mem::take(&mut self.hangs_of_session),
+            lacks_first_hangs: self.lacks_first_hangs,
+        };
+        self.began.map(|began| (began, unfinished))
     }
 
     /// The server was started again.
@@ -134,7 +181,9 @@ impl File {
         add(&mut self.trace.events, summary.events);
         add(&mut self.trace.events_lost, summary.events_lost);
         self.summary.requests_is_lower_bound |= summary.requests_is_lower_bound;
-        self.trace.hangs_missing += summary.hangs.saturating_sub(self.hangs_of_session);
+        if !self.lacks_first_hangs {
+            self.trace.hangs_missing += summary.hangs.saturating_sub(self.hangs_of_session);
+        }
         self.hangs_of_session = 0;
         self.is_running = false;
         // Stalls that ended in no hang.
@@ -155,7 +204,8 @@ impl File {
     pub fn end(&mut self) -> Vec<Stalled> {
         let is_empty = self.trace.records == self.trace.unknown_records;
         // A part of a trace that has no session has no end either, unless it says so.
-        self.is_running |= self.trace.events.is_none() && !is_empty;
+        self.is_running |=
+            self.trace.events.is_none() && self.trace.next_part.is_none() && !is_empty;
         self.close()
     }
 
@@ -163,9 +213,7 @@ impl File {
         self.cut_short |= self.is_running;
         self.is_running = false;
         self.hangs_of_session = 0;
-        let mut cut: Vec<_> = self.open.drain().map(|(_, stalled)| stalled).collect();
-        cut.sort_by(|a, b| (a.start, &a.hang).cmp(&(b.start, &b.hang)));
-        cut
+        in_order(mem::take(&mut self.open))
     }
 
     /// Hangs under way that were not kept.

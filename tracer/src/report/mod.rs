@@ -8,7 +8,6 @@ mod forwarded;
 pub mod heavy;
 pub mod html;
 pub mod input;
-pub mod lines;
 mod percentiles;
 pub mod requests;
 pub mod summary;
@@ -19,15 +18,16 @@ use std::io::{self, BufRead};
 
 use anyhow::{Context, Result, bail};
 
-use self::{
-    aggregate::Aggregator,
-    lines::{LONGEST, Line, LineReader},
-};
+use self::aggregate::Aggregator;
+use crate::lines::{Line, LineReader};
+
+/// Longer than any record.
+pub const LONGEST: usize = 1 << 20;
 
 /// Reads a trace to its end. `name` is what the report calls it.
 pub fn read(aggregator: &mut Aggregator, name: &str, input: impl BufRead) -> Result<()> {
     aggregator.begin(name.to_owned());
-    let mut lines = LineReader::of(input);
+    let mut lines = LineReader::new(input, LONGEST);
     let mut found = false;
     loop {
         let number = lines.number() + 1;

@@ -303,10 +303,16 @@ pub struct Completeness {
     pub records: u64,
     /// Records of types that this version does not know.
     pub unknown_records: u64,
-    /// Each session has a summary.
+    /// Each session has a summary, or goes on in another file.
     pub complete: bool,
     /// It begins with a session.
     pub has_beginning: bool,
+    /// It goes on with the trace of an earlier file, as its part of this number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<u32>,
+    /// Its trace goes on in a later file, as the part of this number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_part: Option<u32>,
     /// Its last line, or its compressed data, ends in the middle.
     pub torn: bool,
     /// Lines that are no records.

@@ -5,29 +5,42 @@ use std::io;
 use anyhow::{Context, Result, bail};
 
 use super::{
-    listing,
+    listing, pids,
     process::{PROGRAMS, Process, ProcessKind},
+    sockets,
 };
+use crate::probe::privilege::has_host_pids;
 
 /// How the operator selected it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
     /// This process.
     Pid(i32),
-    /// The one whose program has this name.
-    Name(String),
-    /// Any: the server that runs on this host.
-    Auto,
+    /// The one server of this host of which this is true.
+    Server {
+        /// Its program has this name.
+        name: Option<String>,
+        /// It listens on this port.
+        port: Option<u16>,
+    },
 }
 
 impl Selector {
-    /// From `--pid` and `--process`.
-    pub fn of(pid: Option<i32>, name: Option<&str>) -> Self {
-        match (pid, name) {
-            (Some(pid), _) => Self::Pid(pid),
-            (None, Some(name)) => Self::Name(name.to_owned()),
-            (None, None) => Self::Auto,
+    /// From `--pid`, `--process` and `--port`.
+    pub fn of(pid: Option<i32>, name: Option<&str>, port: Option<u16>) -> Self {
+        match pid {
+            Some(pid) => Self::Pid(pid),
+            None => Self::Server {
+                name: name.map(str::to_owned),
+                port,
+            },
         }
+    }
+
+    /// Whether the operator chose none.
+    pub fn is_any(&self) -> bool {
+        let any = Self::of(None, None, None);
+        *self == any
     }
 }
 
@@ -35,9 +48,38 @@ impl Selector {
 pub fn find(selector: &Selector) -> Result<Process> {
     match selector {
         Selector::Pid(pid) => by_pid(*pid),
-        Selector::Name(name) => choose(&running()?, Some(name), listing::describe).cloned(),
-        Selector::Auto => choose(&running()?, None, listing::describe).cloned(),
+        Selector::Server { name, port } => {
+            let running = running()?;
+            let host = Host {
+                listens: &listens,
+                describe: &listing::describe,
+            };
+            let chosen = choose(&running, name.as_deref(), *port, &host);
+            let sees_a_part = has_host_pids() == Some(false) && servers(running.iter()).is_empty();
+            match chosen {
+                Err(error) if sees_a_part => bail!("{error}; {}", pids::SHARE),
+                chosen => chosen.cloned(),
+            }
+        }
     }
+}
+
+/// All servers that run now whose program has this name.
+pub(crate) fn all(name: Option<&str>) -> Result<Vec<Process>> {
+    let running = running()?;
+    Ok(candidates(&running, name).into_iter().cloned().collect())
+}
+
+/// What is found out of a process only where it is needed.
+struct Host<'a> {
+    listens: &'a dyn Fn(&Process, u16) -> bool,
+    describe: &'a dyn Fn(&Process) -> String,
+}
+
+fn listens(process: &Process, port: u16) -> bool {
+    let sockets = sockets::open_sockets(process.pid).unwrap_or_default();
+    let mut listening = sockets.iter().filter(|socket| socket.listening);
+    listening.any(|socket| socket.local.port() == port)
 }
 
 fn by_pid(pid: i32) -> Result<Process> {
@@ -124,28 +166,41 @@ fn servers<'a>(processes: impl Iterator<Item = &'a Process>) -> Vec<&'a Process>
         .collect()
 }
 
-/// The one server among these processes, of those that have this name if there is one. A program that the operator
-/// named may be a server under another subcommand, unless it is Vault's and therefore known to be none.
+/// The one server among these processes.
 fn choose<'a>(
     processes: &'a [Process],
     name: Option<&str>,
-    describe: impl Fn(&Process) -> String,
+    port: Option<u16>,
+    host: &Host<'_>,
 ) -> Result<&'a Process> {
+    let all = candidates(processes, name);
+    let on_port = |process: &&Process| port.is_none_or(|port| (host.listens)(process, port));
+    let meant: Vec<_> = all.iter().copied().filter(on_port).collect();
+    let list = |processes: &[&Process]| list(processes, host.describe);
+    match (meant.as_slice(), port) {
+        ([one], _) => Ok(*one),
+        ([], Some(port)) if !all.is_empty() => {
+            bail!("no server listens on port {port} ({})", list(&all))
+        }
+        ([], _) => bail!(none_found(processes, name)),
+        (several, _) => bail!(
+            "found {} servers ({}): choose one with --pid PID or --port PORT",
+            several.len(),
+            list(several)
+        ),
+    }
+}
+
+/// The servers that have this name if there is one. A program that the operator named may be a server under another
+/// subcommand, unless it is Vault's and therefore known to be none.
+fn candidates<'a>(processes: &'a [Process], name: Option<&str>) -> Vec<&'a Process> {
     let is_meant = |process: &&Process| name.is_none_or(|name| process.has_name(&[name]));
     let mut candidates = servers(processes.iter().filter(is_meant));
     if candidates.is_empty() && name.is_some() {
         let others = processes.iter().filter(is_meant);
         candidates.extend(others.filter(|process| process.kind == ProcessKind::OtherProgram));
     }
-    match candidates.as_slice() {
-        [one] => Ok(*one),
-        [] => bail!(none_found(processes, name)),
-        several => bail!(
-            "found {} servers ({}): choose one with --pid PID",
-            several.len(),
-            list(several, describe)
-        ),
-    }
+    candidates
 }
 
 fn none_found(processes: &[Process], name: Option<&str>) -> String {

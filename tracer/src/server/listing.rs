@@ -1,9 +1,9 @@
 //! What tells one server of a host from another: its ports, its configuration, its container or unit.
 
-use super::{process::Process, sockets};
+use super::{placement::Placement, process::Process, sockets};
 
 /// `PID 7: vault server, ports 8200 and 8201, config /etc/vault.hcl, unit vault.service`.
-pub(super) fn describe(process: &Process) -> String {
+pub(crate) fn describe(process: &Process) -> String {
     let mut words = vec![format!("PID {}: {}", process.pid, process.shown())];
     let sockets = sockets::open_sockets(process.pid).unwrap_or_default();
     let listening = sockets.iter().filter(|socket| socket.listening);
@@ -11,7 +11,7 @@ pub(super) fn describe(process: &Process) -> String {
     let configs = configs(&process.command).map(|path| path.escape_debug().to_string());
     words.extend(configs.map(|path| format!("config {path}")));
     let cgroups = tracer_proc::Process::new(process.pid).cgroups();
-    words.extend(supervisor(&cgroups.unwrap_or_default()));
+    words.extend(supervisor(&Placement::of(&cgroups.unwrap_or_default())));
     words.join(", ")
 }
 
@@ -39,22 +39,13 @@ fn configs(command: &[String]) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The container or the unit of the service, from the text of `/proc/PID/cgroup`. Container runtimes name the control
-/// group by the container's ID, 64 digits, with a prefix and `.scope` where systemd manages it.
-fn supervisor(cgroups: &str) -> Option<String> {
-    let paths = cgroups
-        .lines()
-        .filter_map(|line| line.splitn(3, ':').nth(2));
-    let mut parts = paths.flat_map(|path| path.rsplit('/'));
-    parts.find_map(|part| {
-        let name = part.strip_suffix(".scope").unwrap_or(part);
-        let id = name.rsplit('-').next().unwrap_or(name);
-        if id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Some(format!("container {}", &id[..12]));
-        }
-        let unit = part.ends_with(".service") && !part.starts_with("user@");
-        unit.then(|| format!("unit {}", part.escape_debug()))
-    })
+/// The container or the unit of the service.
+fn supervisor(placement: &Placement) -> Option<String> {
+    if let Some(id) = &placement.container {
+        return Some(format!("container {}", &id[..12]));
+    }
+    let unit = placement.unit.as_deref()?;
+    Some(format!("unit {}", unit.escape_debug()))
 }
 
 #[cfg(test)]
@@ -62,35 +53,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn containers_and_units_are_named() {
+    fn a_container_is_named_before_a_unit() {
         let id = "0123456789abcdef".repeat(4);
-        let container = Some("container 0123456789ab".to_owned());
         for (cgroups, expected) in [
-            (format!("0::/system.slice/docker-{id}.scope\n"), &container),
             (
-                format!("0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope"),
-                &container,
-            ),
-            (
-                format!("12:cpu:/kubepods/besteffort/pod1/{id}\n1:name=systemd:/x"),
-                &container,
-            ),
-            (
-                format!("0::/machine.slice/libpod-{id}.scope/container"),
-                &container,
+                format!("0::/system.slice/vault.service/{id}"),
+                Some("container 0123456789ab"),
             ),
             (
                 "0::/system.slice/vault.service\n".to_owned(),
-                &Some("unit vault.service".to_owned()),
+                Some("unit vault.service"),
             ),
-            (
-                "0::/user.slice/user-0.slice/user@0.service/session.scope".to_owned(),
-                &None,
-            ),
-            ("0::/\n".to_owned(), &None),
-            (String::new(), &None),
+            ("0::/\n".to_owned(), None),
         ] {
-            assert_eq!(supervisor(&cgroups), *expected, "{cgroups}");
+            let named = supervisor(&Placement::of(&cgroups));
+            assert_eq!(named.as_deref(), expected, "{cgroups}");
         }
     }
 

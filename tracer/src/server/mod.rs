@@ -5,8 +5,12 @@ pub mod find;
 pub(crate) mod generation;
 pub(crate) mod go;
 pub mod goroutines;
-mod listing;
+pub(crate) mod identity;
+pub(crate) mod listing;
+pub(crate) mod pids;
+mod placement;
 pub mod process;
+pub(crate) mod resource;
 pub(crate) mod sockets;
 
 use std::{fs::File, path::PathBuf};

@@ -1,6 +1,7 @@
 //! The outputs. Each sink writes on a thread of its own behind a bounded queue: a terminal that was stopped with Ctrl-S
 //! or a slow disk delays nothing but itself, and the items that it misses are counted and reported.
 
+pub mod flight_recorder;
 pub mod jsonl;
 pub mod line_file;
 pub mod metrics;
@@ -47,6 +48,11 @@ pub trait Sink<T>: Send + 'static {
     /// Writes one item whole, or nothing of it.
     fn write(&mut self, item: &T) -> io::Result<()>;
 
+    /// Opens its file again where that was renamed.
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Writes what it has buffered: nothing more comes for now, or at all.
     fn settle(&mut self) -> io::Result<()> {
         Ok(())
@@ -79,9 +85,15 @@ pub struct Worker<T> {
     name: String,
     unit: &'static str,
     kind: &'static str,
-    queue: Option<SyncSender<Arc<T>>>,
+    queue: Option<SyncSender<Order<T>>>,
     done: Receiver<Result<(), Failure>>,
     missed: Arc<AtomicU64>,
+}
+
+/// What a sink is to do.
+enum Order<T> {
+    Write(Arc<T>),
+    Reopen,
 }
 
 /// Why a sink could not write everything.
@@ -95,10 +107,10 @@ impl<T: Send + Sync + 'static> Worker<T> {
     /// Starts the thread.
     pub fn spawn(sink: impl Sink<T>) -> Self {
         let (name, unit, kind) = (sink.name(), sink.unit(), sink.kind());
-        let (queue, items) = mpsc::sync_channel(QUEUE);
+        let (queue, orders) = mpsc::sync_channel(QUEUE);
         let (report, done) = mpsc::sync_channel(1);
         thread::spawn(move || {
-            let _ = report.send(work(sink, &items));
+            let _ = report.send(work(sink, &orders));
         });
         Self {
             name,
@@ -113,8 +125,16 @@ impl<T: Send + Sync + 'static> Worker<T> {
     /// Queues an item; counts it as missed if the queue is full.
     pub fn send(&mut self, item: &Arc<T>) {
         let Some(queue) = &self.queue else { return };
-        if let Err(TrySendError::Full(_)) = queue.try_send(Arc::clone(item)) {
+        if let Err(TrySendError::Full(_)) = queue.try_send(Order::Write(Arc::clone(item))) {
             self.missed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Has the file opened again where it was renamed, after what was queued until now.
+    pub fn reopen(&mut self) {
+        if let Some(queue) = &self.queue {
+            // Where the queue is full, the file is one that cannot be written.
+            let _ = queue.try_send(Order::Reopen);
         }
     }
 
@@ -157,6 +177,10 @@ impl<T: Send + Sync + 'static> Worker<T> {
         let left = deadline.saturating_duration_since(Instant::now());
         match self.done.recv_timeout(left) {
             Ok(Ok(())) => {}
+            Ok(Err(Failure {
+                error,
+                unwritten: 0,
+            })) => bail!("{name}: {error}"),
             Ok(Err(Failure { error, unwritten })) => {
                 bail!("{unwritten} {unit} could not be written to {name}: {error}")
             }
@@ -182,15 +206,19 @@ pub fn together(ends: impl IntoIterator<Item = Result<()>>) -> Result<()> {
 }
 
 /// Writes until the queue is closed. Items that cannot be written are tried again.
-fn work<T>(mut sink: impl Sink<T>, items: &Receiver<Arc<T>>) -> Result<(), Failure> {
+fn work<T>(mut sink: impl Sink<T>, orders: &Receiver<Order<T>>) -> Result<(), Failure> {
     let mut waiting: Vec<Arc<T>> = Vec::new();
     let mut is_reported = false;
     let mut lost = 0;
     loop {
-        let written = match items.recv_timeout(RETRY) {
-            Ok(item) => {
+        let written = match orders.recv_timeout(RETRY) {
+            Ok(Order::Write(item)) => {
                 waiting.push(item);
                 flush(&mut sink, &mut waiting)
+            }
+            Ok(Order::Reopen) => {
+                let flushed = flush(&mut sink, &mut waiting);
+                sink.reopen().and(flushed)
             }
             Err(RecvTimeoutError::Timeout) => {
                 flush(&mut sink, &mut waiting).and_then(|()| sink.settle())

@@ -17,7 +17,7 @@ use prost::Message;
 
 use self::{packets::Packets, proto::Trace};
 use super::trace_file::{Encode, TraceFile};
-use tracer_model::Finding;
+use tracer_model::{Finding, Session};
 
 /// Writes findings as packets.
 pub type Perfetto = TraceFile<Packets>;
@@ -25,6 +25,11 @@ pub type Perfetto = TraceFile<Packets>;
 impl Encode for Packets {
     fn encode(&mut self, finding: &Finding) -> io::Result<Vec<u8>> {
         Ok(encode(self, finding)?)
+    }
+
+    fn begin_file(&mut self, session: &Session, _part: u32) -> io::Result<Vec<u8>> {
+        *self = Self::default();
+        Ok(encode(self, &Finding::Session(session.clone()))?)
     }
 }
 

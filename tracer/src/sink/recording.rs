@@ -10,6 +10,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 
 use super::{Sink, line_file::LineFile};
+use crate::console;
 use tracer_model::Event;
 
 /// Bytes of lines in a member: a larger one hardly compresses better, and is lost if the agent is killed.
@@ -65,6 +66,20 @@ impl Sink<Event> for Recording {
         member.write_all(next.lines.as_bytes())?;
         self.file.write_whole(&member.finish()?)?;
         mem::take(next);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.settle()?;
+        if self.file.is_deleted() {
+            return Err(io::Error::other("it was deleted while it was written"));
+        }
+        if self.file.has_moved() {
+            console::print(&format!(
+                "vault-tracer: the recording is not in {}: that was renamed while it was written, and holds all of it",
+                self.file.name()
+            ));
+        }
         Ok(())
     }
 

@@ -110,7 +110,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
             session.pid,
             clean(&session.exe),
             count(session.probes.len() as u64, "probe"),
-            session.kernel,
+            clean(&session.kernel),
         );
         format!("{}\n", wrapped(&line, "", "    "))
     }

@@ -1,14 +1,25 @@
-//! A trace file in one of the formats.
+//! A trace file in one of the formats. A trace may go on in a further file: after rotation, or where the file was deleted.
 
 use std::io;
 
 use super::{Sink, line_file::LineFile};
-use tracer_model::Finding;
+use crate::console;
+use tracer_model::{Finding, Session};
 
 /// A format of traces.
 pub trait Encode: Default + Send + 'static {
     /// The bytes that a finding appends to the trace. They may depend on the findings before.
     fn encode(&mut self, finding: &Finding) -> io::Result<Vec<u8>>;
+
+    /// The bytes that end a file, the one of this number, where the trace goes on in the next.
+    fn end_file(&mut self, _part: u32) -> io::Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
+    /// The bytes that begin the file of this number: it is to be read without those before.
+    fn begin_file(&mut self, _session: &Session, _part: u32) -> io::Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
 }
 
 /// Writes findings in a format.
@@ -17,6 +28,12 @@ pub struct TraceFile<E> {
     encoder: E,
     /// A finding whose write failed is handed over again (see [`super::Worker`]), and must not be encoded twice.
     unwritten: Vec<u8>,
+    /// What the file begins with, until it is written.
+    first: Vec<u8>,
+    /// The latest.
+    session: Option<Session>,
+    /// The number of the file, from 1.
+    part: u32,
 }
 
 impl<E: Encode> TraceFile<E> {
@@ -26,18 +43,71 @@ impl<E: Encode> TraceFile<E> {
             file,
             encoder: E::default(),
             unwritten: Vec::new(),
+            first: Vec::new(),
+            session: None,
+            part: 1,
         }
+    }
+
+    /// Goes on in another file if this one is full or was deleted.
+    fn go_on(&mut self) -> io::Result<()> {
+        if self.file.is_deleted() {
+            self.file.reopen(&[])?;
+            console::print(&format!(
+                "vault-tracer: {} was deleted: what it held is gone, the trace goes on in a new file",
+                self.file.name()
+            ));
+        } else if self.file.is_full() {
+            let last = self.encoder.end_file(self.part)?;
+            self.file.rotate(&last)?;
+        } else {
+            return Ok(());
+        }
+        self.begin_file()
+    }
+
+    fn begin_file(&mut self) -> io::Result<()> {
+        if let Some(session) = &self.session {
+            self.part += 1;
+            self.first = self.encoder.begin_file(session, self.part)?;
+        }
+        Ok(())
     }
 }
 
 impl<E: Encode> Sink<Finding> for TraceFile<E> {
     fn write(&mut self, finding: &Finding) -> io::Result<()> {
+        self.go_on()?;
         if self.unwritten.is_empty() {
             self.unwritten = self.encoder.encode(finding)?;
         }
         if !self.unwritten.is_empty() {
-            self.file.write_whole(&self.unwritten)?;
+            self.file
+                .write_whole(&[&*self.first, &self.unwritten].concat())?;
+            self.first.clear();
             self.unwritten.clear();
+        }
+        if let Finding::Session(session) | Finding::Attached(session) = finding {
+            self.session = Some(session.clone());
+        }
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        if !self.file.has_moved() {
+            return Ok(());
+        }
+        let last = self.encoder.end_file(self.part)?;
+        self.file.reopen(&last)?;
+        self.begin_file()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        if self.file.has_moved() {
+            console::print(&format!(
+                "vault-tracer: the end of the trace is not in {}: that was renamed while it was written; send SIGHUP after renaming it",
+                self.file.name()
+            ));
         }
         Ok(())
     }
@@ -48,5 +118,115 @@ impl<E: Encode> Sink<Finding> for TraceFile<E> {
 
     fn kind(&self) -> &'static str {
         "trace"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::sink::line_file::{Existing, FileRules};
+
+    /// A line for each finding, by its session's process.
+    #[derive(Default)]
+    struct Pids;
+
+    impl Encode for Pids {
+        fn encode(&mut self, finding: &Finding) -> io::Result<Vec<u8>> {
+            Ok(match finding {
+                Finding::Session(session) => format!("begins {}\n", session.pid),
+                Finding::Attached(session) => format!("attached {}\n", session.pid),
+                _ => "finding\n".to_owned(),
+            }
+            .into_bytes())
+        }
+
+        fn end_file(&mut self, part: u32) -> io::Result<Vec<u8>> {
+            Ok(format!("end {part}\n").into_bytes())
+        }
+
+        fn begin_file(&mut self, session: &Session, part: u32) -> io::Result<Vec<u8>> {
+            Ok(format!("{part} of {}\n", session.pid).into_bytes())
+        }
+    }
+
+    fn session(pid: i32) -> Session {
+        Session {
+            pid,
+            ..Session::default()
+        }
+    }
+
+    fn finding() -> Finding {
+        Finding::Summary(tracer_model::Summary::default())
+    }
+
+    fn open(path: &Path, rotate_at: Option<u64>) -> TraceFile<Pids> {
+        let rules = FileRules {
+            existing: Existing::Append,
+            rotate_at,
+            ..FileRules::default()
+        };
+        TraceFile::new(LineFile::open(path, rules).expect("opened"))
+    }
+
+    fn read(path: &Path) -> String {
+        fs::read_to_string(path).expect("read")
+    }
+
+    #[test]
+    fn each_file_can_be_read_without_those_before() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("trace");
+        let mut trace = open(&path, Some(12));
+        for finding in [
+            Finding::Session(session(7)),
+            finding(),
+            finding(),
+            Finding::Attached(session(8)),
+            finding(),
+        ] {
+            trace.write(&finding).expect("written");
+        }
+        let part = |number: u32| read(&dir.path().join(format!("trace.{number}")));
+        assert_eq!(part(3), "begins 7\nfinding\nend 1\n");
+        assert_eq!(part(2), "2 of 7\nfinding\nend 2\n");
+        assert_eq!(part(1), "3 of 7\nattached 8\nend 3\n");
+        assert_eq!(read(&path), "4 of 8\nfinding\n");
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_ends_and_the_next_begins() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (path, renamed) = (dir.path().join("trace"), dir.path().join("renamed"));
+        let mut trace = open(&path, None);
+        trace.write(&Finding::Session(session(7))).expect("written");
+        // Not renamed: it goes on.
+        trace.reopen().expect("opened");
+        trace.write(&finding()).expect("written");
+        fs::rename(&path, &renamed).expect("renamed");
+        trace.reopen().expect("opened");
+        trace.write(&finding()).expect("written");
+        assert_eq!(read(&renamed), "begins 7\nfinding\nend 1\n");
+        assert_eq!(read(&path), "2 of 7\nfinding\n");
+    }
+
+    #[test]
+    fn a_deleted_file_is_begun_again_and_a_lost_directory_is_an_error() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let below = dir.path().join("below");
+        fs::create_dir(&below).expect("made");
+        let path = below.join("trace");
+        let mut trace = open(&path, None);
+        trace.write(&Finding::Session(session(7))).expect("written");
+        fs::remove_file(&path).expect("removed");
+        trace.write(&finding()).expect("written");
+        assert_eq!(read(&path), "2 of 7\nfinding\n");
+        fs::remove_dir_all(&below).expect("removed");
+        assert!(trace.write(&finding()).is_err());
+        fs::create_dir(&below).expect("made");
+        trace.write(&finding()).expect("written");
+        assert_eq!(read(&path), "3 of 7\nfinding\n");
     }
 }

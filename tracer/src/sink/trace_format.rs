@@ -31,6 +31,15 @@ impl TraceFormat {
         }
     }
 
+    /// Whether a file of it may hold several traces, one after another.
+    pub fn is_appendable(self) -> bool {
+        match self {
+            Self::Jsonl | Self::Otlp => true,
+            // Its tracks are numbered.
+            Self::Perfetto => false,
+        }
+    }
+
     /// Writes findings in this format.
     pub fn spawn(self, file: LineFile) -> Worker<Finding> {
         match self {

@@ -1,5 +1,6 @@
 //! The core on recordings and simulated servers, with normal traffic streamed, and buffered by a model of the programs.
 
+mod flight;
 mod queues;
 mod recordings;
 mod simulated;

@@ -13,7 +13,7 @@ use crate::{all_recordings, simulated::SimulatedCapture};
 /// Records about devices and requests, not about the trace itself.
 const KINDS: [&str; 4] = ["hang", "refusal", "incident", "lost_entries"];
 
-fn records(findings: &[Finding], session: &Event) -> Result<Vec<Value>> {
+pub(crate) fn records(findings: &[Finding], session: &Event) -> Result<Vec<Value>> {
     let EventKind::Session(session) = &session.what else {
         anyhow::bail!("no session");
     };

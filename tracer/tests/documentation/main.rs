@@ -3,6 +3,8 @@
 
 mod commands;
 mod content;
+mod deployment;
 mod links;
 mod made;
 mod sandbox;
+mod yaml;

@@ -35,7 +35,9 @@ impl Sandbox {
         fs::write(at("events"), events).expect("written");
         let made = sandbox.run("vault-tracer replay events -q -o trace.jsonl");
         assert!(made.status.success(), "{made:?}");
-        fs::copy(at("trace.jsonl"), at("node1.jsonl")).expect("copied");
+        for name in ["node1.jsonl", "trace.jsonl.1", "trace.jsonl.2"] {
+            fs::copy(at("trace.jsonl"), at(name)).expect("copied");
+        }
         let trace = fs::read(at("trace.jsonl")).expect("read");
         fs::write(at("node2.jsonl.gz"), compressed(&trace)).expect("written");
         sandbox

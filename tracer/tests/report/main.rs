@@ -1,6 +1,7 @@
 //! `vault-tracer report`: files that are no traces, damaged traces, several traces, very long traces.
 
 mod library;
+mod rotated;
 
 use std::{
     fs,

@@ -81,6 +81,7 @@ impl Core {
             EventKind::FileSize { .. } => self.file_measured(event),
             EventKind::BufferingEnded(totals) => self.buffering_ended(event.at, totals),
             EventKind::DevicesRead { devices } => self.trackers.configure(event.at, devices),
+            EventKind::DevicesDeclared { devices } => self.trackers.declare(devices),
             EventKind::BufferedWrite { .. } => self.trackers.buffered_write(event),
             EventKind::RecordsLost { records, until, .. } => {
                 self.totals.events_lost += records;

@@ -5,6 +5,12 @@ use tracer_model::{ConfiguredDevice, Device, Event, EventKind, GoroutineSample, 
 use crate::{engine::trackers::Trackers, track::identities::Learnt};
 
 impl Trackers {
+    /// The operator says that these are audit devices.
+    pub(super) fn declare(&mut self, devices: &[Device]) {
+        self.devices.extend(devices.iter().cloned());
+        self.session.declared.extend(devices.iter().cloned());
+    }
+
     /// What was known by the one address is the other device's.
     fn rename(&mut self, (from, to): Learnt) {
         self.sockets.rename(&from, &to);

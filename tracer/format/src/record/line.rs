@@ -33,6 +33,7 @@ where
             "filling" => Self::Filling(serde_json::from_slice(line)?),
             "incident" => Self::Incident(serde_json::from_slice(line)?),
             "forwarded" => Self::Forwarded(serde_json::from_slice(line)?),
+            "rotated" => Self::Rotated(serde_json::from_slice(line)?),
             "ended" => Self::Ended(serde_json::from_slice(line)?),
             "summary" => Self::Summary(serde_json::from_slice(line)?),
             _ => {

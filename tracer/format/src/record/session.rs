@@ -1,5 +1,7 @@
 //! What is said of the trace itself.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use tracer_model as model;
@@ -25,6 +27,13 @@ pub struct Session<T = String> {
     pub start: Time,
     /// The probes that are attached.
     pub probes: Vec<Probe<T>>,
+    /// Where the server runs, by OpenTelemetry's names: `container.id`, `k8s.pod.name` and the like, and what
+    /// `OTEL_RESOURCE_ATTRIBUTES` of the tracer says.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub resource: BTreeMap<String, String>,
+    /// In a file that goes on with the trace of an earlier one: the number of this file, from 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<u32>,
 }
 
 /// One probe.
@@ -35,6 +44,14 @@ pub struct Probe<T = String> {
     pub hook: T,
     /// `fentry`, `tracepoint`, ...
     pub kind: T,
+}
+
+/// The trace goes on in the next file, whose `session` has the next number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Rotated {
+    /// The number of the file that ends here, from 1.
+    pub part: u32,
 }
 
 /// The server's process ended.
@@ -91,6 +108,8 @@ impl Session {
             go_version: session.go_version.clone(),
             start: clock.time(session.began),
             probes: session.probes.iter().map(probe).collect(),
+            resource: session.resource.clone(),
+            part: None,
         }
     }
 }

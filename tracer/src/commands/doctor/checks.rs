@@ -93,13 +93,13 @@ fn container(host_pids: Option<bool>, host_mounts: Option<bool>) -> Check {
         Some(true) => {
             return Check::yes("the host's processes", format!("the host's PIDs {mounts}"));
         }
-        Some(false) => Availability::No("a container with process IDs of its own".to_owned()),
+        Some(false) => Availability::No("only those of this container".to_owned()),
         None => Availability::Unknown("/proc/self/ns/pid cannot be read".to_owned()),
     };
     Check::of(
         "the host's processes",
         &answer,
-        "run it on the host, or with docker run --pid=host",
+        "to trace a server outside of it: run it on the host, with `hostPID: true`, or docker run --pid=host",
     )
 }
 

@@ -1,6 +1,9 @@
 //! The clocks. Nobody else reads them.
 
-use nix::time::{ClockId, clock_gettime};
+use nix::{
+    time::{ClockId, clock_gettime},
+    unistd::{SysconfVar, sysconf},
+};
 
 use tracer_model::{Event, EventKind, Nanos};
 
@@ -12,6 +15,13 @@ pub(in crate::commands) fn monotonic() -> Nanos {
 /// `CLOCK_REALTIME` - `CLOCK_MONOTONIC`, ns.
 pub(in crate::commands) fn wall_offset() -> i64 {
     read(ClockId::CLOCK_REALTIME) - read(ClockId::CLOCK_MONOTONIC)
+}
+
+/// Since the boot, in clock ticks, as `/proc/PID/stat` has the start of a process.
+pub(super) fn boot_ticks() -> u64 {
+    let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
+    let nanos = i128::from(read(ClockId::CLOCK_BOOTTIME));
+    u64::try_from(nanos * i128::from(ticks) / 1_000_000_000).unwrap_or(0)
 }
 
 /// What happens at this moment.

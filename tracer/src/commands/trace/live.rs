@@ -1,7 +1,7 @@
 //! The loop of a live trace: records from the kernel, time, answers to the core's queries, and
 //! the reasons to end.
 
-use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{os::fd::OwnedFd, time::Duration};
 
 use anyhow::{Context, Result};
 use log::{debug, warn};
@@ -18,9 +18,13 @@ use super::{
     answers::Answer,
     clock,
     following::{AttachedServer, Following, send_queues},
+    lookups::Lookups,
+    notify::ServiceManager,
+    recorders::Recorders,
 };
 use crate::{
-    sink::{Worker, together},
+    cli::TraceArgs,
+    sink::together,
     source::{capture::Observed, kernel_log::KernelLog},
 };
 use tracer_core::{Core, Query};
@@ -46,9 +50,13 @@ const SNAPSHOT_STREAMING: Nanos = 250_000_000;
 pub(super) struct Live {
     core: Core,
     outputs: Outputs,
-    recording: Option<Worker<Event>>,
+    recorders: Recorders,
     stops: Stops,
     quiet: bool,
+    lookups: Lookups,
+    pub(super) manager: ServiceManager,
+    /// When the last server ended, or a little later: clock ticks since the boot.
+    pub(super) ended_at: u64,
     /// When the next snapshot is due.
     next_snapshot: Nanos,
 }
@@ -62,11 +70,13 @@ pub(super) enum End {
     NobodyReads,
 }
 
-impl From<Stop> for End {
-    fn from(stop: Stop) -> Self {
+impl End {
+    /// `None` if the trace goes on.
+    fn of(stop: Stop) -> Option<Self> {
         match stop {
-            Stop::Signal => Self::Asked,
-            Stop::Limit => Self::Limit,
+            Stop::Signal => Some(Self::Asked),
+            Stop::Limit => Some(Self::Limit),
+            Stop::Reopen => None,
         }
     }
 }
@@ -75,16 +85,20 @@ impl Live {
     /// Nothing is traced yet.
     pub(super) fn new(
         outputs: Outputs,
-        recording: Option<Worker<Event>>,
-        limit: Option<Duration>,
-        quiet: bool,
+        recorders: Recorders,
+        lookups: Lookups,
+        args: &TraceArgs,
     ) -> Result<Self> {
+        let has_files = outputs.have_file() || recorders.all.is_some();
         Ok(Self {
             core: Core::new(),
             outputs,
-            recording,
-            stops: Stops::new(limit)?,
-            quiet,
+            recorders,
+            stops: Stops::new(args.duration, has_files)?,
+            quiet: args.output.quiet,
+            lookups,
+            manager: ServiceManager::from_environment(),
+            ended_at: 0,
             next_snapshot: 0,
         })
     }
@@ -101,7 +115,9 @@ impl Live {
         };
         self.feed(clock::now(first), &mut following);
         following.read_devices();
+        self.manager.tracing(pid);
         let end = self.watch(&mut following, &pidfd).await?;
+        self.ended_at = clock::boot_ticks();
         debug!("ending: {end:?}");
         // Now, since what follows takes time.
         let ended = clock::now(EventKind::ServerEnded);
@@ -127,18 +143,23 @@ impl Live {
         loop {
             let mut answer = None;
             tokio::select! {
-                stop = self.stops.wait() => return Ok(stop.into()),
+                stop = self.stops.wait() => match End::of(stop) {
+                    Some(end) => return Ok(end),
+                    None => self.outputs.reopen(),
+                },
                 _ = pidfd.readable() => return Ok(End::ServerGone),
                 woken = server.events.wake_up() => woken.context("cannot poll the ring buffer")?,
                 _ = poll.tick() => {}
                 () = kernel_log.flush() => continue,
                 Some(answered) = server.answered.recv() => answer = Some(answered),
             }
+            self.manager.alive(std::time::Instant::now());
             self.poll(server)?;
             if let Some(answer) = answer {
                 // After the events that happened before it was given.
                 self.take(answer, server)?;
             }
+            self.look_up(server);
             self.tick(server)?;
             self.snapshot(server)?;
             if self.outputs.has_quit() {
@@ -147,6 +168,15 @@ impl Live {
             if self.outputs.are_over() {
                 return Ok(End::NobodyReads);
             }
+        }
+    }
+
+    /// Names of audit devices that were found.
+    fn look_up(&mut self, server: &mut Following) {
+        let devices = self.lookups.found(std::time::Instant::now());
+        if !devices.is_empty() {
+            self.feed(clock::now(EventKind::DevicesDeclared { devices }), server);
+            server.capture.audit(self.core.audit_addresses());
         }
     }
 
@@ -224,8 +254,10 @@ impl Live {
         server.capture.audit(self.core.audit_addresses());
         server.capture.prepare_buffering()?;
         self.poll(server)?;
-        server.capture.start_buffering(clock::monotonic());
-        server.behind.settle(clock::monotonic());
+        let now = clock::monotonic();
+        server.capture.start_buffering(now);
+        server.behind.settle(now);
+        self.recorders.buffering(now);
         Ok(())
     }
 
@@ -236,6 +268,8 @@ impl Live {
         };
         let streamed = server.records(usize::MAX);
         let span = (since, clock::monotonic());
+        self.recorders
+            .streaming(span.1, || self.core.audit_addresses());
         for mut event in server.capture.restore(streamed, span)? {
             if let EventKind::BufferingEnded(totals) = &mut event.what {
                 totals.took = server.behind.seen();
@@ -291,7 +325,7 @@ impl Live {
     /// Gives an event to the core and its findings to the outputs.
     fn feed(&mut self, event: Event, server: &mut Following) {
         let step = self.core.on(&event);
-        self.record(event);
+        self.recorders.record(event);
         for finding in step.findings {
             let is_alarm = matches!(
                 finding,
@@ -303,16 +337,11 @@ impl Live {
             if matches!(finding, Finding::Refusal(_)) {
                 server.behind.confirm();
             }
+            self.recorders.found(&finding);
             self.outputs.write(finding);
         }
         for query in step.queries {
             server.answer(query);
-        }
-    }
-
-    fn record(&mut self, event: Event) {
-        if let Some(recording) = &mut self.recording {
-            recording.send(&Arc::new(event));
         }
     }
 
@@ -369,9 +398,13 @@ impl Live {
         let mut search = interval(SEARCH);
         loop {
             tokio::select! {
-                _ = self.stops.wait() => return None,
+                stop = self.stops.wait() => match End::of(stop) {
+                    Some(_) => return None,
+                    None => self.outputs.reopen(),
+                },
                 _ = search.tick() => {}
             }
+            self.manager.alive(std::time::Instant::now());
             if let Some(found) = find() {
                 return Some(found);
             }
@@ -383,14 +416,12 @@ impl Live {
 
     /// Ends the trace: all outputs are written.
     pub(super) fn finish(mut self) -> Result<()> {
+        self.manager.stopping();
         let end = clock::now(EventKind::End);
         for finding in self.core.on(&end).findings {
             self.outputs.write(finding);
         }
-        self.record(end);
-        together([
-            Worker::finish_all(self.recording),
-            self.outputs.finish(self.quiet),
-        ])
+        self.recorders.record(end);
+        together([self.recorders.finish(), self.outputs.finish(self.quiet)])
     }
 }

@@ -18,14 +18,19 @@ use crate::{
         self, Target,
         find::Selector,
         goroutines::{GoroutineReader, ProcessMemory},
+        pids,
         process::Process,
-        sockets,
+        resource, sockets,
     },
 };
-use tracer_model::{Nanos, Session};
+use tracer_model::{Device, Nanos, Session};
 
 /// Attaches to this server.
-pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<AttachedServer> {
+pub(super) fn attach(
+    args: &TraceArgs,
+    declared: &[Device],
+    process: &Process,
+) -> Result<AttachedServer> {
     host::check_ring_buffer()?;
     // First: from now on the process ID is this server's, or the descriptor becomes readable.
     let pidfd = pidfd(process.pid)?;
@@ -53,7 +58,7 @@ pub(super) fn attach(args: &TraceArgs, process: &Process) -> Result<AttachedServ
     trim_heap();
     Ok(AttachedServer {
         pidfd,
-        session: session(args, &target, &attached, goroutines.as_deref())?,
+        session: session(args, declared, &target, &attached, goroutines.as_deref())?,
         attached,
         sources,
         kernel: kernel.kernel,
@@ -74,13 +79,7 @@ fn trim_heap() {
 
 /// The server that the operator means.
 pub(super) fn find(args: &TraceArgs) -> Result<Process> {
-    server::find::find(&Selector::of(args.pid, args.process.as_deref()))
-}
-
-/// The server that was started after this one, if there is one yet.
-pub(super) fn successor(args: &TraceArgs, of: &Process) -> Option<Process> {
-    let found = find(args).ok()?;
-    (found.pid != of.pid && found.kind == of.kind).then_some(found)
+    server::find::find(&Selector::of(args.pid, args.process.as_deref(), args.port))
 }
 
 /// Without them, waits that make no system call are not seen.
@@ -114,8 +113,10 @@ fn facts(
     // Whether the server writes entries in goroutines of their own.
     let sinks = goroutines.map(|goroutines| goroutines.reader.has_sinks());
     let go = target.go.layout;
+    let (tgid, pid_namespace) = pids::as_the_kernel_knows(target.pid)?;
     Ok(Facts {
-        tgid: target.pid.unsigned_abs(),
+        tgid,
+        pid_namespace,
         netns: u32::try_from(target.netns).unwrap_or(0),
         kernel: kernel.layout,
         go: GoLayout {
@@ -131,6 +132,7 @@ fn facts(
 
 fn session(
     args: &TraceArgs,
+    declared: &[Device],
     target: &Target,
     attached: &Attached,
     goroutines: Option<&Goroutines>,
@@ -150,10 +152,11 @@ fn session(
         began: clock::monotonic(),
         wall_offset: clock::wall_offset(),
         probes: attached.probes.clone(),
-        declared: args.audit.clone(),
+        declared: declared.to_vec(),
         threshold: Nanos::try_from(args.threshold.as_nanos()).unwrap_or(Nanos::MAX),
         stacks: reader.is_some(),
         has_unknown_entries: reader.is_some_and(|reader| !reader.knows_entries()),
+        resource: resource::attributes(target.pid),
     })
 }
 

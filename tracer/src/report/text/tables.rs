@@ -235,6 +235,14 @@ pub(in crate::report) fn missing(trace: &Completeness) -> Vec<String> {
         "it does not begin with a session: what came before is in another file".to_owned(),
     );
     add(
+        trace.part.is_some(),
+        "it goes on with the trace of an earlier file".to_owned(),
+    );
+    add(
+        trace.next_part.is_some(),
+        "its trace goes on in a later file".to_owned(),
+    );
+    add(
         trace.torn,
         "its last line ends in the middle and is not counted".to_owned(),
     );

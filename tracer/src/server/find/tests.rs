@@ -25,7 +25,11 @@ fn server(pid: i32, line: &str) -> Process {
 
 fn chosen(processes: &[Process], name: Option<&str>) -> Result<i32, String> {
     let describe = |process: &Process| format!("PID {}: {}", process.pid, process.shown());
-    let chosen = choose(processes, name, describe);
+    let host = Host {
+        listens: &|_, _| false,
+        describe: &describe,
+    };
+    let chosen = choose(processes, name, None, &host);
     chosen.map(|p| p.pid).map_err(|error| error.to_string())
 }
 
@@ -62,6 +66,27 @@ fn several_servers_are_listed_without_their_secrets() {
     }
     assert!(!error.contains("secret"), "{error}");
     assert_eq!(chosen(&processes, Some("bao")), Ok(5));
+}
+
+#[test]
+fn a_server_is_chosen_by_its_port() {
+    let processes = [
+        server(3, "/usr/bin/vault server -config=a"),
+        server(5, "/usr/bin/vault server -config=b"),
+    ];
+    let host = Host {
+        listens: &|process, port| i32::from(port) == 8200 + process.pid,
+        describe: &|process| format!("PID {}", process.pid),
+    };
+    let chosen = |name: Option<&str>, port: u16| {
+        let chosen = choose(&processes, name, Some(port), &host);
+        chosen.map(|p| p.pid).map_err(|error| error.to_string())
+    };
+    assert_eq!(chosen(None, 8203), Ok(3));
+    assert_eq!(chosen(Some("vault"), 8205), Ok(5));
+    assert!(chosen(Some("bao"), 8205).is_err());
+    let error = chosen(None, 8200).expect_err("none");
+    assert_eq!(error, "no server listens on port 8200 (PID 3; PID 5)");
 }
 
 /// While the server starts a plugin, there are two of it for a moment.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-use tracer_model::{Cause, Condition, Device, Nanos, Op, Stall};
+use tracer_model::{Cause, Condition, Device, Nanos, Op, Session, Stall};
 
 /// Devices that have series of their own. A server has a handful; all others share one.
 const MAX_DEVICES: usize = 64;
@@ -48,9 +48,36 @@ pub(super) struct ConditionLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct SessionLabels {
-    pub(super) pid: i32,
-    pub(super) kernel: String,
-    pub(super) go_version: String,
+    pid: i32,
+    kernel: String,
+    go_version: String,
+    /// Where the server runs, as far as known.
+    #[prometheus(flatten)]
+    place: Vec<(&'static str, String)>,
+}
+
+/// Resource attributes that are labels, with the names that OpenTelemetry's exporter for Prometheus gives them.
+const PLACE: [(&str, &str); 4] = [
+    ("container.id", "container_id"),
+    ("k8s.namespace.name", "k8s_namespace_name"),
+    ("k8s.node.name", "k8s_node_name"),
+    ("k8s.pod.name", "k8s_pod_name"),
+];
+
+impl SessionLabels {
+    pub(super) fn of(session: &Session) -> Self {
+        let go_version = session.go_version.as_deref().unwrap_or(UNKNOWN);
+        let value = |attribute: &str| session.resource.get(attribute).cloned();
+        let place = PLACE.into_iter();
+        Self {
+            pid: session.pid,
+            kernel: session.kernel.clone(),
+            go_version: go_version.to_owned(),
+            place: place
+                .filter_map(|(attribute, label)| Some((label, value(attribute)?)))
+                .collect(),
+        }
+    }
 }
 
 /// The devices that have series.

@@ -23,7 +23,7 @@ use prometheus_client::{
 pub use self::server::PATH;
 use self::{
     families::{Families, Missed},
-    labels::{DeviceLabels, Devices, SessionLabels, UNKNOWN},
+    labels::{DeviceLabels, Devices, SessionLabels},
     server::HttpServer,
 };
 use super::Sink;
@@ -142,12 +142,7 @@ impl Metrics {
     }
 
     fn session(&mut self, session: &Session) {
-        let go_version = session.go_version.as_deref().unwrap_or(UNKNOWN);
-        let labels = SessionLabels {
-            pid: session.pid,
-            kernel: session.kernel.clone(),
-            go_version: go_version.to_owned(),
-        };
+        let labels = SessionLabels::of(session);
         // One offset for the whole trace, as in all other outputs.
         self.clock = self.clock.or(Some(WallClock::of(session)));
         let families = self.families();

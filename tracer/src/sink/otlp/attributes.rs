@@ -17,6 +17,12 @@ impl Attributes {
         self
     }
 
+    /// Instead of the attribute of this name, if there is one.
+    pub(super) fn replace(mut self, key: &str, value: &str) -> Self {
+        self.0.retain(|attribute| attribute.key != key);
+        self.with(key, value)
+    }
+
     /// Written only where it is true.
     pub(super) fn flag(self, key: &str, value: bool) -> Self {
         self.with(key, value.then_some(true))

@@ -26,6 +26,10 @@ pub(super) fn resource(session: &Session) -> Resource {
         .with("process.runtime.version", session.go_version.as_deref())
         .with("os.type", "linux")
         .with("os.version", session.kernel.as_str());
+    let given = session.resource.iter();
+    let attributes = given.fold(attributes, |attributes, (key, value)| {
+        attributes.replace(key, value)
+    });
     Resource {
         attributes: attributes.0,
         ..Resource::default()

@@ -15,6 +15,7 @@ fn what_others_wrote_is_not_obeyed() {
     let findings = [
         Finding::Session(Session {
             exe: evil.to_owned(),
+            kernel: evil.to_owned(),
             declared: vec![device.clone()],
             ..Session::default()
         }),

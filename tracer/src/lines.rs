@@ -2,12 +2,11 @@
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
-/// Longer than any record. A longer line is skipped without being buffered.
-pub const LONGEST: usize = 1 << 20;
-
 /// Reads line by line.
 pub struct LineReader<R> {
     input: R,
+    /// A longer line is skipped without being buffered.
+    longest: usize,
     buffer: Vec<u8>,
     number: u64,
     is_over: bool,
@@ -20,17 +19,18 @@ pub enum Line<'a> {
     Whole(&'a [u8]),
     /// The last one, which has no end: it was being written when the trace was cut.
     Torn(&'a [u8]),
-    /// One that is longer than any record.
+    /// One that is too long.
     TooLong,
     /// Compressed data that ends in the middle.
     CutShort,
 }
 
 impl<R: BufRead> LineReader<R> {
-    /// Lines of an input.
-    pub fn of(input: R) -> Self {
+    /// Lines of an input, each of at most so many bytes.
+    pub fn new(input: R, longest: usize) -> Self {
         Self {
             input,
+            longest,
             buffer: Vec::new(),
             number: 0,
             is_over: false,
@@ -48,7 +48,7 @@ impl<R: BufRead> LineReader<R> {
             return Ok(None);
         }
         self.buffer.clear();
-        let limit = LONGEST as u64 + 1;
+        let limit = self.longest as u64 + 1;
         let read = (&mut self.input)
             .take(limit)
             .read_until(b'\n', &mut self.buffer);
@@ -67,7 +67,7 @@ impl<R: BufRead> LineReader<R> {
             self.buffer.pop();
             return Ok(Some(Line::Whole(&self.buffer)));
         }
-        if self.buffer.len() > LONGEST {
+        if self.buffer.len() > self.longest {
             self.skip()?;
             return Ok(Some(Line::TooLong));
         }
@@ -86,9 +86,11 @@ impl<R: BufRead> LineReader<R> {
 mod tests {
     use super::*;
 
+    const LONGEST: usize = 1 << 20;
+
     #[test]
     fn a_line_without_an_end_is_torn() {
-        let mut lines = LineReader::of(&b"one\n\ntwo"[..]);
+        let mut lines = LineReader::new(&b"one\n\ntwo"[..], LONGEST);
         assert_eq!(lines.read().unwrap(), Some(Line::Whole(b"one")));
         assert_eq!(lines.read().unwrap(), Some(Line::Whole(b"")));
         assert_eq!(lines.read().unwrap(), Some(Line::Torn(b"two")));
@@ -100,7 +102,7 @@ mod tests {
     fn a_line_that_is_too_long_is_skipped_and_not_buffered() {
         let endless = io::repeat(b'x').take(10 * LONGEST as u64);
         let input = io::BufReader::new(endless.chain(&b"\nnext\n"[..]));
-        let mut lines = LineReader::of(input);
+        let mut lines = LineReader::new(input, LONGEST);
         assert_eq!(lines.read().unwrap(), Some(Line::TooLong));
         assert_eq!(lines.read().unwrap(), Some(Line::Whole(b"next")));
         assert_eq!(lines.number(), 2);
@@ -118,7 +120,7 @@ mod tests {
 
     #[test]
     fn compressed_data_that_ends_in_the_middle_ends() {
-        let mut lines = LineReader::of(io::BufReader::new(b"one\ntw".chain(Cut)));
+        let mut lines = LineReader::new(io::BufReader::new(b"one\ntw".chain(Cut)), LONGEST);
         assert_eq!(lines.read().unwrap(), Some(Line::Whole(b"one")));
         assert_eq!(lines.read().unwrap(), Some(Line::CutShort));
         assert_eq!(lines.read().unwrap(), None);
