@@ -8,6 +8,7 @@ pub mod goroutines;
 mod listing;
 pub mod process;
 pub(crate) mod sockets;
+pub(crate) mod unix_paths;
 
 use std::{fs::File, path::PathBuf};
 

@@ -19,7 +19,7 @@ use crate::{
         find::Selector,
         goroutines::{GoroutineReader, ProcessMemory},
         process::Process,
-        sockets,
+        sockets, unix_paths,
     },
 };
 use tracer_model::{Nanos, Session};
@@ -150,7 +150,11 @@ fn session(
         began: clock::monotonic(),
         wall_offset: clock::wall_offset(),
         probes: attached.probes.clone(),
-        declared: args.audit.clone(),
+        declared: args
+            .audit
+            .iter()
+            .map(|device| unix_paths::as_bound(target.pid, device))
+            .collect(),
         threshold: Nanos::try_from(args.threshold.as_nanos()).unwrap_or(Nanos::MAX),
         stacks: reader.is_some(),
         has_unknown_entries: reader.is_some_and(|reader| !reader.knows_entries()),
