@@ -1,10 +1,6 @@
 //! A long time in which nothing is wrong: a server with a device of each kind, clients, logins that dial elsewhere, rotations,
-//! devices that come and go, restarts. Whatever the agent then reports is a false alarm. As root, with the variables that
-//! `cargo xtask test` sets:
-//!
-//! ```sh
-//! cargo run -p vault-tracer-tests --example healthy -- --requests 1000000
-//! ```
+//! devices that come and go, restarts. Whatever the agent then reports is a false alarm, unless a client waited as long for it:
+//! `cargo xtask healthy` builds and runs it.
 
 mod alarms;
 mod clients;
@@ -14,7 +10,7 @@ mod scene;
 
 use std::{
     sync::atomic::Ordering,
-    thread,
+    thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
@@ -73,7 +69,7 @@ fn main() -> Result<()> {
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
-    let cpu = alarms::cpu_time(tracer.pid())? - cpu_before;
+    let cpu = alarms::cpu_time(tracer.pid())?.saturating_sub(cpu_before);
     println!(
         "{} requests, {} logins, {} changes in {seconds:.0} s; the agent: {:.2} % of a core, {} kB",
         progress.requests.load(Ordering::Relaxed),
@@ -82,6 +78,7 @@ fn main() -> Result<()> {
         cpu.as_secs_f64() / seconds * 100.0,
         alarms::peak_memory(tracer.pid())?,
     );
+    scene.print_errors();
     let count = alarms::report(&tracer.stop()?, &progress.slow())?;
     ensure!(count == 0, "{count} false alarms");
     Ok(())
@@ -90,7 +87,7 @@ fn main() -> Result<()> {
 /// Clients and logins beside rotations and changes, until so many requests have been answered in all.
 fn run_until(goal: usize, scene: &mut Scene, options: &Options, progress: &Progress) -> Result<()> {
     let client = scene.client();
-    logins::prepare(&client, scene.elsewhere())?;
+    logins::prepare(&client, scene.clusters())?;
     let pause = Duration::from_secs(options.change_every);
     let each = options.rate.map(|rate| rate / options.clients as f64);
     thread::scope(|scope| {
@@ -98,7 +95,7 @@ fn run_until(goal: usize, scene: &mut Scene, options: &Options, progress: &Progr
         let start = |_| scope.spawn(|| clients::run(&client, each, goal, progress));
         let clients: Vec<_> = (0..options.clients).map(start).collect();
         let mut next = Instant::now() + pause;
-        while !progress.reached(goal) && !clients.iter().any(|client| client.is_finished()) {
+        while !progress.reached(goal) && !clients.iter().any(ScopedJoinHandle::is_finished) {
             thread::sleep(Duration::from_millis(100));
             if Instant::now() >= next {
                 scene.change()?;

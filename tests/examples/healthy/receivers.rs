@@ -26,7 +26,7 @@ pub(crate) fn tcp(namespace: &Namespace, at: SocketAddr) -> Result<()> {
 
 pub(crate) fn udp(namespace: &Namespace, at: SocketAddr) -> Result<()> {
     let socket = namespace.run(|| Ok(UdpSocket::bind(at)?))?;
-    thread::spawn(move || while socket.recv(&mut [0; 65536]).is_ok() {});
+    thread::spawn(move || while socket.recv(&mut [0]).is_ok() {});
     Ok(())
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn unix(at: &Path) -> Result<()> {
 
 pub(crate) fn syslog(at: &Path) -> Result<()> {
     let socket = UnixDatagram::bind(at)?;
-    thread::spawn(move || while socket.recv(&mut [0; 65536]).is_ok() {});
+    thread::spawn(move || while socket.recv(&mut [0]).is_ok() {});
     Ok(())
 }
 

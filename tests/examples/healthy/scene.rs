@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -20,7 +21,7 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use super::{logins::Elsewhere, receivers};
+use super::receivers;
 
 /// Go's `log/syslog` and Hashicorp's look there, after `/dev/log` and `/var/run/syslog`.
 const SYSLOG: &str = "/run/log";
@@ -34,7 +35,8 @@ pub(crate) struct Scene {
     /// The device that comes and goes.
     guest: String,
     pub(crate) changes: usize,
-    elsewhere: Elsewhere,
+    /// The APIs of Kubernetes clusters.
+    clusters: [SocketAddr; 2],
     network: Network,
     _http: HttpLog,
     _directory: TempDir,
@@ -57,12 +59,15 @@ impl Scene {
         let at = |port| host.port(Family::V4, port);
         let unix = directory.path().join("log.sock");
         receivers::tcp(&host.namespace, at(1515))?;
+        receivers::tcp(&host.namespace, at(1518))?;
         receivers::udp(&host.namespace, at(1516))?;
         receivers::unix(&unix)?;
         receivers::syslog(Path::new(SYSLOG))?;
         let http = HttpLog::start(&host.namespace, at(1517))?;
-        receivers::answer(&host.namespace, at(6443), review())?;
-        receivers::answer(&host.namespace, at(3890), String::new())?;
+        let clusters = [at(6443), at(6444)];
+        for (at, header) in clusters.into_iter().zip(["Connection: close\r\n", ""]) {
+            receivers::answer(&host.namespace, at, review(header))?;
+        }
         let socket = |name, to: &Endpoint| AuditDevice::socket(name, to);
         let mut builder = Server::builder(&bao_from_environment()?)
             .program_name(name)
@@ -77,18 +82,14 @@ impl Scene {
         }
         let guest = format!(
             "\naudit \"socket\" \"guest\" {{\n  options {{\n    address = \"{}\"\n    socket_type = \"tcp\"\n  }}\n}}\n",
-            at(1515)
+            at(1518)
         );
-        let elsewhere = Elsewhere {
-            kubernetes: at(6443),
-            ldap: at(3890),
-        };
         Ok(Self {
             server: Some(builder.start(&network.vault)?),
             builder,
             guest,
             changes: 0,
-            elsewhere,
+            clusters,
             network,
             _http: http,
             _directory: directory,
@@ -100,8 +101,8 @@ impl Scene {
         server.client(Family::V4)
     }
 
-    pub(crate) fn elsewhere(&self) -> Elsewhere {
-        self.elsewhere
+    pub(crate) fn clusters(&self) -> [SocketAddr; 2] {
+        self.clusters
     }
 
     /// A new audit file, and a device more or less.
@@ -121,8 +122,16 @@ impl Scene {
         Ok(())
     }
 
+    /// What the server says of its devices: an entry that one did not take is no false alarm.
+    pub(crate) fn print_errors(&self) {
+        let log = self.server.as_ref().map(Server::log).unwrap_or_default();
+        let errors = log.lines().filter(|line| line.contains("[ERROR] audit:"));
+        errors.for_each(|line| println!("the server: {line}"));
+    }
+
     /// The server ends and starts again; returns when the agent traces it.
     pub(crate) fn restart(&mut self, tracer: &Tracer) -> Result<()> {
+        self.print_errors();
         drop(self.server.take());
         thread::sleep(Duration::from_secs(1)); // long enough to notice
         let server = self.builder.start(&self.network.vault)?;
@@ -135,10 +144,10 @@ impl Scene {
     }
 }
 
-fn review() -> String {
+fn review(header: &str) -> String {
     let length = REVIEW.len();
     format!(
-        "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{REVIEW}"
+        "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{header}\r\n{REVIEW}"
     )
 }
 

@@ -12,7 +12,7 @@ use nix::{
     fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
     sys::stat::fstat,
 };
-use tracer_model::{ConfiguredDevice, Device, Transport};
+use tracer_model::{ConfiguredDevice, Device, SYSLOG_SOCKETS, Transport};
 use tracer_proc::{Process, UnixEntry};
 
 /// A file, whatever its path: device and inode number.
@@ -21,19 +21,31 @@ type FileId = (u64, u64);
 /// A socket that was bound to a path, and what is there: as the server sees it, and as this process does.
 type Bound = (String, [Option<FileId>; 2]);
 
-/// Adds to each Unix socket the other paths that its peer may have, as far as they can be found.
+/// Adds to each Unix socket the other paths that its peer may have, as far as they can be found; to a syslog device the path at
+/// which the server finds its daemon, and then the others.
 pub(crate) fn add_bound_paths(pid: i32, devices: &mut [ConfiguredDevice]) {
-    let is_unix = |known: &&mut ConfiguredDevice| known.device.transport == Transport::Unix;
-    let mut devices = devices.iter_mut().filter(is_unix).peekable();
-    if devices.peek().is_none() {
+    let has_path = |device: &Device| matches!(device.transport, Transport::Unix | Transport::Syslog);
+    if !devices.iter().any(|known| has_path(&known.device)) {
         return;
     }
     let bound = bound_sockets(pid);
-    for known in devices {
-        if let Some(file) = seen_by_server(pid, &known.device.address) {
-            known.device.addresses = other_paths(&known.device.address, file, &bound);
+    let of = |path: &str| Some(other_paths(path, seen_by_server(pid, path)?, &bound));
+    for device in devices.iter_mut().map(|known| &mut known.device) {
+        match device.transport {
+            Transport::Unix => device.addresses = of(&device.address).unwrap_or_default(),
+            Transport::Syslog => device.addresses = syslog_paths(of),
+            _ => {}
         }
     }
+}
+
+/// Go connects to the first that is there (`log/syslog`, `unixSyslog`).
+fn syslog_paths(others: impl Fn(&str) -> Option<Vec<String>>) -> Vec<String> {
+    let mut found = SYSLOG_SOCKETS.iter().filter_map(|path| {
+        let others = others(path)?;
+        Some([vec![(*path).to_owned()], others].concat())
+    });
+    found.next().unwrap_or_default()
 }
 
 /// The same socket by the path that the kernel shows, if `--audit` has another one of the server's or of this process.
@@ -122,6 +134,17 @@ mod tests {
         ] {
             assert_eq!(other_paths(path, file, &all), expected, "{path} {file:?}");
         }
+    }
+
+    #[test]
+    fn a_syslog_device_has_the_first_path_that_is_there() {
+        let journal = "/run/systemd/journal/dev-log";
+        let found = |there: &str| {
+            syslog_paths(|path| (path == there).then(|| vec![journal.to_owned()]))
+        };
+        assert_eq!(found("/dev/log"), ["/dev/log", journal]);
+        assert_eq!(found("/var/run/log"), ["/var/run/log", journal]);
+        assert_eq!(found("/elsewhere"), [""; 0]);
     }
 
     #[test]

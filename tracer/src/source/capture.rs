@@ -9,7 +9,11 @@ use std::{
 
 use anyhow::Result;
 use log::{debug, warn};
-use tracer_ebpf::capture::{Mode, Role};
+use tracer_ebpf::{
+    abi::UNKNOWN,
+    capture::{Mode, Role, freezes},
+    protocol::SendOutcome,
+};
 
 use self::{
     blocked::BlockedSockets,
@@ -95,6 +99,9 @@ pub struct CaptureController<K> {
     kernel: K,
     roles: SocketRoles,
     state: State,
+    /// While buffering: until when the programs may send what they otherwise buffer, ns. They freeze the buffers at the end of
+    /// any connection that they do not know to lead elsewhere: a login dials, asks and closes before they do.
+    frozen_until: Nanos,
     pending: VecDeque<Event>,
     /// Number of events for which there was no room, and of entries among them.
     dropped: (u64, u64),
@@ -119,6 +126,7 @@ impl<K: KernelSide> CaptureController<K> {
             } else {
                 State::AlwaysStream
             },
+            frozen_until: 0,
             pending: VecDeque::new(),
             dropped: (0, 0),
             blocked: BlockedSockets::new(threshold),
@@ -148,13 +156,16 @@ impl<K: KernelSide> CaptureController<K> {
         if self.state == State::AlwaysStream {
             return Observed::Forward(event);
         }
-        let buffering = self.is_buffering();
-        let (class, news) = self.roles.observe(&event, buffering, now + SETTLING);
+        let buffers = self.is_buffering() && event.at > self.frozen_until;
+        let (class, news) = self.roles.observe(&event, buffers, now + SETTLING);
         if let Some((socket, role)) = news {
             self.kernel.set_role(socket, role);
         }
         match &mut self.state {
             State::Buffer { has_failed, .. } => {
+                if freezes_buffers(&event) {
+                    self.frozen_until = Nanos::MAX;
+                }
                 // All that follows a failure is kept: the programs send it and do not buffer it.
                 let had_failed = mem::replace(has_failed, *has_failed || class == Class::Failure);
                 self.absorb(event, class, had_failed)
@@ -202,13 +213,18 @@ impl<K: KernelSide> CaptureController<K> {
     }
 
     /// All events so far are observed, and none was a failure: the programs may have frozen the buffers for nothing.
-    pub fn unfreeze(&mut self) -> Result<()> {
-        match self.state {
-            State::Buffer {
-                has_failed: false, ..
-            } => self.kernel.set_mode(Mode::Buffer),
-            _ => Ok(()),
+    pub fn unfreeze(&mut self, now: Nanos) -> Result<()> {
+        let State::Buffer {
+            has_failed: false, ..
+        } = self.state
+        else {
+            return Ok(());
+        };
+        self.kernel.set_mode(Mode::Buffer)?;
+        if self.frozen_until == Nanos::MAX {
+            self.frozen_until = now + SETTLING;
         }
+        Ok(())
     }
 
     /// Whether a socket is blocked for longer than is normal.
@@ -318,6 +334,7 @@ impl<K: KernelSide> CaptureController<K> {
     /// Second step: events are no longer forwarded.
     pub fn start_buffering(&mut self, now: Nanos) {
         debug!("no anomaly: buffering begins");
+        self.frozen_until = 0;
         self.state = State::Buffer {
             since: now + SETTLING,
             has_failed: false,
@@ -370,6 +387,23 @@ impl<K: KernelSide> CaptureController<K> {
             );
         }
         Ok(())
+    }
+}
+
+/// Whether the programs freeze the buffers when they send this event while buffering.
+fn freezes_buffers(event: &Event) -> bool {
+    match &event.what {
+        EventKind::State {
+            socket, old, new, ..
+        } => freezes(socket.accepted, *old as i32, *new as i32),
+        EventKind::Send {
+            socket,
+            result,
+            requested,
+            ..
+        } => !socket.accepted && SendOutcome::of(*result, requested.unwrap_or(UNKNOWN)) == SendOutcome::Failed,
+        EventKind::ConnectFailed { .. } => true,
+        _ => false,
     }
 }
 

@@ -53,6 +53,12 @@ enum Task {
     Test(test::TestOptions),
     /// Measure what tracing costs a real server, compared with other tools (root, or sudo)
     Bench(bench::BenchOptions),
+    /// Look for false alarms: a server with a device of each kind, clients, logins, changes, restarts (root, or sudo)
+    Healthy {
+        /// Its options: --requests, --rate, --help
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
     /// Compare what the build costs with its limits: compiled units, size of the executable
     Budget,
     /// Run live tests inside stock Debian kernels, under QEMU's software emulation
@@ -78,6 +84,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             tracer_args,
             ..
         } => run::demo(cli.programs, &tracer_args),
+        Task::Healthy { options } => run::healthy(&options),
         Task::Budget => budget::run(),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => run::bench(cli.programs, &options),

@@ -68,12 +68,7 @@ impl Identities {
 
     /// Paths under which the peers of Unix sockets are met, but for those that are configured themselves or lead to two devices.
     fn add_paths(&mut self, devices: &[ConfiguredDevice]) {
-        let unix = |known: &&ConfiguredDevice| known.device.transport == Transport::Unix;
-        let of = |known: &ConfiguredDevice| {
-            let (device, paths) = (known.device.clone(), known.device.addresses.clone());
-            paths.into_iter().map(move |path| (path, device.clone()))
-        };
-        let paths: Vec<_> = devices.iter().filter(unix).flat_map(of).collect();
+        let paths: Vec<_> = devices.iter().flat_map(other_paths).collect();
         for (path, device) in &paths {
             let others = paths.iter().filter(|(other, _)| other == path);
             let address = Device::new(Transport::Unix, path.clone());
@@ -215,6 +210,18 @@ impl Identities {
         device.path = path;
         device.addresses = addresses.unwrap_or_default();
     }
+}
+
+/// Each other path of a Unix socket, with its device. The first path of a syslog device is the one that the server finds.
+fn other_paths(known: &ConfiguredDevice) -> Vec<(String, Device)> {
+    let paths = known.device.addresses.iter().cloned();
+    let (owner, skipped) = match (known.device.transport, known.device.addresses.first()) {
+        (Transport::Unix, _) => (known.device.clone(), 0),
+        (Transport::Syslog, Some(found)) => (Device::new(Transport::Unix, found.clone()), 1),
+        _ => return Vec::new(),
+    };
+    let others = paths.skip(skipped);
+    others.map(|path| (path, owner.clone())).collect()
 }
 
 fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {

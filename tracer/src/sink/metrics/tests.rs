@@ -228,9 +228,7 @@ fn the_path_of_a_device_is_a_metric_of_its_own() {
         lines.map(ToOwned::to_owned).collect()
     };
     let info = |path: &str| {
-        format!(
-            "vault_tracer_device_info{{device=\"/log\",transport=\"unix\",path=\"{path}\"}} 1"
-        )
+        format!("vault_tracer_device_info{{device=\"/log\",transport=\"unix\",path=\"{path}\"}} 1")
     };
     let unknown = lines(&text(&[with_path(None)]));
     let known = lines(&text(&[with_path(None), with_path(Some("socket/"))]));
