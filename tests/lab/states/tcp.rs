@@ -172,10 +172,10 @@ pub const SLOW_PATH: State = State {
             lab,
             Fault::Rate {
                 interface,
-                rate: "8mbit",
+                rate: "4mbit",
             },
         )?;
-        send_huge(lab, |took| took > SHORT_TIMEOUT)
+        send_huge(lab, |took| took > SHORT_TIMEOUT / 2)
     },
     ..NOTHING
 };

@@ -24,7 +24,8 @@ type Bound = (String, [Option<FileId>; 2]);
 /// Adds to each Unix socket the other paths that its peer may have, as far as they can be found; to a syslog device the path at
 /// which the server finds its daemon, and then the others.
 pub(crate) fn add_bound_paths(pid: i32, devices: &mut [ConfiguredDevice]) {
-    let has_path = |device: &Device| matches!(device.transport, Transport::Unix | Transport::Syslog);
+    let has_path =
+        |device: &Device| matches!(device.transport, Transport::Unix | Transport::Syslog);
     if !devices.iter().any(|known| has_path(&known.device)) {
         return;
     }
@@ -139,9 +140,8 @@ mod tests {
     #[test]
     fn a_syslog_device_has_the_first_path_that_is_there() {
         let journal = "/run/systemd/journal/dev-log";
-        let found = |there: &str| {
-            syslog_paths(|path| (path == there).then(|| vec![journal.to_owned()]))
-        };
+        let found =
+            |there: &str| syslog_paths(|path| (path == there).then(|| vec![journal.to_owned()]));
         assert_eq!(found("/dev/log"), ["/dev/log", journal]);
         assert_eq!(found("/var/run/log"), ["/var/run/log", journal]);
         assert_eq!(found("/elsewhere"), [""; 0]);

@@ -9,20 +9,18 @@ use std::{
 
 use anyhow::Result;
 use log::{debug, warn};
-use tracer_ebpf::{
-    abi::UNKNOWN,
-    capture::{Mode, Role, freezes},
-    protocol::SendOutcome,
-};
+use tracer_ebpf::capture::{Mode, Role};
 
 use self::{
     blocked::BlockedSockets,
-    classify::{Class, SocketRoles},
+    classify::{
+        Class, SocketRoles, freezes_buffers, has_entry, is_complete_entry, is_complete_write,
+    },
     restore::{BufferedConnection, Restored, restore},
     sampling::SamplePacer,
 };
 use tracer_core::BufferedActivity;
-use tracer_model::{BufferedTotals, Device, Event, EventKind, Nanos, SocketId, took_all};
+use tracer_model::{BufferedTotals, Device, Event, EventKind, Nanos, SocketId};
 
 mod blocked;
 pub mod classify;
@@ -387,40 +385,6 @@ impl<K: KernelSide> CaptureController<K> {
             );
         }
         Ok(())
-    }
-}
-
-/// Whether the programs freeze the buffers when they send this event while buffering.
-fn freezes_buffers(event: &Event) -> bool {
-    match &event.what {
-        EventKind::State {
-            socket, old, new, ..
-        } => freezes(socket.accepted, *old as i32, *new as i32),
-        EventKind::Send {
-            socket,
-            result,
-            requested,
-            ..
-        } => !socket.accepted && SendOutcome::of(*result, requested.unwrap_or(UNKNOWN)) == SendOutcome::Failed,
-        EventKind::ConnectFailed { .. } => true,
-        _ => false,
-    }
-}
-
-fn has_entry(event: &Event) -> bool {
-    matches!(&event.what, EventKind::Send { entry: Some(_), .. })
-}
-
-fn is_complete_entry(event: &Event) -> bool {
-    is_complete_write(event) && has_entry(event)
-}
-
-fn is_complete_write(event: &Event) -> bool {
-    match &event.what {
-        EventKind::Send {
-            result, requested, ..
-        } => took_all(*result, *requested),
-        _ => false,
     }
 }
 

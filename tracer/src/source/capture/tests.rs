@@ -166,7 +166,10 @@ fn what_is_sent_while_the_buffers_are_frozen_for_nothing_does_not_end_buffering(
         let mut asks = send(number * MS, 100, false);
         if let EventKind::Send { socket, .. } = &mut asks.what {
             socket.remote = Some(([10, 0, 0, 9], 636).into());
-            socket.id = SocketId { born: number, slot: 2 };
+            socket.id = SocketId {
+                born: number,
+                slot: 2,
+            };
         }
         capture.observe(asks, number * MS);
     }
