@@ -359,15 +359,16 @@ fn an_entry_that_a_syslog_device_gave_up_is_not_taken_with_the_next() {
         remote: None,
         ..socket(born, false, LOG)
     };
-    const FULL: i64 = -11;
+    // EAGAIN.
+    let full = -11;
     for second_fails in [true, false] {
         let mut story = Story::new();
         story.requested(20).after(MS);
         let request = || Some(entry(EntryKind::Request));
-        story.sends(log(1), 20, (FULL, 900), request());
+        story.sends(log(1), 20, (full, 900), request());
         story.after(20 * MS);
         if second_fails {
-            story.sends(log(2), 20, (FULL, 900), request());
+            story.sends(log(2), 20, (full, 900), request());
             story.after(21 * MS);
         } else {
             story.sends(log(2), 20, (900, 900), request());
