@@ -16,7 +16,7 @@ use self::{
     classify::{
         Class, SocketRoles, freezes_buffers, has_entry, is_complete_entry, is_complete_write,
     },
-    restore::{BufferedConnection, Restored, restore},
+    restore::{BufferedConnection, Restored, entries_in_pieces, restore},
     sampling::SamplePacer,
 };
 use tracer_core::BufferedActivity;
@@ -258,7 +258,8 @@ impl<K: KernelSide> CaptureController<K> {
         );
         let Restored { shared, mut events } = restore(connections, entries, (since, now));
         let as_events = events.iter().filter(|event| is_complete_entry(event));
-        totals.audit_writes = totals.audit_writes.saturating_sub(as_events.count() as u64);
+        let as_events = as_events.count() as u64 + entries_in_pieces(&events);
+        totals.audit_writes = totals.audit_writes.saturating_sub(as_events);
         events.extend(streamed);
         events.sort_by_key(|event| event.at);
         let what = EventKind::BufferingEnded(totals);

@@ -225,7 +225,9 @@ fn the_path_of_a_device_is_a_metric_of_its_own() {
     };
     let lines = |text: &str| -> Vec<String> {
         let lines = text.lines().filter(|line| line.contains("/log"));
-        lines.map(ToOwned::to_owned).collect()
+        let mut lines: Vec<_> = lines.map(ToOwned::to_owned).collect();
+        lines.sort();
+        lines
     };
     let info = |path: &str| {
         format!("vault_tracer_device_info{{device=\"/log\",transport=\"unix\",path=\"{path}\"}} 1")
