@@ -66,6 +66,11 @@ impl AuditDevice {
         Self::new("http", name).option("uri", &format!("http://{to}/audit"))
     }
 
+    /// A device that writes to the syslog daemon.
+    pub fn syslog(name: &str) -> Self {
+        Self::new("syslog", name)
+    }
+
     fn new(kind: &'static str, name: &str) -> Self {
         Self {
             kind,

@@ -27,6 +27,13 @@ pub enum Fault {
     Blackhole(IpAddr),
     /// The routing table has no way to an address: EHOSTUNREACH.
     NoRoute(IpAddr),
+    /// The interface sends at a rate, in tc's words: `4mbit`.
+    Rate {
+        /// Which.
+        interface: String,
+        /// How fast.
+        rate: &'static str,
+    },
 }
 
 /// A firewall rule for one port.
@@ -47,6 +54,8 @@ pub enum Hook {
     Output,
     /// Packets to this host.
     Input,
+    /// Packets that arrive at an interface, before anything else is done with them.
+    Ingress(&'static str),
 }
 
 /// What a rule does with packets.
@@ -87,6 +96,25 @@ impl Fault {
             format!("tcp dport {port} tcp flags & (syn | ack) == syn"),
             Verdict::Drop,
         )
+    }
+
+    /// Drops so many new connection attempts to `port` as they arrive, and lets those after them in: for the log host. TCP tries
+    /// again after 1 s.
+    pub fn drop_first_syns(port: u16, attempts: u8) -> Self {
+        Self::rule(
+            Hook::Input,
+            format!(
+                "tcp dport {port} tcp flags & (syn | ack) == syn limit rate 1/day burst {attempts} packets"
+            ),
+            Verdict::Drop,
+        )
+    }
+
+    /// Drops what arrives for `port` at an interface: for the log host, whose interface is the far end of the Vault host's
+    /// link, as policies of container networks do.
+    pub fn drop_ingress(interface: &'static str, port: u16) -> Self {
+        let packets = format!("tcp dport {port}");
+        Self::rule(Hook::Ingress(interface), packets, Verdict::Drop)
     }
 
     /// A firewall on the way answers for `port`, on the log host.
@@ -133,6 +161,10 @@ impl Fault {
             Self::NoRoute(address) => {
                 namespace.ip(["route", "add", "unreachable", &host_route(*address)])
             }
+            Self::Rate { interface, rate } => {
+                let limit = ["tbf", "rate", rate, "burst", "16kb", "limit", "1mb"];
+                queue(namespace, "replace", interface, &limit)
+            }
         }
         .with_context(|| format!("cannot make the fault {self} in {}", namespace.name()))?;
         Ok(Applied {
@@ -151,6 +183,7 @@ impl fmt::Display for Fault {
             Self::LinkDown(interface) => write!(to, "link {interface} down"),
             Self::Blackhole(address) => write!(to, "blackhole {address}"),
             Self::NoRoute(address) => write!(to, "no route to {address}"),
+            Self::Rate { interface, rate } => write!(to, "{rate} over {interface}"),
         }
     }
 }
@@ -173,10 +206,11 @@ impl Rule {
 
 impl fmt::Display for Hook {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str(match self {
-            Self::Output => "output",
-            Self::Input => "input",
-        })
+        match self {
+            Self::Output => to.write_str("output"),
+            Self::Input => to.write_str("input"),
+            Self::Ingress(interface) => write!(to, "ingress device {interface}"),
+        }
     }
 }
 
@@ -229,6 +263,7 @@ impl Applied {
             Fault::NoRoute(address) => {
                 namespace.ip(["route", "del", "unreachable", &host_route(*address)])
             }
+            Fault::Rate { interface, .. } => queue(namespace, "del", interface, &[]),
         }
         .with_context(|| {
             format!(
@@ -278,6 +313,12 @@ fn nft(namespace: &Namespace, script: &str) -> Result<()> {
     let _ = input.write_all(script.as_bytes());
     drop(input);
     process::finish(&command, &child.wait_with_output()?).map(drop)
+}
+
+/// Changes what an interface's packets wait in: `tc qdisc`.
+fn queue(namespace: &Namespace, change: &str, interface: &str, queue: &[&str]) -> Result<()> {
+    let root = ["qdisc", change, "dev", interface, "root"];
+    process::run(namespace.command("tc").args(root).args(queue)).map(drop)
 }
 
 fn host_route(address: IpAddr) -> String {

@@ -79,7 +79,7 @@ impl State {
     }
 }
 
-static ALL: [State; 33] = [
+static ALL: [State; 37] = [
     NO_LISTENER,
     FIREWALL_RESET,
     FIREWALL_ICMP_PORT,
@@ -90,6 +90,10 @@ static ALL: [State; 33] = [
     NO_ACK,
     DROP_ON_VAULT_HOST,
     DROP_OF_REPLIES,
+    DROP_BEYOND,
+    SYN_ANSWERED_LATE,
+    SLOW_PATH,
+    HUGE_ENTRIES,
     ZERO_WINDOW,
     SLOW_READER,
     RESET_IN_MID_STREAM,

@@ -40,3 +40,4 @@ mod states;
 mod trace_file;
 mod two_addresses;
 mod unix_listener;
+mod unix_paths;

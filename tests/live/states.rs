@@ -225,6 +225,58 @@ fn is_local_drop(trace: &Trace, hook: &str) -> Result<()> {
     Ok(())
 }
 
+/// As policies of container networks do: no rule of the server's own namespace shows it.
+#[test]
+fn what_the_far_end_of_the_link_drops_is_dropped_beyond() -> Result<()> {
+    each(&states::DROP_BEYOND, |trace, _, _| {
+        assert_eq!(causes(&trace.hangs()), ["local_drop", "local_drop"]);
+        for hang in trace.hangs() {
+            let evidence = &first_stall(hang)?["evidence"];
+            assert_eq!(evidence["drop_hook"], "beyond", "{evidence}");
+            let explanation = hang["explanation"].to_string();
+            assert!(explanation.contains("namespace"), "{explanation}");
+            assert!(!explanation.contains("INPUT"), "{explanation}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_connection_attempt_that_is_answered_late_is_a_slow_path() -> Result<()> {
+    each(&states::SYN_ANSWERED_LATE, |trace, _, _| {
+        assert_eq!(causes(&trace.hangs()), ["slow_path"]);
+        let stall = first_stall(first_hang(trace)?)?;
+        assert_eq!(stall["op"], "connect", "{stall}");
+        assert_eq!(stall["outcome"], "ok", "{stall}");
+        let others = causes(&trace.of_type("incident"));
+        assert!(!others.contains(&"syn_unanswered".to_owned()), "{others:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_narrow_link_is_a_slow_path_and_no_closed_window() -> Result<()> {
+    in_its_family(&states::SLOW_PATH, |trace, _, _| {
+        first_hang(trace)?;
+        for hang in trace.hangs() {
+            assert_eq!(hang["cause"], "slow_path", "{hang}");
+            assert_eq!(first_stall(hang)?["outcome"], "ok", "{hang}");
+        }
+        Ok(())
+    })
+}
+
+/// The negative twin.
+#[test]
+fn huge_entries_over_a_fast_link_block_nobody() -> Result<()> {
+    in_its_family(&states::HUGE_ENTRIES, |trace, _, _| {
+        for kind in ["hang", "refusal", "incident"] {
+            assert!(trace.of_type(kind).is_empty(), "{kind}: {}", trace.text);
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn a_log_process_that_does_not_read_is_a_zero_window() -> Result<()> {
     each(&states::ZERO_WINDOW, |trace, _, _| {

@@ -30,7 +30,7 @@
 
 use crate::{
     abi::Count,
-    protocol::{SendOutcome, is_connecting},
+    protocol::{SendOutcome, TCP_SYN_SENT, is_connecting},
 };
 
 /// What the programs do with records. The discriminants are the values in the map.
@@ -163,6 +163,19 @@ pub fn dispose_of_send(
 #[inline(always)]
 pub const fn freezes(accepted: bool, old: i32, new: i32) -> bool {
     !accepted && !is_connecting(old, new)
+}
+
+/// Whether it does so at once. An end in order of a connection that is not known to carry entries does not, which the agent is
+/// told too: most are of logins, and some of these end before the agent has said that they lead elsewhere. `errno`: of the socket.
+#[inline(always)]
+pub const fn freezes_at_once(
+    accepted: bool,
+    role: Role,
+    (old, new): (i32, i32),
+    errno: i32,
+) -> bool {
+    let may_fail = matches!(role, Role::Audit) || errno != 0 || old == TCP_SYN_SENT;
+    freezes(accepted, old, new) && may_fail
 }
 
 /// Longest time without an acknowledgement that is normal, ns: longer than the first retransmissions take.

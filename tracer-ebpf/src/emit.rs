@@ -5,7 +5,7 @@ use tracer_ebpf::{
     abi::{
         ACCEPTED, ENTRY_BYTES, EntryRecord, IN_PROCESS, Kind, Record, StateRecord, Tcp, UNIX_PATH,
     },
-    capture::freezes,
+    capture::freezes_at_once,
 };
 
 use crate::{
@@ -142,7 +142,8 @@ pub(crate) fn state(sk: Sock, report: &Report) {
         return;
     }
     let (old, new) = ((report.value >> 8) as i32, (report.value & 0xff) as i32);
-    if freezes(socket.is_clients(), old, new) {
+    let errno = report.extra as i32;
+    if freezes_at_once(socket.is_clients(), socket.role(), (old, new), errno) {
         buffering::freeze();
     }
     let Some(mut slot) = EVENTS.reserve::<StateRecord>(0) else {

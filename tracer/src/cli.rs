@@ -183,6 +183,9 @@ pub struct StacksArgs {
     /// Read the server whose program has this name [default: the `vault` or `bao` server that runs]
     #[arg(long, value_name = "NAME")]
     pub process: Option<String>,
+    /// Read the server that listens on this port
+    #[arg(long, value_name = "PORT", conflicts_with = "pid", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
     /// Show the goroutines outside of audit code too, by equal stacks
     #[arg(long)]
     pub all: bool,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use serde_json::{Map, json};
 use tracer_proc::{TcpEntry, TcpState};
 
 use super::{NOTHING, SHORT_TIMEOUT, State, ask, fill_and_more, until};
@@ -14,6 +15,8 @@ use crate::{log_server, process, sockets, wait};
 
 /// Two entries of 1 kB.
 const SMALL_REQUEST: &str = "/v1/auth/token/lookup-self";
+/// With huge entries: 10 MB, more than any send buffer.
+const HUGE_REQUESTS: usize = 20;
 /// A connection that nobody owns any more is tried again after back-off.
 const GIVEN_UP: Duration = Duration::from_mins(1);
 
@@ -135,6 +138,72 @@ pub const DROP_OF_REPLIES: State = State {
     },
     ..NOTHING
 };
+
+/// The far end of the Vault host's link drops what the Vault host sends, on this host but beyond the server's network
+/// namespace.
+pub const DROP_BEYOND: State = State {
+    name: "drop-beyond",
+    happen: |lab| {
+        let _drop = on_log_host(lab, Fault::drop_ingress("vault", PORT))?;
+        fill_and_more(lab)
+    },
+    ..NOTHING
+};
+
+/// A connection attempt whose first SYN is lost, and the next is answered: it takes a second, and succeeds.
+pub const SYN_ANSWERED_LATE: State = State {
+    name: "syn-answered-late",
+    write_timeout: Duration::from_secs(5),
+    happen: |lab| {
+        let _drop = on_log_host(lab, Fault::drop_first_syns(PORT, 1))?;
+        lab.log.reset_connections()?;
+        ask(lab, 2)
+    },
+    ..NOTHING
+};
+
+/// A narrow link, and entries of 240 kB: all of it is read as it arrives.
+pub const SLOW_PATH: State = State {
+    name: "slow-path",
+    write_timeout: Duration::from_secs(5),
+    happen: |lab| {
+        let interface = lab.network.logs[0].interface();
+        let _slow = on_vault_host(
+            lab,
+            Fault::Rate {
+                interface,
+                rate: "4mbit",
+            },
+        )?;
+        send_huge(lab, |took| took > SHORT_TIMEOUT / 2)
+    },
+    ..NOTHING
+};
+
+/// The same entries over a link that is fast enough.
+pub const HUGE_ENTRIES: State = State {
+    name: "huge-entries",
+    happen: |lab| send_huge(lab, |_| false),
+    ..NOTHING
+};
+
+/// Requests whose two entries are 240 kB each, until one takes as long as `enough` says: values are hashed, but not
+/// their names.
+fn send_huge(lab: &Lab, enough: impl Fn(Duration) -> bool) -> Result<Vec<Measured>> {
+    let fields = (0..30).map(|number| (format!("{number}{}", "x".repeat(8000)), json!("value")));
+    let data: Map<_, _> = fields.collect();
+    let body = json!({ "data": data });
+    let mut requests = Vec::new();
+    while requests.len() < HUGE_REQUESTS {
+        let request = lab.client.put("/v1/secret/data/huge", &body)?;
+        let took = request.duration;
+        requests.push(request);
+        if enough(took) {
+            break;
+        }
+    }
+    Ok(requests)
+}
 
 /// The log process stops reading; its kernel goes on acknowledging. A new connection takes over.
 pub const ZERO_WINDOW: State = State {

@@ -71,6 +71,23 @@ fn a_connection_of_the_servers_that_ends_freezes() {
     assert!(!freezes(true, TCP_ESTABLISHED, 4));
 }
 
+#[test]
+fn an_end_in_order_freezes_at_once_if_the_connection_carries_entries() {
+    const CLOSE: i32 = 7;
+    let (in_order, dial) = ((TCP_ESTABLISHED, 4), (TCP_SYN_SENT, CLOSE));
+    for (role, change, errno, expected) in [
+        (Role::Audit, in_order, 0, true),
+        (Role::Unknown, in_order, 0, false),
+        (Role::Unknown, (TCP_ESTABLISHED, CLOSE), 104, true),
+        (Role::Unknown, dial, 0, true),
+        (Role::Audit, (CLOSE, TCP_SYN_SENT), 0, false),
+    ] {
+        let freezes = freezes_at_once(false, role, change, errno);
+        assert_eq!(freezes, expected, "{role:?} {change:?} {errno}");
+        assert!(!freezes_at_once(true, role, change, errno));
+    }
+}
+
 /// A write of 100 bytes at this time, whose peer has acknowledged up to `una`, into a queue that then ends at `end`.
 fn write(socket: &mut AuditSocket, now: u64, una: u32, end: u32) -> bool {
     socket.takes(SendOutcome::of(100, 100), (una, end.wrapping_sub(100)), now)

@@ -69,7 +69,7 @@ pub struct Device<T = String> {
     /// What the operator called it: `socket/`, as `vault audit list` shows it. Absent where that cannot be known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<T>,
-    /// Where its connections led until then, if it is configured by a name or a URL; at most 16.
+    /// Where its connections led until then, if it is configured by a name, a URL, or another path of a Unix socket; at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
 }

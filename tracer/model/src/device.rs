@@ -26,7 +26,7 @@ pub struct Device {
     /// What the operator called it (`vault audit list`): `socket/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Where its sockets led, if it is configured by a name or a URL: at most [`Self::MAX_ADDRESSES`].
+    /// Where its sockets led, if it is configured by a name, a URL, or another path of a Unix socket: at most [`Self::MAX_ADDRESSES`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
 }

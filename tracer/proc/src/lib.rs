@@ -1,6 +1,7 @@
-//! What `/proc` says of processes and of their TCP sockets (`proc(5)`), as far as the agent and the lab need it.
+//! What `/proc` says of processes and of their sockets (`proc(5)`), as far as the agent and the lab need it.
 
 mod tcp;
+mod unix;
 
 use std::{
     fs, io,
@@ -8,7 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use self::tcp::{TcpEntry, TcpState};
+pub use self::{
+    tcp::{TcpEntry, TcpState},
+    unix::UnixEntry,
+};
 
 /// A process that exists, or did.
 #[derive(Clone, Debug)]
@@ -128,6 +132,13 @@ impl Process {
         let entries =
             lines.map(|line| TcpEntry::parse(line).ok_or_else(|| self.malformed("net/tcp")));
         entries.collect()
+    }
+
+    /// Unix sockets of its network namespace that others may connect to by a path.
+    pub fn unix(&self) -> io::Result<Vec<UnixEntry>> {
+        let text = fs::read(self.directory.join("net/unix"))?;
+        let text = String::from_utf8_lossy(&text);
+        Ok(text.lines().filter_map(UnixEntry::parse).collect())
     }
 
     /// The inode number of its namespace of this kind: `net`, `pid`, `user`, `mnt`.

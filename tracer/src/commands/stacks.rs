@@ -49,7 +49,7 @@ pub(super) fn run(args: &StacksArgs) -> Result<()> {
 }
 
 fn read(args: &StacksArgs) -> Result<StacksReport> {
-    let process = find::find(&Selector::of(args.pid, args.process.as_deref()))?;
+    let process = find::find(&Selector::of(args.pid, args.process.as_deref(), args.port))?;
     let read = read_process(&process, args.all);
     // Whatever failed then failed for that.
     let is_gone = !tracer_proc::Process::new(process.pid).exists();

@@ -12,6 +12,7 @@ mod placement;
 pub mod process;
 pub(crate) mod resource;
 pub(crate) mod sockets;
+pub(crate) mod unix_paths;
 
 use std::{fs::File, path::PathBuf};
 

@@ -23,8 +23,10 @@ pub(super) struct Outage {
     pub(super) answered_5xx: u64,
     /// The longest.
     pub(super) worst: Option<Arc<Hang>>,
-    /// In the order in which they showed.
-    pub(super) causes: Vec<Cause>,
+    /// Of what is over, in the order in which they showed.
+    causes: Vec<Cause>,
+    /// Of what lasted then, as far as they showed: a connection attempt that was answered later was not answered then.
+    causes_so_far: Vec<Cause>,
 }
 
 impl Outage {
@@ -38,12 +40,14 @@ impl Outage {
             answered_5xx: 0,
             worst: None,
             causes: Vec::new(),
+            causes_so_far: Vec::new(),
         }
     }
 
     fn stalled(&mut self, stalled: &Stalled) {
         self.since = self.since.min(stalled.start);
-        self.seen(stalled.at, stalled.cause);
+        self.latest = self.latest.max(stalled.at);
+        add(&mut self.causes_so_far, stalled.cause);
     }
 
     fn hang(&mut self, hang: &Hang) {
@@ -67,8 +71,15 @@ impl Outage {
 
     fn seen(&mut self, at: Nanos, cause: Cause) {
         self.latest = self.latest.max(at);
-        if !self.causes.contains(&cause) {
-            self.causes.push(cause);
+        add(&mut self.causes, cause);
+    }
+
+    /// In the order in which they showed.
+    pub(super) fn causes(&self) -> &[Cause] {
+        if self.causes.is_empty() {
+            &self.causes_so_far
+        } else {
+            &self.causes
         }
     }
 
@@ -99,6 +110,12 @@ impl Outage {
             several => format!("; {several} were answered with HTTP 5xx"),
         };
         format!("{}{answered}", facts.join(", "))
+    }
+}
+
+fn add(causes: &mut Vec<Cause>, cause: Cause) {
+    if !causes.contains(&cause) {
+        causes.push(cause);
     }
 }
 

@@ -14,7 +14,7 @@ use tracer_core::{BufferedActivity, Core};
 use tracer_ebpf::{
     abi::{Count, UNKNOWN},
     capture::{
-        AuditSocket, ClientConnection, Disposition, Mode, Role, dispose_of_send, freezes,
+        AuditSocket, ClientConnection, Disposition, Mode, Role, dispose_of_send, freezes_at_once,
         is_ignored,
     },
     protocol::{SendOutcome, is_interim},
@@ -128,8 +128,15 @@ impl SimulatedKernel {
         }
         let fails = match what {
             EventKind::State {
-                socket, old, new, ..
-            } => freezes(socket.accepted, *old as i32, *new as i32),
+                socket,
+                old,
+                new,
+                errno,
+                ..
+            } => {
+                let change = (*old as i32, *new as i32);
+                freezes_at_once(socket.accepted, self.role(socket), change, *errno)
+            }
             EventKind::ConnectFailed { .. } => true,
             _ => false,
         };
@@ -331,7 +338,7 @@ impl SimulatedCapture {
         match self.controller.observe(event, at) {
             Observed::Forward(event) => vec![event],
             Observed::Absorbed => {
-                self.controller.unfreeze().expect("a model");
+                self.controller.unfreeze(at).expect("a model");
                 Vec::new()
             }
             Observed::StopBuffering => self.stop_buffering(at),

@@ -1,10 +1,13 @@
 //! What pages must contain, and how long they may be.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use test_support::documentation::{Page, pages, root};
+use test_support::{
+    documentation::{Page, pages, root},
+    replays,
+};
 use tracer_model::Cause;
 
 /// A person at 3 a.m. reads the whole README.
@@ -92,4 +95,37 @@ fn collect_fields(schema: &Value, fields: &mut BTreeSet<String>) {
             .for_each(|value| collect_fields(value, fields)),
         _ => {}
     }
+}
+
+/// Tests by which the cases are shown: `file::name_of_the_test`, or `replays/NAME`.
+#[test]
+fn each_test_of_a_field_case_is_there() -> Result<()> {
+    let page = page("docs/field-cases.md")?;
+    let sources = text_below(&root().join("tests"))? + &text_below(&root().join("tracer"))?;
+    let mut count = 0;
+    for word in page.text.split('`').skip(1).step_by(2) {
+        if let Some((_, name)) = word.split_once("::") {
+            ensure!(sources.contains(&format!("fn {name}(")), "no test {word}");
+            count += 1;
+        } else if let Some(name) = word.strip_prefix("replays/").filter(|name| *name != "NAME") {
+            ensure!(replays::directory(name).is_dir(), "no recording {word}");
+            count += 1;
+        }
+    }
+    ensure!(count > 40, "only {count}");
+    Ok(())
+}
+
+/// All Rust code below a directory.
+fn text_below(directory: &Path) -> Result<String> {
+    let mut text = String::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            text += &text_below(&path)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text += &fs::read_to_string(&path)?;
+        }
+    }
+    Ok(text)
 }

@@ -46,6 +46,11 @@ pub fn bench_helper() -> Result<PathBuf> {
     release(BENCH_HELPER)
 }
 
+/// Builds the program that looks for false alarms, and returns its path.
+pub fn healthy_run() -> Result<PathBuf> {
+    release(HEALTHY_RUN)
+}
+
 /// Builds the agent for what needs no kernel: without eBPF programs, unless they were built before. Its library is
 /// rebuilt each time that a build with them follows one without.
 pub fn agent_without_ebpf() -> Result<PathBuf> {
@@ -72,6 +77,12 @@ const BENCH_HELPER: ReleaseBuild = ReleaseBuild {
     title: "the helper of the bench",
     cargo_arguments: &["--package", "vault-tracer-tests", "--example", "bench"],
     place: "examples/bench",
+};
+
+const HEALTHY_RUN: ReleaseBuild = ReleaseBuild {
+    title: "the run in which nothing is wrong",
+    cargo_arguments: &["--package", "vault-tracer-tests", "--example", "healthy"],
+    place: "examples/healthy",
 };
 
 /// With the eBPF object. Without the object, the agent's library would be rebuilt each time that one build follows the

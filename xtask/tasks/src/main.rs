@@ -56,6 +56,12 @@ enum Task {
     Bench(bench::BenchOptions),
     /// Build what is released: packages, archive, image, checksums, SBOM in target/dist
     Dist(dist::DistOptions),
+    /// Look for false alarms: a server with a device of each kind, clients, logins, changes, restarts (root, or sudo)
+    Healthy {
+        /// Its options: --requests, --rate, --help
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
     /// Compare what the build costs with its limits: compiled units, size of the executable
     Budget,
     /// Run live tests inside stock Debian kernels, under QEMU's software emulation
@@ -82,6 +88,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             ..
         } => run::demo(cli.programs, &tracer_args),
         Task::Dist(options) => dist::run(&options),
+        Task::Healthy { options } => run::healthy(&options),
         Task::Budget => budget::run(),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => run::bench(cli.programs, &options),

@@ -1,4 +1,4 @@
-//! The tasks that need root: `cargo xtask run`, `run --demo`, `lab` and `bench`. Everything is set up and built as the user;
+//! The tasks that need root: `cargo xtask run`, `run --demo`, `lab`, `bench` and `healthy`. Everything is set up and built as the user;
 //! only the finished program runs under sudo.
 
 use std::{
@@ -69,6 +69,21 @@ pub fn bench(paths: ProgramPaths, options: &bench::BenchOptions) -> Result<()> {
     };
     let programs = [(AGENT, &*agent), (BAO, &bao), (BENCH_HELPER, &helper)];
     as_root(&programs, || bench::run(&agent, &bao, &helper, options))
+}
+
+/// A long time in which nothing is wrong, with these options.
+pub fn healthy(options: &[OsString]) -> Result<()> {
+    let programs = [
+        ("VAULT_TRACER_AGENT", build::agent()?),
+        (setup::OPENBAO.variable, setup::OPENBAO.executable()?),
+    ];
+    let program = build::healthy_run()?;
+    // sudo keeps no variables.
+    let variables = programs.map(|(name, path)| format!("{name}={}", path.display()));
+    let mut words: Vec<_> = variables.iter().map(OsStr::new).collect();
+    words.push(program.as_os_str());
+    words.extend(options.iter().map(OsString::as_os_str));
+    become_root_program(Path::new("env"), &words)
 }
 
 /// A step of the lab. As root, OpenBao is prepared only by the step that needs it.

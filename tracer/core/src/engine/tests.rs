@@ -2,6 +2,7 @@
 
 mod device_failures;
 mod forwarded;
+mod given_up;
 mod http_device;
 mod identity;
 mod in_doubt;

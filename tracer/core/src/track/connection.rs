@@ -6,6 +6,7 @@ use crate::track::{
     ack_stall::AckStall,
     identities::Identities,
     packet_marks::{Mark, Marks},
+    socket_events::errno,
     unacked::UnackedEntries,
 };
 use tracer_model::{
@@ -68,6 +69,15 @@ impl Ending<'_> {
             outcome: None,
             errno: None,
             tcp: None,
+        }
+    }
+
+    /// What waited went on to something else by then.
+    pub(crate) fn given_up(at: Nanos) -> Self {
+        Self {
+            outcome: Some(Outcome::Timeout),
+            errno: Some(errno::EAGAIN),
+            ..Self::cut(at)
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Which audit device a socket leads to: what its operator configured, whatever address it was met under.
 //!
 //! A device that is configured by a name leads to another address after each look-up, one that is configured by a URL has
-//! sockets below it, and a Unix socket may be bound elsewhere than where the server finds it (a link, a bind mount). An
-//! address is a device's where the configuration says so, where an entry was written to it that no other device can have
+//! sockets below it, and a Unix socket may be bound elsewhere than where the server finds it (a link, a bind mount): by
+//! device and inode number the agent finds where, or it is the only one that is left. An address is a device's where the configuration says so, where an entry was written to it that no other device can have
 //! written, or where a stack in the device's code waited for it. All else stays an address.
 
 use std::net::{IpAddr, SocketAddr};
@@ -43,7 +43,15 @@ impl Identities {
         let before = std::mem::take(&mut self.configured);
         let gone = before.into_iter().map(|before| before.device);
         let gone: Vec<_> = gone.filter(is_gone).collect();
-        self.configured = devices.to_vec();
+        // Where their sockets lead is kept beside them.
+        let plain = devices.iter().map(|configured| ConfiguredDevice {
+            device: Device {
+                addresses: Vec::new(),
+                ..configured.device.clone()
+            },
+            ..configured.clone()
+        });
+        self.configured = plain.collect();
         self.owners.retain(|_, owner| !is_gone(owner));
         self.addresses.retain(|device, _| !is_gone(device));
         self.met.retain(|device| !is_gone(device));
@@ -54,7 +62,20 @@ impl Identities {
                 self.add(address, device.clone());
             }
         }
+        self.add_paths(devices);
         gone
+    }
+
+    /// Paths under which the peers of Unix sockets are met, but for those that are configured themselves or lead to two devices.
+    fn add_paths(&mut self, devices: &[ConfiguredDevice]) {
+        let paths: Vec<_> = devices.iter().flat_map(other_paths).collect();
+        for (path, device) in &paths {
+            let others = paths.iter().filter(|(other, _)| other == path);
+            let address = Device::new(Transport::Unix, path.clone());
+            if others.count() == 1 && !self.is_configured(&address) {
+                self.add(address, device.clone());
+            }
+        }
     }
 
     /// The device of a socket, if that leads anywhere yet.
@@ -200,6 +221,18 @@ impl Identities {
         device.path = path;
         device.addresses = addresses.unwrap_or_default();
     }
+}
+
+/// Each other path of a Unix socket, with its device. The first path of a syslog device is the one that the server finds.
+fn other_paths(known: &ConfiguredDevice) -> Vec<(String, Device)> {
+    let paths = known.device.addresses.iter().cloned();
+    let (owner, skipped) = match (known.device.transport, known.device.addresses.first()) {
+        (Transport::Unix, _) => (known.device.clone(), 0),
+        (Transport::Syslog, Some(found)) => (Device::new(Transport::Unix, found.clone()), 1),
+        _ => return Vec::new(),
+    };
+    let others = paths.skip(skipped);
+    others.map(|path| (path, owner.clone())).collect()
 }
 
 fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {

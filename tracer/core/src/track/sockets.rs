@@ -63,6 +63,7 @@ impl Sockets {
             self.shows_tcp |= sent.tcp.is_some();
             changes.extend(self.end_wait_of_previous_writer(&sent).map(Change::Ended));
             changes.extend(self.end_wait_in_doubt(&sent).map(Change::Ended));
+            changes.extend(self.end_wait_of_previous_entry(&sent).map(Change::Ended));
             changes.extend(self.sent(&sent, identities));
             changes.extend(self.account(&sent, identities));
         } else if let Some(change) = StateChange::of(event) {
@@ -174,15 +175,7 @@ impl Sockets {
         if self.is_in_doubt(waits_for) {
             return self.end_unseen(waits_for);
         }
-        self.finish(
-            waits_for,
-            Ending {
-                at: event.at,
-                outcome: Some(Outcome::Timeout),
-                errno: Some(errno::EAGAIN),
-                tcp: None,
-            },
-        )
+        self.finish(waits_for, Ending::given_up(event.at))
     }
 
     /// Another goroutine writes to the socket, so who waited for it does so no more.
@@ -190,6 +183,15 @@ impl Sockets {
         let waiting = self.open.get(&sent.socket.id)?.waiting.as_ref()?;
         let (before, by) = (waiting.by.goid?, sent.by.goid?);
         (before != by).then(|| self.end_unseen(sent.socket.id))?
+    }
+
+    /// Whoever waited to write an entry writes another one to the same socket, so the first was given up: a syslog device keeps
+    /// its socket after a time-out.
+    fn end_wait_of_previous_entry(&mut self, sent: &Sent<'_>) -> Option<Box<Operation>> {
+        let waiting = self.open.get(&sent.socket.id)?.waiting.as_ref()?;
+        let known = |entry: &EntryHead| Some((entry.id.clone()?, entry.kind?));
+        let (before, now) = (known(waiting.entry.as_ref()?)?, known(sent.entry?)?);
+        (before != now).then(|| self.finish(sent.socket.id, Ending::given_up(sent.at)))?
     }
 
     /// Since records were lost, the write that waited may be over, and this one be another. The entry's id tells.

@@ -61,7 +61,11 @@ fn sample(goroutines: Vec<GoroutineSample>) -> Samples {
     Samples {
         goroutines,
         handlers: Some(handlers),
-        configured: Some(vec![ConfiguredDevice { path, device }]),
+        configured: Some(vec![ConfiguredDevice {
+            path,
+            device,
+            takes_all: true,
+        }]),
         ..Samples::default()
     }
 }

@@ -15,7 +15,10 @@ use crate::{
         file::{FileQuery, find_entry as find_in_files},
         file_state::{Descriptors, FileState},
     },
-    server::goroutines::{GoroutineReader, ProcessMemory, Samples},
+    server::{
+        goroutines::{GoroutineReader, ProcessMemory, Samples},
+        unix_paths::add_bound_paths,
+    },
 };
 use tracer_core::Query;
 use tracer_model::{EntryHead, EntryQuery, Event, EventKind, ForwardedSample, Nanos};
@@ -147,9 +150,10 @@ fn sample(pid: i32, goroutines: &Goroutines) -> Option<Answer> {
         handlers: samples.handlers,
     };
     let kinds = forwarded.into_iter().chain([event]);
-    let devices = samples
-        .configured
-        .map(|devices| EventKind::DevicesRead { devices });
+    let devices = samples.configured.map(|mut devices| {
+        add_bound_paths(pid, &mut devices);
+        EventKind::DevicesRead { devices }
+    });
     Some(Answer {
         devices: devices.map(|what| Event { at, what }),
         events: kinds.map(|what| Event { at, what }).collect(),

@@ -301,7 +301,7 @@ impl Live {
         if has_failed {
             self.stop_buffering(server)?;
         } else if !is_empty {
-            server.capture.unfreeze()?;
+            server.capture.unfreeze(clock::monotonic())?;
         }
         Ok(())
     }

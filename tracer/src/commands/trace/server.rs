@@ -20,7 +20,7 @@ use crate::{
         goroutines::{GoroutineReader, ProcessMemory},
         pids,
         process::Process,
-        resource, sockets,
+        resource, sockets, unix_paths,
     },
 };
 use tracer_model::{Device, Nanos, Session};
@@ -152,7 +152,10 @@ fn session(
         began: clock::monotonic(),
         wall_offset: clock::wall_offset(),
         probes: attached.probes.clone(),
-        declared: declared.to_vec(),
+        declared: declared
+            .iter()
+            .map(|device| unix_paths::as_bound(target.pid, device))
+            .collect(),
         threshold: Nanos::try_from(args.threshold.as_nanos()).unwrap_or(Nanos::MAX),
         stacks: reader.is_some(),
         has_unknown_entries: reader.is_some_and(|reader| !reader.knows_entries()),

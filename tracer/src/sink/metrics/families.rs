@@ -23,7 +23,9 @@ use prometheus_client::{
     registry::{Metric, Registry, Unit},
 };
 
-use super::labels::{CauseLabels, ConditionLabels, DeviceLabels, OpLabels, SessionLabels};
+use super::labels::{
+    CauseLabels, ConditionLabels, DeviceLabels, OpLabels, PathLabels, SessionLabels,
+};
 use tracer_model::{Cause, Condition};
 
 /// Upper bounds of the buckets of durations, s.
@@ -84,6 +86,8 @@ families! {
         "Client requests under way; absent while all devices work, when they are not counted";
     device_condition: Family<ConditionLabels, Gauge>,
         "1 for the condition that the device is in: ok, stalled (blocks a request), failing (no success since it failed), filling (acknowledges nothing), closed";
+    device_info: Family<PathLabels, Gauge>,
+        "1 for the path under which the device is enabled (vault audit list); absent while it is unknown, or if several are enabled with that address";
     send_buffer: Family<DeviceLabels, Gauge>, [Bytes]
         "Memory of the send queue to the device when last seen; absent if unknown";
     send_buffer_limit: Family<DeviceLabels, Gauge>, [Bytes]

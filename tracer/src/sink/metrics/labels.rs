@@ -47,6 +47,13 @@ pub(super) struct ConditionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct PathLabels {
+    #[prometheus(flatten)]
+    pub(super) device: DeviceLabels,
+    path: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct SessionLabels {
     pid: i32,
     kernel: String,
@@ -154,6 +161,13 @@ impl DeviceLabels {
     /// Whether these are of one device, and not of all others together.
     pub(super) fn is_single(&self) -> bool {
         self.transport != OTHER
+    }
+
+    pub(super) fn with_path(&self, path: &str) -> PathLabels {
+        PathLabels {
+            device: self.clone(),
+            path: path.to_owned(),
+        }
     }
 
     pub(super) fn with_cause(&self, cause: Cause) -> CauseLabels {

@@ -22,8 +22,12 @@ struct SeriesState {
 impl Metrics {
     pub(super) fn snapshot(&mut self, snapshot: &Snapshot) {
         let mut series: HashMap<DeviceLabels, SeriesState> = HashMap::new();
+        let mut paths = Vec::new();
         for device in &snapshot.devices {
             let labels = self.device(&device.device);
+            if let Some(path) = device.device.path.as_ref().filter(|_| labels.is_single()) {
+                paths.push((labels.clone(), path));
+            }
             series.entry(labels).or_default().add(device, snapshot.at);
         }
         for stall in &snapshot.stalls {
@@ -36,6 +40,12 @@ impl Metrics {
         let families = self.families();
         for (labels, state) in &series {
             state.export(families, labels);
+        }
+        // Paths become known, and may change, while the other series of a device stay what they are.
+        families.device_info.clear();
+        for (labels, path) in &paths {
+            let info = families.device_info.get_or_create(&labels.with_path(path));
+            info.set(1);
         }
         for (labels, expires) in absent {
             if expires {

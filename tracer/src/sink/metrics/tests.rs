@@ -212,3 +212,34 @@ fn a_forwarded_request_is_counted_and_blocked_by_no_device() {
         assert!(text.contains(line), "{text}");
     }
 }
+
+/// The labels of all other series stay what they are when the path becomes known.
+#[test]
+fn the_path_of_a_device_is_a_metric_of_its_own() {
+    let with_path = |path: Option<&str>| {
+        let Finding::Snapshot(mut snapshot) = snapshot(7, None, Condition::Works) else {
+            unreachable!()
+        };
+        snapshot.devices[0].device.path = path.map(ToOwned::to_owned);
+        Finding::Snapshot(snapshot)
+    };
+    let lines = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.contains("/log"));
+        let mut lines: Vec<_> = lines.map(ToOwned::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let info = |path: &str| {
+        format!("vault_tracer_device_info{{device=\"/log\",transport=\"unix\",path=\"{path}\"}} 1")
+    };
+    let unknown = lines(&text(&[with_path(None)]));
+    let known = lines(&text(&[with_path(None), with_path(Some("socket/"))]));
+    let added: Vec<_> = known.iter().filter(|l| !unknown.contains(l)).collect();
+    assert_eq!(added, [&info("socket/")]);
+    let moved = [with_path(Some("socket/")), with_path(Some("other/"))];
+    let moved = lines(&text(&moved));
+    assert!(moved.contains(&info("other/")), "{moved:?}");
+    assert!(!moved.contains(&info("socket/")), "{moved:?}");
+    let gone = text(&[with_path(Some("socket/")), with_path(None)]);
+    assert_eq!(lines(&gone), unknown);
+}

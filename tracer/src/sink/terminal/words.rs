@@ -68,7 +68,7 @@ pub(super) fn again(unprinted: u64) -> String {
 
 pub(super) fn causes(incident: &Incident, outage: Option<&Outage>) -> String {
     let mut causes = vec![incident.cause];
-    let others = outage.into_iter().flat_map(|outage| &outage.causes);
+    let others = outage.into_iter().flat_map(Outage::causes);
     // That it was not known at first is no news once others are.
     for cause in others.filter(|cause| **cause != Cause::Unknown) {
         if !causes.contains(cause) {

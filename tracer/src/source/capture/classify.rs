@@ -8,7 +8,7 @@ use tracer_ebpf::{
     capture::{Role, freezes},
     protocol::SendOutcome,
 };
-use tracer_model::{Device, Event, EventKind, Nanos, Socket, SocketId, Tcp, TcpState};
+use tracer_model::{Device, Event, EventKind, Nanos, Socket, SocketId, Tcp, TcpState, took_all};
 
 /// Sends without an entry to one address after which the sockets that lead there are [`Role::Other`]: a login dials anew each
 /// time and sends less.
@@ -243,6 +243,26 @@ impl SocketRoles {
     }
 }
 
+/// Whether the programs freeze the buffers when they send this event while buffering.
+pub(super) fn freezes_buffers(event: &Event) -> bool {
+    match &event.what {
+        EventKind::State {
+            socket, old, new, ..
+        } => freezes(socket.accepted, *old as i32, *new as i32),
+        EventKind::Send {
+            socket,
+            result,
+            requested,
+            ..
+        } => {
+            !socket.accepted
+                && SendOutcome::of(*result, requested.unwrap_or(UNKNOWN)) == SendOutcome::Failed
+        }
+        EventKind::ConnectFailed { .. } => true,
+        _ => false,
+    }
+}
+
 /// Whether a connection of which everything has been acknowledged closes, on either side: a client of HTTP drops those that it
 /// has not used for a while, and dials again.
 fn closes_in_order(old: TcpState, tcp: Option<&Tcp>) -> bool {
@@ -255,6 +275,23 @@ fn closes_in_order(old: TcpState, tcp: Option<&Tcp>) -> bool {
             outstanding <= 1
         }
         TcpState::TimeWait => true,
+        _ => false,
+    }
+}
+
+pub(super) fn has_entry(event: &Event) -> bool {
+    matches!(&event.what, EventKind::Send { entry: Some(_), .. })
+}
+
+pub(super) fn is_complete_entry(event: &Event) -> bool {
+    is_complete_write(event) && has_entry(event)
+}
+
+pub(super) fn is_complete_write(event: &Event) -> bool {
+    match &event.what {
+        EventKind::Send {
+            result, requested, ..
+        } => took_all(*result, *requested),
         _ => false,
     }
 }

@@ -1,8 +1,10 @@
 //! What the core gets of the kernel's buffers when buffering ends: events of requests that are or may be under way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use tracer_model::{EntryKind, Event, EventKind, Nanos};
+use tracer_model::{EntryKind, Event, EventKind, Nanos, SocketId};
+
+use super::classify::{has_entry, is_complete_write};
 
 /// After a response entry that went well the request is over: an entry of another device follows within this time, ns.
 const REQUEST_OVER: Nanos = 1_000_000_000;
@@ -138,6 +140,30 @@ pub fn restore(
         }
     }
     restored
+}
+
+/// Entries that fell short at first, and of which the last piece is among the events too. Those of requests that are over are no
+/// sends any more.
+pub(super) fn entries_in_pieces(events: &[Event]) -> u64 {
+    let mut sends: Vec<_> = events.iter().filter_map(own_send).collect();
+    sends.sort_by_key(|(at, ..)| *at);
+    let (mut begun, mut ended) = (HashSet::new(), 0);
+    for (_, event, socket) in sends {
+        if !is_complete_write(event) {
+            begun.insert(socket);
+        } else if begun.remove(&socket) && !has_entry(event) {
+            ended += 1;
+        }
+    }
+    ended
+}
+
+/// A send on a socket that the server opened.
+fn own_send(event: &Event) -> Option<(Nanos, &Event, SocketId)> {
+    match &event.what {
+        EventKind::Send { socket, .. } if !socket.accepted => Some((event.at, event, socket.id)),
+        _ => None,
+    }
 }
 
 fn is_response(event: &Event) -> bool {

@@ -1,4 +1,4 @@
-//! What the executable is made of, as CycloneDX 1.5: the crates that cargo resolves for the target, with the lock file's checksums.
+//! What the executable is made of, as `CycloneDX` 1.5: the crates that cargo resolves for the target, with the lock file's checksums.
 //! cargo-cyclonedx would have to be compiled for it, and names the time.
 
 use std::{

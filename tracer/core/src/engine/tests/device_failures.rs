@@ -38,7 +38,7 @@ fn fails(story: &mut Story, goid: u64, failure: &DeviceFailure) {
     story.after(MS).answered(goid).nothing_is_found();
 }
 
-fn refusals(story: &Story) -> Vec<&Refusal> {
+pub(super) fn refusals(story: &Story) -> Vec<&Refusal> {
     let refusals = story.findings.iter().filter_map(|finding| match finding {
         Finding::Refusal(refusal) => Some(refusal.as_ref()),
         _ => None,

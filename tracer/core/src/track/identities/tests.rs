@@ -176,3 +176,69 @@ fn an_address_is_forgotten_with_its_device() {
     assert_eq!(identities.of(&to), Device::of(&to));
     assert_eq!(identities.kept(), 0);
 }
+
+/// Each device with the paths that its peer may be met under, and the device that a path is of.
+#[test]
+fn a_path_to_a_file_that_one_device_leads_to_is_that_devices() {
+    let unix = |path: &str, bound: &[&str]| ConfiguredDevice {
+        path: format!("of{path}"),
+        device: Device {
+            addresses: bound.iter().map(ToString::to_string).collect(),
+            ..Device::new(Unix, path)
+        },
+    };
+    for (devices, met, expected) in [
+        (
+            vec![unix("/a", &["/mnt/a"]), unix("/b", &["/mnt/b"])],
+            "/mnt/b",
+            Some("/b"),
+        ),
+        (vec![unix("/a", &["/mnt/a"])], "/mnt/b", None),
+        // Two links to one socket.
+        (
+            vec![unix("/a", &["/mnt/a"]), unix("/b", &["/mnt/a"])],
+            "/mnt/a",
+            None,
+        ),
+        // A link to another device's own path.
+        (vec![unix("/a", &["/b"]), unix("/b", &[])], "/b", Some("/b")),
+    ] {
+        let mut identities = Identities::default();
+        identities.configure(&devices);
+        let owner = identities.of(&socket(Unix, met)).expect("an address");
+        let expected = expected.unwrap_or(met);
+        assert_eq!(owner.address, expected, "{devices:?}");
+        let read_again = identities.configure(&devices);
+        assert!(read_again.is_empty(), "{read_again:?}");
+        assert_eq!(identities.of(&socket(Unix, met)), Some(owner));
+    }
+}
+
+/// On hosts with systemd `/dev/log` is a link.
+#[test]
+fn syslogs_socket_is_met_where_it_was_bound() {
+    let bound = "/run/systemd/journal/dev-log";
+    let syslog = ConfiguredDevice {
+        path: "syslog/".to_owned(),
+        device: Device {
+            addresses: vec!["/dev/log".to_owned(), bound.to_owned()],
+            ..Device::new(Syslog, "")
+        },
+    };
+    let other = ConfiguredDevice {
+        path: "u/".to_owned(),
+        device: Device::new(Unix, "/run/other"),
+    };
+    let mut identities = Identities::default();
+    identities.configure(&[syslog, other]);
+    for (met, expected) in [
+        (bound, "syslog/ (unix /dev/log)"),
+        ("/dev/log", "syslog/ (unix /dev/log)"),
+        ("/run/other", "u/ (unix /run/other)"),
+    ] {
+        let _ = identities.entry_written(&socket(Unix, met));
+        let mut device = identities.of(&socket(Unix, met)).expect("an address");
+        identities.describe(&mut device);
+        assert_eq!(device.to_string(), expected, "{met}");
+    }
+}
