@@ -237,9 +237,11 @@ fn attribute<'a>(
         {
             return None;
         }
+        // As long as it is not known for which device, what a sink waits for is not kept.
+        let was_found = is_sink(sample) && trackers.requests.of(sample.goid).is_some();
         let request = trackers.requests.of_sample(sample, times)?;
         let of = trackers.requests.get(request);
-        let is_new = of.is_some_and(|request| !request.has_seen(sample.goid));
+        let is_new = !was_found && of.is_some_and(|request| !request.has_seen(sample.goid));
         trackers.sockets.confirm_wait(times.at, sample);
         Some(Found {
             sample,
@@ -250,6 +252,11 @@ fn attribute<'a>(
         })
     });
     found.collect()
+}
+
+/// Whether the goroutine writes for another one, which has the request.
+fn is_sink(sample: &GoroutineSample) -> bool {
+    sample.request.is_some_and(|handler| handler != sample.goid)
 }
 
 /// Whether the goroutine queues for the device. Recordings of before format 2 say `other` of those that queue by another
@@ -310,7 +317,7 @@ fn queue_head(
 fn op_of(found: &Found<'_>, head: Option<&QueueHead>, trackers: &Trackers) -> Option<Op> {
     let sample = found.sample;
     let request = trackers.requests.get(found.request)?;
-    let is_sink = sample.request.is_some_and(|handler| handler != sample.goid);
+    let is_sink = is_sink(sample);
     let at_socket = trackers.sockets.is_waiting(sample.goid);
     // A request that audits itself does one thing at a time, if perhaps in a goroutine that dials for it.
     let is_busy = at_socket || (!is_sink && request.has_open_operations());

@@ -291,3 +291,39 @@ fn a_device_that_was_never_seen_to_work_may_have_been_stalled_before() {
     assert!(stall.start - stall.uncertainty <= began, "{stall:?}");
     assert!(stall.start > began, "{stall:?}");
 }
+
+/// The twin of a sink that was not found before: this one was, when it was not known yet for which device it queues.
+#[test]
+fn a_sink_that_was_found_before_its_device_is_known_has_queued_since() {
+    let mut story = Story::new();
+    let began = story.now;
+    for sample in 0..30 {
+        if sample == 10 {
+            story.requested(30).connects(2, 30);
+        }
+        let device = (sample >= 10).then(|| Device::configured(Transport::Tcp, LOG));
+        let queues = GoroutineSample {
+            ancestors: vec![21, 20, 1],
+            request: Some(20),
+            ..parked(22, WaitReason::Lock, None, device)
+        };
+        let handler = HandlerSample {
+            goid: 20,
+            ancestors: vec![1],
+            phase: None,
+            entry: None,
+        };
+        story.after(100 * MS).happens(EventKind::GoroutinesSampled {
+            goroutines: vec![queues],
+            handlers: Some(vec![handler]),
+        });
+    }
+    story.gives_up_connecting(2, 30).answered(30);
+    story.summary();
+    story.nothing_is_found();
+    let hangs = story.hangs();
+    let queued = hangs.iter().find(|hang| hang.stalls[0].op == Op::Lock);
+    let stall = &queued.expect("it queued").stalls[0];
+    let earliest = stall.start - stall.uncertainty;
+    assert!(earliest <= began + 100 * MS, "{stall:?}");
+}
