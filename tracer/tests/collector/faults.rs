@@ -189,7 +189,7 @@ fn a_wrong_protocol_is_an_error() -> Result<()> {
         let collector = Fake::new(server, &[])?;
         let ended = start(&collector.url(), client)?.ended()?;
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.said.contains("see that it"), "{ended:?}");
+        assert!(ended.said.contains("check that it"), "{ended:?}");
         assert!(collector.taken().is_empty());
     }
     Ok(())
