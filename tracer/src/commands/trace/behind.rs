@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn a_device_is_behind_when_others_took_entries_for_a_while() {
         let (first, other) = (tcp("10.0.0.2:1515"), tcp("10.0.0.3:1515"));
-        let all = [one, other, file()];
+        let all = [first, other, file()];
         let healthy = [
             (true, true, 1),
             (true, true, 2),
