@@ -72,7 +72,19 @@ impl Toolchain {
 /// its `--cpu`, which therefore must not be given again; every kernel with BTF runs v3.
 fn rust_flags(arch: &str) -> String {
     let cfg = format!("--cfg=bpf_target_arch=\"{arch}\"");
-    [&cfg, "-Ctarget-cpu=v3", "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f")
+    let flags = [&cfg, "-Ctarget-cpu=v3", "-Cdebuginfo=2", "-Clink-arg=--btf"];
+    [flags.join("\x1f"), path_remaps().join("\x1f")].join("\x1f")
+}
+
+/// What is built names files of the clone and of the crates as if these were in the same places everywhere.
+pub fn path_remaps() -> Vec<String> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(env::home_dir()?.join(".cargo")));
+    let places = [(Some(workspace()), "/vault-tracer"), (home, "/cargo")];
+    let places = places.into_iter();
+    places
+        .filter_map(|(from, to)| Some(format!("--remap-path-prefix={}={to}", from?.display())))
+        .collect()
 }
 
 /// The cargo that runs this task, without the variables that `cargo run` sets for its child: they would cause rebuilds.
