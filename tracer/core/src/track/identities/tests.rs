@@ -181,6 +181,7 @@ fn an_address_is_forgotten_with_its_device() {
 #[test]
 fn a_path_to_a_file_that_one_device_leads_to_is_that_devices() {
     let unix = |path: &str, bound: &[&str]| ConfiguredDevice {
+        takes_all: true,
         path: format!("of{path}"),
         device: Device {
             addresses: bound.iter().map(ToString::to_string).collect(),
@@ -219,6 +220,7 @@ fn a_path_to_a_file_that_one_device_leads_to_is_that_devices() {
 fn syslogs_socket_is_met_where_it_was_bound() {
     let bound = "/run/systemd/journal/dev-log";
     let syslog = ConfiguredDevice {
+        takes_all: true,
         path: "syslog/".to_owned(),
         device: Device {
             addresses: vec!["/dev/log".to_owned(), bound.to_owned()],
@@ -226,6 +228,7 @@ fn syslogs_socket_is_met_where_it_was_bound() {
         },
     };
     let other = ConfiguredDevice {
+        takes_all: true,
         path: "u/".to_owned(),
         device: Device::new(Unix, "/run/other"),
     };
