@@ -51,9 +51,11 @@ fn a_compressed_recording_is_the_same_and_readable_up_to_where_it_was_cut() -> R
     torn[middle..middle + 64].fill(0xff);
     fs::write(&path, torn)?;
     let error = recording::read(&path).expect_err("what is no gzip was read");
+    // What is no gzip may also give some bytes, that are no events.
+    let error = format!("{error:#}");
     assert!(
-        format!("{error:#}").starts_with("cannot read the recording"),
-        "{error:#}"
+        error.starts_with("cannot read the recording") || error.contains("is damaged"),
+        "{error}"
     );
     Ok(())
 }

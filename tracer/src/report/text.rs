@@ -345,16 +345,22 @@ fn worst(out: &mut String, report: &Report) {
 }
 
 fn one_hang(out: &mut String, report: &Report, FromFile { file, record }: &FromFile<WholeHang>) {
-    let first = format!(
-        "{:>9}  {}  {}  {}",
+    let device = record.device.to_string();
+    let (device, cause) = (clean(&device), clean(&record.cause));
+    let time = format!(
+        "{:>9}  {}",
         duration(record.duration_ns),
-        moment(record.start),
-        clean(&record.device.to_string()),
-        clean(&record.cause),
+        moment(record.start)
     );
-    let _ = writeln!(out, "{first}");
+    let first = format!("{time}  {device}  {cause}");
     let request = &record.request;
     let mut lines = Vec::new();
+    if first.chars().count() <= WIDTH {
+        let _ = writeln!(out, "{first}");
+    } else {
+        let _ = writeln!(out, "{time}  {cause}");
+        lines.push(device.to_string());
+    }
     let whose = client(request).map(|client| format!(" of client {client}"));
     lines.push(format!(
         "{}{}",

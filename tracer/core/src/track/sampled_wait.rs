@@ -235,10 +235,8 @@ impl SampledWait {
         let acted = before.is_none() && self.acted_at_start && gap <= FIRST_SAMPLE;
         if acted && !period.is_single_sample() {
             let may_be_earlier = earliest - bounded(self.start.saturating_sub(self.may_be_earlier));
-            return match may_be_earlier {
-                0..=FIRST_SAMPLE => middle(earliest - may_be_earlier, earliest),
-                _ => (earliest, may_be_earlier),
-            };
+            // Not the middle: a hang is never longer than its request.
+            return (earliest, may_be_earlier);
         }
         middle(earliest, period.first)
     }

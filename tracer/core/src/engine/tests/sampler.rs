@@ -263,7 +263,7 @@ fn a_sink_queues_since_it_was_not_found_before() {
     });
     let times: Vec<_> = times.collect();
     assert!(
-        matches!(times[..], [(50, _, 50..=100), (2050, 2950, 50)]),
+        matches!(times[..], [(100, _, 100..=150), (2050, 2950, 50)]),
         "{times:?}"
     );
 }
