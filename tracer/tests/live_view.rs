@@ -48,7 +48,7 @@ fn keys_change_the_view_and_q_ends_with_the_report() -> Result<()> {
     let on = live("drop-on-vault-host")?;
     ensure!(on.screen().contains("ENDED"), "{}", on.screen());
     on.types("\r")?;
-    on.shows("tied by goroutine")?;
+    on.shows("tie: goroutine")?;
     on.types("\u{1b}")?;
     on.shows("LAST HANGS")?;
     on.types("s")?;

@@ -3,7 +3,7 @@
 //!
 //! Times are `CLOCK_MONOTONIC` nanoseconds, as the kernel took them.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use crate::{
     device::{ConfiguredDevice, Device},
     device_failure::DeviceFailure,
     entry::EntryHead,
+    entry_query::EntryQuery,
     goroutine::{ForwardedSample, GoroutineSample, HandlerSample},
     phase::Phase,
     socket::{SendQueue, Socket, Tcp, TcpState},
@@ -374,31 +375,4 @@ pub struct Probe {
 /// Whether a send with this result took all that it was given, as far as that is known.
 pub fn took_all(result: i64, requested: Option<u64>) -> bool {
     u64::try_from(result).is_ok_and(|taken| requested.is_none_or(|wanted| taken >= wanted))
-}
-
-/// Which entry a request wrote to an audit file.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct EntryQuery {
-    /// The client's port, which the entry bears.
-    pub client_port: u16,
-    /// Its address, which the entry bears too; absent where that may be another one, behind a proxy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_address: Option<IpAddr>,
-    /// `CLOCK_REALTIME` ns since the epoch before which the entry cannot have been written.
-    pub not_before: i64,
-    /// The same, after which.
-    pub not_after: i64,
-}
-
-impl EntryQuery {
-    /// Whether the answer to that one answers this one: it was asked of the same request, and not
-    /// earlier.
-    pub fn is_answered_by(&self, asked: &Self) -> bool {
-        // Recordings of before the address was asked for have none.
-        let is_same_client =
-            asked.client_address.is_none() || self.client_address == asked.client_address;
-        is_same_client
-            && (self.client_port, self.not_before) == (asked.client_port, asked.not_before)
-            && self.not_after <= asked.not_after
-    }
 }

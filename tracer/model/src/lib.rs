@@ -8,6 +8,7 @@ mod cause;
 mod device;
 mod device_failure;
 mod entry;
+mod entry_query;
 mod event;
 mod evidence;
 mod finding;
@@ -27,7 +28,8 @@ pub use self::{
     device::{ConfiguredDevice, Device, SYSLOG_SOCKETS, canonical},
     device_failure::{DeviceFailure, FailureReason},
     entry::{EntryHead, EntryKind},
-    event::{BufferedTotals, EntryQuery, Event, EventKind, FORMAT, Probe, Session, took_all},
+    entry_query::EntryQuery,
+    event::{BufferedTotals, Event, EventKind, FORMAT, Probe, Session, took_all},
     evidence::{DropKind, Dropped, Drops, Evidence},
     finding::{
         Ended, FillingBuffer, Finding, Forwarded, Hang, Incident, LossTotals, LostEntries,

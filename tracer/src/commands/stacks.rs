@@ -18,7 +18,7 @@ use tracer_format::WallClock;
 
 use self::{
     audit::AuditWaits,
-    report::{OtherGroup, Others, StacksReport},
+    report::{OtherGoroutines, OtherGroup, StacksReport},
 };
 use super::trace::clock;
 use crate::{
@@ -100,7 +100,7 @@ fn audit_waits(reader: &GoroutineReader, memory: &ProcessMemory) -> io::Result<A
     Ok(AuditWaits::new(first, second, INTERVAL, clock::monotonic()))
 }
 
-fn others(pid: i32, stacks: Stacks, now: Nanos) -> Others {
+fn others(pid: i32, stacks: Stacks, now: Nanos) -> OtherGoroutines {
     let calls: BTreeSet<_> = stacks.groups.iter().flat_map(|g| g.calls.clone()).collect();
     // Addresses are better than nothing.
     let names = function_names(pid, &calls).unwrap_or_else(|error| {
@@ -119,7 +119,7 @@ fn others(pid: i32, stacks: Stacks, now: Nanos) -> Others {
         at_least_ns: group.since.map(|since| now.saturating_sub(since)),
         functions: group.calls.into_iter().map(name).collect(),
     });
-    Others {
+    OtherGoroutines {
         groups: groups.collect(),
         ungrouped: stacks.ungrouped,
         unread: stacks.unread,

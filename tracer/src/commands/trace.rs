@@ -27,6 +27,7 @@ use tracer_model::Device;
 
 mod answers;
 mod behind;
+mod buffering;
 pub(super) mod clock;
 mod following;
 mod live;

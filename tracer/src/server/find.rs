@@ -50,7 +50,7 @@ pub fn find(selector: &Selector) -> Result<Process> {
         Selector::Pid(pid) => by_pid(*pid),
         Selector::Server { name, port } => {
             let running = running()?;
-            let host = Host {
+            let host = HostProcesses {
                 listens: &listens,
                 describe: &listing::describe,
             };
@@ -71,7 +71,7 @@ pub(crate) fn all(name: Option<&str>) -> Result<Vec<Process>> {
 }
 
 /// What is found out of a process only where it is needed.
-struct Host<'a> {
+struct HostProcesses<'a> {
     listens: &'a dyn Fn(&Process, u16) -> bool,
     describe: &'a dyn Fn(&Process) -> String,
 }
@@ -171,7 +171,7 @@ fn choose<'a>(
     processes: &'a [Process],
     name: Option<&str>,
     port: Option<u16>,
-    host: &Host<'_>,
+    host: &HostProcesses<'_>,
 ) -> Result<&'a Process> {
     let all = candidates(processes, name);
     let on_port = |process: &&Process| port.is_none_or(|port| (host.listens)(process, port));

@@ -22,7 +22,7 @@ const LONGEST: usize = 16 << 20;
 
 /// The part of the first line that every format has: a newer one may have other events.
 #[derive(Deserialize)]
-struct Begin {
+struct FirstLine {
     #[serde(default)]
     format: u32,
 }
@@ -131,7 +131,7 @@ fn decompressed(mut file: BufReader<impl Read + 'static>) -> std::io::Result<Box
 /// Fails if the first line declares a newer format than [`FORMAT`], or is that of a trace.
 fn check_first(path: &Path, first: &[u8]) -> Result<()> {
     let name = path.display();
-    if let Ok(Begin { format }) = serde_json::from_slice(first) {
+    if let Ok(FirstLine { format }) = serde_json::from_slice(first) {
         ensure!(
             format <= FORMAT,
             "{name} is a recording of format {format}, and this vault-tracer ({}) reads up to format {FORMAT}: update it",

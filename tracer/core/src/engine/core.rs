@@ -11,8 +11,8 @@ use crate::{
     engine::{
         failing_files::FailingFiles,
         forwarded, open_stalls,
-        owed_entries::Searches,
         sampler::Sampler,
+        searches::Searches,
         snapshot::{self, BufferedActivity},
         step::{Query, Step},
         trackers::Trackers,

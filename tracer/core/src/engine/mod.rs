@@ -11,6 +11,7 @@ mod pending_verdicts;
 mod replay;
 mod request_names;
 mod sampler;
+mod searches;
 mod sessions;
 mod silence;
 mod snapshot;

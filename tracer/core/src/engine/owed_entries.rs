@@ -13,27 +13,6 @@ use crate::{
     track::dues::{AuditedRequest, FileMeasurement},
 };
 
-/// Requests that are searched for in audit files at once.
-const MOST_SEARCHED: usize = 4;
-
-/// Between two searches in audit files, ns.
-const SEARCH_INTERVAL: Nanos = 250_000_000;
-
-/// Requests of which only audit files can say whether they were audited.
-#[derive(Debug, Default)]
-pub(super) struct Searches {
-    asked: Nanos,
-    open: Vec<Search>,
-}
-
-#[derive(Debug)]
-struct Search {
-    query: EntryQuery,
-    request: AuditedRequest,
-    /// Of which nothing was seen in this request.
-    devices: Vec<Device>,
-}
-
 impl Core {
     /// Notes which devices owe the entries of a request that is over.
     pub(super) fn note_dues(&mut self, request: &Request) {
@@ -91,15 +70,9 @@ impl Core {
 
     /// Asks whether an audit file has an entry of the request.
     fn search(&mut self, request: AuditedRequest, devices: Vec<Device>) {
-        let searches = &mut self.searches;
-        let is_due = request.end.saturating_sub(searches.asked) >= SEARCH_INTERVAL;
         let clients = self.trackers.requests.entry_clients;
         let client = request.info.client.filter(|_| clients.are_searchable());
         let Some(client) = client else { return };
-        if devices.is_empty() || !is_due || searches.open.len() >= MOST_SEARCHED {
-            return;
-        }
-        searches.asked = request.end;
         let offset = self.trackers.session.wall_offset;
         let query = EntryQuery {
             client_port: client.port(),
@@ -107,25 +80,16 @@ impl Core {
             not_before: offset.saturating_add_unsigned(request.info.start),
             not_after: offset.saturating_add_unsigned(request.end),
         };
-        self.step.queries.push(Query::Entry(query.clone()));
-        searches.open.push(Search {
-            query,
-            request,
-            devices,
-        });
+        if self.searches.begin(&query, request, devices) {
+            self.step.queries.push(Query::Entry(query));
+        }
     }
 
     /// An audit file has this entry of a request, or none.
     pub(super) fn searched(&mut self, asked: &EntryQuery, entry: Option<&EntryHead>) {
-        let answered = |search: &mut Search| search.query.is_answered_by(asked);
-        let answered: Vec<_> = self.searches.open.extract_if(.., answered).collect();
+        let answered = self.searches.answered(asked);
         let Some(entry) = entry else { return };
-        for Search {
-            mut request,
-            devices,
-            ..
-        } in answered
-        {
+        for (mut request, devices) in answered {
             request.entries = 1;
             request.info.learn(entry);
             for device in &devices {

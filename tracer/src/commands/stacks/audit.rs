@@ -17,7 +17,7 @@ use tracer_model::{
 pub(super) struct AuditWaits {
     /// When the second was taken: `CLOCK_MONOTONIC`, ns.
     pub(super) at: Nanos,
-    waits: Vec<Wait>,
+    waits: Vec<AuditWait>,
     /// All goroutines in audit code at the second sample.
     goids: BTreeSet<u64>,
     interval: Nanos,
@@ -25,7 +25,7 @@ pub(super) struct AuditWaits {
 
 /// A goroutine that has waited from the first sample to the second.
 #[derive(Debug)]
-struct Wait {
+struct AuditWait {
     goid: u64,
     place: Place,
     /// As the server itself says.
@@ -68,14 +68,14 @@ impl AuditWaits {
         for sample in second.goroutines {
             let request = request_of(&sample);
             if unmoved.contains(&sample.goid) || request.is_some_and(stays) {
-                waits.push(Wait::of(sample, request, &configured));
+                waits.push(AuditWait::of(sample, request, &configured));
             }
         }
         let explained: BTreeSet<_> = waits.iter().filter_map(|wait| wait.request).collect();
         goids.extend(handlers.into_iter().flatten().map(|handler| handler.goid));
         let alone = handlers.into_iter().flatten();
         let alone = alone.filter(|h| stays(h.goid) && !explained.contains(&h.goid));
-        waits.extend(alone.cloned().map(Wait::in_broker));
+        waits.extend(alone.cloned().map(AuditWait::in_broker));
         Self {
             at,
             waits,
@@ -91,7 +91,7 @@ impl AuditWaits {
 
     /// Requests that wait for a device.
     pub(super) fn waiting_requests(&self) -> usize {
-        let for_device = |wait: &&Wait| wait.place.wait != WaitReason::Other;
+        let for_device = |wait: &&AuditWait| wait.place.wait != WaitReason::Other;
         let waits = self.waits.iter().filter(for_device);
         let requests: BTreeSet<_> = waits.filter_map(|wait| wait.request).collect();
         requests.len()
@@ -110,7 +110,7 @@ impl AuditWaits {
     /// The device that most requests wait for first, and of that what most wait for last: the others wait for who is in it.
     /// `since`: since when goroutines have waited at least, ns.
     pub(super) fn groups(self, since: &HashMap<u64, Nanos>) -> Vec<AuditGroup> {
-        let mut groups = BTreeMap::<Place, Vec<Wait>>::new();
+        let mut groups = BTreeMap::<Place, Vec<AuditWait>>::new();
         let mut of_device = BTreeMap::<Option<Device>, BTreeSet<u64>>::new();
         let (at, interval) = (self.at, self.interval);
         for wait in self.waits {
@@ -118,7 +118,7 @@ impl AuditWaits {
             requests.extend(wait.request);
             groups.entry(wait.place.clone()).or_default().push(wait);
         }
-        let waited = |wait: &Wait| wait.waited(at, interval, since.get(&wait.goid).copied());
+        let waited = |wait: &AuditWait| wait.waited(at, interval, since.get(&wait.goid).copied());
         let groups = groups.into_iter();
         let mut groups: Vec<_> = groups
             .map(|(place, all)| group(place, all, waited))
@@ -146,7 +146,7 @@ fn requests(handlers: Option<&[HandlerSample]>) -> BTreeMap<u64, (&str, Option<P
     .collect()
 }
 
-impl Wait {
+impl AuditWait {
     fn of(sample: GoroutineSample, request: Option<u64>, configured: &[ConfiguredDevice]) -> Self {
         let phase = sample.phase();
         Self {
@@ -201,7 +201,11 @@ fn named(mut device: Device, configured: &[ConfiguredDevice]) -> Device {
     device
 }
 
-fn group(place: Place, all: Vec<Wait>, waited: impl Fn(&Wait) -> (Nanos, bool)) -> AuditGroup {
+fn group(
+    place: Place,
+    all: Vec<AuditWait>,
+    waited: impl Fn(&AuditWait) -> (Nanos, bool),
+) -> AuditGroup {
     let goroutines = all.len();
     let requests: BTreeSet<_> = all.iter().filter_map(|wait| wait.request).collect();
     let requests = requests.len();

@@ -27,7 +27,7 @@ pub(super) struct StacksReport {
     pub(super) audit: Vec<AuditGroup>,
     /// All other goroutines, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) others: Option<Others>,
+    pub(super) others: Option<OtherGoroutines>,
     /// Limits of what was read.
     pub(super) warnings: Vec<String>,
 }
@@ -85,7 +85,7 @@ pub(super) struct WaitingRequest {
 
 /// Goroutines that are not in audit code.
 #[derive(Debug, Serialize)]
-pub(super) struct Others {
+pub(super) struct OtherGoroutines {
     /// By equal stacks, the largest groups first.
     pub(super) groups: Vec<OtherGroup>,
     /// Goroutines whose stack is none of these: too many are different.

@@ -7,7 +7,7 @@ use std::{
 
 use tracer_format::text::{clean, count, duration};
 
-use super::report::{AuditGroup, OtherGroup, Others, StacksReport, WaitingRequest};
+use super::report::{AuditGroup, OtherGoroutines, OtherGroup, StacksReport, WaitingRequest};
 use tracer_model::{Nanos, Phase, WaitReason};
 
 /// Requests of a group that are shown.
@@ -171,7 +171,7 @@ fn words(request: &WaitingRequest) -> String {
     format!("{what}{client}{id}, for {time}")
 }
 
-impl Display for Others {
+impl Display for OtherGoroutines {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         writeln!(f, "Outside of audit code:")?;
         for group in &self.groups {

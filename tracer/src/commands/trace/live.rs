@@ -48,9 +48,9 @@ const SNAPSHOT_STREAMING: Nanos = 250_000_000;
 
 /// A trace under way.
 pub(super) struct Live {
-    core: Core,
+    pub(super) core: Core,
     outputs: Outputs,
-    recorders: Recorders,
+    pub(super) recorders: Recorders,
     stops: Stops,
     quiet: bool,
     lookups: Lookups,
@@ -245,43 +245,9 @@ impl Live {
         Ok(())
     }
 
-    /// The programs buffer from now on, if nothing is under way.
-    fn start_buffering(&mut self, server: &mut Following) -> Result<()> {
-        let is_quiet = server.open_queries == 0 && server.capture.is_quiet(clock::monotonic());
-        if !is_quiet || !self.core.may_buffer() {
-            return Ok(());
-        }
-        server.capture.audit(self.core.audit_addresses());
-        server.capture.prepare_buffering()?;
-        self.poll(server)?;
-        let now = clock::monotonic();
-        server.capture.start_buffering(now);
-        server.behind.settle(now);
-        self.recorders.buffering(now);
-        Ok(())
-    }
-
-    /// The programs stream from now on; the core gets what it needs of their buffers.
-    fn stop_buffering(&mut self, server: &mut Following) -> Result<()> {
-        let Some(since) = server.capture.stop_buffering(clock::monotonic())? else {
-            return Ok(());
-        };
-        let streamed = server.records(usize::MAX);
-        let span = (since, clock::monotonic());
-        self.recorders
-            .streaming(span.1, || self.core.audit_addresses());
-        for mut event in server.capture.restore(streamed, span)? {
-            if let EventKind::BufferingEnded(totals) = &mut event.what {
-                totals.took = server.behind.seen();
-            }
-            self.feed(event, server);
-        }
-        Ok(())
-    }
-
     /// Takes the records in the ring buffer. A loss is fed before the records that may have come after it: all up to now may
     /// have, since those that waited in the ring buffer are not fed at once.
-    fn poll(&mut self, server: &mut Following) -> Result<()> {
+    pub(super) fn poll(&mut self, server: &mut Following) -> Result<()> {
         let (mut has_failed, mut is_empty) = (false, true);
         loop {
             let events = server.records(BATCH);
@@ -323,7 +289,7 @@ impl Live {
     }
 
     /// Gives an event to the core and its findings to the outputs.
-    fn feed(&mut self, event: Event, server: &mut Following) {
+    pub(super) fn feed(&mut self, event: Event, server: &mut Following) {
         let step = self.core.on(&event);
         self.recorders.record(event);
         for finding in step.findings {

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// A look-up that is over.
-struct Answer {
+struct LookedUp {
     name: String,
     device: io::Result<Device>,
 }
@@ -28,8 +28,8 @@ struct Answer {
 pub(super) struct Lookups {
     /// How many have not been found.
     open: usize,
-    answers: Receiver<Answer>,
-    answered: Sender<Answer>,
+    answers: Receiver<LookedUp>,
+    answered: Sender<LookedUp>,
     /// When to look which up again.
     again: Vec<(Instant, String)>,
     look_up: fn(&str) -> io::Result<Device>,
@@ -100,7 +100,7 @@ impl Lookups {
         found.collect()
     }
 
-    fn take(&mut self, answer: Answer, now: Instant) -> Option<Device> {
+    fn take(&mut self, answer: LookedUp, now: Instant) -> Option<Device> {
         let device = answer.device.ok();
         if device.is_some() {
             self.open -= 1;
@@ -115,7 +115,7 @@ impl Lookups {
         thread::spawn(move || {
             let device = look_up(&name);
             // Fails when the trace has ended.
-            let _ = answered.send(Answer { name, device });
+            let _ = answered.send(LookedUp { name, device });
         });
     }
 }

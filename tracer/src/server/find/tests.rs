@@ -25,7 +25,7 @@ fn server(pid: i32, line: &str) -> Process {
 
 fn chosen(processes: &[Process], name: Option<&str>) -> Result<i32, String> {
     let describe = |process: &Process| format!("PID {}: {}", process.pid, process.shown());
-    let host = Host {
+    let host = HostProcesses {
         listens: &|_, _| false,
         describe: &describe,
     };
@@ -74,7 +74,7 @@ fn a_server_is_chosen_by_its_port() {
         server(3, "/usr/bin/vault server -config=a"),
         server(5, "/usr/bin/vault server -config=b"),
     ];
-    let host = Host {
+    let host = HostProcesses {
         listens: &|process, port| i32::from(port) == 8200 + process.pid,
         describe: &|process| format!("PID {}", process.pid),
     };

@@ -53,7 +53,7 @@ pub struct Stacks {
 }
 
 /// Innermost call first; and what is waited for.
-type Key = (Vec<u64>, Option<WaitWord>);
+type StackKey = (Vec<u64>, Option<WaitWord>);
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,7 +104,7 @@ impl GoroutineReader {
         })?;
         let readable = all.iter().filter(|(g, _)| g.has_saved_stack());
         let readable: Vec<_> = readable.map(|(g, note)| (g, *note)).collect();
-        let (mut groups, mut read) = (HashMap::<Key, StackGroup>::new(), 0);
+        let (mut groups, mut read) = (HashMap::<StackKey, StackGroup>::new(), 0);
         each_stack(memory, &readable, |(goroutine, note), stack| {
             if !self.is_unchanged(memory, goroutine) {
                 return;
@@ -130,7 +130,7 @@ impl GoroutineReader {
         Ok(stacks)
     }
 
-    fn group(&self, memory: &impl Memory, (calls, wait): &Key, note: WaitNote) -> StackGroup {
+    fn group(&self, memory: &impl Memory, (calls, wait): &StackKey, note: WaitNote) -> StackGroup {
         let wait = match wait {
             Some(WaitWord::Parked(reason)) => self.wait_reason(memory, *reason),
             Some(WaitWord::SystemCall) => Some("syscall".to_owned()),

@@ -1,0 +1,42 @@
+//! When the programs buffer in the kernel, and what a live trace does where they begin or cease to.
+
+use anyhow::Result;
+
+use super::{clock, following::Following, live::Live};
+use tracer_model::EventKind;
+
+impl Live {
+    /// The programs buffer from now on, if nothing is under way.
+    pub(super) fn start_buffering(&mut self, server: &mut Following) -> Result<()> {
+        let is_quiet = server.open_queries == 0 && server.capture.is_quiet(clock::monotonic());
+        if !is_quiet || !self.core.may_buffer() {
+            return Ok(());
+        }
+        server.capture.audit(self.core.audit_addresses());
+        server.capture.prepare_buffering()?;
+        self.poll(server)?;
+        let now = clock::monotonic();
+        server.capture.start_buffering(now);
+        server.behind.settle(now);
+        self.recorders.buffering(now);
+        Ok(())
+    }
+
+    /// The programs stream from now on; the core gets what it needs of their buffers.
+    pub(super) fn stop_buffering(&mut self, server: &mut Following) -> Result<()> {
+        let Some(since) = server.capture.stop_buffering(clock::monotonic())? else {
+            return Ok(());
+        };
+        let streamed = server.records(usize::MAX);
+        let span = (since, clock::monotonic());
+        self.recorders
+            .streaming(span.1, || self.core.audit_addresses());
+        for mut event in server.capture.restore(streamed, span)? {
+            if let EventKind::BufferingEnded(totals) = &mut event.what {
+                totals.took = server.behind.seen();
+            }
+            self.feed(event, server);
+        }
+        Ok(())
+    }
+}
