@@ -41,7 +41,7 @@ fn a_btf_file_serves_instead() -> Result<()> {
     assert!(trace.status.success(), "{}", trace.stderr);
     assert_eq!(trace.stderr, "", "nothing is missing");
     assert!(
-        trace.terminal.contains("in 1 request "),
+        trace.terminal.contains("Seen: 1 request,"),
         "{}",
         trace.terminal
     );

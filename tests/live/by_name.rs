@@ -31,7 +31,7 @@ fn the_server_alone_is_traced_by_the_name_of_its_program() -> Result<()> {
         let pid = tool.pid().to_string();
         let refused = Tracer::run(&agent, &["trace", "--pid", &pid])?.finish()?;
         let expected = format!(
-            "PID {pid} ({} {command}) is no server",
+            "PID {pid} ({} {command}) is not a server",
             server.executable().display()
         );
         ensure!(!refused.status.success(), "{command} was traced");

@@ -61,7 +61,10 @@ fn an_entry_too_large_for_a_datagram_is_reported() -> Result<()> {
         assert!(port.is_none_or(|port| port == u64::from(large.local_port)));
         assert!(knows_its_request(refusal), "{refusal}");
         let explanation = refusal["explanation"].to_string();
-        assert!(explanation.contains("larger than a datagram"), "{refusal}");
+        assert!(
+            explanation.contains("too large for a datagram"),
+            "{refusal}"
+        );
         Ok(())
     })
 }

@@ -1,6 +1,6 @@
 //! The commands of README and docs that need a server, as they are written there.
 
-use std::{collections::BTreeSet, process::Command, thread};
+use std::{collections::BTreeSet, fs, process::Command, thread};
 
 use anyhow::{Result, ensure};
 use lab::{Tracer, tracer::agent_from_environment};
@@ -30,6 +30,8 @@ fn every_documented_trace_runs() -> Result<()> {
 
 fn run(arguments: &[String]) -> Result<()> {
     let directory = tempfile::tempdir()?;
+    // For the flight recorder.
+    fs::create_dir(directory.path().join("vault-tracer"))?;
     let mut command = Command::new(agent_from_environment()?);
     command.args(arguments).current_dir(directory.path());
     let trace = Tracer::spawn(&mut command)?.finish()?;
@@ -59,13 +61,18 @@ fn of_server(arguments: &[String], pid: &str) -> Vec<String> {
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
-            "--pid" | "--process" | "--duration" => {
+            "--pid" | "--process" | "--port" | "--duration" => {
                 words.next();
             }
             // The documented port may be in use.
             "--metrics" => {
                 words.next();
                 kept.extend(["--metrics".to_owned(), "0".to_owned()]);
+            }
+            // Directories of a service.
+            path if path.starts_with('/') => {
+                let name = path.rsplit('/').next().unwrap_or_default();
+                kept.push(name.to_owned());
             }
             _ => kept.push(word.clone()),
         }

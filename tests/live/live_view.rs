@@ -43,7 +43,7 @@ fn a_stall_shows_while_it_lasts_and_its_report_stays() -> Result<()> {
         let answer = [
             format!("BLOCKED {device} unresponsive for "),
             "1 request is blocked".to_owned(),
-            "local_drop: this host itself".to_owned(),
+            "local_drop: this host drops the packets".to_owned(),
         ];
         on.until("the answer", |screen| {
             let words = screen.split_whitespace().collect::<Vec<_>>().join(" ");
