@@ -54,14 +54,7 @@ fn deb(release: &Release, machine: Machine, tree: &Path, into: &Path, step: &Ste
             fs::write(&file, filled(&text, machine.debian))?;
         }
     }
-    let configuration = tree.join(CONFIGURATION);
-    if configuration.is_dir() {
-        let files = super::files(&configuration)?.into_iter();
-        let lines: Vec<_> = files
-            .map(|file| format!("/{CONFIGURATION}/{file}\n"))
-            .collect();
-        fs::write(control.join("conffiles"), lines.concat())?;
-    }
+    fs::write(control.join("conffiles"), format!("/{CONFIGURATION}\n"))?;
     let name = format!("vault-tracer_{VERSION}_{}.deb", machine.debian);
     let mut dpkg = release.program("dpkg-deb");
     dpkg.args(["--root-owner-group", "-Zxz", "--threads-max=1", "--build"]);

@@ -29,10 +29,21 @@ const COPIED: &[(&str, &str)] = &[
     ),
 ];
 
-/// The service: `*.service` is a unit, everything else its configuration.
+/// The service: its files, and under which names and where they are installed.
+const SERVICE: [(&str, &str); 3] = [
+    (
+        "vault-tracer.service",
+        "usr/lib/systemd/system/vault-tracer.service",
+    ),
+    (
+        "vault-tracer.sysusers",
+        "usr/lib/sysusers.d/vault-tracer.conf",
+    ),
+    ("vault-tracer.default", CONFIGURATION),
+];
 const SYSTEMD: &str = "contrib/systemd";
-const UNITS: &str = "usr/lib/systemd/system";
-pub const CONFIGURATION: &str = "etc/vault-tracer";
+/// What operators change, and an upgrade keeps.
+pub const CONFIGURATION: &str = "etc/default/vault-tracer";
 
 const SHELLS: &[(&str, &str)] = &[
     ("bash", "usr/share/bash-completion/completions/vault-tracer"),
@@ -76,18 +87,9 @@ pub fn fill(release: &Release, agent: &Path, staging: &Path, step: &Step) -> Res
 }
 
 fn service(from: &Path, tree: &Path) -> Result<()> {
-    let files = if from.is_dir() {
-        super::files(from)?
-    } else {
-        Vec::new()
-    };
-    for file in files {
-        let to = if file.ends_with(".service") {
-            UNITS
-        } else {
-            CONFIGURATION
-        };
-        install(&from.join(&file), &tree.join(to), 0o644)?;
+    for (file, to) in SERVICE {
+        let bytes = fs::read(from.join(file)).with_context(|| file.to_owned())?;
+        write(&tree.join(to), &bytes)?;
     }
     Ok(())
 }
