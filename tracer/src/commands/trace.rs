@@ -84,8 +84,11 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
 /// What stays for the whole trace: a server that is started again is attached to like the first one.
 fn sandbox(args: &TraceArgs) -> Sandbox {
     let mut sandbox = Sandbox::of_tracing();
-    if matches!(args.probes, Preference::Auto | Preference::Function) {
-        sandbox = sandbox.reserve(Privilege::SysAdmin); // For the uprobe alone.
+    if matches!(
+        args.probes,
+        Preference::Auto | Preference::Function | Preference::Kprobe
+    ) {
+        sandbox = sandbox.reserve(Privilege::SysAdmin); // For breakpoints alone.
     }
     let trace = args.output.output.as_deref();
     for file in trace.into_iter().chain(args.record.as_deref()) {

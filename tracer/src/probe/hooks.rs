@@ -222,7 +222,7 @@ fn onto(program: &mut Program, hook: Hook, fresh: bool, btf: Option<&Btf>) -> Re
         (Hook::KProbe(name) | Hook::KRetProbe(name), _) => {
             let program: &mut KProbe = program.try_into()?;
             load(fresh, || program.load())?;
-            program.attach(name, 0)?;
+            sandbox::raised(Privilege::SysAdmin, || program.attach(name, 0))??;
         }
         (hook, _) => bail!("no way to attach to {hook:?}"),
     }
