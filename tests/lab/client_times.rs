@@ -174,7 +174,9 @@ fn matches_own_hangs(request: &ClientRequest, hangs: &[&Value], times: &ClientTi
 /// in time keeps it from going on between its operations, too.
 fn lateness(own: &[&Value], all: &[&Value]) -> Duration {
     let shortest = timed_out(all).min().unwrap_or_default();
-    timed_out(own).map(|dial| dial.saturating_sub(shortest)).sum()
+    timed_out(own)
+        .map(|dial| dial.saturating_sub(shortest))
+        .sum()
 }
 
 fn timed_out(hangs: &[&Value]) -> impl Iterator<Item = Duration> {
