@@ -18,7 +18,7 @@ use super::outputs::{Outputs, wants_tui};
 use crate::{
     cli::TraceArgs,
     console,
-    probe::{plan::Preference, privilege, tracefs::Tracefs},
+    probe::{privilege, tracefs::Tracefs},
     sandbox::{Privilege, Sandbox},
     server::{identity::Identity, process::Process},
     sink::{Worker, flight_recorder::FlightRecorder, line_file::LineFile, recording::Recording},
@@ -83,13 +83,8 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
 
 /// What stays for the whole trace: a server that is started again is attached to like the first one.
 fn sandbox(args: &TraceArgs) -> Sandbox {
-    let mut sandbox = Sandbox::of_tracing();
-    if matches!(
-        args.probes,
-        Preference::Auto | Preference::Function | Preference::Kprobe
-    ) {
-        sandbox = sandbox.reserve(Privilege::SysAdmin); // For breakpoints alone.
-    }
+    // The administrator's is for perf events alone: breakpoints, and tracepoints of single system calls.
+    let mut sandbox = Sandbox::of_tracing().reserve(Privilege::SysAdmin);
     let trace = args.output.output.as_deref();
     for file in trace.into_iter().chain(args.record.as_deref()) {
         if !args.output.takes_stdout() || Some(file) != trace {

@@ -163,7 +163,7 @@ impl Hooks {
             Hook::SyscallExit(name) => {
                 let program: &mut TracePoint = program.try_into()?;
                 load(fresh, || program.load())?;
-                program.attach("syscalls", name)?;
+                sandbox::raised(Privilege::SysAdmin, || program.attach("syscalls", name))??;
             }
             Hook::UProbe(_) => {
                 let at = host.log_writer.as_ref();

@@ -17,8 +17,8 @@ pub enum Privilege {
     NetBindService = 10,
     /// Another process's memory.
     SysPtrace = 19,
-    /// Breakpoints in programs (`perf_uprobe_event_init`, `kernel/events/core.c`); before Linux 5.8, all that the next two
-    /// allow.
+    /// Breakpoints in programs (`perf_uprobe_event_init`, `kernel/events/core.c`), and every perf event on Debian's and
+    /// Ubuntu's kernels (`kernel.perf_event_paranoid` 3 and more); before Linux 5.8, all that the next two allow.
     SysAdmin = 21,
     /// Kernel probes.
     Perfmon = 38,
