@@ -13,9 +13,7 @@ use tracer_ebpf::capture::{Mode, Role};
 
 use self::{
     blocked::BlockedSockets,
-    classify::{
-        Class, SocketRoles, freezes_buffers, has_entry, is_complete_entry, is_complete_write,
-    },
+    classify::{Class, SocketRoles, has_entry, is_complete_entry, is_complete_write},
     restore::{BufferedConnection, Restored, entries_in_pieces, restore},
     sampling::SamplePacer,
 };
@@ -97,9 +95,6 @@ pub struct CaptureController<K> {
     kernel: K,
     roles: SocketRoles,
     state: State,
-    /// While buffering: until when the programs may send what they otherwise buffer, ns. They freeze the buffers at the end of
-    /// any connection that they do not know to lead elsewhere: a login dials, asks and closes before they do.
-    frozen_until: Nanos,
     pending: VecDeque<Event>,
     /// Number of events for which there was no room, and of entries among them.
     dropped: (u64, u64),
@@ -124,7 +119,6 @@ impl<K: KernelSide> CaptureController<K> {
             } else {
                 State::AlwaysStream
             },
-            frozen_until: 0,
             pending: VecDeque::new(),
             dropped: (0, 0),
             blocked: BlockedSockets::new(threshold),
@@ -154,16 +148,13 @@ impl<K: KernelSide> CaptureController<K> {
         if self.state == State::AlwaysStream {
             return Observed::Forward(event);
         }
-        let buffers = self.is_buffering() && event.at > self.frozen_until;
-        let (class, news) = self.roles.observe(&event, buffers, now + SETTLING);
+        let buffering = self.is_buffering();
+        let (class, news) = self.roles.observe(&event, buffering, now + SETTLING);
         if let Some((socket, role)) = news {
             self.kernel.set_role(socket, role);
         }
         match &mut self.state {
             State::Buffer { has_failed, .. } => {
-                if freezes_buffers(&event) {
-                    self.frozen_until = Nanos::MAX;
-                }
                 // All that follows a failure is kept: the programs send it and do not buffer it.
                 let had_failed = mem::replace(has_failed, *has_failed || class == Class::Failure);
                 self.absorb(event, class, had_failed)
@@ -211,18 +202,13 @@ impl<K: KernelSide> CaptureController<K> {
     }
 
     /// All events so far are observed, and none was a failure: the programs may have frozen the buffers for nothing.
-    pub fn unfreeze(&mut self, now: Nanos) -> Result<()> {
-        let State::Buffer {
-            has_failed: false, ..
-        } = self.state
-        else {
-            return Ok(());
-        };
-        self.kernel.set_mode(Mode::Buffer)?;
-        if self.frozen_until == Nanos::MAX {
-            self.frozen_until = now + SETTLING;
+    pub fn unfreeze(&mut self) -> Result<()> {
+        match self.state {
+            State::Buffer {
+                has_failed: false, ..
+            } => self.kernel.set_mode(Mode::Buffer),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether a socket is blocked for longer than is normal.
@@ -333,7 +319,6 @@ impl<K: KernelSide> CaptureController<K> {
     /// Second step: events are no longer forwarded.
     pub fn start_buffering(&mut self, now: Nanos) {
         debug!("no anomaly: buffering begins");
-        self.frozen_until = 0;
         self.state = State::Buffer {
             since: now + SETTLING,
             has_failed: false,

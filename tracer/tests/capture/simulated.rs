@@ -338,7 +338,7 @@ impl SimulatedCapture {
         match self.controller.observe(event, at) {
             Observed::Forward(event) => vec![event],
             Observed::Absorbed => {
-                self.controller.unfreeze(at).expect("a model");
+                self.controller.unfreeze().expect("a model");
                 Vec::new()
             }
             Observed::StopBuffering => self.stop_buffering(at),

@@ -267,7 +267,7 @@ impl Live {
         if has_failed {
             self.stop_buffering(server)?;
         } else if !is_empty {
-            server.capture.unfreeze(clock::monotonic())?;
+            server.capture.unfreeze()?;
         }
         Ok(())
     }

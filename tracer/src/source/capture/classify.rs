@@ -243,26 +243,6 @@ impl SocketRoles {
     }
 }
 
-/// Whether the programs freeze the buffers when they send this event while buffering.
-pub(super) fn freezes_buffers(event: &Event) -> bool {
-    match &event.what {
-        EventKind::State {
-            socket, old, new, ..
-        } => freezes(socket.accepted, *old as i32, *new as i32),
-        EventKind::Send {
-            socket,
-            result,
-            requested,
-            ..
-        } => {
-            !socket.accepted
-                && SendOutcome::of(*result, requested.unwrap_or(UNKNOWN)) == SendOutcome::Failed
-        }
-        EventKind::ConnectFailed { .. } => true,
-        _ => false,
-    }
-}
-
 /// Whether a connection of which everything has been acknowledged closes, on either side: a client of HTTP drops those that it
 /// has not used for a while, and dials again.
 fn closes_in_order(old: TcpState, tcp: Option<&Tcp>) -> bool {

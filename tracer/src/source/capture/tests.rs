@@ -117,7 +117,7 @@ fn a_failure_ends_buffering_and_what_follows_is_kept_for_the_core() -> Result<()
     );
     let after = send(2 * S + 1, 100, true);
     assert_eq!(capture.observe(after, 2 * S + 1), Observed::StopBuffering);
-    capture.unfreeze(2 * S)?;
+    capture.unfreeze()?;
     assert_eq!(
         capture.kernel().mode,
         Mode::Frozen,
@@ -137,58 +137,8 @@ fn what_the_programs_took_for_a_failure_and_is_none_unfreezes() -> Result<()> {
     let mut capture = controller(true);
     capture.kernel().mode = Mode::Frozen;
     capture.observe(send(S, 100, true), S);
-    capture.unfreeze(S)?;
+    capture.unfreeze()?;
     assert_eq!(capture.kernel().mode, Mode::Buffer);
-    Ok(())
-}
-
-/// A connection that leads elsewhere ends before the programs know that it does, so they send what they would buffer.
-#[test]
-fn what_is_sent_while_the_buffers_are_frozen_for_nothing_does_not_end_buffering() -> Result<()> {
-    let elsewhere = |at: Nanos, (old, new)| {
-        let mut event = closes(at);
-        if let EventKind::State {
-            socket,
-            old: before,
-            new: after,
-            ..
-        } = &mut event.what
-        {
-            socket.id = SocketId { born: at, slot: 2 };
-            socket.remote = Some(([10, 0, 0, 9], 636).into());
-            (*before, *after) = (old, new);
-        }
-        event
-    };
-    let mut capture = controller(true);
-    // Where it leads is known by now.
-    for number in 1..=10 {
-        let mut asks = send(number * MS, 100, false);
-        if let EventKind::Send { socket, .. } = &mut asks.what {
-            socket.remote = Some(([10, 0, 0, 9], 636).into());
-            socket.id = SocketId {
-                born: number,
-                slot: 2,
-            };
-        }
-        capture.observe(asks, number * MS);
-    }
-    capture.observe(send(20 * MS, 100, true), 20 * MS);
-    let ends = (TcpState::Established, TcpState::FinWait1);
-    assert_eq!(capture.observe(elsewhere(S, ends), S), Observed::Absorbed);
-    let frozen = send(S + MS, 100, true);
-    assert_eq!(capture.observe(frozen.clone(), S + MS), Observed::Absorbed);
-    assert_eq!(capture.activity()?.totals.audit_writes, 2);
-    capture.unfreeze(S + 2 * MS)?;
-    // Sent by a program that had read the mode before.
-    let late = send(S + 2 * MS + SETTLING, 100, true);
-    assert_eq!(capture.observe(late, S + 3 * MS), Observed::Absorbed);
-    // The negative twin: nothing froze the buffers, and the program sends it all the same.
-    let peer_is_silent = send(2 * S, 100, true);
-    assert_eq!(
-        capture.observe(peer_is_silent, 2 * S),
-        Observed::StopBuffering
-    );
     Ok(())
 }
 
