@@ -2,8 +2,8 @@
 
 use super::story::*;
 use tracer_model::{
-    Actor, Cause, Device, DeviceFailure, EntryKind, EventKind, FailureReason, Finding, Incident,
-    Nanos, Phase, Refusal, Socket, TcpState, Transport,
+    Actor, Cause, Device, DeviceFailure, EntryKind, EventKind, FailureReason, Nanos, Phase, Socket,
+    TcpState, Transport,
 };
 
 const FILE: &str = "/var/log/audit.log";
@@ -38,26 +38,6 @@ fn fails(story: &mut Story, goid: u64, failure: &DeviceFailure) {
     story.after(MS).answered(goid).nothing_is_found();
 }
 
-pub(super) fn refusals(story: &Story) -> Vec<&Refusal> {
-    let refusals = story.findings.iter().filter_map(|finding| match finding {
-        Finding::Refusal(refusal) => Some(refusal.as_ref()),
-        _ => None,
-    });
-    refusals.collect()
-}
-
-fn incidents(story: &mut Story) -> Vec<Incident> {
-    for _ in 0..20 {
-        story.after(S / 2).happens(EventKind::Tick);
-    }
-    story.happens(EventKind::End);
-    let incidents = story.findings.iter().filter_map(|finding| match finding {
-        Finding::Incident(incident) => Some(incident.clone()),
-        _ => None,
-    });
-    incidents.collect()
-}
-
 fn size(story: &mut Story, size: Option<u64>) {
     let path = FILE.to_owned();
     story.after(MS).happens(EventKind::FileSize {
@@ -89,11 +69,11 @@ fn one_outage_is_one_incident_until_the_file_grows() {
         for found in sizes {
             size(&mut story, *found);
         }
-        let before: Vec<_> = refusals(&story).iter().map(|r| r.before).collect();
+        let before: Vec<_> = story.refusals().iter().map(|r| r.before).collect();
         assert_eq!(before, [0, 1, 2, 3, 4]);
-        let refusal = refusals(&story)[0];
+        let refusal = story.refusals()[0];
         assert_eq!((refusal.cause, refusal.duration), (Cause::NoSpace, 0));
-        let incidents = incidents(&mut story);
+        let incidents = story.incidents_after(20);
         assert_eq!(incidents.len(), 1, "{sizes:?}");
         let incident = &incidents[0];
         assert_eq!(incident.end.is_some(), ends, "{sizes:?}");
@@ -117,7 +97,7 @@ fn a_file_that_grew_before_an_entry_failed_does_not_work() {
     // That one was looked for before the entry failed.
     story.requested(21).after(MS);
     says(&mut story, goroutine(21), Phase::Request, &full);
-    let incidents = incidents(&mut story);
+    let incidents = story.incidents_after(20);
     assert_eq!(incidents.len(), 1);
     assert_eq!(incidents[0].end, None);
 }
@@ -167,7 +147,7 @@ fn errno_and_transport_make_the_cause() {
             ..failure(transport, "/or/host:1", reason)
         };
         fails(&mut story, 20, &what);
-        let told = refusals(&story);
+        let told = story.refusals();
         assert_eq!(told.len(), 1, "{what:?}");
         assert_eq!(told[0].cause, cause, "{what:?}");
         assert_eq!(
@@ -200,9 +180,9 @@ fn what_a_socket_showed_is_not_taken_twice() {
     };
     says(&mut story, goroutine(20), Phase::Request, &refused);
     story.after(MS).answered(20).nothing_is_found();
-    assert_eq!(refusals(&story)[0].cause, Cause::Refused);
-    assert!(refusals(&story)[0].evidence.frames.is_empty());
-    let incidents = incidents(&mut story);
+    assert_eq!(story.refusals()[0].cause, Cause::Refused);
+    assert!(story.refusals()[0].evidence.frames.is_empty());
+    let incidents = story.incidents_after(20);
     assert_eq!(incidents.len(), 1);
     assert_eq!(incidents[0].untaken.failed, Some(1));
 }
@@ -225,8 +205,8 @@ fn a_retry_that_went_well_is_no_refusal_and_no_incident() {
             story.sends(unix(2), 20, (900, 900), Some(entry(EntryKind::Response)));
         }
         story.after(MS).answered(20).nothing_is_found();
-        assert_eq!(refusals(&story).len(), usize::from(!goes_well));
-        let incidents = incidents(&mut story);
+        assert_eq!(story.refusals().len(), usize::from(!goes_well));
+        let incidents = story.incidents_after(20);
         assert_eq!(incidents.len(), usize::from(!goes_well), "{incidents:?}");
     }
 }
@@ -258,7 +238,7 @@ fn what_a_sink_failed_at_is_its_requests() {
     let large = failure(Transport::Udp, "10.77.0.2:1517", FailureReason::Errno(90));
     says(&mut story, goroutine(20), Phase::Request, &large);
     story.after(MS).answered(20).nothing_is_found();
-    let told = refusals(&story);
+    let told = story.refusals();
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0].cause, Cause::TooLarge);
     assert_eq!(
@@ -291,7 +271,7 @@ fn entries_that_are_too_large_are_one_incident() {
         story.sends(unix.clone(), goid + 20, (900, 900), Some(small));
         story.answered(goid + 20);
     }
-    let incidents = incidents(&mut story);
+    let incidents = story.incidents_after(20);
     assert_eq!(incidents.len(), 1, "{incidents:?}");
     assert_eq!(incidents[0].cause, Cause::TooLarge);
     assert_eq!(incidents[0].refusals, 5);
@@ -306,8 +286,8 @@ fn a_time_out_shorter_than_a_round_trip_is_the_cause() {
         story.requested(20).connects(2, 20);
         story.after(lasted).gives_up_connecting(2, 20);
         story.answered(20).nothing_is_found();
-        assert_eq!(refusals(&story).len(), 1, "{:?}", story.findings);
-        assert_eq!(refusals(&story)[0].cause, cause, "{lasted}");
+        assert_eq!(story.refusals().len(), 1, "{:?}", story.findings);
+        assert_eq!(story.refusals()[0].cause, cause, "{lasted}");
     }
     let mut story = Story::new();
     known_device(&mut story);
@@ -350,7 +330,8 @@ fn a_device_keeps_its_name_when_its_address_is_not_said() {
     fails(&mut story, 20, &whole);
     let by_name = failure(Transport::Tcp, "log.example", FailureReason::Resolver);
     fails(&mut story, 21, &by_name);
-    let devices: Vec<_> = refusals(&story)
+    let devices: Vec<_> = story
+        .refusals()
         .iter()
         .map(|r| r.device.address.clone())
         .collect();
@@ -386,7 +367,7 @@ fn an_entry_is_taken_elsewhere_only_where_it_was() {
             status,
         });
         story.nothing_is_found();
-        let found: Vec<_> = refusals(&story).iter().map(|r| r.taken_elsewhere).collect();
+        let found: Vec<_> = story.refusals().iter().map(|r| r.taken_elsewhere).collect();
         assert_eq!(found, [expected], "{is_taken} {status:?}");
     }
 }

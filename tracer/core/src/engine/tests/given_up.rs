@@ -1,6 +1,6 @@
 //! Entries that the server's own library gives up.
 
-use super::{device_failures::refusals, story::*};
+use super::story::*;
 use tracer_model::{Cause, EntryKind, Nanos, Socket, Transport};
 
 /// go-syslog gives a write 20 ms (`localDeadline`), connects again, gives the second write as long, and keeps that socket.
@@ -29,7 +29,7 @@ fn an_entry_that_a_syslog_device_gave_up_is_not_taken_with_the_next() {
         let response = Some(entry(EntryKind::Response));
         story.sends(log(2), 20, (900, 900), response);
         story.after(MS).answered(20).nothing_is_found();
-        let refusals = refusals(&story);
+        let refusals = story.refusals();
         assert_eq!(refusals.len(), usize::from(second_fails));
         if let [refusal] = refusals[..] {
             assert_eq!(refusal.cause, Cause::PeerFull);

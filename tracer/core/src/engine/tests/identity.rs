@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use tracer_model::{Actor, ConfiguredDevice, EntryHead, Hang, Incident, Tcp, Transport};
+use tracer_model::{Actor, ConfiguredDevice, EntryHead, Hang, Tcp, Transport};
 
 use super::*;
 
@@ -16,14 +16,6 @@ fn configured(story: &mut Story, path: &str, transport: Transport, address: &str
         takes_all: true,
     }];
     story.happens(EventKind::DevicesRead { devices });
-}
-
-fn incidents(story: &Story) -> Vec<&Incident> {
-    let incidents = story.findings.iter().filter_map(|finding| match finding {
-        Finding::Incident(incident) => Some(incident),
-        _ => None,
-    });
-    incidents.collect()
 }
 
 /// After a hang under the one address, a request whose entries are taken under another.
@@ -56,7 +48,7 @@ fn an_incident_ends_when_entries_are_taken_under_another_address() {
         assert_eq!(hang.device, Device::new(transport, address));
         assert_eq!(hang.device.path.as_deref(), Some("socket/"));
         assert_eq!(hang.cause(), Cause::SynUnanswered);
-        let [incident] = incidents(&story)[..] else {
+        let [incident] = story.incidents()[..] else {
             panic!("{:?}", story.findings)
         };
         assert!(incident.end.is_some(), "{incident:?}");
@@ -83,7 +75,7 @@ fn an_incident_does_not_end_by_what_another_device_takes() {
             configured(&mut story, "socket/", Transport::Tcp, address);
         }
         works_again_elsewhere(&mut story, second);
-        assert!(incidents(&story).is_empty(), "{configured_at:?}");
+        assert!(story.incidents().is_empty(), "{configured_at:?}");
         assert!(!story.core.may_buffer());
     }
 }

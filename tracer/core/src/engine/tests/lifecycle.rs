@@ -1,8 +1,8 @@
 //! When a request is over, and what is not its own.
 
 use tracer_model::{
-    Actor, Device, EntryHead, EntryKind, EventKind, Finding, GoroutineSample, HandlerSample,
-    Incident, Nanos, Op, Phase, Socket, TcpState, Transport, WaitReason,
+    Actor, Device, EntryHead, EntryKind, EventKind, Finding, GoroutineSample, HandlerSample, Nanos,
+    Op, Phase, Socket, TcpState, Transport, WaitReason,
 };
 
 use super::story::*;
@@ -35,14 +35,6 @@ fn sampled(story: &mut Story, goroutines: Vec<GoroutineSample>, handlers: &[u64]
         goroutines,
         handlers: Some(handlers.iter().copied().map(in_broker).collect()),
     });
-}
-
-fn incidents<'a>(story: &'a Story) -> Vec<&'a Incident> {
-    let of = |finding: &'a Finding| match finding {
-        Finding::Incident(incident) => Some(incident),
-        _ => None,
-    };
-    story.findings.iter().filter_map(of).collect()
 }
 
 /// Vault 1.16: the broker's context ends, the request is answered, the sink writes on.
@@ -81,7 +73,7 @@ fn no_hang_outlasts_the_answer() {
         .happens(EventKind::Tick)
         .happens(EventKind::End);
     assert_eq!(story.hangs().len(), 1, "{:?}", story.hangs());
-    let [incident] = incidents(&story)[..] else {
+    let [incident] = story.incidents()[..] else {
         panic!("{:?}", story.findings);
     };
     assert_eq!((incident.start, incident.hangs), (write, 1));
@@ -256,7 +248,7 @@ fn an_outage_of_a_device_without_a_socket_is_one_incident() {
         .happens(EventKind::Tick)
         .happens(EventKind::End);
     assert_eq!(story.hangs().len(), 4);
-    let counts: Vec<_> = incidents(&story).iter().map(|i| i.hangs).collect();
+    let counts: Vec<_> = story.incidents().iter().map(|i| i.hangs).collect();
     assert_eq!(counts, [4]);
 }
 

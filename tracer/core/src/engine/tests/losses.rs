@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use super::story::*;
 use tracer_format::text::explain;
 use tracer_model::{
-    EntryHead, EntryKind, EventKind, Finding, Incident, LossTotals, LostEntries, SendQueue, Socket,
-    Tcp, TcpState, Transport,
+    EntryHead, EntryKind, EventKind, Finding, LossTotals, LostEntries, SendQueue, Socket, Tcp,
+    TcpState, Transport,
 };
 
 const LOCAL: &str = "10.77.0.1:40000";
@@ -68,14 +68,6 @@ fn server_closes(story: &mut Story, number: u64) {
     changes(story, number, change, tcp(0, 900));
 }
 
-fn incidents<'a>(story: &'a Story) -> Vec<&'a Incident> {
-    let of = |finding: &'a Finding| match finding {
-        Finding::Incident(incident) => Some(incident),
-        _ => None,
-    };
-    story.findings.iter().filter_map(of).collect()
-}
-
 fn losses<'a>(story: &'a Story) -> Vec<&'a LostEntries> {
     let of = |finding: &'a Finding| match finding {
         Finding::LostEntries(loss) => Some(loss),
@@ -101,7 +93,7 @@ fn what_a_reset_lost_is_in_the_account_of_the_failure_that_follows() {
         .logs(2, 20, EntryKind::Response)
         .answered(20);
     story.after(S).happens(EventKind::Tick);
-    let [incident] = incidents(&story)[..] else {
+    let [incident] = story.incidents()[..] else {
         panic!("{:?}", story.findings);
     };
     let (bytes, entries) = (900, 1);
@@ -122,7 +114,7 @@ fn what_was_lost_long_before_the_failure_is_in_its_account_too() {
     story.requested(21).connects(2, 21).after(MS);
     story.gives_up_connecting(2, 21).answered(21);
     story.happens(EventKind::End);
-    assert_eq!(incidents(&story)[0].lost.map(|lost| lost.entries), Some(1));
+    assert_eq!(story.incidents()[0].lost.map(|lost| lost.entries), Some(1));
 }
 
 #[test]
@@ -147,7 +139,7 @@ fn what_is_lost_after_its_incident_was_told_is_in_the_account_of_no_other() {
         .after(S)
         .happens(EventKind::Tick)
         .happens(EventKind::End);
-    let lost: Vec<_> = incidents(&story).iter().map(|i| i.lost).collect();
+    let lost: Vec<_> = story.incidents().iter().map(|i| i.lost).collect();
     assert_eq!(lost, [None, Some(LossTotals::default())]);
     assert_eq!(losses(&story)[0].entries, 1);
 }
@@ -173,7 +165,7 @@ fn of_datagrams_and_unix_sockets_nobody_knows_what_was_lost() {
         let request = Some(entry(EntryKind::Request));
         story.sends(socket, 20, (ECONNREFUSED, 900), request);
         story.answered(20).happens(EventKind::End);
-        assert_eq!(incidents(&story)[0].lost, None);
+        assert_eq!(story.incidents()[0].lost, None);
     }
 }
 
@@ -184,7 +176,7 @@ fn without_tcps_view_nobody_knows_what_was_lost() {
     let response = Some(entry(EntryKind::Response));
     story.sends(log_socket(1), 20, (EPIPE, 900), response);
     story.answered(20).happens(EventKind::End);
-    assert_eq!(incidents(&story)[0].lost, None);
+    assert_eq!(story.incidents()[0].lost, None);
 }
 
 fn sends_datagram(story: &mut Story, result: i64) {
@@ -207,7 +199,7 @@ fn a_dead_udp_port_is_one_incident() {
         .after(S)
         .happens(EventKind::Tick)
         .happens(EventKind::End);
-    let [incident] = incidents(&story)[..] else {
+    let [incident] = story.incidents()[..] else {
         panic!("{:?}", story.findings);
     };
     assert_eq!(incident.end, None, "nothing shows that it works again");
@@ -225,7 +217,7 @@ fn a_udp_port_that_refuses_no_more_has_worked_since_the_first_datagram() {
         story.after(S);
     }
     story.answered(20).happens(EventKind::Tick);
-    assert_eq!(incidents(&story)[0].end, Some(first));
+    assert_eq!(story.incidents()[0].end, Some(first));
 }
 
 #[test]
@@ -240,7 +232,7 @@ fn a_device_that_takes_no_large_entries_has_worked_since_the_first_that_it_took(
         story.after(S);
     }
     story.answered(20).happens(EventKind::Tick);
-    assert_eq!(incidents(&story)[0].end, Some(next));
+    assert_eq!(story.incidents()[0].end, Some(next));
 }
 
 /// So many that an order by chance would show.
@@ -342,7 +334,8 @@ fn a_hang_is_in_the_account_of_the_incident_that_began_within_it() {
         .answered(20)
         .after(S)
         .happens(EventKind::Tick);
-    let told: Vec<_> = incidents(&story)
+    let told: Vec<_> = story
+        .incidents()
         .iter()
         .map(|i| (i.hangs, i.blocked))
         .collect();

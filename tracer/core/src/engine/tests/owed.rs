@@ -1,8 +1,6 @@
 //! Devices that fail without a sign, beside others that take the entries; and each reason for which a device owes nothing.
 
-use tracer_model::{
-    BufferedTotals, ConfiguredDevice, EntryHead, Incident, Refusal, Socket, Transport,
-};
+use tracer_model::{BufferedTotals, ConfiguredDevice, EntryHead, Socket, Transport};
 
 use super::*;
 
@@ -60,26 +58,6 @@ fn settles(story: &mut Story) {
     sampled(story, Vec::new());
 }
 
-fn refusals(story: &Story) -> Vec<&Refusal> {
-    let refusals = story.findings.iter().filter_map(|finding| match finding {
-        Finding::Refusal(refusal) => Some(refusal.as_ref()),
-        _ => None,
-    });
-    refusals.collect()
-}
-
-fn incidents(story: &mut Story) -> Vec<Incident> {
-    for _ in 0..8 {
-        story.after(S / 2).happens(EventKind::Tick);
-    }
-    story.happens(EventKind::End);
-    let incidents = story.findings.iter().filter_map(|finding| match finding {
-        Finding::Incident(incident) => Some(incident.clone()),
-        _ => None,
-    });
-    incidents.collect()
-}
-
 #[test]
 fn a_device_that_took_none_of_the_entries_that_another_took_fails() {
     for (transport, address) in [
@@ -119,14 +97,15 @@ fn a_device_that_took_none_of_the_entries_that_another_took_fails() {
             served(&mut story, goid, &[to(LOG)]);
         }
         settles(&mut story);
-        let found: Vec<_> = refusals(&story)
+        let found: Vec<_> = story
+            .refusals()
             .iter()
             .map(|r| (r.request.id.clone().unwrap_or_default(), r.before))
             .collect();
         let expected = [("id-21", 0), ("id-22", 1), ("id-23", 2)];
         let expected = expected.map(|(id, before)| (id.to_owned(), before));
         assert_eq!(found, expected, "{transport:?}");
-        let first = refusals(&story)[0];
+        let first = story.refusals()[0];
         assert_eq!((first.cause, first.inferred), (Cause::Unknown, true));
         assert_eq!(first.device, Device::configured(transport, address));
         // While it fails, the next request is found a second later.
@@ -134,7 +113,7 @@ fn a_device_that_took_none_of_the_entries_that_another_took_fails() {
         settles(&mut story);
         served(&mut story, 25, &[to(LOG), failing]);
         let end = story.now;
-        let summary_of = incidents(&mut story);
+        let summary_of = story.incidents_after(8);
         let [incident] = &summary_of[..] else {
             panic!("{transport:?}: {summary_of:?}");
         };
@@ -261,7 +240,8 @@ fn what_is_not_due_is_not_missed() {
             misses(&mut story);
         }
         settles(&mut story);
-        let found: Vec<_> = refusals(&story)
+        let found: Vec<_> = story
+            .refusals()
             .into_iter()
             .filter(|r| r.inferred)
             .collect();
@@ -273,7 +253,7 @@ fn what_is_not_due_is_not_missed() {
         served(&mut story, 20, &[to(LOG), to(OTHER)]);
         one_by_one(&mut story, what);
         settles(&mut story);
-        assert!(refusals(&story).is_empty(), "{:?}", story.findings);
+        assert!(story.refusals().is_empty(), "{:?}", story.findings);
     }
 }
 

@@ -223,6 +223,25 @@ fn a_holder_that_ends_in_the_same_moment_is_named() {
     assert_eq!(queued.blocked_by.as_deref(), Some("who holds"));
 }
 
+/// A sample finds this sink of the request of goroutine 20, which is in the broker; nothing else shows that.
+fn a_sink_queues(story: &mut Story, sink: u64, device: Option<Device>) {
+    let queues = GoroutineSample {
+        ancestors: vec![sink - 1, 20, 1],
+        request: Some(20),
+        ..parked(sink, WaitReason::Lock, None, device)
+    };
+    let handler = HandlerSample {
+        goid: 20,
+        ancestors: vec![1],
+        phase: None,
+        entry: None,
+    };
+    story.after(100 * MS).happens(EventKind::GoroutinesSampled {
+        goroutines: vec![queues],
+        handlers: Some(vec![handler]),
+    });
+}
+
 /// Found on a stripped server: the sink of a request's second entry was thought to have queued since the request began.
 #[test]
 fn a_sink_queues_since_it_was_not_found_before() {
@@ -234,21 +253,7 @@ fn a_sink_queues_since_it_was_not_found_before() {
     let began = story.now;
     for (sink, samples) in [(22, 20), (24, 30)] {
         for _ in 0..samples {
-            let queues = GoroutineSample {
-                ancestors: vec![sink - 1, 20, 1],
-                request: Some(20),
-                ..parked(sink, WaitReason::Lock, None, device())
-            };
-            let handler = HandlerSample {
-                goid: 20,
-                ancestors: vec![1],
-                phase: None,
-                entry: None,
-            };
-            story.after(100 * MS).happens(EventKind::GoroutinesSampled {
-                goroutines: vec![queues],
-                handlers: Some(vec![handler]),
-            });
+            a_sink_queues(&mut story, sink, device());
         }
     }
     story.gives_up_connecting(2, 30).answered(30);
@@ -302,21 +307,7 @@ fn a_sink_that_was_found_before_its_device_is_known_has_queued_since() {
             story.requested(30).connects(2, 30);
         }
         let device = (sample >= 10).then(|| Device::configured(Transport::Tcp, LOG));
-        let queues = GoroutineSample {
-            ancestors: vec![21, 20, 1],
-            request: Some(20),
-            ..parked(22, WaitReason::Lock, None, device)
-        };
-        let handler = HandlerSample {
-            goid: 20,
-            ancestors: vec![1],
-            phase: None,
-            entry: None,
-        };
-        story.after(100 * MS).happens(EventKind::GoroutinesSampled {
-            goroutines: vec![queues],
-            handlers: Some(vec![handler]),
-        });
+        a_sink_queues(&mut story, 22, device);
     }
     story.gives_up_connecting(2, 30).answered(30);
     story.summary();

@@ -8,7 +8,8 @@ use tracer_model::{
     TcpState, Transport,
 };
 use tracer_model::{
-    Device, EntryQuery, Finding, GoroutineSample, Hang, Phase, Stalled, Summary, WaitReason,
+    Device, EntryQuery, Finding, GoroutineSample, Hang, Incident, Phase, Refusal, Stalled, Summary,
+    WaitReason,
 };
 
 pub(super) const MS: Nanos = 1_000_000;
@@ -180,6 +181,31 @@ impl Story {
             }
         }
         hangs
+    }
+
+    pub(super) fn refusals(&self) -> Vec<&Refusal> {
+        let refusals = self.findings.iter().filter_map(|finding| match finding {
+            Finding::Refusal(refusal) => Some(refusal.as_ref()),
+            _ => None,
+        });
+        refusals.collect()
+    }
+
+    pub(super) fn incidents(&self) -> Vec<&Incident> {
+        let incidents = self.findings.iter().filter_map(|finding| match finding {
+            Finding::Incident(incident) => Some(incident),
+            _ => None,
+        });
+        incidents.collect()
+    }
+
+    /// The trace ends so many half seconds later: what had settled by then, and what had not.
+    pub(super) fn incidents_after(&mut self, half_seconds: usize) -> Vec<Incident> {
+        for _ in 0..half_seconds {
+            self.after(S / 2).happens(EventKind::Tick);
+        }
+        self.happens(EventKind::End);
+        self.incidents().into_iter().cloned().collect()
     }
 
     pub(super) fn stalled(&self) -> Vec<&Stalled> {

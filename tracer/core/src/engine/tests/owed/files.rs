@@ -82,14 +82,14 @@ fn an_audit_file_that_stays_as_it_is_fails() {
             );
             settles(&mut story);
             let expected = cause.filter(|_| !is_filtered);
-            let found: Vec<_> = refusals(&story);
+            let found: Vec<_> = story.refusals();
             assert_eq!(found.first().map(|r| r.cause), expected, "{name}");
             if expected.is_some() {
                 assert!(found.iter().all(|r| r.inferred && r.device.address == FILE));
                 // It grows again.
                 measure(&mut story, Some(500), Some(true), 1 << 30);
                 measure(&mut story, Some(900), Some(true), 1 << 30);
-                let incidents = incidents(&mut story);
+                let incidents = story.incidents_after(8);
                 assert_eq!(incidents.len(), 1, "{name}");
                 assert!(incidents[0].end.is_some(), "{name}");
                 assert!(incidents[0].untaken.failed.is_some_and(|n| n >= 4));
@@ -119,7 +119,8 @@ fn an_entry_in_an_audit_file_is_due_from_the_socket_beside_it() {
             story.finds(found.then_some(entry));
         }
         settles(&mut story);
-        let ids: Vec<_> = refusals(&story)
+        let ids: Vec<_> = story
+            .refusals()
             .iter()
             .filter_map(|r| r.request.id.as_deref())
             .collect();

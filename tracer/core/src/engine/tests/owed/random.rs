@@ -66,7 +66,7 @@ proptest! {
                 }
             }
             let before = story.findings.len();
-            for refusal in refusals(&story) {
+            for refusal in story.refusals() {
                 let id = refusal.request.id.clone().unwrap_or_default();
                 let claim = (id, refusal.device.address.clone());
                 prop_assert!(owed.contains(&claim), "{:?} of {:?}", claim, owed);
