@@ -33,18 +33,6 @@ impl Sandbox {
             .keep(Privilege::DacOverride)
     }
 
-    /// For a command that looks at other processes.
-    pub fn of_tracing() -> Self {
-        [
-            Privilege::Bpf,
-            Privilege::Perfmon,
-            Privilege::SysPtrace,
-            Privilege::DacReadSearch,
-        ]
-        .into_iter()
-        .fold(Self::default(), Self::keep)
-    }
-
     /// Keeps a further capability, if the process has it.
     #[must_use]
     pub fn keep(self, capability: Privilege) -> Self {

@@ -19,7 +19,7 @@ use nix::{
     },
     unistd::Pid,
 };
-use tracer::sandbox::Sandbox;
+use tracer::probe::privilege;
 
 /// Set in a process of this test's own, which enters the sandbox.
 const INSIDE: &str = "VAULT_TRACER_TEST_INSIDE";
@@ -85,7 +85,7 @@ fn inside() {
     if env::var_os(INSIDE).is_none() {
         return;
     }
-    Sandbox::of_tracing().enter();
+    privilege::sandbox().enter();
     for (what, answer) in answers() {
         println!("{what}: {answer}");
     }

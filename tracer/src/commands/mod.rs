@@ -15,7 +15,7 @@ use anyhow::Result;
 
 use crate::{
     cli::{Cli, Command},
-    probe::tracefs::Tracefs,
+    probe::{privilege, tracefs::Tracefs},
     sandbox::{Privilege, Sandbox},
 };
 
@@ -25,7 +25,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Trace(_) => {} // Decides by its options.
         Command::Doctor(_) => {
             Tracefs::provide();
-            Sandbox::of_tracing().reserve(Privilege::SysAdmin).enter();
+            privilege::sandbox().reserve(Privilege::SysAdmin).enter();
         }
         Command::Stacks(_) => {
             let sandbox = Sandbox::default().keep(Privilege::SysPtrace);

@@ -84,7 +84,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
 /// What stays for the whole trace: a server that is started again is attached to like the first one.
 fn sandbox(args: &TraceArgs) -> Sandbox {
     // The administrator's is for perf events alone: breakpoints, and tracepoints of single system calls.
-    let mut sandbox = Sandbox::of_tracing().reserve(Privilege::SysAdmin);
+    let mut sandbox = privilege::sandbox().reserve(Privilege::SysAdmin);
     let trace = args.output.output.as_deref();
     for file in trace.into_iter().chain(args.record.as_deref()) {
         if !args.output.takes_stdout() || Some(file) != trace {

@@ -3,15 +3,22 @@
 use anyhow::{Context, Result, bail};
 use tracer_proc::Process;
 
-/// Bits of `CapEff` (`include/uapi/linux/capability.h`).
-pub const NEEDED: [(&str, u32); 4] = [
-    ("CAP_BPF", 39),
-    ("CAP_PERFMON", 38),
+use crate::sandbox::{Privilege, Sandbox};
+
+/// What tracing takes.
+pub const NEEDED: [(&str, Privilege); 4] = [
+    ("CAP_BPF", Privilege::Bpf),
+    ("CAP_PERFMON", Privilege::Perfmon),
     // Both for /proc/PID/exe, /proc/PID/fd and what they lead to.
-    ("CAP_SYS_PTRACE", 19),
-    ("CAP_DAC_READ_SEARCH", 2),
+    ("CAP_SYS_PTRACE", Privilege::SysPtrace),
+    ("CAP_DAC_READ_SEARCH", Privilege::DacReadSearch),
 ];
-const CAP_SYS_ADMIN: u32 = 21;
+
+/// Keeps these, and no other.
+pub fn sandbox() -> Sandbox {
+    let needed = NEEDED.into_iter().map(|(_, privilege)| privilege);
+    needed.fold(Sandbox::default(), Sandbox::keep)
+}
 
 /// `PROC_PID_INIT_INO`, `PROC_USER_INIT_INO` (`include/linux/proc_ns.h`): inode numbers of the host's own
 /// namespaces.
@@ -55,11 +62,11 @@ fn namespace(kind: &str) -> Option<u64> {
 /// Capabilities that are missing in this effective set. Up to Linux 5.7 `CAP_SYS_ADMIN` stood for
 /// the first two, and it still implies them.
 fn missing(effective: u64) -> Vec<&'static str> {
-    let has = |bit: u32| effective >> bit & 1 == 1;
-    let implied = |name| has(CAP_SYS_ADMIN) && ["CAP_BPF", "CAP_PERFMON"].contains(&name);
+    let has = |privilege: Privilege| effective >> privilege as u32 & 1 == 1;
+    let implied = |name| has(Privilege::SysAdmin) && ["CAP_BPF", "CAP_PERFMON"].contains(&name);
     NEEDED
         .into_iter()
-        .filter(|(name, bit)| !has(*bit) && !implied(*name))
+        .filter(|(name, privilege)| !has(*privilege) && !implied(*name))
         .map(|(name, _)| name)
         .collect()
 }
