@@ -30,6 +30,7 @@ mod behind;
 mod buffering;
 pub(super) mod clock;
 mod following;
+mod listeners;
 mod live;
 mod lookups;
 mod notify;

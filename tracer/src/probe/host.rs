@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs,
     num::NonZeroU32,
     path::Path,
 };
@@ -10,40 +10,22 @@ use std::{
 use anyhow::{Result, bail};
 use aya::{
     maps::MapType,
-    programs::{ProgramError, ProgramType},
-    sys::{BpfHelper, SyscallError, is_helper_supported, is_map_supported, is_program_supported},
+    programs::ProgramType,
+    sys::{BpfHelper, is_helper_supported, is_map_supported, is_program_supported},
 };
 
 use crate::sandbox::{self, Privilege};
 
 use super::{
+    availability::{Availability, tried},
     layout::KernelTypes,
     privilege,
-    specs::{CAPABILITIES, Hook, Spec},
+    specs::{Hook, Spec, hooks},
     tracefs::Tracefs,
 };
 
 /// Exists where the kernel can place a breakpoint for a perf event (Linux 4.17, `CONFIG_KPROBE_EVENTS`).
 const KPROBE_EVENTS: &str = "/sys/bus/event_source/devices/kprobe/type";
-
-/// Whether something is available. A lack of permission is no absence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Availability {
-    /// It is available.
-    Yes,
-    /// It does not exist, for this reason.
-    No(String),
-    /// It may not be used, for this reason.
-    Forbidden(String),
-    /// It could not be found out, for this reason.
-    Unknown(String),
-}
-
-impl Default for Availability {
-    fn default() -> Self {
-        Self::Unknown("not examined".to_owned())
-    }
-}
 
 /// Exits of single system calls (`syscalls:sys_exit_*`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,7 +96,7 @@ impl Host {
             tracepoints: Some(kernel.tracepoints.clone()).filter(|all| !all.is_empty()),
             functions: Some(kernel.functions.clone()).filter(|all| !all.is_empty()),
             syscall_exits: syscall_exits(&tracefs),
-            trampolines: answer(
+            trampolines: tried(
                 is_program_supported(ProgramType::Tracing),
                 "this kernel has none: it takes Linux 5.5 on x86-64, 6.0 on arm64",
             ),
@@ -142,7 +124,7 @@ impl Host {
         }
     }
 
-    /// Capabilities that probes capability, of those that are missing.
+    /// The capabilities that probes take, of those that are missing.
     fn lacks(&self) -> Vec<&'static str> {
         let for_probes = |name: &&&str| ["CAP_BPF", "CAP_PERFMON"].contains(*name);
         self.missing.iter().filter(for_probes).copied().collect()
@@ -213,50 +195,8 @@ pub fn check_ring_buffer() -> Result<()> {
 }
 
 fn ring_buffer() -> Availability {
-    let tried = is_map_supported(MapType::RingBuf);
-    answer(tried, "this kernel has none: use Linux 5.8 or newer")
-}
-
-/// The result of a try.
-fn answer<E: Refused>(tried: Result<bool, E>, absent: &str) -> Availability {
-    match tried {
-        Ok(true) => Availability::Yes,
-        Ok(false) => Availability::No(absent.to_owned()),
-        Err(error) if error.is_permission() => {
-            let error = error.reason();
-            Availability::Forbidden(format!("the kernel refuses it to this process ({error})"))
-        }
-        Err(error) => Availability::Unknown(error.reason()),
-    }
-}
-
-/// An error of a try.
-trait Refused {
-    fn is_permission(&self) -> bool;
-    fn reason(&self) -> String;
-}
-
-impl Refused for SyscallError {
-    fn is_permission(&self) -> bool {
-        self.io_error.kind() == io::ErrorKind::PermissionDenied
-    }
-
-    fn reason(&self) -> String {
-        format!("{}: {}", self.call, self.io_error)
-    }
-}
-
-impl Refused for ProgramError {
-    fn is_permission(&self) -> bool {
-        matches!(self, Self::SyscallError(error) if error.is_permission())
-    }
-
-    fn reason(&self) -> String {
-        match self {
-            Self::SyscallError(error) => error.reason(),
-            other => other.to_string(),
-        }
-    }
+    let supported = is_map_supported(MapType::RingBuf);
+    tried(supported, "this kernel has none: use Linux 5.8 or newer")
 }
 
 fn kprobes(events: &Path) -> Availability {
@@ -286,14 +226,4 @@ fn syscall_exits(tracefs: &Tracefs) -> SyscallExits {
         answer: Availability::Yes,
         names,
     }
-}
-
-/// All hooks in `specs`.
-pub fn hooks() -> impl Iterator<Item = Hook> {
-    let candidates = CAPABILITIES
-        .iter()
-        .flat_map(|capability| capability.strategies);
-    candidates
-        .flat_map(|strategy| strategy.probes)
-        .map(|spec| spec.hook)
 }

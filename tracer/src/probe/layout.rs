@@ -19,8 +19,7 @@ use tracer_ebpf::{
 
 use super::missing::{Missing, missing};
 use super::{
-    host::hooks,
-    specs::Hook,
+    specs::{Hook, hooks},
     types::{Types, VMLINUX},
 };
 use crate::decode::Kernel;

@@ -2,6 +2,7 @@
 //! `hooks`), and the offsets of kernel fields (`layout`).
 
 pub mod attach;
+pub mod availability;
 pub mod hooks;
 pub mod host;
 pub mod layout;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use clap::ValueEnum;
 
 use super::{
-    host::{Availability, Host},
+    availability::Availability,
+    host::Host,
     specs::{CAPABILITIES, Capability, Fallback, Family, Spec, Strategy},
 };
 

@@ -356,3 +356,13 @@ pub const CAPABILITIES: &[Capability] = &[
         ),
     },
 ];
+
+/// All hooks of the table.
+pub fn hooks() -> impl Iterator<Item = Hook> {
+    let candidates = CAPABILITIES
+        .iter()
+        .flat_map(|capability| capability.strategies);
+    candidates
+        .flat_map(|strategy| strategy.probes)
+        .map(|spec| spec.hook)
+}

@@ -12,7 +12,7 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-use super::host::Availability;
+use super::availability::Availability;
 
 /// Where it may be mounted, in the order in which aya looks.
 const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];

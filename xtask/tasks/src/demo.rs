@@ -25,7 +25,7 @@ pub mod recorded;
 use compare::Trace;
 
 use self::recorded::{CLIENT_TIMES, RECORDING};
-use crate::{run::give_to_user, ui::Step};
+use crate::{root::give_to_user, ui::Step};
 
 /// In the current directory, so that the user finds it.
 const TRACE: &str = "vault-tracer-demo.jsonl";

@@ -13,6 +13,7 @@ mod demo;
 mod dist;
 mod eventlogger;
 mod lab;
+mod root;
 mod run;
 mod setup;
 mod test;

@@ -4,15 +4,16 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::Command,
 };
 
-use anyhow::{Context, Result, bail};
-use nix::unistd::Uid;
+use anyhow::{Context, Result};
 
-use crate::{bench, build, demo, lab, setup, ui};
+use crate::{
+    bench, build, demo, lab,
+    root::{become_root_program, is_root},
+    setup,
+};
 
 /// Paths of programs, handed by the user's half of a task to its root half, which builds and downloads nothing.
 #[derive(clap::Args, Default)]
@@ -100,10 +101,6 @@ pub fn lab(paths: &ProgramPaths, command: lab::LabCommand) -> Result<()> {
     as_root(&[(BAO, &bao()?)], || Ok(()))
 }
 
-pub fn is_root() -> bool {
-    Uid::effective().is_root()
-}
-
 /// Runs `task`; as another user this very command again under sudo, with the paths of the programs.
 fn as_root(programs: &[(&str, &Path)], task: impl FnOnce() -> Result<()>) -> Result<()> {
     if is_root() {
@@ -118,43 +115,4 @@ fn as_root(programs: &[(&str, &Path)], task: impl FnOnce() -> Result<()>) -> Res
     }
     words.extend(own.iter().map(OsString::as_os_str));
     become_root_program(&xtask, &words)
-}
-
-/// Replaces this process by `program`, through sudo if need be. Returns only if that fails.
-fn become_root_program(program: &Path, arguments: &[&OsStr]) -> Result<()> {
-    let mut command = root_command(program, arguments)?;
-    if !is_root() {
-        eprintln!("run: this needs root: {}", ui::shown(&command));
-    }
-    let error = command.exec();
-    Err(error).with_context(|| format!("cannot run {}", ui::shown(&command)))
-}
-
-/// `program` as root: directly or by sudo.
-pub fn root_command(program: &Path, arguments: &[&OsStr]) -> Result<Command> {
-    let mut direct = Command::new(program);
-    direct.args(arguments);
-    if is_root() {
-        return Ok(direct);
-    }
-    if setup::find_program("sudo").is_none() {
-        bail!(
-            "this needs root (CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH), and there is no sudo here\n  \
-             what to do: run as root: {}",
-            ui::shown(&direct)
-        );
-    }
-    let mut command = Command::new("sudo");
-    command.arg("--").arg(program).args(arguments);
-    Ok(command)
-}
-
-/// Under sudo a new file belongs to root, and the user may not read it.
-pub fn give_to_user(path: &Path) -> Result<()> {
-    let id = |name| env::var(name).ok().and_then(|id| id.parse().ok());
-    let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else {
-        return Ok(());
-    };
-    std::os::unix::fs::chown(path, Some(user), Some(group))
-        .with_context(|| format!("cannot give {} to you", path.display()))
 }

@@ -8,7 +8,8 @@ use tracer_proc::Process;
 
 use super::report::Check;
 use crate::probe::{
-    host::{Availability, Host},
+    availability::Availability,
+    host::Host,
     missing::missing,
     privilege::{self, NEEDED},
     tracefs::Tracefs,

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::server::{Found, ServerCheck};
 use crate::probe::{
-    host::Availability,
+    availability::Availability,
     plan::{Candidate, Choice, Plan, Verdict},
     specs::Fallback,
 };

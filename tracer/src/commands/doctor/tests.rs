@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{server::ServerCheck, *};
-use crate::probe::host::{Availability, SyscallExits};
+use crate::probe::{availability::Availability, host::SyscallExits};
 
 fn host() -> Host {
     let names = [

@@ -9,14 +9,15 @@ use std::{
 use jiff::Timestamp;
 use log::debug;
 
-use super::{clock, peers};
+use super::{clock, listeners::active_node};
 use crate::{
     audit::{
         file::{FileQuery, find_entry as find_in_files},
         file_state::{Descriptors, FileState},
     },
     server::{
-        goroutines::{GoroutineReader, ProcessMemory, Samples},
+        goroutines::{GoroutineReader, PolledSocket, ProcessMemory, Samples},
+        sockets,
         unix_paths::add_bound_paths,
     },
 };
@@ -59,6 +60,15 @@ impl Goroutines {
         }
     }
 
+    /// The sockets for which goroutines wait; none if that cannot be read.
+    pub(super) fn polled_sockets(&self) -> Vec<PolledSocket> {
+        let polled = self.reader.polled_sockets(&self.memory);
+        polled.unwrap_or_else(|error| {
+            debug!("the server's listeners could not be read this time: {error}");
+            Vec::new()
+        })
+    }
+
     /// `None` as long as no request waits for the active node; once more when none does any longer.
     fn forwarded(&self, at: Nanos, pid: i32, samples: &Samples) -> Option<EventKind> {
         let mut known = self
@@ -74,7 +84,9 @@ impl Goroutines {
         });
         *known = now.collect();
         let to = known.is_empty().then_some(None);
-        let to = to.unwrap_or_else(|| peers::active_node(pid, self));
+        let to = to.unwrap_or_else(|| {
+            active_node(&sockets::open_sockets(pid).ok()?, &self.polled_sockets())
+        });
         let handlers = samples
             .forwarded
             .iter()

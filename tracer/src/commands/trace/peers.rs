@@ -1,17 +1,14 @@
-//! Who connects to the ports on which the server listens, and where the active node of its cluster is.
+//! Who connects to the ports on which the server listens: decided before the trace begins, and for new ports while it runs.
 
-use std::{collections::BTreeMap, net::SocketAddr, thread, time::Duration};
+use std::{collections::BTreeMap, thread, time::Duration};
 
 use anyhow::Result;
 use log::debug;
 use tracer_ebpf::capture::Peers;
 
-use super::answers::Goroutines;
+use super::{answers::Goroutines, listeners::decide};
 use crate::{
-    server::{
-        goroutines::{PollUse, PolledSocket},
-        sockets::{self, OpenSocket},
-    },
+    server::sockets::{self, OpenSocket},
     source::listening::ListeningPorts,
 };
 use tracer_model::Nanos;
@@ -51,58 +48,10 @@ pub(super) fn of_listeners(
         if look > 0 {
             thread::sleep(PAUSE);
         }
-        decided.extend(decide(open, &polled(goroutines)));
+        decided.extend(decide(open, &goroutines.polled_sockets()));
     }
     let of = |port| (port, decided.get(&port).copied().unwrap_or(Peers::Clients));
     ports.into_iter().map(of).collect()
-}
-
-/// Where the active node of the cluster listens to this one, if that is certain: this server's only connection to a gRPC server
-/// by TCP, or the only one to the port that it keeps for other nodes itself.
-pub(super) fn active_node(pid: i32, goroutines: &Goroutines) -> Option<String> {
-    let open = sockets::open_sockets(pid).ok()?;
-    let polled = polled(goroutines);
-    let decided = decide(&open, &polled);
-    let read = polled.iter().filter(|of| of.used == PollUse::ReadsGrpc);
-    let remote = read.filter_map(|of| {
-        let mut open = open.iter();
-        open.find(|socket| socket.fd == of.descriptor && socket.established)
-    });
-    let mut remote: Vec<_> = remote.map(|socket| socket.remote).collect();
-    remote.sort_unstable();
-    remote.dedup();
-    let is_for_nodes = |to: &&SocketAddr| decided.get(&to.port()) == Some(&Peers::Nodes);
-    let meant: Vec<_> = remote.iter().filter(is_for_nodes).copied().collect();
-    match (&remote[..], &meant[..]) {
-        ([only], _) | (_, [only]) => Some(only.to_string()),
-        _ => None,
-    }
-}
-
-fn polled(goroutines: &Goroutines) -> Vec<PolledSocket> {
-    let polled = goroutines.reader.polled_sockets(&goroutines.memory);
-    polled.unwrap_or_else(|error| {
-        debug!("the server's listeners could not be read this time: {error}");
-        Vec::new()
-    })
-}
-
-/// The ports on which a goroutine accepts connections. One that clients use by another address is theirs.
-fn decide(open: &[OpenSocket], polled: &[PolledSocket]) -> BTreeMap<u16, Peers> {
-    let mut decided = BTreeMap::new();
-    for socket in open.iter().filter(|socket| socket.listening) {
-        let of = polled.iter().find(|of| of.descriptor == socket.fd);
-        let peers = match of.map(|of| of.used) {
-            Some(PollUse::AcceptsClients) => Peers::Clients,
-            Some(PollUse::AcceptsNodes) => Peers::Nodes,
-            Some(PollUse::ReadsGrpc) | None => continue,
-        };
-        let known = decided.entry(socket.local.port()).or_insert(peers);
-        if peers == Peers::Clients {
-            *known = peers;
-        }
-    }
-    decided
 }
 
 impl PortDecisions {
@@ -135,7 +84,7 @@ impl PortDecisions {
             // Empty where the server has ended.
             Some(goroutines) => {
                 let open = sockets::open_sockets(pid).unwrap_or_default();
-                decide(&open, &polled(goroutines))
+                decide(&open, &goroutines.polled_sockets())
             }
             None => BTreeMap::new(),
         };
@@ -152,57 +101,7 @@ impl PortDecisions {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn listener(fd: i32, local: &str) -> OpenSocket {
-        OpenSocket {
-            fd,
-            inode: 0,
-            local: local.parse().expect("an address"),
-            remote: "0.0.0.0:0".parse().expect("an address"),
-            listening: true,
-            established: false,
-        }
-    }
-
-    fn polled(descriptor: i32, used: PollUse) -> PolledSocket {
-        PolledSocket { descriptor, used }
-    }
-
-    #[test]
-    fn a_port_is_the_nodes_only_if_clients_have_no_listener_there() {
-        use PollUse::{AcceptsClients, AcceptsNodes, ReadsGrpc};
-        let open = [
-            listener(3, "127.0.0.1:8200"),
-            listener(4, "127.0.0.1:8201"),
-            listener(5, "10.0.0.1:8201"),
-            listener(6, "10.0.0.1:8300"),
-        ];
-        for (waiting, expected) in [
-            (vec![], vec![]),
-            (
-                vec![(3, AcceptsClients), (4, AcceptsNodes)],
-                vec![(8200, Peers::Clients), (8201, Peers::Nodes)],
-            ),
-            (
-                vec![(5, AcceptsClients), (4, AcceptsNodes)],
-                vec![(8201, Peers::Clients)],
-            ),
-            (
-                vec![(4, AcceptsClients), (5, AcceptsNodes)],
-                vec![(8201, Peers::Clients)],
-            ),
-            // A descriptor that was closed meanwhile, and one that does not listen.
-            (vec![(9, AcceptsNodes), (6, ReadsGrpc)], vec![]),
-        ] {
-            let waiting: Vec<_> = waiting
-                .iter()
-                .map(|(fd, used)| polled(*fd, *used))
-                .collect();
-            let decided: Vec<_> = decide(&open, &waiting).into_iter().collect();
-            assert_eq!(decided, expected, "{waiting:?}");
-        }
-    }
+    use super::{super::listeners::tests::listener, *};
 
     #[test]
     fn without_stacks_all_ports_are_the_clients() {

@@ -7,8 +7,8 @@ use std::{
 
 use super::*;
 use crate::probe::{
-    host::{CodeLocation, Refusal, SyscallExits, hooks},
-    specs::Hook,
+    host::{CodeLocation, Refusal, SyscallExits},
+    specs::{Hook, hooks},
     tracefs::Tracefs,
 };
 

@@ -3,6 +3,7 @@
 
 mod buffer;
 mod client;
+mod connections;
 mod endpoint;
 mod grpc;
 mod health;

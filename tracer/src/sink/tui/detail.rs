@@ -8,11 +8,10 @@ use ratatui::{
 };
 
 use super::{
-    draw::{Palette, dim},
-    headline::duration,
     keys::HELP,
     model::{Model, PastHang, ViewData},
-    tables::request,
+    style::{Palette, dim},
+    words::{duration, request},
 };
 use tracer_format::{
     errno_name,

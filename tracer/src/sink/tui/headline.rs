@@ -3,11 +3,11 @@
 
 use super::{
     model::{Level, ViewData},
-    tables::request,
+    words::{condition_age, duration, request},
 };
 use crate::sink::outage::Outage;
-use tracer_format::text::{cause, clean, count, seconds};
-use tracer_model::{Cause, Condition, DeviceSnapshot, Nanos, Snapshot};
+use tracer_format::text::{cause, clean, count};
+use tracer_model::{Cause, Condition, DeviceSnapshot, Snapshot};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Headline {
@@ -39,11 +39,6 @@ pub(super) fn headline(data: &ViewData) -> Headline {
         Some(device) => problem(data, snapshot, device),
         None => no_problem(data, snapshot),
     }
-}
-
-/// For how long the device has been in its condition, ns.
-pub(super) fn condition_age(snapshot: &Snapshot, device: &DeviceSnapshot) -> Option<Nanos> {
-    device.since.map(|since| snapshot.at.saturating_sub(since))
 }
 
 fn problem(data: &ViewData, snapshot: &Snapshot, device: &DeviceSnapshot) -> Headline {
@@ -147,15 +142,5 @@ fn no_problem(data: &ViewData, snapshot: &Snapshot) -> Headline {
         level: Level::Good,
         status: format!("OK  no audit device blocks a request{before}"),
         ..Headline::default()
-    }
-}
-
-/// `0.4 s`, `12.3 s`, `4 min 05 s`, `3 h 10 min`
-pub(super) fn duration(nanos: Nanos) -> String {
-    let whole = nanos / 1_000_000_000;
-    match whole {
-        0..100 => format!("{:.1} s", seconds(nanos)),
-        100..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
     }
 }

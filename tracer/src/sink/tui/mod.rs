@@ -11,9 +11,11 @@ mod keys;
 pub mod model;
 mod report;
 mod screen;
+mod style;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::{
     io::{self, Write},
@@ -28,12 +30,7 @@ use std::{
 use ratatui::crossterm::event::{self, Event as Input};
 
 pub use self::screen::{is_possible, restore_at_end};
-use self::{
-    draw::{Palette, draw},
-    model::Model,
-    report::ReportPane,
-    screen::Screen,
-};
+use self::{draw::draw, model::Model, report::ReportPane, screen::Screen, style::Palette};
 use super::{Sink, terminal::is_coloured};
 use crate::console;
 use tracer_model::Finding;

@@ -11,12 +11,12 @@ use ratatui::{
 };
 
 use super::{
-    draw::{Palette, WIDE, dim},
-    headline::{condition_age, duration},
     model::{Level, Model, ViewData},
+    style::{Palette, WIDE, dim},
+    words::{condition_age, duration, request},
 };
 use tracer_format::text::{clean, wait_of};
-use tracer_model::{Condition, Device, DeviceSnapshot, Nanos, RequestInfo, SendBuffer, Snapshot};
+use tracer_model::{Condition, Device, DeviceSnapshot, Nanos, SendBuffer, Snapshot};
 
 /// The fill level of a working device's send buffer is outdated after this time, ns.
 const BUFFER_MAX_AGE: Nanos = 3_000_000_000;
@@ -166,17 +166,6 @@ pub(super) fn stall_table(
     });
     let hidden = snapshot.stalls.len().saturating_sub(rows);
     table(&STALLS, shown, hidden, area.width, palette)
-}
-
-/// `read sys/mounts`, as far as known.
-pub(super) fn request(request: &RequestInfo) -> String {
-    let words = [request.operation.as_deref(), request.path.as_deref()];
-    let words: Vec<_> = words.into_iter().flatten().map(clean).collect();
-    if words.is_empty() {
-        "a request".to_owned()
-    } else {
-        words.join(" ")
-    }
 }
 
 pub(super) fn draw_hangs(frame: &mut Frame<'_>, area: Rect, model: &Model, palette: Palette) {

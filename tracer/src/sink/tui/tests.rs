@@ -14,9 +14,10 @@ use ratatui::{
 use test_support::replays;
 
 use super::{
-    draw::{Palette, draw},
+    draw::draw,
     keys::press,
     model::{Model, SortOrder},
+    style::Palette,
 };
 use crate::source::recording;
 use tracer_core::Core;

@@ -13,7 +13,7 @@ use super::{
     targets::Target,
     workload::REQUEST,
 };
-use crate::{run::give_to_user, ui::Step};
+use crate::{root::give_to_user, ui::Step};
 
 const LIMIT: Duration = Duration::from_secs(20);
 

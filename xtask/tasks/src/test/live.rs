@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use lab::server::Product;
 
 use crate::{
-    build, eventlogger, run,
+    build, eventlogger, root,
     setup::{self, cargo, workspace},
     ui::{Captured, Step},
 };
@@ -78,7 +78,7 @@ pub fn at_once() -> usize {
 /// Fails where nothing can be run as root.
 pub fn require_root() -> Result<()> {
     ensure!(
-        run::is_root() || setup::find_program("sudo").is_some(),
+        root::is_root() || setup::find_program("sudo").is_some(),
         "need root, and there is no sudo here"
     );
     Ok(())
@@ -140,7 +140,7 @@ impl LiveTests {
             binary,
             product,
             variables,
-            as_root: run::root_command,
+            as_root: root::root_command,
         })
     }
 

@@ -69,17 +69,26 @@ fn command(kernel: &Kernel, initramfs: &Path, serial: &Serial) -> Command {
     let mut qemu = Command::new("qemu-system-x86_64");
     // One thread for both processors. With a thread each, one may still run what QEMU translated before the other patched that
     // code: Linux 7.3.4 met the breakpoint of a patch that was over, and panicked (QEMU 7.2).
-    qemu.args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "2G"])
-        .args(["-display", "none", "-monitor", "none", "-nic", "none"])
-        .arg("-no-reboot")
-        .args(["-serial", &file(&serial.console)])
-        .args(["-serial", &file(&serial.reports)])
-        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
-        .arg("-kernel")
-        .arg(&kernel.image)
-        .arg("-initrd")
-        .arg(initramfs)
-        .args(["-append", "console=ttyS0 panic=-1 quiet"])
-        .stdin(Stdio::null());
+    qemu.args([
+        "-accel",
+        "tcg,thread=single",
+        "-cpu",
+        "max",
+        "-smp",
+        "2",
+        "-m",
+        "2G",
+    ])
+    .args(["-display", "none", "-monitor", "none", "-nic", "none"])
+    .arg("-no-reboot")
+    .args(["-serial", &file(&serial.console)])
+    .args(["-serial", &file(&serial.reports)])
+    .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
+    .arg("-kernel")
+    .arg(&kernel.image)
+    .arg("-initrd")
+    .arg(initramfs)
+    .args(["-append", "console=ttyS0 panic=-1 quiet"])
+    .stdin(Stdio::null());
     qemu
 }

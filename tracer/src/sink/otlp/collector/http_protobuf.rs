@@ -13,7 +13,7 @@ use prost::Message;
 
 use super::{
     super::messages::{ExportTraceServiceRequest, ExportTraceServiceResponse},
-    client::{Connections, USER_AGENT},
+    connections::{Connections, USER_AGENT},
     outcome::{Outcome, one_line},
     rpc,
 };
