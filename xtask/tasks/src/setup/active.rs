@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Result, anyhow};
 
 use super::{
-    programs::find as find_program,
+    search_path::find as find_program,
     toolchain::{Compiler, workspace},
 };
 use crate::ui::{Remedy, Step};

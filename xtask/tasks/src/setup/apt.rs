@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::unistd::Uid;
 
-use super::programs::find as find_program;
+use super::search_path::find as find_program;
 use crate::ui::Step;
 
 const UPDATE_LIMIT: Duration = Duration::from_mins(2);

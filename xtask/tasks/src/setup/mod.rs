@@ -7,22 +7,24 @@ pub mod cache;
 mod canary;
 mod crates;
 mod debian;
+mod ebpf;
 mod golang;
 mod linker;
 mod programs;
 mod prometheus;
 mod pypi;
 mod python;
+mod search_path;
 mod toolchain;
 mod zig;
 
 pub use canary::is_bpf_object;
+pub use ebpf::ebpf_toolchain;
 pub use golang::go;
-pub use programs::{
-    LAB, LIVE_TESTS, VM, extend_path, find as find_program, require, require_browser,
-};
+pub use programs::{LAB, LIVE_TESTS, VM, require, require_browser};
 pub use prometheus::prometheus;
 pub use pypi::{OPENBAO, ROTEL, deny};
 pub use python::packages as python_packages;
-pub use toolchain::{cargo, ebpf_toolchain, workspace};
+pub use search_path::{extend_path, find as find_program};
+pub use toolchain::{cargo, workspace};
 pub use zig::zigbuild;

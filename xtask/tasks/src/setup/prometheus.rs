@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use lab::prometheus::VARIABLE;
 
-use super::{apt::PrivateApt, cache::cached, debian::codename, programs::find};
+use super::{apt::PrivateApt, cache::cached, debian::codename, search_path::find};
 use crate::ui::Step;
 
 const PACKAGE: &str = "prometheus";

