@@ -39,6 +39,23 @@ impl Graph {
         graph
     }
 
+    /// The same between rooms: a module with all that is inside of it. What a dependency shows is that the two rooms in which
+    /// its ends lie, side by side in the innermost room that has both, depend on each other. Inside of a room the outer
+    /// module and its parts may use each other.
+    pub(crate) fn of_rooms(&self) -> Self {
+        let mut rooms = Self::default();
+        for (from, edges) in &self.0 {
+            for (to, written) in edges {
+                let Some((from, to)) = side_by_side(from, to) else {
+                    continue;
+                };
+                let edges = rooms.0.entry(from).or_default();
+                edges.entry(to).or_insert_with(|| written.clone());
+            }
+        }
+        rooms
+    }
+
     /// The shortest cycle through each module that is in one, each told once.
     pub(crate) fn cycles(&self) -> Vec<String> {
         let mut seen = BTreeSet::new();
@@ -78,6 +95,14 @@ impl Graph {
         let steps = steps.map(|(from, to)| format!(" -> {to} (by {})", self.0[*from][*to]));
         cycle[0].to_owned() + &steps.collect::<String>()
     }
+}
+
+/// The rooms of two modules below the innermost module that has both. `None` if one of them is inside of the other.
+fn side_by_side(from: &str, to: &str) -> Option<(String, String)> {
+    let (from, to): (Vec<_>, Vec<_>) = (from.split("::").collect(), to.split("::").collect());
+    let common = from.iter().zip(&to).take_while(|(from, to)| from == to);
+    let room = ..=common.count();
+    Some((from.get(room)?.join("::"), to.get(room)?.join("::")))
 }
 
 /// A module that is imported by its name counts where something of it is used.

@@ -115,8 +115,8 @@ fn every_member_of_the_workspace_has_its_place() {
     }
 }
 
-fn assert_no_cycle(directory: &str) {
-    let cycles = Graph::of(&source(directory)).cycles();
+fn assert_no_cycle(directory: &str, graph: &Graph) {
+    let cycles = graph.cycles();
     assert!(
         cycles.is_empty(),
         "modules of {directory} depend on each other in cycles:\n  {}",
@@ -124,14 +124,24 @@ fn assert_no_cycle(directory: &str) {
     );
 }
 
+/// Not even between a module and those inside of it.
 #[test]
-fn modules_of_the_model_have_no_cycle() {
-    assert_no_cycle("tracer/model");
+fn modules_of_model_and_core_have_no_cycle() {
+    for directory in ["tracer/model", "tracer/core"] {
+        assert_no_cycle(directory, &Graph::of(&source(directory)));
+    }
 }
 
 #[test]
-fn modules_of_the_core_have_no_cycle() {
-    assert_no_cycle("tracer/core");
+fn modules_of_the_other_crates_have_no_cycle() {
+    // The tests are programs of their own, a file each.
+    let directories = CRATES.map(|(directory, ..)| directory);
+    for directory in directories
+        .into_iter()
+        .filter(|it| !["tests", "tracer-ebpf"].contains(it))
+    {
+        assert_no_cycle(directory, &Graph::of(&source(directory)).of_rooms());
+    }
 }
 
 #[test]
@@ -258,6 +268,36 @@ fn a_re_exported_name_counts_for_its_own_module() {
         cycles(&[files[0], files[1], files[2], files[3], from_x]).len(),
         1
     );
+}
+
+#[test]
+fn a_room_may_use_what_is_inside_of_it_and_not_its_neighbour_in_a_circle() {
+    let files = [
+        ("lib.rs", "mod a; mod b;"),
+        ("a.rs", "mod x; use self::x::X; pub struct A(X);"),
+        ("a/x.rs", "use super::A; pub struct X(A);"),
+        ("b.rs", "pub struct B;"),
+    ];
+    let circles = |files: &[(&str, &str)]| Graph::of(&made_up(files)).of_rooms().cycles();
+    assert_eq!(circles(&files), NONE);
+    let of_a = ("b.rs", "use crate::a::A; pub struct B(A);");
+    let of_b = (
+        "a/x.rs",
+        "use super::A; use crate::b::B; pub struct X(A, B);",
+    );
+    assert_eq!(circles(&[files[0], files[1], files[2], of_a]), NONE);
+    assert_eq!(
+        circles(&[
+            files[0],
+            ("a.rs", "use crate::b::B; pub struct A(B);"),
+            of_a
+        ])
+        .len(),
+        1
+    );
+    // The room of `a` with all that is inside of it.
+    let inside = [files[0], files[1], of_b, of_a];
+    assert_eq!(circles(&inside).len(), 1);
 }
 
 #[test]

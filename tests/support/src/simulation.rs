@@ -1,6 +1,7 @@
 //! A simulated server with the tracer's core beside it, and between them a channel that may lose or swap
 //! what it carries.
 
+mod request;
 mod server;
 mod wire;
 
@@ -12,7 +13,7 @@ use tracer_model::{Event, EventKind, Finding, Nanos};
 
 use self::server::Server;
 pub use self::{
-    server::{Request, Wait},
+    request::{Request, Wait},
     wire::{client, name},
 };
 

@@ -1,9 +1,10 @@
-//! The JSON Lines trace: [`record`] declares its format once, for those who write it and those who read it, and
-//! [`text`] words what it says for people.
+//! The JSON Lines trace: [`record`] declares its format once, for those who write it and those who read it. [`text`] has
+//! the words for people, [`describe`] those for a record's requests.
 //!
 //! A reader skips fields and record types that it does not know, and keeps names that it does not know ([`Name`]):
 //! traces of later versions can be read.
 
+pub mod describe;
 pub mod record;
 pub mod text;
 

@@ -1,4 +1,4 @@
-//! Words for people: figures, times, causes, requests, and text that others wrote.
+//! Words for people: figures, times, causes, explanations, and text that others wrote.
 
 pub mod cause;
 mod clean;
@@ -6,11 +6,9 @@ pub mod explain;
 mod figures;
 mod limits;
 mod moments;
-mod request;
 
 pub use self::{
     clean::{clean, shortened},
     figures::{bytes, count, digits, duration, seconds},
     moments::{between, clock, moment, span},
-    request::{NOT_OVER, chain, client, operation_and_path, request, wait, wait_of},
 };

@@ -8,10 +8,13 @@ use std::fmt::Write as _;
 
 use textwrap::Options;
 
-use tracer_format::text::{
-    between, bytes,
-    cause::{remedy, seen},
-    chain, clean, client, count, digits, duration, explain, moment, operation_and_path, span,
+use tracer_format::{
+    describe::{chain, client, operation_and_path},
+    text::{
+        between, bytes,
+        cause::{remedy, seen},
+        clean, count, digits, duration, explain, moment, span,
+    },
 };
 
 use super::summary::{

@@ -19,8 +19,9 @@ use super::{
 };
 use tracer_format::{
     WallClock,
+    describe::{self, chain},
     record::{self, Request},
-    text::{self, cause, chain, clean, clock, count, duration, explain},
+    text::{cause, clean, clock, count, duration, explain},
 };
 use tracer_model::{
     Cause, Device, Finding, Forwarded, Hang, Incident, Nanos, Refusal, RequestInfo, Session,
@@ -181,7 +182,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
         pace.printed(at);
         let record = record::Hang::of(hang, self.clock);
         let mut lines = vec![
-            ("request", text::request(&record.request)),
+            ("request", describe::request(&record.request)),
             ("waits", chain(&record.stalls)),
         ];
         lines.extend(explained(why, &record.explanation, news));
@@ -337,7 +338,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
     }
 
     fn request(&self, request: &RequestInfo) -> String {
-        text::request(&Request::of(request, self.clock))
+        describe::request(&Request::of(request, self.clock))
     }
 }
 

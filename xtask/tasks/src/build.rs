@@ -26,6 +26,9 @@ const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 /// The variable of `tracer/build.rs`.
 pub const OBJECT: &str = "VAULT_TRACER_EBPF_OBJECT";
 
+/// Packages and features of all that is compiled for tests.
+pub const TESTED: [&str; 3] = ["--workspace", "--features", "vault-tracer-tests/live"];
+
 /// A cold build on a small machine. cargo itself gives up sooner on a silent network.
 const LIMIT: Duration = Duration::from_mins(30);
 

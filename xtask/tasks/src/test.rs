@@ -32,8 +32,6 @@ use crate::{
 };
 
 const LIMIT: Duration = Duration::from_hours(1);
-/// Packages and features of all that is compiled for tests.
-pub const SELECTION: [&str; 3] = ["--workspace", "--features", "vault-tracer-tests/live"];
 
 /// Tests that `cargo test` does not run here: as root, one process each.
 const LIVE: &str = "live";
@@ -124,7 +122,7 @@ impl Suite {
             component("clippy", "clippy")?;
             let mut clippy = cargo();
             clippy.args(["clippy", "--all-targets", "--locked"]);
-            clippy.args(SELECTION).args(["--", "-D", "warnings"]);
+            clippy.args(build::TESTED).args(["--", "-D", "warnings"]);
             quiet(&mut clippy)?;
             let mut clippy = first_stage("clippy");
             clippy.args(["--all-targets", "--target-dir", "target/xtask"]);
@@ -187,7 +185,7 @@ fn test_in_groups(python: Option<&OsStr>) -> Result<()> {
     build.args(libraries).arg("--no-run");
     Step::visible("compiling the tests", &mut build, LIMIT)?;
     let mut without_files = cargo();
-    without_files.args(["test", "--locked"]).args(SELECTION);
+    without_files.args(["test", "--locked"]).args(build::TESTED);
     without_files.args(libraries);
     let groups = live::at_once();
     let mut commands = vec![without_files];
@@ -220,7 +218,7 @@ fn captured(command: &mut Command) -> Result<()> {
 /// `cargo test` of these files of tests.
 fn tests<'a>(files: impl IntoIterator<Item = &'a String>) -> Command {
     let mut tests = cargo();
-    tests.args(["test", "--locked"]).args(SELECTION);
+    tests.args(["test", "--locked"]).args(build::TESTED);
     for name in files {
         tests.args(["--test", name]);
     }
@@ -269,7 +267,7 @@ fn recorded_demo() -> Result<()> {
 /// The agent as `cargo test` built it, without eBPF programs.
 fn tested_agent() -> Result<PathBuf> {
     let mut build = cargo();
-    build.args(["build", "--locked"]).args(SELECTION);
+    build.args(["build", "--locked"]).args(build::TESTED);
     build.args([
         "--bin",
         "vault-tracer",

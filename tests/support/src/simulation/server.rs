@@ -8,67 +8,13 @@ use std::{
 };
 
 use test_events::{BEGAN, EAGAIN, MS, Random, S, US, WHOLE};
-use tracer_model::{EntryKind, EntryQuery, EventKind, Nanos, TcpState, WaitReason};
+use tracer_model::{EntryQuery, EventKind, Nanos, TcpState, WaitReason};
 
-use super::{Plan, State, wire};
-
-/// One request: what it does, and what became of it.
-#[derive(Debug)]
-pub struct Request {
-    /// In the order in which requests are planned.
-    pub number: usize,
-    /// The number of its client.
-    pub client: usize,
-    /// When its client's bytes were read.
-    pub start: Nanos,
-    /// When it was answered.
-    pub end: Option<Nanos>,
-    /// When its entries were made: one before the work, one before the answer.
-    pub entries: Vec<Nanos>,
-    /// What it waited for, in which device, from when to when.
-    pub waits: Vec<Wait>,
-    /// When it was in which device.
-    pub held: Vec<(usize, Nanos, Nanos)>,
-    /// Devices that this entry is still to be written to.
-    left: Vec<usize>,
-    attempts: u32,
-    socket: u64,
-    /// What it waits for now, and since when.
-    pub place: Option<(WaitReason, usize, Nanos)>,
-    entered: Nanos,
-}
-
-/// One wait, as it really was.
-#[derive(Clone, Copy, Debug)]
-pub struct Wait {
-    /// For what.
-    pub place: WaitReason,
-    /// The number of the device.
-    pub device: usize,
-    /// ns.
-    pub duration: Nanos,
-}
-
-impl Request {
-    /// How long a device blocked it.
-    pub fn blocked(&self, device: usize) -> Nanos {
-        self.waits_for(device).map(|wait| wait.duration).sum()
-    }
-
-    /// Its waits for a device.
-    pub fn waits_for(&self, device: usize) -> impl Iterator<Item = &Wait> {
-        self.waits.iter().filter(move |wait| wait.device == device)
-    }
-
-    /// The kind of its last entry.
-    pub fn kind(&self) -> EntryKind {
-        if self.entries.len() < 2 {
-            EntryKind::Request
-        } else {
-            EntryKind::Response
-        }
-    }
-}
+use super::{
+    Plan, State,
+    request::{Request, Wait},
+    wire,
+};
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,7 +85,7 @@ impl Server {
             Act::Uses(request) => self.uses(request),
             Act::Ends(request) => self.ends(request),
             Act::Answers(request) => self.answers(request),
-            Act::Sampled => vec![wire::sample(self)],
+            Act::Sampled => vec![wire::sample(&self.plan, &self.requests)],
             Act::Searched(search) => vec![self.found(search)],
         };
         (at, seen)

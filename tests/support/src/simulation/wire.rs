@@ -10,10 +10,7 @@ use tracer_model::{
     Actor, EntryHead, EventKind, GoroutineSample, Session, Socket, TcpState, WaitReason,
 };
 
-use super::{
-    Plan,
-    server::{Request, Server},
-};
+use super::{Plan, request::Request};
 
 /// HTTP/2: streams for each connection.
 const STREAMS: usize = 4;
@@ -149,9 +146,8 @@ pub(crate) fn dial(
 }
 
 /// What the goroutines wait for at this moment.
-pub(crate) fn sample(server: &Server) -> EventKind {
-    let plan = &server.plan;
-    let waits = server.requests.iter().filter_map(|served| {
+pub(crate) fn sample(plan: &Plan, requests: &[Request]) -> EventKind {
+    let waits = requests.iter().filter_map(|served| {
         let (place, device, since) = served.place?;
         let by = handler(plan, served);
         let eldest = plan.http2.then_some(LISTENER);

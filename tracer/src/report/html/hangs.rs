@@ -7,11 +7,9 @@ use maud::{Markup, html};
 use serde_json::{Map, Value};
 use tracer_format::{
     Time,
+    describe::{NOT_OVER, chain, client, operation_and_path, wait},
     record::{self, Request},
-    text::{
-        NOT_OVER, between, chain, clean, client, clock, count, digits, duration, moment,
-        operation_and_path, span, wait,
-    },
+    text::{between, clean, clock, count, digits, duration, moment, span},
 };
 use tracer_model::Op;
 

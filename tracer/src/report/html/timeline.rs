@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 use tracer_format::{
     Name,
-    text::{clean, count, duration, moment, operation_and_path, wait},
+    describe::{operation_and_path, wait},
+    text::{clean, count, duration, moment},
 };
 use tracer_model::{Cause, Nanos};
 

@@ -14,8 +14,9 @@ use super::{
     words::{duration, request},
 };
 use tracer_format::{
+    describe::{NOT_OVER, wait_of},
     errno_name,
-    text::{self, NOT_OVER, clean, explain, seconds},
+    text::{self, clean, explain, seconds},
 };
 use tracer_model::{Hang, Op, RequestInfo, Stall, Tcp};
 
@@ -133,7 +134,7 @@ fn stall_line(stall: &Stall, offset: f64) -> String {
         .map(|id| format!("  behind {}", clean(id)));
     format!(
         "  +{offset:.2} s  {} {about}{:.2} s {outcome}{inferred}  {} entry  {}{}",
-        text::wait_of(stall.op),
+        wait_of(stall.op),
         seconds(stall.duration),
         stall.phase.name(),
         stall.cause.name(),

@@ -15,7 +15,7 @@ use super::{
     style::{Palette, WIDE, dim},
     words::{condition_age, duration, request},
 };
-use tracer_format::text::{clean, wait_of};
+use tracer_format::{describe::wait_of, text::clean};
 use tracer_model::{Condition, Device, DeviceSnapshot, Nanos, SendBuffer, Snapshot};
 
 /// The fill level of a working device's send buffer is outdated after this time, ns.

@@ -277,7 +277,7 @@ fn summarise(ended: &[Ended], not_run: usize, duration: Duration) -> Result<()> 
 
 fn executable() -> Result<PathBuf> {
     let mut build = cargo();
-    build.args(["test", "--locked"]).args(super::SELECTION);
+    build.args(["test", "--locked"]).args(build::TESTED);
     build.args(["--test", "live"]);
     build.args(["--no-run", "--message-format=json-render-diagnostics"]);
     let messages =

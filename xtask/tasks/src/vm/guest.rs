@@ -15,9 +15,8 @@ use lab::guest::{PLAN, Plan};
 
 use super::kernels::Kernel;
 use crate::{
-    build::executables,
+    build::{TESTED, executables},
     setup::{self, cargo},
-    test,
     ui::Step,
 };
 
@@ -179,7 +178,7 @@ fn libraries(ldd: &str) -> Vec<PathBuf> {
 /// Builds the live tests and `vm-init`: their executables by name.
 pub fn build() -> Result<BTreeMap<String, PathBuf>> {
     let mut build = cargo();
-    build.args(["build", "--locked"]).args(test::SELECTION);
+    build.args(["build", "--locked"]).args(TESTED);
     build.args(["--test", "live", "--example", "vm-init"]);
     build.arg("--message-format=json-render-diagnostics");
     let messages = Step::new("vm", "guest").output(

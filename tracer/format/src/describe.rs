@@ -1,13 +1,13 @@
-//! Requests, and what they waited for.
+//! Describes for people the requests of a record, and what they waited for.
 
 use std::borrow::Cow;
 
 use tracer_model::{Op, Outcome, Phase};
 
-use super::{clean, duration};
 use crate::{
     Name,
     record::{Request, Stall},
+    text::{clean, duration},
 };
 
 /// Of a wait without an outcome: its request, the server or the trace ended first.
