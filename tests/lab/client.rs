@@ -60,6 +60,8 @@ impl Measured {
     }
 }
 
+const SECRET_LIMIT: Duration = Duration::from_secs(20);
+
 /// Sends requests to one server from inside one namespace.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -95,6 +97,14 @@ impl Client {
     /// PUT on a connection of its own.
     pub fn put(&self, path: &str, body: &Value) -> Result<Measured> {
         self.connect()?.put(path, body)
+    }
+
+    /// Writes a secret as soon as the server takes one: a development server refuses that while it upgrades `secret/`, just
+    /// after its start.
+    pub fn write_secret(&self, path: &str, body: &Value) -> Result<()> {
+        wait::until("the server to take a secret", SECRET_LIMIT, || {
+            Ok((self.put(path, body)?.status < 300).then_some(()))
+        })
     }
 
     /// DELETE on a connection of its own.

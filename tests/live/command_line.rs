@@ -23,7 +23,7 @@ fn the_servers_own_command_line_is_traced_as_any_client() -> Result<()> {
         .server(lab::server::Builder::tls)
         .start()?;
     let data = json!({ "data": { "of": "it" } });
-    lab.client.put(&format!("/v1/{PATH}"), &data)?;
+    lab.client.write_secret(&format!("/v1/{PATH}"), &data)?;
     let start = || read(&mut lab.server.command_line());
     let tracer = attach(&lab, &[])?;
     let fast = start()?;
