@@ -17,6 +17,7 @@ pub use self::values::Declared;
 use self::values::{declared, duration, group, listener, mode, recording, size, threshold};
 use crate::{
     probe::plan::Preference,
+    server::find::Selector,
     sink::{
         line_file::{Existing, FileRules},
         otlp::collector::{Endpoint, Protocol},
@@ -84,15 +85,9 @@ pub enum Command {
 /// `vault-tracer trace`
 #[derive(Debug, Args)]
 pub struct TraceArgs {
-    /// Trace the server with this process ID; an agent, a plugin or another command of Vault is refused
-    #[arg(long, value_name = "PID", conflicts_with = "process", value_parser = clap::value_parser!(i32).range(1..))]
-    pub pid: Option<i32>,
-    /// Trace the server whose program has this name, also after restarts [default: the `vault` or `bao` server that runs]
-    #[arg(long, value_name = "NAME")]
-    pub process: Option<String>,
-    /// Trace the server that listens on this port
-    #[arg(long, value_name = "PORT", conflicts_with = "pid", value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: Option<u16>,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// Address of an audit device: host:port, [v6]:port or the path of a Unix socket; may be repeated
     /// [default: recognised by the entries written to it]
     #[arg(long, value_name = "ADDR", value_parser = declared)]
@@ -157,15 +152,9 @@ pub struct ReportArgs {
 /// `vault-tracer doctor`
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Check the server with this process ID
-    #[arg(long, value_name = "PID", conflicts_with = "process", value_parser = clap::value_parser!(i32).range(1..))]
-    pub pid: Option<i32>,
-    /// Check the server whose program has this name [default: the `vault` or `bao` server that runs]
-    #[arg(long, value_name = "NAME")]
-    pub process: Option<String>,
-    /// Check the server that listens on this port
-    #[arg(long, value_name = "PORT", conflicts_with = "pid", value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: Option<u16>,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// BTF file made for the running kernel [default: /sys/kernel/btf/vmlinux]
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
@@ -177,21 +166,37 @@ pub struct DoctorArgs {
 /// `vault-tracer stacks`
 #[derive(Debug, Args)]
 pub struct StacksArgs {
-    /// Read the server with this process ID
-    #[arg(long, value_name = "PID", conflicts_with = "process", value_parser = clap::value_parser!(i32).range(1..))]
-    pub pid: Option<i32>,
-    /// Read the server whose program has this name [default: the `vault` or `bao` server that runs]
-    #[arg(long, value_name = "NAME")]
-    pub process: Option<String>,
-    /// Read the server that listens on this port
-    #[arg(long, value_name = "PORT", conflicts_with = "pid", value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: Option<u16>,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// Show the goroutines outside of audit code too, by equal stacks
     #[arg(long)]
     pub all: bool,
     /// Format of the report
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: ReportFormat,
+}
+
+/// Which server of those that run on this host.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// The server with this process ID; an agent, a plugin or another command of Vault is refused
+    #[arg(long, value_name = "PID", conflicts_with = "process", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: Option<i32>,
+    /// The server whose program has this name; `trace` follows it through restarts [default: the `vault` or `bao` server that
+    /// runs]
+    #[arg(long, value_name = "NAME")]
+    pub process: Option<String>,
+    /// The server that listens on this port
+    #[arg(long, value_name = "PORT", conflicts_with = "pid", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+}
+
+impl ServerArgs {
+    /// What to look for.
+    pub fn selector(&self) -> Selector {
+        Selector::of(self.pid, self.process.as_deref(), self.port)
+    }
 }
 
 /// Formats of a report.

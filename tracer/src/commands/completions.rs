@@ -1,19 +1,16 @@
 //! `vault-tracer completions`: what a shell needs to complete the command line.
 
-use std::io::{self, ErrorKind, Write};
+use std::io;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::CommandFactory;
 use clap_complete::{Shell, generate};
 
+use super::write_answer;
 use crate::cli::Cli;
 
 pub(super) fn run(shell: Shell) -> Result<()> {
-    match io::stdout().write_all(&script(shell)) {
-        // Nobody reads on: no failure.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write the completions"),
-    }
+    write_answer(io::stdout(), &script(shell))
 }
 
 fn script(shell: Shell) -> Vec<u8> {
@@ -26,6 +23,8 @@ fn script(shell: Shell) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use clap::ValueEnum;
 
     use super::*;

@@ -6,15 +6,14 @@ mod report;
 mod server;
 mod text;
 
-use std::io::{self, Write};
-
 use anyhow::{Context, Error, Result, bail};
 use nix::sys::utsname;
 use tracer_ebpf::layout::{ABSENT, GoLayout};
 
 use self::{report::DoctorReport, server::Found};
+use super::print_report;
 use crate::{
-    cli::{DoctorArgs, ReportFormat},
+    cli::DoctorArgs,
     probe::{
         attach::{self, Facts},
         host::{Host, check_ring_buffer},
@@ -22,20 +21,11 @@ use crate::{
         plan::{Plan, Preference, plan},
         privilege,
     },
-    server::find::Selector,
 };
 
 pub(super) fn run(args: &DoctorArgs) -> Result<()> {
     let examined = examine(args)?;
-    let text = match args.format {
-        ReportFormat::Text => examined.report.to_string(),
-        ReportFormat::Json => serde_json::to_string_pretty(&examined.report)? + "\n",
-    };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        // A closed pipe is no failure.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error)?,
-        _ => {}
-    }
+    print_report(&examined.report, args.format)?;
     match examined.obstacle {
         Some(obstacle) => Err(obstacle),
         None => Ok(()),
@@ -49,7 +39,7 @@ struct Examined {
 }
 
 fn examine(args: &DoctorArgs) -> Result<Examined> {
-    let selector = &Selector::of(args.pid, args.process.as_deref(), args.port);
+    let selector = &args.server.selector();
     let system = utsname::uname().context("cannot ask for the kernel's version")?;
     let found = server::find(selector);
     let types = KernelTypes::of_this_kernel(args.btf.as_deref());

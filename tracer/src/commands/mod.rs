@@ -11,10 +11,16 @@ mod stacks;
 mod stops;
 mod trace;
 
-use anyhow::Result;
+use std::{
+    fmt::Display,
+    io::{self, ErrorKind, Write},
+};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, ReportFormat},
     probe::{privilege, tracefs::Tracefs},
     sandbox::{Privilege, Sandbox},
 };
@@ -41,5 +47,22 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Stacks(args) => stacks::run(args),
         Command::Completions { shell } => completions::run(*shell),
         Command::Man { directory } => man::run(directory),
+    }
+}
+
+/// Prints a report in the format that was asked for.
+fn print_report(report: &(impl Display + Serialize), format: ReportFormat) -> Result<()> {
+    let text = match format {
+        ReportFormat::Text => report.to_string(),
+        ReportFormat::Json => serde_json::to_string_pretty(report)? + "\n",
+    };
+    write_answer(io::stdout().lock(), text.as_bytes())
+}
+
+/// That nobody reads on is no failure.
+fn write_answer(mut to: impl Write, answer: &[u8]) -> Result<()> {
+    match to.write_all(answer) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write the answer"),
     }
 }

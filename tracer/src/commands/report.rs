@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -13,7 +13,7 @@ use flate2::bufread::MultiGzDecoder;
 use serde::de::IgnoredAny;
 use tracer_format::{Record, Time};
 
-use super::progress::Progress;
+use super::{progress::Progress, write_answer};
 use crate::{
     cli::{ReportArgs, ReportFormat},
     lines::{Line, LineReader},
@@ -38,17 +38,10 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
     if let Some(page) = &args.html {
         write_page(page, &report)?;
     }
-    let written = if page_takes_stdout {
-        io::stderr().lock().write_all(answer.as_bytes())
+    if page_takes_stdout {
+        write_answer(io::stderr().lock(), answer.as_bytes())
     } else {
-        io::stdout().lock().write_all(answer.as_bytes())
-    };
-    match written {
-        // A closed pipe is no failure.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write the report")
-        }
-        _ => Ok(()),
+        write_answer(io::stdout().lock(), answer.as_bytes())
     }
 }
 

@@ -8,8 +8,7 @@ mod text;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{self, Write},
-    thread,
+    io, thread,
     time::Duration,
 };
 
@@ -20,12 +19,11 @@ use self::{
     audit::AuditWaits,
     report::{OtherGoroutines, OtherGroup, StacksReport},
 };
-use super::trace::clock;
+use super::{print_report, trace::clock};
 use crate::{
-    cli::{ReportFormat, StacksArgs},
+    cli::StacksArgs,
     server::{
-        Target,
-        find::{self, Selector},
+        Target, find,
         goroutines::{GoroutineReader, ProcessMemory, Stacks, function_names},
         process::Process,
     },
@@ -36,20 +34,11 @@ use tracer_model::Nanos;
 const INTERVAL: Nanos = 100_000_000;
 
 pub(super) fn run(args: &StacksArgs) -> Result<()> {
-    let report = read(args)?;
-    let text = match args.format {
-        ReportFormat::Text => report.to_string(),
-        ReportFormat::Json => serde_json::to_string_pretty(&report)? + "\n",
-    };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        // A closed pipe is no failure.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error)?,
-        _ => Ok(()),
-    }
+    print_report(&read(args)?, args.format)
 }
 
 fn read(args: &StacksArgs) -> Result<StacksReport> {
-    let process = find::find(&Selector::of(args.pid, args.process.as_deref(), args.port))?;
+    let process = find::find(&args.server.selector())?;
     let read = read_process(&process, args.all);
     // Whatever failed then failed for that.
     let is_gone = !tracer_proc::Process::new(process.pid).exists();

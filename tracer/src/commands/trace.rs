@@ -114,10 +114,15 @@ async fn follow(
 ) -> Result<()> {
     let mut identity = identity;
     let mut end = live.follow(first, false).await?;
-    while end == End::ServerGone && args.process.is_some() {
+    while end == End::ServerGone && args.server.process.is_some() {
         log::warn!("waiting for it to be started again; Ctrl-C ends the trace");
         live.manager.waiting();
-        let mut ended = Ended::at(live.ended_at, args.process.as_deref(), &process, identity);
+        let mut ended = Ended::at(
+            live.ended_at,
+            args.server.process.as_deref(),
+            &process,
+            identity,
+        );
         let again = live.wait_for(|| ended.successor()).await;
         let Some(successor) = again else { break };
         process = successor;

@@ -52,7 +52,7 @@ fn the_service_runs_a_trace_with_the_options_of_its_file() -> Result<()> {
     let output = args.output.output.context("no output")?;
     let directory = format!("/var/log/{}", keys["LogsDirectory"]);
     assert!(output.starts_with(&directory), "{}", output.display());
-    assert!(args.files.rotate_size.is_some() && args.process.is_some());
+    assert!(args.files.rotate_size.is_some() && args.server.process.is_some());
     assert_eq!(keys["Type"], "notify");
     assert_eq!(keys["ExecReload"], "/bin/kill -HUP $MAINPID");
     Ok(())

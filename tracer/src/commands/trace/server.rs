@@ -16,7 +16,6 @@ use crate::{
     },
     server::{
         self, Target,
-        find::Selector,
         goroutines::{GoroutineReader, ProcessMemory},
         pids,
         process::Process,
@@ -79,7 +78,7 @@ fn trim_heap() {
 
 /// The server that the operator means.
 pub(super) fn find(args: &TraceArgs) -> Result<Process> {
-    server::find::find(&Selector::of(args.pid, args.process.as_deref(), args.port))
+    server::find::find(&args.server.selector())
 }
 
 /// Without them, waits that make no system call are not seen.
