@@ -228,11 +228,11 @@ impl<K: KernelSide> CaptureController<K> {
     }
 
     /// What the core needs of the buffers after [`Self::stop_buffering`]. `streamed`: events since then; `since`: when
-    /// buffering began.
+    /// buffering began; `until`: when it ended.
     pub fn restore(
         &mut self,
         streamed: Vec<Event>,
-        (since, now): (Nanos, Nanos),
+        (since, until): (Nanos, Nanos),
     ) -> Result<Vec<Event>> {
         let (mut totals, connections, entries) = self.take_buffered()?;
         // They follow as events.
@@ -242,14 +242,14 @@ impl<K: KernelSide> CaptureController<K> {
             connections.len(),
             entries.len()
         );
-        let Restored { shared, mut events } = restore(connections, entries, (since, now));
+        let Restored { shared, mut events } = restore(connections, entries, (since, until));
         let as_events = events.iter().filter(|event| is_complete_entry(event));
         let as_events = as_events.count() as u64 + entries_in_pieces(&events);
         totals.audit_writes = totals.audit_writes.saturating_sub(as_events);
         events.extend(streamed);
         events.sort_by_key(|event| event.at);
         let what = EventKind::BufferingEnded(totals);
-        let mut restored = vec![Event { at: now, what }];
+        let mut restored = vec![Event { at: until, what }];
         restored.extend(shared.into_iter().chain(events));
         Ok(restored)
     }

@@ -167,12 +167,11 @@ impl Core {
         for device in &totals.took {
             self.trackers.dues.sign(device, at, true);
         }
-        self.trackers.requests.reset(totals);
+        self.trackers.requests.reset(at, totals);
         self.trackers.sockets.reset();
         self.totals.audit_writes += totals.audit_writes;
         self.trackers.throughput.entries(totals.audit_writes);
         self.totals.events += totals.streamed;
-        self.totals.requests_at_least |= totals.at_least;
     }
 
     fn observe(&mut self, event: &Event) {

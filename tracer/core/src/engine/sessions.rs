@@ -73,9 +73,10 @@ impl Core {
     pub(super) fn end(&mut self, at: Nanos) {
         self.close(at);
         self.totals.end = at;
-        self.totals.requests = self.trackers.requests.count();
-        self.totals.failed_requests = self.trackers.requests.failed();
-        self.totals.requests_at_least |= self.trackers.requests.count_is_at_least();
+        let counts = &self.trackers.requests.counts;
+        self.totals.requests = counts.seen();
+        self.totals.failed_requests = counts.failed();
+        self.totals.requests_at_least = counts.is_at_least();
         self.find(Finding::Summary(self.totals.clone()));
     }
 }

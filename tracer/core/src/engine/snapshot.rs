@@ -40,8 +40,8 @@ pub(super) fn snapshot(
         at,
         totals: Summary {
             end: at,
-            requests: trackers.requests.count(),
-            requests_at_least: totals.requests_at_least || trackers.requests.count_is_at_least(),
+            requests: trackers.requests.counts.seen(),
+            requests_at_least: trackers.requests.counts.is_at_least(),
             ..totals.clone()
         },
         under_way: Some(under_way.count() as u64),
@@ -90,8 +90,8 @@ pub(super) fn snapshot_while_buffering(
         at,
         totals: Summary {
             end: at,
-            requests: trackers.requests.count() + requests,
-            requests_at_least: totals.requests_at_least || at_least,
+            requests: trackers.requests.counts.seen() + requests,
+            requests_at_least: trackers.requests.counts.is_at_least() || at_least,
             audit_writes: totals.audit_writes + audit_writes,
             events: totals.events + streamed,
             ..totals.clone()

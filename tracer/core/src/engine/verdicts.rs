@@ -83,7 +83,7 @@ impl Verdicts {
                 continue;
             }
             if verdicts.iter().any(|v| matches!(v, Verdict::Hang(_))) {
-                trackers.requests.count_hung(&request);
+                trackers.requests.counts.hung(&request);
             }
             self.names.learn(&request);
             for verdict in verdicts.iter().filter(|_| !is_cut) {

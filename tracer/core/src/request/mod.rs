@@ -3,6 +3,7 @@
 pub(crate) mod attribution;
 pub(crate) mod broker_stay;
 pub(crate) mod client_events;
+pub(crate) mod counts;
 pub(crate) mod entry_clients;
 pub(crate) mod forwarded;
 pub(crate) mod lifecycle;

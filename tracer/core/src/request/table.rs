@@ -13,6 +13,7 @@ use tracer_model::{
 
 use crate::{
     request::{
+        counts::RequestCounts,
         entry_clients::EntryClients,
         lifecycle::{Signal, Stage},
         recently_finished::RecentlyFinished,
@@ -42,21 +43,6 @@ impl<'a> Act<'a> {
     }
 }
 
-/// The statuses of answers, as far as they can be read.
-#[derive(Clone, Copy, Debug, Default)]
-struct Statuses {
-    failed: u64,
-    /// Whether some could not: the client uses TLS.
-    unread: bool,
-}
-
-impl Statuses {
-    fn add(&mut self, status: Option<u16>) {
-        self.unread |= status.is_none();
-        self.failed += u64::from(status.is_some_and(|status| status >= 500));
-    }
-}
-
 /// Requests under way, and the goroutines that work for them.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
@@ -69,14 +55,7 @@ pub(crate) struct Requests {
     pub(super) ports: BTreeSet<(u16, RequestSeq)>,
     pub(crate) finished: RecentlyFinished,
     last_seq: RequestSeq,
-    /// Requests that were answered, or hung.
-    count: u64,
-    /// Goroutines whose requests were counted while the kernel side buffered.
-    counted: FxHashSet<u64>,
-    statuses: Statuses,
-    /// Whether there were more requests than were counted: of some nobody saw more than an entry, others went to the active
-    /// node, over TLS.
-    uncounted: bool,
+    pub(crate) counts: RequestCounts,
     /// Requests that are over and have not been taken.
     concluded: Vec<Request>,
     /// Whom entries name as their client.
@@ -88,38 +67,13 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// Requests seen to be answered so far, and those that hung.
-    pub(crate) fn count(&self) -> u64 {
-        self.count
-    }
-
-    /// Of these, those that were answered with 5xx; `None` where the status of some could not be read.
-    pub(crate) fn failed(&self) -> Option<u64> {
-        (!self.statuses.unread).then_some(self.statuses.failed)
-    }
-
-    /// Whether there were more.
-    pub(crate) fn count_is_at_least(&self) -> bool {
-        self.uncounted
-    }
-
-    /// A request that was not seen to be answered hung: it is one all the same.
-    pub(crate) fn count_hung(&mut self, request: &Request) {
-        if !matches!(request.stage, Stage::Answered | Stage::Abandoned) {
-            self.count += 1;
-        }
-    }
-
-    /// The kernel side ceases to buffer: in-flight requests have finished or are sent again.
-    pub(crate) fn reset(&mut self, totals: &BufferedTotals) {
+    /// The kernel side ceased to buffer at this time: in-flight requests have finished or are sent again.
+    pub(crate) fn reset(&mut self, until: Nanos, totals: &BufferedTotals) {
         self.connections = ClientConnections::default();
         self.open.clear();
         self.works.clear();
         self.ports.clear();
-        self.count += totals.requests;
-        self.statuses.failed += totals.failed;
-        self.statuses.unread |= totals.unread;
-        self.counted = totals.counted.iter().copied().collect();
+        self.counts.buffered(until, totals);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -194,20 +148,7 @@ impl Requests {
         } else {
             at
         });
-        if is_own {
-            let is_counted = self.counted.remove(&request.goid.unwrap_or(0));
-            // The end of a TLS handshake looks like an answer; only requests are audited.
-            let is_audited = request.status.is_some() || !request.operations.is_empty();
-            let is_real = is_audited || request.forward.is_some();
-            self.count += u64::from(is_real && !is_counted);
-            if is_real && !is_counted && signal == Signal::Answered {
-                self.statuses.add(request.status);
-            }
-        }
-        let is_audited = request.operations.iter().any(|o| o.entry.is_some());
-        self.uncounted |= signal == Signal::Idle && is_audited;
-        // Of requests over TLS that are forwarded, those are counted that a sample found.
-        self.uncounted |= request.forward.is_some() && request.status.is_none();
+        self.counts.ended(&request, signal);
         self.concluded.push(request);
     }
 
@@ -395,6 +336,6 @@ impl Requests {
         self.ports.clear();
         // A server that is started again gives its goroutines the same IDs.
         self.finished = RecentlyFinished::default();
-        self.counted.clear();
+        self.counts.server_ended();
     }
 }

@@ -24,14 +24,15 @@ impl Live {
 
     /// The programs stream from now on; the core gets what it needs of their buffers.
     pub(super) fn stop_buffering(&mut self, server: &mut Following) -> Result<()> {
-        let Some(since) = server.capture.stop_buffering(clock::monotonic())? else {
+        // Before the programs are told: what they stream is later.
+        let now = clock::monotonic();
+        let Some(since) = server.capture.stop_buffering(now)? else {
             return Ok(());
         };
         let streamed = server.records(usize::MAX);
-        let span = (since, clock::monotonic());
         self.recorders
-            .streaming(span.1, || self.core.audit_addresses());
-        for mut event in server.capture.restore(streamed, span)? {
+            .streaming(now, || self.core.audit_addresses());
+        for mut event in server.capture.restore(streamed, (since, now))? {
             if let EventKind::BufferingEnded(totals) = &mut event.what {
                 totals.took = server.behind.seen();
             }
