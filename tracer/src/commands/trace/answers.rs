@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     sync::{Mutex, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,6 +25,11 @@ use crate::{
 };
 use tracer_core::Query;
 use tracer_model::{EntryHead, EntryQuery, Event, EventKind, ForwardedSample, Nanos};
+
+/// How often the goroutines are read before there is no sample. One that fails is mostly read while the list of all goroutines
+/// grows; the core asks again only after seconds.
+const TRIES: u32 = 3;
+const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 
 /// The answer to a query of the core.
 pub(super) struct Answer {
@@ -149,12 +156,15 @@ impl Answer {
 
 /// The event has the time when the sample began: what goroutines did since then is newer.
 fn sample(pid: i32, goroutines: &Goroutines) -> Option<Answer> {
-    let (at, began) = (clock::monotonic(), Instant::now());
-    let samples = goroutines.reader.sample(&goroutines.memory);
-    let samples = samples.inspect_err(|error| {
+    let sampled = first_success(|| {
+        let (at, began) = (clock::monotonic(), Instant::now());
+        let samples = goroutines.reader.sample(&goroutines.memory)?;
+        Ok((at, began, samples))
+    });
+    let sampled = sampled.inspect_err(|error| {
         debug!("the server's goroutines could not be read this time: {error}");
     });
-    let samples = samples.ok()?;
+    let (at, began, samples) = sampled.ok()?;
     let forwarded = goroutines.forwarded(at, pid, &samples);
     let is_stuck = !samples.unmoved.is_empty();
     let event = EventKind::GoroutinesSampled {
@@ -175,6 +185,17 @@ fn sample(pid: i32, goroutines: &Goroutines) -> Option<Answer> {
         }),
         file: None,
     })
+}
+
+/// Tries again a few times; the last error if none succeeds.
+fn first_success<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..TRIES {
+        if let Ok(done) = read() {
+            return Ok(done);
+        }
+        thread::sleep(BETWEEN_TRIES);
+    }
+    read()
 }
 
 /// The event has the time when the measurement began: what was written since then may be in it.
@@ -202,4 +223,25 @@ fn find_entry(pid: i32, asked: &EntryQuery) -> Option<EntryHead> {
         not_after: Timestamp::from_nanosecond(asked.not_after.into()).ok()?,
     };
     find_in_files(pid, &query)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_that_cannot_be_read_is_tried_again() {
+        for (failures, tries, is_read) in [(0, 1, true), (2, 3, true), (3, 3, false)] {
+            let mut tried = 0;
+            let read = first_success(|| {
+                tried += 1;
+                if tried > failures {
+                    Ok(())
+                } else {
+                    Err(io::ErrorKind::InvalidData.into())
+                }
+            });
+            assert_eq!((tried, read.is_ok()), (tries, is_read), "{failures}");
+        }
+    }
 }
