@@ -75,12 +75,21 @@ pub(crate) struct Space {
     pub(crate) needed: u64,
 }
 
+impl Space {
+    /// Whether all that is needed can be written to it.
+    pub(crate) fn has_room(&self) -> bool {
+        self.writable && !self.free.is_some_and(|free| free < self.needed)
+    }
+}
+
 /// Looks at all that this task needs, within 5 seconds.
 pub(crate) fn observe(needs: &Needs) -> Observed {
-    let sources = {
+    let spaces = spaces(needs);
+    // Those who ask the package sources write to these disks: where one is full, what they say is of no use.
+    let sources = spaces.iter().all(Space::has_room).then(|| {
         let needs = needs.clone();
         thread::spawn(move || package_sources::unreachable(&needs))
-    };
+    });
     let root = if needs.uses(Ability::Root) {
         root()
     } else {
@@ -101,8 +110,8 @@ pub(crate) fn observe(needs: &Needs) -> Observed {
         tried,
         rights: rights(),
         has_btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
-        spaces: spaces(needs),
-        unreachable: sources.join().unwrap_or_default(),
+        spaces,
+        unreachable: sources.map_or_else(Vec::new, |asked| asked.join().unwrap_or_default()),
     }
 }
 

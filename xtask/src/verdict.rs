@@ -180,6 +180,9 @@ fn refusal(error: i32, rights: &Rights) -> (String, &'static str) {
 }
 
 fn space(space: &Space) -> Option<String> {
+    if space.has_room() {
+        return None;
+    }
     let places: Vec<_> = space
         .directories
         .iter()
@@ -191,14 +194,10 @@ fn space(space: &Space) -> Option<String> {
             "disk: this user cannot write to {places}: use a clone of your own, and VAULT_TRACER_CACHE for the cache"
         ));
     }
-    let free = space.free?;
-    (free < space.needed).then(|| {
-        format!(
-            "disk: {free} MB are free for {places}, and {} MB are needed: make room, or set VAULT_TRACER_CACHE to a \
-             directory on another disk",
-            space.needed
-        )
-    })
+    Some(format!(
+        "disk: {} MB are free for {places}, and {} MB are needed: make room, or set VAULT_TRACER_CACHE to a directory on another disk",
+        space.free?, space.needed
+    ))
 }
 
 #[cfg(test)]

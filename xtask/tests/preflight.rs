@@ -111,5 +111,8 @@ fn without_room_the_room_is_named() {
             line.contains("MB are free") && line.contains(&place),
             "{line}"
         );
+        // Nor is the network asked: cargo and pip would only say that the disk is full.
+        let asked = said.iter().find(|line| line.contains("network"));
+        assert_eq!(asked, None);
     }
 }
