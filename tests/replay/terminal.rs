@@ -19,6 +19,9 @@ const ON_A_TERMINAL: [&str; 8] = [
     "vault-2.1-syslog-not-reading",
 ];
 
+/// The beginning of a block.
+const TIME: &str = "02:50:30.030Z";
+
 /// Lines that a ticket or a README can hold.
 const WIDTH: usize = 100;
 
@@ -41,17 +44,22 @@ fn recordings_show_on_the_terminal_what_is_expected() -> Result<()> {
     Ok(())
 }
 
-/// Of every recording: an outage has a block, and no line of it is wider than a ticket but where a word is.
+/// Of every recording: an outage has a block, times at the beginning of a block never step back, and no line is wider than a ticket
+/// but where a word is.
 #[test]
 fn every_outage_is_one_block_and_no_line_is_wide() -> Result<()> {
     for case in Case::all()? {
         let text = text_of(&case);
         let blocks = text.lines().filter(|line| line.contains("Z  BLOCKED  "));
-        let ends = ["Z  WORKS AGAIN  ", "Z  NOT RECOVERED  "];
+        let ends = ["Z  WORKS AGAIN ", "Z  NOT RECOVERED  "];
         let ends = text
             .lines()
             .filter(|line| ends.iter().any(|end| line.contains(end)));
         assert!(blocks.count() <= ends.count(), "{}: {text}", case.name());
+        let is_time = |word: &&str| word.len() == TIME.len() && word.ends_with('Z');
+        let times = text.lines().filter_map(|line| line.split(' ').next());
+        let times: Vec<_> = times.filter(is_time).collect();
+        assert!(times.is_sorted(), "{}: {text}", case.name());
         for line in text.lines() {
             let is_word = line.trim().split(' ').count() == 1;
             assert!(line.chars().count() <= WIDTH || is_word, "{line}");

@@ -35,6 +35,8 @@ pub struct Terminal<W> {
     color: bool,
     outages: Outages,
     devices: BTreeMap<Device, OfDevice>,
+    /// The latest time at the beginning of a block.
+    latest: Nanos,
 }
 
 impl Terminal<Box<dyn Write + Send>> {
@@ -63,6 +65,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
             color,
             outages: Outages::default(),
             devices: BTreeMap::new(),
+            latest: 0,
         }
     }
 
@@ -224,13 +227,14 @@ impl<W: Write + Send + 'static> Terminal<W> {
     }
 
     /// No hang of this server: one block.
-    fn forwarded(&self, forwarded: &Forwarded) -> String {
+    fn forwarded(&mut self, forwarded: &Forwarded) -> String {
         let head = format!(
             "{}: {}",
             self.request(&forwarded.request),
             clean(&explain::forwarded(forwarded)),
         );
-        self.block(forwarded.start, ("33", "forwarded"), &head, &[])
+        let end = forwarded.start + forwarded.duration;
+        self.block(end, ("33", "forwarded"), &head, &[])
     }
 
     /// Higher numbers of an outage that goes on, ever less often.
@@ -253,8 +257,8 @@ impl<W: Write + Send + 'static> Terminal<W> {
 
     /// The outage as a whole. `outage`: what was found of it, where it blocked or failed requests.
     fn incident(&mut self, incident: &Incident, outage: Option<&Outage>) -> Option<String> {
-        let at = incident.end.or(outage.map(|outage| outage.latest));
-        let at = at.unwrap_or(incident.start);
+        let last_known = outage.map_or(incident.start, |outage| outage.latest);
+        let at = incident.end.unwrap_or(last_known.max(self.latest));
         let totals = self.devices.entry(incident.device.clone()).or_default();
         totals.outages += 1;
         let pace = &mut totals.pace;
@@ -313,15 +317,20 @@ impl<W: Write + Send + 'static> Terminal<W> {
         worst.map(line).collect()
     }
 
-    /// A blank line, the time and what happened, then lines with a name each.
+    /// A blank line, the time and what happened, then lines with a name each. Times at the beginning never step back: what is known
+    /// only after something later was printed has its own time in parentheses.
     fn block(
-        &self,
+        &mut self,
         at: Nanos,
         (style, mark): (&str, &str),
         head: &str,
         lines: &[(&'static str, String)],
     ) -> String {
-        let (moment, painted) = (self.moment(at), painted(self.color, style, mark));
+        self.latest = self.latest.max(at);
+        let moment = self.moment(self.latest);
+        let own = (self.moment(at) != moment).then(|| format!("{mark} ({})", self.moment(at)));
+        let mark = own.as_deref().unwrap_or(mark);
+        let painted = painted(self.color, style, mark);
         // Wrapped without colours, which have no width.
         let placeholder = "X".repeat(mark.chars().count());
         let head = wrapped(&format!("{moment}  {placeholder}  {head}"), "", "    ");

@@ -1,5 +1,5 @@
 use super::*;
-use tracer_model::{Cause, Evidence, Op, Summary, Transport, UntakenEntries};
+use tracer_model::{Cause, Evidence, LostEntries, Op, Summary, Transport, UntakenEntries};
 
 /// A client may ask for a path that a terminal would obey, and a device may be a path.
 #[test]
@@ -114,10 +114,40 @@ fn incident(start: Nanos, end: Nanos) -> Finding {
     })
 }
 
+fn loss(at: Nanos) -> Finding {
+    Finding::LostEntries(LostEntries {
+        device: device(),
+        at,
+        closed: at,
+        bytes: 1,
+        entries: 1,
+        requests: Vec::new(),
+        complete: true,
+        pending: false,
+        as_of: at,
+        answers_dropped: false,
+    })
+}
+
 fn shown(findings: impl IntoIterator<Item = Finding>) -> String {
     let mut terminal = Terminal::to(io::sink(), false);
     let texts = findings.into_iter().filter_map(|f| terminal.text(&f));
     texts.collect()
+}
+
+/// An end that is known only after something later was printed has its own time in parentheses; what comes in order has none.
+#[test]
+fn times_never_step_back() {
+    for (unacknowledged, marks) in [
+        (9 * S, "WORKS AGAIN (00:00:08.000Z)  "),
+        (7 * S, "00:00:08.000Z  WORKS AGAIN  "),
+    ] {
+        let text = shown([hang(1), loss(unacknowledged), incident(S, 8 * S)]);
+        let lines = text.lines().filter(|line| line.starts_with("00:"));
+        let times: Vec<_> = lines.map(|line| &line[..13]).collect();
+        assert!(times.len() == 3 && times.is_sorted(), "{text}");
+        assert!(text.contains(marks), "{text}");
+    }
 }
 
 /// The first in full, the worst by its id, all counted.
