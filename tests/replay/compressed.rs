@@ -35,7 +35,7 @@ fn a_compressed_recording_is_the_same_and_readable_up_to_where_it_was_cut() -> R
     assert!(recording::read(&path)? == events, "not what was written");
 
     let mut known = 0;
-    for tenths in 1..10 {
+    for tenths in [1, 5, 9] {
         fs::write(&path, &bytes[..bytes.len() * tenths / 10])?;
         let read = recording::read(&path).with_context(|| format!("cut at {tenths}/10"))?;
         assert!(

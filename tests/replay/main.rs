@@ -5,6 +5,9 @@ mod case;
 mod claims;
 mod clients;
 mod compressed;
+mod metrics;
+mod perfetto;
+mod report;
 mod spans;
 mod terminal;
 

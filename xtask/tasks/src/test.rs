@@ -8,19 +8,21 @@
 
 mod live;
 mod suite;
+mod unprivileged;
 
 use std::{
     env,
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     iter,
     panic::resume_unwind,
     path::{Path, PathBuf},
     process::Command,
-    thread,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread::{self, ScopedJoinHandle},
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use self::suite::Suite;
 use crate::{
@@ -92,7 +94,7 @@ impl Suite {
         if let Some(mut deny) = self.optional("cargo-deny", setup::deny) {
             // Licences, sources and versions. Not advisories: whether a commit passes must not depend on the day.
             let checks = ["--workspace", "check", "bans", "licenses", "sources"];
-            self.step("cargo deny check", || quiet(deny.args(checks)))?;
+            self.step("cargo deny check", || quiet(deny.args(checks)).map(drop))?;
         }
         let agent = self.step("build", build::agent)?;
         self.step("budget", budget::run)?;
@@ -116,7 +118,7 @@ impl Suite {
         self.step("cargo fmt --check", || {
             component("fmt", "rustfmt")?;
             quiet(cargo().args(["fmt", "--all", "--check"]))?;
-            quiet(first_stage("fmt").arg("--check"))
+            quiet(first_stage("fmt").arg("--check")).map(drop)
         })?;
         self.step("cargo clippy", || {
             component("clippy", "clippy")?;
@@ -126,16 +128,14 @@ impl Suite {
             quiet(&mut clippy)?;
             let mut clippy = first_stage("clippy");
             clippy.args(["--all-targets", "--target-dir", "target/xtask"]);
-            quiet(clippy.args(["--", "-D", "warnings"]))
+            quiet(clippy.args(["--", "-D", "warnings"])).map(drop)
         })?;
         let python = self.optional("Python's packages", python_path);
-        self.step("cargo test, of the first stage", || {
-            quiet(first_stage("test").args(["--target-dir", "target/xtask"]))
+        let compiled = self.step("compiling the tests", || {
+            cpu_time::measured("the tests", unprivileged::compile)
         })?;
-        self.step("cargo test", || {
-            cpu_time::measured("the tests", || test_in_groups(python.as_deref()))
-        })?;
-        self.step("the recorded demo", recorded_demo)
+        self.step("tests", || compiled.run(python.as_deref()))?;
+        self.step("the recorded demo", || recorded_demo(compiled.agent()?))
     }
 
     /// The agent's formats, read by programs that are not ours. Returns Prometheus's directory.
@@ -144,8 +144,11 @@ impl Suite {
         let prometheus = self.optional("Prometheus", setup::prometheus);
         self.optional("a browser for the report's page", setup::require_browser);
         self.step("readers that are not ours", || {
-            let is_chosen = |name: &String| FOREIGN.contains(&&**name) || name == "collector";
-            let mut test = tests(test_files()?.iter().filter(|name| is_chosen(name)));
+            let mut test = cargo();
+            test.args(["test", "--locked"]).args(build::TESTED);
+            for name in FOREIGN.iter().chain(&["collector"]) {
+                test.args(["--test", name]);
+            }
             test.envs(rotel.map(|path| (setup::ROTEL.variable, path)));
             let directory = prometheus.as_ref();
             test.envs(directory.map(|path| (lab::prometheus::VARIABLE, path)));
@@ -175,78 +178,6 @@ impl Suite {
     }
 }
 
-/// All tests that need neither root nor eBPF, nor programs that are not ours. In groups at once: cargo runs one file of tests
-/// after the other, and many a file has one test that works alone for long.
-fn test_in_groups(python: Option<&OsStr>) -> Result<()> {
-    let is_chosen = |name: &String| name != LIVE && !FOREIGN.contains(&&**name);
-    let files: Vec<_> = test_files()?.into_iter().filter(is_chosen).collect();
-    let libraries = ["--lib", "--bins", "--examples"];
-    let mut build = tests(&files);
-    build.args(libraries).arg("--no-run");
-    Step::visible("compiling the tests", &mut build, LIMIT)?;
-    let mut without_files = cargo();
-    without_files.args(["test", "--locked"]).args(build::TESTED);
-    without_files.args(libraries);
-    let groups = live::at_once();
-    let mut commands = vec![without_files];
-    commands.extend((0..groups).map(|first| tests(files.iter().skip(first).step_by(groups))));
-    thread::scope(|scope| {
-        let running: Vec<_> = commands
-            .into_iter()
-            .map(|mut command| {
-                command.envs(python.map(|path| ("PYTHONPATH", path)));
-                command.args(["--", "--skip", FOREIGN_TEST]);
-                scope.spawn(move || captured(&mut command))
-            })
-            .collect();
-        let results = running
-            .into_iter()
-            .map(|group| group.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        results.fold(Ok(()), Result::and)
-    })
-}
-
-/// Runs tests, and prints what they said once all of them have ended.
-fn captured(command: &mut Command) -> Result<()> {
-    let mut captured = Captured::new(command)?;
-    let status = Step::silent("testing", command, LIMIT)?;
-    print!("{}{}", captured.stdout()?, captured.stderr()?);
-    ensure!(status.success(), "testing: {command:?} failed");
-    Ok(())
-}
-
-/// `cargo test` of these files of tests.
-fn tests<'a>(files: impl IntoIterator<Item = &'a String>) -> Command {
-    let mut tests = cargo();
-    tests.args(["test", "--locked"]).args(build::TESTED);
-    for name in files {
-        tests.args(["--test", name]);
-    }
-    tests
-}
-
-/// The names of all files of tests.
-fn test_files() -> Result<Vec<String>> {
-    let mut metadata = cargo();
-    metadata.args(["metadata", "--no-deps", "--locked", "--format-version=1"]);
-    let described = Step::new("test", "targets").output("asking cargo", &mut metadata, LIMIT)?;
-    test_files_in(&described)
-}
-
-/// The same, by `cargo metadata`.
-fn test_files_in(metadata: &str) -> Result<Vec<String>> {
-    let metadata: serde_json::Value = serde_json::from_str(metadata)?;
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let targets = packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
-    let files = targets.filter(|target| target["kind"][0] == "test");
-    let mut names: Vec<_> = files
-        .filter_map(|target| target["name"].as_str().map(str::to_owned))
-        .collect();
-    names.sort();
-    names.dedup();
-    Ok(names)
-}
-
 /// `cargo` with a subcommand for the first stage, which is a workspace of its own.
 fn first_stage(subcommand: &str) -> Command {
     let mut command = cargo();
@@ -255,27 +186,12 @@ fn first_stage(subcommand: &str) -> Command {
 }
 
 /// As a user starts it, without a terminal and in a directory of its own.
-fn recorded_demo() -> Result<()> {
+fn recorded_demo(agent: &Path) -> Result<()> {
     let directory = tempfile::tempdir().context("no temporary directory")?;
-    let agent = tested_agent()?;
     let mut demo = Command::new(env::current_exe()?);
     demo.arg("--agent-path").arg(agent);
     demo.args(["run", "--demo", "--recorded"]);
-    quiet(demo.current_dir(directory.path()))
-}
-
-/// The agent as `cargo test` built it, without eBPF programs.
-fn tested_agent() -> Result<PathBuf> {
-    let mut build = cargo();
-    build.args(["build", "--locked"]).args(build::TESTED);
-    build.args([
-        "--bin",
-        "vault-tracer",
-        "--message-format=json-render-diagnostics",
-    ]);
-    let messages = Step::new("test", "agent").output("compiling it", &mut build, LIMIT)?;
-    let agent = build::executables(&messages).remove("vault-tracer");
-    agent.context("cargo built the agent, but named no executable")
+    quiet(demo.current_dir(directory.path())).map(drop)
 }
 
 fn component(subcommand: &str, component: &str) -> Result<()> {
@@ -286,15 +202,39 @@ fn component(subcommand: &str, component: &str) -> Result<()> {
     )
 }
 
-/// Runs a program whose output matters only if it fails.
-fn quiet(command: &mut Command) -> Result<()> {
+/// Runs a program whose output is shown only if it fails. Returns its standard output.
+fn quiet(command: &mut Command) -> Result<String> {
     let mut captured = Captured::new(command)?;
     let status = Step::new("test", "running").wait("running", command, LIMIT)?;
     if !status.success() {
         eprint!("{}{}", captured.stdout()?, captured.stderr()?);
         bail!("{}", failure(command, status));
     }
-    Ok(())
+    captured.stdout()
+}
+
+/// Works on all of them, `at_once` in parallel; the first error if there is one.
+fn in_parallel<I: Sync, O: Send>(
+    items: &[I],
+    at_once: usize,
+    work: impl Fn(&I) -> Result<O> + Sync,
+) -> Result<Vec<O>> {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut done = Vec::new();
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+            done.push(work(item)?);
+        }
+        anyhow::Ok(done)
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(worker)).collect();
+        let join = |worker: ScopedJoinHandle<Result<Vec<O>>>| {
+            worker.join().unwrap_or_else(|panic| resume_unwind(panic))
+        };
+        let done: Vec<_> = workers.into_iter().map(join).collect::<Result<_>>()?;
+        Ok(done.into_iter().flatten().collect())
+    })
 }
 
 /// `PYTHONPATH` with the packages that read the agent's formats.
@@ -303,18 +243,4 @@ fn python_path() -> Result<OsString> {
     let others = env::var_os("PYTHONPATH").unwrap_or_default();
     let others = env::split_paths(&others).filter(|path| path != Path::new(""));
     env::join_paths(iter::once(packages).chain(others)).context("PYTHONPATH cannot be made")
-}
-
-#[cfg(test)]
-mod unit_tests {
-    use super::*;
-
-    #[test]
-    fn files_of_tests_are_found_among_targets() -> Result<()> {
-        let metadata = r#"{"packages":[
-            {"targets":[{"kind":["lib"],"name":"lab"},{"kind":["test"],"name":"report"},{"kind":["test"],"name":"live"}]},
-            {"targets":[{"kind":["test"],"name":"report"}]}]}"#;
-        assert_eq!(test_files_in(metadata)?, ["live", "report"]);
-        Ok(())
-    }
 }

@@ -59,28 +59,17 @@ proptest! {
     }
 
     #[test]
-    fn findings_come_with_the_answer_http1(plan in plan::sinks(vec![Listener::Http1])) {
-        is_in_time(&plan, &run(&plan), DELAY)?;
+    fn each_hang_is_what_its_request_waited_for_and_comes_with_the_answer_http1(plan in plan::sinks(vec![Listener::Http1])) {
+        let trace = run(&plan);
+        is_in_time(&plan, &trace, DELAY)?;
+        is_exact(&plan, &trace)?;
     }
 
     #[test]
-    fn findings_come_with_the_answer_http2(plan in plan::sinks(vec![Listener::Http2])) {
-        is_in_time(&plan, &run(&plan), DELAY)?;
-    }
-
-    #[test]
-    fn findings_come_with_the_answer_unix(plan in plan::sinks(vec![Listener::Unix])) {
-        is_in_time(&plan, &run(&plan), UNSEEN)?;
-    }
-
-    #[test]
-    fn each_hang_is_what_its_request_waited_for_http1(plan in plan::sinks(vec![Listener::Http1])) {
-        is_exact(&plan)?;
-    }
-
-    #[test]
-    fn each_hang_is_what_its_request_waited_for_http2(plan in plan::sinks(vec![Listener::Http2])) {
-        is_exact(&plan)?;
+    fn each_hang_is_what_its_request_waited_for_and_comes_with_the_answer_http2(plan in plan::sinks(vec![Listener::Http2])) {
+        let trace = run(&plan);
+        is_in_time(&plan, &trace, DELAY)?;
+        is_exact(&plan, &trace)?;
     }
 
     #[test]
@@ -100,22 +89,24 @@ proptest! {
     #[test]
     fn devices_side_by_side_have_their_own_times(plan in plan::sinks(TCP.to_vec())) {
         let devices = vec![(State::Dead, 2 * S), (State::Dead, S / 2), (State::Healthy, S)];
-        is_exact(&Plan { devices, ..plan })?;
+        let plan = Plan { devices, ..plan };
+        is_exact(&plan, &run(&plan))?;
     }
 
     #[test]
     fn slow_work_is_nobodys_hang(plan in plan::sinks(TCP.to_vec())) {
-        is_exact(&Plan { work: 9 * S, ..plan })?;
+        let plan = Plan { work: 9 * S, ..plan };
+        is_exact(&plan, &run(&plan))?;
     }
 
     #[test]
     fn dials_that_race_are_one_hang_of_a_sink(plan in racing(true)) {
-        is_exact(&plan)?;
+        is_exact(&plan, &run(&plan))?;
     }
 
     #[test]
     fn dials_that_race_are_one_hang_of_a_handler(plan in racing(false)) {
-        is_exact(&plan)?;
+        is_exact(&plan, &run(&plan))?;
     }
 
     #[test]
@@ -148,6 +139,7 @@ proptest! {
     #[test]
     fn over_a_unix_listener_durations_are_lower_bounds(plan in plan::sinks(vec![Listener::Unix])) {
         let trace = run(&plan);
+        is_in_time(&plan, &trace, UNSEEN)?;
         is_nobody_elses(&plan, &trace)?;
         for (_, hang) in trace.hangs() {
             prop_assert!(hang.request.lower_bound, "{:#?}", hang);

@@ -140,16 +140,17 @@ mod tests {
         Device::tcp(([10, 0, 0, 2], 1515).into())
     }
 
-    /// What is found until something is.
-    fn wait(lookups: &mut Lookups, after: Duration) -> Vec<Device> {
-        let limit = Instant::now() + Duration::from_secs(20);
+    /// What is found first, if it is asked for each time when so much of the trace's time has passed.
+    fn wait(lookups: &mut Lookups, each: Duration) -> Vec<Device> {
+        let (mut now, limit) = (Instant::now(), Instant::now() + Duration::from_secs(20));
         loop {
-            let found = lookups.found(Instant::now() + after);
+            now += each;
+            let found = lookups.found(now);
             if !found.is_empty() {
                 return found;
             }
             assert!(Instant::now() < limit, "never found");
-            thread::yield_now();
+            thread::sleep(Duration::from_millis(1));
         }
     }
 

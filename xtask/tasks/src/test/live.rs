@@ -5,17 +5,16 @@ use std::{
     env,
     ffi::OsStr,
     num::NonZero,
-    panic::resume_unwind,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
-    sync::atomic::{AtomicUsize, Ordering},
-    thread::{self, ScopedJoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use lab::server::Product;
 
+use super::in_parallel;
 use crate::{
     build, eventlogger, root,
     setup::{self, cargo, workspace},
@@ -187,23 +186,10 @@ impl LiveTests {
 
     /// Runs each in a process of its own, `at_once` of them in parallel.
     fn run_all(&self, names: &[String], at_once: usize) -> Result<Vec<Ended>> {
-        let next = AtomicUsize::new(0);
-        let worker = || {
-            let mut ended = Vec::new();
-            while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let test = self.run_one(name)?;
-                print!("{}", test.verdict());
-                ended.push(test);
-            }
-            anyhow::Ok(ended)
-        };
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(worker)).collect();
-            let join = |worker: ScopedJoinHandle<Result<Vec<Ended>>>| {
-                worker.join().unwrap_or_else(|panic| resume_unwind(panic))
-            };
-            let ended: Vec<_> = workers.into_iter().map(join).collect::<Result<_>>()?;
-            Ok(ended.into_iter().flatten().collect())
+        in_parallel(names, at_once, |name| {
+            let test = self.run_one(name)?;
+            print!("{}", test.verdict());
+            Ok(test)
         })
     }
 

@@ -38,11 +38,16 @@ fn anything() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
+    // Many of them have a list of 100,000 goroutines.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn any_memory_is_survived(words in prop::collection::vec(anything(), 1..200)) {
         let _ = reader().sample(&Arena::of(&words));
     }
+}
 
+proptest! {
     #[test]
     fn any_damage_is_survived(at in 0..0x2000_u64, word in anything(), which in 0..6_usize) {
         let mut memory = FakeMemory::default()

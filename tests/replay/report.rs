@@ -4,25 +4,22 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
-    path::PathBuf,
 };
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use test_support::replays;
 use tracer::report::{self, aggregate::Aggregator, html, summary::Report, text};
+
+use crate::case::{Case, replay, to_lines};
 
 /// Recordings with expected reports: many requests that queue, two devices, entries that are lost.
 const CASES: [&str; 4] = ["convoy", "filling-warning", "lost-entries", "two-devices"];
 
-fn traces() -> Result<Vec<PathBuf>> {
-    let names = replays::names()?;
-    let traces = names
-        .iter()
-        .map(|name| replays::directory(name).join("expected.jsonl"));
-    let traces: Vec<_> = traces.filter(|trace| trace.is_file()).collect();
-    ensure!(!traces.is_empty(), "no traces");
-    Ok(traces)
+/// The case's name and its trace.
+fn traces() -> Result<Vec<(String, String)>> {
+    let cases = Case::all()?;
+    let trace = |case: &Case| Ok((case.name(), to_lines(&replay(&case.events))?));
+    cases.iter().map(trace).collect()
 }
 
 fn report_on(trace: &str) -> Result<Report> {
@@ -34,8 +31,10 @@ fn report_on(trace: &str) -> Result<Report> {
 #[test]
 fn reports_are_those_that_are_expected() -> Result<()> {
     for case in CASES {
-        let directory = replays::directory(case);
-        let report = report_on(&fs::read_to_string(directory.join("expected.jsonl"))?)?;
+        let Case {
+            directory, events, ..
+        } = Case::open(case)?;
+        let report = report_on(&to_lines(&replay(&events))?)?;
         for (name, actual) in [
             ("expected.report.txt", text::text(&report)),
             ("expected.report.json", report::json(&report)?),
@@ -55,15 +54,11 @@ fn reports_are_those_that_are_expected() -> Result<()> {
 /// For a ticket: no line wider than a terminal but where a word is, and nothing that a terminal obeys.
 #[test]
 fn reports_are_plain_and_narrow() -> Result<()> {
-    for trace in traces()? {
-        let text = text::text(&report_on(&fs::read_to_string(&trace)?)?);
+    for (name, trace) in traces()? {
+        let text = text::text(&report_on(&trace)?);
         for line in text.lines() {
-            assert!(line.chars().count() <= 80, "{}: {line}", trace.display());
-            assert!(
-                !line.chars().any(char::is_control),
-                "{}: {line}",
-                trace.display()
-            );
+            assert!(line.chars().count() <= 80, "{name}: {line}");
+            assert!(!line.chars().any(char::is_control), "{name}: {line}");
         }
         // The answer, then what is wrong with which device.
         assert!(text.lines().next().is_some_and(|line| !line.is_empty()));
@@ -74,14 +69,13 @@ fn reports_are_plain_and_narrow() -> Result<()> {
 /// The writer and the reader of the format agree.
 #[test]
 fn every_trace_is_read_to_the_numbers_that_it_holds() -> Result<()> {
-    for trace in traces()? {
-        let content = fs::read_to_string(&trace)?;
-        let records: Vec<Value> = content
+    for (name, trace) in traces()? {
+        let records: Vec<Value> = trace
             .lines()
             .map(serde_json::from_str)
             .collect::<Result<_, _>>()?;
-        let report = report_on(&content)?;
-        check_numbers(&report, &records).with_context(|| trace.display().to_string())?;
+        let report = report_on(&trace)?;
+        check_numbers(&report, &records).context(name)?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use anyhow::{Result, bail, ensure};
 
 use test_support::replays;
 
-use crate::{bytes, findings};
+use super::{bytes, findings};
 
 /// Perfetto's definitions, as it publishes them.
 const PACKAGE: &str = "perfetto==0.59.1";

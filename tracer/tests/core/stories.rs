@@ -1,7 +1,7 @@
 //! The core on stories that no server ever told: whatever arrives, in whatever order, it neither fails nor claims
 //! more than it can have seen. Events are made as recordings spell them, so that a field more is no other test.
 
-use proptest::{collection::vec, option, prelude::*, sample::select};
+use proptest::{collection::vec, option, prelude::*, sample::select, test_runner::TestCaseError};
 use serde_json::{Value, json};
 use tracer_core::replay;
 use tracer_model::{Event, Finding, Hang, Nanos, Summary};
@@ -211,39 +211,45 @@ fn summary(findings: &[Finding]) -> &Summary {
     summary
 }
 
+fn is_the_sum_of_its_stalls(hang: &Hang) -> Result<(), TestCaseError> {
+    let sum: Nanos = hang.stalls.iter().map(|stall| stall.duration).sum();
+    prop_assert_eq!(sum, hang.duration);
+    prop_assert!(hang.end >= hang.start);
+    prop_assert!(!hang.stalls.is_empty());
+    Ok(())
+}
+
+/// In the summary.
+fn is_counted(findings: &[Finding]) -> Result<(), TestCaseError> {
+    let count = |is: fn(&Finding) -> bool| findings.iter().filter(|finding| is(finding)).count();
+    let refusals = count(|finding| matches!(finding, Finding::Refusal(_)));
+    let sessions = count(|finding| matches!(finding, Finding::Session(_)));
+    prop_assert_eq!(summary(findings).hangs, hangs(findings).count() as u64);
+    prop_assert_eq!(summary(findings).refusals, refusals as u64);
+    prop_assert_eq!(sessions, 1);
+    Ok(())
+}
+
+fn can_be_written(findings: &[Finding]) -> Result<(), TestCaseError> {
+    for finding in findings {
+        let line = tracer::sink::jsonl::line(finding, tracer::sink::wall::WallClock::default());
+        let line = line.expect("it has a spelling");
+        prop_assert!(line.is_none_or(|line| !line.contains('\n')));
+    }
+    Ok(())
+}
+
 proptest! {
+    // To make a story takes longer than to replay it: all that has to hold is checked of each.
     #[test]
-    fn a_hang_is_the_sum_of_its_stalls_and_ends_after_it_starts(story in story()) {
-        for hang in hangs(&findings(&story)) {
-            let sum: Nanos = hang.stalls.iter().map(|stall| stall.duration).sum();
-            prop_assert_eq!(sum, hang.duration);
-            prop_assert!(hang.end >= hang.start);
-            prop_assert!(!hang.stalls.is_empty());
-        }
-    }
-
-    #[test]
-    fn the_summary_counts_what_was_reported(story in story()) {
+    fn what_is_reported_of_a_story_is_sound(story in story()) {
         let findings = findings(&story);
-        let refusals = findings.iter().filter(|finding| matches!(finding, Finding::Refusal(_)));
-        let sessions = findings.iter().filter(|finding| matches!(finding, Finding::Session(_)));
-        prop_assert_eq!(summary(&findings).hangs, hangs(&findings).count() as u64);
-        prop_assert_eq!(summary(&findings).refusals, refusals.count() as u64);
-        prop_assert_eq!(sessions.count(), 1);
-    }
-
-    #[test]
-    fn every_finding_can_be_written(story in story()) {
-        for finding in findings(&story) {
-            let line = tracer::sink::jsonl::line(&finding, tracer::sink::wall::WallClock::default());
-            let line = line.expect("it has a spelling");
-            prop_assert!(line.is_none_or(|line| !line.contains('\n')));
+        for hang in hangs(&findings) {
+            is_the_sum_of_its_stalls(hang)?;
         }
-    }
-
-    #[test]
-    fn the_same_story_gives_the_same_report(story in story()) {
-        prop_assert_eq!(findings(&story), findings(&story));
+        is_counted(&findings)?;
+        can_be_written(&findings)?;
+        prop_assert_eq!(&replay(&story).collect::<Vec<_>>(), &findings, "the same again");
     }
 }
 

@@ -17,7 +17,7 @@ use test_support::replays;
 /// The table of metrics is in this page, between these lines.
 const PAGE: &str = "docs/metrics.md";
 const TABLE: [&str; 2] = [
-    "<!-- metrics: made by tests/metrics -->\n",
+    "<!-- metrics: made by tests/replay/metrics -->\n",
     "<!-- metrics: end -->\n",
 ];
 

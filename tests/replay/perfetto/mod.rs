@@ -20,9 +20,10 @@ use tracer::sink::{
     },
 };
 use tracer::source::recording;
-use tracer_model::{Event, Finding};
+use tracer_model::Finding;
 
 use self::packets_text::packets_text;
+use crate::case::replay;
 
 /// Recordings with an `expected.perfetto.txt`.
 const EXPECTED: [&str; 5] = [
@@ -32,10 +33,6 @@ const EXPECTED: [&str; 5] = [
     "no-listener",
     "two-devices",
 ];
-
-fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Finding> {
-    tracer_core::replay(events).collect()
-}
 
 fn findings(name: &str) -> Result<Vec<Finding>> {
     Ok(replay(&recording::read(&replays::recording(name))?))

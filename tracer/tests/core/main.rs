@@ -1,10 +1,14 @@
-//! The core on recordings and simulated servers, with normal traffic streamed, and buffered by a model of the programs.
+//! The core on recordings, simulated servers and made-up stories, with normal traffic streamed, and buffered by a model of the
+//! programs; and what decoding makes of any bytes.
 
+mod day;
+mod decode;
 mod flight;
 mod queues;
 mod recordings;
 mod simulated;
 mod snapshots;
+mod stories;
 
 use anyhow::Result;
 use test_support::replays;
