@@ -60,11 +60,8 @@ impl Compiled {
     /// By cargo's messages.
     fn by(messages: &str) -> Self {
         let mut compiled = Self::default();
-        let messages = messages
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok());
-        for message in messages {
-            let message: Value = message;
+        let lines = messages.lines();
+        for message in lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
             let Some(executable) = message["executable"].as_str() else {
                 continue;
             };
