@@ -251,6 +251,8 @@ impl SampledWait {
             return (at.max(period.last), uncertainty);
         }
         match end {
+            // Nothing shows that it went on after the only sample.
+            WaitEnd::Cut(at) if period.is_single_sample() => middle(period.last, at),
             WaitEnd::Acts(at) | WaitEnd::Cut(at) => (at, 0),
             WaitEnd::LastSample => (period.last, 0),
         }
@@ -298,5 +300,42 @@ fn operation(
         blocked_by: sample.holder.map(|holder| holder.request),
         holder_cause: sample.holder.map(|holder| holder.cause),
         ..Operation::new(sample.op, sample.device.clone(), by, span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_model::Transport;
+
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+
+    /// Samples of a dial at these times, in ms, after the goroutine acted at 0; the trace ends at `end`. Returns end and
+    /// uncertainty of the wait.
+    fn cut(samples: &[Nanos], end: Nanos) -> Option<(Nanos, Nanos)> {
+        let mut wait = SampledWait::new(0, true);
+        for at in samples {
+            let sample = StackSample {
+                op: Op::Connect,
+                device: Device::new(Transport::Tcp, "10.0.0.2:1515"),
+                phase: None,
+                since: None,
+                frames: Vec::new(),
+                holder: None,
+                stalled_since: None,
+            };
+            wait.add(at * MS, Some(sample));
+        }
+        let waits = wait.operations(Actor::default(), WaitEnd::Cut(end * MS));
+        waits.first().map(|it| (it.end / MS, it.uncertainty / MS))
+    }
+
+    #[test]
+    fn after_the_only_sample_a_wait_may_end_at_any_time() {
+        // The begin is uncertain by 1 ms too.
+        assert_eq!(cut(&[2], 402), Some((202, 201)));
+        assert_eq!(cut(&[2], 190), None, "it may have been runnable");
+        assert_eq!(cut(&[2, 102], 402), Some((402, 0)), "it went on");
     }
 }
