@@ -135,7 +135,7 @@ const fn fexit(probes: &'static [Spec]) -> Strategy {
         family: Family::Function,
         probes,
         cost: Cost::Own,
-        requires: "Linux 5.5 on x86-64, 6.0 on arm64, with BTF",
+        requires: "Linux 5.5 on x86-64, 6.4 on arm64, with BTF",
         limitation: None,
     }
 }
