@@ -49,9 +49,9 @@ pub fn compiler_for(machine: Machine) -> Result<TargetCompiler> {
     let mut refused = anyhow!("there is neither apt nor rustup to get one with");
     if apt::available() {
         match of_debian(machine, &step) {
-            Ok(rustc) => {
+            Ok((rustc, fresh)) => {
                 let sysroot = sysroot_of(&rustc, &step)?;
-                step.end(false, "library from Debian, with Debian's compiler");
+                step.end(fresh, "library from Debian, with Debian's compiler");
                 return Ok(TargetCompiler { rustc, sysroot });
             }
             Err(error) => refused = error,
@@ -99,8 +99,8 @@ fn library_of(sysroot: &Path, machine: Machine) -> PathBuf {
     sysroot.join("lib/rustlib").join(machine.target)
 }
 
-/// Debian's compiler with the library, from the cache or put together now.
-fn of_debian(machine: Machine, step: &Step) -> Result<PathBuf> {
+/// Debian's compiler with the library, from the cache or put together now, and whether it was.
+fn of_debian(machine: Machine, step: &Step) -> Result<(PathBuf, bool)> {
     let cache = Cache::open()?;
     let compiler = debian::compiler(&cache)?;
     let home = compiler.rustc.parent().context("no directory")?;
@@ -110,7 +110,7 @@ fn of_debian(machine: Machine, step: &Step) -> Result<PathBuf> {
     let rustc = entry.path.join("rustc");
     try_it(&rustc, machine, step)
         .with_context(|| format!("remove {} and run this again", entry.path.display()))?;
-    Ok(rustc)
+    Ok((rustc, entry.fresh))
 }
 
 fn prepare(path: &Path, compiler: &Compiler, machine: Machine, step: &Step) -> Result<()> {
