@@ -276,9 +276,9 @@ pub const CAPABILITIES: &[Capability] = &[
             tracepoint(&[raw("tcp_retransmit_skb", 1)], "Linux 4.15"),
             fexit(&[spec(
                 "tcp_retransmit_entry",
-                Hook::FEntry("__tcp_retransmit_skb"),
+                Hook::FEntry("tcp_retransmit_skb"),
             )]),
-            kprobe(&[spec("at_retransmit", Hook::KProbe("__tcp_retransmit_skb"))]),
+            kprobe(&[spec("at_retransmit", Hook::KProbe("tcp_retransmit_skb"))]),
         ],
         fallback: Fallback::Warn("stalls without an ACK have no cause"),
     },

@@ -65,8 +65,8 @@ const PROBES: [(&str, Version, &[&str]); 8] = [
 
 /// Functions of which the entry is enough.
 const ENTRY_ONLY: [&str; 3] = [
-    "__tcp_retransmit_skb",
     "sock_def_error_report",
+    "tcp_retransmit_skb",
     "tcp_send_probe0",
 ];
 
