@@ -7,8 +7,12 @@ use serde::{Deserialize, Serialize};
 
 /// Where the guest finds its [`Plan`].
 pub const PLAN: &str = "/vm/plan.json";
-/// The guest's second serial port, which the kernel does not write to.
-pub const REPORTS: &str = "/dev/ttyS1";
+/// The guest's second serial port, which the kernel does not write to. On arm64 the first is `ttyAMA0`.
+pub const REPORTS: &str = if cfg!(target_arch = "aarch64") {
+    "/dev/ttyS0"
+} else {
+    "/dev/ttyS1"
+};
 /// What a report's line begins with, to tell it from what the tests print.
 pub const MARK: &str = "#vm ";
 

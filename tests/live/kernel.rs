@@ -46,10 +46,7 @@ const HOOKS: [(&[&str], Shows); 12] = [
     (&["udp_sendmsg"], sent_by_udp),
     (&["inet_sock_set_state"], connected),
     (&["tcp_v4_connect", "sys_exit_connect"], connect_failed),
-    (
-        &["tcp_retransmit_skb", "__tcp_retransmit_skb"],
-        retransmitted,
-    ),
+    (&["tcp_retransmit_skb"], retransmitted),
     (&["tcp_receive_reset"], reset),
     (&["kfree_skb"], dropped),
     (&["inet_sk_error_report", "sock_def_error_report"], in_error),

@@ -72,17 +72,10 @@ pub(crate) fn tid() -> u32 {
     bpf_get_current_pid_tgid() as u32
 }
 
-/// Address just above the user registers in the running task's kernel stack, for a stack of this
-/// size: what `task_pt_regs()` counts down from.
+/// Address of the user registers in the running task's kernel stack, as `task_pt_regs()` computes it.
 #[inline(always)]
-pub(crate) fn stack_end(stack_size: u64) -> u64 {
-    field::<u64>(current_task(), offset!(task_stack)) + stack_size
-}
-
-/// Size of `struct pt_regs`.
-#[inline(always)]
-pub(crate) fn pt_regs_size() -> u64 {
-    u64::from(offset!(pt_regs_size))
+pub(crate) fn user_regs() -> u64 {
+    field::<u64>(current_task(), offset!(task_stack)) + u64::from(offset!(user_regs))
 }
 
 #[inline(always)]

@@ -95,8 +95,8 @@ pub struct KernelLayout {
     pub unix_address_name: u32,
     /// `task_struct.stack`, pointer.
     pub task_stack: u32,
-    /// Size of `struct pt_regs`.
-    pub pt_regs_size: u32,
+    /// Where a task's kernel stack has the user registers, `struct pt_regs`, in a system call.
+    pub user_regs: u32,
     /// Number of arguments of `tcp_recvmsg`: its result follows them in a probe's context.
     pub recvmsg_arguments: u32,
 }
@@ -147,7 +147,7 @@ impl KernelLayout {
         unix_addr: ABSENT,
         unix_address_name: ABSENT,
         task_stack: ABSENT,
-        pt_regs_size: ABSENT,
+        user_regs: ABSENT,
         recvmsg_arguments: ABSENT,
     };
 }

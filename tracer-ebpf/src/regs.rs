@@ -2,15 +2,9 @@
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 
-use crate::read;
+use crate::{kernel::user_regs, maps::TASK_PT_REGS, read};
 
-use crate::{
-    kernel::{pt_regs_size, stack_end},
-    maps::TASK_PT_REGS,
-};
-
-/// Byte offsets in `struct pt_regs` (`arch/x86/include/asm/ptrace.h`), size of a kernel stack
-/// (`arch/x86/include/asm/page_64_types.h`), and system call numbers
+/// Byte offsets in `struct pt_regs` (`arch/x86/include/asm/ptrace.h`), and system call numbers
 /// (`arch/x86/entry/syscalls/syscall_64.tbl`). Go keeps `*runtime.g` in r14 (`cmd/compile/abi-internal.md`).
 #[cfg(bpf_target_arch = "x86_64")]
 mod arch {
@@ -18,7 +12,7 @@ mod arch {
     pub(crate) const NUMBER: u64 = 120; // orig_ax
     pub(crate) const G: u64 = 8; // r14
     pub(crate) const GO_ARG: u64 = 80; // ax
-    pub(crate) const STACK: u64 = 16 << 10;
+    pub(crate) const PC: u64 = 128; // ip
     pub(crate) const MODE: u64 = 136; // cs, whose last bits are the privilege level
     pub(crate) const MODE_MASK: u64 = 3;
     pub(crate) const USER: u64 = 3;
@@ -32,7 +26,7 @@ mod arch {
     pub(crate) const RECVMSG: u64 = 47;
 }
 
-/// `arch/arm64/include/asm/ptrace.h`, `memory.h` (with pages of 4 or 16 kB), `include/uapi/asm-generic/unistd.h`; Go keeps `*runtime.g` in x28.
+/// `arch/arm64/include/asm/ptrace.h`, `include/uapi/asm-generic/unistd.h`; Go keeps `*runtime.g` in x28.
 /// `orig_x0` holds the first argument also after the call, when x0 holds the result.
 #[cfg(bpf_target_arch = "aarch64")]
 mod arch {
@@ -40,7 +34,7 @@ mod arch {
     pub(crate) const NUMBER: u64 = 64; // x8
     pub(crate) const G: u64 = 224; // x28
     pub(crate) const GO_ARG: u64 = 0; // x0
-    pub(crate) const STACK: u64 = 16 << 10;
+    pub(crate) const PC: u64 = 256;
     pub(crate) const MODE: u64 = 264; // pstate
     pub(crate) const MODE_MASK: u64 = 0xf;
     pub(crate) const USER: u64 = 0; // PSR_MODE_EL0t
@@ -124,10 +118,10 @@ impl Regs {
 
     #[inline(always)]
     fn computed() -> Self {
-        let address = stack_end(arch::STACK) - pt_regs_size();
+        let address = user_regs();
         let reg = |offset| read::kernel::<u64>(address + offset);
-        // Kernel stacks may have another size: then nothing is known, and reads as zero.
-        let is_user = reg(arch::MODE) & arch::MODE_MASK == arch::USER;
+        // Kernel stacks may have another size: then nothing is known, and reads as zero. On arm64 zeros are a user's mode too.
+        let is_user = reg(arch::MODE) & arch::MODE_MASK == arch::USER && reg(arch::PC) != 0;
         Self::at(if is_user { address } else { 0 })
     }
 

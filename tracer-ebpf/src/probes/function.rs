@@ -87,9 +87,10 @@ fn tcp_v6_connect_exit(ctx: FExitContext) -> i32 {
     0
 }
 
-/// `int __tcp_retransmit_skb(struct sock *sk, struct sk_buff *skb, int segs)` (`include/net/tcp.h`): also
-/// of segments that this host then fails to send, and of tail loss probes.
-#[fentry(function = "__tcp_retransmit_skb")]
+/// `int tcp_retransmit_skb(struct sock *sk, struct sk_buff *skb, int segs)` (`include/net/tcp.h`): also of segments that this
+/// host then fails to send, but not of tail loss probes. `__tcp_retransmit_skb`, which has these too, is called within its file
+/// only, and there compilers call a part of it (`.part.0`) instead: Debian's arm64 kernels have no retransmit that passes it.
+#[fentry(function = "tcp_retransmit_skb")]
 fn tcp_retransmit_entry(ctx: FEntryContext) -> i32 {
     retransmits(Sock(ctx.arg(0)));
     0
@@ -176,7 +177,7 @@ fn leave_connect(ctx: RetProbeContext) -> u32 {
     0
 }
 
-/// `__tcp_retransmit_skb`.
+/// `tcp_retransmit_skb`.
 #[kprobe]
 fn at_retransmit(ctx: ProbeContext) -> u32 {
     retransmits(Sock(argument(&ctx, 0)));

@@ -98,7 +98,7 @@ impl Host {
             syscall_exits: syscall_exits(&tracefs),
             trampolines: tried(
                 is_program_supported(ProgramType::Tracing),
-                "this kernel has none: it takes Linux 5.5 on x86-64, 6.0 on arm64",
+                "this kernel has none: it takes Linux 5.5 on x86-64, 6.4 on arm64",
             ),
             kprobes: kprobes(Path::new(KPROBE_EVENTS)),
             task_pt_regs: is_helper_supported(

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use btf_rs::Type;
 use log::warn;
 use nix::time::{ClockId, clock_getres};
+use nix::unistd::{SysconfVar, sysconf};
 use tracer_ebpf::{
     abi::ENTRY_BYTES,
     layout::{ABSENT, KernelLayout},
@@ -242,12 +243,23 @@ fn fields(btf: &Types) -> KernelLayout {
         unix_addr: at("unix_sock", "addr"),
         unix_address_name: at("unix_address", "name"),
         task_stack: at("task_struct", "stack"),
-        pt_regs_size: size(btf, "pt_regs").unwrap_or(ABSENT),
+        user_regs: user_regs(size(btf, "pt_regs")).unwrap_or(ABSENT),
         recvmsg_arguments: function(btf, "tcp_recvmsg")
             .and_then(|prototype| parameters(&prototype))
             .map_or(ABSENT, |count| count as u32),
         ..KernelLayout::ABSENT
     }
+}
+
+/// Where a task's kernel stack has `struct pt_regs`, of this size: at its end. `THREAD_SIZE` is 16 kB (`page_64_types.h` of x86),
+/// on arm64 not less than a page (`memory.h`), which may have 64 kB. With KASAN it is larger: the programs notice.
+fn user_regs(size: Option<u32>) -> Option<u32> {
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten()?;
+    at_end_of_stack(size?, page.try_into().ok()?)
+}
+
+fn at_end_of_stack(size: u32, page: u32) -> Option<u32> {
+    page.max(16 << 10).checked_sub(size)
 }
 
 fn size(btf: &Types, structure: &str) -> Option<u32> {
@@ -344,6 +356,13 @@ ffffffff81000b40 T nf_hook_next
             ..dense()
         };
         assert_eq!(tcp_range(&layout), Some((400, 48)));
+    }
+
+    #[test]
+    fn user_registers_are_at_the_end_of_a_stack_of_at_least_a_page() {
+        for (page, at) in [(4, 0x3f58), (16, 0x3f58), (64, 0xff58)] {
+            assert_eq!(at_end_of_stack(168, page << 10), Some(at));
+        }
     }
 
     #[test]

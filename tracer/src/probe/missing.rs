@@ -114,7 +114,7 @@ const FIELDS: &[Field] = &[
     field!("unix_sock.addr", unix_addr, UNIX),
     field!("unix_address.name", unix_address_name, UNIX),
     field!("task_struct.stack", task_stack, GOROUTINES),
-    field!("pt_regs", pt_regs_size, GOROUTINES),
+    field!("pt_regs", user_regs, GOROUTINES),
     field!(
         "tcp_recvmsg",
         recvmsg_arguments,

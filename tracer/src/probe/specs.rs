@@ -135,7 +135,7 @@ const fn fexit(probes: &'static [Spec]) -> Strategy {
         family: Family::Function,
         probes,
         cost: Cost::Own,
-        requires: "Linux 5.5 on x86-64, 6.0 on arm64, with BTF",
+        requires: "Linux 5.5 on x86-64, 6.4 on arm64, with BTF",
         limitation: None,
     }
 }
@@ -276,9 +276,9 @@ pub const CAPABILITIES: &[Capability] = &[
             tracepoint(&[raw("tcp_retransmit_skb", 1)], "Linux 4.15"),
             fexit(&[spec(
                 "tcp_retransmit_entry",
-                Hook::FEntry("__tcp_retransmit_skb"),
+                Hook::FEntry("tcp_retransmit_skb"),
             )]),
-            kprobe(&[spec("at_retransmit", Hook::KProbe("__tcp_retransmit_skb"))]),
+            kprobe(&[spec("at_retransmit", Hook::KProbe("tcp_retransmit_skb"))]),
         ],
         fallback: Fallback::Warn("stalls without an ACK have no cause"),
     },

@@ -16,12 +16,10 @@ use anyhow::{Context, Result, ensure};
 use self::without_debug::without_debug;
 use crate::{
     cpu_time,
+    machine::MACHINES,
     setup::{self, cargo, workspace},
     ui::{self, Step},
 };
-
-/// Architectures that the agent supports.
-const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 
 /// The variable of `tracer/build.rs`.
 pub const OBJECT: &str = "VAULT_TRACER_EBPF_OBJECT";
@@ -120,8 +118,8 @@ fn build_release(program: ReleaseBuild, object: Option<PathBuf>) -> Result<PathB
 
 /// Builds the eBPF programs for the other architectures: they cannot run here, but must compile.
 pub fn for_other_machines() -> Result<()> {
-    let mut others = ARCHITECTURES.iter().filter(|arch| **arch != consts::ARCH);
-    others.try_for_each(|arch| ebpf_object(arch).map(drop))
+    let mut others = MACHINES.iter().filter(|machine| !machine.is_here());
+    others.try_for_each(|machine| ebpf_object(machine.arch).map(drop))
 }
 
 /// A directory of its own: this is another compiler than the one that builds the agent.

@@ -20,7 +20,8 @@ use nix::sys::stat::{Mode, umask};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    setup::{require, workspace},
+    machine::{MACHINES, Machine},
+    setup::{READELF, require, workspace},
     ui::Step,
 };
 
@@ -30,6 +31,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("rpmbuild", "rpm"),
     ("tar", "tar"),
     ("gzip", "gzip"),
+    READELF,
 ];
 
 const CHECKSUMS: &str = "SHA256SUMS";
@@ -41,65 +43,68 @@ const LIMIT: Duration = Duration::from_mins(2);
 
 #[derive(clap::Args)]
 pub struct DistOptions {
+    /// Architectures: amd64, arm64
+    #[arg(long, value_delimiter = ',', default_value = "amd64,arm64", value_parser = Machine::named)]
+    arch: Vec<Machine>,
     /// Then build the commit a second time, from a clone elsewhere, and fail unless all bytes are the same
     #[arg(long)]
-    pub check: bool,
+    check: bool,
 }
-
-/// An architecture, by its names.
-#[derive(Clone, Copy)]
-struct Machine {
-    /// Of Rust and RPM.
-    arch: &'static str,
-    /// Of Debian and OCI.
-    debian: &'static str,
-    target: &'static str,
-}
-
-const MACHINES: &[Machine] = &[Machine {
-    arch: "x86_64",
-    debian: "amd64",
-    target: "x86_64-unknown-linux-gnu",
-}];
 
 /// The oldest glibc that the executable runs on: RHEL 8's.
-const GLIBC: &str = "2.28";
+pub const GLIBC: &str = "2.28";
+
+impl DistOptions {
+    /// All architectures, and that a second build is the same.
+    pub fn all_twice() -> Self {
+        Self {
+            arch: MACHINES.into(),
+            check: true,
+        }
+    }
+}
 
 pub fn run(options: &DistOptions) -> Result<()> {
     let begun = Instant::now();
-    let directory = build()?;
+    let directory = build(&options.arch)?;
     for file in files(&directory)? {
         let size = fs::metadata(directory.join(&file))?.len();
         eprintln!("  {file} ({:.1} MB)", size as f64 / 1e6);
     }
     eprintln!("dist: {:.0} s", begun.elapsed().as_secs_f64());
     if options.check {
-        check::same_bytes(&directory)?;
+        check::same_bytes(&directory, &options.arch)?;
     }
     println!("{}", directory.display());
     Ok(())
 }
 
+/// The executable that is released for an architecture.
+pub fn agent(machine: Machine) -> Result<PathBuf> {
+    executable::build(&Release::of_this_clone()?, machine)
+}
+
 /// Builds the release, and returns its directory.
-fn build() -> Result<PathBuf> {
+fn build(machines: &[Machine]) -> Result<PathBuf> {
     require(PROGRAMS)?;
-    let root = workspace();
     // Whatever the user's is: permissions are part of the packages.
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
-    let release = Release {
-        epoch: commit_time(&root)?,
-        root,
-    };
+    let release = Release::of_this_clone()?;
     let directory = release.root.join("target/dist");
     if directory.exists() {
         fs::remove_dir_all(&directory).context("cannot remove the last release")?;
     }
     fs::create_dir_all(&directory)?;
-    for machine in MACHINES {
-        let agent = executable::build(&release, *machine)?;
+    // It writes the man pages of every architecture.
+    let of_this_host = executable::build(&release, Machine::HERE)?;
+    for machine in machines {
+        let agent = match machine.is_here() {
+            true => of_this_host.clone(),
+            false => executable::build(&release, *machine)?,
+        };
         let step = Step::new("dist", machine.arch);
         let staging = tempfile::tempdir_in(release.root.join("target"))?;
-        let tree = tree::fill(&release, &agent, staging.path(), &step)?;
+        let tree = tree::fill(&release, &agent, &of_this_host, staging.path(), &step)?;
         packages::make(&release, *machine, &tree, &directory, &step)?;
         image::make(&release, *machine, &tree, &directory, &step)?;
         sbom::make(&release, *machine, &directory, &step)?;
@@ -118,6 +123,12 @@ struct Release {
 }
 
 impl Release {
+    fn of_this_clone() -> Result<Self> {
+        let root = workspace();
+        let epoch = commit_time(&root)?;
+        Ok(Self { root, epoch })
+    }
+
     /// A program whose output depends on nothing but its input.
     fn program(&self, name: &str) -> Command {
         let mut command = Command::new(name);

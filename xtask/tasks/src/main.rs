@@ -13,6 +13,8 @@ mod demo;
 mod dist;
 mod eventlogger;
 mod lab;
+mod libraries;
+mod machine;
 mod root;
 mod run;
 mod setup;

@@ -108,7 +108,7 @@ impl Suite {
             self.step("other kernels", || vm::run_few(&agent, &kernels, full))?;
         }
         if full {
-            self.step("release, twice", || dist::run(&DistOptions { check: true }))?;
+            self.step("release, twice", || dist::run(&DistOptions::all_twice()))?;
         }
         Ok(())
     }

@@ -72,7 +72,7 @@ fn before_5_14() -> Host {
     host
 }
 
-/// No trampolines on arm64 before 6.0.
+/// No trampolines on arm64 before 6.4.
 fn without_trampolines(mut host: Host) -> Host {
     host.trampolines = Availability::No("this kernel has none".to_owned());
     host

@@ -5,12 +5,12 @@ use std::{env, fs, path::Path, process::Command, time::Duration};
 use anyhow::{Result, ensure};
 
 use super::{CHECKSUMS, LIMIT};
-use crate::{setup::workspace, ui::Step};
+use crate::{machine::Machine, setup::workspace, ui::Step};
 
 const BUILD_LIMIT: Duration = Duration::from_hours(1);
 
 /// Fails unless a second build of the commit, from a clone in another directory, has the checksums of this release.
-pub fn same_bytes(release: &Path) -> Result<()> {
+pub fn same_bytes(release: &Path, machines: &[Machine]) -> Result<()> {
     let step = Step::new("dist", "second build");
     let elsewhere = tempfile::tempdir_in(workspace().join("target"))?;
     let clone = elsewhere.path().join("clone-elsewhere");
@@ -22,7 +22,14 @@ pub fn same_bytes(release: &Path) -> Result<()> {
     // This program takes the clone for its own that cargo's variable names.
     let mut again = Command::new(env::current_exe()?);
     again
-        .arg("dist")
+        .args(["dist", "--arch"])
+        .arg(
+            machines
+                .iter()
+                .map(|m| m.arch)
+                .collect::<Vec<_>>()
+                .join(","),
+        )
         .env("CARGO_MANIFEST_DIR", clone.join("xtask/tasks"))
         .current_dir(&clone);
     Step::visible("building it again", &mut again, BUILD_LIMIT)?;

@@ -3,14 +3,17 @@
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 
 use super::{GLIBC, Machine, Release, ensure_small};
-use crate::{build, cpu_time, setup::zigbuild, ui::Step};
+use crate::{
+    build, cpu_time,
+    setup::{compiler_for, zigbuild},
+    ui::Step,
+};
 
 /// Of `Cargo.toml`. Not named after the task: cargo has a directory of that name in `target`.
 const PROFILE: &str = "packaged";
@@ -22,7 +25,8 @@ const LIMIT: Duration = Duration::from_mins(30);
 pub fn build(release: &Release, machine: Machine) -> Result<PathBuf> {
     let object = build::ebpf_object(machine.arch)?;
     let target = release.root.join("target");
-    let mut build = zigbuild()?;
+    let compiler = compiler_for(machine)?;
+    let mut build = zigbuild(machine, GLIBC, &compiler)?;
     build
         .args([
             "--profile",
@@ -31,13 +35,14 @@ pub fn build(release: &Release, machine: Machine) -> Result<PathBuf> {
             "--package",
             "vault-tracer",
         ])
-        .arg("--target")
-        .arg(format!("{}.{GLIBC}", machine.target))
         .arg("--target-dir")
         .arg(&target)
         .env(build::OBJECT, object)
         .env("SOURCE_DATE_EPOCH", release.epoch.to_string())
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(&release.root)?);
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            flags(&release.root, &compiler.sysroot)?,
+        );
     let doing = format!("building the executable for {}", machine.arch);
     cpu_time::measured(&doing, || Step::visible(&doing, &mut build, LIMIT))?;
     let executable = target
@@ -54,23 +59,15 @@ pub fn build(release: &Release, machine: Machine) -> Result<PathBuf> {
 }
 
 /// Messages of panics name files: those of the clone, of the crates and of the standard library by names that are the same everywhere.
-fn flags(root: &Path) -> Result<String> {
+fn flags(root: &Path, sysroot: &Path) -> Result<String> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(env::home_dir()?.join(".cargo")));
     let home = home.context("cargo has no home directory")?;
     let remaps = [
         (root, "/vault-tracer"),
         (&home, "/cargo"),
-        (&sysroot()?, "/rust"),
+        (sysroot, "/rust"),
     ];
     let remaps = remaps.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
     Ok(remaps.join("\x1f"))
-}
-
-fn sysroot() -> Result<PathBuf> {
-    let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    let asked = rustc.args(["--print", "sysroot"]);
-    let step = Step::new("dist", "compiler");
-    let sysroot = step.output("asking the compiler", asked, super::LIMIT)?;
-    Ok(sysroot.trim().into())
 }

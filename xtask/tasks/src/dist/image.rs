@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::{LIMIT, Machine, Release, VERSION, sha256};
-use crate::ui::Step;
+use crate::{libraries, ui::Step};
 
 /// Where the executable is.
 const ENTRYPOINT: &str = "/usr/bin/vault-tracer";
@@ -21,7 +21,7 @@ pub fn make(
 ) -> Result<()> {
     let work = tempfile::tempdir()?;
     let (root, layout) = (work.path().join("root"), work.path().join("layout"));
-    files_of(release, tree, &root, step)?;
+    files_of(machine, tree, &root, step)?;
     let blobs = layout.join("blobs/sha256");
     fs::create_dir_all(&blobs)?;
     let tar = work.path().join("layer.tar");
@@ -73,36 +73,15 @@ fn blob(blobs: &Path, kind: &str, bytes: &[u8]) -> Result<Value> {
     Ok(json!({ "mediaType": kind, "digest": format!("sha256:{digest}"), "size": bytes.len() }))
 }
 
-/// The executable, and of this machine the dynamic loader and the libraries that the loader would take.
-fn files_of(release: &Release, tree: &Path, root: &Path, step: &Step) -> Result<()> {
+/// The executable, the libraries that it needs, and their loader.
+fn files_of(machine: Machine, tree: &Path, root: &Path, step: &Step) -> Result<()> {
     let executable = tree.join(&ENTRYPOINT[1..]);
-    let mut ldd = release.program("ldd");
-    let needed = step.output("libraries", ldd.arg(&executable), LIMIT)?;
-    for library in libraries(&needed) {
-        let to = root.join(library.trim_start_matches('/'));
+    let mut files = libraries::of(machine, &[&executable], step)?;
+    files.insert(ENTRYPOINT.to_owned(), executable);
+    for (path, file) in files {
+        let to = root.join(path.trim_start_matches('/'));
         fs::create_dir_all(to.parent().context("no directory")?)?;
-        fs::copy(library, to)?;
+        fs::copy(file, to)?;
     }
-    let to = root.join(&ENTRYPOINT[1..]);
-    fs::create_dir_all(to.parent().context("no directory")?)?;
-    fs::copy(executable, to)?;
     Ok(())
-}
-
-/// Paths in the output of `ldd`: `libc.so.6 => /lib/libc.so.6 (0x...)`, `/lib64/ld-linux-x86-64.so.2 (0x...)`.
-fn libraries(output: &str) -> impl Iterator<Item = &str> {
-    let lines = output.lines().map(str::split_whitespace);
-    lines.filter_map(|mut words| words.find(|word| word.starts_with('/')))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn libraries_are_found_in_what_the_loader_lists() {
-        let output = "\tlinux-vdso.so.1 (0x1)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x2)\n\t/lib64/ld-linux-x86-64.so.2 (0x3)\n";
-        let found: Vec<_> = libraries(output).collect();
-        assert_eq!(found, ["/lib/x/libc.so.6", "/lib64/ld-linux-x86-64.so.2"]);
-    }
 }

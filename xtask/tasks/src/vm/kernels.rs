@@ -2,13 +2,14 @@
 //! names of metapackages: a package of one exact version vanishes when the next one is out.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, ensure};
 
 use crate::{
+    machine::Machine,
     setup::{
         apt::{self, PrivateApt},
         cache::Cache,
@@ -23,7 +24,8 @@ pub struct Choice {
     /// Which of Debian's archives: `debian`, `debian-security`.
     archive: &'static str,
     suite: &'static str,
-    package: &'static str,
+    /// Of the name of the metapackage, `linux-image-SERIEScloud-ARCH`.
+    series: &'static str,
 }
 
 pub const CHOICES: [Choice; 4] = [
@@ -31,25 +33,25 @@ pub const CHOICES: [Choice; 4] = [
         name: "5.10",
         archive: "debian-security",
         suite: "bullseye-security",
-        package: "linux-image-cloud-amd64",
+        series: "",
     },
     Choice {
         name: "6.1",
         archive: "debian-security",
         suite: "bookworm-security",
-        package: "linux-image-cloud-amd64",
+        series: "",
     },
     Choice {
         name: "6.12",
         archive: "debian-security",
         suite: "bookworm-security",
-        package: "linux-image-6.12-cloud-amd64",
+        series: "6.12-",
     },
     Choice {
         name: "latest",
         archive: "debian",
         suite: "trixie-backports",
-        package: "linux-image-cloud-amd64",
+        series: "",
     },
 ];
 
@@ -59,6 +61,7 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const MIRROR: &str = "http://deb.debian.org/";
 
 pub struct Kernel {
+    pub machine: Machine,
     pub name: &'static str,
     pub image: PathBuf,
     modules: Vec<(String, PathBuf)>,
@@ -71,11 +74,12 @@ impl Kernel {
         found.map(|(_, path)| path.as_path())
     }
 
-    fn unpacked(name: &'static str, directory: &Path) -> Result<Self> {
+    fn unpacked(machine: Machine, name: &'static str, directory: &Path) -> Result<Self> {
         let files = files_below(directory)?;
         let is_image = |file: &&PathBuf| name_of(file).starts_with("vmlinuz");
         let image = files.iter().find(is_image).cloned();
         Ok(Self {
+            machine,
             name,
             image: image.context("no vmlinuz among its files")?,
             modules: files
@@ -117,46 +121,44 @@ fn module_name(path: &Path) -> Option<String> {
 }
 
 /// The kernel, from the cache or downloaded now; `refresh` downloads it anew.
-pub fn get(choice: &Choice, refresh: bool) -> Result<Kernel> {
+pub fn get(choice: &Choice, machine: Machine, refresh: bool) -> Result<Kernel> {
     let step = Step::new("vm", &format!("kernel {}", choice.name));
     let cache = Cache::open()?;
-    let name = format!("linux-{}-{}", choice.name, env::consts::ARCH);
+    let name = format!("linux-{}-{}", choice.name, machine.arch);
     if refresh {
         cache.discard(&name, &step)?;
     }
     let entry = cache
-        .entry(&name, &step, |path| download(choice, path, &step))
+        .entry(&name, &step, |path| download(choice, machine, path, &step))
         .remedy(
             format_args!("vm: cannot get Debian's kernel {}", choice.name),
             format_args!("see that {MIRROR} can be reached and run this again"),
         )?;
-    let kernel = Kernel::unpacked(choice.name, &entry.path)?;
+    let kernel = Kernel::unpacked(machine, choice.name, &entry.path)?;
     let image = name_of(&kernel.image);
     step.end(entry.fresh, format_args!("{image} from Debian"));
     Ok(kernel)
 }
 
-fn download(choice: &Choice, path: &Path, step: &Step) -> Result<()> {
+fn download(choice: &Choice, machine: Machine, path: &Path, step: &Step) -> Result<()> {
     ensure!(
         Path::new(KEYRING).exists(),
         "Debian's keys are not at {KEYRING} (package debian-archive-keyring)"
     );
     let source = format!(
-        "deb [arch=amd64 signed-by={KEYRING}] {}{} {} main\n",
+        "deb [arch={} signed-by={KEYRING}] {}{} {} main\n",
+        machine.debian,
         mirror(choice.archive, step),
         choice.archive,
         choice.suite
     );
-    let apt = PrivateApt::new(path, Some(&source), step)?;
-    let packages = of_one_version(&apt.depends(choice.package, step)?);
-    ensure!(
-        !packages.is_empty(),
-        "{} depends on no kernel",
-        choice.package
-    );
+    let apt = PrivateApt::of(machine, path, Some(&source), step)?;
+    let metapackage = format!("linux-image-{}cloud-{}", choice.series, machine.debian);
+    let packages = of_one_version(&apt.depends(&metapackage, step)?);
+    ensure!(!packages.is_empty(), "{metapackage} depends on no kernel");
     let files = apt.fetch(&packages, step)?;
     apt.unpack(&files, &path.join("root"), step)?;
-    Kernel::unpacked(choice.name, path).map(drop)
+    Kernel::unpacked(machine, choice.name, path).map(drop)
 }
 
 /// The mirror that this system uses for Debian, else the usual one.

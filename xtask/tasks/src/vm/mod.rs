@@ -1,14 +1,15 @@
-//! `cargo xtask vm`: the live tests inside Debian's own kernels, under QEMU's software emulation. Nothing but
-//! QEMU is installed, no root is needed where it is, and the guests have no network.
+//! `cargo xtask vm`: the live tests inside Debian's own kernels, under QEMU's software emulation, of this host's architecture
+//! or of another. Nothing but QEMU is installed, no root is needed where it is, and the guests have no network.
 
 mod expected;
 mod guest;
 mod kernels;
-mod machine;
+mod qemu;
 mod report;
 mod table;
 
 use std::{
+    env::consts,
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -19,11 +20,11 @@ use anyhow::{Context, Result, ensure};
 use self::{
     guest::GuestFiles,
     kernels::{CHOICES, Choice, Kernel},
-    machine::Serial,
+    qemu::Serial,
     report::GuestReport,
     table::KernelColumn,
 };
-use crate::{build, setup};
+use crate::{build, dist, machine::Machine, setup};
 
 /// Every probe of every strategy, and the hang from start to report.
 const TESTS: [&str; 6] = [
@@ -53,6 +54,9 @@ pub struct VmOptions {
     /// Kernels: 5.10, 6.1, 6.12, latest
     #[arg(long, value_delimiter = ',', default_value = USUAL, value_parser = choice)]
     kernel: Vec<Choice>,
+    /// Their architecture, and that of all that runs in them: amd64, arm64
+    #[arg(long, default_value = consts::ARCH, value_parser = Machine::named)]
+    arch: Machine,
     /// Write the output of the guests' serial ports into this directory
     #[arg(long, value_name = "DIR")]
     keep_serial: Option<PathBuf>,
@@ -71,7 +75,7 @@ fn choice(name: &str) -> Result<Choice, String> {
 
 /// The task: runs the guests, and prints a table of their reports.
 pub fn run(options: &VmOptions) -> Result<()> {
-    let kernels = prepare(&options.kernel, options.refresh)?;
+    let kernels = prepare(&options.kernel, options.arch, options.refresh)?;
     let mut tests = options.tests.clone();
     if tests.is_empty() {
         tests = TESTS.map(str::to_owned).into();
@@ -79,35 +83,42 @@ pub fn run(options: &VmOptions) -> Result<()> {
     let kept = options.keep_serial.as_deref();
     kept.map_or(Ok(()), fs::create_dir_all)
         .context("--keep-serial")?;
-    run_all(&build::agent()?, &kernels, &tests, kept)
+    let agent = if options.arch.is_here() {
+        build::agent()?
+    } else {
+        dist::agent(options.arch)?
+    };
+    run_all(&agent, options.arch, &kernels, &tests, kept)
 }
 
 /// For `cargo xtask test`: one kernel, or several.
 pub fn prepare_few(full: bool) -> Result<Vec<Kernel>> {
     let names = if full { FULL } else { ONE.0 };
     let choices = names.split(',').map(choice).collect::<Result<Vec<_>, _>>();
-    prepare(&choices.map_err(anyhow::Error::msg)?, false)
+    prepare(&choices.map_err(anyhow::Error::msg)?, Machine::HERE, false)
 }
 
 /// For `cargo xtask test`: one test, or few.
 pub fn run_few(agent: &Path, kernels: &[Kernel], full: bool) -> Result<()> {
     let tests = if full { &FEW[..] } else { &[ONE.1] };
     let tests: Vec<_> = tests.iter().map(|&test| test.to_owned()).collect();
-    run_all(agent, kernels, &tests, None)
+    run_all(agent, Machine::HERE, kernels, &tests, None)
 }
 
-fn prepare(choices: &[Choice], refresh: bool) -> Result<Vec<Kernel>> {
-    ensure!(
-        std::env::consts::ARCH == "x86_64",
-        "only kernels for x86-64 are run so far"
-    );
-    setup::require(setup::VM)?;
-    let kernel = |choice| kernels::get(choice, refresh);
+fn prepare(choices: &[Choice], machine: Machine, refresh: bool) -> Result<Vec<Kernel>> {
+    setup::require(&setup::for_guests(machine))?;
+    let kernel = |choice| kernels::get(choice, machine, refresh);
     choices.iter().map(kernel).collect()
 }
 
-fn run_all(agent: &Path, kernels: &[Kernel], tests: &[String], kept: Option<&Path>) -> Result<()> {
-    let guest = GuestFiles::new(agent, &setup::OPENBAO.executable()?, &guest::build()?)?;
+fn run_all(
+    agent: &Path,
+    machine: Machine,
+    kernels: &[Kernel],
+    tests: &[String],
+    kept: Option<&Path>,
+) -> Result<()> {
+    let guest = GuestFiles::new(machine, agent, &guest::build(machine)?)?;
     let (mut columns, mut failed) = (Vec::new(), Vec::new());
     for kernel in kernels {
         let (column, passed) = run_one(kernel, &guest, tests, kept)?;
@@ -131,11 +142,11 @@ fn run_one(
     let initramfs = directory.path().join("initramfs");
     guest.pack(kernel, tests, &initramfs)?;
     let started = Instant::now();
-    let passed = machine::run(kernel, &initramfs, &serial);
+    let ended = qemu::run(kernel, &initramfs, &serial);
     let took = started.elapsed();
     let report = GuestReport::parse(&Serial::read(&serial.reports));
     print(kernel, &report, took);
-    let judged = judge(passed, &report, tests);
+    let judged = judge(ended, kernel.machine, &report, tests);
     if let Err(error) = &judged {
         show(&serial);
         eprintln!("vm: {}: {error:#}", kernel.name);
@@ -160,12 +171,15 @@ fn print(kernel: &Kernel, report: &GuestReport, took: Duration) {
     }
 }
 
-/// Init's exit status is not enough: libtest succeeds where no test has the name.
-fn judge(passed: Result<bool>, report: &GuestReport, tests: &[String]) -> Result<()> {
-    ensure!(
-        passed.context("the guest did not come to an end")?,
-        "tests failed"
-    );
+/// The tests' exit status is not enough: libtest succeeds where no test has the name.
+fn judge(
+    ended: Result<()>,
+    machine: Machine,
+    report: &GuestReport,
+    tests: &[String],
+) -> Result<()> {
+    ended.context("the guest did not come to an end")?;
+    let status = report.status.context("the tests did not come to an end")?;
     for test in tests {
         let outcome = report.tests.get(test).map(String::as_str);
         ensure!(
@@ -174,7 +188,8 @@ fn judge(passed: Result<bool>, report: &GuestReport, tests: &[String]) -> Result
             outcome.unwrap_or("not run")
         );
     }
-    let differences = expected::differences(report);
+    ensure!(status == Some(0), "the tests ended with {status:?}");
+    let differences = expected::differences(machine, report);
     ensure!(differences.is_empty(), "{}", differences.join("; "));
     Ok(())
 }

@@ -18,6 +18,8 @@ pub struct GuestReport {
     /// The strategies of probing that were tried (`--probes`), and why one was refused.
     pub strategies: BTreeMap<String, Option<String>>,
     pub complaints: Vec<String>,
+    /// Exit status of the tests, once they have ended; `Some(None)` if a signal ended them.
+    pub status: Option<Option<i32>>,
 }
 
 impl GuestReport {
@@ -51,7 +53,7 @@ impl GuestReport {
                 self.complaints.push(format!("cannot load {path}: {error}"));
             }
             Report::Broken { error } => self.complaints.push(error),
-            Report::Ended { .. } => {}
+            Report::Ended { status, .. } => self.status = Some(status),
         }
     }
 
