@@ -23,6 +23,7 @@ mod permission;
 mod polled;
 mod requests;
 mod roles;
+mod runtime_types;
 mod sample;
 mod stack;
 mod stack_cache;
@@ -115,9 +116,16 @@ impl GoroutineReader {
         let devices = devices.chain(device_kind::STRUCTURES);
         let names: Vec<_> = goroutine::STRUCTURES.into_iter().chain(devices).collect();
         let described = debug.and_then(|debug| debug.structures(&names).ok());
-        let (structures, assumed) = match described {
-            Some(structures) => (structures, None),
-            None => assume(executable).map(|(structures, version)| (structures, Some(version)))?,
+        let (structures, assumed) = if let Some(structures) = described {
+            (structures, None)
+        } else {
+            let (mut structures, version) = assume(executable)?;
+            // The error is reported by whoever opens it next.
+            if let Ok(memory) = ProcessMemory::open(pid) {
+                let devices = &names[goroutine::STRUCTURES.len()..];
+                structures.extend(runtime_types::structures(executable, &memory, load_bias, devices));
+            }
+            (structures, Some(version))
         };
         let variables = debug.map(|debug| Variables::new(executable, debug, load_bias));
         let variables = variables.unwrap_or_default();
@@ -195,11 +203,15 @@ impl GoroutineReader {
 
     /// The limits of what is read, for the operator.
     pub(crate) fn doubts(&self) -> Option<String> {
-        self.assumed.as_ref().map(|version| {
-            format!(
-                "the server was stripped of its debugging information: its goroutines are read by the layout of {version}, but not which device one waits for; run an executable that was not stripped (built without -ldflags=-w)"
-            )
-        })
+        let version = self.assumed.as_ref()?;
+        let unknown = if self.devices.are_known() {
+            "the paths of its devices and the IDs of requests of which no entry was written are not known"
+        } else {
+            "which device one waits for is not known where several may be meant"
+        };
+        Some(format!(
+            "the server was stripped of its debugging information: its goroutines are read by the layout of {version}, and {unknown}; run an executable that was not stripped (built without -ldflags=-w)"
+        ))
     }
 
     /// All that are alive.

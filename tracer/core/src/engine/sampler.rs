@@ -169,17 +169,18 @@ impl Sampler {
         let Found {
             sample,
             request,
-            device: Some(device),
             since,
             ..
-        } = found
-        else {
-            return;
-        };
+        } = found;
         let Some(op) = op_of(found, head, trackers) else {
             return;
         };
-        if !trackers.is_audit(device) {
+        let device = match &found.device {
+            Some(device) => device.clone(),
+            None if op == Op::Lock => Device::unknown(),
+            None => return,
+        };
+        if !trackers.is_audit(&device) && !device.is_unknown() {
             trackers.devices.insert(device.clone());
         }
         if op == Op::Lock {
@@ -188,7 +189,7 @@ impl Sampler {
         let holder = head.and_then(|head| head.holder);
         let stack = StackSample {
             op,
-            device: device.clone(),
+            device,
             phase: sample.phase(),
             since: sample.since,
             frames: sample.frames.clone(),
@@ -239,7 +240,6 @@ fn attribute<'a>(
         {
             return None;
         }
-        // As long as it is not known for which device, what a sink waits for is not kept.
         let was_found = is_sink(sample) && trackers.requests.of(sample.goid).is_some();
         let request = trackers.requests.of_sample(sample, times)?;
         let of = trackers.requests.get(request);

@@ -13,6 +13,7 @@ use crate::{
         incidents::Incidents,
         judge::{self, Case, Verdict},
         overlaps::resolve_overlaps,
+        unascribed::ascribe,
     },
     engine::{
         pending_verdicts::PendingVerdicts, request_names::RequestNames, step::Query, step::Step,
@@ -71,7 +72,10 @@ impl Verdicts {
             self.names.learn(request);
         }
         for mut request in requests {
-            let verdicts = judge(&mut request, trackers);
+            let (mut verdicts, unascribed) = judge(&mut request, trackers);
+            if unascribed > 0 && !bound(&mut verdicts, unascribed) && unascribed >= threshold {
+                self.warn_of_unascribed(&request, unascribed, step);
+            }
             let (verdicts, of_others): (Vec<_>, Vec<_>) = verdicts
                 .into_iter()
                 .partition(|verdict| trackers.is_audit(verdict.device()));
@@ -117,6 +121,17 @@ impl Verdicts {
     /// Whether it is not yet known which entries the device did not take.
     pub(super) fn has_unsettled_entries(&self, device: &Device) -> bool {
         self.untaken.are_unsettled(device)
+    }
+
+    /// A request queued for a device of which it is not known which it is, and waited for no other.
+    fn warn_of_unascribed(&mut self, request: &Request, waited: Nanos, step: &mut Step) {
+        if request.client.is_none() || !self.suspects.insert(Device::unknown()) {
+            return;
+        }
+        step.findings.push(Finding::Warning(format!(
+            "a client's request queued {:.2} s for one of several audit devices, and it is not known for which: it has no hang",
+            waited as f64 / 1e9
+        )));
     }
 
     /// A client's request waited for something of which nobody said that it is an audit device.
@@ -249,19 +264,32 @@ impl Verdicts {
     }
 }
 
-fn judge(request: &mut Request, trackers: &mut Trackers) -> Vec<Verdict> {
+/// With how long the request waited for devices of which it is not known which they are, ns.
+fn judge(request: &mut Request, trackers: &mut Trackers) -> (Vec<Verdict>, Nanos) {
+    let unascribed = ascribe(&mut request.operations, request.goid);
     resolve_overlaps(&mut request.operations);
     for operation in &mut request.operations {
         complete(operation, trackers);
     }
-    judge::judge(
+    let verdicts = judge::judge(
         &Case {
             info: &request.info(),
             operations: &request.operations,
             hang_ids: &request.hang_ids,
         },
         trackers.session.threshold,
-    )
+    );
+    (verdicts, unascribed)
+}
+
+/// The longest hang may be longer by this, ns. Whether there is one.
+fn bound(verdicts: &mut [Verdict], unascribed: Nanos) -> bool {
+    let hangs = verdicts.iter_mut().filter_map(|verdict| match verdict {
+        Verdict::Hang(hang) => Some(hang),
+        Verdict::Refusal(_) => None,
+    });
+    let last = hangs.max_by_key(|hang| hang.duration).and_then(|hang| hang.stalls.last_mut());
+    last.map(|stall| stall.uncertainty += unascribed).is_some()
 }
 
 /// What a wait that no socket showed means for its device.

@@ -94,6 +94,16 @@ proptest! {
     }
 
     #[test]
+    fn where_devices_are_not_known_no_hang_is_short_in_silence(plan in plan::sinks(TCP.to_vec()), knows_devices: bool) {
+        let devices = vec![(State::Dead, 2 * S), (State::Dead, S / 2), (State::Healthy, S)];
+        let plan = Plan { devices, knows_devices, ..plan };
+        let trace = run(&plan);
+        is_never_short_in_silence(&plan, &trace)?;
+        is_told_once(&plan, &trace)?;
+        is_idle(&plan, &trace)?;
+    }
+
+    #[test]
     fn slow_work_is_nobodys_hang(plan in plan::sinks(TCP.to_vec())) {
         let plan = Plan { work: 9 * S, ..plan };
         is_exact(&plan, &run(&plan))?;
