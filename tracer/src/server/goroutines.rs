@@ -122,14 +122,22 @@ impl GoroutineReader {
             let (mut structures, version) = assume(executable)?;
             // The error is reported by whoever opens it next.
             if let Ok(memory) = ProcessMemory::open(pid) {
-                let devices = &names[goroutine::STRUCTURES.len()..];
-                structures.extend(runtime_types::structures(executable, &memory, load_bias, devices));
+                let names = [&names[goroutine::STRUCTURES.len()..], &requests::STRUCTURES].concat();
+                structures.extend(runtime_types::structures(executable, &memory, load_bias, &names));
             }
             (structures, Some(version))
         };
-        let variables = debug.map(|debug| Variables::new(executable, debug, load_bias));
-        let variables = variables.unwrap_or_default();
-        let requests = debug.map(|debug| RequestReader::new(debug, &variables));
+        let (variables, requests) = match debug {
+            Some(debug) => {
+                let variables = Variables::new(executable, debug, load_bias);
+                let requests = RequestReader::new(debug, &variables);
+                (variables, requests)
+            }
+            None => (
+                Variables::of_arguments(executable.machine(), symbols.arguments),
+                RequestReader::of_types(&structures),
+            ),
+        };
         let table = debug.map(|debug| AuditTable::new(debug, &variables));
         Ok(Self {
             list: symbols.list,
@@ -139,7 +147,7 @@ impl GoroutineReader {
             version: symbols.version,
             devices: DeviceLayouts::new(executable.machine(), &structures, &symbols.device_types),
             variables,
-            requests: requests.unwrap_or_default(),
+            requests,
             table: table.unwrap_or_default(),
             history: Mutex::default(),
             wait_reasons: symbols.wait_reasons,
@@ -204,13 +212,16 @@ impl GoroutineReader {
     /// The limits of what is read, for the operator.
     pub(crate) fn doubts(&self) -> Option<String> {
         let version = self.assumed.as_ref()?;
-        let unknown = if self.devices.are_known() {
-            "the paths of its devices and the IDs of requests of which no entry was written are not known"
-        } else {
-            "which device one waits for is not known where several may be meant"
-        };
+        let mut unknown = vec!["what its operator called its devices"];
+        if !self.devices.are_known() {
+            unknown.push("which of several devices one waits for");
+        }
+        if !self.knows_entries() {
+            unknown.push("the IDs of requests that wrote no entry");
+        }
+        let unknown = unknown.join(", ");
         Some(format!(
-            "the server was stripped of its debugging information: its goroutines are read by the layout of {version}, and {unknown}; run an executable that was not stripped (built without -ldflags=-w)"
+            "the server was stripped of its debugging information: its goroutines are read by the layout of {version}, and this is not known: {unknown}; run an executable that was not stripped (built without -ldflags=-w)"
         ))
     }
 

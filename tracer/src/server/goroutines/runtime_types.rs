@@ -43,7 +43,7 @@ const FIELD: usize = 24;
 /// Members beyond which a structure is rejected. Four times the largest.
 const MAX_FIELDS: u64 = 1024;
 
-/// The members of these structures (`path/of/package.Type`), as far as the program describes them. `load_bias`: by how much its addresses differ from
+/// The members of these structures (`path/of/package.Type`, or `*/package.Type` for whatever comes before), as far as the program describes them. `load_bias`: by how much its addresses differ from
 /// those in the file.
 pub(super) fn structures(
     executable: &Executable<'_>,
@@ -83,6 +83,8 @@ impl<'a> RuntimeTypes<'a> {
             by_type.entry(of).or_insert_with(Vec::new).push((package, *name));
             by_type
         });
+        // Functions may have types of their own, of the same name.
+        let mut members: HashMap<_, Option<HashMap<_, _>>> = HashMap::new();
         for (index, structure) in self.bytes.windows(STRUCT).step_by(8).enumerate() {
             if structure[at::KIND] & KIND_MASK != KIND_STRUCT || structure[at::FLAGS] != FLAGS {
                 continue;
@@ -93,10 +95,20 @@ impl<'a> RuntimeTypes<'a> {
                 continue;
             };
             let package = self.name(offset(&structure[at::PACKAGE..]));
-            let name = wanted.iter().find(|(of, _)| Some(*of) == package);
-            let members = self.members(8 * index);
-            found.extend(name.zip(members).map(|((_, name), members)| ((*name).to_owned(), members)));
+            let is_wanted = |of: &str, package: &str| match of.strip_prefix('*') {
+                Some(end) => package.ends_with(end),
+                None => package == of,
+            };
+            let name = wanted.iter().find(|(of, _)| package.is_some_and(|p| is_wanted(of, p)));
+            let Some((_, name)) = name else { continue };
+            let own = self.members(8 * index);
+            let known = members.entry(*name).or_insert_with(|| own.clone());
+            if *known != own {
+                *known = None;
+            }
         }
+        let members = members.into_iter();
+        found.extend(members.filter_map(|(name, members)| Some((name.to_owned(), members?))));
     }
 
     /// Of the structure at this offset.
@@ -227,6 +239,10 @@ mod tests {
         let mut syslog = Section::new();
         syslog.structure("example.com/go-syslog", "*gsyslog.netConn", &[(&long, 8)]);
         assert_eq!(syslog.find("example.com/go-syslog.netConn"), Some(vec![(long, 8)]));
+        assert_eq!(section.find("*/event.SocketSink"), None, "several");
+        let mut one = Section::new();
+        one.structure(PACKAGE, "*event.SocketSink", &MEMBERS);
+        assert_eq!(one.find("*/event.SocketSink"), expected());
         // The twin: no structure, or none with a name.
         for (offset, byte) in [(at::KIND, 22), (at::FLAGS, 4)] {
             let mut other = Section(section.0.clone());
