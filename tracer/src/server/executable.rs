@@ -108,7 +108,9 @@ impl<'a> Executable<'a> {
     /// The addresses of a section, before relocation; `None` if it has none of that name.
     pub(crate) fn range(&self, name: &str) -> Option<Range<u64>> {
         let section = self.sections.get(name)?;
-        let end = section.address.checked_add(section.range.uncompressed_size)?;
+        let end = section
+            .address
+            .checked_add(section.range.uncompressed_size)?;
         Some(section.address..end)
     }
 

@@ -123,7 +123,9 @@ impl GoroutineReader {
             // The error is reported by whoever opens it next.
             if let Ok(memory) = ProcessMemory::open(pid) {
                 let names = [&names[goroutine::STRUCTURES.len()..], &requests::STRUCTURES].concat();
-                structures.extend(runtime_types::structures(executable, &memory, load_bias, &names));
+                structures.extend(runtime_types::structures(
+                    executable, &memory, load_bias, &names,
+                ));
             }
             (structures, Some(version))
         };

@@ -8,18 +8,25 @@ use tracer_model::{Device, Nanos, Operation};
 /// Finds out for which device each such wait was, as far as only one can be meant: a sink's goroutine has one device. Takes out what is
 /// left. Returns how long that was beside all that is known, ns. `own`: the request's own goroutine, which goes from device to device.
 pub(crate) fn ascribe(operations: &mut Vec<Operation>, own: Option<u64>) -> Nanos {
-    if !operations.iter().any(|operation| operation.device.is_unknown()) {
+    if !operations
+        .iter()
+        .any(|operation| operation.device.is_unknown())
+    {
         return 0;
     }
     let sinks = devices_of_sinks(operations, own);
     for operation in operations.iter_mut().filter(|o| o.device.is_unknown()) {
-        let device = operation.by.goid.and_then(|goid| sinks.get(&goid)?.as_ref());
+        let device = operation
+            .by
+            .goid
+            .and_then(|goid| sinks.get(&goid)?.as_ref());
         if let Some(device) = device {
             operation.device.clone_from(device);
         }
     }
-    let (unknown, known): (Vec<_>, Vec<_>) =
-        std::mem::take(operations).into_iter().partition(|o| o.device.is_unknown());
+    let (unknown, known): (Vec<_>, Vec<_>) = std::mem::take(operations)
+        .into_iter()
+        .partition(|o| o.device.is_unknown());
     *operations = known;
     let known = covered(operations.iter());
     covered(operations.iter().chain(&unknown)) - known
@@ -32,7 +39,9 @@ fn devices_of_sinks(operations: &[Operation], own: Option<u64>) -> BTreeMap<u64,
         let Some(goid) = operation.by.goid.filter(|goid| Some(*goid) != own) else {
             continue;
         };
-        let known = sinks.entry(goid).or_insert_with(|| Some(operation.device.clone()));
+        let known = sinks
+            .entry(goid)
+            .or_insert_with(|| Some(operation.device.clone()));
         if known.as_ref() != Some(&operation.device) {
             *known = None;
         }

@@ -288,7 +288,9 @@ fn bound(verdicts: &mut [Verdict], unascribed: Nanos) -> bool {
         Verdict::Hang(hang) => Some(hang),
         Verdict::Refusal(_) => None,
     });
-    let last = hangs.max_by_key(|hang| hang.duration).and_then(|hang| hang.stalls.last_mut());
+    let last = hangs
+        .max_by_key(|hang| hang.duration)
+        .and_then(|hang| hang.stalls.last_mut());
     last.map(|stall| stall.uncertainty += unascribed).is_some()
 }
 

@@ -184,10 +184,17 @@ pub(crate) fn everybody_has_one(plan: &Plan, trace: &Trace) -> Result<(), TestCa
 /// Whoever was blocked has hangs that are no shorter than their uncertainty says, whichever device it was, or there is a warning.
 pub(crate) fn is_never_short_in_silence(plan: &Plan, trace: &Trace) -> Result<(), TestCaseError> {
     let is_warning = |finding: &Finding| matches!(finding, Finding::Warning(_));
-    let is_warned = trace.findings.iter().any(|(_, finding)| is_warning(finding));
+    let is_warned = trace
+        .findings
+        .iter()
+        .any(|(_, finding)| is_warning(finding));
     for request in &trace.requests {
         let devices = 0..plan.devices.len();
-        let blocked = union(devices.clone().flat_map(|device| request.blocked_spans(device)));
+        let blocked = union(
+            devices
+                .clone()
+                .flat_map(|device| request.blocked_spans(device)),
+        );
         if blocked <= THRESHOLD + 200 * MS {
             continue;
         }
@@ -199,7 +206,9 @@ pub(crate) fn is_never_short_in_silence(plan: &Plan, trace: &Trace) -> Result<()
         let stalls = its.iter().flat_map(|(_, hang)| &hang.stalls);
         let reported = union(stalls.map(|stall| (stall.start, stall.start + stall.duration)));
         let bound: Nanos = its.iter().map(|(_, hang)| uncertainty(hang)).sum();
-        let unseen: Nanos = devices.map(|device| unseen(request, device, 2 * INTERVAL)).sum();
+        let unseen: Nanos = devices
+            .map(|device| unseen(request, device, 2 * INTERVAL))
+            .sum();
         prop_assert!(
             reported + bound + EXACT + unseen >= blocked || (its.is_empty() && is_warned),
             "{} ms, at most {} more, of {}: {}{}\n{:?}",

@@ -110,8 +110,8 @@ impl Variable {
         }
     }
 
-    /// Which word of its method's arguments it begins with, the receiver's pointer among them; `None` if it is none of them, or not used without
-    /// debugging information.
+    /// The word of its method's arguments that it begins with, counted from the receiver's pointer; `None` if it is no argument,
+    /// or of no use without debugging information.
     pub(super) fn argument_word(self) -> Option<i64> {
         match self {
             // `(ctx context.Context, in *logical.LogInput, ...)`: an interface has two words.

@@ -6,8 +6,8 @@ use std::{collections::HashMap, ops::Range, str};
 use super::memory::{Memory, word};
 use crate::server::{executable::Executable, go::dwarf::Structures};
 
-/// Where the linker puts them, before all else that it puts there (`cmd/link/internal/ld/data.go`): since Go 1.27 in sections of their own.
-/// Position-independent programs have them where they can be relocated.
+/// Where the linker puts them, before all else that it puts there (`cmd/link/internal/ld/data.go`): since Go 1.27 in sections of
+/// their own. Position-independent programs have them where they can be relocated.
 const SECTIONS: [&str; 4] = [
     ".go.type",
     ".data.rel.ro.go.type",
@@ -43,8 +43,8 @@ const FIELD: usize = 24;
 /// Members beyond which a structure is rejected. Four times the largest.
 const MAX_FIELDS: u64 = 1024;
 
-/// The members of these structures (`path/of/package.Type`, or `*/package.Type` for whatever comes before), as far as the program describes them. `load_bias`: by how much its addresses differ from
-/// those in the file.
+/// The members of these structures (`path/of/package.Type`, or `*/package.Type` for whatever comes before), as far as the
+/// program describes them. `load_bias`: by how much its addresses differ from those in the file.
 pub(super) fn structures(
     executable: &Executable<'_>,
     memory: &impl Memory,
@@ -59,7 +59,10 @@ pub(super) fn structures(
         let start = section.start.wrapping_add(load_bias);
         let mut bytes = vec![0; (section.end - section.start).min(MAX_SECTION) as usize];
         if memory.read(start, &mut bytes).is_ok() {
-            let types = RuntimeTypes { bytes: &bytes, start };
+            let types = RuntimeTypes {
+                bytes: &bytes,
+                start,
+            };
             types.find(names, &mut found);
         }
         if found.len() == names.len() {
@@ -80,7 +83,10 @@ impl<'a> RuntimeTypes<'a> {
     fn find(&self, names: &[&str], found: &mut Structures) {
         let wanted: HashMap<_, Vec<_>> = names.iter().fold(HashMap::new(), |mut by_type, name| {
             let (package, of) = name.rsplit_once('.').unwrap_or(("", name));
-            by_type.entry(of).or_insert_with(Vec::new).push((package, *name));
+            by_type
+                .entry(of)
+                .or_insert_with(Vec::new)
+                .push((package, *name));
             by_type
         });
         // Functions may have types of their own, of the same name.
@@ -99,7 +105,9 @@ impl<'a> RuntimeTypes<'a> {
                 Some(end) => package.ends_with(end),
                 None => package == of,
             };
-            let name = wanted.iter().find(|(of, _)| package.is_some_and(|p| is_wanted(of, p)));
+            let name = wanted
+                .iter()
+                .find(|(of, _)| package.is_some_and(|p| is_wanted(of, p)));
             let Some((_, name)) = name else { continue };
             let own = self.members(8 * index);
             let known = members.entry(*name).or_insert_with(|| own.clone());
@@ -115,7 +123,10 @@ impl<'a> RuntimeTypes<'a> {
     fn members(&self, structure: usize) -> Option<HashMap<String, u32>> {
         let fields = self.bytes.get(structure + at::FIELDS..structure + STRUCT)?;
         let (from, count) = (self.offset_of(word(fields))?, word(&fields[8..]));
-        let len = FIELD * usize::try_from(count).ok().filter(|_| count <= MAX_FIELDS)?;
+        let len = FIELD
+            * usize::try_from(count)
+                .ok()
+                .filter(|_| count <= MAX_FIELDS)?;
         let fields = self.bytes.get(from..from.checked_add(len)?)?;
         let member = |field: &[u8]| {
             let name = self.name(self.offset_of(word(field)))?;
@@ -134,7 +145,9 @@ impl<'a> RuntimeTypes<'a> {
         let name = self.bytes.get(from?.checked_add(1)?..)?;
         let (len, text) = match *name {
             [short @ 0..0x80, ..] => (usize::from(short), &name[1..]),
-            [low, high @ 0..0x80, ..] => (usize::from(low & 0x7f) | usize::from(high) << 7, &name[2..]),
+            [low, high @ 0..0x80, ..] => {
+                (usize::from(low & 0x7f) | usize::from(high) << 7, &name[2..])
+            }
             _ => return None,
         };
         str::from_utf8(text.get(..len)?).ok()
@@ -221,7 +234,10 @@ mod tests {
     }
 
     fn expected() -> Option<Vec<(String, u32)>> {
-        Some(vec![("address".to_owned(), 16), ("socketType".to_owned(), 32)])
+        Some(vec![
+            ("address".to_owned(), 16),
+            ("socketType".to_owned(), 32),
+        ])
     }
 
     const MEMBERS: [(&str, u64); 2] = [("address", 16), ("socketType", 32)];
@@ -230,15 +246,26 @@ mod tests {
     fn finds_the_members_of_a_structure_by_its_package_and_name() {
         let long = "x".repeat(200);
         let mut section = Section::new();
-        section.structure("example.com/metrics/event", "*event.SocketSink", &[("address", 8)]);
+        section.structure(
+            "example.com/metrics/event",
+            "*event.SocketSink",
+            &[("address", 8)],
+        );
         section.structure(PACKAGE, "*event.SocketSinks", &[(&long, 8)]);
-        assert_eq!(section.find(&sink()), None, "another package's, another one");
+        assert_eq!(
+            section.find(&sink()),
+            None,
+            "another package's, another one"
+        );
         let at = section.structure(PACKAGE, "*event.SocketSink", &MEMBERS);
         assert_eq!(section.find(&sink()), expected());
         // A package is named otherwise than the last part of its path.
         let mut syslog = Section::new();
         syslog.structure("example.com/go-syslog", "*gsyslog.netConn", &[(&long, 8)]);
-        assert_eq!(syslog.find("example.com/go-syslog.netConn"), Some(vec![(long, 8)]));
+        assert_eq!(
+            syslog.find("example.com/go-syslog.netConn"),
+            Some(vec![(long, 8)])
+        );
         assert_eq!(section.find("*/event.SocketSink"), None, "several");
         let mut one = Section::new();
         one.structure(PACKAGE, "*event.SocketSink", &MEMBERS);

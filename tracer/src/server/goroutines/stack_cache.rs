@@ -49,7 +49,10 @@ impl StackWait {
 
 impl StackFacts {
     pub(super) fn is_empty(&self) -> bool {
-        self.wait.is_none() && self.handler.is_none() && !self.is_forwarded && self.request.is_none()
+        self.wait.is_none()
+            && self.handler.is_none()
+            && !self.is_forwarded
+            && self.request.is_none()
     }
 }
 
@@ -206,6 +209,9 @@ mod tests {
             stops: None,
             ..goroutine()
         };
-        assert!(!is_known(&cache(&uncounted, StackFacts::default()), &uncounted));
+        assert!(!is_known(
+            &cache(&uncounted, StackFacts::default()),
+            &uncounted
+        ));
     }
 }

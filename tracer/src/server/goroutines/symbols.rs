@@ -138,7 +138,8 @@ impl Collected {
         self.marks.extend(function.mark());
         let variable = function.variable();
         let argument = variable.filter(|_| function.has_pointer_receiver());
-        self.arguments.extend(argument.map(|variable| (variable, at.clone())));
+        self.arguments
+            .extend(argument.map(|variable| (variable, at.clone())));
         self.functions
             .extend(KnownFunction::of(function).map(|known| (at, known)));
         let code = function.device_code();
@@ -165,7 +166,11 @@ impl Collected {
             log_writer: self.log_writer,
             marks: self.marks,
             version: self.version.relocate(by),
-            arguments: self.arguments.into_iter().map(|(of, at)| (of, moved(at))).collect(),
+            arguments: self
+                .arguments
+                .into_iter()
+                .map(|(of, at)| (of, moved(at)))
+                .collect(),
         })
     }
 }

@@ -47,9 +47,13 @@ impl Variables {
         })
     }
 
-    /// Arguments of methods, of which nothing says where they lie: where the caller of old would have passed them, as far as the compiler keeps them at all
-    /// (`src/cmd/compile/abi-internal.md`, "spill area"). That is no promise: what is read there has to have the form of what it is.
-    pub(super) fn of_arguments(machine: Architecture, methods: Vec<(Variable, Range<u64>)>) -> Self {
+    /// Arguments of methods, of which nothing says where they lie: where the caller of old would have passed them, as far as the
+    /// compiler keeps them at all (`src/cmd/compile/abi-internal.md`, "spill area"). That is no promise: what is read there has to
+    /// have the form of what it is.
+    pub(super) fn of_arguments(
+        machine: Architecture,
+        methods: Vec<(Variable, Range<u64>)>,
+    ) -> Self {
         let by_caller = machine == Architecture::Aarch64;
         // On arm64 the frame pointer of the caller lies below them.
         let first = if by_caller { 8 } else { 0 };

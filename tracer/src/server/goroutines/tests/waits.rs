@@ -236,10 +236,7 @@ fn what_a_stripped_program_does_not_say_is_listed() {
     const DEVICES: &str = "which of several devices";
     const IDS: &str = "the IDs of requests";
     let stripped = || {
-        let known = [(
-            SINK,
-            FunctionRole::Device(SINKS, Some(EntryPoint::Other)),
-        )];
+        let known = [(SINK, FunctionRole::Device(SINKS, Some(EntryPoint::Other)))];
         let known = known.map(|(pc, role)| {
             let role = Some(role);
             let name = "event.(*SocketSink).Process".into();
@@ -253,8 +250,14 @@ fn what_a_stripped_program_does_not_say_is_listed() {
     };
     let doubts = |reader: &GoroutineReader| reader.doubts().expect("doubts");
     let all_described = doubts(&stripped());
-    assert!(!all_described.contains(DEVICES) && !all_described.contains(IDS), "{all_described}");
-    assert!(all_described.contains("what its operator called"), "{all_described}");
+    assert!(
+        !all_described.contains(DEVICES) && !all_described.contains(IDS),
+        "{all_described}"
+    );
+    assert!(
+        all_described.contains("what its operator called"),
+        "{all_described}"
+    );
     let nothing_described = doubts(&GoroutineReader {
         devices: DeviceLayouts::default(),
         requests: RequestReader::default(),
