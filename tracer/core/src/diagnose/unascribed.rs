@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 
 use tracer_model::{Device, Nanos, Operation};
 
+/// Waits for one of several devices.
+#[derive(Debug, Default)]
+pub(crate) struct Unascribed(Vec<Operation>);
+
 /// Finds out for which device each such wait was, as far as only one can be meant: a sink's goroutine has one device. Takes out what is
-/// left. Returns how long that was beside all that is known, ns. `own`: the request's own goroutine, which goes from device to device.
-pub(crate) fn ascribe(operations: &mut Vec<Operation>, own: Option<u64>) -> Nanos {
+/// left. `own`: the request's own goroutine, which goes from device to device.
+pub(crate) fn ascribe(operations: &mut Vec<Operation>, own: Option<u64>) -> Unascribed {
     if !operations
         .iter()
         .any(|operation| operation.device.is_unknown())
     {
-        return 0;
+        return Unascribed::default();
     }
     let sinks = devices_of_sinks(operations, own);
     for operation in operations.iter_mut().filter(|o| o.device.is_unknown()) {
@@ -24,12 +28,26 @@ pub(crate) fn ascribe(operations: &mut Vec<Operation>, own: Option<u64>) -> Nano
             operation.device.clone_from(device);
         }
     }
-    let (unknown, known): (Vec<_>, Vec<_>) = std::mem::take(operations)
-        .into_iter()
-        .partition(|o| o.device.is_unknown());
+    let all = std::mem::take(operations).into_iter();
+    let (unknown, known): (Vec<_>, Vec<_>) = all.partition(|o| o.device.is_unknown());
     *operations = known;
-    let known = covered(operations.iter());
-    covered(operations.iter().chain(&unknown)) - known
+    Unascribed(unknown)
+}
+
+impl Unascribed {
+    /// For how long, ns.
+    pub(crate) fn duration(&self) -> Nanos {
+        covered(self.0.iter().map(span))
+    }
+
+    /// By how much a device may have blocked the request for longer than it did at these times, ns.
+    pub(crate) fn beside(&self, known: impl Iterator<Item = (Nanos, Nanos)> + Clone) -> Nanos {
+        covered(known.clone().chain(self.0.iter().map(span))) - covered(known)
+    }
+}
+
+fn span(operation: &Operation) -> (Nanos, Nanos) {
+    (operation.start, operation.end)
 }
 
 /// The device of each sink; `None` where it seems to have several.
@@ -49,17 +67,17 @@ fn devices_of_sinks(operations: &[Operation], own: Option<u64>) -> BTreeMap<u64,
     sinks
 }
 
-/// For how long at least one of these lasted, ns.
-fn covered<'a>(operations: impl Iterator<Item = &'a Operation>) -> Nanos {
-    let mut spans: Vec<_> = operations.map(|o| (o.start, o.end)).collect();
+/// For how long there was at least one of these, ns.
+fn covered(spans: impl Iterator<Item = (Nanos, Nanos)>) -> Nanos {
+    let mut spans: Vec<_> = spans.collect();
     spans.sort_unstable();
     let mut reached = 0;
-    let mut covered = 0;
-    for (start, end) in spans {
-        covered += end.saturating_sub(start.max(reached));
+    let lasted = spans.into_iter().map(|(start, end)| {
+        let lasted = end.saturating_sub(start.max(reached));
         reached = end.max(reached);
-    }
-    covered
+        lasted
+    });
+    lasted.sum()
 }
 
 #[cfg(test)]
@@ -97,7 +115,8 @@ mod tests {
             operation(Op::Connect, 8, one.clone(), (40, 60)),
         ];
         // What another sink waited for beyond the 60 that are known may be any device.
-        assert_eq!(ascribe(&mut operations, Some(OWN)), 40);
+        let left = ascribe(&mut operations, Some(OWN));
+        assert_eq!(left.beside(operations.iter().map(span)), 40);
         assert_eq!(
             waits(&operations),
             [(one.address.clone(), 0, 40), (one.address.clone(), 40, 60)]
@@ -111,7 +130,8 @@ mod tests {
                 operation(Op::Connect, goid, device, (at, at + 1))
             });
             let mut operations: Vec<_> = std::iter::once(queued).chain(used).collect();
-            assert_eq!(ascribe(&mut operations, Some(OWN)), 40, "{operations:?}");
+            let left = ascribe(&mut operations, Some(OWN));
+            assert_eq!(left.duration(), 40, "{operations:?}");
             assert!(operations.iter().all(|o| o.op == Op::Connect));
         }
     }
@@ -126,9 +146,10 @@ mod tests {
                 operation(Op::Lock, goid, devices[device].clone(), (start, start + len))
             });
             let mut operations: Vec<_> = all.collect();
-            let before = covered(operations.iter());
+            let before = covered(operations.iter().map(span));
             let left = ascribe(&mut operations, Some(OWN));
-            prop_assert_eq!(covered(operations.iter()) + left, before);
+            let known = operations.iter().map(span);
+            prop_assert_eq!(covered(known.clone()) + left.beside(known), before);
             prop_assert!(!operations.iter().any(|o| o.device.is_unknown()));
         }
     }

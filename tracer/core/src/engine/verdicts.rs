@@ -13,7 +13,7 @@ use crate::{
         incidents::Incidents,
         judge::{self, Case, Verdict},
         overlaps::resolve_overlaps,
-        unascribed::ascribe,
+        unascribed::{Unascribed, ascribe},
     },
     engine::{
         pending_verdicts::PendingVerdicts, request_names::RequestNames, step::Query, step::Step,
@@ -73,8 +73,9 @@ impl Verdicts {
         }
         for mut request in requests {
             let (mut verdicts, unascribed) = judge(&mut request, trackers);
-            if unascribed > 0 && !bound(&mut verdicts, unascribed) && unascribed >= threshold {
-                self.warn_of_unascribed(&request, unascribed, step);
+            let has_hang = bound(&mut verdicts, &unascribed);
+            if !has_hang && unascribed.duration() >= threshold {
+                self.warn_of_unascribed(&request, unascribed.duration(), step);
             }
             let (verdicts, of_others): (Vec<_>, Vec<_>) = verdicts
                 .into_iter()
@@ -264,8 +265,8 @@ impl Verdicts {
     }
 }
 
-/// With how long the request waited for devices of which it is not known which they are, ns.
-fn judge(request: &mut Request, trackers: &mut Trackers) -> (Vec<Verdict>, Nanos) {
+/// With the request's waits for devices of which it is not known which they are.
+fn judge(request: &mut Request, trackers: &mut Trackers) -> (Vec<Verdict>, Unascribed) {
     let unascribed = ascribe(&mut request.operations, request.goid);
     resolve_overlaps(&mut request.operations);
     for operation in &mut request.operations {
@@ -282,16 +283,21 @@ fn judge(request: &mut Request, trackers: &mut Trackers) -> (Vec<Verdict>, Nanos
     (verdicts, unascribed)
 }
 
-/// The longest hang may be longer by this, ns. Whether there is one.
-fn bound(verdicts: &mut [Verdict], unascribed: Nanos) -> bool {
-    let hangs = verdicts.iter_mut().filter_map(|verdict| match verdict {
-        Verdict::Hang(hang) => Some(hang),
-        Verdict::Refusal(_) => None,
-    });
-    let last = hangs
-        .max_by_key(|hang| hang.duration)
-        .and_then(|hang| hang.stalls.last_mut());
-    last.map(|stall| stall.uncertainty += unascribed).is_some()
+/// Any of these hangs may be longer by what the request waited for one of several devices. Whether there is a hang.
+fn bound(verdicts: &mut [Verdict], unascribed: &Unascribed) -> bool {
+    let mut is_bounded = false;
+    for verdict in verdicts {
+        let stalls = verdict.stalls_mut();
+        let known = stalls
+            .iter()
+            .map(|stall| (stall.start, stall.start + stall.duration));
+        let longer = unascribed.beside(known);
+        if let Some(last) = stalls.last_mut() {
+            last.uncertainty += longer;
+            is_bounded = true;
+        }
+    }
+    is_bounded
 }
 
 /// What a wait that no socket showed means for its device.

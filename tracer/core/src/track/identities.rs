@@ -186,10 +186,20 @@ impl Identities {
 
     /// A goroutine in the code of this device waits for a socket that leads to this address.
     pub(crate) fn waited_for(&mut self, address: &Device, device: &Device) -> Option<Learnt> {
+        if (address.transport, device.transport) == (Transport::Unix, Transport::Unix) {
+            return self.path_waited_for(address, device);
+        }
         let remote: SocketAddr = address.address.parse().ok()?;
         let place = Place::of(device).filter(|_| self.is_configured(device))?;
         let is_known = self.owners.contains_key(address) || self.is_configured(address);
         let is_possible = !is_known && place.may_be(address, remote.port());
+        is_possible.then(|| self.learn(address.clone(), device.clone()))?
+    }
+
+    /// A device has one socket at a time: if its own path is no other's, the peer's is the path that this was bound to.
+    fn path_waited_for(&mut self, address: &Device, device: &Device) -> Option<Learnt> {
+        let is_known = |path| self.owners.contains_key(path) || self.is_configured(path);
+        let is_possible = address != device && !is_known(address) && !self.met.contains(device);
         is_possible.then(|| self.learn(address.clone(), device.clone()))?
     }
 

@@ -203,6 +203,22 @@ pub(crate) fn is_never_short_in_silence(plan: &Plan, trace: &Trace) -> Result<()
             of.iter().any(|of| of.number == request.number)
         };
         let its: Vec<_> = trace.hangs().filter(is_its).collect();
+        for (_, hang) in &its {
+            let number = devices
+                .clone()
+                .find(|number| device(*number) == hang.device);
+            let blocked = request.blocked(number.unwrap_or(0));
+            let unseen = unseen(request, number.unwrap_or(0), 2 * INTERVAL);
+            prop_assert!(
+                hang.duration + uncertainty(hang) + EXACT + unseen >= blocked,
+                "{} ms, {} too short to be seen: {}{}\n{:?}",
+                blocked / MS,
+                unseen / MS,
+                brief_truth(request),
+                brief(hang),
+                plan
+            );
+        }
         let stalls = its.iter().flat_map(|(_, hang)| &hang.stalls);
         let reported = union(stalls.map(|stall| (stall.start, stall.start + stall.duration)));
         let bound: Nanos = its.iter().map(|(_, hang)| uncertainty(hang)).sum();

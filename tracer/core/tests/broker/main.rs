@@ -16,8 +16,9 @@ use tracer_model::Snapshot;
 
 use crate::{
     checks::{
-        DELAY, EXACT, INTERVAL, UNSEEN, candidates, is_exact, is_idle, is_in_time, is_nobody_elses,
-        is_told_once, is_within_its_uncertainty, uncertainty,
+        DELAY, EXACT, INTERVAL, UNSEEN, candidates, is_exact, is_idle, is_in_time,
+        is_never_short_in_silence, is_nobody_elses, is_told_once, is_within_its_uncertainty,
+        uncertainty,
     },
     describe::{brief, brief_truths},
     plan::{Listener, Plan, State},

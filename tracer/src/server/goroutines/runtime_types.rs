@@ -1,7 +1,7 @@
 //! The layouts of structures that every Go program carries for reflection and interfaces, stripped or not
 //! (`internal/abi/type.go`: `Type`, `StructType`, `StructField`, `UncommonType`, `Name`; the same since Go 1.19).
 
-use std::{collections::HashMap, ops::Range, str};
+use std::{collections::HashMap, str};
 
 use super::memory::{Memory, word};
 use crate::server::{executable::Executable, go::dwarf::Structures};
