@@ -347,6 +347,7 @@ fn device_of(
     let is_certain =
         |device: &&Device| device.is_address() || trackers.identities.is_configured(device);
     let known = sample.device.as_ref().filter(is_certain);
+    let known = known.map(|device| trackers.identities.owner_of(device));
     if known.is_some_and(is_unnamed_syslog)
         && let Some(socket) = trackers.only_device(Device::is_syslog_socket)
     {

@@ -87,6 +87,11 @@ impl Identities {
         })
     }
 
+    /// The device that owns this address, or what is configured with it, for all that is known.
+    pub(crate) fn owner_of<'a>(&'a self, address: &'a Device) -> &'a Device {
+        self.owners.get(address).unwrap_or(address)
+    }
+
     /// The device that the operator gave this path, and of an address or name the device that is configured with it or owns it.
     pub(crate) fn meant(&self, path: Option<&str>, said: Option<&Device>) -> Option<Device> {
         let by_path = |known: &&ConfiguredDevice| Some(&*known.path) == path;

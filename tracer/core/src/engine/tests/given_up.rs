@@ -48,14 +48,14 @@ fn an_entry_that_a_syslog_device_gave_up_is_not_taken_with_the_next() {
 /// Nothing shows when a Unix socket is closed: the server's log says that the entry failed, or the next writer has the device's lock.
 #[test]
 fn a_wait_for_a_unix_socket_ends_when_the_server_says_so_or_the_next_one_writes() {
-    for (says, uncertainty) in [(true, 0), (false, 30 * MS)] {
+    for (says, uncertainty) in [(true, 0), (false, 50 * MS)] {
         let mut story = Story::new();
         story.requested(20).requested(21).after(MS);
         let entry_of = |goid: u64| Some(named(&format!("id-{goid}"), EntryKind::Request));
         story.sends(log(1), 20, (FULL, 900), entry_of(20));
-        story.after(60 * MS);
+        story.after(100 * MS);
         story.sends(log(1), 20, (FULL, 900), entry_of(20));
-        story.after(60 * MS);
+        story.after(100 * MS);
         if says {
             let device = Device::new(Transport::Unix, "/dev/log");
             let failure = DeviceFailure {
@@ -74,9 +74,9 @@ fn a_wait_for_a_unix_socket_ends_when_the_server_says_so_or_the_next_one_writes(
         story.sends(log(1), 21, (900, 900), entry_of(21));
         story.after(MS).answered(20).answered(21).nothing_is_found();
         let hangs = story.hangs();
-        assert_eq!(hangs.len(), 1, "{hangs:?}");
+        assert_eq!(hangs.len(), 1, "{:?}", story.findings);
         let found: Nanos = hangs[0].stalls.iter().map(|stall| stall.uncertainty).sum();
         assert_eq!(found, uncertainty);
-        assert_eq!(hangs[0].duration, 120 * MS - uncertainty, "{hangs:?}");
+        assert_eq!(hangs[0].duration, 200 * MS - uncertainty, "{hangs:?}");
     }
 }
