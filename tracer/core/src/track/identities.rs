@@ -24,6 +24,8 @@ pub(crate) struct Identities {
     owners: FxHashMap<Device, Device>,
     /// Of a device that is configured by a name or a URL.
     addresses: FxHashMap<Device, Vec<String>>,
+    /// Where the server finds its syslog daemon, whose device is configured without an address.
+    syslog: Option<Device>,
     /// Configured Unix sockets that were met where they are configured.
     met: FxHashSet<Device>,
 }
@@ -62,6 +64,10 @@ impl Identities {
                 self.add(address, device.clone());
             }
         }
+        let syslog = devices.iter().map(|known| &known.device);
+        let mut syslog = syslog.filter(|device| device.transport == Transport::Syslog);
+        let path = syslog.find_map(|device| device.addresses.first());
+        self.syslog = path.map(|path| Device::new(Transport::Unix, path.clone()));
         self.add_paths(devices);
         gone
     }
@@ -96,7 +102,9 @@ impl Identities {
     pub(crate) fn meant(&self, path: Option<&str>, said: Option<&Device>) -> Option<Device> {
         let by_path = |known: &&ConfiguredDevice| Some(&*known.path) == path;
         if let Some(known) = self.configured.iter().find(by_path) {
-            return Some(known.device.clone());
+            let is_syslog = known.device.transport == Transport::Syslog;
+            let socket = self.syslog.as_ref().filter(|_| is_syslog);
+            return Some(socket.unwrap_or(&known.device).clone());
         }
         let owner = self.owners.get(said?);
         owner
@@ -191,20 +199,10 @@ impl Identities {
 
     /// A goroutine in the code of this device waits for a socket that leads to this address.
     pub(crate) fn waited_for(&mut self, address: &Device, device: &Device) -> Option<Learnt> {
-        if (address.transport, device.transport) == (Transport::Unix, Transport::Unix) {
-            return self.path_waited_for(address, device);
-        }
         let remote: SocketAddr = address.address.parse().ok()?;
         let place = Place::of(device).filter(|_| self.is_configured(device))?;
         let is_known = self.owners.contains_key(address) || self.is_configured(address);
         let is_possible = !is_known && place.may_be(address, remote.port());
-        is_possible.then(|| self.learn(address.clone(), device.clone()))?
-    }
-
-    /// A device has one socket at a time: if its own path is no other's, the peer's is the path that this was bound to.
-    fn path_waited_for(&mut self, address: &Device, device: &Device) -> Option<Learnt> {
-        let is_known = |path| self.owners.contains_key(path) || self.is_configured(path);
-        let is_possible = address != device && !is_known(address) && !self.met.contains(device);
         is_possible.then(|| self.learn(address.clone(), device.clone()))?
     }
 

@@ -144,29 +144,6 @@ fn a_unix_socket_that_is_met_where_it_is_configured_is_not_met_elsewhere() {
     assert_eq!(identities.entry_written(&socket(Unix, "/c")), None);
 }
 
-/// Nothing is configured of a stripped server.
-#[test]
-fn a_stack_shows_whose_the_path_of_a_socket_is() {
-    let path = |path: &str| Device::new(Unix, path);
-    let mut identities = configured(&[("b/", Unix, "/b")]);
-    let (found, bound) = (path("/dev/log"), path("/run/systemd/journal/dev-log"));
-    let learnt = identities.waited_for(&bound, &found);
-    assert_eq!(learnt, Some((bound.clone(), found.clone())));
-    assert_eq!(identities.waited_for(&bound, &found), None, "no news");
-    // The twins: it is where it is said to be, or another device.
-    assert_eq!(identities.waited_for(&found, &found), None);
-    assert_eq!(identities.waited_for(&path("/b"), &found), None);
-    assert_eq!(
-        identities.waited_for(&bound, &path("/c")),
-        None,
-        "it has an owner"
-    );
-    assert_eq!(
-        identities.waited_for(&bound, &Device::new(Tcp, "log:1515")),
-        None
-    );
-}
-
 #[test]
 fn a_stack_shows_whose_an_address_is_where_the_port_fits() {
     let mut identities = configured(&[("a/", Tcp, "one:1515"), ("b/", Tcp, "two:1515")]);
@@ -266,5 +243,10 @@ fn syslogs_socket_is_met_where_it_was_bound() {
         let mut device = identities.of(&socket(Unix, met)).expect("an address");
         identities.describe(&mut device);
         assert_eq!(device.to_string(), expected, "{met}");
+    }
+    // What the server's log says of it is of the same socket.
+    for (path, expected) in [("syslog/", "/dev/log"), ("u/", "/run/other")] {
+        let meant = identities.meant(Some(path), None);
+        assert_eq!(meant, Some(Device::new(Unix, expected)));
     }
 }
