@@ -233,11 +233,8 @@ mod tests {
         format!("{PACKAGE}.SocketSink")
     }
 
-    fn expected() -> Option<Vec<(String, u32)>> {
-        Some(vec![
-            ("address".to_owned(), 16),
-            ("socketType".to_owned(), 32),
-        ])
+    fn expected() -> Vec<(String, u32)> {
+        vec![("address".to_owned(), 16), ("socketType".to_owned(), 32)]
     }
 
     const MEMBERS: [(&str, u64); 2] = [("address", 16), ("socketType", 32)];
@@ -258,7 +255,7 @@ mod tests {
             "another package's, another one"
         );
         let at = section.structure(PACKAGE, "*event.SocketSink", &MEMBERS);
-        assert_eq!(section.find(&sink()), expected());
+        assert_eq!(section.find(&sink()), Some(expected()));
         // A package is named otherwise than the last part of its path.
         let mut syslog = Section::new();
         syslog.structure("example.com/go-syslog", "*gsyslog.netConn", &[(&long, 8)]);
@@ -269,7 +266,7 @@ mod tests {
         assert_eq!(section.find("*/event.SocketSink"), None, "several");
         let mut one = Section::new();
         one.structure(PACKAGE, "*event.SocketSink", &MEMBERS);
-        assert_eq!(one.find("*/event.SocketSink"), expected());
+        assert_eq!(one.find("*/event.SocketSink"), Some(expected()));
         // The twin: no structure, or none with a name.
         for (offset, byte) in [(at::KIND, 22), (at::FLAGS, 4)] {
             let mut other = Section(section.0.clone());
