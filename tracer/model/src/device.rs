@@ -99,6 +99,16 @@ impl Device {
         Self::new(transport, parsed.unwrap_or_else(|_| address.to_owned()))
     }
 
+    /// One of several, of which it is not known which. No socket leads there.
+    pub fn unknown() -> Self {
+        Self::new(Transport::Tcp, "")
+    }
+
+    /// Whether it is [`Self::unknown`].
+    pub fn is_unknown(&self) -> bool {
+        self.transport == Transport::Tcp && self.address.is_empty()
+    }
+
     /// Whether it says where it is, rather than a name to be looked up.
     pub fn is_address(&self) -> bool {
         match self.transport.address_kind() {

@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{self, BufReader, Read},
+    ops::Range,
     os::unix::fs::FileExt,
 };
 
@@ -20,16 +21,20 @@ const MAX_SECTION: u64 = 1 << 30;
 const AT_ONCE: usize = 64 * 1024;
 
 /// The sections that are read.
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 15] = [
+    ".data.rel.ro",
+    ".data.rel.ro.go.type",
     ".debug_abbrev",
     ".debug_addr",
     ".debug_info",
     ".debug_loc",
     ".debug_loclists",
     ".go.buildinfo",
+    ".go.type",
     ".gopclntab",
     // Position-independent programs have it where it can be relocated.
     ".data.rel.ro.gopclntab",
+    ".rodata",
     ".strtab",
     ".symtab",
     ".text",
@@ -98,6 +103,15 @@ impl<'a> Executable<'a> {
     /// The address of a section, before relocation; `None` if it has none of that name.
     pub(crate) fn address(&self, name: &str) -> Option<u64> {
         self.sections.get(name).map(|section| section.address)
+    }
+
+    /// The addresses of a section, before relocation; `None` if it has none of that name.
+    pub(crate) fn range(&self, name: &str) -> Option<Range<u64>> {
+        let section = self.sections.get(name)?;
+        let end = section
+            .address
+            .checked_add(section.range.uncompressed_size)?;
+        Some(section.address..end)
     }
 
     /// A whole section, uncompressed; `None` if it has none of that name.

@@ -23,6 +23,7 @@ mod permission;
 mod polled;
 mod requests;
 mod roles;
+mod runtime_types;
 mod sample;
 mod stack;
 mod stack_cache;
@@ -115,13 +116,30 @@ impl GoroutineReader {
         let devices = devices.chain(device_kind::STRUCTURES);
         let names: Vec<_> = goroutine::STRUCTURES.into_iter().chain(devices).collect();
         let described = debug.and_then(|debug| debug.structures(&names).ok());
-        let (structures, assumed) = match described {
-            Some(structures) => (structures, None),
-            None => assume(executable).map(|(structures, version)| (structures, Some(version)))?,
+        let (structures, assumed) = if let Some(structures) = described {
+            (structures, None)
+        } else {
+            let (mut structures, version) = assume(executable)?;
+            // The error is reported by whoever opens it next.
+            if let Ok(memory) = ProcessMemory::open(pid) {
+                let names = [&names[goroutine::STRUCTURES.len()..], &requests::STRUCTURES].concat();
+                structures.extend(runtime_types::structures(
+                    executable, &memory, load_bias, &names,
+                ));
+            }
+            (structures, Some(version))
         };
-        let variables = debug.map(|debug| Variables::new(executable, debug, load_bias));
-        let variables = variables.unwrap_or_default();
-        let requests = debug.map(|debug| RequestReader::new(debug, &variables));
+        let (variables, requests) = match debug {
+            Some(debug) => {
+                let variables = Variables::new(executable, debug, load_bias);
+                let requests = RequestReader::new(debug, &variables);
+                (variables, requests)
+            }
+            None => (
+                Variables::of_arguments(executable.machine(), symbols.arguments),
+                RequestReader::of_types(&structures),
+            ),
+        };
         let table = debug.map(|debug| AuditTable::new(debug, &variables));
         Ok(Self {
             list: symbols.list,
@@ -131,7 +149,7 @@ impl GoroutineReader {
             version: symbols.version,
             devices: DeviceLayouts::new(executable.machine(), &structures, &symbols.device_types),
             variables,
-            requests: requests.unwrap_or_default(),
+            requests,
             table: table.unwrap_or_default(),
             history: Mutex::default(),
             wait_reasons: symbols.wait_reasons,
@@ -195,11 +213,18 @@ impl GoroutineReader {
 
     /// The limits of what is read, for the operator.
     pub(crate) fn doubts(&self) -> Option<String> {
-        self.assumed.as_ref().map(|version| {
-            format!(
-                "the server was stripped of its debugging information: its goroutines are read by the layout of {version}, but not which device one waits for; run an executable that was not stripped (built without -ldflags=-w)"
-            )
-        })
+        let version = self.assumed.as_ref()?;
+        let mut unknown = vec!["what its operator called its devices"];
+        if !self.devices.are_known() {
+            unknown.push("which of several devices one waits for");
+        }
+        if !self.knows_entries() {
+            unknown.push("the IDs of requests that wrote no entry");
+        }
+        let unknown = unknown.join(", ");
+        Some(format!(
+            "the server was stripped of its debugging information: its goroutines are read by the layout of {version}, and this is not known: {unknown}; run an executable that was not stripped (built without -ldflags=-w)"
+        ))
     }
 
     /// All that are alive.

@@ -6,4 +6,5 @@ pub(crate) mod judge;
 pub(crate) mod overlaps;
 pub(crate) mod phases;
 mod unanswered;
+pub(crate) mod unascribed;
 pub(crate) mod untaken;

@@ -190,7 +190,7 @@ impl Core {
         self.conclude();
     }
 
-    fn change(&mut self, at: Nanos, change: Change) {
+    pub(super) fn change(&mut self, at: Nanos, change: Change) {
         match change {
             Change::Began(began) => self.wait_began(at, &began),
             Change::Ended(operation) => {

@@ -11,6 +11,7 @@ use crate::{
     diagnose::cause::cause_of,
     engine::{core::Core, step::Query, trackers::Trackers},
     request::{lifecycle::Stage, request::Request},
+    track::sockets::Change,
 };
 
 impl Core {
@@ -23,6 +24,9 @@ impl Core {
     ) {
         for failure in failures {
             let device = self.trackers.named(failure);
+            if failure.reason == FailureReason::Timeout {
+                self.give_up_waits(at, by, &device);
+            }
             let mut operation = operation(at, (by, phase), failure, device);
             let is_known = !self.trackers.devices.insert(operation.device.clone());
             self.trackers.requests.claim_failures(by, &operation.device);
@@ -32,6 +36,24 @@ impl Core {
             }
             operation.patience = request.map_or(0, |request| at.saturating_sub(request.start));
             self.operation_ended(operation, false);
+        }
+    }
+
+    /// Ends what the request of this goroutine waits for in the device: nothing else may show that it has given up.
+    fn give_up_waits(&mut self, at: Nanos, by: Actor, device: &Device) {
+        let requests = &self.trackers.requests;
+        let request = requests.of_wait(by);
+        let waits = self.trackers.sockets.open_waits(at).into_iter();
+        let waits = waits.filter(|(wait, _)| {
+            wait.device == *device && request.is_some() && requests.of_wait(wait.by) == request
+        });
+        for socket in waits
+            .filter_map(|(wait, _)| wait.socket)
+            .collect::<Vec<_>>()
+        {
+            if let Some(operation) = self.trackers.sockets.give_up(socket, at) {
+                self.change(at, Change::Ended(operation));
+            }
         }
     }
 

@@ -80,6 +80,7 @@ impl Trackers {
             }
         }
         for device in samples.iter().filter_map(|sample| sample.device.as_ref()) {
+            let device = self.identities.owner_of(device);
             // Most are known, which is checked sooner than whether a text is an address.
             let is_named = !device.address.is_empty();
             let is_certain = || device.is_address() || self.identities.is_configured(device);

@@ -169,17 +169,18 @@ impl Sampler {
         let Found {
             sample,
             request,
-            device: Some(device),
             since,
             ..
-        } = found
-        else {
-            return;
-        };
+        } = found;
         let Some(op) = op_of(found, head, trackers) else {
             return;
         };
-        if !trackers.is_audit(device) {
+        let device = match &found.device {
+            Some(device) => device.clone(),
+            None if op == Op::Lock => Device::unknown(),
+            None => return,
+        };
+        if !trackers.is_audit(&device) && !device.is_unknown() {
             trackers.devices.insert(device.clone());
         }
         if op == Op::Lock {
@@ -188,7 +189,7 @@ impl Sampler {
         let holder = head.and_then(|head| head.holder);
         let stack = StackSample {
             op,
-            device: device.clone(),
+            device,
             phase: sample.phase(),
             since: sample.since,
             frames: sample.frames.clone(),
@@ -239,7 +240,6 @@ fn attribute<'a>(
         {
             return None;
         }
-        // As long as it is not known for which device, what a sink waits for is not kept.
         let was_found = is_sink(sample) && trackers.requests.of(sample.goid).is_some();
         let request = trackers.requests.of_sample(sample, times)?;
         let of = trackers.requests.get(request);
@@ -347,6 +347,7 @@ fn device_of(
     let is_certain =
         |device: &&Device| device.is_address() || trackers.identities.is_configured(device);
     let known = sample.device.as_ref().filter(is_certain);
+    let known = known.map(|device| trackers.identities.owner_of(device));
     if known.is_some_and(is_unnamed_syslog)
         && let Some(socket) = trackers.only_device(Device::is_syslog_socket)
     {

@@ -13,6 +13,7 @@ use crate::{
         incidents::Incidents,
         judge::{self, Case, Verdict},
         overlaps::resolve_overlaps,
+        unascribed::{Unascribed, ascribe},
     },
     engine::{
         pending_verdicts::PendingVerdicts, request_names::RequestNames, step::Query, step::Step,
@@ -71,7 +72,11 @@ impl Verdicts {
             self.names.learn(request);
         }
         for mut request in requests {
-            let verdicts = judge(&mut request, trackers);
+            let (mut verdicts, unascribed) = judge(&mut request, trackers);
+            let has_hang = bound(&mut verdicts, &unascribed);
+            if !has_hang && unascribed.duration() >= threshold {
+                self.warn_of_unascribed(&request, unascribed.duration(), step);
+            }
             let (verdicts, of_others): (Vec<_>, Vec<_>) = verdicts
                 .into_iter()
                 .partition(|verdict| trackers.is_audit(verdict.device()));
@@ -117,6 +122,17 @@ impl Verdicts {
     /// Whether it is not yet known which entries the device did not take.
     pub(super) fn has_unsettled_entries(&self, device: &Device) -> bool {
         self.untaken.are_unsettled(device)
+    }
+
+    /// A request queued for a device of which it is not known which it is, and waited for no other.
+    fn warn_of_unascribed(&mut self, request: &Request, waited: Nanos, step: &mut Step) {
+        if request.client.is_none() || !self.suspects.insert(Device::unknown()) {
+            return;
+        }
+        step.findings.push(Finding::Warning(format!(
+            "a client's request queued {:.2} s for one of several audit devices, and it is not known for which: it has no hang",
+            waited as f64 / 1e9
+        )));
     }
 
     /// A client's request waited for something of which nobody said that it is an audit device.
@@ -249,19 +265,39 @@ impl Verdicts {
     }
 }
 
-fn judge(request: &mut Request, trackers: &mut Trackers) -> Vec<Verdict> {
+/// With the request's waits for devices of which it is not known which they are.
+fn judge(request: &mut Request, trackers: &mut Trackers) -> (Vec<Verdict>, Unascribed) {
+    let unascribed = ascribe(&mut request.operations, request.goid);
     resolve_overlaps(&mut request.operations);
     for operation in &mut request.operations {
         complete(operation, trackers);
     }
-    judge::judge(
+    let verdicts = judge::judge(
         &Case {
             info: &request.info(),
             operations: &request.operations,
             hang_ids: &request.hang_ids,
         },
         trackers.session.threshold,
-    )
+    );
+    (verdicts, unascribed)
+}
+
+/// Any of these hangs may be longer by what the request waited for one of several devices. Whether there is a hang.
+fn bound(verdicts: &mut [Verdict], unascribed: &Unascribed) -> bool {
+    let mut is_bounded = false;
+    for verdict in verdicts {
+        let stalls = verdict.stalls_mut();
+        let known = stalls
+            .iter()
+            .map(|stall| (stall.start, stall.start + stall.duration));
+        let longer = unascribed.beside(known);
+        if let Some(last) = stalls.last_mut() {
+            last.uncertainty += longer;
+            is_bounded = true;
+        }
+    }
+    is_bounded
 }
 
 /// What a wait that no socket showed means for its device.

@@ -24,6 +24,8 @@ pub(crate) struct Identities {
     owners: FxHashMap<Device, Device>,
     /// Of a device that is configured by a name or a URL.
     addresses: FxHashMap<Device, Vec<String>>,
+    /// Where the server finds its syslog daemon, whose device is configured without an address.
+    syslog: Option<Device>,
     /// Configured Unix sockets that were met where they are configured.
     met: FxHashSet<Device>,
 }
@@ -62,6 +64,10 @@ impl Identities {
                 self.add(address, device.clone());
             }
         }
+        let syslog = devices.iter().map(|known| &known.device);
+        let mut syslog = syslog.filter(|device| device.transport == Transport::Syslog);
+        let path = syslog.find_map(|device| device.addresses.first());
+        self.syslog = path.map(|path| Device::new(Transport::Unix, path.clone()));
         self.add_paths(devices);
         gone
     }
@@ -87,11 +93,18 @@ impl Identities {
         })
     }
 
+    /// The device that owns this address, or what is configured with it, for all that is known.
+    pub(crate) fn owner_of<'a>(&'a self, address: &'a Device) -> &'a Device {
+        self.owners.get(address).unwrap_or(address)
+    }
+
     /// The device that the operator gave this path, and of an address or name the device that is configured with it or owns it.
     pub(crate) fn meant(&self, path: Option<&str>, said: Option<&Device>) -> Option<Device> {
         let by_path = |known: &&ConfiguredDevice| Some(&*known.path) == path;
         if let Some(known) = self.configured.iter().find(by_path) {
-            return Some(known.device.clone());
+            let is_syslog = known.device.transport == Transport::Syslog;
+            let socket = self.syslog.as_ref().filter(|_| is_syslog);
+            return Some(socket.unwrap_or(&known.device).clone());
         }
         let owner = self.owners.get(said?);
         owner

@@ -177,6 +177,23 @@ impl Sockets {
         })
     }
 
+    /// It was given up before this time, and nothing shows when: a Unix socket has no state. The middle is taken, with half of the
+    /// gap as uncertainty.
+    pub(super) fn end_given_up(&mut self, id: SocketId, by: Nanos) -> Option<Box<Operation>> {
+        let seen = self.open.get(&id)?.waiting.as_ref()?.seen;
+        let half = by.saturating_sub(seen) / 2;
+        let mut operation = self.finish(id, Ending::given_up(seen + half))?;
+        operation.uncertainty += half;
+        Some(operation)
+    }
+
+    /// The server says that it has given up what waits for this socket, unless that is TCP, whose state shows it.
+    pub(crate) fn give_up(&mut self, id: SocketId, at: Nanos) -> Option<Box<Operation>> {
+        let waiting = self.open.get(&id)?.waiting.as_ref()?;
+        let is_shown = waiting.transport == Transport::Tcp;
+        (!is_shown).then(|| self.finish(id, Ending::given_up(at)))?
+    }
+
     /// It waits no more, and how that ended was lost. Certain is that it waited until it was last seen to.
     pub(crate) fn end_unseen(&mut self, id: SocketId) -> Option<Box<Operation>> {
         let seen = self.open.get(&id)?.waiting.as_ref()?.seen;

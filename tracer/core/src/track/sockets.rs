@@ -178,11 +178,18 @@ impl Sockets {
         self.finish(waits_for, Ending::given_up(event.at))
     }
 
-    /// Another goroutine writes to the socket, so who waited for it does so no more.
+    /// Another goroutine writes to the socket, so who waited for it does so no more. Who tries again waited until then.
     fn end_wait_of_previous_writer(&mut self, sent: &Sent<'_>) -> Option<Box<Operation>> {
-        let waiting = self.open.get(&sent.socket.id)?.waiting.as_ref()?;
+        let waiting = self.open.get_mut(&sent.socket.id)?.waiting.as_mut()?;
         let (before, by) = (waiting.by.goid?, sent.by.goid?);
-        (before != by).then(|| self.end_unseen(sent.socket.id))?
+        if before == by {
+            waiting.seen = waiting.seen.max(sent.at);
+            return None;
+        }
+        if waiting.transport == Transport::Tcp || waiting.missed.is_some() {
+            return self.end_unseen(sent.socket.id);
+        }
+        self.end_given_up(sent.socket.id, sent.at)
     }
 
     /// Whoever waited to write an entry writes another one to the same socket, so the first was given up: a syslog device keeps

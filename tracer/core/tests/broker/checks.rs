@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use test_events::{MS, S, THRESHOLD, device};
-use tracer_model::{Hang, Nanos, Op};
+use tracer_model::{Finding, Hang, Nanos, Op};
 
 use crate::{
     describe::{brief, brief_truth, brief_truths, briefs},
@@ -179,6 +179,79 @@ pub(crate) fn everybody_has_one(plan: &Plan, trace: &Trace) -> Result<(), TestCa
         }
     }
     Ok(())
+}
+
+/// Whoever was blocked has hangs that are no shorter than their uncertainty says, whichever device it was, or there is a warning.
+pub(crate) fn is_never_short_in_silence(plan: &Plan, trace: &Trace) -> Result<(), TestCaseError> {
+    let is_warning = |finding: &Finding| matches!(finding, Finding::Warning(_));
+    let is_warned = trace
+        .findings
+        .iter()
+        .any(|(_, finding)| is_warning(finding));
+    for request in &trace.requests {
+        let devices = 0..plan.devices.len();
+        let blocked = union(
+            devices
+                .clone()
+                .flat_map(|device| request.blocked_spans(device)),
+        );
+        if blocked <= THRESHOLD + 200 * MS {
+            continue;
+        }
+        let is_its = |(_, hang): &(Nanos, &Hang)| {
+            let of = candidates(plan, trace, hang);
+            of.iter().any(|of| of.number == request.number)
+        };
+        let its: Vec<_> = trace.hangs().filter(is_its).collect();
+        // Streams of one connection may each be meant.
+        let is_alone = |(_, hang): &&(Nanos, &Hang)| candidates(plan, trace, hang).len() == 1;
+        for (_, hang) in its.iter().filter(is_alone) {
+            let number = devices
+                .clone()
+                .find(|number| device(*number) == hang.device);
+            let blocked = request.blocked(number.unwrap_or(0));
+            let unseen = unseen(request, number.unwrap_or(0), 2 * INTERVAL);
+            prop_assert!(
+                hang.duration + uncertainty(hang) + EXACT + unseen >= blocked,
+                "{} ms, {} too short to be seen: {}{}\n{:?}",
+                blocked / MS,
+                unseen / MS,
+                brief_truth(request),
+                brief(hang),
+                plan
+            );
+        }
+        let stalls = its.iter().flat_map(|(_, hang)| &hang.stalls);
+        let reported = union(stalls.map(|stall| (stall.start, stall.start + stall.duration)));
+        let bound: Nanos = its.iter().map(|(_, hang)| uncertainty(hang)).sum();
+        let unseen: Nanos = devices
+            .map(|device| unseen(request, device, 2 * INTERVAL))
+            .sum();
+        prop_assert!(
+            reported + bound + EXACT + unseen >= blocked || (its.is_empty() && is_warned),
+            "{} ms, at most {} more, of {}: {}{}\n{:?}",
+            reported / MS,
+            (bound + unseen) / MS,
+            blocked / MS,
+            brief_truth(request),
+            briefs(&its),
+            plan
+        );
+    }
+    Ok(())
+}
+
+/// For how long there was at least one of these.
+fn union(spans: impl Iterator<Item = (Nanos, Nanos)>) -> Nanos {
+    let mut spans: Vec<_> = spans.collect();
+    spans.sort_unstable();
+    let mut reached = 0;
+    let lasted = spans.into_iter().map(|(start, end)| {
+        let lasted = end.saturating_sub(start.max(reached));
+        reached = end.max(reached);
+        lasted
+    });
+    lasted.sum()
 }
 
 /// Findings come with the answer.

@@ -16,8 +16,9 @@ use tracer_model::Snapshot;
 
 use crate::{
     checks::{
-        DELAY, EXACT, INTERVAL, UNSEEN, candidates, is_exact, is_idle, is_in_time, is_nobody_elses,
-        is_told_once, is_within_its_uncertainty, uncertainty,
+        DELAY, EXACT, INTERVAL, UNSEEN, candidates, is_exact, is_idle, is_in_time,
+        is_never_short_in_silence, is_nobody_elses, is_told_once, is_within_its_uncertainty,
+        uncertainty,
     },
     describe::{brief, brief_truths},
     plan::{Listener, Plan, State},
@@ -91,6 +92,16 @@ proptest! {
         let devices = vec![(State::Dead, 2 * S), (State::Dead, S / 2), (State::Healthy, S)];
         let plan = Plan { devices, ..plan };
         is_exact(&plan, &run(&plan))?;
+    }
+
+    #[test]
+    fn where_devices_are_not_known_no_hang_is_short_in_silence(plan in plan::sinks(TCP.to_vec()), knows_devices: bool) {
+        let devices = vec![(State::Dead, 2 * S), (State::Dead, S / 2), (State::Healthy, S)];
+        let plan = Plan { devices, knows_devices, ..plan };
+        let trace = run(&plan);
+        is_never_short_in_silence(&plan, &trace)?;
+        is_told_once(&plan, &trace)?;
+        is_idle(&plan, &trace)?;
     }
 
     #[test]

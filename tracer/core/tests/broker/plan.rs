@@ -51,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) sample_takes: Nanos,
     /// Whether samples say of which request an entry is.
     pub(crate) has_names: bool,
+    /// Whether stacks say which device is waited for; not so of a program that describes no structures.
+    pub(crate) knows_devices: bool,
     /// Of a thousand events, how many are lost.
     pub(crate) lost: u64,
     /// Whether all events of some spans of time are lost.
@@ -81,6 +83,7 @@ pub(crate) fn sinks(listeners: Vec<Listener>) -> impl Strategy<Value = Plan> {
                 work: 300 * MS,
                 sample_takes: 5 * MS,
                 has_names,
+                knows_devices: true,
                 lost: 0,
                 has_gaps: false,
             }

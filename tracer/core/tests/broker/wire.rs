@@ -194,10 +194,12 @@ fn wait_of(server: &Server, worker: &Worker) -> Option<GoroutineSample> {
         place,
         since: None,
         phase: Some(phase(worker.stay)),
-        device: Some(if is_racing {
-            name
-        } else {
-            test_events::device(device)
+        device: server.plan.knows_devices.then(|| {
+            if is_racing {
+                name
+            } else {
+                test_events::device(device)
+            }
         }),
         frames: Vec::new(),
         entry: server

@@ -86,6 +86,11 @@ impl DeviceLayouts {
         Self { by_caller, layouts }
     }
 
+    /// Whether it is known where any device keeps its address.
+    pub(super) fn are_known(&self) -> bool {
+        !self.layouts.is_empty()
+    }
+
     /// `frames`: frame pointers of the device's methods. A device that is no socket is reported by its kind even if
     /// nothing else is known: it must not be mistaken for one.
     pub(super) fn read(

@@ -104,7 +104,8 @@ impl DeviceKind {
             Self::Http => vec![members.own("uri")?],
             // `builtinLogger` has only a pointer to its writer, and `net.UnixConn` one to its descriptor.
             Self::Syslog => vec![
-                members.own("logger")? + IFACE_DATA,
+                // Vault's sink has a `logger` for its own log beside it.
+                members.own("syslogger").or(members.own("logger"))? + IFACE_DATA,
                 0,
                 members.of(writer, "conn")? + IFACE_DATA,
                 members.of(connection, "conn")? + IFACE_DATA,

@@ -35,6 +35,11 @@ impl<'a> FunctionName<'a> {
         })
     }
 
+    /// Whether its first argument is a pointer to its receiver.
+    pub(super) fn has_pointer_receiver(self) -> bool {
+        self.is_pointer
+    }
+
     /// The name of its package in code: the last part of the path.
     pub(super) fn package_name(self) -> &'a str {
         package_name(self.package)

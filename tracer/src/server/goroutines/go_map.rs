@@ -152,8 +152,9 @@ impl MapLayout {
             } => {
                 let (first, len) = (field(map, directory)?, field(map, directory_len)?);
                 if len == 0 {
-                    // A small map has one group and no directory.
-                    return Some(vec![(first, false)]);
+                    // A small map has one group and no directory; one that was always empty, no group either.
+                    let group = (first != 0).then_some((first, false));
+                    return Some(group.into_iter().collect());
                 }
                 (len <= MAX_GROUPS).then_some(())?;
                 let mut tables = vec![0; 8 * len as usize];
@@ -282,6 +283,19 @@ mod tests {
             memory.slots(0x1000, group, &SLOTS_IN_USE);
             memory.put(0x1003, &[0x80; 5]);
             assert_eq!(read(groups(group), &memory), Some(address()));
+        }
+    }
+
+    /// Of a device that was enabled without options, as syslog is.
+    #[test]
+    fn reads_an_empty_map() {
+        for layout in [groups(GroupLayout::TOGETHER), BUCKETS] {
+            let mut memory = Bytes::default();
+            memory.words(MAP, &[0, 0, 0, 0]);
+            assert_eq!(read(layout, &memory), Some(Vec::new()), "{layout:?}");
+            // The twin: what is there cannot be read.
+            memory.words(MAP, &[2, 0, 0x1000, 0]);
+            assert_eq!(read(layout, &memory), None, "{layout:?}");
         }
     }
 

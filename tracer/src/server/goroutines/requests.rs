@@ -10,7 +10,7 @@ use super::{
     variables::Variables,
 };
 use crate::server::go::dwarf::{
-    Sections,
+    Sections, Structures,
     local::{Local, Structure},
 };
 use tracer_model::{EntryHead, EntryKind};
@@ -32,6 +32,13 @@ const OPERATIONS: [&str; 14] = [
     "renew",
     "rollback",
 ];
+/// The structures that lead to a request, as [`super::runtime_types`] takes their names: in whatever module package `logical` is.
+pub(super) const STRUCTURES: [&str; 3] = [
+    "*/logical.LogInput",
+    "*/logical.Request",
+    "*/logical.Connection",
+];
+
 /// Lengths beyond which these are rejected, bytes.
 const MAX_OPERATION: u64 = 32;
 const MAX_PATH: u64 = 2048;
@@ -80,6 +87,11 @@ impl RequestReader {
         let inputs = variables.of(|variable| matches!(variable, Variable::Input(_)));
         let mut fields = inputs.filter_map(|input| RequestLayout::of(debug, input));
         Self(fields.next())
+    }
+
+    /// By the types of a program; reads nothing if it does not describe those of a request.
+    pub(super) fn of_types(types: &Structures) -> Self {
+        Self(RequestLayout::of_types(types))
     }
 
     #[cfg(test)]
@@ -161,7 +173,31 @@ impl RequestLayout {
     }
 }
 
+impl RequestLayout {
+    fn of_types(types: &Structures) -> Option<Self> {
+        let [input, request, _] = STRUCTURES;
+        let member = |of: &str, name: &str| types.get(of)?.get(name).copied();
+        Some(Self {
+            client: ClientLayout::of_types(types),
+            request: member(input, "Request")?,
+            id: member(request, "ID")?,
+            operation: member(request, "Operation")?,
+            path: member(request, "Path")?,
+        })
+    }
+}
+
 impl ClientLayout {
+    fn of_types(types: &Structures) -> Option<Self> {
+        let [_, request, connection] = STRUCTURES;
+        let member = |of: &str, name: &str| types.get(of)?.get(name).copied();
+        Some(Self {
+            connection: member(request, "Connection")?,
+            address: member(connection, "RemoteAddr")?,
+            port: member(connection, "RemotePort")?,
+        })
+    }
+
     /// `request`: `logical.Request`.
     fn of(debug: &Sections, request: &Structure) -> Option<Self> {
         let connection = request.members.get("Connection")?;

@@ -110,6 +110,17 @@ impl Variable {
         }
     }
 
+    /// The word of its method's arguments that it begins with, counted from the receiver's pointer; `None` if it is no argument,
+    /// or of no use without debugging information.
+    pub(super) fn argument_word(self) -> Option<i64> {
+        match self {
+            // `(ctx context.Context, in *logical.LogInput, ...)`: an interface has two words.
+            Variable::Input(_) => Some(3),
+            Variable::Context => Some(1),
+            Variable::WaitStart | Variable::Core => None,
+        }
+    }
+
     /// Which of its how many words is read. An interface's second word points to its value
     /// (`runtime/runtime2.go`, `iface`).
     pub(super) fn word(self) -> (usize, usize) {

@@ -11,7 +11,7 @@ use super::{
     requests::{SinkRequests, StackRequests},
     roles::{DeviceCode, DeviceStyle, FunctionRole},
     stack::{Frame, Stack},
-    stack_cache::{CachedStack, StackCache, StackFacts},
+    stack_cache::{CachedStack, StackCache, StackFacts, StackWait},
     wait,
 };
 use tracer_model::{
@@ -71,36 +71,32 @@ impl GoroutineReader {
                 builder.add_handler(goroutine, last.and_then(|facts| facts.handler));
             } else if goroutine.has_saved_stack() {
                 match cached.unmoved(goroutine) {
-                    Some(facts) if !facts.in_device => {
-                        let waits = facts.is_forwarded.then_some(goroutine.goid);
+                    Some(facts) => {
+                        let waits = facts.wait.is_some() || facts.is_forwarded;
+                        let waits = waits.then_some(goroutine.goid);
                         builder.samples.unmoved.extend(waits);
-                        builder.add(goroutine, None, facts.clone());
+                        builder.add(goroutine, facts.clone(), &parents);
                     }
-                    facts => unread.push((goroutine, facts)),
+                    None => unread.push((goroutine, ())),
                 }
             }
         }
-        each_stack(memory, &unread, |(goroutine, last), stack| {
+        each_stack(memory, &unread, |(goroutine, ()), stack| {
             let functions = self.functions_on(stack, goroutine);
             if seeks_table {
                 let table = &mut history.table;
                 table.seek(&self.variables, stack, &functions.frames);
             }
-            let waits = self.device_sample(memory, goroutine, &functions, &parents);
-            let facts = last.cloned().unwrap_or_else(|| StackFacts {
-                in_device: waits.is_some(),
+            let facts = StackFacts {
+                wait: self.device_wait(memory, goroutine, &functions),
                 handler: wait::in_broker(&functions.known),
                 is_forwarded: wait::is_forwarded(&functions.known),
                 request: self
                     .requests
                     .read(memory, &self.variables, stack, &functions.frames),
-            });
+            };
             if facts.is_empty() || self.is_unchanged(memory, goroutine) {
-                builder
-                    .samples
-                    .unmoved
-                    .extend(waits.iter().filter(|_| last.is_some()).map(|w| w.goid));
-                builder.add(goroutine, waits, facts);
+                builder.add(goroutine, facts, &parents);
             }
         });
         history.stacks = StackCache::new(mem::take(&mut builder.stacks));
@@ -131,7 +127,7 @@ impl GoroutineReader {
     }
 
     /// `None` if it does not wait in the code of an audit device.
-    fn device_sample(
+    fn device_wait(
         &self,
         memory: &impl Memory,
         goroutine: &Goroutine,
@@ -140,24 +136,26 @@ impl GoroutineReader {
             frames,
             known,
         }: &StackFunctions<'_>,
-        parents: &Parents<'_>,
-    ) -> Option<GoroutineSample> {
+    ) -> Option<Box<StackWait>> {
         goroutine.is_blocked().then_some(())?;
         let wait = wait::find(known)?;
         let (inner, outer) = wait.frames;
         let receivers = [frames[outer].record, frames[inner].record];
         let device = self.devices.read(memory, wait.code, *stack, receivers);
-        Some(GoroutineSample {
-            goid: goroutine.goid,
-            ancestors: parents.lineage(goroutine.parent).collect(),
-            request: wait.code.request(goroutine, parents),
-            place: wait.reason,
-            since: self.queued_since(wait.reason, *stack, frames),
-            phase: wait.phase,
-            device,
-            frames: wait::names(known),
-            entry: None,
-        })
+        Some(Box::new(StackWait {
+            code: wait.code,
+            sample: GoroutineSample {
+                goid: goroutine.goid,
+                ancestors: Vec::new(),
+                request: None,
+                place: wait.reason,
+                since: self.queued_since(wait.reason, *stack, frames),
+                phase: wait.phase,
+                device,
+                frames: wait::names(known),
+                entry: None,
+            },
+        }))
     }
 
     fn queued_since(
@@ -187,8 +185,10 @@ pub(super) fn each_stack<'a, T: Copy>(
 }
 
 impl Builder {
-    fn add(&mut self, goroutine: &Goroutine, waits: Option<GoroutineSample>, facts: StackFacts) {
-        self.samples.goroutines.extend(waits);
+    fn add(&mut self, goroutine: &Goroutine, facts: StackFacts, parents: &Parents<'_>) {
+        let wait = facts.wait.as_ref();
+        let wait = wait.map(|wait| wait.sample(goroutine, parents));
+        self.samples.goroutines.extend(wait);
         self.add_handler(goroutine, facts.handler);
         let forwarded = facts
             .is_forwarded
@@ -254,7 +254,7 @@ impl DeviceCode {
     /// A backend runs in the request's goroutine. A sink runs in one of its own, which a goroutine
     /// started that waits for all sinks of the entry, which the request's goroutine started
     /// (`hashicorp/eventlogger`, `graph.go`, `process`).
-    fn request(self, goroutine: &Goroutine, parents: &Parents<'_>) -> Option<u64> {
+    pub(super) fn request(self, goroutine: &Goroutine, parents: &Parents<'_>) -> Option<u64> {
         match self.style {
             DeviceStyle::Backend => Some(goroutine.goid),
             DeviceStyle::Sink => parents.of(goroutine.parent?),

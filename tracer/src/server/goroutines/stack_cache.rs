@@ -1,8 +1,8 @@
 //! What stacks showed, so that they need not be read again until their goroutines have moved: most of a server's
 //! goroutines wait for their clients.
 
-use super::{goroutine::Goroutine, requests::StackRequest};
-use tracer_model::Phase;
+use super::{goroutine::Goroutine, list::Parents, requests::StackRequest, roles::DeviceCode};
+use tracer_model::{GoroutineSample, Phase};
 
 /// By the goroutines' addresses, in order. As many as there were at the last sample.
 #[derive(Debug, Default)]
@@ -17,10 +17,10 @@ pub(super) struct CachedStack {
 }
 
 /// What one stack showed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct StackFacts {
-    /// Whether it waits in the code of a device.
-    pub(super) in_device: bool,
+    /// What it waits for in the code of a device.
+    pub(super) wait: Option<Box<StackWait>>,
     /// For which entry it is inside the audit broker.
     pub(super) handler: Option<Phase>,
     /// Whether it waits for the active node of the cluster.
@@ -29,9 +29,30 @@ pub(super) struct StackFacts {
     pub(super) request: Option<StackRequest>,
 }
 
+/// A wait in the code of a device, as the stack alone shows it.
+#[derive(Clone, Debug)]
+pub(super) struct StackWait {
+    pub(super) code: DeviceCode,
+    /// Without those that started it, which may end meanwhile, and its request.
+    pub(super) sample: GoroutineSample,
+}
+
+impl StackWait {
+    pub(super) fn sample(&self, goroutine: &Goroutine, parents: &Parents<'_>) -> GoroutineSample {
+        GoroutineSample {
+            ancestors: parents.lineage(goroutine.parent).collect(),
+            request: self.code.request(goroutine, parents),
+            ..self.sample.clone()
+        }
+    }
+}
+
 impl StackFacts {
     pub(super) fn is_empty(&self) -> bool {
-        !self.in_device && self.handler.is_none() && !self.is_forwarded && self.request.is_none()
+        self.wait.is_none()
+            && self.handler.is_none()
+            && !self.is_forwarded
+            && self.request.is_none()
     }
 }
 
@@ -111,13 +132,6 @@ impl<'a> Cursor<'a> {
 mod tests {
     use super::*;
 
-    const NOTHING: StackFacts = StackFacts {
-        in_device: false,
-        handler: None,
-        is_forwarded: false,
-        request: None,
-    };
-
     fn goroutine() -> Goroutine {
         Goroutine {
             address: 0x1000,
@@ -146,22 +160,17 @@ mod tests {
         assert!(!is_known(&StackCache::default(), &goroutine()));
         let request = Some(StackRequest::Context(1));
         let facts = StackFacts {
-            in_device: true,
-            handler: None,
-            is_forwarded: false,
             request,
+            ..StackFacts::default()
         };
         let cache = cache(&goroutine(), facts);
         let facts = cache.cursor().unmoved(&goroutine()).expect("known");
-        assert_eq!(
-            (facts.in_device, &facts.request),
-            (true, &Some(StackRequest::Context(1)))
-        );
+        assert_eq!(facts.request, Some(StackRequest::Context(1)));
     }
 
     #[test]
     fn a_goroutine_that_has_moved_is_not_recognized() {
-        let cache = cache(&goroutine(), NOTHING);
+        let cache = cache(&goroutine(), StackFacts::default());
         assert!(is_known(&cache, &goroutine()));
         let moved: [fn(&mut Goroutine); 7] = [
             |g| g.stops = Some(0),
@@ -186,7 +195,7 @@ mod tests {
             ..goroutine()
         };
         let addresses = [0x5000, 0x1000, 0x3000];
-        let all = addresses.map(|address| CachedStack::new(&at(address), NOTHING));
+        let all = addresses.map(|address| CachedStack::new(&at(address), StackFacts::default()));
         let cache = StackCache::new(all.into_iter().flatten().collect());
         let mut cursor = cache.cursor();
         let known = [0x800, 0x1000, 0x2000, 0x3000, 0x4000, 0x5000, 0x6000];
@@ -200,6 +209,9 @@ mod tests {
             stops: None,
             ..goroutine()
         };
-        assert!(!is_known(&cache(&uncounted, NOTHING), &uncounted));
+        assert!(!is_known(
+            &cache(&uncounted, StackFacts::default()),
+            &uncounted
+        ));
     }
 }

@@ -17,7 +17,7 @@ use super::{
     machine_code,
     memory::word,
     pclntab,
-    roles::{DeviceCode, FunctionRole},
+    roles::{DeviceCode, FunctionRole, Variable},
     version::VersionVariables,
 };
 use crate::server::{executable::Executable, generation::AuditMark};
@@ -51,6 +51,8 @@ pub(super) struct Symbols {
     pub(super) log_writer: Option<u64>,
     pub(super) marks: BTreeSet<AuditMark>,
     pub(super) version: VersionVariables,
+    /// Methods whose arguments are read.
+    pub(super) arguments: Vec<(Variable, Range<u64>)>,
 }
 
 /// Fails if the list cannot be found, or the program has no audit device. `load_bias`: by how much its addresses
@@ -113,6 +115,7 @@ struct Collected {
     device_types: BTreeMap<String, DeviceCode>,
     marks: BTreeSet<AuditMark>,
     version: VersionVariables,
+    arguments: Vec<(Variable, Range<u64>)>,
 }
 
 impl Collected {
@@ -133,6 +136,10 @@ impl Collected {
             return;
         };
         self.marks.extend(function.mark());
+        let variable = function.variable();
+        let argument = variable.filter(|_| function.has_pointer_receiver());
+        self.arguments
+            .extend(argument.map(|variable| (variable, at.clone())));
         self.functions
             .extend(KnownFunction::of(function).map(|known| (at, known)));
         let code = function.device_code();
@@ -159,6 +166,11 @@ impl Collected {
             log_writer: self.log_writer,
             marks: self.marks,
             version: self.version.relocate(by),
+            arguments: self
+                .arguments
+                .into_iter()
+                .map(|(of, at)| (of, moved(at)))
+                .collect(),
         })
     }
 }

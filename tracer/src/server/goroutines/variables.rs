@@ -1,5 +1,7 @@
 //! Variables that functions keep in their frames while they call others; the compiler describes where.
 
+use std::ops::Range;
+
 use anyhow::Result;
 use object::Architecture;
 
@@ -43,6 +45,24 @@ impl Variables {
             by_caller: executable.machine() == Architecture::Aarch64,
             all: all.collect(),
         })
+    }
+
+    /// Arguments of methods, of which nothing says where they lie: where the caller of old would have passed them, as far as the
+    /// compiler keeps them at all (`src/cmd/compile/abi-internal.md`, "spill area"). That is no promise: what is read there has to
+    /// have the form of what it is.
+    pub(super) fn of_arguments(
+        machine: Architecture,
+        methods: Vec<(Variable, Range<u64>)>,
+    ) -> Self {
+        let by_caller = machine == Architecture::Aarch64;
+        // On arm64 the frame pointer of the caller lies below them.
+        let first = if by_caller { 8 } else { 0 };
+        let local = |(variable, code): (Variable, Range<u64>)| {
+            let at = first + 8 * variable.argument_word()?;
+            Some((variable, Local::in_frame(code, at)))
+        };
+        let all = methods.into_iter().filter_map(local).collect();
+        Self { by_caller, all }
     }
 
     #[cfg(test)]
@@ -140,6 +160,30 @@ mod tests {
             assert_eq!(local.word(back, 0, 1), Some(expected), "{local:x?}");
             // In a register until the first call.
             assert_eq!(local.word(local.code.start + 1, 0, 1), None);
+        }
+    }
+
+    #[test]
+    fn arguments_are_assumed_where_the_compiler_describes_them() {
+        for (machine, bytes, back) in [
+            (
+                Architecture::X86_64,
+                &include_bytes!("../testdata/go1.27.3-amd64-parameters.elf")[..],
+                0x4a_5b95,
+            ),
+            (
+                Architecture::Aarch64,
+                include_bytes!("../testdata/go1.27.3-arm64-parameters.elf"),
+                0xa_c83c,
+            ),
+        ] {
+            let (described, _) = read(bytes);
+            let methods = described.all.iter();
+            let methods = methods.map(|(variable, local)| (*variable, local.code.clone()));
+            let assumed = Variables::of_arguments(machine, methods.collect());
+            let at = |variables: &Variables| variables.all[0].1.word(back, 0, 1);
+            assert_eq!(at(&assumed), at(&described));
+            assert_eq!(assumed.by_caller, described.by_caller);
         }
     }
 

@@ -244,4 +244,9 @@ fn syslogs_socket_is_met_where_it_was_bound() {
         identities.describe(&mut device);
         assert_eq!(device.to_string(), expected, "{met}");
     }
+    // What the server's log says of it is of the same socket.
+    for (path, expected) in [("syslog/", "/dev/log"), ("u/", "/run/other")] {
+        let meant = identities.meant(Some(path), None);
+        assert_eq!(meant, Some(Device::new(Unix, expected)));
+    }
 }

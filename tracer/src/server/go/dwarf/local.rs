@@ -40,9 +40,8 @@ pub(crate) struct Structure {
 }
 
 impl Local {
-    /// In one piece, `at` bytes from the canonical frame address.
-    #[cfg(test)]
-    pub(crate) fn for_test(code: Range<u64>, at: i64) -> Self {
+    /// In one piece, `at` bytes from the canonical frame address, in these instructions.
+    pub(crate) fn in_frame(code: Range<u64>, at: i64) -> Self {
         let pieces = vec![LocationPiece {
             at: Some(at),
             len: None,

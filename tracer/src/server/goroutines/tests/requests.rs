@@ -19,7 +19,7 @@ pub(super) const LIST_KEYS: [&str; 3] = [ID, "list", "secret/metadata/app"];
 /// caller's frame has room for its link register below them.
 pub(super) fn requests(by_caller: bool) -> (Variables, RequestReader) {
     let link = if by_caller { 8 } else { 0 };
-    let function = |argument, pc, at| (argument, Local::for_test(pc - 4..pc + 4, at));
+    let function = |argument, pc, at| (argument, Local::in_frame(pc - 4..pc + 4, at));
     let functions = [
         function(Variable::Input(EntryKind::Response), BROKER, 24 + link),
         function(Variable::Context, GRAPH, 8 + link),

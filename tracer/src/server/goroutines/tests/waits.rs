@@ -232,6 +232,42 @@ fn what_is_assumed_of_a_stripped_program_is_verified() {
 }
 
 #[test]
+fn what_a_stripped_program_does_not_say_is_listed() {
+    const DEVICES: &str = "which of several devices";
+    const IDS: &str = "the IDs of requests";
+    let stripped = || {
+        let known = [(SINK, FunctionRole::Device(SINKS, Some(EntryPoint::Other)))];
+        let known = known.map(|(pc, role)| {
+            let role = Some(role);
+            let name = "event.(*SocketSink).Process".into();
+            (pc - 4..pc + 4, KnownFunction { role, name })
+        });
+        GoroutineReader {
+            assumed: Some("go1.27.3".to_owned()),
+            functions: Functions::new(known.to_vec()),
+            ..reader()
+        }
+    };
+    let doubts = |reader: &GoroutineReader| reader.doubts().expect("doubts");
+    let all_described = doubts(&stripped());
+    assert!(
+        !all_described.contains(DEVICES) && !all_described.contains(IDS),
+        "{all_described}"
+    );
+    assert!(
+        all_described.contains("what its operator called"),
+        "{all_described}"
+    );
+    let nothing_described = doubts(&GoroutineReader {
+        devices: DeviceLayouts::default(),
+        requests: RequestReader::default(),
+        ..stripped()
+    });
+    assert!(nothing_described.contains(DEVICES) && nothing_described.contains(IDS));
+    assert_eq!(reader().doubts(), None);
+}
+
+#[test]
 fn a_server_that_has_ended_is_an_error() {
     assert!(reader().sample(&FakeMemory::default()).is_err());
 }

@@ -10,7 +10,7 @@ fn word(pieces: &[(Option<i64>, Option<u64>)], word: usize, of: usize) -> Option
     let pieces = pieces
         .iter()
         .map(|(at, len)| LocationPiece { at: *at, len: *len });
-    let mut local = Local::for_test(0x100..0x200, 0);
+    let mut local = Local::in_frame(0x100..0x200, 0);
     local.locations[0].pieces = pieces.collect();
     local.word(0x150, word, of)
 }
@@ -51,12 +51,12 @@ fn an_inconsistent_location_is_none() {
     ] {
         assert_eq!(word(pieces, 1, 2), None, "{pieces:?}");
     }
-    assert_eq!(Local::for_test(0x100..0x200, 0).word(0x201, 0, 1), None);
+    assert_eq!(Local::in_frame(0x100..0x200, 0).word(0x201, 0, 1), None);
 }
 
 #[test]
 fn a_word_that_a_call_destroys_lies_where_it_is_after_it() {
-    let mut local = Local::for_test(0x100..0x200, 24);
+    let mut local = Local::in_frame(0x100..0x200, 24);
     let mut before = local.locations[0].clone();
     local.locations[0].code = 0x150..0x200;
     before.code = 0x100..0x150;
@@ -68,7 +68,7 @@ fn a_word_that_a_call_destroys_lies_where_it_is_after_it() {
 
 #[test]
 fn a_program_may_be_loaded_elsewhere() {
-    let moved = Local::for_test(0x100..0x200, 24).moved(0x1000);
+    let moved = Local::in_frame(0x100..0x200, 24).moved(0x1000);
     assert_eq!(moved.code, 0x1100..0x1200);
     assert_eq!(
         (moved.word(0x1150, 0, 1), moved.word(0x150, 0, 1)),
