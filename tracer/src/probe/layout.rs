@@ -77,7 +77,7 @@ impl KernelTypes {
     }
 
     /// Fields that it does not have are [`ABSENT`].
-    fn of(btf: &Types) -> Self {
+    pub(crate) fn of(btf: &Types) -> Self {
         let drop_reasons = drop_reasons(btf);
         Self {
             layout: layout(btf),
@@ -146,7 +146,7 @@ fn netfilter() -> Option<Range<u64>> {
 }
 
 /// From the symbol of this name to the next higher one.
-fn addresses(symbols: &str, name: &str) -> Option<Range<u64>> {
+pub(crate) fn addresses(symbols: &str, name: &str) -> Option<Range<u64>> {
     let address = |line: &str| u64::from_str_radix(line.split(' ').next()?, 16).ok();
     let mut named = symbols
         .lines()

@@ -30,11 +30,12 @@ impl Types {
         // Only the kernel's own is memory-mapped: another file may be damaged.
         let is_own = path == Path::new(VMLINUX);
         let own = is_own.then(|| in_place(&bytes).ok()).flatten();
-        let btf = match own {
-            Some(btf) => btf,
-            None => Btf::from_bytes(&bytes)?,
-        };
-        Ok(Self::of(btf))
+        own.map_or_else(|| Self::parse(&bytes), |btf| Ok(Self::of(btf)))
+    }
+
+    /// Of these bytes.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
+        Ok(Self::of(Btf::from_bytes(bytes)?))
     }
 
     fn of(btf: Btf) -> Self {

@@ -28,6 +28,8 @@ use self::suite::Suite;
 use crate::{
     budget, build, cpu_time,
     dist::{self, DistOptions},
+    fuzz::{self, FuzzOptions},
+    run,
     setup::{self, cargo},
     ui::{Captured, Remedy, Step, failure},
     vm,
@@ -66,7 +68,7 @@ pub fn run(options: &TestOptions) -> Result<()> {
     let steps = match options {
         TestOptions { live: Some(_), .. } => 3,
         TestOptions { quick: true, .. } => 6,
-        TestOptions { full: true, .. } => 19,
+        TestOptions { full: true, .. } => 21,
         _ => 14,
     };
     let mut suite = Suite::new(steps + usize::from(options.allow_skip && !options.quick));
@@ -108,6 +110,9 @@ impl Suite {
             self.step("other kernels", || vm::run_few(&agent, &kernels, full))?;
         }
         if full {
+            self.step("faults at random", || run::short_soak("2"))?;
+            // A minute for all targets.
+            self.step("fuzzing", || fuzz::run(&FuzzOptions::short(8)))?;
             self.step("release, twice", || dist::run(&DistOptions { check: true }))?;
         }
         Ok(())
