@@ -1,6 +1,6 @@
 //! The faults, and what is expected of each.
 
-use std::{fs, os::unix::process::CommandExt, process::Command, thread, time::Duration};
+use std::{collections::BTreeSet, fs, process::Command, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use lab::{Tracer, process, tracer::agent_from_environment, wait};
@@ -239,8 +239,8 @@ fn without_memory(scene: &mut Scene) -> Result<()> {
         "--output",
         "/dev/null",
     ]);
-    let mut agent = Tracer::spawn(command.process_group(0))?;
-    let mut programs = std::collections::BTreeSet::new();
+    let mut agent = Tracer::spawn(&mut command)?;
+    let mut programs = BTreeSet::new();
     let status = wait::until("the agent to end", LIMIT, || {
         programs.extend(agent.programs().unwrap_or_default());
         agent.ended()

@@ -1,9 +1,10 @@
 //! ELF files of sections as an input describes them: so that mutations reach the sections' readers instead of the headers.
 //! Debugging information is mostly gaps (`server/testdata/README.md`), of which an input has only the length.
 
-use object::{Object, ObjectSection};
+use object::Architecture;
 
 use super::input::{Input, sized};
+use crate::server::executable::Executable;
 
 /// In the order in which an input has them.
 const SECTIONS: [&str; 9] = [
@@ -54,14 +55,11 @@ pub(super) fn file(input: &[u8]) -> Vec<u8> {
 
 /// The input that describes an ELF file with, instead of its own, these further sections.
 pub(super) fn described(file: &[u8], further: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let elf = object::File::parse(file).expect("an ELF file");
-    let is_arm = elf.architecture() == object::Architecture::Aarch64;
+    let executable = Executable::of(&file).expect("an ELF file");
+    let is_arm = executable.machine() == Architecture::Aarch64;
     let mut input = vec![u8::from(is_arm)];
     for name in SECTIONS {
-        let own = || {
-            let section = elf.section_by_name(name)?;
-            Some(section.uncompressed_data().expect("readable").into_owned())
-        };
+        let own = || executable.section(name).expect("readable");
         let given = further.iter().find(|(of, _)| *of == name);
         let bytes = given.map(|(_, bytes)| bytes.clone()).or_else(own);
         section(&mut input, &bytes.unwrap_or_default());
@@ -137,22 +135,19 @@ mod tests {
     fn a_file_is_described_and_assembled_again() {
         let sample = include_bytes!("../server/testdata/go1.27.3-arm64-parameters.elf");
         let built = file(&described(sample, &[(".strtab", b"names".to_vec())]));
-        let [one, other] =
-            [&sample[..], &built].map(|file| object::File::parse(file).expect("ELF"));
-        assert_eq!(one.architecture(), other.architecture());
+        let (sample, built) = (&sample[..], &built[..]);
+        let [one, other] = [&sample, &built].map(|file| Executable::of(file).expect("ELF"));
+        assert_eq!(one.machine(), other.machine());
+        let section =
+            |of: &Executable<'_>, name| of.section(name).expect("readable").expect("there");
         for name in [
             ".debug_info",
             ".debug_abbrev",
             ".debug_loclists",
             ".debug_addr",
         ] {
-            let data = |of: &object::File<'_>| {
-                let section = of.section_by_name(name).expect("there");
-                section.uncompressed_data().expect("readable").into_owned()
-            };
-            assert!(data(&one).starts_with(&data(&other)), "{name}");
+            assert_eq!(section(&one, name), section(&other, name), "{name}");
         }
-        let names = other.section_by_name(".strtab").expect("there");
-        assert_eq!(names.data().expect("readable"), b"names");
+        assert_eq!(section(&other, ".strtab"), b"names");
     }
 }

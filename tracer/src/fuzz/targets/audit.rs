@@ -1,6 +1,6 @@
 //! What the server writes: entries, files of them, its log; and what the kernel side says of these.
 
-use std::{collections::BTreeMap, fs, io::Write};
+use std::{collections::BTreeMap, io::Write};
 
 use jiff::Timestamp;
 use test_support::records;
@@ -74,9 +74,7 @@ pub(super) const FILE: Target = Target {
             not_before: moment("2026-11-23T05:57:00Z"),
             not_after: moment("2026-11-23T05:57:30Z"),
         };
-        let path = file.path().to_owned();
-        let _ = search(&path, &query);
-        drop(fs::remove_file(path));
+        let _ = search(&file.path().to_owned(), &query);
     },
     seeds: || {
         let entries = entries();
