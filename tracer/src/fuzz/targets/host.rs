@@ -99,7 +99,7 @@ pub(super) const PROC_FILES: Target = Target {
         Stat::parse(&text);
         flags(&text);
         Placement::of(&text);
-        addresses(&text, "nf_hook_slow");
+        addresses(|| Ok(input), "nf_hook_slow");
         for line in text.lines() {
             TcpEntry::parse(line);
             UnixEntry::parse(line);
