@@ -23,6 +23,10 @@ extern "C" fn __sanitizer_cov_8bit_counters_init(start: *mut u8, stop: *mut u8) 
 #[unsafe(no_mangle)]
 extern "C" fn __sanitizer_cov_pcs_init(_start: *const usize, _stop: *const usize) {}
 
+/// Counters that are looked at together.
+const CHUNK: usize = 256;
+const ZEROS: [u8; CHUNK] = [0; CHUNK];
+
 /// What was reached so far.
 pub(super) struct Coverage {
     counters: &'static mut [u8],
@@ -49,8 +53,10 @@ impl Coverage {
     /// Whether something was reached since the reset that was not before, or a new number of times.
     pub(super) fn is_new(&mut self) -> bool {
         let mut is_new = false;
-        let chunks = self.counters.chunks(64).zip(self.seen.chunks_mut(64));
-        for (counters, seen) in chunks.filter(|(counters, _)| counters.iter().any(|it| *it != 0)) {
+        let chunks = self.counters.chunks(CHUNK).zip(self.seen.chunks_mut(CHUNK));
+        // Nearly all are zeros, which are compared as a whole.
+        for (counters, seen) in chunks.filter(|(counters, _)| **counters != ZEROS[..counters.len()])
+        {
             for (counter, seen) in counters.iter().zip(seen) {
                 let bit = magnitude(*counter);
                 is_new |= bit & !*seen != 0;
