@@ -19,7 +19,7 @@ use lab::{Lab, Tracer, tracer::agent_from_environment};
 use nix::{
     errno::Errno,
     libc::{self, c_int, c_long},
-    sys::resource::{RLIM_INFINITY, Resource, setrlimit},
+    sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
 };
 use tracer::{probe::privilege::NEEDED, sandbox::Privilege, server::goroutines::ProcessMemory};
 
@@ -79,7 +79,7 @@ impl Server {
 fn each_capability_is_needed_for_what_the_kernel_refuses_without_it() -> Result<()> {
     let lab = lab()?;
     let server = Server::of(&lab)?;
-    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)?;
+    limit_locked_memory(RLIM_INFINITY)?;
     let mut table = String::from("without");
     for (what, ..) in USES {
         write!(table, " | {what}")?;
@@ -117,7 +117,7 @@ fn an_ordinary_user_hears_of_the_limit_of_locked_memory_where_it_counts() -> Res
     let lab = lab()?;
     let all = NEEDED.map(|(_, privilege)| privilege);
     let said = agent_says(lab.server.pid(), &all, LITTLE)?;
-    setrlimit(Resource::RLIMIT_MEMLOCK, LITTLE, RLIM_INFINITY)?;
+    limit_locked_memory(LITTLE)?;
     let counts = as_nobody(&all, ring_buffer)?.is_err();
     println!("locked memory counts: {counts}; the agent: {}", said.trim());
     ensure!(
@@ -141,7 +141,7 @@ fn agent_says(pid: u32, kept: &[Privilege], locked: u64) -> Result<String> {
     command.current_dir(Path::new("/"));
     let set = bits(kept);
     let become_user = move || {
-        setrlimit(Resource::RLIMIT_MEMLOCK, locked, locked)?;
+        limit_locked_memory(locked)?;
         leave_root(set)?;
         for number in (0..u64::BITS).filter(|number| set >> number & 1 == 1) {
             // SAFETY: takes numbers only.
@@ -173,6 +173,12 @@ fn as_nobody<T: Send>(kept: &[Privilege], work: impl FnOnce() -> T + Send) -> Re
             .expect("it does not panic")
             .context("cannot leave root")
     })
+}
+
+/// Or to as much as this process may have itself.
+fn limit_locked_memory(bytes: u64) -> nix::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
+    setrlimit(Resource::RLIMIT_MEMLOCK, bytes.min(most), bytes.min(most))
 }
 
 fn bits(set: &[Privilege]) -> u64 {

@@ -3,7 +3,11 @@
 use std::{collections::BTreeSet, fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use lab::{Trace, Tracer, tracer::agent_from_environment, wait};
+use lab::{
+    Trace, Tracer,
+    tracer::{RECORD, agent_from_environment},
+    wait,
+};
 use nix::sys::signal::Signal;
 
 use super::{load::Requests, truth};
@@ -52,6 +56,12 @@ impl Agent {
     pub(crate) fn attach(name: &str, collector: &str) -> Result<Self> {
         let options = ["--otlp-endpoint", collector, "--metrics", "127.0.0.1:0"];
         let tracer = Tracer::attach_by_name(&agent_from_environment()?, name, &options)?;
+        Ok(Self { tracer, held: None })
+    }
+
+    /// One that has all events sent up.
+    pub(crate) fn recording(name: &str) -> Result<Self> {
+        let tracer = Tracer::attach_by_name(&agent_from_environment()?, name, &[RECORD])?;
         Ok(Self { tracer, held: None })
     }
 

@@ -23,6 +23,8 @@ use super::{
 const LIMIT: Duration = Duration::from_secs(30);
 /// In which the ring buffer overflows, or not.
 const PAUSE: Duration = Duration::from_millis(1500);
+/// So many requests fill the ring buffer of 4 MB.
+const MANY: usize = 1500;
 /// Less than the agent takes to begin, bytes.
 const LITTLE_MEMORY: u64 = 6 << 20;
 
@@ -31,6 +33,7 @@ pub(crate) enum Fault {
     OutageOnly,
     AgentKilled,
     AgentStopped,
+    RingBufferFull,
     AgentWithoutMemory,
     AgentWithoutDescriptors,
     TraceFileDeleted,
@@ -49,10 +52,11 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::OutageOnly,
         Self::AgentKilled,
         Self::AgentStopped,
+        Self::RingBufferFull,
         Self::AgentWithoutMemory,
         Self::AgentWithoutDescriptors,
         Self::TraceFileDeleted,
@@ -88,6 +92,10 @@ impl Fault {
             ),
             Self::AgentStopped => (
                 "agent: SIGSTOP over an outage, SIGCONT",
+                "lost records are said",
+            ),
+            Self::RingBufferFull => (
+                "agent: SIGSTOP until the ring buffer is full, with an outage before and within",
                 "lost records are said",
             ),
             Self::AgentWithoutMemory => (
@@ -153,6 +161,7 @@ impl Fault {
             Self::OutageOnly => scene.reported_outage()?,
             Self::AgentKilled => return killed(scene),
             Self::AgentStopped => return stopped(scene),
+            Self::RingBufferFull => return ring_buffer_full(scene),
             Self::AgentWithoutMemory => without_memory(scene)?,
             Self::AgentWithoutDescriptors => without_descriptors(scene)?,
             Self::TraceFileDeleted => return trace_file_deleted(scene),
@@ -221,6 +230,25 @@ fn stopped(scene: &mut Scene) -> Result<String> {
         summary["events_lost"],
         trace.hangs().len()
     ))
+}
+
+/// One beside that of the scene, which records everything: else the kernel side buffers what is normal.
+fn ring_buffer_full(scene: &mut Scene) -> Result<String> {
+    let agent = Agent::recording(&scene.name)?;
+    let pid = Pid::from_raw(agent.tracer.pid().cast_signed());
+    scene.outage()?;
+    agent.wait_for_hangs(0)?;
+    kill(pid, Signal::SIGSTOP)?;
+    let filled = scene.outage().and_then(|()| scene.wait_for_requests(MANY));
+    kill(pid, Signal::SIGCONT)?;
+    filled?;
+    scene.server_works()?;
+    scene.outage()?;
+    let trace = agent.end(Signal::SIGINT, &scene.requests)?;
+    let lost = trace.summary()?["events_lost"].as_u64();
+    ensure!(lost > Some(0), "nothing was lost");
+    let (lost, hangs) = (lost.unwrap_or_default(), trace.hangs().len());
+    Ok(format!("{lost} events lost, {hangs} hangs"))
 }
 
 /// One beside that of the scene: which programs it had shows only while it lives.

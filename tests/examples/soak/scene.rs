@@ -129,9 +129,14 @@ impl Scene {
 
     /// Whether it answers as before.
     pub(crate) fn server_works(&self) -> Result<()> {
-        let before = self.requests.answered();
+        self.wait_for_requests(20)
+    }
+
+    /// Waits for so many further answers.
+    pub(crate) fn wait_for_requests(&self, count: usize) -> Result<()> {
+        let wanted = self.requests.answered() + count;
         wait::until("answers", LIMIT, || {
-            Ok((self.requests.answered() > before + 20).then_some(()))
+            Ok((self.requests.answered() >= wanted).then_some(()))
         })
     }
 
