@@ -128,7 +128,9 @@ fn no_output_has_more_of_a_path_than_was_asked_for() -> Result<()> {
         for option in [PathsOption::Mount, PathsOption::Hash] {
             let rule = PathRule::new(option)?;
             let mut hidden = events.clone();
-            hidden.iter_mut().for_each(|event| rule.apply(event));
+            for event in &mut hidden {
+                rule.apply(event);
+            }
             for (output, bytes) in outputs(&hidden)? {
                 for rest in &rests {
                     assert!(
@@ -173,14 +175,14 @@ fn paths_of_requests(value: &serde_json::Value, found: &mut Vec<String>) {
                 .get("path")
                 .filter(|_| fields.contains_key("operation"));
             found.extend(path.and_then(|path| path.as_str()).map(str::to_owned));
-            fields
-                .values()
-                .for_each(|value| paths_of_requests(value, found));
+            for value in fields.values() {
+                paths_of_requests(value, found);
+            }
         }
         serde_json::Value::Array(values) => {
-            values
-                .iter()
-                .for_each(|value| paths_of_requests(value, found));
+            for value in values {
+                paths_of_requests(value, found);
+            }
         }
         _ => {}
     }

@@ -65,8 +65,8 @@ mod tests {
 
     #[test]
     fn counts_what_is_held_at_once() {
-        let (_, one) = peak(|| drop(vec![0_u8; 1000]));
-        let (_, two) = peak(|| (0..5).for_each(|_| drop(vec![0_u8; 1000])));
+        let ((), one) = peak(|| drop(vec![0_u8; 1000]));
+        let ((), two) = peak(|| (0..5).for_each(|_| drop(vec![0_u8; 1000])));
         let (kept, three) = peak(|| (0..5).map(|_| vec![0_u8; 1000]).collect::<Vec<_>>());
         assert_eq!((one, two), (1000, 1000));
         assert!(three >= 1000 * kept.len(), "{three}");

@@ -20,7 +20,7 @@ pub(crate) fn read(status: u16, headers: &[(&[u8], &[u8])], body: &[u8]) {
     };
     *answer.headers_mut() = headers.clone();
     let body = Bytes::copy_from_slice(body);
-    retry(http_protobuf::outcome(
+    retry(&http_protobuf::outcome(
         &answer.clone().map(|()| body.clone()),
         Timestamp::UNIX_EPOCH,
     ));
@@ -30,11 +30,11 @@ pub(crate) fn read(status: u16, headers: &[(&[u8], &[u8])], body: &[u8]) {
         let body = Full::new(body).with_trailers(trailers).collect().await;
         body.expect("it cannot fail")
     });
-    retry(grpc::outcome(answer.map(|()| collected)));
+    retry(&grpc::outcome(answer.map(|()| collected)));
 }
 
-fn retry(outcome: Outcome) {
+fn retry(outcome: &Outcome) {
     if let Outcome::Retryable { retry_after, .. } = outcome {
-        Backoff::default().wait(retry_after);
+        Backoff::default().wait(*retry_after);
     }
 }
