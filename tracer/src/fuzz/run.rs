@@ -9,10 +9,7 @@ use std::{
     panic::{self, AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -89,27 +86,27 @@ pub(super) fn run(target: &Target) {
     let directory = PathBuf::from(word());
     remember_panics();
     let mut run = Run::new(target, Some(directory.clone()));
-    let progress = watch(directory.join(format!("{}.input", target.name)));
-    run.until_watched(Instant::now() + seconds, Rng::with_seed(seed), &progress);
+    watch(directory.join(format!("{}.input", target.name)));
+    run.until(Instant::now() + seconds, Rng::with_seed(seed));
     run.report(&directory, seconds);
     run.assert();
 }
 
+/// Inputs that were tried, those of shrinking too.
+static TRIED: AtomicU64 = AtomicU64::new(0);
+
 /// Ends the process if one input takes for ever.
-fn watch(input: PathBuf) -> Arc<AtomicU64> {
-    let progress = Arc::<AtomicU64>::default();
-    let watched = Arc::clone(&progress);
+fn watch(input: PathBuf) {
     thread::spawn(move || {
         loop {
-            let before = watched.load(Ordering::Relaxed);
+            let before = TRIED.load(Ordering::Relaxed);
             thread::sleep(STUCK);
-            if watched.load(Ordering::Relaxed) == before {
+            if TRIED.load(Ordering::Relaxed) == before {
                 eprintln!("one input takes for ever: {}", input.display());
                 process::abort();
             }
         }
     });
-    progress
 }
 
 impl<'t> Run<'t> {
@@ -141,11 +138,7 @@ impl<'t> Run<'t> {
         run
     }
 
-    fn until(&mut self, deadline: Instant, rng: Rng) {
-        self.until_watched(deadline, rng, &AtomicU64::new(0));
-    }
-
-    fn until_watched(&mut self, deadline: Instant, mut rng: Rng, progress: &AtomicU64) {
+    fn until(&mut self, deadline: Instant, mut rng: Rng) {
         let Target { words, limits, .. } = self.target;
         while Instant::now() < deadline && self.findings.len() < MOST_FINDINGS {
             let input = mutated(&mut rng, &self.corpus, words, limits.input);
@@ -153,7 +146,6 @@ impl<'t> Run<'t> {
                 self.keep("corpus", &input);
                 self.corpus.push(input);
             }
-            progress.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -230,6 +222,7 @@ impl<'t> Run<'t> {
 
 /// Runs it with one input; an error is a finding.
 fn tried(target: &Target, input: &[u8]) -> Result<Cost, String> {
+    TRIED.fetch_add(1, Ordering::Relaxed);
     let begun = processor_time();
     let (ended, peak) =
         allocations::peak(|| catch_unwind(AssertUnwindSafe(|| (target.run)(input))));

@@ -135,7 +135,7 @@ impl Suite {
         self.step("cargo deny check advisories", || {
             let mut deny = setup::deny()?;
             let checks = ["--workspace", "check", "--disable-fetch", "advisories"];
-            quiet(deny.args(checks))
+            quiet(deny.args(checks)).map(drop)
         })
     }
 
