@@ -14,10 +14,7 @@ use tracer::{
         perfetto::packets::Packets,
         terminal::Terminal,
         trace_file::Encode,
-        tui::{
-            draw::{Palette, draw},
-            model::Model,
-        },
+        tui::{Palette, draw::draw, model::Model},
     },
     source::recording,
 };
