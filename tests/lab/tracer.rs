@@ -199,6 +199,11 @@ impl Tracer {
         })
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.process.exited()
+    }
+
     /// Sends it a signal.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         self.process.signal(signal)

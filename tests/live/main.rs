@@ -5,6 +5,7 @@ mod bad_input;
 mod btf;
 mod by_name;
 mod bystanders;
+mod capabilities;
 mod cluster;
 mod command_line;
 mod container;

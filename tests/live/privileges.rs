@@ -2,13 +2,28 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, chown},
+    io::IoSlice,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::Path,
     process::Command,
+    thread,
 };
 
 use anyhow::{Context, Result, ensure};
-use lab::{Tracer, scenario::BIG_REQUEST, tracer::agent_from_environment};
+use lab::{Process, Tracer, scenario::BIG_REQUEST, tracer::agent_from_environment};
+use nix::{
+    errno::Errno,
+    libc,
+    sys::{
+        signal::{Signal, kill},
+        uio::{RemoteIoVec, process_vm_writev},
+    },
+    unistd::Pid,
+};
+use tracer::probe::privilege;
 
 use crate::outage::{attach, lab};
 
@@ -38,6 +53,52 @@ fn the_agent_keeps_four_capabilities_and_needs_no_more() -> Result<()> {
     let hangs = |text: &str| text.matches(r#"{"type":"hang""#).count();
     ensure!(hangs(&root.text) == 1, "{}", root.text);
     ensure!(hangs(&trace) == 1, "{trace}: {}", user.stderr);
+    Ok(())
+}
+
+/// The kernel's rights decide about what no filter of system calls can see: which file is opened.
+#[test]
+fn who_gets_hold_of_the_agent_cannot_change_a_process_of_another_user() -> Result<()> {
+    let mut sleep = Command::new("sleep");
+    let other = Process::spawn("another user's", sleep.arg("60").uid(NOBODY).gid(NOBODY))?;
+    let pid = other.pid().cast_signed();
+    let at = format!("/proc/{pid}/mem");
+    let may = move |write: bool| {
+        fs::OpenOptions::new()
+            .read(!write)
+            .write(write)
+            .open(&at)
+            .is_ok()
+    };
+    ensure!(may(true), "root may write before");
+    let inside = move || {
+        privilege::sandbox().enter();
+        let stop = |request| {
+            // SAFETY: neither takes an address.
+            let result = unsafe { libc::ptrace(request, pid, 0, 0) };
+            Errno::result(result).map(drop)
+        };
+        let remote = RemoteIoVec {
+            base: 0x1000,
+            len: 1,
+        };
+        let written = process_vm_writev(Pid::from_raw(pid), &[IoSlice::new(&[0])], &[remote]);
+        [
+            ("stop it", stop(libc::PTRACE_ATTACH) == Err(Errno::EPERM)),
+            ("seize it", stop(libc::PTRACE_SEIZE) == Err(Errno::EPERM)),
+            ("write to it", written == Err(Errno::EPERM)),
+            (
+                "end it",
+                kill(Pid::from_raw(pid), Signal::SIGKILL) == Err(Errno::EPERM),
+            ),
+            ("open its memory to write", !may(true)),
+            ("read its memory, which tracing does", may(false)),
+        ]
+    };
+    let answers = thread::spawn(inside).join().expect("it does not panic");
+    for (what, as_expected) in answers {
+        ensure!(as_expected, "{what}");
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What audit devices with `log_raw` carry in clear stays with them.
 
 use anyhow::Result;
-use lab::{Client, Family, Lab, LogServer, server::bao_from_environment, tracer::RECORD};
+use lab::{Client, Family, Lab, LogServer, Trace, server::bao_from_environment, tracer::RECORD};
 use serde_json::json;
 
 use crate::outage::attach;
@@ -12,15 +12,27 @@ const OPTIONS: [(&str, &str); 2] = [("write_timeout", "500ms"), ("log_raw", "tru
 
 #[test]
 fn raw_secrets_reach_no_file_and_no_terminal_of_ours() -> Result<()> {
-    secrets_stay(&["--verbose"])
+    secrets_stay(&["--verbose"]).map(drop)
 }
 
 #[test]
 fn nor_a_recording() -> Result<()> {
-    secrets_stay(&["--verbose", RECORD])
+    secrets_stay(&["--verbose", RECORD]).map(drop)
 }
 
-fn secrets_stay(arguments: &[&str]) -> Result<()> {
+/// Nor is there, on request, more of a path than its mount.
+#[test]
+fn nor_do_paths_where_that_is_asked_for() -> Result<()> {
+    let trace = secrets_stay(&["--verbose", RECORD, "--paths", "mount"])?;
+    let whole = ["secret/data", "auth/token/create", "sys/mounts"];
+    for kept in written(&trace) {
+        assert!(whole.iter().all(|path| !kept.contains(path)), "{kept}");
+    }
+    assert!(trace.text.contains(r#""path":"secret/""#), "{}", trace.text);
+    Ok(())
+}
+
+fn secrets_stay(arguments: &[&str]) -> Result<Trace> {
     let lab = Lab::start_with(&bao_from_environment()?, Family::V4, &OPTIONS)?;
     let tracer = attach(&lab, arguments)?;
     lab.client.put(
@@ -49,15 +61,19 @@ fn secrets_stay(arguments: &[&str]) -> Result<()> {
     assert!(trace.hangs().len() >= 2, "{}", trace.text);
     assert!(!trace.terminal.is_empty() && !trace.stderr.is_empty());
     assert!(!arguments.contains(&RECORD) || !trace.recording.is_empty());
-    for kept in [
+    for kept in written(&trace) {
+        assert!(!kept.contains("s3cret"), "{kept}");
+    }
+    Ok(trace)
+}
+
+fn written(trace: &Trace) -> [&String; 4] {
+    [
         &trace.text,
         &trace.recording,
         &trace.terminal,
         &trace.stderr,
-    ] {
-        assert!(!kept.contains("s3cret"), "{kept}");
-    }
-    Ok(())
+    ]
 }
 
 fn carries_both(log: &LogServer) -> bool {

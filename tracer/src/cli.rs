@@ -16,6 +16,7 @@ use nix::unistd::Gid;
 pub use self::values::Declared;
 use self::values::{declared, duration, group, listener, mode, recording, size, threshold};
 use crate::{
+    paths::PathsOption,
     probe::plan::Preference,
     server::find::Selector,
     sink::{
@@ -172,6 +173,9 @@ pub struct StacksArgs {
     /// Show the goroutines outside of audit code too, by equal stacks
     #[arg(long)]
     pub all: bool,
+    /// What of the requests' paths is shown
+    #[arg(long, value_name = "WHAT", default_value = "full")]
+    pub paths: PathsOption,
     /// Format of the report
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: ReportFormat,
@@ -224,6 +228,9 @@ pub struct OutputArgs {
     /// Protocol of the collector [default: grpc for port 4317, else http/protobuf]
     #[arg(long, value_name = "PROTOCOL", requires = "otlp_endpoint")]
     pub otlp_protocol: Option<Protocol>,
+    /// What of the requests' paths is shown, and recorded
+    #[arg(long, value_name = "WHAT", default_value = "full")]
+    pub paths: PathsOption,
     /// Print no report
     #[arg(short, long)]
     pub quiet: bool,

@@ -213,7 +213,7 @@ fn event_kind(record: &Record, rest: &[u8], kernel: &Kernel) -> Result<EventKind
         Kind::ConnectFailed => EventKind::ConnectFailed {
             socket,
             by,
-            errno: -(record.value as i32),
+            errno: (record.value as i32).saturating_neg(),
         },
         Kind::WindowProbe => EventKind::WindowProbe { socket },
         // Has no socket: decoded before.

@@ -9,7 +9,10 @@ pub mod cli;
 pub mod commands;
 mod console;
 pub mod decode;
+#[cfg(test)]
+mod fuzz;
 pub mod lines;
+pub mod paths;
 pub mod probe;
 pub mod report;
 pub mod sandbox;

@@ -10,6 +10,7 @@ mod device_failure;
 mod entry;
 mod entry_query;
 mod event;
+mod event_entries;
 mod evidence;
 mod finding;
 mod goroutine;

@@ -4,7 +4,8 @@ mod tcp;
 mod unix;
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -13,6 +14,12 @@ pub use self::{
     tcp::{TcpEntry, TcpState},
     unix::UnixEntry,
 };
+
+/// What is read of a process's command line and of its environment, bytes. The kernel limits both where a program is started
+/// (`execve(2)`, 6 MB in all); but any process may say afterwards that they are elsewhere in its memory and as long as that
+/// (`PR_SET_MM_MAP`, `prctl(2)`).
+const COMMAND_LINE: u64 = 128 << 10;
+const ENVIRONMENT: u64 = 6 << 20;
 
 /// A process that exists, or did.
 #[derive(Clone, Debug)]
@@ -61,7 +68,7 @@ impl Process {
 
     /// `/proc/PID/stat`.
     pub fn stat(&self) -> io::Result<Stat> {
-        parse_stat(&self.read("stat")?).ok_or_else(|| self.malformed("stat"))
+        Stat::parse(&self.read("stat")?).ok_or_else(|| self.malformed("stat"))
     }
 
     /// The value of a field of `/proc/PID/status`.
@@ -78,9 +85,9 @@ impl Process {
         fs::read_link(self.directory.join("exe"))
     }
 
-    /// The command line; empty for kernel threads.
+    /// The command line, of a long one the beginning; empty for kernel threads.
     pub fn command_line(&self) -> io::Result<Vec<String>> {
-        let text = fs::read(self.directory.join("cmdline"))?;
+        let text = read_at_most(COMMAND_LINE, &self.directory.join("cmdline"))?;
         let text = text.strip_suffix(&[0]).unwrap_or(&text);
         if text.is_empty() {
             return Ok(Vec::new());
@@ -93,7 +100,7 @@ impl Process {
 
     /// A variable of its environment, as it was started. Others are not kept: they may be secret.
     pub fn variable(&self, name: &str) -> io::Result<Option<String>> {
-        let text = fs::read(self.directory.join("environ"))?;
+        let text = read_at_most(ENVIRONMENT, &self.directory.join("environ"))?;
         let mut variables = text.split(|byte| *byte == 0);
         Ok(variables.find_map(|variable| {
             let value = variable.strip_prefix(name.as_bytes())?;
@@ -175,18 +182,27 @@ impl Process {
     }
 }
 
-/// The name in parentheses may contain spaces and parentheses.
-fn parse_stat(text: &str) -> Option<Stat> {
-    let (_, rest) = text.rsplit_once(')')?;
-    let fields: Vec<_> = rest.split_whitespace().collect();
-    // Numbered from 1 in proc(5); here the third is the first.
-    let field = |number: usize| fields.get(number - 3).copied();
-    Some(Stat {
-        state: field(3)?.chars().next()?,
-        parent: field(4)?.parse().ok()?,
-        flags: field(9)?.parse().ok()?,
-        start_time: field(22)?.parse().ok()?,
-    })
+/// The beginning of a file.
+fn read_at_most(limit: u64, path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+impl Stat {
+    /// The name in parentheses may contain spaces and parentheses.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (_, rest) = text.rsplit_once(')')?;
+        let fields: Vec<_> = rest.split_whitespace().collect();
+        // Numbered from 1 in proc(5); here the third is the first.
+        let field = |number: usize| fields.get(number - 3).copied();
+        Some(Self {
+            state: field(3)?.chars().next()?,
+            parent: field(4)?.parse().ok()?,
+            flags: field(9)?.parse().ok()?,
+            start_time: field(22)?.parse().ok()?,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -202,8 +218,8 @@ mod tests {
             flags: 0x0040_0100,
             start_time: 123_456,
         };
-        assert_eq!(parse_stat(text), Some(expected));
-        assert_eq!(parse_stat("7 (a) S 1"), None);
+        assert_eq!(Stat::parse(text), Some(expected));
+        assert_eq!(Stat::parse("7 (a) S 1"), None);
     }
 
     #[test]
@@ -228,6 +244,14 @@ mod tests {
         assert_eq!(me.auxiliary(u64::MAX).expect("a vector"), None);
         let all = processes().expect("a list");
         assert!(all.iter().any(|process| process.pid == me.pid));
+    }
+
+    #[test]
+    fn of_what_has_no_end_the_beginning_is_read() {
+        let read = read_at_most(1000, Path::new("/dev/zero")).expect("readable");
+        assert_eq!(read, [0; 1000]);
+        let all = read_at_most(1000, Path::new("/proc/self/comm")).expect("readable");
+        assert!(!all.is_empty() && all.len() < 20);
     }
 
     #[test]

@@ -59,7 +59,8 @@ impl TcpState {
 }
 
 impl TcpEntry {
-    pub(crate) fn parse(line: &str) -> Option<Self> {
+    /// From a line, but for the first.
+    pub fn parse(line: &str) -> Option<Self> {
         let fields: Vec<_> = line.split_whitespace().collect();
         let field = |index: usize| fields.get(index).copied();
         let hex = |text| u32::from_str_radix(text, 16).ok();

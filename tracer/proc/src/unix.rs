@@ -16,7 +16,7 @@ pub struct UnixEntry {
 
 impl UnixEntry {
     /// `None` of sockets that nobody can connect to: those of accepted connections have their listener's path.
-    pub(crate) fn parse(line: &str) -> Option<Self> {
+    pub fn parse(line: &str) -> Option<Self> {
         let mut fields = line.splitn(7, ' ').map(str::trim);
         let mut field = || fields.find(|field| !field.is_empty());
         let (_number, _references, _protocol) = (field()?, field()?, field()?);

@@ -120,14 +120,14 @@ fn is_candidate(pid: i32, path: &PathBuf) -> bool {
 }
 
 /// `flags:  02102001`
-fn flags(fdinfo: &str) -> Option<i32> {
+pub(crate) fn flags(fdinfo: &str) -> Option<i32> {
     let line = fdinfo
         .lines()
         .find_map(|line| line.strip_prefix("flags:"))?;
     i32::from_str_radix(line.trim(), 8).ok()
 }
 
-fn search(path: &PathBuf, query: &FileQuery) -> io::Result<Vec<EntryHead>> {
+pub(crate) fn search(path: &PathBuf, query: &FileQuery) -> io::Result<Vec<EntryHead>> {
     let mut matches = Vec::new();
     let mut is_log = false;
     let mut others = 0;

@@ -15,7 +15,7 @@ use super::{
     progress::Progress,
     stops::Stops,
 };
-use crate::{cli::ReplayArgs, sink::together, source::recording::Recorded};
+use crate::{cli::ReplayArgs, paths::PathRule, sink::together, source::recording::Recorded};
 use tracer_core::Core;
 use tracer_model::{Event, EventKind};
 
@@ -31,8 +31,9 @@ pub(super) fn run(args: &ReplayArgs) -> Result<()> {
     let events = Recorded::open(&args.recording, |file| progress.through(file))?;
     let tui = wants_tui(&args.output, false);
     let mut outputs = Outputs::open(&args.output, None, Some(&args.recording), tui)?;
+    let paths = PathRule::new(args.output.paths)?;
     if !outputs.have_tui() {
-        let replayed = replay(events, &args.recording, &mut outputs);
+        let replayed = replay(events, &paths, &args.recording, &mut outputs);
         return together([replayed, outputs.finish(args.output.quiet)]);
     }
     let runtime = runtime::Builder::new_current_thread()
@@ -42,7 +43,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<()> {
     runtime.block_on(async {
         // Before the live view takes the terminal.
         let mut stops = Stops::new(None, false)?;
-        let replayed = replay(events, &args.recording, &mut outputs);
+        let replayed = replay(events, &paths, &args.recording, &mut outputs);
         let mut poll = interval(QUIT_POLL);
         while replayed.is_ok() && !outputs.has_quit() && !outputs.are_over() {
             tokio::select! {
@@ -55,7 +56,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<()> {
 }
 
 /// Writes all findings, and, for outputs that show it, the last state before the trace ended.
-fn replay(events: Recorded, path: &Path, outputs: &mut Outputs) -> Result<()> {
+fn replay(events: Recorded, paths: &PathRule, path: &Path, outputs: &mut Outputs) -> Result<()> {
     let mut core = Core::new();
     let mut needs_snapshot = outputs.want_snapshots();
     let mut last = None;
@@ -69,7 +70,8 @@ fn replay(events: Recorded, path: &Path, outputs: &mut Outputs) -> Result<()> {
         }
     };
     for event in events {
-        let event = event?;
+        let mut event = event?;
+        paths.apply(&mut event);
         feed(&event);
         last = Some(event);
     }

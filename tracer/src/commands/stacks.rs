@@ -22,6 +22,7 @@ use self::{
 use super::{print_report, trace::clock};
 use crate::{
     cli::StacksArgs,
+    paths::PathRule,
     server::{
         Target, find,
         goroutines::{GoroutineReader, ProcessMemory, Stacks, function_names},
@@ -39,7 +40,8 @@ pub(super) fn run(args: &StacksArgs) -> Result<()> {
 
 fn read(args: &StacksArgs) -> Result<StacksReport> {
     let process = find::find(&args.server.selector())?;
-    let read = read_process(&process, args.all);
+    let paths = PathRule::new(args.paths)?;
+    let read = read_process(&process, args.all, &paths);
     // Whatever failed then failed for that.
     let is_gone = !tracer_proc::Process::new(process.pid).exists();
     read.map_err(|error| {
@@ -51,14 +53,14 @@ fn read(args: &StacksArgs) -> Result<StacksReport> {
     })
 }
 
-fn read_process(process: &Process, all: bool) -> Result<StacksReport> {
+fn read_process(process: &Process, all: bool, paths: &PathRule) -> Result<StacksReport> {
     let pid = process.pid;
     let memory = ProcessMemory::open(pid)?;
     let (target, reader) = Target::inspect(process)?;
     let context = || format!("cannot read the goroutines of PID {pid}");
     let reader = reader.with_context(context)?;
     reader.verify(&memory).with_context(context)?;
-    let waits = audit_waits(&reader, &memory).with_context(context)?;
+    let waits = audit_waits(&reader, &memory, paths).with_context(context)?;
     let in_audit_code = waits.goids();
     let (goroutines, since) = reader.waiting_since(&memory, &in_audit_code)?;
     let others = if all {
@@ -82,10 +84,19 @@ fn read_process(process: &Process, all: bool) -> Result<StacksReport> {
     })
 }
 
-fn audit_waits(reader: &GoroutineReader, memory: &ProcessMemory) -> io::Result<AuditWaits> {
-    let first = reader.sample(memory)?;
+fn audit_waits(
+    reader: &GoroutineReader,
+    memory: &ProcessMemory,
+    paths: &PathRule,
+) -> io::Result<AuditWaits> {
+    let sample = || {
+        let mut sample = reader.sample(memory)?;
+        sample.each_entry(|entry| paths.apply_to(entry));
+        io::Result::Ok(sample)
+    };
+    let first = sample()?;
     thread::sleep(Duration::from_nanos(INTERVAL));
-    let second = reader.sample(memory)?;
+    let second = sample()?;
     Ok(AuditWaits::new(first, second, INTERVAL, clock::monotonic()))
 }
 

@@ -17,6 +17,7 @@ use super::{
     hooks::{Hooks, chain},
     host::Host,
     plan::{Plan, Preference},
+    privilege::locked_memory,
     specs::Fallback,
 };
 use crate::source::{
@@ -159,7 +160,13 @@ fn load(facts: &Facts, task_pt_regs: bool, sizes: &Sizes) -> Result<Ebpf> {
         .override_global("TASK_PT_REGS", &task_pt_regs, true)
         .override_global("COUNT_STREAMS", &streams, true)
         .load(object)
-        .map_err(|error| chain(&error).context("the kernel does not take the eBPF maps"))
+        .map_err(|error| {
+            let error = chain(&error).context("the kernel does not take the eBPF maps");
+            match locked_memory() {
+                Some(limit) => error.context(limit),
+                None => error,
+            }
+        })
 }
 
 impl Attached {

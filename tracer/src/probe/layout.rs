@@ -3,7 +3,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs::File,
+    io::{self, BufRead, BufReader},
     ops::Range,
     path::Path,
 };
@@ -78,7 +79,7 @@ impl KernelTypes {
     }
 
     /// Fields that it does not have are [`ABSENT`].
-    fn of(btf: &Types) -> Self {
+    pub(crate) fn of(btf: &Types) -> Self {
         let drop_reasons = drop_reasons(btf);
         Self {
             layout: layout(btf),
@@ -142,19 +143,22 @@ fn parameters(prototype: &Type) -> Option<usize> {
 /// Addresses of `nf_hook_slow`, which drops what a netfilter rule says (`net/netfilter/core.c`). `None`
 /// if the kernel hides its addresses from this process.
 fn netfilter() -> Option<Range<u64>> {
-    let symbols = fs::read_to_string("/proc/kallsyms").ok()?;
-    addresses(&symbols, "nf_hook_slow")
+    let symbols = || Ok(BufReader::new(File::open("/proc/kallsyms")?));
+    addresses(symbols, "nf_hook_slow")
 }
 
-/// From the symbol of this name to the next higher one.
-fn addresses(symbols: &str, name: &str) -> Option<Range<u64>> {
+/// From the symbol of this name to the next higher one. Read twice rather than kept: a kernel has 10 MB of symbols.
+pub(crate) fn addresses<R: BufRead>(
+    symbols: impl Fn() -> io::Result<R>,
+    name: &str,
+) -> Option<Range<u64>> {
+    let lines = || Some(symbols().ok()?.lines().map_while(Result::ok));
     let address = |line: &str| u64::from_str_radix(line.split(' ').next()?, 16).ok();
-    let mut named = symbols
-        .lines()
-        .filter(|line| line.split(' ').nth(2) == Some(name));
-    let start = named.find_map(address).filter(|start| *start != 0)?;
-    let higher = symbols.lines().filter_map(address).filter(|at| *at > start);
-    Some(start..higher.min()?)
+    let mut named = lines()?.filter(|line| line.split(' ').nth(2) == Some(name));
+    let start = named.find_map(|line| address(&line));
+    let start = start.filter(|start| *start != 0)?;
+    let all = lines()?.filter_map(|line| address(&line));
+    Some(start..all.filter(|at| *at > start).min()?)
 }
 
 fn layout(btf: &Types) -> KernelLayout {
@@ -386,14 +390,14 @@ ffffffff81000b40 T nf_hook_next
 
     #[test]
     fn a_function_reaches_to_the_next() {
-        let found = addresses(SYMBOLS, "nf_hook_slow");
+        let found = addresses(|| Ok(SYMBOLS.as_bytes()), "nf_hook_slow");
         assert_eq!(found, Some(0xffff_ffff_8100_0a00..0xffff_ffff_8100_0b40));
-        assert_eq!(addresses(SYMBOLS, "nf_hook"), None);
+        assert_eq!(addresses(|| Ok(SYMBOLS.as_bytes()), "nf_hook"), None);
     }
 
     #[test]
     fn addresses_that_are_hidden_are_none() {
         let hidden = "0000000000000000 T nf_hook_slow\n0000000000000000 T other\n";
-        assert_eq!(addresses(hidden, "nf_hook_slow"), None);
+        assert_eq!(addresses(|| Ok(hidden.as_bytes()), "nf_hook_slow"), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Checks the agent's privileges before the kernel refuses something.
 
 use anyhow::{Context, Result, bail};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use tracer_proc::Process;
 
 use crate::sandbox::{Privilege, Sandbox};
@@ -43,6 +44,18 @@ pub fn missing_here() -> Result<Vec<&'static str>> {
     let effective = effective.and_then(|digits| u64::from_str_radix(&digits, 16).ok());
     let effective = effective.context("cannot read /proc/self/status: mount /proc")?;
     Ok(missing(effective))
+}
+
+/// What may be the reason if the kernel refuses eBPF maps: before Linux 5.11 it counts them as locked memory, which the sandbox
+/// allows without a limit where the process may do that.
+pub fn locked_memory() -> Option<String> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
+    (limit != RLIM_INFINITY).then(|| {
+        format!(
+            "RLIMIT_MEMLOCK is {} kB, and kernels before 5.11 count eBPF maps against it: give it none (LimitMEMLOCK=infinity in a unit, or `ulimit -l unlimited`)",
+            limit >> 10
+        )
+    })
 }
 
 /// Whether this process sees the host's process IDs; `None` if unknown.

@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 use btf_rs::{Backend, Btf, BtfType, Type};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
@@ -30,11 +30,13 @@ impl Types {
         // Only the kernel's own is memory-mapped: another file may be damaged.
         let is_own = path == Path::new(VMLINUX);
         let own = is_own.then(|| in_place(&bytes).ok()).flatten();
-        let btf = match own {
-            Some(btf) => btf,
-            None => Btf::from_bytes(&bytes)?,
-        };
-        Ok(Self::of(btf))
+        own.map_or_else(|| Self::parse(&bytes), |btf| Ok(Self::of(btf)))
+    }
+
+    /// Of these bytes.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
+        check_lengths(bytes)?;
+        Ok(Self::of(Btf::from_bytes(bytes)?))
     }
 
     fn of(btf: Btf) -> Self {
@@ -70,6 +72,30 @@ impl Types {
     pub fn chained(&self, from: &(impl BtfType + ?Sized)) -> Option<Type> {
         self.btf.resolve_chained_type(from).ok()
     }
+}
+
+/// A damaged file may claim any size of its parts, for which the parser would make room at once. Their offsets and lengths are
+/// in the header (`struct btf_header`, `include/uapi/linux/btf.h`).
+fn check_lengths(bytes: &[u8]) -> Result<()> {
+    const MAGIC: u16 = 0xeb9f;
+    ensure!(
+        bytes.starts_with(&MAGIC.to_ne_bytes()),
+        "it is no BTF file of this machine"
+    );
+    let (words, _) = bytes.as_chunks();
+    let words = words
+        .iter()
+        .map(|word| u64::from(u32::from_ne_bytes(*word)));
+    let words: Vec<_> = words.take(6).collect();
+    let [_, header, types_at, types, strings_at, strings] = words[..] else {
+        bail!("it ends in its header");
+    };
+    let end = header + (types_at + types).max(strings_at + strings);
+    ensure!(
+        end <= bytes.len() as u64,
+        "it is shorter than its header says"
+    );
+    Ok(())
 }
 
 /// Fallback a copy of each type and name, which takes a tenth of a second and 60 MB. The kernel's own file
@@ -108,6 +134,11 @@ mod tests {
         assert!(Types::read(file.path()).is_err(), "empty");
         fs::write(file.path(), "root:x:0:0").expect("written");
         assert!(Types::read(file.path()).is_err());
+        // Its types are to have 2 GB.
+        let header = [0x0001_eb9f_u32, 24, 0, 2 << 30, 0, 0].map(u32::to_ne_bytes);
+        fs::write(file.path(), header.concat()).expect("written");
+        let (read, peak) = crate::fuzz::peak(|| Types::read(file.path()).is_ok());
+        assert!(!read && peak < 1 << 16, "{read}, {peak} bytes");
         assert!(Types::read(Path::new("/no/such/file")).is_err());
     }
 }

@@ -145,3 +145,37 @@ fn instruction(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
         k,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use nix::{errno::Errno, sys::prctl};
+
+    use super::*;
+
+    /// With arguments that none of them takes: were one let through, it would say so and do nothing.
+    #[test]
+    fn each_of_these_is_forbidden_and_others_are_not() {
+        let inside = || {
+            prctl::set_no_new_privs().expect("no privilege is needed");
+            forbid().expect("this kernel has filters");
+            let answer = |number| {
+                // SAFETY: no pointer, descriptor, process or number among these is valid.
+                let result = unsafe { libc::syscall(number, -1, -1, -1, -1, -1, -1) };
+                Errno::result(result).map(drop)
+            };
+            for number in FORBIDDEN {
+                assert_eq!(answer(*number), Err(Errno::EPERM), "{number}");
+            }
+            assert_eq!(answer(libc::SYS_close), Err(Errno::EBADF));
+            // SAFETY: takes nothing.
+            assert!(unsafe { libc::syscall(libc::SYS_getpid) } > 0);
+            // x32's `getpid`.
+            #[cfg(target_arch = "x86_64")]
+            assert_eq!(answer(libc::SYS_getpid | 1 << 30), Err(Errno::ENOSYS));
+        };
+        let ended = thread::spawn(inside).join();
+        assert!(ended.is_ok(), "a call was not answered as expected");
+    }
+}

@@ -12,32 +12,46 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use flate2::bufread::ZlibDecoder;
 use object::{
-    Architecture, CompressedFileRange, CompressionFormat, Object, ObjectSection, ReadCache, ReadRef,
+    Architecture, CompressedFileRange, CompressionFormat, Endianness, ReadCache, ReadRef,
+    elf::{
+        ELFCOMPRESS_ZLIB, EM_386, EM_AARCH64, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, FileHeader64,
+        SectionHeader64,
+    },
+    read::elf::{CompressionHeader, FileHeader, SectionHeader},
 };
 
-/// Most bytes of an uncompressed section. Twenty times a server's largest.
-const MAX_SECTION: u64 = 1 << 30;
+/// Most headers of sections. Go programs have 30; every user may start a program that claims to have more.
+const MAX_HEADERS: usize = 4096;
 /// Bytes read of the file at once.
 const AT_ONCE: usize = 64 * 1024;
+/// zlib makes at most so many bytes of one (<https://www.zlib.net/zlib_tech.html>).
+const MAX_RATIO: u64 = 1032;
 
-/// The sections that are read.
-const SECTIONS: [&str; 15] = [
-    ".data.rel.ro",
-    ".data.rel.ro.go.type",
-    ".debug_abbrev",
-    ".debug_addr",
-    ".debug_info",
-    ".debug_loc",
-    ".debug_loclists",
-    ".go.buildinfo",
-    ".go.type",
-    ".gopclntab",
+const KB: u64 = 1 << 10;
+const MB: u64 = 1 << 20;
+
+/// The sections that are read, with the most bytes of each, uncompressed: several times a server's largest. Whole sections are held
+/// in memory, of `.debug_info` what is of interest.
+const SECTIONS: [(&str, u64); 15] = [
+    // Only where they are is read of these four.
+    (".data.rel.ro", 0),
+    (".data.rel.ro.go.type", 0),
+    (".go.type", 0),
+    (".rodata", 0),
+    (".debug_abbrev", MB),
+    (".debug_addr", 64 * MB),
+    (".debug_info", 1024 * MB),
+    (".debug_loc", 256 * MB),
+    (".debug_loclists", 256 * MB),
+    // Read of every process that may be a server by its name.
+    (".go.buildinfo", 512 * KB),
+    (".gopclntab", 256 * MB),
     // Position-independent programs have it where it can be relocated.
-    ".data.rel.ro.gopclntab",
-    ".rodata",
-    ".strtab",
-    ".symtab",
-    ".text",
+    (".data.rel.ro.gopclntab", 256 * MB),
+    (".strtab", 128 * MB),
+    (".symtab", 64 * MB),
+    // Read in parts.
+    (".text", u64::MAX),
 ];
 
 /// A file, or bytes in memory.
@@ -66,6 +80,10 @@ struct Section {
     address: u64,
     /// Where it is in the file.
     range: CompressedFileRange,
+    /// Whether it can be as large as it claims to be.
+    is_sound: bool,
+    /// Most bytes, uncompressed.
+    most: u64,
 }
 
 impl<'a> Executable<'a> {
@@ -75,18 +93,32 @@ impl<'a> Executable<'a> {
         Self::parse(&cache, file)
     }
 
+    /// Reads no more than the headers of sections and their names: what else they describe may be of any size.
     fn parse<'d, R: ReadRef<'d>>(headers: R, source: &'a dyn Source) -> Result<Self> {
-        let elf = object::File::parse(headers).context("its executable is not an ELF file")?;
-        let find = |name: &'static str| {
-            let section = elf.section_by_name(name)?;
-            let range = section.compressed_file_range().ok()?;
-            let address = section.address();
-            Some((name, Section { address, range }))
+        let header = FileHeader64::<Endianness>::parse(headers);
+        let header = header.context("its executable is not an ELF file of 64 bits")?;
+        let order = header.endian()?;
+        let count = header.shnum(order, headers)?;
+        ensure!(count <= MAX_HEADERS, "its executable has {count} sections");
+        let table = header.sections(order, headers)?;
+        let size = headers.len().ok().context("its size is unknown")?;
+        let find = |(name, most): (&'static str, u64)| {
+            let (_, section) = table.section_by_name(order, name.as_bytes())?;
+            let range = range(section, order, headers)?;
+            let end = range.offset.checked_add(range.compressed_size)?;
+            let least = range.uncompressed_size.div_ceil(MAX_RATIO);
+            let section = Section {
+                address: section.sh_addr(order),
+                range,
+                is_sound: end <= size && least <= range.compressed_size,
+                most,
+            };
+            Some((name, section))
         };
         Ok(Self {
             source,
-            machine: elf.architecture(),
-            entry: elf.entry(),
+            machine: machine(header.e_machine(order)),
+            entry: header.e_entry(order),
             sections: SECTIONS.into_iter().filter_map(find).collect(),
         })
     }
@@ -127,11 +159,13 @@ impl<'a> Executable<'a> {
 
     /// The uncompressed size of a section and a reader of it; `None` if it has none of that name.
     pub(crate) fn stream(&self, name: &str) -> Result<Option<(u64, Box<dyn Read + 'a>)>> {
-        let Some(Section { range, .. }) = self.sections.get(name) else {
+        let Some(section) = self.sections.get(name) else {
             return Ok(None);
         };
+        let range = section.range;
+        ensure!(section.is_sound, "its {name} is damaged");
         ensure!(
-            range.uncompressed_size <= MAX_SECTION,
+            range.uncompressed_size <= section.most,
             "its {name} is too large"
         );
         let range_of_file = FileRange {
@@ -178,6 +212,45 @@ impl<'a> Executable<'a> {
     }
 }
 
+/// Where a section is in the file; `None` if it is not there.
+fn range<'d, R: ReadRef<'d>>(
+    section: &SectionHeader64<Endianness>,
+    order: Endianness,
+    file: R,
+) -> Option<CompressedFileRange> {
+    let Some((header, offset, compressed_size)) = section.compression(order, file).ok()? else {
+        let (offset, size) = section.file_range(order)?;
+        return Some(CompressedFileRange {
+            format: CompressionFormat::None,
+            offset,
+            compressed_size: size,
+            uncompressed_size: size,
+        });
+    };
+    Some(CompressedFileRange {
+        format: match header.ch_type(order) {
+            ELFCOMPRESS_ZLIB => CompressionFormat::Zlib,
+            _ => CompressionFormat::Unknown,
+        },
+        offset,
+        compressed_size,
+        uncompressed_size: header.ch_size(order),
+    })
+}
+
+/// `e_machine`, as far as Go has compilers for it.
+fn machine(number: u16) -> Architecture {
+    match number {
+        EM_X86_64 => Architecture::X86_64,
+        EM_AARCH64 => Architecture::Aarch64,
+        EM_386 => Architecture::I386,
+        EM_PPC64 => Architecture::PowerPc64,
+        EM_RISCV => Architecture::Riscv64,
+        EM_S390 => Architecture::S390x,
+        _ => Architecture::Unknown,
+    }
+}
+
 /// Reads a part of the file.
 struct FileRange<'a> {
     source: &'a dyn Source,
@@ -199,6 +272,7 @@ impl Read for FileRange<'_> {
 
 #[cfg(test)]
 mod tests {
+    use object::{Object, ObjectSection};
     use proptest::prelude::*;
 
     use super::*;
@@ -248,9 +322,49 @@ mod tests {
         let file = File::open(path).expect("opened");
         let from_file = Executable::open(&file).expect("an ELF file");
         let from_bytes = Executable::of(&SAMPLE).expect("an ELF file");
-        for name in SECTIONS {
+        for (name, _) in SECTIONS {
             let [a, b] = [&from_file, &from_bytes].map(|all| all.section(name).expect("readable"));
             assert_eq!(a, b, "{name}");
+        }
+    }
+
+    /// Every user may start such a program under the name of a server.
+    #[test]
+    fn a_file_that_claims_to_be_huge_takes_no_memory() {
+        const HUGE: u64 = 16 << 30;
+        let plain = include_bytes!("testdata/go1.27.3-amd64.elf");
+        let table = u64::from_le_bytes(*plain[0x28..].first_chunk().expect("e_shoff"));
+        let header = |number: usize| table as usize + 64 * number;
+        let set = |bytes: &mut [u8], at: usize, number: u64| {
+            bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        };
+        let mut many = plain.to_vec();
+        // `e_shnum` is in the first section then.
+        many[0x3c..0x3e].fill(0);
+        set(&mut many, header(0) + 0x20, HUGE / 64);
+        let mut long = plain.to_vec();
+        // `.go.buildinfo`, and one of symbols that no section names.
+        set(&mut long, header(1) + 0x20, HUGE);
+        let mut symbols = plain.to_vec();
+        symbols[header(1) + 4] = 2;
+        set(&mut symbols, header(1) + 0x20, HUGE);
+        let mut compressed = plain.to_vec();
+        compressed[header(1) + 8..header(1) + 16].copy_from_slice(&0x800_u64.to_le_bytes());
+        let at = u64::from_le_bytes(*plain[header(1) + 0x18..].first_chunk().expect("sh_offset"));
+        // ELFCOMPRESS_ZLIB.
+        set(&mut compressed, at as usize, 1);
+        set(&mut compressed, at as usize + 8, HUGE);
+        for bytes in [many, long, symbols, compressed] {
+            let file = tempfile::NamedTempFile::new().expect("a file");
+            std::fs::write(file.path(), &bytes).expect("written");
+            file.as_file().set_len(HUGE + 4096).expect("a sparse file");
+            let read = || {
+                let executable = Executable::open(file.as_file());
+                let section = executable.map(|executable| executable.section(".go.buildinfo"));
+                section.is_ok_and(|section| section.is_ok())
+            };
+            let (is_read, peak) = crate::fuzz::peak(read);
+            assert!(!is_read && peak < 1 << 20, "{is_read}, {peak} bytes");
         }
     }
 
@@ -279,7 +393,7 @@ mod tests {
                 let Ok(executable) = Executable::of(&bytes) else {
                     continue;
                 };
-                for name in SECTIONS {
+                for (name, _) in SECTIONS {
                     let _ = executable.section(name);
                 }
                 let _ = executable.code(executable.entry(), 64);

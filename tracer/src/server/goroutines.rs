@@ -29,7 +29,7 @@ mod stack;
 mod stack_cache;
 mod symbols;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod variables;
 mod version;
 mod wait;
@@ -111,6 +111,19 @@ impl GoroutineReader {
     ) -> Result<Self> {
         // Not zero if it is position-independent.
         let load_bias = memory::entry(pid)?.wrapping_sub(executable.entry());
+        let shares_clock = shares_clock(pid);
+        Ok(Self {
+            shares_clock,
+            ..Self::of(executable, debug, load_bias)?
+        })
+    }
+
+    /// For a program whose addresses differ by so much from those in its file.
+    fn of(
+        executable: &Executable<'_>,
+        debug: Option<&dwarf::Sections>,
+        load_bias: u64,
+    ) -> Result<Self> {
         let symbols = symbols::read(executable, load_bias)?;
         let devices = symbols.device_types.keys().map(String::as_str);
         let devices = devices.chain(device_kind::STRUCTURES);
@@ -157,7 +170,7 @@ impl GoroutineReader {
             log_writer: symbols
                 .log_writer
                 .and_then(|address| executable.offset_of_code(address)),
-            shares_clock: shares_clock(pid),
+            shares_clock: true,
             assumed,
         })
     }

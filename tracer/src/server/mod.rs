@@ -8,7 +8,7 @@ pub mod goroutines;
 pub(crate) mod identity;
 pub(crate) mod listing;
 pub(crate) mod pids;
-mod placement;
+pub(crate) mod placement;
 pub mod process;
 pub(crate) mod resource;
 pub(crate) mod sockets;

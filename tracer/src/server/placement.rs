@@ -2,7 +2,7 @@
 
 /// What a process runs in, as far as its control groups say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Placement {
+pub(crate) struct Placement {
     /// The container's ID, 64 hexadecimal digits.
     pub(super) container: Option<String>,
     /// The UID of the pod in Kubernetes.
@@ -14,7 +14,7 @@ pub(super) struct Placement {
 impl Placement {
     /// Container runtimes name the control group by the container's ID, with a prefix and `.scope` where systemd manages
     /// it; the kubelet names that around it by the pod's UID.
-    pub(super) fn of(cgroups: &str) -> Self {
+    pub(crate) fn of(cgroups: &str) -> Self {
         let paths = cgroups
             .lines()
             .filter_map(|line| line.splitn(3, ':').nth(2));

@@ -9,16 +9,19 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
-use serde::Deserialize;
+use serde::{Deserialize, de::Error as _};
 
 use crate::lines::{Line, LineReader};
-use tracer_model::{Event, EventKind, FORMAT};
+use tracer_model::{Event, EventKind, FORMAT, Nanos};
 
 /// How every gzip member begins (RFC 1952, 2.3.1).
 pub(crate) const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Longer than any event, bytes: a sample of 100,000 goroutines that wait in devices.
 const LONGEST: usize = 16 << 20;
+
+/// A century after the boot, ns: no host has run for so long.
+const LATEST: Nanos = 100 * 366 * 86_400 * 1_000_000_000;
 
 /// The part of the first line that every format has: a newer one may have other events.
 #[derive(Deserialize)]
@@ -93,7 +96,8 @@ impl Recorded {
             check_first(path, line)?;
         }
         let error = match serde_json::from_slice(line) {
-            Ok(event) => return Ok(Some(event)),
+            Ok(event) if is_possible(&event) => return Ok(Some(event)),
+            Ok(_) => serde_json::Error::custom("its time is none that a host can have run"),
             Err(error) => error,
         };
         let number = self.lines.number();
@@ -119,6 +123,15 @@ impl Iterator for Recorded {
         self.is_over |= event.is_err();
         event.transpose()
     }
+}
+
+/// Whether its times are such that the core can add to them.
+fn is_possible(event: &Event) -> bool {
+    let threshold = match &event.what {
+        EventKind::Session(session) | EventKind::Restarted(session) => session.threshold,
+        _ => 0,
+    };
+    event.at.max(threshold) < LATEST
 }
 
 fn decompressed(mut file: BufReader<impl Read + 'static>) -> std::io::Result<Box<dyn BufRead>> {
@@ -208,6 +221,22 @@ mod tests {
         );
         assert_eq!(recorded.count(), 49_000);
         assert_eq!(read.get(), text.len());
+    }
+
+    #[test]
+    fn times_that_cannot_be_are_damage() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("events");
+        let late = r#"{"at":18446744073709551615,"event":"tick"}"#;
+        let text = format!("{}{late}\n{{\"at\":2,\"event\":\"end\"}}\n", events(2));
+        std::fs::write(&path, text).expect("written");
+        let read: Vec<_> = Recorded::open(&path, |file| file)
+            .expect("a recording")
+            .collect();
+        let [Ok(_), Ok(_), Err(error)] = &read[..] else {
+            panic!("{read:?}");
+        };
+        assert!(error.to_string().contains("line 3"), "{error}");
     }
 
     #[test]

@@ -52,6 +52,11 @@ pub fn healthy_run() -> Result<PathBuf> {
     release(HEALTHY_RUN)
 }
 
+/// Builds the program that draws faults, and returns its path.
+pub fn soak() -> Result<PathBuf> {
+    release(SOAK)
+}
+
 /// Builds the agent for what needs no kernel: without eBPF programs, unless they were built before. Its library is
 /// rebuilt each time that a build with them follows one without.
 pub fn agent_without_ebpf() -> Result<PathBuf> {
@@ -84,6 +89,12 @@ const HEALTHY_RUN: ReleaseBuild = ReleaseBuild {
     title: "the run in which nothing is wrong",
     cargo_arguments: &["--package", "vault-tracer-tests", "--example", "healthy"],
     place: "examples/healthy",
+};
+
+const SOAK: ReleaseBuild = ReleaseBuild {
+    title: "the run in which a lot is wrong",
+    cargo_arguments: &["--package", "vault-tracer-tests", "--example", "soak"],
+    place: "examples/soak",
 };
 
 /// With the eBPF object. Without the object, the agent's library would be rebuilt each time that one build follows the

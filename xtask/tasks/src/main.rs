@@ -12,6 +12,7 @@ mod cpu_time;
 mod demo;
 mod dist;
 mod eventlogger;
+mod fuzz;
 mod lab;
 mod libraries;
 mod machine;
@@ -65,6 +66,14 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<OsString>,
     },
+    /// Draw faults against a running agent and its server at random, two minutes or --minutes (root, or sudo)
+    Soak {
+        /// Its options: --minutes, --seed, --only, --help
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
+    /// Feed what reads bytes of others with mutations, for as long as you like: no panic, no more memory or time than allowed
+    Fuzz(fuzz::FuzzOptions),
     /// Compare what the build costs with its limits: compiled units, size of the executable
     Budget,
     /// Run live tests inside stock Debian kernels, under QEMU's software emulation
@@ -92,6 +101,8 @@ fn dispatch(cli: Cli) -> Result<()> {
         } => run::demo(cli.programs, &tracer_args),
         Task::Dist(options) => dist::run(&options),
         Task::Healthy { options } => run::healthy(&options),
+        Task::Soak { options } => run::soak(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Budget => budget::run(),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => run::bench(cli.programs, &options),

@@ -5,14 +5,16 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
 
 use crate::{
     bench, build, demo, lab,
-    root::{become_root_program, is_root},
+    root::{become_root_program, is_root, root_command},
     setup,
+    ui::Step,
 };
 
 /// Paths of programs, handed by the user's half of a task to its root half, which builds and downloads nothing.
@@ -29,6 +31,9 @@ pub struct ProgramPaths {
 const AGENT: &str = "--agent-path";
 const BAO: &str = "--bao-path";
 const BENCH_HELPER: &str = "--bench-helper-path";
+
+/// Of two minutes, and the fault that was begun last.
+const SOAK_LIMIT: Duration = Duration::from_mins(5);
 
 /// Builds the agent and becomes it, so that signals and the exit status are the agent's.
 pub fn trace(arguments: &[OsString]) -> Result<()> {
@@ -74,17 +79,44 @@ pub fn bench(paths: ProgramPaths, options: &bench::BenchOptions) -> Result<()> {
 
 /// A long time in which nothing is wrong, with these options.
 pub fn healthy(options: &[OsString]) -> Result<()> {
+    become_in_lab(build::healthy_run, options)
+}
+
+/// Faults drawn at random, with these options.
+pub fn soak(options: &[OsString]) -> Result<()> {
+    become_in_lab(build::soak, options)
+}
+
+/// Becomes a program that uses the lab, as root.
+fn become_in_lab(build: fn() -> Result<PathBuf>, options: &[OsString]) -> Result<()> {
+    let words = lab_command(build)?;
+    let words = words.iter().chain(options).map(OsString::as_os_str);
+    become_root_program(Path::new("env"), &words.collect::<Vec<_>>())
+}
+
+/// Arguments of `env`: what a program that uses the lab has to know, and the program.
+fn lab_command(build: fn() -> Result<PathBuf>) -> Result<Vec<OsString>> {
     let programs = [
         ("VAULT_TRACER_AGENT", build::agent()?),
         (setup::OPENBAO.variable, setup::OPENBAO.executable()?),
     ];
-    let program = build::healthy_run()?;
+    let program = build()?;
     // sudo keeps no variables.
-    let variables = programs.map(|(name, path)| format!("{name}={}", path.display()));
-    let mut words: Vec<_> = variables.iter().map(OsStr::new).collect();
-    words.push(program.as_os_str());
-    words.extend(options.iter().map(OsString::as_os_str));
-    become_root_program(Path::new("env"), &words)
+    let variables = programs.map(|(name, path)| format!("{name}={}", path.display()).into());
+    Ok(variables.into_iter().chain([program.into()]).collect())
+}
+
+/// The same without an end of this program, for `cargo xtask test --full`.
+pub fn short_soak(minutes: &str) -> Result<()> {
+    let words = lab_command(build::soak)?;
+    let options = ["--minutes", minutes].map(OsString::from);
+    let words: Vec<_> = words
+        .iter()
+        .chain(&options)
+        .map(OsString::as_os_str)
+        .collect();
+    let mut command = root_command(Path::new("env"), &words)?;
+    Step::visible("faults at random", &mut command, SOAK_LIMIT)
 }
 
 /// A step of the lab. As root, OpenBao is prepared only by the step that needs it.

@@ -28,12 +28,16 @@ use self::suite::Suite;
 use crate::{
     budget, build, cpu_time,
     dist::{self, DistOptions},
+    fuzz::{self, FuzzOptions},
+    run,
     setup::{self, cargo},
     ui::{Captured, Remedy, Step, failure},
     vm,
 };
 
 const LIMIT: Duration = Duration::from_hours(1);
+/// Of a database of 10 MB.
+const FETCH_LIMIT: Duration = Duration::from_mins(3);
 
 /// Tests that `cargo test` does not run here: as root, one process each.
 const LIVE: &str = "live";
@@ -66,7 +70,7 @@ pub fn run(options: &TestOptions) -> Result<()> {
     let steps = match options {
         TestOptions { live: Some(_), .. } => 3,
         TestOptions { quick: true, .. } => 6,
-        TestOptions { full: true, .. } => 19,
+        TestOptions { full: true, .. } => 23,
         _ => 14,
     };
     let mut suite = Suite::new(steps + usize::from(options.allow_skip && !options.quick));
@@ -108,9 +112,31 @@ impl Suite {
             self.step("other kernels", || vm::run_few(&agent, &kernels, full))?;
         }
         if full {
+            self.advisories()?;
+            self.step("faults at random", || run::short_soak("2"))?;
+            // A minute for all targets.
+            self.step("fuzzing", || fuzz::run(&FuzzOptions::short(8)))?;
             self.step("release, twice", || dist::run(&DistOptions::all_twice()))?;
         }
         Ok(())
+    }
+
+    /// Known vulnerabilities of our dependencies. Where the database cannot be had, that is said; without `--full` they are not
+    /// looked for, since whether a commit passes must not depend on the day.
+    fn advisories(&mut self) -> Result<()> {
+        let fetched = self.optional("the database of advisories (RustSec)", || {
+            let mut deny = setup::deny()?;
+            let step = Step::new("test", "advisories");
+            step.output("fetching them", deny.args(["fetch", "db"]), FETCH_LIMIT)
+        });
+        if fetched.is_none() {
+            return Ok(());
+        }
+        self.step("cargo deny check advisories", || {
+            let mut deny = setup::deny()?;
+            let checks = ["--workspace", "check", "--disable-fetch", "advisories"];
+            quiet(deny.args(checks)).map(drop)
+        })
     }
 
     /// Everything that needs neither root nor eBPF.

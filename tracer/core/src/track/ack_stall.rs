@@ -36,7 +36,8 @@ impl AckStall {
         if !outstanding {
             self.current = None;
         } else if let Some(current) = self.current.as_mut().filter(|c| c.una == tcp.una) {
-            current.seen = at;
+            // Records of two processors may change places.
+            current.seen = current.seen.max(at);
         } else {
             self.current = Some(Current {
                 una: tcp.una,
@@ -67,7 +68,8 @@ impl AckStall {
 
     /// A warning, if one is due: at first, and when the buffer is nearly full.
     pub(crate) fn warn(&mut self, at: Nanos, device: &Device, tcp: &Tcp) -> Option<FillingBuffer> {
-        let since = self.since().filter(|since| at - since >= SILENT)?;
+        let since = self.since()?;
+        let lasted = at.checked_sub(since).filter(|lasted| *lasted >= SILENT)?;
         let (queued, limit) = (u64::from(tcp.queued?), u64::from(tcp.limit?));
         let current = self.current.as_mut()?;
         let nearly = queued * 100 >= limit * NEARLY_FULL;
@@ -82,7 +84,7 @@ impl AckStall {
             since,
             queued,
             limit,
-            rate: grown.saturating_mul(1_000_000_000) / (at - since).max(1),
+            rate: grown.saturating_mul(1_000_000_000) / lasted,
         })
     }
 }
@@ -113,6 +115,20 @@ mod tests {
             silence.warn(*at, &device, tcp)
         };
         story.iter().filter_map(&mut step).collect()
+    }
+
+    #[test]
+    fn a_write_that_was_seen_too_late_is_no_silence() {
+        let told = warnings(&[
+            (5 * S, tcp(0, 10)),
+            (3 * S, tcp(0, 20)),
+            (4 * S, tcp(7, 20)),
+        ]);
+        assert_eq!(told, []);
+        let mut stall = AckStall::default();
+        stall.observe(5 * S, &tcp(0, 10));
+        stall.observe(3 * S, &tcp(0, 20));
+        assert!(!stall.is_long() && stall.long_since().is_none());
     }
 
     #[test]

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     cli::TraceArgs,
+    paths::PathRule,
     sink::together,
     source::{capture::Observed, kernel_log::KernelLog},
 };
@@ -53,6 +54,7 @@ pub(super) struct Live {
     pub(super) recorders: Recorders,
     stops: Stops,
     quiet: bool,
+    paths: PathRule,
     lookups: Lookups,
     pub(super) manager: ServiceManager,
     /// When the last server ended, or a little later: clock ticks since the boot.
@@ -96,6 +98,7 @@ impl Live {
             recorders,
             stops: Stops::new(args.duration, has_files)?,
             quiet: args.output.quiet,
+            paths: PathRule::new(args.output.paths)?,
             lookups,
             manager: ServiceManager::from_environment(),
             ended_at: 0,
@@ -289,7 +292,8 @@ impl Live {
     }
 
     /// Gives an event to the core and its findings to the outputs.
-    pub(super) fn feed(&mut self, event: Event, server: &mut Following) {
+    pub(super) fn feed(&mut self, mut event: Event, server: &mut Following) {
+        self.paths.apply(&mut event);
         let step = self.core.on(&event);
         self.recorders.record(event);
         for finding in step.findings {

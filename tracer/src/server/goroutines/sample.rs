@@ -35,6 +35,20 @@ pub struct Samples {
     pub configured: Option<Vec<ConfiguredDevice>>,
 }
 
+impl Samples {
+    /// Passes what each goroutine's arguments say of its request.
+    pub(crate) fn each_entry(&mut self, mut change: impl FnMut(&mut EntryHead)) {
+        let goroutines = self
+            .goroutines
+            .iter_mut()
+            .filter_map(|of| of.entry.as_mut());
+        goroutines.for_each(&mut change);
+        let handlers = self.handlers.iter_mut().flatten();
+        let entries = handlers.filter_map(|of| of.entry.as_mut());
+        entries.for_each(change);
+    }
+}
+
 /// A stack with the functions on it, innermost first.
 pub(super) struct StackFunctions<'a> {
     pub(super) stack: Stack<'a>,

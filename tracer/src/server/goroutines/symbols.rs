@@ -205,7 +205,7 @@ impl Symbol {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::{
@@ -213,9 +213,11 @@ mod tests {
         *,
     };
 
-    const BACKEND: &str = "example.com/builtin/audit/socket.(*Backend).LogRequest";
+    pub(in super::super) const BACKEND: &str =
+        "example.com/builtin/audit/socket.(*Backend).LogRequest";
 
-    fn table(symbols: &[(&str, u64, u64)]) -> (Vec<u8>, Vec<u8>) {
+    /// `.symtab` and `.strtab` of symbols: name, address, size.
+    pub(in super::super) fn table(symbols: &[(&str, u64, u64)]) -> (Vec<u8>, Vec<u8>) {
         let (mut table, mut names) = (vec![0; Symbol::SIZE], vec![0]);
         for (name, at, size) in symbols {
             table.extend((names.len() as u64).to_le_bytes());

@@ -3,6 +3,7 @@
 mod cluster;
 mod damage;
 mod dump;
+pub(crate) mod fuzz;
 mod handlers;
 mod many;
 mod requests;

@@ -4,6 +4,8 @@
 //! only: here each would be a time series of its own, and readable by everybody who may scrape.
 
 mod families;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod labels;
 mod server;
 mod snapshot;

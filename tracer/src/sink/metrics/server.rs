@@ -21,8 +21,8 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::prometheus_text;
 use tokio::{
-    net::{self, TcpStream},
-    runtime,
+    io::{AsyncRead, AsyncWrite},
+    net, runtime,
     sync::oneshot,
     task::AbortHandle,
     time::{sleep, timeout},
@@ -109,7 +109,7 @@ async fn serve(listener: TcpListener, exposition: &Exposition) {
 }
 
 /// Serves one request: a scrape comes every few seconds.
-async fn answer(stream: TcpStream, exposition: Exposition) {
+pub(super) async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, exposition: Exposition) {
     let service = service_fn(move |request| {
         let response = respond(&request, &exposition);
         async move { Ok::<_, Infallible>(response) }

@@ -5,6 +5,8 @@ mod buffer;
 mod client;
 mod connections;
 mod endpoint;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod grpc;
 mod health;
 mod http_protobuf;

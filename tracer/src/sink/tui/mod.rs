@@ -29,8 +29,11 @@ use std::{
 
 use ratatui::crossterm::event::{self, Event as Input};
 
-pub use self::screen::{is_possible, restore_at_end};
-use self::{draw::draw, model::Model, report::ReportPane, screen::Screen, style::Palette};
+use self::{draw::draw, model::Model, report::ReportPane, screen::Screen};
+pub use self::{
+    screen::{is_possible, restore_at_end},
+    style::Palette,
+};
 use super::{Sink, terminal::is_coloured};
 use crate::console;
 use tracer_model::Finding;

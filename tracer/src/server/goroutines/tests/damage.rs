@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use super::{requests::LIST_KEYS, *};
 
 /// The same few words everywhere.
-struct Arena(Vec<u8>);
+pub(super) struct Arena(Vec<u8>);
 
 impl Arena {
-    fn of(words: &[u64]) -> Self {
+    pub(super) fn of(words: &[u64]) -> Self {
         Self(words.iter().flat_map(|word| word.to_le_bytes()).collect())
     }
 }

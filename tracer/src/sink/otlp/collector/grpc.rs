@@ -58,7 +58,7 @@ pub(super) async fn export(
         return Outcome::Refused("no request can be made of this URL".to_owned());
     };
     match connections.send(request).await {
-        Ok(answer) => read(answer).map_or_else(CallFailure::outcome, Outcome::accepted),
+        Ok(answer) => outcome(answer),
         Err(reason) => Outcome::failed(reason),
     }
 }
@@ -87,6 +87,10 @@ fn frame(message: &impl Message) -> Bytes {
     frame.put_u32(length as u32);
     frame.put(&*message.encode_to_vec());
     frame.freeze()
+}
+
+pub(super) fn outcome(answer: Response<Collected<Bytes>>) -> Outcome {
+    read(answer).map_or_else(CallFailure::outcome, Outcome::accepted)
 }
 
 /// The message of a whole answer, or why there is none.

@@ -45,7 +45,7 @@ pub(super) async fn export(
 }
 
 /// The protocol defines which statuses are retryable.
-fn outcome(answer: &Response<Bytes>, now: Timestamp) -> Outcome {
+pub(super) fn outcome(answer: &Response<Bytes>, now: Timestamp) -> Outcome {
     let status = answer.status();
     if status.is_success() {
         let body = ExportTraceServiceResponse::decode(answer.body().clone());

@@ -24,7 +24,7 @@ async fn answer(body: Option<Bytes>, trailers: &[(&'static str, String)]) -> Out
         Full::default().collect().await
     };
     let body = body.expect("it cannot fail");
-    read(answer.map(|()| body)).map_or_else(CallFailure::outcome, Outcome::accepted)
+    outcome(answer.map(|()| body))
 }
 
 fn status(code: Code, message: &str) -> [(&'static str, String); 2] {
