@@ -54,6 +54,11 @@ pub fn healthy_run() -> Result<PathBuf> {
     release(HEALTHY_RUN)
 }
 
+/// Builds the program that compares what is reported with what happened, and returns its path.
+pub fn truth_run() -> Result<PathBuf> {
+    release(TRUTH_RUN)
+}
+
 /// Builds the agent for what needs no kernel: without eBPF programs, unless they were built before. Its library is
 /// rebuilt each time that a build with them follows one without.
 pub fn agent_without_ebpf() -> Result<PathBuf> {
@@ -86,6 +91,19 @@ const HEALTHY_RUN: ReleaseBuild = ReleaseBuild {
     title: "the run in which nothing is wrong",
     cargo_arguments: &["--package", "vault-tracer-tests", "--example", "healthy"],
     place: "examples/healthy",
+};
+
+const TRUTH_RUN: ReleaseBuild = ReleaseBuild {
+    title: "the run of random faults",
+    cargo_arguments: &[
+        "--package",
+        "vault-tracer-tests",
+        "--features",
+        "tls",
+        "--example",
+        "truth",
+    ],
+    place: "examples/truth",
 };
 
 /// With the eBPF object. Without the object, the agent's library would be rebuilt each time that one build follows the

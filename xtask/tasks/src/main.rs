@@ -63,6 +63,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<OsString>,
     },
+    /// Break devices at random, and compare what is reported with what happened (root, or sudo)
+    Truth {
+        /// Its options: --cases, --seed, --seconds, --help
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
     /// Compare what the build costs with its limits: compiled units, size of the executable
     Budget,
     /// Run live tests inside stock Debian kernels, under QEMU's software emulation
@@ -90,6 +96,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         } => run::demo(cli.programs, &tracer_args),
         Task::Dist(options) => dist::run(&options),
         Task::Healthy { options } => run::healthy(&options),
+        Task::Truth { options } => run::truth(&options),
         Task::Budget => budget::run(),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => run::bench(cli.programs, &options),

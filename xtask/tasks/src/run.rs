@@ -1,4 +1,4 @@
-//! The tasks that need root: `cargo xtask run`, `run --demo`, `lab`, `bench` and `healthy`. Everything is set up and built as the user;
+//! The tasks that need root: `cargo xtask run`, `run --demo`, `lab`, `bench`, `healthy` and `truth`. Everything is set up and built as the user;
 //! only the finished program runs under sudo.
 
 use std::{
@@ -10,8 +10,8 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    bench, build, demo, lab,
-    root::{become_root_program, is_root},
+    bench, build, demo, eventlogger, lab,
+    root::{become_root_program, is_root, root_command},
     setup,
 };
 
@@ -74,13 +74,47 @@ pub fn bench(paths: ProgramPaths, options: &bench::BenchOptions) -> Result<()> {
 
 /// A long time in which nothing is wrong, with these options.
 pub fn healthy(options: &[OsString]) -> Result<()> {
+    let variables = tested_programs(&build::agent()?)?;
+    become_with(&variables, &build::healthy_run()?, options)
+}
+
+/// Faults at random, and what is reported beside what happened, with these options.
+pub fn truth(options: &[OsString]) -> Result<()> {
+    let variables = truth_programs(&build::agent()?)?;
+    become_with(&variables, &build::truth_run()?, options)
+}
+
+/// The same as a command, with an agent that is built already.
+pub fn truth_command(agent: &Path, options: &[&str]) -> Result<Command> {
+    let variables = truth_programs(agent)?;
+    let program = build::truth_run()?;
+    let mut words: Vec<_> = variables.iter().map(OsStr::new).collect();
+    words.push(program.as_os_str());
+    words.extend(options.iter().map(OsStr::new));
+    root_command(Path::new("env"), &words)
+}
+
+/// `NAME=VALUE` of the programs that a run of the lab needs: sudo keeps no variables.
+fn tested_programs(agent: &Path) -> Result<Vec<String>> {
+    let bao = setup::OPENBAO.executable()?;
     let programs = [
-        ("VAULT_TRACER_AGENT", build::agent()?),
-        (setup::OPENBAO.variable, setup::OPENBAO.executable()?),
+        ("VAULT_TRACER_AGENT", agent),
+        (setup::OPENBAO.variable, &*bao),
     ];
-    let program = build::healthy_run()?;
-    // sudo keeps no variables.
-    let variables = programs.map(|(name, path)| format!("{name}={}", path.display()));
+    Ok(programs
+        .map(|(name, path)| format!("{name}={}", path.display()))
+        .into())
+}
+
+/// The same with the tests' own server.
+fn truth_programs(agent: &Path) -> Result<Vec<String>> {
+    let mut variables = tested_programs(agent)?;
+    let servers = eventlogger::programs()?;
+    variables.push(format!("{}={}", eventlogger::VARIABLE, servers.display()));
+    Ok(variables)
+}
+
+fn become_with(variables: &[String], program: &Path, options: &[OsString]) -> Result<()> {
     let mut words: Vec<_> = variables.iter().map(OsStr::new).collect();
     words.push(program.as_os_str());
     words.extend(options.iter().map(OsString::as_os_str));

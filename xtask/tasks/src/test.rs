@@ -28,6 +28,7 @@ use self::suite::Suite;
 use crate::{
     budget, build, cpu_time,
     dist::{self, DistOptions},
+    run,
     setup::{self, cargo},
     ui::{Captured, Remedy, Step, failure},
     vm,
@@ -66,7 +67,7 @@ pub fn run(options: &TestOptions) -> Result<()> {
     let steps = match options {
         TestOptions { live: Some(_), .. } => 3,
         TestOptions { quick: true, .. } => 6,
-        TestOptions { full: true, .. } => 19,
+        TestOptions { full: true, .. } => 20,
         _ => 14,
     };
     let mut suite = Suite::new(steps + usize::from(options.allow_skip && !options.quick));
@@ -108,6 +109,8 @@ impl Suite {
             self.step("other kernels", || vm::run_few(&agent, &kernels, full))?;
         }
         if full {
+            // Chance decides which faults: a defect that is rare may fail it. It prints the seed, and how to repeat the case.
+            self.step("random faults", || random_faults(&agent))?;
             self.step("release, twice", || dist::run(&DistOptions { check: true }))?;
         }
         Ok(())
@@ -176,6 +179,12 @@ impl Suite {
             live::run(agent, prometheus, server, wanted)
         })
     }
+}
+
+/// For two minutes, from a seed that is today's date.
+fn random_faults(agent: &Path) -> Result<()> {
+    let mut truth = run::truth_command(agent, &["--seconds", "120"])?;
+    Step::visible("random faults", &mut truth, LIMIT)
 }
 
 /// `cargo` with a subcommand for the first stage, which is a workspace of its own.
