@@ -57,6 +57,11 @@ pub fn soak() -> Result<PathBuf> {
     release(SOAK)
 }
 
+/// Builds the program that compares what is reported with what happened, and returns its path.
+pub fn truth_run() -> Result<PathBuf> {
+    release(TRUTH_RUN)
+}
+
 /// Builds the agent for what needs no kernel: without eBPF programs, unless they were built before. Its library is
 /// rebuilt each time that a build with them follows one without.
 pub fn agent_without_ebpf() -> Result<PathBuf> {
@@ -95,6 +100,19 @@ const SOAK: ReleaseBuild = ReleaseBuild {
     title: "the run in which a lot is wrong",
     cargo_arguments: &["--package", "vault-tracer-tests", "--example", "soak"],
     place: "examples/soak",
+};
+
+const TRUTH_RUN: ReleaseBuild = ReleaseBuild {
+    title: "the run of random faults",
+    cargo_arguments: &[
+        "--package",
+        "vault-tracer-tests",
+        "--features",
+        "tls",
+        "--example",
+        "truth",
+    ],
+    place: "examples/truth",
 };
 
 /// With the eBPF object. Without the object, the agent's library would be rebuilt each time that one build follows the

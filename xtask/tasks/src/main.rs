@@ -74,6 +74,12 @@ enum Task {
     },
     /// Feed what reads bytes of others with mutations, for as long as you like: no panic, no more memory or time than allowed
     Fuzz(fuzz::FuzzOptions),
+    /// Break devices at random, and compare what is reported with what happened (root, or sudo)
+    Truth {
+        /// Its options: --cases, --seed, --seconds, --help
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
     /// Compare what the build costs with its limits: compiled units, size of the executable
     Budget,
     /// Run live tests inside stock Debian kernels, under QEMU's software emulation
@@ -103,6 +109,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Task::Healthy { options } => run::healthy(&options),
         Task::Soak { options } => run::soak(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Truth { options } => run::truth(&options),
         Task::Budget => budget::run(),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => run::bench(cli.programs, &options),

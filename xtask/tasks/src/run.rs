@@ -1,17 +1,18 @@
-//! The tasks that need root: `cargo xtask run`, `run --demo`, `lab`, `bench` and `healthy`. Everything is set up and built as the user;
-//! only the finished program runs under sudo.
+//! The tasks that need root: `cargo xtask run`, `run --demo`, `lab`, `bench`, `healthy`, `soak` and `truth`. Everything is set up and
+//! built as the user; only the finished program runs under sudo.
 
 use std::{
     env,
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
 
 use crate::{
-    bench, build, demo, lab,
+    bench, build, demo, eventlogger, lab,
     root::{become_root_program, is_root, root_command},
     setup,
     ui::Step,
@@ -79,44 +80,74 @@ pub fn bench(paths: ProgramPaths, options: &bench::BenchOptions) -> Result<()> {
 
 /// A long time in which nothing is wrong, with these options.
 pub fn healthy(options: &[OsString]) -> Result<()> {
-    become_in_lab(build::healthy_run, options)
+    let variables = tested_programs(&build::agent()?)?;
+    become_with(&variables, &build::healthy_run()?, options)
 }
 
-/// Faults drawn at random, with these options.
+/// Faults of the host, drawn at random, with these options.
 pub fn soak(options: &[OsString]) -> Result<()> {
-    become_in_lab(build::soak, options)
+    let variables = tested_programs(&build::agent()?)?;
+    become_with(&variables, &build::soak()?, options)
 }
 
-/// Becomes a program that uses the lab, as root.
-fn become_in_lab(build: fn() -> Result<PathBuf>, options: &[OsString]) -> Result<()> {
-    let words = lab_command(build)?;
-    let words = words.iter().chain(options).map(OsString::as_os_str);
-    become_root_program(Path::new("env"), &words.collect::<Vec<_>>())
+/// Faults of devices, drawn at random, and what is reported beside what happened, with these options.
+pub fn truth(options: &[OsString]) -> Result<()> {
+    let variables = truth_programs(&build::agent()?)?;
+    become_with(&variables, &build::truth_run()?, options)
 }
 
-/// Arguments of `env`: what a program that uses the lab has to know, and the program.
-fn lab_command(build: fn() -> Result<PathBuf>) -> Result<Vec<OsString>> {
-    let programs = [
-        ("VAULT_TRACER_AGENT", build::agent()?),
-        (setup::OPENBAO.variable, setup::OPENBAO.executable()?),
-    ];
-    let program = build()?;
-    // sudo keeps no variables.
-    let variables = programs.map(|(name, path)| format!("{name}={}", path.display()).into());
-    Ok(variables.into_iter().chain([program.into()]).collect())
-}
-
-/// The same without an end of this program, for `cargo xtask test --full`.
-pub fn short_soak(minutes: &str) -> Result<()> {
-    let words = lab_command(build::soak)?;
+/// For `cargo xtask test --full`: with an agent that is built already.
+pub fn short_soak(agent: &Path, minutes: &str) -> Result<()> {
     let options = ["--minutes", minutes].map(OsString::from);
-    let words: Vec<_> = words
-        .iter()
-        .chain(&options)
-        .map(OsString::as_os_str)
-        .collect();
-    let mut command = root_command(Path::new("env"), &words)?;
+    let mut command = command_with(&tested_programs(agent)?, &build::soak()?, &options)?;
     Step::visible("faults at random", &mut command, SOAK_LIMIT)
+}
+
+/// The same of [`truth`], as a command.
+pub fn truth_command(agent: &Path, options: &[&str]) -> Result<Command> {
+    let options: Vec<_> = options.iter().map(OsString::from).collect();
+    command_with(&truth_programs(agent)?, &build::truth_run()?, &options)
+}
+
+/// `NAME=VALUE` of the programs that a run of the lab needs: sudo keeps no variables.
+fn tested_programs(agent: &Path) -> Result<Vec<OsString>> {
+    let bao = setup::OPENBAO.executable()?;
+    let programs = [
+        ("VAULT_TRACER_AGENT", agent),
+        (setup::OPENBAO.variable, &*bao),
+    ];
+    let variable = |(name, path): (&str, &Path)| format!("{name}={}", path.display()).into();
+    Ok(programs.map(variable).into())
+}
+
+/// The same with the tests' own server.
+fn truth_programs(agent: &Path) -> Result<Vec<OsString>> {
+    let mut variables = tested_programs(agent)?;
+    let servers = eventlogger::programs()?;
+    variables.push(format!("{}={}", eventlogger::VARIABLE, servers.display()).into());
+    Ok(variables)
+}
+
+/// Arguments of `env`.
+fn words<'a>(
+    variables: &'a [OsString],
+    program: &'a Path,
+    options: &'a [OsString],
+) -> Vec<&'a OsStr> {
+    let variables = variables.iter().map(OsString::as_os_str);
+    let options = options.iter().map(OsString::as_os_str);
+    variables
+        .chain([program.as_os_str()])
+        .chain(options)
+        .collect()
+}
+
+fn become_with(variables: &[OsString], program: &Path, options: &[OsString]) -> Result<()> {
+    become_root_program(Path::new("env"), &words(variables, program, options))
+}
+
+fn command_with(variables: &[OsString], program: &Path, options: &[OsString]) -> Result<Command> {
+    root_command(Path::new("env"), &words(variables, program, options))
 }
 
 /// A step of the lab. As root, OpenBao is prepared only by the step that needs it.

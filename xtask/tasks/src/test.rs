@@ -70,7 +70,7 @@ pub fn run(options: &TestOptions) -> Result<()> {
     let steps = match options {
         TestOptions { live: Some(_), .. } => 3,
         TestOptions { quick: true, .. } => 6,
-        TestOptions { full: true, .. } => 23,
+        TestOptions { full: true, .. } => 24,
         _ => 14,
     };
     let mut suite = Suite::new(steps + usize::from(options.allow_skip && !options.quick));
@@ -113,7 +113,9 @@ impl Suite {
         }
         if full {
             self.advisories()?;
-            self.step("faults at random", || run::short_soak("2"))?;
+            self.step("faults at random", || run::short_soak(&agent, "2"))?;
+            // Chance decides which faults: a defect that is rare may fail it. It prints the seed, and how to repeat the case.
+            self.step("random faults", || random_faults(&agent))?;
             // A minute for all targets.
             self.step("fuzzing", || fuzz::run(&FuzzOptions::short(8)))?;
             self.step("release, twice", || dist::run(&DistOptions::all_twice()))?;
@@ -202,6 +204,12 @@ impl Suite {
             live::run(agent, prometheus, server, wanted)
         })
     }
+}
+
+/// For two minutes, from a seed that is today's date.
+fn random_faults(agent: &Path) -> Result<()> {
+    let mut truth = run::truth_command(agent, &["--seconds", "120"])?;
+    Step::visible("random faults", &mut truth, LIMIT)
 }
 
 /// `cargo` with a subcommand for the first stage, which is a workspace of its own.

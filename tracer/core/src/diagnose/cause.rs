@@ -131,7 +131,7 @@ fn without_error(operation: &Operation) -> Cause {
     let evidence = &operation.evidence;
     match (operation.op, operation.device.transport) {
         (_, transport) if !transport.is_socket() && operation.socket.is_none() => Cause::Unknown,
-        (_, Transport::Unix) => Cause::PeerFull,
+        (_, Transport::Unix | Transport::Syslog) => Cause::PeerFull,
         (Op::Connect, _) if gave_up_early(operation) => Cause::Timeout,
         // It was answered in the end.
         (Op::Connect, _) if operation.outcome == Some(Outcome::Ok) => Cause::SlowPath,
@@ -330,6 +330,20 @@ mod tests {
             connect.reported = Some(FailureReason::Timeout);
             let is_short = expected == Cause::Timeout;
             assert_eq!(cause_of(&connect) == Cause::Timeout, is_short);
+        }
+    }
+
+    /// A syslog device gives up after 20 ms: that its daemon does not read is the cause all the same.
+    #[test]
+    fn a_unix_socket_without_room_is_its_peers_however_short_the_time_out_is() {
+        for (transport, expected) in [
+            (Transport::Unix, Cause::PeerFull),
+            (Transport::Syslog, Cause::PeerFull),
+            (Transport::Tcp, Cause::Timeout),
+        ] {
+            let mut write = operation(Op::Write, Some(Outcome::Timeout), S / 50, "/run/log");
+            write.device = Device::configured(transport, "/run/log");
+            assert_eq!(cause_of(&write), expected, "{transport:?}");
         }
     }
 

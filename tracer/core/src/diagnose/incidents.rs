@@ -288,18 +288,23 @@ impl Incidents {
     /// `id`: of its request.
     pub(crate) fn add_untaken_entry(
         &mut self,
-        (device, until): (&Device, Nanos),
+        device: &Device,
+        (since, until): (Nanos, Nanos),
         tried: bool,
         id: Option<&str>,
     ) {
-        let mut unreported = self.unreported(device);
-        let its = unreported.find(|i| i.end.is_none_or(|end| until <= end));
-        let Some(incident) = its else { return };
+        let covers = |i: &Incident, at| i.end.is_none_or(|end| at <= end);
+        let mut unreported: Vec<_> = self.unreported(device).collect();
+        let found = unreported.iter().position(|i| covers(i, until));
+        // The device worked again, and entries that had queued for it meanwhile were dropped when their turn came.
+        let found = found.or_else(|| unreported.iter().rposition(|i| covers(i, since)));
+        let Some(found) = found else { return };
+        let untaken = &mut unreported[found].untaken;
         if tried {
-            *incident.untaken.failed.get_or_insert_default() += 1;
+            *untaken.failed.get_or_insert_default() += 1;
         } else {
-            *incident.untaken.missed.get_or_insert_default() += 1;
-            incident.untaken.add_request(id);
+            *untaken.missed.get_or_insert_default() += 1;
+            untaken.add_request(id);
         }
     }
 

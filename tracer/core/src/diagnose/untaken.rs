@@ -13,7 +13,8 @@ pub(crate) struct Untaken {
     pub(crate) failed: bool,
     /// The goroutine that had it last.
     pub(crate) by: Option<u64>,
-    /// When it was last seen to have it.
+    /// When it first tried or queued, and when it was last seen to have it.
+    pub(crate) since: Nanos,
     pub(crate) until: Nanos,
     pub(crate) phase: Phase,
 }
@@ -26,6 +27,7 @@ struct EntryState {
     failed: bool,
     queued: bool,
     by: Option<u64>,
+    since: Option<Nanos>,
     until: Nanos,
 }
 
@@ -40,6 +42,8 @@ pub(crate) fn untaken(operations: &[Operation], device: &Device) -> Vec<Untaken>
             let entry = &mut entries[usize::from(phase == Phase::Response)];
             entry.by = operation.by.goid.or(entry.by);
             entry.until = operation.end;
+            let first = entry.since.unwrap_or(operation.start);
+            entry.since = Some(first.min(operation.start));
             entry.failed |= operation.failed();
             // What was written to an HTTP server is not taken before it says so.
             entry.taken &= operation.reported.is_none();
@@ -61,6 +65,7 @@ pub(crate) fn untaken(operations: &[Operation], device: &Device) -> Vec<Untaken>
             tried: entry.tried,
             failed: entry.failed,
             by: entry.by,
+            since: entry.since.unwrap_or(entry.until),
             until: entry.until,
             phase,
         })

@@ -243,6 +243,7 @@ impl Core {
             let dues = &mut self.trackers.dues;
             dues.sign(&operation.device, operation.end, took);
             self.trackers.note_failure(&mut operation);
+            self.trackers.note_stall(&operation);
             let threshold = self.trackers.session.threshold;
             self.trackers.incidents.observe(&operation, threshold);
             self.verdicts.observe(&operation);

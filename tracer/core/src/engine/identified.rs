@@ -21,6 +21,9 @@ impl Trackers {
         if let Some(failure) = self.failures.remove(&from) {
             self.failures.entry(to.clone()).or_insert(failure);
         }
+        if let Some(stall) = self.stalls.remove(&from) {
+            self.stalls.entry(to.clone()).or_insert(stall);
+        }
         self.devices.remove(&from);
         self.devices.insert(to);
     }

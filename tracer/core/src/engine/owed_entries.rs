@@ -172,7 +172,7 @@ impl Core {
         let incidents = &mut self.trackers.incidents;
         incidents.observe(&operation, threshold);
         for _ in 0..entries {
-            incidents.add_untaken_entry((device, start), true, None);
+            incidents.add_untaken_entry(device, (start, start), true, None);
         }
         let before = incidents.add_refusal(device, start);
         self.totals.refusals += 1;

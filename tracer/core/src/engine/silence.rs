@@ -28,10 +28,39 @@ fn of_connections(trackers: &Trackers, last: Nanos) -> Option<Nanos> {
     unanswered.map(|received| (received + SILENT).max(last + SILENT_INTERVAL.0))
 }
 
+/// Each by itself: neither one that is silent for long, nor others that come and are silent too, put off the sample for one.
 fn of_requests(trackers: &Trackers, last: Nanos) -> Option<Nanos> {
     let silent = trackers.requests.all().filter(|r| r.is_silent());
-    let latest = silent.map(|request| request.end).max()?;
+    silent.map(|request| due_for(request.end, last)).min()
+}
+
+/// `since`: since when it is silent.
+fn due_for(since: Nanos, last: Nanos) -> Nanos {
     let (shortest, longest) = SILENT_INTERVAL;
-    let pause = (last.saturating_sub(latest) / 4).clamp(shortest, longest);
-    Some((latest + SILENT).max(last + pause))
+    let pause = (last.saturating_sub(since) / 4).clamp(shortest, longest);
+    (since + SILENT).max(last + pause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+
+    #[test]
+    fn a_silent_request_is_sampled_soon_and_then_ever_more_rarely() {
+        for (since, last, expected) in [
+            (10_000, 0, 10_200),
+            (10_000, 9_900, 10_350),
+            (10_000, 10_200, 10_650),
+            (10_000, 14_000, 15_000),
+            (10_000, 90_000, 94_000),
+        ] {
+            assert_eq!(
+                due_for(since * MS, last * MS),
+                expected * MS,
+                "{since} {last}"
+            );
+        }
+    }
 }

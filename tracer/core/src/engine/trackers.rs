@@ -9,10 +9,17 @@ use crate::{
     diagnose::{cause::cause_of, incidents::Incidents},
     request::{lifecycle::Stage, request::Request, table::Requests},
     track::{
-        dues::Dues, identities::Identities, sampled_wait::OpenSampledWait, sockets::Sockets,
-        stall_periods::StallPeriods, throughput::Throughput,
+        dues::Dues,
+        identities::Identities,
+        sampled_wait::OpenSampledWait,
+        sockets::Sockets,
+        stall_periods::{HANDOVER, StallPeriods},
+        throughput::Throughput,
     },
 };
+
+/// Of the threshold: what takes so long makes others queue.
+const STALL_PART: Nanos = 4;
 
 /// How a device failed last.
 #[derive(Debug)]
@@ -24,6 +31,14 @@ pub(super) struct Failure {
     pub(super) drops: Drops,
     /// Whether only others' entries showed it.
     pub(super) inferred: bool,
+}
+
+/// How the last operation that stalled in a device, and went well in the end, did so.
+#[derive(Debug)]
+pub(super) struct EndedStall {
+    at: Nanos,
+    cause: Cause,
+    drops: Drops,
 }
 
 /// The tables are hashed without a secret: whom the server serves cannot choose the keys, which are goroutine IDs, the times
@@ -44,6 +59,7 @@ pub(super) struct Trackers {
     /// Audit devices: declared by the operator, or found by an entry that was written or by a stack.
     pub(super) devices: FxHashSet<Device>,
     pub(super) failures: FxHashMap<Device, Failure>,
+    pub(super) stalls: FxHashMap<Device, EndedStall>,
     /// Devices by the paths that the operator gave them, as far as the server's log had path and address together.
     pub(super) paths: FxHashMap<String, Device>,
 }
@@ -71,6 +87,31 @@ impl Trackers {
             };
             self.failures.insert(operation.device.clone(), failure);
         }
+    }
+
+    /// Remembers why the device was stalled, if the operation was for so long that others may have queued, and did not fail.
+    pub(super) fn note_stall(&mut self, operation: &Operation) {
+        if !operation.failed() && operation.duration() >= self.session.threshold / STALL_PART {
+            let stall = EndedStall {
+                at: operation.end,
+                cause: cause_of(operation),
+                drops: operation.evidence.drops.clone(),
+            };
+            self.stalls.insert(operation.device.clone(), stall);
+        }
+    }
+
+    /// Why others had to wait for the device from then on: how it failed since, or was stalled until then or later. Those who
+    /// queued meanwhile go in one after the other, so who queues behind them waits for the same reason.
+    pub(super) fn why_occupied(&self, device: &Device, since: Nanos) -> Option<(Cause, &Drops)> {
+        let failure = self.failures.get(device);
+        let failure = failure.filter(|failure| failure.at >= since);
+        let failed = failure.map(|failure| (failure.cause, &failure.drops));
+        failed.or_else(|| {
+            let stall = self.stalls.get(device);
+            let stall = stall.filter(|stall| stall.at.saturating_add(HANDOVER) >= since);
+            stall.map(|stall| (stall.cause, &stall.drops))
+        })
     }
 
     /// Somebody begins to wait in a device, which may have been stalled before the trace if it was never seen to work.
@@ -142,6 +183,7 @@ impl Trackers {
             + self.identities.kept()
             + self.devices.len()
             + self.failures.len()
+            + self.stalls.len()
             + self.paths.len()
     }
 }

@@ -29,7 +29,8 @@ struct OpenEntry {
     request: RequestSeq,
     /// When its request was over.
     at: Nanos,
-    /// When it was last seen to be tried or queued.
+    /// When it was first and last seen to be tried or queued.
+    since: Nanos,
     until: Nanos,
     /// The goroutine that may still write it.
     sink: Option<u64>,
@@ -58,6 +59,7 @@ impl UntakenEntryList {
             tried,
             failed,
             by,
+            since,
             until,
             ..
         } in untaken(&request.operations, device)
@@ -74,6 +76,7 @@ impl UntakenEntryList {
                 device: device.clone(),
                 request: request.seq,
                 at: request.end,
+                since,
                 until,
                 sink,
                 tried,
@@ -126,7 +129,8 @@ impl UntakenEntryList {
         for entry in settled {
             let name = names.get(entry.request);
             let id = name.and_then(|name| name.id.as_deref());
-            incidents.add_untaken_entry((&entry.device, entry.until), entry.tried, id);
+            let when = (entry.since, entry.until);
+            incidents.add_untaken_entry(&entry.device, when, entry.tried, id);
         }
     }
 

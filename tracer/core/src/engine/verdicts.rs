@@ -304,11 +304,11 @@ fn bound(verdicts: &mut [Verdict], unascribed: &Unascribed) -> bool {
 fn complete(operation: &mut Operation, trackers: &mut Trackers) {
     match operation.op {
         Op::Lock => {
-            // Why the holder of the lock was stalled is better known now that it has given up.
-            let failure = trackers.failures.get(&operation.device);
-            if let Some(failure) = failure.filter(|failure| failure.at >= operation.start) {
-                operation.holder_cause = Some(failure.cause);
-                operation.evidence.drops.clone_from(&failure.drops);
+            // Why the holder of the lock was stalled is better known now that it has given up, or has gone on.
+            let known = trackers.why_occupied(&operation.device, operation.start);
+            if let Some((cause, drops)) = known {
+                operation.holder_cause = Some(cause);
+                operation.evidence.drops.clone_from(drops);
             }
         }
         // Others were observed when their sockets showed that they ended.

@@ -183,12 +183,14 @@ impl Requests {
         }
     }
 
-    /// A child of a request's own goroutine dials for it. Other children of that may write for any request; those of
-    /// goroutines in between are sinks of the same entry.
+    /// A child of a request's own goroutine dials for it. Other children of that may write for any request, and so may those of
+    /// one that dialled (`net/http`, `dialConnFor`, starts `persistConn.writeLoop`); those of goroutines in between are sinks of
+    /// the same entry.
     fn of_parent(&self, parent: u64, is_dial: bool) -> Option<RequestSeq> {
         let seq = *self.works.get(&parent)?;
-        let is_own = self.get(seq)?.goid == Some(parent);
-        (is_dial || !is_own).then_some(seq)
+        let request = self.get(seq)?;
+        let starts_writers = request.goid == Some(parent) || request.dialers.contains(&parent);
+        (is_dial || !starts_writers).then_some(seq)
     }
 
     /// A goroutine that dials for a request is that request's to its end: of two that race, one may outlast the answer.
@@ -198,6 +200,7 @@ impl Requests {
             && let Some(request) = self.open.get_mut(&seq)
         {
             request.goroutines.push(goid);
+            request.dialers.push(goid);
         }
     }
 

@@ -90,9 +90,11 @@ impl BrokerStays {
     }
 
     /// Takes out of a sink's operation what was not within a stay; what is left may be in several parts. Where the goroutine
-    /// left between two samples, the middle is taken, with half of the gap as uncertainty.
+    /// left between two samples, the middle is taken, with half of the gap as uncertainty. The last sample may have missed it: then
+    /// it left after the one before, and at the operation's end at the latest.
     pub(crate) fn clip(&self, operation: Operation) -> Vec<Operation> {
-        if self.stays.iter().all(|stay| stay.absent_after.is_none()) {
+        let is_there = |stay: &Stay| stay.absent_after.or(stay.missed).is_none();
+        if self.stays.iter().all(is_there) {
             return vec![operation];
         }
         let mut parts = Vec::new();
@@ -103,11 +105,13 @@ impl BrokerStays {
             let goes_on = |absent: Nanos| {
                 operation.end > absent || (operation.end == absent && operation.outcome.is_none())
             };
-            let Some(absent) = stay.absent_after.filter(|absent| goes_on(*absent)) else {
+            let absent = stay.absent_after.or(stay.missed);
+            if !absent.is_some_and(goes_on) {
                 rest = Some(operation);
                 break;
-            };
-            let (left, leave_gap) = middle(stay.last, absent);
+            }
+            let latest = stay.absent_after.unwrap_or(operation.end);
+            let (left, leave_gap) = middle(stay.last, latest);
             if operation.start < left {
                 parts.push(Operation {
                     end: left,
@@ -174,6 +178,8 @@ mod tests {
         let one = stays(&[(100, 500)], 2000);
         let two = stays(&[(100, 500), (900, 1200)], 2000);
         let open = stays(&[(100, 2000)], 2000);
+        // Found by `cargo xtask truth`: a plugin worked after the broker's context had ended, and one sample was in that time.
+        let missed = stays(&[(100, 500)], 600);
         for (stays, (start, end), expected) in [
             // Within the stay, and within the gap in which the goroutine left: as seen.
             (&one, (50, 450), vec![(50, 450, 0)]),
@@ -187,6 +193,8 @@ mod tests {
             (&two, (870, 1100), vec![(870, 1100, 0)]),
             // The goroutine was in the broker to the end.
             (&open, (50, 5000), vec![(50, 5000, 0)]),
+            (&missed, (50, 580), vec![(50, 580, 0)]),
+            (&missed, (50, 800), vec![(50, 650, 150)]),
             (&BrokerStays::default(), (50, 5000), vec![(50, 5000, 0)]),
         ] {
             assert_eq!(clipped(stays, start, end), expected, "{start}..{end}");

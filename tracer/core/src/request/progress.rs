@@ -250,6 +250,9 @@ impl Request {
             self.phase_in_broker = other.phase_in_broker;
             self.stays = other.stays.clone();
         }
+        // What was taken for a request of its own was one that acted, rather than one that only starts others.
+        self.dialers.extend(other.goid);
+        self.dialers.extend(other.dialers);
         self.aliases.push(other.seq);
         self.aliases.extend(other.aliases);
         self.operations.extend(other.operations);

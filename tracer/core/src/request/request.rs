@@ -63,6 +63,8 @@ pub(crate) struct Request {
     pub(super) learnt: Option<EntryHead>,
     /// Its own goroutine, and others that were seen at work for it.
     pub(super) goroutines: Vec<u64>,
+    /// Those that dial or wait for it in place of its own one.
+    pub(super) dialers: Vec<u64>,
     /// What ties others than its own goroutine and that one's children to it.
     pub(super) merged_by: Option<Attribution>,
     pub(super) begin_seen: bool,
@@ -129,6 +131,7 @@ impl Request {
             hang_ids: BTreeMap::new(),
             learnt: None,
             goroutines: vec![goid],
+            dialers: Vec::new(),
             merged_by: None,
             begin_seen: false,
             stage: Stage::Unattributed,
@@ -151,6 +154,7 @@ impl Request {
     pub(super) fn kept(&self) -> usize {
         1 + self.operations.len()
             + self.goroutines.len()
+            + self.dialers.len()
             + self.sampled_waits.len()
             + self.sink_acts.len()
     }

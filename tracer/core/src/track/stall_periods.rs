@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 use tracer_model::{Device, Nanos, RequestSeq};
 
 /// From one holder's last act to the next holder's first, ns: more than a busy machine makes of it.
-const HANDOVER: Nanos = 50_000_000;
+pub(crate) const HANDOVER: Nanos = 50_000_000;
 
 /// Devices beyond which none is remembered that is not stalled now.
 const MAX_DEVICES: usize = 1024;

@@ -5,7 +5,7 @@ use std::{
     io,
     sync::{Mutex, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -45,6 +45,7 @@ pub(super) struct Answer {
 
 /// How a sample went.
 pub(super) struct SampleInfo {
+    /// Of a processor.
     pub(super) took: Duration,
     /// Whether a goroutine in a device's code has not moved since the previous sample.
     pub(super) is_stuck: bool,
@@ -157,14 +158,14 @@ impl Answer {
 /// The event has the time when the sample began: what goroutines did since then is newer.
 fn sample(pid: i32, goroutines: &Goroutines) -> Option<Answer> {
     let sampled = first_success(|| {
-        let (at, began) = (clock::monotonic(), Instant::now());
+        let (at, used) = (clock::monotonic(), clock::used_by_thread());
         let samples = goroutines.reader.sample(&goroutines.memory)?;
-        Ok((at, began, samples))
+        Ok((at, used, samples))
     });
     let sampled = sampled.inspect_err(|error| {
         debug!("the server's goroutines could not be read this time: {error}");
     });
-    let (at, began, samples) = sampled.ok()?;
+    let (at, used, samples) = sampled.ok()?;
     let forwarded = goroutines.forwarded(at, pid, &samples);
     let is_stuck = !samples.unmoved.is_empty();
     let event = EventKind::GoroutinesSampled {
@@ -180,7 +181,7 @@ fn sample(pid: i32, goroutines: &Goroutines) -> Option<Answer> {
         devices: devices.map(|what| Event { at, what }),
         events: kinds.map(|what| Event { at, what }).collect(),
         sample: Some(SampleInfo {
-            took: began.elapsed(),
+            took: Duration::from_nanos(clock::used_by_thread().saturating_sub(used)),
             is_stuck,
         }),
         file: None,

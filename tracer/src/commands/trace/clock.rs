@@ -17,6 +17,11 @@ pub(in crate::commands) fn wall_offset() -> i64 {
     read(ClockId::CLOCK_REALTIME) - read(ClockId::CLOCK_MONOTONIC)
 }
 
+/// What this thread has used of a processor, ns: less than what has passed where others use it too.
+pub(super) fn used_by_thread() -> Nanos {
+    read(ClockId::CLOCK_THREAD_CPUTIME_ID).unsigned_abs()
+}
+
 /// Since the boot, in clock ticks, as `/proc/PID/stat` has the start of a process.
 pub(super) fn boot_ticks() -> u64 {
     let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);

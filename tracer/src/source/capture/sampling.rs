@@ -9,7 +9,7 @@ use tracer_model::Nanos;
 /// Bounds of the pause between two samples. A stall that no socket shows is found as late as that.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// The pause is this many times the duration of a sample: half a percent of a processor.
+/// The pause is this many times what a sample uses: half a percent of a processor.
 const PAUSE_FACTOR: u32 = 200;
 
 /// Shortest pause while clients send nothing.
@@ -30,7 +30,7 @@ pub(crate) struct SamplePacer {
     due_if_idle: Nanos,
     /// Samples in a row before which clients had sent nothing.
     idle_samples: u32,
-    /// Duration of the last sample.
+    /// What the last sample used of a processor. How long it took says nothing where others use the processor too.
     took: Duration,
     /// Receives from clients at the last sample. `None` before the first, so that two samples are taken soon: they show
     /// a stall that began before the trace.

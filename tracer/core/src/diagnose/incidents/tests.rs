@@ -91,6 +91,27 @@ fn a_device_that_fails_again_and_again_has_one_incident_and_a_retry_that_went_we
     }
 }
 
+/// Found by `cargo xtask truth`: the queue of a device that works again takes its time, and whose time is over is dropped in it.
+#[test]
+fn an_entry_that_queued_in_an_outage_is_missed_in_it_whenever_it_was_dropped() {
+    for (when, expected) in [
+        ((2 * S, 3 * S), 1),
+        ((2 * S, 6 * S), 1),
+        ((5 * S, 6 * S), 0),
+    ] {
+        let mut incidents = Incidents::default();
+        incidents.observe(&fails((0, 2 * S)), S / 10);
+        incidents.observe(&write(4 * S, 4 * S + S / 1000), S / 10);
+        incidents.add_refusal(&file(), S);
+        incidents.add_untaken_entry(&file(), when, false, None);
+        let settled = incidents.take_settled(1000 * S, |_| false);
+        let [incident] = &settled[..] else {
+            panic!("{settled:?}");
+        };
+        assert_eq!(incident.untaken.missed.unwrap_or(0), expected, "{when:?}");
+    }
+}
+
 /// A connection attempt that goes on when the device has long worked again on another connection is no further outage.
 #[test]
 fn what_began_in_a_reported_incident_of_an_http_device_begins_no_other() {

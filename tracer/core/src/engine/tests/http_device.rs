@@ -9,6 +9,43 @@ const HTTP: (Transport, &str) = (Transport::Http, "http://10.77.0.3:8080");
 const HTTPS: (Transport, &str) = (Transport::Http, "https://10.77.0.3:8080");
 const SYSLOG: (Transport, &str) = (Transport::Syslog, "");
 
+/// Found by `cargo xtask truth`, on streams of HTTP/2, whose entries no port assigns: who writes for all requests of a connection to
+/// the log server was started by the goroutine that made it for the first of them.
+#[test]
+fn who_writes_on_a_connection_that_was_dialled_for_a_request_names_nobody() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    let child = |goid, parent| Actor {
+        parent: Some(parent),
+        ..goroutine(goid)
+    };
+    let dials = |old, new| EventKind::State {
+        socket: log_socket(2),
+        by: Some(child(62, 20)),
+        old,
+        new,
+        errno: 0,
+        tcp: None,
+    };
+    story.requested(20);
+    story.happens(dials(TcpState::Close, TcpState::SynSent));
+    story.after(S);
+    story.happens(dials(TcpState::SynSent, TcpState::Established));
+    story.happens(EventKind::Send {
+        socket: log_socket(2),
+        by: child(63, 62),
+        result: 900,
+        requested: Some(900),
+        entry: Some(named("id-21", EntryKind::Request)),
+        tcp: None,
+        status: None,
+    });
+    story.after(MS).answered(20).nothing_is_found();
+    let hang = story.hangs()[0];
+    assert_eq!(hang.request.start, hang.start);
+    assert_eq!(hang.request.id, None);
+}
+
 /// On what a request writes its entries.
 #[derive(Clone, Copy)]
 enum On {

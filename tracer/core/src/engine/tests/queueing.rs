@@ -1,8 +1,8 @@
 //! Requests that queue behind a stall, and what looks like it.
 
 use tracer_model::{
-    Actor, Attribution, Cause, Device, EntryKind, EventKind, GoroutineSample, Phase, TcpState,
-    Transport, WaitReason,
+    Actor, Attribution, Cause, Device, EntryKind, EventKind, GoroutineSample, Hang, Phase,
+    TcpState, Transport, WaitReason,
 };
 
 use super::story::*;
@@ -30,6 +30,61 @@ fn a_request_that_waits_for_the_lock_is_queued_behind_the_stall() {
     assert_eq!(chain(hang), "lock 2.0 | ");
     assert_eq!(hang.request.tie, Some(Attribution::Queued));
     assert_eq!(hang.cause(), Cause::SynUnanswered);
+}
+
+/// The goroutine queues, as so many samples of every 0.1 s find.
+fn is_found_queueing(story: &mut Story, goid: u64, samples: usize) {
+    let device = || Some(Device::configured(Transport::Tcp, LOG));
+    for _ in 0..samples {
+        story.after(S / 10).happens(EventKind::GoroutinesSampled {
+            goroutines: vec![parked(
+                goid,
+                WaitReason::Lock,
+                Some(Phase::Request),
+                device(),
+            )],
+            handlers: None,
+        });
+    }
+}
+
+/// Found by `cargo xtask truth`: why the holder was stalled is known only when it goes on, and that it did is no failure.
+#[test]
+fn a_wait_for_the_lock_has_the_cause_of_a_stall_that_went_well_in_the_end() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).connects(2, 20).requested(21);
+    is_found_queueing(&mut story, 21, 20);
+    story.state(log_socket(2), 20, TcpState::SynSent, TcpState::Established);
+    story.logs(2, 20, EntryKind::Request).after(MS);
+    story.logs(2, 21, EntryKind::Response).answered(21);
+    story.nothing_is_found();
+    let hang = story.hangs()[0];
+    assert_eq!(chain(hang), "lock 2.0 | ");
+    assert_eq!(hang.cause(), Cause::SlowPath);
+}
+
+/// Who comes when the stall is over waits for those who queued meanwhile; who comes later waits for another reason.
+#[test]
+fn who_queues_behind_those_that_a_stall_made_queue_has_its_cause() {
+    for (later, expected) in [(MS, Cause::SlowPath), (S, Cause::Unknown)] {
+        let mut story = Story::new();
+        known_device(&mut story);
+        story.requested(20).connects(2, 20).after(2 * S);
+        story.state(log_socket(2), 20, TcpState::SynSent, TcpState::Established);
+        story.logs(2, 20, EntryKind::Request).answered(20);
+        story.after(later).requested(21);
+        is_found_queueing(&mut story, 21, 4);
+        story.logs(2, 21, EntryKind::Response).answered(21);
+        story.nothing_is_found();
+        let of_21: Vec<_> = story
+            .hangs()
+            .into_iter()
+            .filter(|hang| chain(hang) == "lock 0.4 | ")
+            .map(Hang::cause)
+            .collect();
+        assert_eq!(of_21, [expected], "{later}");
+    }
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Sampler at the goroutines that come while these move on.
 
 use super::*;
-use tracer_model::{EntryHead, GoroutineSample, HandlerSample, Hang, Nanos, Transport, WaitReason};
+use crate::Query;
+use tracer_model::{
+    EntryHead, Event, GoroutineSample, HandlerSample, Hang, Nanos, Transport, WaitReason,
+};
 
 /// A look that found these then, and is told now.
 fn looked(story: &mut Story, at: Nanos, goroutines: Vec<GoroutineSample>) {
@@ -56,6 +59,33 @@ fn the_mutex_says_since_when_a_request_queues() {
         (stall.start, stall.duration, stall.uncertainty),
         (since, end - since, 0)
     );
+}
+
+/// Found by `cargo xtask truth`: of many clients always another one had just asked, and nobody saw a pipe that was full.
+#[test]
+fn requests_that_keep_coming_put_off_no_sample() {
+    let mut story = Story::new();
+    let began = story.now;
+    let mut asks = |goid| {
+        story.after(50 * MS);
+        let requested = EventKind::Receive {
+            socket: client_socket(goid),
+            by: goroutine(goid),
+            bytes: 100,
+            handshake: false,
+        };
+        let asked = [requested, EventKind::Tick].into_iter().any(|what| {
+            let step = story.core.on(&Event {
+                at: story.now,
+                what,
+            });
+            let mut queries = step.queries.iter();
+            queries.any(|query| matches!(query, Query::Goroutines))
+        });
+        asked.then_some(story.now - began)
+    };
+    let first = (100..140).find_map(&mut asks);
+    assert!(first.is_some_and(|after| after <= 300 * MS), "{first:?}");
 }
 
 /// Found under load: of several streams of one connection, what had been received last was taken for the beginning of each.
