@@ -23,6 +23,7 @@ mod kernel;
 mod late;
 mod life;
 mod live_view;
+mod logins;
 mod losses;
 mod lost_records;
 mod metrics;
