@@ -38,6 +38,7 @@ mod service;
 mod stacks;
 mod stalled;
 mod states;
+mod syslog;
 mod trace_file;
 mod two_addresses;
 mod unix_listener;
