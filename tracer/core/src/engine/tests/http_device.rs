@@ -330,6 +330,15 @@ fn an_answer_that_rejects_is_a_refusal_with_its_status() {
             });
         }
         story.after(MS).answered(20).nothing_is_found().after(MS);
+        // The writer goes on to another request.
+        story.requested(21).after(MS);
+        writes(&mut story, 21, EntryKind::Request, On::Other);
+        let entry = EntryHead {
+            over_http: true,
+            ..named("id-21", EntryKind::Request)
+        };
+        story.sends(own(5), WRITER, (900, 900), Some(entry));
+        story.after(MS).answered(21).nothing_is_found().after(MS);
         story.happens(EventKind::End);
         let told = story.refusals();
         assert_eq!(told.len(), expected, "{name}: {told:?}");
