@@ -156,6 +156,25 @@ fn what_comes_while_the_buffers_are_frozen_is_kept_whatever_it_says() -> Result<
     Ok(())
 }
 
+#[test]
+fn where_connections_lead_is_set_once_and_taken_back() {
+    let remote: SocketAddr = ([10, 0, 0, 9], 636).into();
+    let mut capture = controller(true);
+    for number in 1..=20 {
+        let mut asks = send(number * MS, 100, false);
+        if let EventKind::Send { socket, .. } = &mut asks.what {
+            socket.remote = Some(remote);
+            socket.id.born = number;
+        }
+        capture.observe(asks, number * MS);
+    }
+    assert_eq!(capture.kernel().destinations, [(remote, Role::Other)]);
+    // An audit device is configured there.
+    capture.audit([Device::tcp(remote)]);
+    let last = capture.kernel().destinations.last().copied();
+    assert_eq!(last, Some((remote, Role::Unknown)));
+}
+
 /// Of an HTTP device the connections come and go.
 #[test]
 fn a_connection_that_comes_and_goes_leaves_nothing_but_its_entries() -> Result<()> {
@@ -199,7 +218,7 @@ fn a_connection_that_comes_and_goes_leaves_nothing_but_its_entries() -> Result<(
     // The core learns that one has ended only if it learns that there was one.
     let mut entry = send(3 * S, 100, true);
     if let EventKind::Send { socket, .. } = &mut entry.what {
-        socket.id.born = 5000;
+        socket.id.born = 8000;
     }
     capture.kernel().entries = vec![entry];
     let restored = capture.restore(Vec::new(), (0, 4 * S))?;
