@@ -152,8 +152,9 @@ impl MapLayout {
             } => {
                 let (first, len) = (field(map, directory)?, field(map, directory_len)?);
                 if len == 0 {
-                    // A small map has one group and no directory.
-                    return Some(vec![(first, false)]);
+                    // A small map has one group and no directory, and none before something is put into it.
+                    let group = (first != 0).then_some((first, false));
+                    return Some(group.into_iter().collect());
                 }
                 (len <= MAX_GROUPS).then_some(())?;
                 let mut tables = vec![0; 8 * len as usize];
@@ -283,6 +284,16 @@ mod tests {
             memory.put(0x1003, &[0x80; 5]);
             assert_eq!(read(groups(group), &memory), Some(address()));
         }
+    }
+
+    /// A syslog device is configured without options.
+    #[test]
+    fn reads_a_map_into_which_nothing_was_put() {
+        let mut memory = Bytes::default();
+        memory.words(MAP, &[0, 0, 0, 0]);
+        let nothing = Some(BTreeMap::new());
+        assert_eq!(read(groups(GroupLayout::TOGETHER), &memory), nothing);
+        assert_eq!(read(BUCKETS, &memory), nothing);
     }
 
     #[test]
