@@ -27,6 +27,9 @@ use serde_json::Value;
 /// A refusal is to be said within this time.
 const LIMIT: Duration = Duration::from_secs(5);
 
+/// Nor any other function of the server's.
+const WITHOUT_LOG: [&str; 2] = ["--probes", "tracepoint"];
+
 /// Starts the server with this device alone, fails it, mends it: the refusal, and the trace.
 fn outage(
     device: AuditDevice,
@@ -34,9 +37,20 @@ fn outage(
     fail: impl FnOnce(&Server) -> Result<()>,
     mend: impl FnOnce(&Server) -> Result<()>,
 ) -> Result<(Value, Trace)> {
+    outage_with(&[], device, network, fail, mend)
+}
+
+/// The same with these options of the agent.
+fn outage_with(
+    options: &[&str],
+    device: AuditDevice,
+    network: &Network,
+    fail: impl FnOnce(&Server) -> Result<()>,
+    mend: impl FnOnce(&Server) -> Result<()>,
+) -> Result<(Value, Trace)> {
     let server = builder()?.audit(device).start(&network.vault)?;
     let client = server.client(Family::V4);
-    let tracer = Tracer::attach(&agent_from_environment()?, server.pid(), &[])?;
+    let tracer = Tracer::attach(&agent_from_environment()?, server.pid(), options)?;
     ensure!(
         client.get("/v1/sys/mounts")?.status == 200,
         "a healthy server"
@@ -166,8 +180,7 @@ fn a_full_disk_beside_a_healthy_socket_shows_without_the_log() -> Result<()> {
         .audit(AuditDevice::socket("to-socket", &endpoint))
         .start(&network.vault)?;
     let client = server.client(Family::V4);
-    let without_log = ["--probes", "tracepoint"];
-    let tracer = Tracer::attach(&agent_from_environment()?, server.pid(), &without_log)?;
+    let tracer = Tracer::attach(&agent_from_environment()?, server.pid(), &WITHOUT_LOG)?;
     let probes = tracer.records()?[0]["probes"].to_string();
     ensure!(!probes.contains("uprobe"), "the log is read: {probes}");
     // The negative twin: while both take all, nothing is said.
@@ -259,10 +272,20 @@ fn a_unix_socket_that_is_gone_is_not_found() -> Result<()> {
 
 #[test]
 fn an_http_server_that_rejects_is_said_with_its_status() -> Result<()> {
+    an_http_server_rejects(&[])
+}
+
+#[test]
+fn an_answer_that_rejects_shows_without_the_log() -> Result<()> {
+    an_http_server_rejects(&WITHOUT_LOG)
+}
+
+fn an_http_server_rejects(options: &[&str]) -> Result<()> {
     let network = Network::create(1)?;
     let at = network.logs[0].port(Family::V4, PORT);
     let log = HttpLog::start(&network.logs[0].namespace, at)?;
-    let (refusal, trace) = outage(
+    let (refusal, trace) = outage_with(
+        options,
         AuditDevice::http("to-http", at),
         &network,
         |_| {

@@ -97,6 +97,8 @@ fn a_log_server_that_answers_at_once_blocks_nobody() -> Result<()> {
     // Two entries a request, and those of the server's start.
     assert!(scene.log.entries() >= 160, "{}", scene.log.entries());
     let trace = scene.tracer.stop()?;
+    // Who writes an entry to the log server is no client's handler.
+    assert_eq!(trace.summary()?["requests"], 80, "{}", trace.text);
     // Those of some 30 kB are written in two pieces, and are one entry each.
     assert_eq!(trace.summary()?["audit_writes"], 160, "{}", trace.text);
     for kind in ["hang", "refusal", "incident"] {

@@ -36,10 +36,13 @@ pub enum Kind {
     WindowProbe = 9,
     /// The server writes an error to its own log: a [`LogRecord`].
     LogLine = 10,
+    /// An HTTP server refuses what the server sent on a connection of its own. `value`: bytes received; the record's `status`: of
+    /// the answer.
+    Rejected = 11,
 }
 
 /// Number of values of [`Kind`]: the size of the array of lost-record counters.
-pub const KINDS: u32 = 11;
+pub const KINDS: u32 = 12;
 
 impl Kind {
     /// All kinds, in the order of their wire values.
@@ -55,6 +58,7 @@ impl Kind {
         Kind::ConnectFailed,
         Kind::WindowProbe,
         Kind::LogLine,
+        Kind::Rejected,
     ];
 
     /// The kind with this wire value, if there is one.
@@ -139,7 +143,8 @@ pub struct Record {
     pub tid: u32,
     /// File descriptor given to the system call; -1 where unknown.
     pub fd: i32,
-    /// Status of an HTTP/1 answer that begins in this send to a client; 0 where none was seen.
+    /// Status of an HTTP/1 answer that begins in this send to a client, or in this receive ([`Kind::Rejected`]); 0 where none was
+    /// seen.
     pub status: u16,
     /// Explicit padding, zero.
     pub reserved: u16,
@@ -175,6 +180,36 @@ impl Name {
         local_addr: [0; 16],
         remote_addr: [0; 16],
     };
+}
+
+/// Where a connection leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Destination {
+    /// As [`Name::remote_addr`].
+    pub address: [u8; 16],
+    /// As [`Name::family`].
+    pub family: u16,
+    /// As [`Name::protocol`].
+    pub protocol: u16,
+    /// As [`Name::remote_port`].
+    pub port: u16,
+    /// Explicit padding, zero.
+    pub reserved: u16,
+}
+
+impl Destination {
+    /// Of a socket with this name. Only what has a port leads anywhere.
+    #[inline(always)]
+    pub const fn of(name: &Name) -> Self {
+        Self {
+            address: name.remote_addr,
+            family: name.family,
+            protocol: name.protocol,
+            port: name.remote_port,
+            reserved: 0,
+        }
+    }
 }
 
 /// TCP's view of a connection at one moment (`include/linux/tcp.h`, `include/net/inet_connection_sock.h`).
@@ -262,6 +297,7 @@ pub struct LogRecord {
 }
 
 const _: () = assert!(size_of::<Name>() == 40);
+const _: () = assert!(size_of::<Destination>() == 24);
 const _: () = assert!(size_of::<Record>() == 112);
 const _: () = assert!(size_of::<Connection>() == 224);
 const _: () = assert!(size_of::<Tcp>() == 56);

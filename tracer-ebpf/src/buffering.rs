@@ -158,7 +158,7 @@ pub(crate) fn sent(socket: Socket, report: &Report) {
     }
 }
 
-/// Buffers an entry that an audit socket took whole.
+/// Buffers an entry that an audit socket took whole. Who writes it works for a request, unless a client of HTTP does.
 #[inline(always)]
 pub(crate) fn entry(socket: Socket, report: &Report, bytes: (u64, u64)) {
     count(Count::Entries, 1);
@@ -172,7 +172,8 @@ pub(crate) fn entry(socket: Socket, report: &Report, bytes: (u64, u64)) {
         (*slot).record.flags |= BUFFERED;
         (*slot).record.goid
     };
-    if COUNT_STREAMS.load() != 0 && GOROUTINE_ROLES.get_ptr(goid).is_none() {
+    let counts = COUNT_STREAMS.load() != 0 && !socket.is_http();
+    if counts && GOROUTINE_ROLES.get_ptr(goid).is_none() {
         let _ = GOROUTINE_ROLES.insert(goid, WRITES_ENTRIES, 0);
         count(Count::Streams, 1);
     }

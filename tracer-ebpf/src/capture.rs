@@ -13,24 +13,27 @@
 //!                |        |                         |        |
 //!                |        |------------------------>|        |
 //!                +--------+  agent: a socket is     +--------+
-//!                  |    ^    Blocked for 25 ms,         ^
-//!  programs: a     |    |    or a goroutine is          |
-//!  write or a      |    |    stuck in a device's code   |
-//!  connection of   |    |                               |
-//!  the server's    |    | agent: no Failure             |
-//!  fails           v    | among what was sent           |
+//!                  |         Blocked for 25 ms,         ^
+//!  programs: a     |         or a goroutine is          |
+//!  write or a      |         stuck in a device's code   |
+//!  connection of   |                                    |
+//!  the server's    |                                    |
+//!  fails           v                                    |
 //!                +--------+                             |
 //!                | FROZEN |-----------------------------+
-//!                +--------+  agent: a Failure
+//!                +--------+  agent: finds it so
 //! ```
 //!
 //! In `Buffer` normal traffic stays in the kernel and anything else is sent. In `Frozen` all is sent, and the buffers
-//! stay as they were when something failed, until the agent has seen what it was. On the way to `Stream` the agent
-//! fetches the buffers and gives the core what it needs of requests under way.
+//! stay as they were when something failed: nothing counts what is sent then but the core, so there is no way back. On the way
+//! to `Stream` the agent fetches the buffers and gives the core what it needs of requests under way.
 
 use crate::{
     abi::Count,
-    protocol::{SendOutcome, TCP_SYN_SENT, is_connecting},
+    protocol::{
+        SendOutcome, TCP_CLOSE_WAIT, TCP_CLOSING, TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_FIN_WAIT2,
+        TCP_LAST_ACK, TCP_TIME_WAIT, is_connecting,
+    },
 };
 
 /// What the programs do with records. The discriminants are the values in the map.
@@ -159,23 +162,42 @@ pub fn dispose_of_send(
     }
 }
 
-/// Whether a change of TCP state freezes the buffers. `accepted`: a client opened the connection.
-#[inline(always)]
-pub const fn freezes(accepted: bool, old: i32, new: i32) -> bool {
-    !accepted && !is_connecting(old, new)
+/// A change of the TCP state of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateChange {
+    /// Whether a client opened it.
+    pub accepted: bool,
+    /// State before.
+    pub old: i32,
+    /// State now.
+    pub new: i32,
+    /// Error of the socket (`sk_err`), 0 without one.
+    pub errno: i32,
+    /// Sequence numbers that the peer has not acknowledged.
+    pub outstanding: u32,
 }
 
-/// Whether it does so at once. An end in order of a connection that is not known to carry entries does not, which the agent is
-/// told too: most are of logins, and some of these end before the agent has said that they lead elsewhere. `errno`: of the socket.
-#[inline(always)]
-pub const fn freezes_at_once(
-    accepted: bool,
-    role: Role,
-    (old, new): (i32, i32),
-    errno: i32,
-) -> bool {
-    let may_fail = matches!(role, Role::Audit) || errno != 0 || old == TCP_SYN_SENT;
-    freezes(accepted, old, new) && may_fail
+impl StateChange {
+    /// Whether it is a failure, and freezes the buffers: a connection of the server's own was not opened, or ends otherwise than in
+    /// order.
+    #[inline(always)]
+    pub const fn freezes(self) -> bool {
+        !self.accepted && !is_connecting(self.old, self.new) && !self.ends_in_order()
+    }
+
+    /// Whether a connection of which everything has been acknowledged ends, on either side: a client of HTTP closes those that it
+    /// has not used for a while, and dials again.
+    #[inline(always)]
+    pub const fn ends_in_order(self) -> bool {
+        // The end itself takes a sequence number.
+        let owed = match self.old {
+            TCP_ESTABLISHED | TCP_CLOSE_WAIT => 0,
+            TCP_FIN_WAIT1 | TCP_FIN_WAIT2 | TCP_LAST_ACK | TCP_CLOSING => 1,
+            TCP_TIME_WAIT => u32::MAX,
+            _ => return false,
+        };
+        self.errno == 0 && self.outstanding <= owed
+    }
 }
 
 /// Longest time without an acknowledgement that is normal, ns: longer than the first retransmissions take.
@@ -207,6 +229,12 @@ impl AuditSocket {
             is_http: 0,
             reserved: 0,
         }
+    }
+
+    /// Whether entries are sent in requests of HTTP: by a goroutine of the client's, which is no handler.
+    #[inline(always)]
+    pub const fn is_http(&self) -> bool {
+        self.is_http != 0
     }
 
     /// Whether a write begins an entry. A device of its own writes each entry in one call; a client of HTTP writes 4 kB of the

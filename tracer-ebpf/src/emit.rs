@@ -3,14 +3,15 @@
 use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_user as read_user_raw};
 use tracer_ebpf::{
     abi::{
-        ACCEPTED, ENTRY_BYTES, EntryRecord, IN_PROCESS, Kind, Record, StateRecord, Tcp, UNIX_PATH,
+        ACCEPTED, ENTRY_BYTES, EntryRecord, IN_PROCESS, Kind, Name, Record, StateRecord, Tcp,
+        UNIX_PATH,
     },
-    capture::freezes_at_once,
+    capture::StateChange,
 };
 
 use crate::{
     buffering, go,
-    kernel::{AF_UNIX, Sock, destination, tid},
+    kernel::{AF_UNIX, Sock, tid},
     maps::{EVENTS, LOST},
     regs::Regs,
     sockets::Socket,
@@ -119,7 +120,7 @@ pub(crate) fn about(socket: Socket, report: &Report) {
 /// Sends a record about a connect that failed, with the `struct sockaddr *` that the process gave: the
 /// socket itself does not have the remote address yet.
 #[inline(always)]
-pub(crate) fn connect(socket: Socket, report: &Report, sockaddr: u64) {
+pub(crate) fn connect(socket: Socket, report: &Report, name: Name) {
     let Some(mut slot) = EVENTS.reserve::<Record>(0) else {
         return count_loss(report.kind);
     };
@@ -127,7 +128,7 @@ pub(crate) fn connect(socket: Socket, report: &Report, sockaddr: u64) {
     // SAFETY: `record` points to a reserved slot of this type.
     unsafe {
         describe(record, socket, report);
-        destination(sockaddr, &raw mut (*record).name);
+        (&raw mut (*record).name).write(name);
     }
     slot.submit(report.wake.flags());
 }
@@ -141,9 +142,14 @@ pub(crate) fn state(sk: Sock, report: &Report) {
     if buffering::is_on() && socket.is_ignored() {
         return;
     }
-    let (old, new) = ((report.value >> 8) as i32, (report.value & 0xff) as i32);
-    let errno = report.extra as i32;
-    if freezes_at_once(socket.is_clients(), socket.role(), (old, new), errno) {
+    let change = StateChange {
+        accepted: socket.is_clients(),
+        old: (report.value >> 8) as i32,
+        new: (report.value & 0xff) as i32,
+        errno: report.extra as i32,
+        outstanding: sk.outstanding(),
+    };
+    if change.freezes() {
         buffering::freeze();
     }
     let Some(mut slot) = EVENTS.reserve::<StateRecord>(0) else {

@@ -194,6 +194,13 @@ impl Sock {
         (field(self.0, una), end.wrapping_sub(written as u32))
     }
 
+    /// Sequence numbers that the peer has not acknowledged. Where that is not known, more than can be.
+    #[inline(always)]
+    pub(crate) fn outstanding(self) -> u32 {
+        let (una, end) = self.unacknowledged_before(0);
+        end.wrapping_sub(una) | u32::from(offset!(snd_una) == ABSENT).wrapping_neg()
+    }
+
     /// TCP's view of the connection.
     #[inline(always)]
     pub(crate) fn tcp(self) -> Tcp {

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tracer_ebpf::{
-    abi::{COUNTS, Connection, EntryRecord, KINDS, Name},
+    abi::{COUNTS, Connection, Destination, EntryRecord, KINDS, Name},
     capture::AuditSocket,
     layout::{ABSENT, GoLayout, KernelLayout},
 };
@@ -57,13 +57,18 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 #[map]
 pub(crate) static CAPTURE_MODE: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Incremented by the agent at each change of [`ROLES`].
+/// Incremented by the agent at each change of [`ROLES`] or [`DESTINATIONS`].
 #[map]
 pub(crate) static ROLES_GENERATION: Array<u32> = Array::with_max_entries(1, 0);
 
 /// A `capture::Role` by `Known::born`: the agent, which alone writes it, does not know addresses of sockets.
 #[map]
 pub(crate) static ROLES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(1 << 12, 0);
+
+/// A `capture::Role` by where sockets lead, for those that [`ROLES`] does not have: they may be gone before the agent knows of them.
+#[map]
+pub(crate) static DESTINATIONS: LruHashMap<Destination, u32> =
+    LruHashMap::with_max_entries(1 << 12, 0);
 
 /// The last receive and send of each client's connection. LRU, as [`SOCKETS`]. The agent sets its size.
 #[map]

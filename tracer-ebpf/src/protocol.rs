@@ -12,8 +12,20 @@ pub const TCP_ESTABLISHED: i32 = 1;
 pub const TCP_SYN_SENT: i32 = 2;
 /// A client's SYN arrived.
 pub const TCP_SYN_RECV: i32 = 3;
+/// The process has closed it.
+pub const TCP_FIN_WAIT1: i32 = 4;
+/// The peer has acknowledged that.
+pub const TCP_FIN_WAIT2: i32 = 5;
+/// Both ends have closed it.
+pub const TCP_TIME_WAIT: i32 = 6;
+/// The peer has closed it.
+pub const TCP_CLOSE_WAIT: i32 = 8;
+/// And the process.
+pub const TCP_LAST_ACK: i32 = 9;
 /// `listen()` was called.
 pub const TCP_LISTEN: i32 = 10;
+/// Both ends have closed it at once.
+pub const TCP_CLOSING: i32 = 11;
 
 /// Result of a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +58,15 @@ impl SendOutcome {
 #[inline(always)]
 pub const fn is_failed_connect(result: i64) -> bool {
     result < 0 && result != EINPROGRESS
+}
+
+/// Whether a UDP socket is connected to this port only to learn by which address this host would reach the other: so Go does
+/// with each address of a name (`net/addrselect.go`, `srcAddrs`), and fails where there is no route.
+#[inline(always)]
+pub const fn is_route_query(protocol: u16, port: u16) -> bool {
+    const UDP: u16 = 17;
+    const DISCARD: u16 = 9;
+    protocol == UDP && port == DISCARD
 }
 
 /// A change of TCP state on the way to an open connection, seen from the end that connects.
@@ -92,6 +113,12 @@ pub fn is_error_line(start: &[u8; LOG_LEVEL]) -> bool {
     let is_at = |at: usize| start[at] == b'[' && start[at + 1] == b'E' && start[at + 2] == b'R';
     let is_json = start[0] == b'{' && start[11] == b'e' && start[12] == b'r';
     is_json || is_at(25) || is_at(29)
+}
+
+/// Whether an HTTP server with this answer has not taken what it was sent. A redirect may lead to one that takes it.
+#[inline(always)]
+pub const fn is_rejection(status: u16) -> bool {
+    status >= 400
 }
 
 /// `100 Continue` and the like ask for the rest of the request: the answer is yet to come.

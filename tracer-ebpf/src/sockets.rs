@@ -2,15 +2,15 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tracer_ebpf::{
-    abi::{Count, Name},
+    abi::{Count, Destination, Name},
     capture::{self, AuditSocket, Peers, Role},
     protocol::SendOutcome,
 };
 
 use crate::{
     buffering,
-    kernel::Sock,
-    maps::{CONNECTIONS, Known, LISTENING, ROLES, ROLES_GENERATION, SOCKETS},
+    kernel::{Sock, destination},
+    maps::{CONNECTIONS, DESTINATIONS, Known, LISTENING, ROLES, ROLES_GENERATION, SOCKETS},
 };
 
 /// Who connects to this port, if the server listens on it.
@@ -19,6 +19,17 @@ fn peers(port: u16) -> Option<Peers> {
     // SAFETY: plain data that the agent changes at any time, copied at once.
     let peers = LISTENING.get_ptr(port).map(|peers| unsafe { *peers });
     peers.map(Peers::from_wire)
+}
+
+/// The role of sockets that lead where this one does, as the agent has set it.
+#[inline(always)]
+pub(crate) fn role_at(name: &Name) -> Role {
+    if name.remote_port == 0 {
+        return Role::Unknown;
+    }
+    let role = DESTINATIONS.get_ptr(Destination::of(name));
+    // SAFETY: plain data that the agent changes at any time, copied at once.
+    Role::from_wire(role.map_or(0, |role| unsafe { *role }))
 }
 
 /// Whether the server listens on this port for its clients.
@@ -55,14 +66,14 @@ impl Socket {
         Self::find(sk)
     }
 
-    /// `None` unless a client opened it. For a socket in use by the server.
+    /// For a socket in use by the server: one that it opened is known since it connected or sent, one that a client opened may
+    /// be older than the trace.
     #[inline(always)]
-    pub(crate) fn of_client(sk: Sock) -> Option<Self> {
-        let socket = match Self::find(sk) {
+    pub(crate) fn find_receiving(sk: Sock) -> Option<Self> {
+        match Self::find(sk) {
             None if listening(sk.local_port()) => Self::find_or_register(sk),
             found => found,
-        };
-        socket.filter(|socket| socket.is_clients())
+        }
     }
 
     /// `CLOCK_MONOTONIC` ns at which it was first seen.
@@ -83,8 +94,27 @@ impl Socket {
     #[inline(always)]
     pub(crate) fn role(self) -> Role {
         // SAFETY: plain data that the agent changes at any time, copied at once.
-        let role = ROLES.get_ptr(self.born()).map(|role| unsafe { *role });
-        Role::from_wire(role.unwrap_or(0))
+        match ROLES.get_ptr(self.born()).map(|role| unsafe { *role }) {
+            Some(role) => Role::from_wire(role),
+            None => role_at(&self.whole_name()),
+        }
+    }
+
+    #[inline(always)]
+    fn whole_name(self) -> Name {
+        let mut name = Name::NONE;
+        // SAFETY: a name.
+        unsafe { self.name(&raw mut name) };
+        name
+    }
+
+    /// Its name once it is connected as the process asks for: to the `struct sockaddr` at this address.
+    #[inline(always)]
+    pub(crate) fn name_at(self, sockaddr: u64) -> Name {
+        let mut name = self.whole_name();
+        // SAFETY: a name.
+        unsafe { destination(sockaddr, &raw mut name) };
+        name
     }
 
     /// The same, cached with the socket until the agent changes a role.
@@ -135,6 +165,13 @@ impl Socket {
     pub(crate) fn begins_entry(self, is_request: bool) -> bool {
         // SAFETY: as above.
         unsafe { (*self.known).audit.begins_entry(is_request) }
+    }
+
+    /// See [`AuditSocket::is_http`].
+    #[inline(always)]
+    pub(crate) fn is_http(self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.known).audit.is_http() }
     }
 
     /// See [`AuditSocket::takes`].

@@ -4,7 +4,10 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use tracer_ebpf::{
     abi::{Kind, UNKNOWN},
     capture::{Disposition, Role, dispose_of_send},
-    protocol::{SendOutcome, begins_http_request, http_status, is_failed_connect},
+    protocol::{
+        SendOutcome, begins_http_request, http_status, is_failed_connect, is_rejection,
+        is_route_query,
+    },
 };
 
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
     kernel::Sock,
     read,
     regs::{Call, Regs},
-    sockets::Socket,
+    sockets::{Socket, role_at},
 };
 
 /// A send on one of the server's sockets returned `result`. The number of requested bytes is known for calls with
@@ -63,13 +66,13 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     if has_bytes {
         report.kind = Kind::Entry;
     }
+    let role = socket.cached_role();
+    let begins_entry = has_bytes
+        && !matches!(role, Role::Other)
+        && socket.begins_entry(begins_http_request(&read::user(buffer)));
     if buffering::is_on() {
         report.wake = Wake::Now;
         let is_normal = || socket.takes(outcome, result);
-        let role = socket.cached_role();
-        let begins_entry = has_bytes
-            && !matches!(role, Role::Other)
-            && socket.begins_entry(begins_http_request(&read::user(buffer)));
         match dispose_of_send(role, outcome, has_bytes, is_normal) {
             Disposition::Discard => return,
             // The rest of one is counted by the sequence numbers of the next.
@@ -94,9 +97,12 @@ pub(crate) fn received(sk: Sock, regs: Regs, result: i64) {
     if result < 0 {
         return;
     }
-    let Some(socket) = Socket::of_client(sk) else {
+    let Some(socket) = Socket::find_receiving(sk) else {
         return;
     };
+    if !socket.is_clients() {
+        return answered(socket, regs, result);
+    }
     let report = Report {
         kind: Kind::Receive,
         value: result,
@@ -110,6 +116,33 @@ pub(crate) fn received(sk: Sock, regs: Regs, result: i64) {
     if !buffering::is_on() {
         emit::about(socket, &report);
     }
+}
+
+/// A receive on a connection of the server's own: whether an HTTP server rejects the entry that it was sent.
+#[inline(always)]
+fn answered(socket: Socket, regs: Regs, result: i64) {
+    if !socket.is_http() || result == 0 || regs.call() != Call::Read {
+        return;
+    }
+    let status = http_status(&read::user(regs.arg(1)));
+    if !is_rejection(status) {
+        return;
+    }
+    match socket.cached_role() {
+        Role::Other => return,
+        Role::Audit => buffering::freeze(),
+        Role::Unknown => {}
+    }
+    let report = Report {
+        kind: Kind::Rejected,
+        value: result,
+        extra: 0,
+        status,
+        regs,
+        in_process: true,
+        wake: Wake::Now,
+    };
+    emit::about(socket, &report);
 }
 
 /// The first byte that was received: it distinguishes a TLS handshake from a request.
@@ -128,6 +161,14 @@ pub(crate) fn connect_returned(sk: Sock, regs: Regs, result: i64) {
     if !is_failed_connect(result) {
         return;
     }
+    let Some(socket) = Socket::find_or_register(sk) else {
+        return buffering::freeze();
+    };
+    let name = socket.name_at(regs.arg(1));
+    let is_ignored = buffering::is_on() && matches!(role_at(&name), Role::Other);
+    if is_ignored || is_route_query(name.protocol, name.remote_port) {
+        return;
+    }
     let report = Report {
         kind: Kind::ConnectFailed,
         value: result,
@@ -138,7 +179,5 @@ pub(crate) fn connect_returned(sk: Sock, regs: Regs, result: i64) {
         wake: Wake::Now,
     };
     buffering::freeze();
-    if let Some(socket) = Socket::find_or_register(sk) {
-        emit::connect(socket, &report, regs.arg(1));
-    }
+    emit::connect(socket, &report, name);
 }

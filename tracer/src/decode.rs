@@ -216,6 +216,10 @@ fn event_kind(record: &Record, rest: &[u8], kernel: &Kernel) -> Result<EventKind
             errno: (record.value as i32).saturating_neg(),
         },
         Kind::WindowProbe => EventKind::WindowProbe { socket },
+        Kind::Rejected => EventKind::Rejected {
+            socket,
+            status: record.status,
+        },
         // Has no socket: decoded before.
         Kind::LogLine => return Err(Malformed::Kind(record.kind)),
     })

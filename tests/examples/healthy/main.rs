@@ -4,6 +4,7 @@
 
 mod alarms;
 mod clients;
+mod kubernetes;
 mod logins;
 mod receivers;
 mod scene;
@@ -87,7 +88,7 @@ fn main() -> Result<()> {
 /// Clients and logins beside rotations and changes, until so many requests have been answered in all.
 fn run_until(goal: usize, scene: &mut Scene, options: &Options, progress: &Progress) -> Result<()> {
     let client = scene.client();
-    logins::prepare(&client, scene.clusters())?;
+    kubernetes::prepare(&client, scene.clusters())?;
     let pause = Duration::from_secs(options.change_every);
     let each = options.rate.map(|rate| rate / options.clients as f64);
     thread::scope(|scope| {

@@ -1,7 +1,7 @@
 //! Who takes what the server sends, and keeps nothing of it.
 
 use std::{
-    io::{Read, Write},
+    io::Read,
     net::{SocketAddr, TcpListener, UdpSocket},
     os::unix::net::{UnixDatagram, UnixListener},
     path::Path,
@@ -41,21 +41,5 @@ pub(crate) fn unix(at: &Path) -> Result<()> {
 pub(crate) fn syslog(at: &Path) -> Result<()> {
     let socket = UnixDatagram::bind(at)?;
     thread::spawn(move || while socket.recv(&mut [0]).is_ok() {});
-    Ok(())
-}
-
-/// Answers the first that a client says, and closes.
-pub(crate) fn answer(namespace: &Namespace, at: SocketAddr, answer: String) -> Result<()> {
-    let listener = namespace.run(|| Ok(TcpListener::bind(at)?))?;
-    thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let answer = answer.clone();
-            // A client that has gone wants no answer.
-            thread::spawn(move || {
-                let _ = stream.read(&mut [0; 16384]);
-                let _ = stream.write_all(answer.as_bytes());
-            });
-        }
-    });
     Ok(())
 }

@@ -21,13 +21,11 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use super::receivers;
+use super::{kubernetes, receivers};
 
 /// Go's `log/syslog` and Hashicorp's look there, after `/dev/log` and `/var/run/syslog`.
 const SYSLOG: &str = "/run/log";
 const RESTART_LIMIT: Duration = Duration::from_secs(30);
-
-const REVIEW: &str = r#"{"kind":"TokenReview","status":{"authenticated":true,"audiences":["lab"],"user":{"username":"system:serviceaccount:default:app","uid":"1","groups":[]}}}"#;
 
 pub(crate) struct Scene {
     server: Option<Server>,
@@ -65,8 +63,8 @@ impl Scene {
         receivers::syslog(Path::new(SYSLOG))?;
         let http = HttpLog::start(&host.namespace, at(1517))?;
         let clusters = [at(6443), at(6444)];
-        for (at, header) in clusters.into_iter().zip(["Connection: close\r\n", ""]) {
-            receivers::answer(&host.namespace, at, review(header))?;
+        for (at, closes) in clusters.into_iter().zip([true, false]) {
+            kubernetes::start(&host.namespace, at, closes)?;
         }
         let socket = |name, to: &Endpoint| AuditDevice::socket(name, to);
         let mut builder = Server::builder(&bao_from_environment()?)
@@ -142,13 +140,6 @@ impl Scene {
         })?;
         Ok(())
     }
-}
-
-fn review(header: &str) -> String {
-    let length = REVIEW.len();
-    format!(
-        "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{header}\r\n{REVIEW}"
-    )
 }
 
 /// The configuration file of a server.

@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_name_has_one_address_and_no_other() {
         let address = Ipv4Addr::new(10, 77, 0, 2);
-        let reply = |kind, answer| super::reply(&query(kind), answer as u8, address);
+        let reply = |kind, answer| reply(&query(kind), answer as u8, address);
         let found = reply(1, Answer::Address).expect("an answer");
         assert_eq!(found[..8], [7, 9, 0x81, 0x80, 0, 1, 0, 1]);
         assert_eq!(found[found.len() - 4..], [10, 77, 0, 2]);

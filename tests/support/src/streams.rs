@@ -210,6 +210,7 @@ impl BusyServer {
             remote_address: Some("10.77.0.9".to_owned()),
             remote_port: Some(port(self.connection(client))),
             namespace: None,
+            over_http: false,
         }
     }
 

@@ -64,27 +64,34 @@ fn clients_and_other_sockets_are_ignored_while_buffering() {
 }
 
 #[test]
-fn a_connection_of_the_servers_that_ends_freezes() {
-    assert!(freezes(false, TCP_ESTABLISHED, 4));
-    assert!(freezes(false, TCP_SYN_SENT, 7));
-    assert!(!freezes(false, TCP_SYN_SENT, TCP_ESTABLISHED));
-    assert!(!freezes(true, TCP_ESTABLISHED, 4));
-}
-
-#[test]
-fn an_end_in_order_freezes_at_once_if_the_connection_carries_entries() {
+fn what_ends_otherwise_than_in_order_freezes() {
     const CLOSE: i32 = 7;
-    let (in_order, dial) = ((TCP_ESTABLISHED, 4), (TCP_SYN_SENT, CLOSE));
-    for (role, change, errno, expected) in [
-        (Role::Audit, in_order, 0, true),
-        (Role::Unknown, in_order, 0, false),
-        (Role::Unknown, (TCP_ESTABLISHED, CLOSE), 104, true),
-        (Role::Unknown, dial, 0, true),
-        (Role::Audit, (CLOSE, TCP_SYN_SENT), 0, false),
+    for (old, new, errno, outstanding, expected) in [
+        (CLOSE, TCP_SYN_SENT, 0, 0, false),
+        (TCP_SYN_SENT, TCP_ESTABLISHED, 0, 0, false),
+        (TCP_SYN_SENT, CLOSE, 0, 1, true),
+        (TCP_SYN_SENT, CLOSE, 111, 1, true),
+        (TCP_ESTABLISHED, TCP_FIN_WAIT1, 0, 0, false),
+        (TCP_FIN_WAIT1, TCP_FIN_WAIT2, 0, 1, false),
+        (TCP_TIME_WAIT, CLOSE, 0, u32::MAX, false),
+        (TCP_ESTABLISHED, TCP_CLOSE_WAIT, 0, 0, false),
+        (TCP_LAST_ACK, CLOSE, 0, 1, false),
+        (TCP_ESTABLISHED, TCP_FIN_WAIT1, 0, 1, true),
+        (TCP_CLOSE_WAIT, TCP_LAST_ACK, 0, 5000, true),
+        (TCP_FIN_WAIT1, CLOSE, 0, 2, true),
+        (TCP_ESTABLISHED, CLOSE, 104, 0, true),
+        // It is not known what was acknowledged.
+        (TCP_ESTABLISHED, TCP_FIN_WAIT1, 0, u32::MAX, true),
     ] {
-        let freezes = freezes_at_once(false, role, change, errno);
-        assert_eq!(freezes, expected, "{role:?} {change:?} {errno}");
-        assert!(!freezes_at_once(true, role, change, errno));
+        let change = |accepted| StateChange {
+            accepted,
+            old,
+            new,
+            errno,
+            outstanding,
+        };
+        assert_eq!(change(false).freezes(), expected, "{:?}", change(false));
+        assert!(!change(true).freezes());
     }
 }
 

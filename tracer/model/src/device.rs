@@ -72,6 +72,9 @@ impl Ord for Device {
 /// Where Go looks for a syslog daemon (`log/syslog/syslog_unix.go`).
 pub const SYSLOG_SOCKETS: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
 
+/// Where that is bound if these are links: with `/var/run` to `/run`, with systemd to its journal.
+const SYSLOG_BOUND: [&str; 3] = ["/run/systemd/journal/dev-log", "/run/syslog", "/run/log"];
+
 impl Device {
     /// Addresses of one device that are kept.
     pub const MAX_ADDRESSES: usize = 16;
@@ -119,7 +122,8 @@ impl Device {
 
     /// Whether it is where a syslog daemon listens.
     pub fn is_syslog_socket(&self) -> bool {
-        self.transport == Transport::Unix && SYSLOG_SOCKETS.contains(&self.address.as_str())
+        let mut known = SYSLOG_SOCKETS.iter().chain(&SYSLOG_BOUND);
+        self.transport == Transport::Unix && known.any(|path| *path == self.address)
     }
 
     /// A TCP device.

@@ -42,4 +42,7 @@ pub struct EntryHead {
     /// `request.namespace`: its path, or its ID where it has none; absent for the root namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// Whether it was sent in a request of HTTP: a goroutine of the client's writes it, and not the one that audits.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub over_http: bool,
 }

@@ -22,7 +22,7 @@ use crate::{
 /// The format of recordings, that is of events as serde writes them. Raised when an older agent would misunderstand a
 /// newer recording: a further field that may be absent is no reason, a further kind of event is. Those of before
 /// there was a number are of format 0, which is the same without it.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 6;
 
 /// One observation and its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,7 @@ impl Event {
             | EventKind::State { socket, .. }
             | EventKind::Retransmit { socket }
             | EventKind::WindowProbe { socket }
+            | EventKind::Rejected { socket, .. }
             | EventKind::Reset { socket }
             | EventKind::Drop { socket, .. }
             | EventKind::SocketError { socket, .. }
@@ -121,6 +122,13 @@ pub enum EventKind {
         /// The connection at that moment, for those that the server opened.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tcp: Option<Tcp>,
+    },
+    /// An HTTP server answered that it does not take what was last sent on this connection of the server's own.
+    Rejected {
+        /// The socket.
+        socket: Socket,
+        /// Of the answer.
+        status: u16,
     },
     /// TCP retransmitted a segment.
     Retransmit {

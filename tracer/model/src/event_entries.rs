@@ -28,6 +28,7 @@ impl Event {
             | EventKind::State { .. }
             | EventKind::Retransmit { .. }
             | EventKind::WindowProbe { .. }
+            | EventKind::Rejected { .. }
             | EventKind::Reset { .. }
             | EventKind::Drop { .. }
             | EventKind::SocketError { .. }

@@ -5,6 +5,7 @@ mod jsonx;
 #[cfg(test)]
 mod tests;
 
+use tracer_ebpf::protocol::begins_http_request;
 use tracer_model::{EntryHead, EntryKind};
 
 /// Longest `prefix` option of an audit device that is skipped, bytes.
@@ -42,10 +43,14 @@ const REQUEST: [&str; 10] = [
 /// it can be read as one.
 pub fn parse_head(bytes: &[u8]) -> Option<EntryHead> {
     let mut starts = bytes.iter().take(PREFIX).enumerate();
-    starts.find_map(|(at, byte)| match byte {
+    let head = starts.find_map(|(at, byte)| match byte {
         b'{' => parse_as(&bytes[at..], json::read),
         b'<' => parse_as(&bytes[at..], jsonx::read),
         _ => None,
+    })?;
+    Some(EntryHead {
+        over_http: bytes.first_chunk().is_some_and(begins_http_request),
+        ..head
     })
 }
 

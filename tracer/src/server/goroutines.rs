@@ -114,15 +114,20 @@ impl GoroutineReader {
         let shares_clock = shares_clock(pid);
         Ok(Self {
             shares_clock,
-            ..Self::of(executable, debug, load_bias)?
+            // The error is reported by whoever opens it next.
+            ..Self::of(
+                executable,
+                debug,
+                (load_bias, ProcessMemory::open(pid).ok()),
+            )?
         })
     }
 
-    /// For a program whose addresses differ by so much from those in its file.
+    /// For a program whose addresses differ by so much from those in its file, with its memory while it runs.
     fn of(
         executable: &Executable<'_>,
         debug: Option<&dwarf::Sections>,
-        load_bias: u64,
+        (load_bias, memory): (u64, Option<ProcessMemory>),
     ) -> Result<Self> {
         let symbols = symbols::read(executable, load_bias)?;
         let devices = symbols.device_types.keys().map(String::as_str);
@@ -133,8 +138,7 @@ impl GoroutineReader {
             (structures, None)
         } else {
             let (mut structures, version) = assume(executable)?;
-            // The error is reported by whoever opens it next.
-            if let Ok(memory) = ProcessMemory::open(pid) {
+            if let Some(memory) = memory {
                 let names = [&names[goroutine::STRUCTURES.len()..], &requests::STRUCTURES].concat();
                 structures.extend(runtime_types::structures(
                     executable, &memory, load_bias, &names,

@@ -1,11 +1,7 @@
 //! The agent's side of capture mode: decides when the programs buffer normal traffic, and what the core gets of the
 //! buffers afterwards. The state machine is drawn in [`tracer_ebpf::capture`]: [`State`] is the agent's part of it.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    mem,
-    time::Duration,
-};
+use std::{collections::BTreeSet, mem, net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use log::{debug, warn};
@@ -13,16 +9,21 @@ use tracer_ebpf::capture::{Mode, Role};
 
 use self::{
     blocked::BlockedSockets,
-    classify::{Class, SocketRoles, has_entry, is_complete_entry, is_complete_write},
+    classify::{Class, News, SocketRoles, is_complete_entry, is_complete_write, is_over_http},
+    pending::Pending,
     restore::{BufferedConnection, Restored, entries_in_pieces, restore},
     sampling::SamplePacer,
 };
 use tracer_core::BufferedActivity;
-use tracer_model::{BufferedTotals, Device, Event, EventKind, Nanos, SocketId};
+use tracer_model::{
+    BufferedTotals, Device, Event, EventKind, Nanos, SocketId, TcpState, Transport,
+};
 
 mod blocked;
 pub mod classify;
+mod destination;
 pub(crate) mod maps;
+mod pending;
 pub mod restore;
 mod sampling;
 
@@ -32,18 +33,19 @@ const QUIET: Nanos = 2_000_000_000;
 /// Events may still come this long after a change of mode or role, ns: programs that had read the map before.
 const SETTLING: Nanos = 1_000_000;
 
-/// Most events that are kept while buffering.
-const PENDING: usize = 4096;
-
-/// Of these, the writes that show the state of audit sockets.
+/// Of what is kept while buffering, the writes that show the state of audit sockets.
 const LATEST_WRITES: usize = 32;
 
 /// The programs and their maps.
 pub trait KernelSide {
+    /// The mode, which the programs may have changed.
+    fn mode(&self) -> Result<Mode>;
     /// Sets the mode.
     fn set_mode(&mut self, mode: Mode) -> Result<()>;
     /// Sets the role of a socket.
     fn set_role(&mut self, socket: SocketId, role: Role);
+    /// Sets the role of sockets that lead there and have no role of their own.
+    fn set_destination(&mut self, destination: (Transport, SocketAddr), role: Role);
     /// Totals since the last call.
     fn take_totals(&mut self) -> Result<BufferedTotals>;
     /// The same, but the next call returns them again.
@@ -95,12 +97,8 @@ pub struct CaptureController<K> {
     kernel: K,
     roles: SocketRoles,
     state: State,
-    pending: VecDeque<Event>,
-    /// Number of events for which there was no room, and of entries among them.
-    dropped: (u64, u64),
+    pending: Pending,
     blocked: BlockedSockets,
-    /// Entries that fell short at first and were completed while buffering.
-    completed_late: u64,
     pacer: SamplePacer,
     is_warned: bool,
 }
@@ -119,10 +117,8 @@ impl<K: KernelSide> CaptureController<K> {
             } else {
                 State::AlwaysStream
             },
-            pending: VecDeque::new(),
-            dropped: (0, 0),
+            pending: Pending::default(),
             blocked: BlockedSockets::new(threshold),
-            completed_late: 0,
             pacer: SamplePacer::default(),
             is_warned: false,
         }
@@ -135,7 +131,27 @@ impl<K: KernelSide> CaptureController<K> {
 
     /// These are where audit devices are.
     pub fn audit(&mut self, devices: impl IntoIterator<Item = Device>) {
-        self.roles.audit(devices);
+        let news = self.roles.audit(devices);
+        news.into_iter().for_each(|news| self.set_role(news));
+    }
+
+    fn set_role(&mut self, news: News) {
+        match news {
+            News::Socket(socket, role) => self.kernel.set_role(socket, role),
+            News::Destination(transport, remote, role) => {
+                self.kernel.set_destination((transport, remote), role);
+            }
+        }
+    }
+
+    /// To be called when events have been taken from the programs, before [`Self::observe`]. Returns whether they have frozen the
+    /// buffers. They may have sent any of these events after that, so all are kept.
+    pub fn is_frozen(&mut self) -> Result<bool> {
+        let State::Buffer { has_failed, .. } = &mut self.state else {
+            return Ok(false);
+        };
+        *has_failed |= self.kernel.mode()? == Mode::Frozen;
+        Ok(*has_failed)
     }
 
     /// Whether the core gets no events now.
@@ -150,9 +166,7 @@ impl<K: KernelSide> CaptureController<K> {
         }
         let buffering = self.is_buffering();
         let (class, news) = self.roles.observe(&event, buffering, now + SETTLING);
-        if let Some((socket, role)) = news {
-            self.kernel.set_role(socket, role);
-        }
+        news.into_iter().for_each(|news| self.set_role(news));
         match &mut self.state {
             State::Buffer { has_failed, .. } => {
                 // All that follows a failure is kept: the programs send it and do not buffer it.
@@ -170,44 +184,49 @@ impl<K: KernelSide> CaptureController<K> {
     }
 
     fn absorb(&mut self, event: Event, class: Class, had_failed: bool) -> Observed {
+        let mut stops = had_failed || class == Class::Failure;
         match class {
-            _ if had_failed => {}
-            Class::Normal => return Observed::Absorbed,
+            Class::Normal if !had_failed => return Observed::Absorbed,
             Class::Progress(socket) => {
-                let was_blocked = self.blocked.end(socket).is_some();
-                let completes = was_blocked && is_complete_write(&event) && !has_entry(&event);
-                self.completed_late += u64::from(completes);
+                let since = self.blocked.end(socket);
+                // It was over before the agent came to notice it.
+                stops |= since.is_some_and(|since| self.blocked.is_long(since, event.at));
+                if since.is_some() {
+                    self.pending.completed(&event);
+                }
+                if !stops && self.is_forgotten(&event, socket) {
+                    return Observed::Absorbed;
+                }
             }
             Class::Blocked(socket) => {
                 self.blocked.begin(socket, event.at);
             }
-            Class::Anomaly => {}
             Class::Failure => debug!("buffering ends: {:?}", event.what),
+            Class::Normal | Class::Anomaly => {}
         }
-        self.keep(event);
-        if had_failed || class == Class::Failure {
+        self.pending.keep(event);
+        if stops {
             Observed::StopBuffering
         } else {
             Observed::Absorbed
         }
     }
 
-    fn keep(&mut self, event: Event) {
-        if self.pending.len() == PENDING {
-            let dropped = self.pending.pop_front();
-            self.dropped.0 += 1;
-            self.dropped.1 += u64::from(dropped.as_ref().is_some_and(is_complete_entry));
-        }
-        self.pending.push_back(event);
-    }
-
-    /// All events so far are observed, and none was a failure: the programs may have frozen the buffers for nothing.
-    pub fn unfreeze(&mut self) -> Result<()> {
-        match self.state {
-            State::Buffer {
-                has_failed: false, ..
-            } => self.kernel.set_mode(Mode::Buffer),
-            _ => Ok(()),
+    /// Whether this change of state is how connections come and go, so that the core needs to know of it no more.
+    fn is_forgotten(&mut self, event: &Event, socket: SocketId) -> bool {
+        let State::Buffer { since, .. } = self.state else {
+            return false;
+        };
+        match &event.what {
+            EventKind::State {
+                new: TcpState::Established,
+                ..
+            } => self.pending.forget_dial(socket),
+            EventKind::State { .. } if socket.born >= since => {
+                self.pending.ended(event.clone());
+                true
+            }
+            _ => false,
         }
     }
 
@@ -259,33 +278,25 @@ impl<K: KernelSide> CaptureController<K> {
         let mut totals = self.kernel.take_totals()?;
         let mut entries = self.kernel.take_entries()?;
         let connections = self.kernel.connections();
-        self.add_pending(&mut totals);
+        self.pending.add_to(&mut totals);
         if self.kernel.counts_streams() {
             let mut streams = self.streams(&entries);
             let in_kernel = streams.len();
-            streams.extend(self.streams(&self.pending));
+            streams.extend(self.streams(self.pending.events()));
             totals.requests += (streams.len() - in_kernel) as u64;
             totals.counted = streams.into_iter().collect();
         }
-        self.dropped = (0, 0);
-        self.completed_late = 0;
-        entries.extend(self.pending.drain(..));
+        let pending = self.pending.take(&entries);
+        entries.extend(pending);
         Ok((totals, connections, entries))
-    }
-
-    /// Adds what the programs sent while buffering to what they counted.
-    fn add_pending(&self, totals: &mut BufferedTotals) {
-        let (dropped, dropped_entries) = self.dropped;
-        let entries = self.pending.iter().filter(|event| is_complete_entry(event));
-        totals.streamed = dropped + self.pending.len() as u64;
-        totals.audit_writes += dropped_entries + self.completed_late + entries.count() as u64;
     }
 
     /// Activity since the core got the last event.
     pub fn activity(&self) -> Result<BufferedActivity> {
         let mut totals = self.kernel.totals()?;
-        self.add_pending(&mut totals);
-        let writes = self.pending.iter().rev().filter(|e| is_complete_write(e));
+        self.pending.add_to(&mut totals);
+        let writes = self.pending.events().rev();
+        let writes = writes.filter(|event| is_complete_write(event));
         let mut latest: Vec<_> = writes.take(LATEST_WRITES).cloned().collect();
         latest.extend(self.kernel.newest_entries()?);
         latest.sort_by_key(|event| event.at);
@@ -294,7 +305,8 @@ impl<K: KernelSide> CaptureController<K> {
 
     /// Goroutines that wrote entries and read no connection.
     fn streams<'a>(&self, events: impl IntoIterator<Item = &'a Event>) -> BTreeSet<u64> {
-        let entries = events.into_iter().filter(|event| is_complete_entry(event));
+        let by_handlers = |event: &&Event| is_complete_entry(event) && !is_over_http(event);
+        let entries = events.into_iter().filter(by_handlers);
         let writers: BTreeSet<_> = entries.filter_map(|event| event.actor()?.goid).collect();
         let is_stream = |goid: &u64| !self.kernel.is_reader(*goid);
         writers.into_iter().filter(is_stream).collect()

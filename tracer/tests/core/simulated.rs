@@ -1,7 +1,10 @@
 //! A model of the programs' capture mode, which makes their decisions by the same code (`tracer_ebpf::capture`), and
 //! the agent's controller between it and the core.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::SocketAddr,
+};
 
 use anyhow::Result;
 use test_events::THRESHOLD;
@@ -14,13 +17,14 @@ use tracer_core::{BufferedActivity, Core};
 use tracer_ebpf::{
     abi::{Count, UNKNOWN},
     capture::{
-        AuditSocket, ClientConnection, Disposition, Mode, Role, dispose_of_send, freezes_at_once,
+        AuditSocket, ClientConnection, Disposition, Mode, Role, StateChange, dispose_of_send,
         is_ignored,
     },
     protocol::{SendOutcome, is_interim},
 };
 use tracer_model::{
-    BufferedTotals, Device, Event, EventKind, Nanos, Socket, SocketId, TcpState, WaitReason,
+    BufferedTotals, Device, Event, EventKind, Nanos, Socket, SocketId, Tcp, TcpState, Transport,
+    WaitReason,
 };
 
 /// Slots for entries.
@@ -31,6 +35,7 @@ const ENTRY_RING: usize = 4096;
 pub(crate) struct SimulatedKernel {
     mode: Mode,
     roles: HashMap<SocketId, Role>,
+    destinations: HashMap<(Transport, SocketAddr), Role>,
     connections: BTreeMap<SocketId, BufferedConnection>,
     entry_ring: Vec<Event>,
     audit_sockets: HashMap<SocketId, AuditSocket>,
@@ -41,6 +46,10 @@ pub(crate) struct SimulatedKernel {
 }
 
 impl KernelSide for SimulatedKernel {
+    fn mode(&self) -> Result<Mode> {
+        Ok(self.mode)
+    }
+
     fn set_mode(&mut self, mode: Mode) -> Result<()> {
         self.mode = mode;
         Ok(())
@@ -48,6 +57,10 @@ impl KernelSide for SimulatedKernel {
 
     fn set_role(&mut self, socket: SocketId, role: Role) {
         self.roles.insert(socket, role);
+    }
+
+    fn set_destination(&mut self, destination: (Transport, SocketAddr), role: Role) {
+        self.destinations.insert(destination, role);
     }
 
     fn take_totals(&mut self) -> Result<BufferedTotals> {
@@ -132,10 +145,18 @@ impl SimulatedKernel {
                 old,
                 new,
                 errno,
+                tcp,
                 ..
             } => {
-                let change = (*old as i32, *new as i32);
-                freezes_at_once(socket.accepted, self.role(socket), change, *errno)
+                let outstanding = |tcp: &Tcp| tcp.end.wrapping_sub(tcp.una);
+                let change = StateChange {
+                    accepted: socket.accepted,
+                    old: *old as i32,
+                    new: *new as i32,
+                    errno: *errno,
+                    outstanding: tcp.as_ref().map_or(u32::MAX, outstanding),
+                };
+                change.freezes()
             }
             EventKind::ConnectFailed { .. } => true,
             _ => false,
@@ -147,7 +168,10 @@ impl SimulatedKernel {
     }
 
     fn role(&self, socket: &Socket) -> Role {
-        self.roles.get(&socket.id).copied().unwrap_or_default()
+        let of_all = |remote| self.destinations.get(&(socket.transport, remote));
+        let of_all = || socket.remote.and_then(of_all);
+        let role = self.roles.get(&socket.id).or_else(of_all);
+        role.copied().unwrap_or_default()
     }
 
     fn buffered(&self, event: &Event) -> BufferedEvent {
@@ -217,7 +241,11 @@ impl SimulatedKernel {
     fn buffers(&mut self, event: &Event) {
         self.totals.audit_writes += 1;
         let goid = goid(event);
-        if !self.readers.contains(&goid) && self.writers.insert(goid) {
+        let is_over_http = match &event.what {
+            EventKind::Send { entry, .. } => entry.as_ref().is_some_and(|entry| entry.over_http),
+            _ => false,
+        };
+        if !is_over_http && !self.readers.contains(&goid) && self.writers.insert(goid) {
             self.totals.requests += 1;
         }
         if self.entry_ring.len() == ENTRY_RING {
@@ -335,12 +363,10 @@ impl SimulatedCapture {
             return Vec::new();
         }
         let at = event.at;
+        self.controller.is_frozen().expect("a model");
         match self.controller.observe(event, at) {
             Observed::Forward(event) => vec![event],
-            Observed::Absorbed => {
-                self.controller.unfreeze().expect("a model");
-                Vec::new()
-            }
+            Observed::Absorbed => Vec::new(),
             Observed::StopBuffering => self.stop_buffering(at),
         }
     }

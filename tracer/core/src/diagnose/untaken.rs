@@ -40,7 +40,10 @@ pub(crate) fn untaken(operations: &[Operation], device: &Device) -> Vec<Untaken>
         if operation.device == *device {
             let phase = progress.phase_of(operation, answering);
             let entry = &mut entries[usize::from(phase == Phase::Response)];
-            entry.by = operation.by.goid.or(entry.by);
+            // Of what an HTTP server rejected, nobody has the entry any more: its writer goes on to others'.
+            let is_answered = operation.reported.is_some() && operation.socket.is_some();
+            let by = operation.by.goid.or(entry.by);
+            entry.by = by.filter(|_| !is_answered);
             entry.until = operation.end;
             let first = entry.since.unwrap_or(operation.start);
             entry.since = Some(first.min(operation.start));

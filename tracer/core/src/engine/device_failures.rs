@@ -130,8 +130,13 @@ fn has_written(request: &Request, device: &Device) -> bool {
 }
 
 impl Trackers {
-    /// The device that the server means. Once its path and its address were seen together, the path is enough.
     fn named(&mut self, failure: &DeviceFailure) -> Device {
+        let device = self.meant(failure);
+        self.socket_of_syslog(&device).unwrap_or(device)
+    }
+
+    /// The device that the server means. Once its path and its address were seen together, the path is enough.
+    fn meant(&mut self, failure: &DeviceFailure) -> Device {
         let path = failure.path.as_ref();
         let meant = path.map(String::as_str);
         if let Some(known) = self.identities.meant(meant, failure.device.as_ref()) {
@@ -192,9 +197,11 @@ fn operation(
 fn is_seen(request: &Request, said: &Operation) -> bool {
     let of_device = |o: &&Operation| o.device == said.device;
     let since = request.operations.iter().rev().filter(of_device);
-    let mut since = since.take_while(|o| o.reported.is_none()).peekable();
+    let is_of_socket = |o: &&Operation| o.reported.is_none() || o.socket.is_some();
+    let mut since = since.take_while(is_of_socket).peekable();
     let last = since.peek().copied();
     match said.reported {
+        Some(FailureReason::Status(_)) => last.is_some_and(|last| last.reported == said.reported),
         Some(FailureReason::Timeout) => since.any(|o| o.outcome == Some(Outcome::Timeout)),
         Some(FailureReason::Errno(errno)) => last.is_some_and(|last| {
             last.failed() && (last.errno == Some(errno) || cause_of(last) == cause_of(said))

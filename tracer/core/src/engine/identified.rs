@@ -1,6 +1,8 @@
 //! What the trackers make of it that a device is what its operator configured, rather than an address.
 
-use tracer_model::{ConfiguredDevice, Device, Event, EventKind, GoroutineSample, Nanos, Snapshot};
+use tracer_model::{
+    ConfiguredDevice, Device, Event, EventKind, GoroutineSample, Nanos, Snapshot, Socket, Transport,
+};
 
 use crate::{engine::trackers::Trackers, track::identities::Learnt};
 
@@ -26,6 +28,25 @@ impl Trackers {
         }
         self.devices.remove(&from);
         self.devices.insert(to);
+    }
+
+    /// The socket of a syslog device, once it is known: one device is one device. Neither the device's configuration nor its code
+    /// says where its daemon listens.
+    pub(super) fn socket_of_syslog(&self, device: &Device) -> Option<Device> {
+        let is_unnamed = device.transport == Transport::Syslog && device.address.is_empty();
+        let socket = || self.only_device(Device::is_syslog_socket);
+        is_unnamed.then(socket).flatten()
+    }
+
+    /// An entry goes to this socket: if it is the syslog device's, that was known without its socket until now.
+    fn learn_syslog_socket(&mut self, socket: &Socket) {
+        let syslog = Device::new(Transport::Syslog, "");
+        if socket.transport == Transport::Unix && self.devices.contains(&syslog) {
+            let device = self.identities.of(socket);
+            if let Some(device) = device.filter(Device::is_syslog_socket) {
+                self.rename((syslog, device));
+            }
+        }
     }
 
     /// The server's audit devices are these now.
@@ -63,9 +84,11 @@ impl Trackers {
             ..
         } = &event.what
             && !socket.accepted
-            && let Some(learnt) = self.identities.entry_written(socket)
         {
-            self.rename(learnt);
+            if let Some(learnt) = self.identities.entry_written(socket) {
+                self.rename(learnt);
+            }
+            self.learn_syslog_socket(socket);
         }
     }
 

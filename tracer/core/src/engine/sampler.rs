@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashSet;
 use tracer_model::{
-    Cause, Device, GoroutineSample, HandlerSample, Nanos, Op, RequestSeq, Transport, WaitReason,
+    Cause, Device, GoroutineSample, HandlerSample, Nanos, Op, RequestSeq, WaitReason,
 };
 
 use crate::{
@@ -348,9 +348,7 @@ fn device_of(
         |device: &&Device| device.is_address() || trackers.identities.is_configured(device);
     let known = sample.device.as_ref().filter(is_certain);
     let known = known.map(|device| trackers.identities.owner_of(device));
-    if known.is_some_and(is_unnamed_syslog)
-        && let Some(socket) = trackers.only_device(Device::is_syslog_socket)
-    {
+    if let Some(socket) = known.and_then(|device| trackers.socket_of_syslog(device)) {
         return Some(socket);
     }
     known
@@ -363,11 +361,6 @@ fn device_of(
                 .clone()
         })
         .or_else(|| sample.device.clone())
-}
-
-/// The code of a syslog device does not say where its daemon listens.
-fn is_unnamed_syslog(device: &Device) -> bool {
-    device.transport == Transport::Syslog && device.address.is_empty()
 }
 
 /// The device that must be meant where it is configured by a name or cannot be read: a goroutine that resolves a name has no

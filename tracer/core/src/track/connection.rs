@@ -25,6 +25,8 @@ pub(crate) struct Connection {
     pub(crate) marks: Marks,
     pub(crate) ack_stall: AckStall,
     pub(crate) ledger: UnackedEntries,
+    /// The entry that was last sent to an HTTP server, with who wrote it: the answer is yet to come.
+    pub(crate) unanswered: Option<(Actor, EntryHead)>,
     /// When it ended, and what TCP knew then.
     pub(crate) gone: Option<(Nanos, Option<Tcp>)>,
 }

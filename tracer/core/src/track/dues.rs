@@ -84,7 +84,13 @@ impl Dues {
             before.any(|debtor| debtor.device == *device && debtor.is_visible)
         };
         let counts = |known: &&ConfiguredDevice| known.takes_all && devices.len() > 1;
-        let debtors = devices.iter().filter(counts).map(|known| Debtor {
+        // Two that write to one place are seen as one.
+        let is_first = |known: &&ConfiguredDevice| {
+            let first = devices.iter().find(|other| other.device == known.device);
+            first.is_some_and(|first| first.path == known.path)
+        };
+        let counted = devices.iter().filter(counts).filter(is_first);
+        let debtors = counted.map(|known| Debtor {
             is_visible: was_visible(&known.device),
             device: known.device.clone(),
             sign: at,

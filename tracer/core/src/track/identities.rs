@@ -222,14 +222,16 @@ impl Identities {
         self.owners.insert(address, owner);
     }
 
-    /// Adds what its operator called it, if that is one thing, and where its sockets led.
+    /// Adds what its operator called it, and where its sockets led. Of several with one address nobody knows which it is.
     pub(crate) fn describe(&self, device: &mut Device) {
         let is_meant = |known: &&ConfiguredDevice| {
             let is_syslog =
                 known.device.transport == Transport::Syslog && device.is_syslog_socket();
             known.device == *device || is_syslog
         };
-        let path = only(self.configured.iter().filter(is_meant)).map(|known| known.path.clone());
+        let paths = self.configured.iter().filter(is_meant);
+        let paths: Vec<_> = paths.map(|known| known.path.as_str()).collect();
+        let path = (!paths.is_empty()).then(|| paths.join(" or "));
         let addresses = self.addresses.get(device).cloned();
         device.path = path;
         device.addresses = addresses.unwrap_or_default();

@@ -1,15 +1,38 @@
-//! What a change of a TCP socket's state means for the operation that waits for it.
+//! What the far end of a TCP connection does: what a change of the socket's state means for the operation that waits for it, and an
+//! answer of HTTP for the entry that was sent.
 
-use tracer_model::{Device, Op, Outcome, TcpState};
+use tracer_model::{Device, FailureReason, Nanos, Op, Operation, Outcome, Socket, TcpState};
 
 use crate::track::{
     connection::{Ending, SocketWait},
     identities::Identities,
     socket_events::{StateChange, errno},
-    sockets::{Change, Sockets},
+    sockets::{Change, Sockets, at_once},
 };
 
 impl Sockets {
+    /// An HTTP server does not take the entry that it was sent last.
+    pub(super) fn rejected(
+        &mut self,
+        at: Nanos,
+        socket: &Socket,
+        status: u16,
+        identities: &Identities,
+    ) -> Option<Change> {
+        let (by, entry) = self.open.get_mut(&socket.id)?.unanswered.take()?;
+        let operation = at_once(
+            at,
+            socket.id,
+            (identities.of(socket), by),
+            (Op::Write, Outcome::Error, None),
+        )?;
+        Some(Change::Done(Box::new(Operation {
+            entry: Some(entry),
+            reported: Some(FailureReason::Status(status)),
+            ..operation
+        })))
+    }
+
     /// What a change of state means for the operation that waits.
     pub(super) fn operation_of(
         &mut self,

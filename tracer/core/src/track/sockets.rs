@@ -64,6 +64,9 @@ impl Sockets {
             changes.extend(self.end_wait_of_previous_writer(&sent).map(Change::Ended));
             changes.extend(self.end_wait_in_doubt(&sent).map(Change::Ended));
             changes.extend(self.end_wait_of_previous_entry(&sent).map(Change::Ended));
+            if let Some(entry) = sent.entry.filter(|entry| entry.over_http) {
+                self.connection(sent.socket).unanswered = Some((sent.by, entry.clone()));
+            }
             changes.extend(self.sent(&sent, identities));
             changes.extend(self.account(&sent, identities));
         } else if let Some(change) = StateChange::of(event) {
@@ -74,6 +77,8 @@ impl Sockets {
             let device = identities.of(socket);
             let by = (device, *by);
             changes.extend(connect_failed(event.at, socket.id, by, *errno));
+        } else if let EventKind::Rejected { socket, status } = &event.what {
+            changes.extend(self.rejected(event.at, socket, *status, identities));
         } else {
             self.packet(event);
         }
@@ -373,7 +378,7 @@ fn connect_failed(
 }
 
 /// An operation that never waited.
-fn at_once(
+pub(super) fn at_once(
     at: Nanos,
     socket: SocketId,
     (device, by): (Option<Device>, Actor),

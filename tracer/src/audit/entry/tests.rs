@@ -15,6 +15,7 @@ fn whole() -> EntryHead {
         remote_address: Some("127.0.0.1".to_owned()),
         remote_port: Some(50222),
         namespace: None,
+        over_http: false,
     }
 }
 
@@ -22,6 +23,16 @@ fn whole() -> EntryHead {
 fn reads_both_orders_of_fields() {
     assert_eq!(parse_head(OPENBAO.as_bytes()), Some(whole()));
     assert_eq!(parse_head(VAULT.as_bytes()), Some(whole()));
+}
+
+#[test]
+fn an_entry_may_be_sent_in_a_request_of_http() {
+    let request = format!("POST /audit HTTP/1.1\r\nHost: log\r\n\r\n{OPENBAO}");
+    let expected = EntryHead {
+        over_http: true,
+        ..whole()
+    };
+    assert_eq!(parse_head(request.as_bytes()), Some(expected));
 }
 
 #[test]

@@ -251,14 +251,14 @@ impl Live {
     /// Takes the records in the ring buffer. A loss is fed before the records that may have come after it: all up to now may
     /// have, since those that waited in the ring buffer are not fed at once.
     pub(super) fn poll(&mut self, server: &mut Following) -> Result<()> {
-        let (mut has_failed, mut is_empty) = (false, true);
+        let mut has_failed = false;
         loop {
             let events = server.records(BATCH);
+            has_failed |= server.capture.is_frozen()?;
             self.feed_losses(server)?;
             if events.is_empty() {
                 break;
             }
-            is_empty = false;
             for event in events {
                 match server.capture.observe(event, clock::monotonic()) {
                     Observed::Forward(event) => self.feed(event, server),
@@ -269,8 +269,6 @@ impl Live {
         }
         if has_failed {
             self.stop_buffering(server)?;
-        } else if !is_empty {
-            server.capture.unfreeze()?;
         }
         Ok(())
     }

@@ -45,7 +45,8 @@ impl BlockedSockets {
         self.since.values().any(|since| self.is_long(*since, now))
     }
 
-    fn is_long(&self, since: Nanos, now: Nanos) -> bool {
+    /// Whether a wait from `since` to `now` is longer than is normal.
+    pub(super) fn is_long(&self, since: Nanos, now: Nanos) -> bool {
         now.saturating_sub(since) >= self.patience
     }
 

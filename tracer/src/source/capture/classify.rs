@@ -1,14 +1,19 @@
 //! Classifies events while the programs buffer: which are normal, and which end buffering. For that it learns which
 //! of the server's own sockets carry audit entries.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+};
 
 use tracer_ebpf::{
     abi::UNKNOWN,
-    capture::{Role, freezes},
+    capture::{Role, StateChange},
     protocol::SendOutcome,
 };
-use tracer_model::{Device, Event, EventKind, Nanos, Socket, SocketId, Tcp, TcpState, took_all};
+use tracer_model::{
+    Device, Event, EventKind, Nanos, Socket, SocketId, Tcp, TcpState, Transport, took_all,
+};
 
 /// Sends without an entry to one address after which the sockets that lead there are [`Role::Other`]: a login dials anew each
 /// time and sends less.
@@ -32,6 +37,15 @@ pub enum Class {
     Failure,
 }
 
+/// A role that the programs do not know yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Of this socket.
+    Socket(SocketId, Role),
+    /// Of sockets that lead there.
+    Destination(Transport, SocketAddr, Role),
+}
+
 /// Roles of the server's own sockets, as far as they are known.
 #[derive(Debug, Default)]
 pub struct SocketRoles {
@@ -47,14 +61,9 @@ pub struct SocketRoles {
 }
 
 impl SocketRoles {
-    /// Takes an event that was sent to the agent. Returns its class, and its socket's role if that is new.
+    /// Takes an event that was sent to the agent. Returns its class, and roles that are new.
     /// `buffering`: whether the programs sent it although they buffer. `now`: when they will know a new role, ns.
-    pub fn observe(
-        &mut self,
-        event: &Event,
-        buffering: bool,
-        now: Nanos,
-    ) -> (Class, Option<(SocketId, Role)>) {
+    pub fn observe(&mut self, event: &Event, buffering: bool, now: Nanos) -> (Class, Vec<News>) {
         let news = self.learn(event, now);
         let class = self.classify(event, buffering);
         self.remember(event, class);
@@ -81,18 +90,32 @@ impl SocketRoles {
                 tcp,
                 ..
             } if !socket.accepted => {
-                let is_orderly = *errno == 0 && closes_in_order(*old, tcp.as_ref());
-                self.classify_state(socket, (*old, *new), is_orderly)
+                let outstanding = |tcp: &Tcp| tcp.end.wrapping_sub(tcp.una);
+                let change = StateChange {
+                    accepted: false,
+                    old: *old as i32,
+                    new: *new as i32,
+                    errno: *errno,
+                    outstanding: tcp.as_ref().map_or(u32::MAX, outstanding),
+                };
+                self.classify_state(socket, change)
             }
             EventKind::Send { .. } | EventKind::Receive { .. } | EventKind::State { .. } => {
                 Class::Normal
             }
             EventKind::DevicesFailed { .. } => Class::Failure,
             _ => match event.socket().filter(|socket| self.may_be_audit(socket)) {
-                Some(_) if matches!(event.what, EventKind::ConnectFailed { .. }) => Class::Failure,
-                Some(_) => Class::Anomaly,
+                Some(socket) => self.classify_other(&event.what, socket.id),
                 None => Class::Normal,
             },
+        }
+    }
+
+    fn classify_other(&self, what: &EventKind, id: SocketId) -> Class {
+        match what {
+            EventKind::ConnectFailed { .. } => Class::Failure,
+            EventKind::Rejected { .. } if self.role(id) == Role::Audit => Class::Failure,
+            _ => Class::Anomaly,
         }
     }
 
@@ -113,20 +136,12 @@ impl SocketRoles {
         }
     }
 
-    /// `is_orderly`: nothing is lost if that is the end of the connection.
-    fn classify_state(
-        &self,
-        socket: &Socket,
-        (old, new): (TcpState, TcpState),
-        is_orderly: bool,
-    ) -> Class {
+    fn classify_state(&self, socket: &Socket, change: StateChange) -> Class {
         if self.leads_elsewhere(socket) {
             Class::Normal
-        } else if is_orderly {
-            Class::Progress(socket.id)
-        } else if freezes(socket.accepted, old as i32, new as i32) {
+        } else if change.freezes() {
             Class::Failure
-        } else if new == TcpState::SynSent {
+        } else if change.new == TcpState::SynSent as i32 {
             Class::Blocked(socket.id)
         } else {
             Class::Progress(socket.id)
@@ -155,15 +170,15 @@ impl SocketRoles {
             && !self.short.contains(&id)
     }
 
-    fn learn(&mut self, event: &Event, now: Nanos) -> Option<(SocketId, Role)> {
+    fn learn(&mut self, event: &Event, now: Nanos) -> Vec<News> {
         match &event.what {
             EventKind::Send { socket, entry, .. } if !socket.accepted => {
                 self.learn_from_send(socket, entry.is_some(), now)
             }
             EventKind::State { socket, .. } if self.may_be_other(socket) => {
-                Some(self.set_role(socket.id, Role::Other, now))
+                vec![self.set_role(socket.id, Role::Other, now)]
             }
-            _ => None,
+            _ => Vec::new(),
         }
     }
 
@@ -171,31 +186,23 @@ impl SocketRoles {
         !socket.accepted && self.leads_elsewhere(socket) && !self.known.contains_key(&socket.id)
     }
 
-    fn learn_from_send(
-        &mut self,
-        socket: &Socket,
-        has_entry: bool,
-        now: Nanos,
-    ) -> Option<(SocketId, Role)> {
+    fn learn_from_send(&mut self, socket: &Socket, has_entry: bool, now: Nanos) -> Vec<News> {
         match (self.role(socket.id), has_entry) {
-            (Role::Audit, _) | (Role::Other, false) => None,
+            (Role::Audit, _) | (Role::Other, false) => Vec::new(),
             (_, true) => {
-                self.audit(Device::of(socket));
-                Some(self.set_role(socket.id, Role::Audit, now))
+                let mut news = self.audit(Device::of(socket));
+                news.push(self.set_role(socket.id, Role::Audit, now));
+                news
             }
             (Role::Unknown, false) => self.learn_from_send_without_entry(socket, now),
         }
     }
 
-    fn learn_from_send_without_entry(
-        &mut self,
-        socket: &Socket,
-        now: Nanos,
-    ) -> Option<(SocketId, Role)> {
-        let device = Device::of(socket)?;
-        if self.audit_devices.contains(&device) {
-            return None;
-        }
+    fn learn_from_send_without_entry(&mut self, socket: &Socket, now: Nanos) -> Vec<News> {
+        let device = Device::of(socket).filter(|device| !self.audit_devices.contains(device));
+        let Some(device) = device else {
+            return Vec::new();
+        };
         if !self.others.contains(&device) {
             if self.sends_without_entry.len() >= CAPACITY {
                 self.sends_without_entry.clear();
@@ -204,29 +211,43 @@ impl SocketRoles {
             let sends = sends.or_default();
             *sends += 1;
             if *sends < SENDS_WITHOUT_ENTRY {
-                return None;
+                return Vec::new();
             }
             self.sends_without_entry.remove(&device);
             insert(&mut self.others, device);
+            let of_socket = self.set_role(socket.id, Role::Other, now);
+            let of_all = |remote| News::Destination(socket.transport, remote, Role::Other);
+            return vec![socket.remote.map_or(of_socket, of_all)];
         }
-        Some(self.set_role(socket.id, Role::Other, now))
+        vec![self.set_role(socket.id, Role::Other, now)]
     }
 
-    /// These are where audit devices are, whether or not entries can be seen on their way there.
-    pub fn audit(&mut self, devices: impl IntoIterator<Item = Device>) {
+    /// These are where audit devices are, whether or not entries can be seen on their way there. Returns roles that were wrong.
+    pub fn audit(&mut self, devices: impl IntoIterator<Item = Device>) -> Vec<News> {
+        let mut wrong = Vec::new();
         for device in devices {
-            self.others.remove(&device);
+            if self.others.remove(&device) {
+                let remote = device.address.parse();
+                let unknown = |remote| News::Destination(device.transport, remote, Role::Unknown);
+                wrong.extend(remote.map(unknown));
+            }
             self.sends_without_entry.remove(&device);
             insert(&mut self.audit_devices, device);
         }
+        if !wrong.is_empty() {
+            let is_other = |_: &SocketId, known: &mut (Role, Nanos)| known.0 == Role::Other;
+            let others = self.known.extract_if(is_other);
+            wrong.extend(others.map(|(id, _)| News::Socket(id, Role::Unknown)));
+        }
+        wrong
     }
 
-    fn set_role(&mut self, id: SocketId, role: Role, now: Nanos) -> (SocketId, Role) {
+    fn set_role(&mut self, id: SocketId, role: Role, now: Nanos) -> News {
         if self.known.len() >= CAPACITY {
             self.known.clear();
         }
         self.known.insert(id, (role, now));
-        (id, role)
+        News::Socket(id, role)
     }
 
     fn remember(&mut self, event: &Event, class: Class) {
@@ -243,28 +264,19 @@ impl SocketRoles {
     }
 }
 
-/// Whether a connection of which everything has been acknowledged closes, on either side: a client of HTTP drops those that it
-/// has not used for a while, and dials again.
-fn closes_in_order(old: TcpState, tcp: Option<&Tcp>) -> bool {
-    let Some(tcp) = tcp else { return false };
-    let outstanding = tcp.end.wrapping_sub(tcp.una);
-    match old {
-        TcpState::Established | TcpState::CloseWait => outstanding == 0,
-        // The end itself takes a sequence number.
-        TcpState::FinWait1 | TcpState::FinWait2 | TcpState::LastAck | TcpState::Closing => {
-            outstanding <= 1
-        }
-        TcpState::TimeWait => true,
-        _ => false,
-    }
-}
-
 pub(super) fn has_entry(event: &Event) -> bool {
     matches!(&event.what, EventKind::Send { entry: Some(_), .. })
 }
 
 pub(super) fn is_complete_entry(event: &Event) -> bool {
     is_complete_write(event) && has_entry(event)
+}
+
+pub(super) fn is_over_http(event: &Event) -> bool {
+    let EventKind::Send { entry, .. } = &event.what else {
+        return false;
+    };
+    entry.as_ref().is_some_and(|entry| entry.over_http)
 }
 
 pub(super) fn is_complete_write(event: &Event) -> bool {

@@ -1,6 +1,6 @@
 //! The maps of capture mode: the mode, roles of sockets, and the buffers (`tracer-ebpf/src/buffering.rs`).
 
-use std::mem;
+use std::{mem, net::SocketAddr};
 
 use anyhow::{Context, Result};
 use aya::{
@@ -10,16 +10,17 @@ use aya::{
 };
 use log::debug;
 use tracer_ebpf::{
-    abi::{self, BUFFERED, Connection, Count, EntryRecord, Record},
+    abi::{self, BUFFERED, Connection, Count, Destination, EntryRecord, Record},
     capture::{Mode, READS_CONNECTION, Role, ring_slot},
 };
 
 use super::{
     KernelSide,
+    destination::destination,
     restore::{BufferedConnection, BufferedEvent},
 };
 use crate::decode::{Kernel, decode};
-use tracer_model::{BufferedTotals, Event, SocketId};
+use tracer_model::{BufferedTotals, Event, SocketId, Transport};
 
 /// Entries that are buffered on all processors together: as many as a loaded server writes in a second.
 const ENTRIES: u32 = 1 << 12;
@@ -43,6 +44,8 @@ struct Bytes<T>(T);
 unsafe impl Pod for Bytes<[u8; size_of::<Connection>()]> {}
 // SAFETY: as above.
 unsafe impl Pod for Bytes<[u8; size_of::<EntryRecord>()]> {}
+// SAFETY: without padding.
+unsafe impl Pod for Bytes<Destination> {}
 
 /// Sizes of the maps.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +89,7 @@ impl Sizes {
 pub(crate) struct BufferMaps {
     mode: Array<MapData, u32>,
     roles: HashMap<MapData, u64, u32>,
+    destinations: HashMap<MapData, Bytes<Destination>, u32>,
     roles_generation: Array<MapData, u32>,
     goroutine_roles: HashMap<MapData, u64, u32>,
     connections: HashMap<MapData, u64, Bytes<[u8; size_of::<Connection>()]>>,
@@ -107,6 +111,7 @@ impl BufferMaps {
         let mut maps = Self {
             mode: Array::try_from(take(object, "CAPTURE_MODE")?)?,
             roles: HashMap::try_from(take(object, "ROLES")?)?,
+            destinations: HashMap::try_from(take(object, "DESTINATIONS")?)?,
             roles_generation: Array::try_from(take(object, "ROLES_GENERATION")?)?,
             goroutine_roles: HashMap::try_from(take(object, "GOROUTINE_ROLES")?)?,
             connections: HashMap::try_from(take(object, "CONNECTIONS")?)?,
@@ -156,9 +161,12 @@ impl BufferMaps {
         let audits = since_before(Count::Entries) > 0;
         // Requests that other nodes forward are audited here, and answered where nobody sees it.
         let forwarded = audits && since_before(Count::Nodes) > 0;
+        // Streams whose handlers write no entry that can be seen.
+        let streams = since_before(Count::Streams);
+        let has_unseen = since_before(Count::Frames) > 0 && (!self.counts_streams || streams == 0);
         BufferedTotals {
-            requests: since_before(Count::Answers) + since_before(Count::Streams),
-            at_least: (forwarded || since_before(Count::Frames) > 0) && !self.counts_streams,
+            requests: since_before(Count::Answers) + streams,
+            at_least: has_unseen || (forwarded && !self.counts_streams),
             audit_writes: since_before(Count::Entries),
             failed: since_before(Count::FailedAnswers),
             unread: since_before(Count::UnreadAnswers) > 0,
@@ -180,6 +188,14 @@ impl BufferMaps {
 }
 
 impl KernelSide for BufferMaps {
+    fn mode(&self) -> Result<Mode> {
+        let mode = self
+            .mode
+            .get(&0, 0)
+            .context("cannot read the capture mode of the eBPF programs")?;
+        Ok(Mode::from_wire(mode))
+    }
+
     fn set_mode(&mut self, mode: Mode) -> Result<()> {
         self.mode
             .set(0, mode as u32, 0)
@@ -191,6 +207,17 @@ impl KernelSide for BufferMaps {
         let set = self.roles.insert(socket.born, role as u32, 0);
         if let Err(error) = set.and_then(|()| self.invalidate_roles()) {
             debug!("the role of a socket was not set: {error}");
+        }
+    }
+
+    /// The same.
+    fn set_destination(&mut self, (transport, remote): (Transport, SocketAddr), role: Role) {
+        let Some(destination) = destination(transport, remote) else {
+            return;
+        };
+        let set = self.destinations.insert(Bytes(destination), role as u32, 0);
+        if let Err(error) = set.and_then(|()| self.invalidate_roles()) {
+            debug!("the role of an address was not set: {error}");
         }
     }
 

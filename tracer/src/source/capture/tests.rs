@@ -2,7 +2,7 @@
 
 use tracer_model::{Actor, EntryHead, Socket, TcpState, Transport};
 
-use super::{blocked::PATIENCE, *};
+use super::{blocked::PATIENCE, pending::CAPACITY as PENDING, *};
 
 const MS: Nanos = 1_000_000;
 const S: Nanos = 1_000 * MS;
@@ -10,16 +10,23 @@ const S: Nanos = 1_000 * MS;
 #[derive(Default)]
 struct FakeKernel {
     mode: Mode,
+    destinations: Vec<(SocketAddr, Role)>,
     entries: Vec<Event>,
     totals: BufferedTotals,
 }
 
 impl KernelSide for FakeKernel {
+    fn mode(&self) -> Result<Mode> {
+        Ok(self.mode)
+    }
     fn set_mode(&mut self, mode: Mode) -> Result<()> {
         self.mode = mode;
         Ok(())
     }
     fn set_role(&mut self, _: SocketId, _: Role) {}
+    fn set_destination(&mut self, to: (Transport, SocketAddr), role: Role) {
+        self.destinations.push((to.1, role));
+    }
     fn take_totals(&mut self) -> Result<BufferedTotals> {
         Ok(mem::take(&mut self.totals))
     }
@@ -109,20 +116,16 @@ fn a_recording_streams_for_ever() {
 fn a_failure_ends_buffering_and_what_follows_is_kept_for_the_core() -> Result<()> {
     let mut capture = controller(true);
     assert_eq!(capture.observe(send(S, 100, true), S), Observed::Absorbed);
+    assert!(!capture.is_frozen()?);
     // As the programs do.
     capture.kernel().mode = Mode::Frozen;
+    assert!(capture.is_frozen()?);
     assert_eq!(
         capture.observe(closes(2 * S), 2 * S),
         Observed::StopBuffering
     );
     let after = send(2 * S + 1, 100, true);
     assert_eq!(capture.observe(after, 2 * S + 1), Observed::StopBuffering);
-    capture.unfreeze()?;
-    assert_eq!(
-        capture.kernel().mode,
-        Mode::Frozen,
-        "not before the buffers are fetched"
-    );
     let since = capture.stop_buffering(3 * S)?.expect("it was buffering");
     assert_eq!((since, capture.kernel().mode), (0, Mode::Stream));
     let restored = capture.restore(vec![send(3 * S, 100, true)], (since, 3 * S))?;
@@ -132,13 +135,97 @@ fn a_failure_ends_buffering_and_what_follows_is_kept_for_the_core() -> Result<()
     Ok(())
 }
 
+/// While the buffers are frozen, nobody counts but the core.
 #[test]
-fn what_the_programs_took_for_a_failure_and_is_none_unfreezes() -> Result<()> {
+fn what_comes_while_the_buffers_are_frozen_is_kept_whatever_it_says() -> Result<()> {
     let mut capture = controller(true);
+    let answer = || {
+        let mut answer = send(S, 100, false);
+        if let EventKind::Send { socket, .. } = &mut answer.what {
+            socket.accepted = true;
+        }
+        answer
+    };
+    assert_eq!(capture.observe(answer(), S), Observed::Absorbed);
+    assert_eq!(capture.activity()?.totals.streamed, 0);
     capture.kernel().mode = Mode::Frozen;
-    capture.observe(send(S, 100, true), S);
-    capture.unfreeze()?;
-    assert_eq!(capture.kernel().mode, Mode::Buffer);
+    // Of what froze them nothing has come yet.
+    assert!(capture.is_frozen()?);
+    assert_eq!(capture.observe(answer(), S), Observed::StopBuffering);
+    assert_eq!(capture.activity()?.totals.streamed, 1);
+    Ok(())
+}
+
+#[test]
+fn where_connections_lead_is_set_once_and_taken_back() {
+    let remote: SocketAddr = ([10, 0, 0, 9], 636).into();
+    let mut capture = controller(true);
+    for number in 1..=20 {
+        let mut asks = send(number * MS, 100, false);
+        if let EventKind::Send { socket, .. } = &mut asks.what {
+            socket.remote = Some(remote);
+            socket.id.born = number;
+        }
+        capture.observe(asks, number * MS);
+    }
+    assert_eq!(capture.kernel().destinations, [(remote, Role::Other)]);
+    // An audit device is configured there.
+    capture.audit([Device::tcp(remote)]);
+    let last = capture.kernel().destinations.last().copied();
+    assert_eq!(last, Some((remote, Role::Unknown)));
+}
+
+/// Of an HTTP device the connections come and go.
+#[test]
+fn a_connection_that_comes_and_goes_leaves_nothing_but_its_entries() -> Result<()> {
+    use TcpState::{Close, Established, FinWait1, FinWait2, SynSent};
+    let state = |born, at, (old, new)| {
+        let mut event = closes(at);
+        if let EventKind::State {
+            socket,
+            old: before,
+            new: after,
+            tcp,
+            ..
+        } = &mut event.what
+        {
+            socket.id.born = born;
+            (*before, *after) = (old, new);
+            *tcp = Some(tracer_model::Tcp::default());
+        }
+        event
+    };
+    let mut capture = controller(true);
+    let lives = |capture: &mut CaptureController<FakeKernel>, born, took: Nanos| {
+        let mut observed = Vec::new();
+        for (at, change) in [
+            (0, (Close, SynSent)),
+            (took, (SynSent, Established)),
+            (took + MS, (Established, FinWait1)),
+            (took + 2 * MS, (FinWait1, FinWait2)),
+            (took + 3 * MS, (FinWait2, Close)),
+        ] {
+            let at = 2 * S + born + at;
+            observed.push(capture.observe(state(born, at, change), at));
+        }
+        observed
+    };
+    for born in 10..2 * PENDING as u64 {
+        let observed = lives(&mut capture, born, MS);
+        assert!(observed.iter().all(|o| *o == Observed::Absorbed));
+    }
+    assert_eq!(capture.activity()?.totals.streamed, 0);
+    // The core learns that one has ended only if it learns that there was one.
+    let mut entry = send(3 * S, 100, true);
+    if let EventKind::Send { socket, .. } = &mut entry.what {
+        socket.id.born = 8000;
+    }
+    capture.kernel().entries = vec![entry];
+    let restored = capture.restore(Vec::new(), (0, 4 * S))?;
+    assert_eq!(restored.len(), 1 + 1 + 3);
+    // The negative twin: this dial took long, and nobody noticed it in time.
+    let slow = lives(&mut capture, 9, PATIENCE);
+    assert_eq!(slow[1], Observed::StopBuffering);
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! When the outage of a device is over whose writes do not show that it took an entry: an HTTP server is to answer, and what a
 //! syslog daemon takes only its socket shows.
 
-use tracer_model::{ConfiguredDevice, DeviceFailure, FailureReason, Incident, Socket, Transport};
+use tracer_model::{
+    ConfiguredDevice, DeviceFailure, EntryHead, FailureReason, Incident, Socket, Transport,
+};
 
 use super::*;
 
@@ -249,5 +251,150 @@ fn the_answer_to_the_client_shows_what_the_only_device_took() {
             status,
         });
         assert_eq!(ends(story), expected, "{status:?}");
+    }
+}
+
+/// Its reader does not read, and then is gone: the socket shows the one, and the server says the other.
+#[test]
+fn a_syslog_device_and_its_socket_have_one_outage() {
+    let gone = -111; // ECONNREFUSED
+    for (is_known, first_failing, incidents) in
+        [(true, SYSLOG, 1), (false, SYSLOG, 1), (true, HTTP, 2)]
+    {
+        let mut story = Story::with_log();
+        let configured = [SYSLOG, HTTP, (Transport::Tcp, LOG)];
+        let devices = configured.map(|(transport, address)| ConfiguredDevice {
+            path: format!("{}/", transport.name()),
+            device: Device::configured(transport, address),
+            takes_all: true,
+        });
+        story.happens(EventKind::DevicesRead {
+            devices: devices.to_vec(),
+        });
+        let request = |goid| Some(named(&format!("id-{goid}"), EntryKind::Request));
+        if is_known {
+            story.requested(20).after(MS);
+            writes(&mut story, 20, EntryKind::Request, On::Daemon);
+            story.after(MS).answered(20);
+        }
+        // A request that only fails: the socket may be met for the first time after that.
+        story.after(MS).requested(21).after(MS);
+        fails(&mut story, 21, first_failing);
+        story.after(MS).answered(21).after(MS);
+        story.requested(22).after(MS);
+        story.sends(daemon(), 22, (EAGAIN, 900), request(22));
+        story
+            .after(2 * S)
+            .sends(daemon(), 22, (gone, 900), request(22));
+        fails(&mut story, 22, SYSLOG);
+        story.after(MS).answered(22).after(MS);
+        story.requested(23).after(MS);
+        fails(&mut story, 23, SYSLOG);
+        story.after(MS).answered(23).after(MS);
+        story.requested(24).after(MS);
+        writes(&mut story, 24, EntryKind::Request, On::Daemon);
+        story.after(MS).answered(24).nothing_is_found();
+        for _ in 0..6 {
+            story.after(S / 2).happens(EventKind::Tick);
+        }
+        story.happens(EventKind::End);
+        let found = story.incidents();
+        assert_eq!(found.len(), incidents, "{is_known} {found:?}");
+        let of_daemon = |incident: &&&Incident| incident.device.is_syslog_socket();
+        let its: Vec<_> = found.iter().filter(of_daemon).collect();
+        assert!(its.len() == 1 && its[0].end.is_some(), "{found:?}");
+        assert!(story.hangs().len() == 1, "{:?}", story.hangs());
+    }
+}
+
+/// Where the server's log is not read, or beside it: what the log server answers.
+#[test]
+fn an_answer_that_rejects_is_a_refusal_with_its_status() {
+    const WRITER: u64 = 70; // `persistConn.writeLoop`
+    for (name, reads_log, says, tries, expected) in [
+        ("not read", false, false, &[Some(413)][..], 1),
+        ("read", true, true, &[Some(413)], 1),
+        (
+            "written again, and taken",
+            false,
+            false,
+            &[Some(503), None],
+            0,
+        ),
+        ("twice", false, false, &[Some(503), Some(413)], 1),
+        ("taken", true, false, &[None], 0),
+    ] {
+        let mut story = if reads_log {
+            Story::with_log()
+        } else {
+            Story::new()
+        };
+        let devices = [HTTP, (Transport::Tcp, LOG)].map(|(transport, address)| ConfiguredDevice {
+            path: format!("{}/", transport.name()),
+            device: Device::configured(transport, address),
+            takes_all: true,
+        });
+        story.happens(EventKind::DevicesRead {
+            devices: devices.to_vec(),
+        });
+        story.requested(20).after(MS);
+        writes(&mut story, 20, EntryKind::Request, On::Other);
+        for status in tries {
+            let entry = EntryHead {
+                over_http: true,
+                ..named("id-20", EntryKind::Request)
+            };
+            story
+                .sends(own(5), WRITER, (900, 900), Some(entry))
+                .after(MS);
+            if let Some(status) = *status {
+                let socket = own(5);
+                story.happens(EventKind::Rejected { socket, status });
+            }
+        }
+        if says {
+            let failure = DeviceFailure {
+                path: Some("http/".to_owned()),
+                device: None,
+                reason: FailureReason::Status(413),
+                dial: false,
+                free: None,
+            };
+            story.happens(EventKind::DevicesFailed {
+                by: goroutine(20),
+                phase: None,
+                failures: vec![failure],
+            });
+        }
+        story.after(MS).answered(20).nothing_is_found().after(MS);
+        // The writer goes on to another request.
+        story.requested(21).after(MS);
+        writes(&mut story, 21, EntryKind::Request, On::Other);
+        let entry = EntryHead {
+            over_http: true,
+            ..named("id-21", EntryKind::Request)
+        };
+        story.sends(own(5), WRITER, (900, 900), Some(entry));
+        story.after(MS).answered(21).nothing_is_found().after(MS);
+        story.happens(EventKind::End);
+        let told = story.refusals();
+        assert_eq!(told.len(), expected, "{name}: {told:?}");
+        for refusal in told {
+            let shown = (refusal.cause, refusal.http_status, refusal.inferred);
+            assert_eq!(shown, (Cause::Rejected, Some(413), false), "{name}");
+            assert_eq!(refusal.request.id.as_deref(), Some("id-20"), "{name}");
+            assert!(refusal.taken_elsewhere, "{name}");
+        }
+        let failed = story
+            .incidents()
+            .iter()
+            .map(|i| i.untaken.failed)
+            .sum::<Option<u64>>();
+        assert_eq!(
+            failed.unwrap_or(0),
+            expected as u64,
+            "{name}: {:?}",
+            story.incidents()
+        );
     }
 }

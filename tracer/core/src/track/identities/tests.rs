@@ -38,7 +38,7 @@ fn an_entry_shows_whose_an_address_is() {
         (Transport, &'a str),
         &'a str,
     );
-    let table: [Row<'_>; 16] = [
+    let table: [Row<'_>; 18] = [
         (
             &[("s/", Tcp, "log:1515")],
             (Tcp, "10.0.0.2:1515"),
@@ -90,7 +90,17 @@ fn an_entry_shows_whose_an_address_is() {
         (
             &[("a/", Tcp, "10.0.0.2:1515"), ("b/", Tcp, "10.0.0.2:1515")],
             (Tcp, "10.0.0.2:1515"),
-            "tcp 10.0.0.2:1515",
+            "a/ or b/ (tcp 10.0.0.2:1515)",
+        ),
+        (
+            &[("a/", Tcp, "10.0.0.2:1515"), ("b/", Udp, "10.0.0.2:1515")],
+            (Tcp, "10.0.0.2:1515"),
+            "a/ (tcp 10.0.0.2:1515)",
+        ),
+        (
+            &[("a/", Unix, "/a"), ("b/", Unix, "/a"), ("c/", Unix, "/c")],
+            (Unix, "/a"),
+            "a/ or b/ (unix /a)",
         ),
         (
             &[("h/", Http, "https://log")],

@@ -38,7 +38,7 @@ pub(crate) fn read_executable(executable: &Executable<'_>) {
         let _ = crate::server::go::facts(build, &debug);
     }
     let debug = debug.ok().flatten();
-    let _ = GoroutineReader::of(executable, debug.as_ref(), 0x1000);
+    let _ = GoroutineReader::of(executable, debug.as_ref(), (0x1000, None));
 }
 
 /// Words of a memory that has the same few everywhere; the last places are overwritten in one that makes sense.

@@ -147,9 +147,9 @@ fn a_write_before_the_programs_knew_the_role_is_progress() {
     let audit = socket(1, 1515);
     let (class, news) = roles.observe(&send(&audit, S, 100, true), true, S + 1);
     assert_eq!(class, Class::Progress(audit.id));
-    assert_eq!(news, Some((audit.id, Role::Audit)));
+    assert_eq!(news, [News::Socket(audit.id, Role::Audit)]);
     let (class, news) = roles.observe(&send(&audit, S + 1, 100, true), true, S + 2);
-    assert_eq!((class, news), (Class::Progress(audit.id), None));
+    assert_eq!((class, news), (Class::Progress(audit.id), Vec::new()));
     let (class, _) = roles.observe(&send(&audit, S + 2, 100, true), true, S + 3);
     assert_eq!(class, Class::Failure);
 }
@@ -169,19 +169,26 @@ fn a_socket_without_entries_becomes_other_and_so_do_its_successors() {
     let storage = socket(2, 8500);
     let learn = |roles: &mut SocketRoles, event: Event| roles.observe(&event, false, S).1;
     for _ in 1..SENDS_WITHOUT_ENTRY {
-        assert_eq!(learn(&mut roles, send(&storage, S, 100, false)), None);
+        assert_eq!(learn(&mut roles, send(&storage, S, 100, false)), []);
     }
     let news = learn(&mut roles, send(&storage, S, 100, false));
-    assert_eq!(news, Some((storage.id, Role::Other)));
+    let remote = storage.remote.expect("an address");
+    let of_all = |role| News::Destination(Transport::Tcp, remote, role);
+    assert_eq!(news, [of_all(Role::Other)]);
     let next = socket(3, 8500);
     let dial = state(&next, S, TcpState::Close, TcpState::SynSent);
-    assert_eq!(learn(&mut roles, dial), Some((next.id, Role::Other)));
+    assert_eq!(
+        learn(&mut roles, dial),
+        [News::Socket(next.id, Role::Other)]
+    );
     // An entry shows that it was a mistake.
     let news = learn(&mut roles, send(&next, S, 100, true));
-    assert_eq!(news, Some((next.id, Role::Audit)));
+    assert_eq!(news[0], of_all(Role::Unknown));
+    assert_eq!(news.last(), Some(&News::Socket(next.id, Role::Audit)));
+    assert!(news.contains(&News::Socket(storage.id, Role::Unknown)));
     let third = socket(4, 8500);
     let dial = state(&third, S, TcpState::Close, TcpState::SynSent);
-    assert_eq!(learn(&mut roles, dial), None);
+    assert_eq!(learn(&mut roles, dial), []);
 }
 
 /// Logins that dial another server, each with a few sends: Kubernetes authentication, LDAP.
@@ -256,7 +263,7 @@ fn sends_without_entries_to_an_audit_device_make_no_other_socket() {
     let second = socket(6, 1515);
     for _ in 0..2 * SENDS_WITHOUT_ENTRY {
         let (_, news) = roles.observe(&send(&second, S, 100, false), false, S);
-        assert_eq!(news, None);
+        assert_eq!(news, []);
     }
 }
 
@@ -270,5 +277,5 @@ fn a_closed_socket_is_forgotten() {
     );
     let (class, news) = roles.observe(&send(&audit, 5 * S, 100, true), true, 6 * S);
     assert_eq!(class, Class::Progress(audit.id));
-    assert_eq!(news, Some((audit.id, Role::Audit)));
+    assert_eq!(news, [News::Socket(audit.id, Role::Audit)]);
 }
