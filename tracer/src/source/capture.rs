@@ -132,7 +132,9 @@ impl<K: KernelSide> CaptureController<K> {
     /// These are where audit devices are.
     pub fn audit(&mut self, devices: impl IntoIterator<Item = Device>) {
         let news = self.roles.audit(devices);
-        news.into_iter().for_each(|news| self.set_role(news));
+        for news in news {
+            self.set_role(news);
+        }
     }
 
     fn set_role(&mut self, news: News) {
@@ -166,7 +168,9 @@ impl<K: KernelSide> CaptureController<K> {
         }
         let buffering = self.is_buffering();
         let (class, news) = self.roles.observe(&event, buffering, now + SETTLING);
-        news.into_iter().for_each(|news| self.set_role(news));
+        for news in news {
+            self.set_role(news);
+        }
         match &mut self.state {
             State::Buffer { has_failed, .. } => {
                 // All that follows a failure is kept: the programs send it and do not buffer it.

@@ -98,9 +98,10 @@ fn build(machines: &[Machine]) -> Result<PathBuf> {
     // It writes the man pages of every architecture.
     let of_this_host = executable::build(&release, Machine::HERE)?;
     for machine in machines {
-        let agent = match machine.is_here() {
-            true => of_this_host.clone(),
-            false => executable::build(&release, *machine)?,
+        let agent = if machine.is_here() {
+            of_this_host.clone()
+        } else {
+            executable::build(&release, *machine)?
         };
         let step = Step::new("dist", machine.arch);
         let staging = tempfile::tempdir_in(release.root.join("target"))?;

@@ -45,7 +45,7 @@ fn of_this_host(programs: &[&Path], step: &Step) -> Result<BTreeMap<String, Path
         let mut ldd = Command::new("ldd");
         match step.output("asking ldd", ldd.arg(program), LIMIT) {
             Ok(listed) => {
-                found.extend(listed_by_ldd(&listed).map(|path| (path.to_owned(), path.into())))
+                found.extend(listed_by_ldd(&listed).map(|path| (path.to_owned(), path.into())));
             }
             // It needs none.
             Err(error) if format!("{error:#}").contains("not a dynamic executable") => {}

@@ -157,15 +157,15 @@ impl Answer {
 
 /// The event has the time when the sample began: what goroutines did since then is newer.
 fn sample(pid: i32, goroutines: &Goroutines) -> Option<Answer> {
-    let sampled = first_success(|| {
+    let result = first_success(|| {
         let (at, used) = (clock::monotonic(), clock::used_by_thread());
         let samples = goroutines.reader.sample(&goroutines.memory)?;
         Ok((at, used, samples))
     });
-    let sampled = sampled.inspect_err(|error| {
+    let result = result.inspect_err(|error| {
         debug!("the server's goroutines could not be read this time: {error}");
     });
-    let (at, used, samples) = sampled.ok()?;
+    let (at, used, samples) = result.ok()?;
     let forwarded = goroutines.forwarded(at, pid, &samples);
     let is_stuck = !samples.unmoved.is_empty();
     let event = EventKind::GoroutinesSampled {

@@ -59,22 +59,19 @@ pub fn run(kernel: &Kernel, initramfs: &Path, serial: &Serial) -> Result<()> {
 fn command(kernel: &Kernel, initramfs: &Path, serial: &Serial) -> Command {
     let mut qemu = Command::new(format!("qemu-system-{}", kernel.machine.arch));
     let file = |path: &Path| format!("file:{}", path.display());
-    let console = match kernel.machine {
-        Machine::ARM64 => {
-            // One that servers have. Its board has one serial port of its own.
-            qemu.args(["-machine", "virt,gic-version=3", "-cpu", "neoverse-n1"]);
-            qemu.arg("-chardev")
-                .arg(format!("file,id=reports,path={}", serial.reports.display()));
-            qemu.args(["-serial", &file(&serial.console)]);
-            qemu.args(["-device", "pci-serial,chardev=reports"]);
-            "ttyAMA0"
-        }
-        _ => {
-            qemu.args(["-cpu", "max"]);
-            qemu.args(["-serial", &file(&serial.console)]);
-            qemu.args(["-serial", &file(&serial.reports)]);
-            "ttyS0"
-        }
+    let console = if kernel.machine == Machine::ARM64 {
+        // One that servers have. Its board has one serial port of its own.
+        qemu.args(["-machine", "virt,gic-version=3", "-cpu", "neoverse-n1"]);
+        qemu.arg("-chardev")
+            .arg(format!("file,id=reports,path={}", serial.reports.display()));
+        qemu.args(["-serial", &file(&serial.console)]);
+        qemu.args(["-device", "pci-serial,chardev=reports"]);
+        "ttyAMA0"
+    } else {
+        qemu.args(["-cpu", "max"]);
+        qemu.args(["-serial", &file(&serial.console)]);
+        qemu.args(["-serial", &file(&serial.reports)]);
+        "ttyS0"
     };
     // One thread for both processors. With a thread each, one may still run what QEMU translated before the other patched that
     // code: Linux 7.3.4 met the breakpoint of a patch that was over, and panicked (QEMU 7.2).

@@ -18,8 +18,10 @@ pub struct GuestReport {
     /// The strategies of probing that were tried (`--probes`), and why one was refused.
     pub strategies: BTreeMap<String, Option<String>>,
     pub complaints: Vec<String>,
-    /// Exit status of the tests, once they have ended; `Some(None)` if a signal ended them.
-    pub status: Option<Option<i32>>,
+    /// Whether the tests have ended.
+    pub has_ended: bool,
+    /// Their exit status then; `None` if a signal ended them.
+    pub status: Option<i32>,
 }
 
 impl GuestReport {
@@ -53,7 +55,10 @@ impl GuestReport {
                 self.complaints.push(format!("cannot load {path}: {error}"));
             }
             Report::Broken { error } => self.complaints.push(error),
-            Report::Ended { status, .. } => self.status = Some(status),
+            Report::Ended { status, .. } => {
+                self.has_ended = true;
+                self.status = status;
+            }
         }
     }
 

@@ -30,111 +30,114 @@ fn socket(transport: Transport, to: &str) -> Socket {
 
 use Transport::{Http, Syslog, Tcp, Udp, Unix};
 
+/// Devices that are configured, where an entry is written to, and whose that is.
+type Row = (
+    &'static [(&'static str, Transport, &'static str)],
+    (Transport, &'static str),
+    &'static str,
+);
+
+const OWNERS: [Row; 18] = [
+    (
+        &[("s/", Tcp, "log:1515")],
+        (Tcp, "10.0.0.2:1515"),
+        "s/ (tcp log:1515)",
+    ),
+    (
+        &[("s/", Tcp, "log:1515")],
+        (Tcp, "[fd00::2]:1515"),
+        "s/ (tcp log:1515)",
+    ),
+    (
+        &[("s/", Udp, "log:1515")],
+        (Udp, "10.0.0.2:1515"),
+        "s/ (udp log:1515)",
+    ),
+    // Another port, another transport, an address beside the one that is configured.
+    (
+        &[("s/", Tcp, "log:1515")],
+        (Tcp, "10.0.0.2:1516"),
+        "tcp 10.0.0.2:1516",
+    ),
+    (
+        &[("s/", Udp, "log:1515")],
+        (Tcp, "10.0.0.2:1515"),
+        "tcp 10.0.0.2:1515",
+    ),
+    (
+        &[("s/", Tcp, "10.0.0.3:1515")],
+        (Tcp, "10.0.0.2:1515"),
+        "tcp 10.0.0.2:1515",
+    ),
+    (
+        &[("s/", Tcp, "10.0.0.2:1515")],
+        (Tcp, "10.0.0.2:1515"),
+        "s/ (tcp 10.0.0.2:1515)",
+    ),
+    // Two that it can be of.
+    (
+        &[("a/", Tcp, "one:1515"), ("b/", Tcp, "two:1515")],
+        (Tcp, "10.0.0.2:1515"),
+        "tcp 10.0.0.2:1515",
+    ),
+    (
+        &[("a/", Tcp, "10.0.0.2:1515"), ("b/", Tcp, "two:1515")],
+        (Tcp, "10.0.0.2:1515"),
+        "a/ (tcp 10.0.0.2:1515)",
+    ),
+    // One address, two devices: which of them is unknown.
+    (
+        &[("a/", Tcp, "10.0.0.2:1515"), ("b/", Tcp, "10.0.0.2:1515")],
+        (Tcp, "10.0.0.2:1515"),
+        "a/ or b/ (tcp 10.0.0.2:1515)",
+    ),
+    (
+        &[("a/", Tcp, "10.0.0.2:1515"), ("b/", Udp, "10.0.0.2:1515")],
+        (Tcp, "10.0.0.2:1515"),
+        "a/ (tcp 10.0.0.2:1515)",
+    ),
+    (
+        &[("a/", Unix, "/a"), ("b/", Unix, "/a"), ("c/", Unix, "/c")],
+        (Unix, "/a"),
+        "a/ or b/ (unix /a)",
+    ),
+    (
+        &[("h/", Http, "https://log")],
+        (Tcp, "10.0.0.2:443"),
+        "h/ (http https://log)",
+    ),
+    (
+        &[("h/", Http, "http://[fd00::2]:8080")],
+        (Tcp, "[fd00::2]:8080"),
+        "h/ (http http://[fd00::2]:8080)",
+    ),
+    (
+        &[("h/", Http, "http://log")],
+        (Tcp, "10.0.0.2:443"),
+        "tcp 10.0.0.2:443",
+    ),
+    // A link, or a bind mount.
+    (
+        &[("u/", Unix, "/var/run/log.sock")],
+        (Unix, "/run/log.sock"),
+        "u/ (unix /var/run/log.sock)",
+    ),
+    (
+        &[("u/", Unix, "/a"), ("v/", Unix, "/b")],
+        (Unix, "/c"),
+        "unix /c",
+    ),
+    (
+        &[("u/", Unix, "/a"), ("l/", Syslog, "")],
+        (Unix, "/dev/log"),
+        "l/ (unix /dev/log)",
+    ),
+];
+
 /// What an entry says of where it was written to, with what it must not say beside it.
 #[test]
 fn an_entry_shows_whose_an_address_is() {
-    type Row<'a> = (
-        &'a [(&'a str, Transport, &'a str)],
-        (Transport, &'a str),
-        &'a str,
-    );
-    let table: [Row<'_>; 18] = [
-        (
-            &[("s/", Tcp, "log:1515")],
-            (Tcp, "10.0.0.2:1515"),
-            "s/ (tcp log:1515)",
-        ),
-        (
-            &[("s/", Tcp, "log:1515")],
-            (Tcp, "[fd00::2]:1515"),
-            "s/ (tcp log:1515)",
-        ),
-        (
-            &[("s/", Udp, "log:1515")],
-            (Udp, "10.0.0.2:1515"),
-            "s/ (udp log:1515)",
-        ),
-        // Another port, another transport, an address beside the one that is configured.
-        (
-            &[("s/", Tcp, "log:1515")],
-            (Tcp, "10.0.0.2:1516"),
-            "tcp 10.0.0.2:1516",
-        ),
-        (
-            &[("s/", Udp, "log:1515")],
-            (Tcp, "10.0.0.2:1515"),
-            "tcp 10.0.0.2:1515",
-        ),
-        (
-            &[("s/", Tcp, "10.0.0.3:1515")],
-            (Tcp, "10.0.0.2:1515"),
-            "tcp 10.0.0.2:1515",
-        ),
-        (
-            &[("s/", Tcp, "10.0.0.2:1515")],
-            (Tcp, "10.0.0.2:1515"),
-            "s/ (tcp 10.0.0.2:1515)",
-        ),
-        // Two that it can be of.
-        (
-            &[("a/", Tcp, "one:1515"), ("b/", Tcp, "two:1515")],
-            (Tcp, "10.0.0.2:1515"),
-            "tcp 10.0.0.2:1515",
-        ),
-        (
-            &[("a/", Tcp, "10.0.0.2:1515"), ("b/", Tcp, "two:1515")],
-            (Tcp, "10.0.0.2:1515"),
-            "a/ (tcp 10.0.0.2:1515)",
-        ),
-        // One address, two devices: which of them is unknown.
-        (
-            &[("a/", Tcp, "10.0.0.2:1515"), ("b/", Tcp, "10.0.0.2:1515")],
-            (Tcp, "10.0.0.2:1515"),
-            "a/ or b/ (tcp 10.0.0.2:1515)",
-        ),
-        (
-            &[("a/", Tcp, "10.0.0.2:1515"), ("b/", Udp, "10.0.0.2:1515")],
-            (Tcp, "10.0.0.2:1515"),
-            "a/ (tcp 10.0.0.2:1515)",
-        ),
-        (
-            &[("a/", Unix, "/a"), ("b/", Unix, "/a"), ("c/", Unix, "/c")],
-            (Unix, "/a"),
-            "a/ or b/ (unix /a)",
-        ),
-        (
-            &[("h/", Http, "https://log")],
-            (Tcp, "10.0.0.2:443"),
-            "h/ (http https://log)",
-        ),
-        (
-            &[("h/", Http, "http://[fd00::2]:8080")],
-            (Tcp, "[fd00::2]:8080"),
-            "h/ (http http://[fd00::2]:8080)",
-        ),
-        (
-            &[("h/", Http, "http://log")],
-            (Tcp, "10.0.0.2:443"),
-            "tcp 10.0.0.2:443",
-        ),
-        // A link, or a bind mount.
-        (
-            &[("u/", Unix, "/var/run/log.sock")],
-            (Unix, "/run/log.sock"),
-            "u/ (unix /var/run/log.sock)",
-        ),
-        (
-            &[("u/", Unix, "/a"), ("v/", Unix, "/b")],
-            (Unix, "/c"),
-            "unix /c",
-        ),
-        (
-            &[("u/", Unix, "/a"), ("l/", Syslog, "")],
-            (Unix, "/dev/log"),
-            "l/ (unix /dev/log)",
-        ),
-    ];
-    for (devices, (transport, to), expected) in table {
+    for (devices, (transport, to), expected) in OWNERS {
         let mut identities = configured(devices);
         let socket = socket(transport, to);
         let _ = identities.entry_written(&socket);
