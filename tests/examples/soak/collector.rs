@@ -80,7 +80,7 @@ fn serve(mut stream: TcpStream, conduct: &AtomicU8) -> std::io::Result<()> {
         stream.read_exact(&mut body)?;
         match Conduct::ALL[usize::from(conduct.load(Ordering::Relaxed))] {
             Conduct::Accepts => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?;
             }
             Conduct::Silent => thread::sleep(Duration::from_mins(1)),
             Conduct::Garbage => {

@@ -69,7 +69,7 @@ fn main() -> Result<()> {
         let ended = fault.inflict(&mut scene);
         let seconds = begun.elapsed().as_secs_f64();
         println!("{seconds:6.1} s  {}: {}", fault.name(), shown(&ended));
-        table.add(fault, Row::of(&ended));
+        table.add(fault, &Row::of(&ended));
         if ended.is_err() {
             scene.renew()?;
         }

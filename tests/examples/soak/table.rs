@@ -30,7 +30,7 @@ impl Row {
 pub(crate) struct Table(BTreeMap<Fault, Row>);
 
 impl Table {
-    pub(crate) fn add(&mut self, fault: Fault, row: Row) {
+    pub(crate) fn add(&mut self, fault: Fault, row: &Row) {
         let all = self.0.entry(fault).or_default();
         all.times += row.times;
         all.failures += row.failures;

@@ -51,6 +51,10 @@ pub(crate) enum Recovery {
 
 /// What happens. Times in ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is drawn by itself, and has a name wherever it is read"
+)]
 pub(crate) struct Case {
     pub(crate) seed: u64,
     pub(crate) kind: Kind,

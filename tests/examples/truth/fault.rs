@@ -135,7 +135,7 @@ fn receivers_break(case: &Case, scene: &mut Scene) -> Result<()> {
             }
         }
         Kind::ReaderStopped | Kind::UnixReaderStopped => {
-            scene.logs.iter().for_each(LogServer::pause)
+            scene.logs.iter().for_each(LogServer::pause);
         }
         Kind::ReaderSlow => scene.logs.iter().for_each(|log| log.throttle(60_000)),
         Kind::SyslogReaderStopped => syslog(scene)?.pause(true),

@@ -224,19 +224,16 @@ impl Kind {
             }
             Self::SynsDropped => &["syn_unanswered"],
             Self::ReaderStopped | Self::ReaderSlow => &["zero_window"],
-            Self::NoListener | Self::FirewallReset | Self::HttpNoListener => {
+            Self::NoListener
+            | Self::FirewallReset
+            | Self::HttpNoListener
+            | Self::UnixNoListener => {
                 return Expected {
                     connect: &["refused"],
                     write: &["reset", "refused"],
                 };
             }
             Self::FirewallIcmpPort => &["refused", "unreachable"],
-            Self::UnixNoListener => {
-                return Expected {
-                    connect: &["refused"],
-                    write: &["reset", "refused"],
-                };
-            }
             // The first write meets a connection that has ended.
             Self::UnixGone => {
                 return Expected {

@@ -55,7 +55,7 @@ pub(crate) fn run(case: &Case) -> Result<Ended> {
     let load = Load::default();
     let mut broken = Broken::default();
     let fault = under_load(case, &mut scene, &load, &tracer, &mut broken)?;
-    let is_delivered = case.recovery != Recovery::Never && delivered(&scene)?;
+    let is_delivered = case.recovery != Recovery::Never && delivered(&scene);
     let trace = tracer.stop()?;
     ensure!(trace.status.success(), "the agent failed: {}", trace.stderr);
     if case.recovery == Recovery::Never {
@@ -117,7 +117,7 @@ fn under_load(
         let clients: Vec<_> = (0..case.clients).map(start).collect();
         let fault = faults(case, scene, load, tracer, broken);
         load.stop();
-        (fault, clients.into_iter().map(join).collect::<Result<()>>())
+        (fault, clients.into_iter().try_for_each(join))
     });
     let fault = fault.context("the fault")?;
     ended.context("a client")?;
@@ -193,7 +193,7 @@ fn now() -> i128 {
 }
 
 /// Waits until the kernel has delivered what the server closed, or has given up; false if it goes on.
-fn delivered(scene: &Scene) -> Result<bool> {
+fn delivered(scene: &Scene) -> bool {
     let over = wait::until("the delivery", DELIVERY_LIMIT, || {
         let mut open = false;
         for at in &scene.endpoints {
@@ -209,7 +209,7 @@ fn delivered(scene: &Scene) -> Result<bool> {
         Ok((!open).then_some(()))
     });
     thread::sleep(READ); // what has arrived is read at once
-    Ok(over.is_ok())
+    over.is_ok()
 }
 
 fn observe(

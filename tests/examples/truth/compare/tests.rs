@@ -83,27 +83,27 @@ fn what_disagrees_is_found() {
     type Change = fn(&mut Value);
     let cases: [(&str, Change); 8] = [
         ("cause: no_ack injected, refused", |hang| {
-            hang["cause"] = json!("refused")
+            hang["cause"] = json!("refused");
         }),
         ("id: no client's", |hang| {
             hang["request"]["id"] = json!(id(9));
             hang["request"]["client_port"] = json!(1);
         }),
         ("id: Request", |hang| {
-            hang["request"]["client_port"] = json!(40_002)
+            hang["request"]["client_port"] = json!(40_002);
         }),
         ("id: Request", |hang| {
-            hang["request"]["path"] = json!("sys/auth")
+            hang["request"]["path"] = json!("sys/auth");
         }),
         ("false hang: 2s of", |hang| {
-            hang["duration_ns"] = json!(2_000_000_000)
+            hang["duration_ns"] = json!(2_000_000_000);
         }),
         ("id: Request", |hang| hang["end"] = json!(time(4000))),
         ("device: ", |hang| {
-            hang["device"]["address"] = json!("10.77.0.3:1515")
+            hang["device"]["address"] = json!("10.77.0.3:1515");
         }),
         ("length: 300ms of", |hang| {
-            hang["stalls"][0]["duration_ns"] = json!(300_000_000)
+            hang["stalls"][0]["duration_ns"] = json!(300_000_000);
         }),
     ];
     for (expected, change) in cases {
