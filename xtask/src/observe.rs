@@ -78,7 +78,7 @@ pub(crate) struct Space {
 impl Space {
     /// Whether all that is needed can be written to it.
     pub(crate) fn has_room(&self) -> bool {
-        self.writable && !self.free.is_some_and(|free| free < self.needed)
+        self.writable && self.free.is_none_or(|free| free >= self.needed)
     }
 }
 

@@ -78,9 +78,9 @@ fn healthy_recordings_have_no_stall() -> Result<()> {
 }
 
 /// The snapshot before the last event.
-fn last(events: &[Event], is_buffered: bool) -> Option<Snapshot> {
+fn last(name: &str, events: &[Event], is_buffered: bool) -> Option<Snapshot> {
     let mut core = Core::new();
-    let mut capture = is_buffered.then(|| SimulatedCapture::new(events[0].at));
+    let mut capture = is_buffered.then(|| SimulatedCapture::of_case(name, events[0].at));
     for event in events {
         if matches!(event.what, EventKind::SendQueues { .. } | EventKind::End) {
             let buffering = capture.as_ref().filter(|capture| capture.is_buffering());
@@ -104,7 +104,8 @@ fn last(events: &[Event], is_buffered: bool) -> Option<Snapshot> {
 fn snapshots_are_as_complete_while_buffering() -> Result<()> {
     let (mut compared, mut in_bytes) = (0, 0);
     for (name, events) in all_recordings()? {
-        let (Some(full), Some(held)) = (last(&events, false), last(&events, true)) else {
+        let (Some(full), Some(held)) = (last(&name, &events, false), last(&name, &events, true))
+        else {
             continue;
         };
         compared += 1;

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use super::{
     measurement::{BpfRuns, RingRecords},
     other_tools::OtherTool,
+    variants::Records,
 };
 
 /// bpftrace compiles for 3 s.
@@ -41,17 +42,19 @@ pub struct Observer {
 
 impl Observer {
     /// `vault-tracer trace`.
-    pub fn agent(agent: &Path, probes: &str, record: bool, pid: u32) -> Result<Self> {
+    pub fn agent(agent: &Path, probes: &str, records: Records, pid: u32) -> Result<Self> {
         let directory = directory()?;
         let mut command = Command::new(agent);
         let pid = pid.to_string();
         command.args(["trace", "--quiet", "--pid", &pid, "--probes", probes]);
         command.arg("--output").arg(directory.path().join(TRACE));
-        if record {
-            command
+        match records {
+            Records::Nothing => &mut command,
+            Records::Hangs => command.arg("--flight-recorder").arg(directory.path()),
+            Records::Everything => command
                 .arg("--record")
-                .arg(directory.path().join(RECORDING));
-        }
+                .arg(directory.path().join(RECORDING)),
+        };
         let mut observer = Self::start("the agent", command, directory)?;
         observer.wait_until(|observer| Ok(!observer.trace().is_empty()))?;
         Ok(observer)

@@ -12,7 +12,7 @@ use lab::wait;
 use super::{
     measurement::{Attached, BpfRuns, Load, Measurement},
     observer::Observer,
-    variants::{Launch, Variant, order},
+    variants::{Launch, Records, Variant, order},
     workload::{WARM_UP, Workload},
 };
 
@@ -66,7 +66,7 @@ impl Rounds<'_> {
     }
 
     fn hooks_of(&self, probes: &str) -> Result<Vec<String>> {
-        let observer = Observer::agent(self.agent, probes, false, self.workload.pid())?;
+        let observer = Observer::agent(self.agent, probes, Records::Nothing, self.workload.pid())?;
         let trace = observer.trace();
         let probes = trace
             .first()
@@ -137,7 +137,7 @@ impl Rounds<'_> {
         let pid = self.workload.pid();
         let observer = match variant.launch {
             Launch::Untraced => return self.untraced(),
-            Launch::Agent { probes, record } => Observer::agent(self.agent, probes, record, pid),
+            Launch::Agent { probes, records } => Observer::agent(self.agent, probes, records, pid),
             Launch::EmptyPrograms { probes } => {
                 let hooks = self.hooks.get(probes);
                 let hooks = hooks.ok_or_else(|| anyhow!("--probes {probes} does not work here"))?;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{
     summary::{FIGURES, Figure, Limit, Summary},
-    variants::Launch,
+    variants::{Launch, Records},
 };
 
 /// The strategy that may not slow down system calls of other processes.
@@ -56,7 +56,15 @@ impl Target {
 }
 
 pub fn targets(summaries: &[Summary]) -> Vec<Target> {
-    let is_agent = |launch| matches!(launch, Launch::Agent { record: false, .. });
+    let is_agent = |launch| {
+        matches!(
+            launch,
+            Launch::Agent {
+                records: Records::Nothing,
+                ..
+            }
+        )
+    };
     let mut ran = summaries.iter().filter(|summary| summary.rounds > 0);
     let best = ran.find(|summary| is_agent(summary.variant.launch));
     let Some(best) = best else {

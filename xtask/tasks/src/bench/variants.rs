@@ -15,16 +15,26 @@ pub struct Variant {
 pub enum Launch {
     /// Not at all: the difference to the untraced server beside it is the noise of the method.
     Untraced,
-    /// `vault-tracer trace --probes STRATEGY`, with or without `--record`.
+    /// `vault-tracer trace --probes STRATEGY`.
     Agent {
         probes: &'static str,
-        record: bool,
+        records: Records,
     },
     /// Programs that return at once, on the hooks of `--probes STRATEGY`.
     EmptyPrograms {
         probes: &'static str,
     },
     Tool(&'static OtherTool),
+}
+
+/// What the agent records beside its trace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Records {
+    Nothing,
+    /// `--flight-recorder`: nothing while all is well, which it is here.
+    Hangs,
+    /// `--record`.
+    Everything,
 }
 
 impl Launch {
@@ -38,12 +48,22 @@ impl Launch {
 }
 
 /// Strategies of probing, best first: the targets are for the first that this kernel supports. With the names of
-/// their variants: alone, with `--record`, with empty programs.
-const STRATEGIES: [[&str; 3]; 4] = [
-    ["socket", "socket+record", "socket-empty"],
-    ["function", "function+record", "function-empty"],
-    ["kprobe", "kprobe+record", "kprobe-empty"],
-    ["syscall", "syscall+record", "syscall-empty"],
+/// their variants: alone, with `--flight-recorder`, with `--record`, with empty programs.
+const STRATEGIES: [[&str; 4]; 4] = [
+    ["socket", "socket+flight", "socket+record", "socket-empty"],
+    [
+        "function",
+        "function+flight",
+        "function+record",
+        "function-empty",
+    ],
+    ["kprobe", "kprobe+flight", "kprobe+record", "kprobe-empty"],
+    [
+        "syscall",
+        "syscall+flight",
+        "syscall+record",
+        "syscall-empty",
+    ],
 ];
 
 pub fn all() -> Vec<Variant> {
@@ -61,16 +81,25 @@ pub fn all() -> Vec<Variant> {
     [untraced].into_iter().chain(own).chain(tools).collect()
 }
 
-fn of_strategy([probes, record, empty]: [&'static str; 3]) -> [Variant; 3] {
+fn of_strategy([probes, flight, record, empty]: [&'static str; 4]) -> [Variant; 4] {
     let variant = |name, reports, launch| Variant {
         name,
         reports,
         launch,
     };
-    let agent = |record| Launch::Agent { probes, record };
+    let agent = |records| Launch::Agent { probes, records };
     [
-        variant(probes, "hangs, causes, requests", agent(false)),
-        variant(record, "the same, and each event to a file", agent(true)),
+        variant(probes, "hangs, causes, requests", agent(Records::Nothing)),
+        variant(
+            flight,
+            "the same, and a recording of each hang",
+            agent(Records::Hangs),
+        ),
+        variant(
+            record,
+            "the same, and each event to a file",
+            agent(Records::Everything),
+        ),
         variant(
             empty,
             "nothing: the price of being called on the same hooks",

@@ -38,7 +38,6 @@ pub fn build(release: &Release, machine: Machine) -> Result<PathBuf> {
         .arg("--target-dir")
         .arg(&target)
         .env(build::OBJECT, object)
-        .env("SOURCE_DATE_EPOCH", release.epoch.to_string())
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
             flags(&release.root, &compiler.sysroot)?,

@@ -85,3 +85,19 @@ fn files_of(machine: Machine, tree: &Path, root: &Path, step: &Step) -> Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setup::workspace;
+
+    #[test]
+    fn the_daemon_set_starts_what_the_image_has() -> Result<()> {
+        let path = workspace().join("contrib/kubernetes/daemonset.yaml");
+        let manifest = fs::read_to_string(path)?;
+        let has = |line: &str| manifest.lines().any(|l| l.trim() == line);
+        assert!(has(&format!("image: vault-tracer:{VERSION}")));
+        assert!(has(&format!("- {ENTRYPOINT}")));
+        Ok(())
+    }
+}

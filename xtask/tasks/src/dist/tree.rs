@@ -18,6 +18,7 @@ const COPIED: &[(&str, &str)] = &[
     ("LICENSE-GPL", "usr/share/doc/vault-tracer"),
     ("LICENSE-MIT", "usr/share/doc/vault-tracer"),
     ("SECURITY.md", "usr/share/doc/vault-tracer"),
+    ("contrib/packages/copyright", "usr/share/doc/vault-tracer"),
     ("docs", "usr/share/doc/vault-tracer/docs"),
     (
         "contrib/prometheus/alerts.yml",
