@@ -51,12 +51,12 @@ fn kept_of(hangs: u64) -> (usize, Report) {
 
 #[test]
 fn memory_does_not_grow_with_the_trace_and_everything_is_counted() {
-    let (few, _) = kept_of(10_000);
-    let hangs = 20_000;
+    let (few, _) = kept_of(20_000);
+    let hangs = 40_000;
     let (many, report) = kept_of(hangs);
     assert!(
         many <= few + 2000,
-        "{few} of 10,000 hangs, {many} of 20,000"
+        "{few} of 20,000 hangs, {many} of 40,000"
     );
     let mut lengths: Vec<_> = (0..hangs).map(traces::duration).collect();
     lengths.sort_unstable();

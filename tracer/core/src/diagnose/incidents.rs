@@ -277,7 +277,7 @@ impl Incidents {
         let mut unreported = self.unreported(&loss.device);
         let its = unreported.find(|i| i.end.is_none_or(|end| loss.closed <= end));
         if let Some(incident) = its {
-            return add_loss(incident, more);
+            return incident.lost.get_or_insert_default().add(more);
         }
         drop(unreported);
         let unaccounted = self.unaccounted.entry(loss.device.clone());

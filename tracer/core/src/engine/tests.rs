@@ -8,6 +8,7 @@ mod http_device;
 mod identity;
 mod in_doubt;
 mod lifecycle;
+mod look_ups;
 mod losses;
 mod owed;
 mod queueing;
