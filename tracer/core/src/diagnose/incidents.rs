@@ -108,7 +108,8 @@ impl Incidents {
             known
         });
         let unaccounted = self.unaccounted.remove(device);
-        add_loss(&mut incident, unaccounted.unwrap_or_default());
+        let lost = incident.lost.get_or_insert_default();
+        lost.add(unaccounted.unwrap_or_default());
         incident.end = over.filter(|over| !is_open && operation.end <= *over);
         match incident.end {
             Some(_) => self.over.push(incident),
@@ -392,10 +393,6 @@ fn is_harmless(incident: &Incident, threshold: Nanos) -> bool {
         && lost == LossTotals::default()
         && untaken.failed.unwrap_or(0) == 0
         && untaken.missed.unwrap_or(0) == 0
-}
-
-fn add_loss(incident: &mut Incident, more: LossTotals) {
-    incident.lost.get_or_insert_default().add(more);
 }
 
 #[cfg(test)]
