@@ -199,8 +199,7 @@ fn an_outage_is_over_only_when_the_device_takes_entries_again() {
         ("the daemon", SYSLOG, NOTHING, &[Daemon], true),
         ("no daemon, not due", SYSLOG, LOG_READ, &[Other], false),
         ("no daemon, no log", SYSLOG, DUE, &[Other], false),
-        // A failure that the log tells of later begins the next one.
-        ("the daemon took it", SYSLOG, FAILS_AGAIN, &[Daemon], true),
+        ("then the log says", SYSLOG, FAILS_AGAIN, &[Daemon], true),
     ] {
         let story = if known.reads_log {
             Story::with_log()
