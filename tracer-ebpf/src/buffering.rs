@@ -15,50 +15,12 @@ use crate::{
     emit::{self, Report},
     kernel::Sock,
     maps::{
-        CAPTURE_MODE, CONNECTIONS, COUNT_STREAMS, COUNTERS, ENTRY_RING, GOROUTINE_ROLES, RING_HEAD,
-        SLOTS_PER_CPU, ZERO_CONNECTION,
+        CONNECTIONS, COUNT_STREAMS, ENTRY_RING, GOROUTINE_ROLES, RING_HEAD, SLOTS_PER_CPU,
+        ZERO_CONNECTION,
     },
+    mode::count,
     sockets::Socket,
 };
-
-#[inline(always)]
-fn mode() -> Mode {
-    // SAFETY: plain data that the agent changes at any time.
-    let mode = CAPTURE_MODE
-        .get_ptr(0)
-        .map(|mode| unsafe { mode.read_volatile() });
-    Mode::from_wire(mode.unwrap_or(0))
-}
-
-#[inline(always)]
-pub(crate) fn is_on() -> bool {
-    mode() == Mode::Buffer
-}
-
-#[inline(always)]
-pub(crate) fn freeze() {
-    if is_on()
-        && let Some(mode) = CAPTURE_MODE.get_ptr_mut(0)
-    {
-        // SAFETY: as above.
-        unsafe { mode.write_volatile(Mode::Buffer.after_failure() as u32) };
-    }
-}
-
-/// Whether the buffers may change.
-#[inline(always)]
-pub(crate) fn may_change() -> bool {
-    mode() != Mode::Frozen
-}
-
-#[inline(always)]
-pub(crate) fn count(what: Count, by: i64) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(what as u32) {
-        // SAFETY: a valid slot of this processor's array. An increment that is lost where programs
-        // interrupt each other miscounts by one.
-        unsafe { *counter = (*counter).wrapping_add(by as u64) };
-    }
-}
 
 /// The buffer of a client's connection; a new one is zero.
 #[inline(always)]
@@ -72,8 +34,8 @@ fn connection(sk: Sock) -> Option<*mut Connection> {
 }
 
 #[inline(always)]
-fn buffered_flag() -> u16 {
-    if is_on() { BUFFERED } else { 0 }
+fn buffered_flag(mode: Mode) -> u16 {
+    if mode == Mode::Buffer { BUFFERED } else { 0 }
 }
 
 /// What decisions about it depend on.
@@ -102,11 +64,11 @@ unsafe fn summary(connection: *const Connection) -> ClientConnection {
 
 /// Buffers the receive that begins a client's request.
 #[inline(always)]
-pub(crate) fn received(socket: Socket, report: &Report) {
-    if report.value == 0 || !may_change() {
+pub(crate) fn received(mode: Mode, socket: Socket, report: &Report) {
+    if report.value == 0 || mode == Mode::Frozen {
         return;
     }
-    if is_on() {
+    if mode == Mode::Buffer {
         count(Count::Receives, 1);
     }
     let Some(connection) = connection(socket.sk) else {
@@ -120,7 +82,7 @@ pub(crate) fn received(socket: Socket, report: &Report) {
         let received = &raw mut (*connection).received;
         let reader = (*received).goid;
         emit::describe(received, socket, report);
-        (*received).flags |= buffered_flag();
+        (*received).flags |= buffered_flag(mode);
         if (*received).goid != reader {
             let _ = GOROUTINE_ROLES.insert((*received).goid, READS_CONNECTION, 0);
         }
@@ -129,8 +91,8 @@ pub(crate) fn received(socket: Socket, report: &Report) {
 
 /// Buffers the last send to a client.
 #[inline(always)]
-pub(crate) fn sent(socket: Socket, report: &Report) {
-    if !may_change() || is_interim(report.status) {
+pub(crate) fn sent(mode: Mode, socket: Socket, report: &Report) {
+    if mode == Mode::Frozen || is_interim(report.status) {
         return;
     }
     let Some(connection) = connection(socket.sk) else {
@@ -141,8 +103,8 @@ pub(crate) fn sent(socket: Socket, report: &Report) {
         let sent = &raw mut (*connection).sent;
         let sent_at = (*sent).time;
         emit::describe(sent, socket, report);
-        (*sent).flags |= buffered_flag();
-        if !is_on() {
+        (*sent).flags |= buffered_flag(mode);
+        if mode != Mode::Buffer {
             return;
         }
         let connection = ClientConnection {

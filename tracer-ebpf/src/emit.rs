@@ -6,13 +6,14 @@ use tracer_ebpf::{
         ACCEPTED, ENTRY_BYTES, EntryRecord, IN_PROCESS, Kind, Name, Record, StateRecord, Tcp,
         UNIX_PATH,
     },
-    capture::StateChange,
+    capture::{Mode, StateChange},
 };
 
 use crate::{
-    buffering, go,
+    go,
     kernel::{AF_UNIX, Sock, tid},
     maps::{EVENTS, LOST},
+    mode,
     regs::Regs,
     sockets::Socket,
 };
@@ -100,7 +101,7 @@ pub(crate) fn count_loss(kind: Kind) {
 #[inline(always)]
 pub(crate) fn about_known(sk: Sock, report: &Report) {
     if let Some(socket) = Socket::find(sk)
-        && !(buffering::is_on() && socket.is_ignored())
+        && !(mode::current() == Mode::Buffer && socket.is_ignored())
     {
         about(socket, report);
     }
@@ -139,7 +140,7 @@ pub(crate) fn state(sk: Sock, report: &Report) {
     let Some(socket) = Socket::find(sk) else {
         return;
     };
-    if buffering::is_on() && socket.is_ignored() {
+    if mode::current() == Mode::Buffer && socket.is_ignored() {
         return;
     }
     let change = StateChange {
@@ -150,7 +151,7 @@ pub(crate) fn state(sk: Sock, report: &Report) {
         outstanding: sk.outstanding(),
     };
     if change.freezes() {
-        buffering::freeze();
+        mode::freeze();
     }
     let Some(mut slot) = EVENTS.reserve::<StateRecord>(0) else {
         return count_loss(report.kind);

@@ -7,12 +7,11 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    buffering,
     emit::{self, Wake},
     go,
     kernel::tid,
     maps::EVENTS,
-    read,
+    mode, read,
     regs::Regs,
 };
 
@@ -29,7 +28,7 @@ pub(crate) fn flushed(regs: Regs, writer: u64) {
     if !is_error_line(&start) {
         return;
     }
-    buffering::freeze();
+    mode::freeze();
     let Some(mut slot) = EVENTS.reserve::<LogRecord>(0) else {
         return emit::count_loss(Kind::LogLine);
     };

@@ -3,14 +3,14 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tracer_ebpf::{
     abi::{Count, Destination, Name},
-    capture::{self, AuditSocket, Peers, Role},
+    capture::{self, AuditSocket, Mode, Peers, Role},
     protocol::SendOutcome,
 };
 
 use crate::{
-    buffering,
     kernel::{Sock, destination},
     maps::{CONNECTIONS, DESTINATIONS, Known, LISTENING, ROLES, ROLES_GENERATION, SOCKETS},
+    mode,
 };
 
 /// Who connects to this port, if the server listens on it.
@@ -193,7 +193,7 @@ impl Socket {
 pub(crate) fn register(sk: Sock) {
     let peers = peers(sk.local_port());
     match peers {
-        Some(Peers::Nodes) => return buffering::count(Count::Nodes, 1),
+        Some(Peers::Nodes) => return mode::count(Count::Nodes, 1),
         Some(Peers::Undecided) => return,
         Some(Peers::Clients) | None => {}
     }
@@ -209,16 +209,16 @@ pub(crate) fn register(sk: Sock) {
         name: Name::NONE,
     };
     if SOCKETS.insert(sk.0, known, 0).is_ok() {
-        buffering::count(Count::Sockets, 1);
+        mode::count(Count::Sockets, 1);
     }
 }
 
 #[inline(always)]
 pub(crate) fn forget(sk: Sock) {
     if SOCKETS.remove(sk.0).is_ok() {
-        buffering::count(Count::Sockets, -1);
+        mode::count(Count::Sockets, -1);
     }
-    if buffering::may_change() {
+    if mode::current() != Mode::Frozen {
         let _ = CONNECTIONS.remove(sk.0);
     }
 }

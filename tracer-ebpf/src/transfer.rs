@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_probe_read_user;
 use tracer_ebpf::{
     abi::{Kind, UNKNOWN},
-    capture::{Disposition, Role, dispose_of_send},
+    capture::{Disposition, Mode, Role, dispose_of_send},
     protocol::{
         SendOutcome, begins_http_request, http_status, is_failed_connect, is_rejection,
         is_route_query,
@@ -14,7 +14,7 @@ use crate::{
     buffering,
     emit::{self, Report, Wake},
     kernel::Sock,
-    read,
+    mode, read,
     regs::{Call, Regs},
     sockets::{Socket, role_at},
 };
@@ -53,11 +53,12 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     let Some(socket) = Socket::find_or_register(sk) else {
         return;
     };
+    let mode = mode::current();
     // Answers to clients can be no audit entries; only their status is read.
     if socket.is_clients() {
         report.status = http_status(&read::user(buffer));
-        buffering::sent(socket, &report);
-        if !buffering::is_on() {
+        buffering::sent(mode, socket, &report);
+        if mode != Mode::Buffer {
             emit::about(socket, &report);
         }
         return;
@@ -70,7 +71,7 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     let begins_entry = has_bytes
         && !matches!(role, Role::Other)
         && socket.begins_entry(begins_http_request(&read::user(buffer)));
-    if buffering::is_on() {
+    if mode == Mode::Buffer {
         report.wake = Wake::Now;
         let is_normal = || socket.takes(outcome, result);
         match dispose_of_send(role, outcome, has_bytes, is_normal) {
@@ -80,7 +81,7 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
             Disposition::Buffer => {
                 return buffering::entry(socket, &report, (buffer, requested));
             }
-            Disposition::Freeze => buffering::freeze(),
+            Disposition::Freeze => mode::freeze(),
             Disposition::Stream => {}
         }
     }
@@ -112,8 +113,9 @@ pub(crate) fn received(sk: Sock, regs: Regs, result: i64) {
         in_process: true,
         wake: Wake::Later,
     };
-    buffering::received(socket, &report);
-    if !buffering::is_on() {
+    let mode = mode::current();
+    buffering::received(mode, socket, &report);
+    if mode != Mode::Buffer {
         emit::about(socket, &report);
     }
 }
@@ -130,7 +132,7 @@ fn answered(socket: Socket, regs: Regs, result: i64) {
     }
     match socket.cached_role() {
         Role::Other => return,
-        Role::Audit => buffering::freeze(),
+        Role::Audit => mode::freeze(),
         Role::Unknown => {}
     }
     let report = Report {
@@ -162,10 +164,10 @@ pub(crate) fn connect_returned(sk: Sock, regs: Regs, result: i64) {
         return;
     }
     let Some(socket) = Socket::find_or_register(sk) else {
-        return buffering::freeze();
+        return mode::freeze();
     };
     let name = socket.name_at(regs.arg(1));
-    let is_ignored = buffering::is_on() && matches!(role_at(&name), Role::Other);
+    let is_ignored = mode::current() == Mode::Buffer && matches!(role_at(&name), Role::Other);
     if is_ignored || is_route_query(name.protocol, name.remote_port) {
         return;
     }
@@ -178,6 +180,6 @@ pub(crate) fn connect_returned(sk: Sock, regs: Regs, result: i64) {
         in_process: true,
         wake: Wake::Now,
     };
-    buffering::freeze();
+    mode::freeze();
     emit::connect(socket, &report, name);
 }
