@@ -29,6 +29,14 @@ pub(crate) fn has_written_both_entries(operations: &[Operation]) -> bool {
     devices.values().all(|progress| progress.entries >= 2)
 }
 
+/// What the entry itself says.
+fn of_entry(operation: &Operation) -> Option<Phase> {
+    Some(match operation.entry.as_ref()?.kind? {
+        EntryKind::Request => Phase::Request,
+        EntryKind::Response => Phase::Response,
+    })
+}
+
 /// Whether the operation wrote an entry about the answer.
 pub(crate) fn is_about_the_answer(operation: &Operation) -> bool {
     let entry = operation.entry.as_ref();
@@ -50,7 +58,7 @@ impl Progress {
             Phase::Response
         };
         self.count(operation);
-        operation.phase.unwrap_or(counted)
+        operation.phase.or(of_entry(operation)).unwrap_or(counted)
     }
 
     /// Each sink writes one entry. What is reported, or says itself which entry it is for, need not be guessed by that.

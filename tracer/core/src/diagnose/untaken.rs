@@ -77,7 +77,7 @@ pub(crate) fn untaken(operations: &[Operation], device: &Device) -> Vec<Untaken>
 
 #[cfg(test)]
 mod tests {
-    use tracer_model::{Actor, Transport};
+    use tracer_model::{Actor, EntryHead, EntryKind, FailureReason, SocketId, Transport};
 
     use super::*;
 
@@ -148,6 +148,45 @@ mod tests {
                 .map(|entry| (entry.tried, entry.by.unwrap_or(0)))
                 .collect();
             assert_eq!(found, expected, "{operations:?}");
+        }
+    }
+
+    /// An HTTP server's answer comes when all of the entry was written, which is no attempt at the next one.
+    #[test]
+    fn what_an_http_server_rejects_is_the_entry_that_was_written() {
+        use EntryKind::{Request, Response};
+        for (rejected, expected) in [
+            (
+                vec![Request, Response],
+                vec![Phase::Request, Phase::Response],
+            ),
+            (vec![Response], vec![Phase::Response]),
+            (vec![Request], vec![Phase::Request]),
+            (vec![], vec![]),
+        ] {
+            let mut operations = Vec::new();
+            for kind in [Request, Response] {
+                let written = Operation {
+                    phase: None,
+                    entry: Some(EntryHead {
+                        kind: Some(kind),
+                        ..EntryHead::default()
+                    }),
+                    socket: Some(SocketId { born: 1, slot: 1 }),
+                    ..operation(Op::Write, 1, Phase::Request, Some(Outcome::Ok))
+                };
+                operations.push(written.clone());
+                if rejected.contains(&kind) {
+                    operations.push(Operation {
+                        outcome: Some(Outcome::Error),
+                        reported: Some(FailureReason::Status(503)),
+                        ..written
+                    });
+                }
+            }
+            let found = untaken(&operations, &device());
+            let found: Vec<_> = found.iter().map(|entry| entry.phase).collect();
+            assert_eq!(found, expected);
         }
     }
 
