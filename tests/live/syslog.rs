@@ -14,7 +14,7 @@ use lab::{
     tracer::agent_from_environment,
 };
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
 
@@ -24,13 +24,24 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// More than the daemon's socket has room for (`net.unix.max_dgram_qlen`).
 const REQUESTS: usize = 1000;
 
-/// Gives this thread, and what it starts, a `/run` of its own: the daemon's socket shows nowhere else.
-fn private_run() -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none)?;
-    Ok(())
+/// A `/run` of this thread's own, and of what it starts meanwhile: the daemon's socket shows nowhere else.
+struct PrivateRun;
+
+impl PrivateRun {
+    fn mount() -> Result<Self> {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none)?;
+        Ok(Self)
+    }
+}
+
+impl Drop for PrivateRun {
+    fn drop(&mut self) {
+        // The names of the lab's network namespaces, which are removed next, are below the other one.
+        let _ = umount2("/run", MntFlags::MNT_DETACH);
+    }
 }
 
 fn daemon() -> Result<UnixDatagram> {
@@ -42,7 +53,7 @@ fn daemon() -> Result<UnixDatagram> {
 #[test]
 fn a_daemon_that_does_not_read_and_then_is_gone_is_one_outage() -> Result<()> {
     let network = Network::create(0)?;
-    private_run()?;
+    let _run = PrivateRun::mount()?;
     let first = daemon()?;
     let server = Server::builder(&bao_from_environment()?)
         .audit_to_file()
@@ -63,14 +74,17 @@ fn a_daemon_that_does_not_read_and_then_is_gone_is_one_outage() -> Result<()> {
             }
             Ok(())
         });
-        let stalled = tracer.wait_for("a stall", LIMIT, |record| record["type"] == "stalled");
+        // Each entry is given up twice after 20 ms (`go-syslog`): on a busy machine that is a hang.
+        let fails =
+            |record: &serde_json::Value| record["type"] == "refusal" || record["type"] == "stalled";
+        let failed = tracer.wait_for("a failure", LIMIT, fails);
         fs::remove_file(SYSLOG)?;
         drop(first);
         is_over.store(true, Ordering::Relaxed);
         requests
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        stalled?;
+        failed?;
         for _ in 0..3 {
             client.get("/v1/sys/auth")?;
         }
@@ -88,7 +102,6 @@ fn a_daemon_that_does_not_read_and_then_is_gone_is_one_outage() -> Result<()> {
     let incident = incidents[0];
     assert_eq!(incident["device"]["path"], "to-syslog/", "{incident}");
     assert!(incident["end"].is_string(), "{incident}");
-    assert!(incident["hangs"].as_u64() >= Some(1), "{incident}");
     assert!(incident["refusals"].as_u64() >= Some(3), "{incident}");
     Ok(())
 }
