@@ -112,7 +112,7 @@ fn words(cause: Cause) -> Words {
             hint: "the process that listens on the Unix socket does not read",
             remedy: "Restart the process that reads the Unix socket, or relieve it.",
             hang: peer_full,
-            refusal: failed_at_once,
+            refusal: peer_full,
         },
         Cause::SlowPath => Words {
             seen: "all is acknowledged and read, but later than it is written: a long, narrow or lossy path",
@@ -249,10 +249,13 @@ fn local_drop(failure: &Failure<'_>) -> String {
     } else {
         ("what it sends to", "OUTPUT")
     };
-    let look = if drop.reason == "NETFILTER_DROP" {
-        format!("look at the {hook} rules of its firewall (nft list ruleset, iptables -S)")
-    } else {
-        "look at its interfaces, routes and traffic control (ip -s link, tc -s qdisc)".to_owned()
+    let firewall = format!("the {hook} rules of its firewall (nft list ruleset, iptables -S)");
+    let rest = "interfaces, routes and traffic control (ip -s link, tc -s qdisc)";
+    let look = match drop.reason.as_str() {
+        "NETFILTER_DROP" => format!("look at {firewall}"),
+        // Kernels before 5.17 give no reason: a rule is known only where the kernel's symbols can be read.
+        "NOT_SPECIFIED" => format!("look at {firewall}, its {rest}"),
+        _ => format!("look at its {rest}"),
     };
     format!(
         "This host itself drops {what} {address} ({}, kernel reason {}): {look}.",
