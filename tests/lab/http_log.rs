@@ -93,10 +93,9 @@ fn answer_all(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             (state.delays.pop_front(), state.status.unwrap_or(200))
         };
         thread::sleep(delay.unwrap_or_default());
-        write!(
-            answers,
-            "HTTP/1.1 {status} Status\r\nContent-Length: 0\r\n\r\n"
-        )?;
+        // In one piece, as servers do.
+        let answer = format!("HTTP/1.1 {status} Status\r\nContent-Length: 0\r\n\r\n");
+        answers.write_all(answer.as_bytes())?;
     }
     Ok(())
 }

@@ -94,11 +94,12 @@ fn is_one_outage(trace: &Trace, device: &Value) -> Result<()> {
     assert_eq!(incident["device"], *device, "{incident}");
     assert!(incident.get("end").is_some(), "{incident}");
     let refusals = incident["refusals"].as_u64().context("not counted")?;
-    assert!(refusals >= 3, "{incident}");
+    assert!(refusals >= 3, "{}", trace.text);
     let failed = incident["failed_entries"].as_u64();
     assert!(
         failed.context("not counted")? >= 2 * refusals - 1,
-        "{incident}"
+        "{}",
+        trace.text
     );
     let summary = trace.summary()?;
     assert_eq!(summary["failed_requests"], refusals, "{summary}");

@@ -140,7 +140,7 @@ fn both_hangs_are_found(outage: &Outage) -> Result<()> {
     assert!(trace.of_type("refusal").is_empty(), "{}", trace.text);
     let summary = trace.summary()?;
     assert_eq!(summary["hangs"], 2);
-    assert_eq!(summary["requests"], outage.requests);
+    assert_eq!(summary["requests"], outage.requests, "{}", trace.text);
     assert_eq!(summary["events_lost"], 0);
     Ok(())
 }

@@ -5,8 +5,8 @@ use tracer_ebpf::{
     abi::{Kind, UNKNOWN},
     capture::{Disposition, Mode, Role, dispose_of_send},
     protocol::{
-        SendOutcome, begins_http_request, http_status, is_failed_connect, is_rejection,
-        is_route_query,
+        STATUS_LINE, SendOutcome, begins_http_request, http_status, is_failed_connect,
+        is_rejection, is_route_query,
     },
 };
 
@@ -56,7 +56,9 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     let mode = mode::current();
     // Answers to clients can be no audit entries; only their status is read.
     if socket.is_clients() {
-        report.status = http_status(&read::user(buffer));
+        if result >= STATUS_LINE as i64 {
+            report.status = http_status(&read::user(buffer));
+        }
         buffering::sent(mode, socket, &report);
         if mode != Mode::Buffer {
             emit::about(socket, &report);
@@ -123,7 +125,9 @@ pub(crate) fn received(sk: Sock, regs: Regs, result: i64) {
 /// A receive on a connection of the server's own: whether an HTTP server rejects the entry that it was sent.
 #[inline(always)]
 fn answered(socket: Socket, regs: Regs, result: i64) {
-    if !socket.is_http() || result == 0 || regs.call() != Call::Read {
+    // Of a shorter read, the rest of the buffer is an older answer's.
+    let is_short = result < STATUS_LINE as i64;
+    if !socket.is_http() || is_short || regs.call() != Call::Read {
         return;
     }
     let status = http_status(&read::user(regs.arg(1)));

@@ -343,12 +343,18 @@ impl<K: KernelSide> CaptureController<K> {
         self.pacer.settle_alarm();
     }
 
-    /// At the end of the trace or of the server: the totals, if buffering.
+    /// At the end of the trace or of the server: the totals, if buffering. Else what programs counted late, if anything: one that
+    /// had read the mode before buffering ended may count after the totals were taken.
     pub fn finish(&mut self, now: Nanos) -> Result<Option<Event>> {
-        if !self.is_buffering() {
-            return Ok(None);
-        }
-        let what = EventKind::BufferingEnded(self.take_buffered()?.0);
+        let totals = match self.state {
+            State::AlwaysStream => return Ok(None),
+            State::Buffer { .. } => self.take_buffered()?.0,
+            State::Stream { .. } => match self.kernel.take_totals()? {
+                late if late.requests > 0 => late,
+                _ => return Ok(None),
+            },
+        };
+        let what = EventKind::BufferingEnded(totals);
         Ok(Some(Event { at: now, what }))
     }
 

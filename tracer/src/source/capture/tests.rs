@@ -301,3 +301,21 @@ fn the_oldest_events_give_way_and_are_counted() {
     assert_eq!(activity.totals.streamed, PENDING as u64 + 1);
     assert_eq!(activity.totals.audit_writes, PENDING as u64 / 2);
 }
+
+/// A program that has read the mode, and is interrupted before it counts.
+#[test]
+fn what_is_counted_after_buffering_has_ended_is_not_lost() -> Result<()> {
+    for (late, expected) in [(1, Some(1)), (0, None)] {
+        let mut controller = controller(true);
+        controller.stop_buffering(S)?;
+        controller.restore(Vec::new(), (0, S))?;
+        controller.kernel().totals.requests = late;
+        let end = controller.finish(2 * S)?;
+        let counted = end.map(|end| match end.what {
+            EventKind::BufferingEnded(totals) => totals.requests,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(counted, expected);
+    }
+    Ok(())
+}
