@@ -89,6 +89,11 @@ impl Client {
         self
     }
 
+    /// The server's port.
+    pub fn port(&self) -> u16 {
+        self.server.port()
+    }
+
     /// GET on a connection of its own.
     pub fn get(&self, path: &str) -> Result<Measured> {
         self.connect()?.get(path)

@@ -7,7 +7,7 @@ pub(crate) use lab::states::SHORT_TIMEOUT;
 use anyhow::{Context, Result, anyhow, ensure};
 use lab::{
     Family, Lab, Measured, Trace, Tracer, scenario::BIG_REQUEST, server::bao_from_environment,
-    tracer::agent_from_environment,
+    sockets, tracer::agent_from_environment,
 };
 
 /// The server's own.
@@ -85,6 +85,7 @@ pub(crate) fn run_outage_in<const N: usize>(
     fault.lift()?;
     let after = lab.client.get(BIG_REQUEST)?;
     ensure!(!after.hung(), "the server hangs with the fault lifted");
+    sockets::wait_for_last_answer(lab.server.pid(), lab.client.port())?;
     let requests = filling.len() + 3;
     let full = filling.pop().context("no request hung")?;
     let healthy = filling.iter().chain([&before, &after]);
