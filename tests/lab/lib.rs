@@ -18,6 +18,7 @@ pub mod leftovers;
 pub mod log_server;
 pub mod netns;
 pub mod network;
+pub mod private_run;
 pub mod process;
 pub mod prometheus;
 pub mod replay;

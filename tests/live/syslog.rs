@@ -10,12 +10,8 @@ use std::{
 
 use anyhow::Result;
 use lab::{
-    AuditDevice, Family, Network, Server, Tracer, server::bao_from_environment,
-    tracer::agent_from_environment,
-};
-use nix::{
-    mount::{MntFlags, MsFlags, mount, umount2},
-    sched::{CloneFlags, unshare},
+    AuditDevice, Family, Network, Server, Tracer, private_run::PrivateRun,
+    server::bao_from_environment, tracer::agent_from_environment,
 };
 
 /// Go's `log/syslog` looks there, after `/dev/log` and `/var/run/syslog`.
@@ -23,26 +19,6 @@ const SYSLOG: &str = "/run/log";
 const LIMIT: Duration = Duration::from_secs(10);
 /// More than the daemon's socket has room for (`net.unix.max_dgram_qlen`).
 const REQUESTS: usize = 1000;
-
-/// A `/run` of this thread's own, and of what it starts meanwhile: the daemon's socket shows nowhere else.
-struct PrivateRun;
-
-impl PrivateRun {
-    fn mount() -> Result<Self> {
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        let none = None::<&str>;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none)?;
-        Ok(Self)
-    }
-}
-
-impl Drop for PrivateRun {
-    fn drop(&mut self) {
-        // The names of the lab's network namespaces, which are removed next, are below the other one.
-        let _ = umount2("/run", MntFlags::MNT_DETACH);
-    }
-}
 
 fn daemon() -> Result<UnixDatagram> {
     let socket = UnixDatagram::bind(SYSLOG)?;
@@ -53,7 +29,7 @@ fn daemon() -> Result<UnixDatagram> {
 #[test]
 fn a_daemon_that_does_not_read_and_then_is_gone_is_one_outage() -> Result<()> {
     let network = Network::create(0)?;
-    let _run = PrivateRun::mount()?;
+    let _run = PrivateRun::enter()?;
     let first = daemon()?;
     let server = Server::builder(&bao_from_environment()?)
         .audit_to_file()

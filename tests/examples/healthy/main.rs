@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use lab::{Tracer, server::own_name, tracer::agent_from_environment};
+use lab::{Tracer, private_run, server::own_name, tracer::agent_from_environment};
 
 use self::{clients::Progress, scene::Scene};
 
@@ -54,7 +54,7 @@ struct Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    scene::private_run()?;
+    private_run::enter()?;
     let name = own_name("bao-healthy");
     let mut scene = Scene::start(&name, options.two_devices)?;
     let mut arguments = vec!["--threshold", &options.threshold];

@@ -14,8 +14,6 @@ use lab::{
     server::{Builder, bao_from_environment},
 };
 use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -38,15 +36,6 @@ pub(crate) struct Scene {
     network: Network,
     _http: HttpLog,
     _directory: TempDir,
-}
-
-/// Gives this process, and what it starts, a `/run` of its own: the syslog daemon's socket shows nowhere else.
-pub(crate) fn private_run() -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none)?;
-    Ok(())
 }
 
 impl Scene {

@@ -14,13 +14,12 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
-use lab::{process::Process, wait};
+use lab::{private_run, process::Process, wait};
 
 use super::{
     Options,
     outcome::Outcome,
     run::run,
-    scene::private_run,
     table::{self, Run},
     tally::Tally,
 };
@@ -32,7 +31,7 @@ const SEEDS_A_DAY: u64 = 10_000;
 
 /// Runs the one case of this process.
 pub(crate) fn run_one(options: &Options, file: &Path) -> Result<()> {
-    private_run()?;
+    private_run::enter()?;
     let seed = options.seed.context("no seed")?;
     let ended = run(&options.case(seed))?;
     let disagrees = !ended.outcome.verdict.disagreements().is_empty();

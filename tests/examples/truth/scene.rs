@@ -15,10 +15,7 @@ use lab::{
     server::{self, bao_from_environment},
     setup::{LOG_NAME, NO_NAMES},
 };
-use nix::{
-    mount::{MntFlags, MsFlags, mount, umount2},
-    sched::{CloneFlags, unshare},
-};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
 
 use super::{
@@ -102,16 +99,6 @@ pub(crate) struct Scene {
     _disk: Option<Disk>,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) directory: TempDir,
-}
-
-/// Gives this process, and what it starts, a `/run` of its own: no other case sees its namespaces or the socket of its syslog
-/// daemon, and with the process all of it is gone.
-pub(crate) fn private_run() -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none)?;
-    Ok(())
 }
 
 pub(crate) fn family(ipv6: bool) -> Family {

@@ -11,6 +11,7 @@ use test_events::THRESHOLD;
 use test_support::simulation::Capture;
 use tracer::source::capture::{
     CaptureController, KernelSide, Observed,
+    classify::state_change,
     restore::{BufferedConnection, BufferedEvent},
 };
 use tracer_core::{BufferedActivity, Core};
@@ -23,7 +24,7 @@ use tracer_ebpf::{
     protocol::{SendOutcome, is_interim},
 };
 use tracer_model::{
-    BufferedTotals, Device, Event, EventKind, Nanos, Socket, SocketId, Tcp, TcpState, Transport,
+    BufferedTotals, Device, Event, EventKind, Nanos, Socket, SocketId, TcpState, Transport,
     WaitReason,
 };
 
@@ -141,28 +142,8 @@ impl SimulatedKernel {
             }
             _ => {}
         }
-        let fails = match what {
-            EventKind::State {
-                socket,
-                old,
-                new,
-                errno,
-                tcp,
-                ..
-            } => {
-                let outstanding = |tcp: &Tcp| tcp.end.wrapping_sub(tcp.una);
-                let change = StateChange {
-                    accepted: socket.accepted,
-                    old: *old as i32,
-                    new: *new as i32,
-                    errno: *errno,
-                    outstanding: tcp.as_ref().map_or(u32::MAX, outstanding),
-                };
-                change.freezes()
-            }
-            EventKind::ConnectFailed { .. } => true,
-            _ => false,
-        };
+        let fails = matches!(what, EventKind::ConnectFailed { .. })
+            || state_change(what).is_some_and(StateChange::freezes);
         if fails && !ignored {
             self.mode = self.mode.after_failure();
         }

@@ -82,23 +82,9 @@ impl SocketRoles {
                 let outcome = SendOutcome::of(*result, requested.unwrap_or(UNKNOWN));
                 self.classify_send(socket.id, outcome, event.at, buffering)
             }
-            EventKind::State {
-                socket,
-                old,
-                new,
-                errno,
-                tcp,
-                ..
-            } if !socket.accepted => {
-                let outstanding = |tcp: &Tcp| tcp.end.wrapping_sub(tcp.una);
-                let change = StateChange {
-                    accepted: false,
-                    old: *old as i32,
-                    new: *new as i32,
-                    errno: *errno,
-                    outstanding: tcp.as_ref().map_or(u32::MAX, outstanding),
-                };
-                self.classify_state(socket, change)
+            EventKind::State { socket, .. } if !socket.accepted => {
+                let change = state_change(&event.what);
+                change.map_or(Class::Normal, |change| self.classify_state(socket, change))
             }
             EventKind::Send { .. } | EventKind::Receive { .. } | EventKind::State { .. } => {
                 Class::Normal
@@ -262,6 +248,29 @@ impl SocketRoles {
             _ => {}
         }
     }
+}
+
+/// A change of a connection's state, as the programs decide about it.
+pub fn state_change(what: &EventKind) -> Option<StateChange> {
+    let EventKind::State {
+        socket,
+        old,
+        new,
+        errno,
+        tcp,
+        ..
+    } = what
+    else {
+        return None;
+    };
+    let outstanding = |tcp: &Tcp| tcp.end.wrapping_sub(tcp.una);
+    Some(StateChange {
+        accepted: socket.accepted,
+        old: *old as i32,
+        new: *new as i32,
+        errno: *errno,
+        outstanding: tcp.as_ref().map_or(u32::MAX, outstanding),
+    })
 }
 
 pub(super) fn has_entry(event: &Event) -> bool {

@@ -47,15 +47,20 @@ proptest! {
     }
 }
 
+/// A handler that dials, one that queues, and a sink.
+pub(super) fn of_a_server() -> FakeMemory {
+    FakeMemory::default()
+        .goroutine(30, 1, &[CONNECT, RECONNECT, REQUEST, HANDLER])
+        .goroutine(31, 1, &[LOCK, REQUEST, HANDLER])
+        .device(2, "tcp", "10.0.0.2:1515")
+        .goroutine(32, 1, &[LOCK, REQUEST, BROKER])
+        .input(3, LIST_KEYS)
+}
+
 proptest! {
     #[test]
     fn any_damage_is_survived(at in 0..0x2000_u64, word in anything(), which in 0..6_usize) {
-        let mut memory = FakeMemory::default()
-            .goroutine(30, 1, &[CONNECT, RECONNECT, REQUEST, HANDLER])
-            .goroutine(31, 1, &[LOCK, REQUEST, HANDLER])
-            .device(2, "tcp", "10.0.0.2:1515")
-            .goroutine(32, 1, &[LOCK, REQUEST, BROKER])
-            .input(3, LIST_KEYS);
+        let mut memory = of_a_server();
         let places = [LIST, GOROUTINES, STACKS, DEVICE, STACKS + 0x2000, INPUTS + 0x1_0000];
         let base = places[which];
         memory.words.insert(base + at % 0x400 / 8 * 8, word);

@@ -2,8 +2,7 @@
 
 use super::{
     super::{function_name::FunctionName, pclntab, symbols},
-    damage::Arena,
-    requests::LIST_KEYS,
+    damage::{Arena, of_a_server},
     *,
 };
 
@@ -56,12 +55,7 @@ pub(crate) fn read_memory(input: &[u8]) {
         let _ = reader.polled_sockets(&memory);
         return;
     }
-    let mut memory = FakeMemory::default()
-        .goroutine(30, 1, &[CONNECT, RECONNECT, REQUEST, HANDLER])
-        .goroutine(31, 1, &[LOCK, REQUEST, HANDLER])
-        .device(2, "tcp", "10.0.0.2:1515")
-        .goroutine(32, 1, &[LOCK, REQUEST, BROKER])
-        .input(3, LIST_KEYS);
+    let mut memory = of_a_server();
     let mut places: Vec<_> = memory.words.keys().copied().collect();
     places.sort_unstable();
     let (changes, _) = rest.as_chunks();
