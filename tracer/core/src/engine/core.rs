@@ -208,7 +208,7 @@ impl Core {
         let act = Act::of(began.op, began.entry.as_ref());
         self.infer_queueing(at, by, device, act);
         let request = self.trackers.requests.wait_began(at, by, act);
-        self.trackers.wait_began(device, at, request);
+        self.trackers.wait_began(device, at, (request, by));
     }
 
     /// Whether the request has queued, where stacks cannot tell.

@@ -11,7 +11,10 @@ use crate::{
     diagnose::cause::cause_of,
     engine::{silence, trackers::Trackers},
     request::sampled::{Gone, SampleTimes},
-    track::sampled_wait::{LockHolder, StackSample},
+    track::{
+        sampled_wait::{LockHolder, StackSample},
+        stall_periods::StallPeriod,
+    },
 };
 
 /// What has been stalled for so long, ns, is sampled; for half of the threshold if that is less.
@@ -50,13 +53,22 @@ struct QueueHead {
     holder: Option<LockHolder>,
     /// Since when the device has been stalled without a break.
     stalled_since: Option<Nanos>,
+    /// The last stall there.
+    last: Option<StallPeriod>,
 }
 
 impl QueueHead {
-    /// Whether this request was in the device itself, now or just before: a lock that it finds taken is another one, of what it
-    /// calls there, and is free again soon.
-    fn is_held_by(&self, request: RequestSeq) -> bool {
-        self.holder.is_some_and(|holder| holder.request == request)
+    /// Whether this goroutine, or the request that audits itself in it, was in the device, now or just before: a lock that it
+    /// finds taken is another one, of what it calls there, and is free again soon. Not so if the goroutine works for a request of
+    /// which another goroutine is in the device: an earlier entry's may outlive the wait for it.
+    fn is_held_by(&self, found: &Found<'_>) -> bool {
+        let is_requests = self
+            .holder
+            .is_some_and(|holder| holder.request == found.request);
+        let was_in_it = self
+            .last
+            .is_some_and(|last| last.was_in_it(found.sample.goid));
+        was_in_it || (is_requests && !is_sink(found.sample))
     }
 
     /// Whether another request is in the device, or the device is stalled.
@@ -301,17 +313,18 @@ fn queue_head(
     holders: &BTreeMap<Device, LockHolder>,
     trackers: &Trackers,
 ) -> QueueHead {
-    let last = || {
-        let period = trackers.stall_periods.current(device, at)?;
+    let last = trackers.stall_periods.current(device, at);
+    let last_holder = || {
         Some(LockHolder {
-            request: period.by?,
+            request: last?.by?,
             cause: Cause::Unknown,
-            until: period.ended(),
+            until: last?.ended(),
         })
     };
     QueueHead {
-        holder: holders.get(device).copied().or_else(last),
+        holder: holders.get(device).copied().or_else(last_holder),
         stalled_since: trackers.not_stalled_before(device, at),
+        last,
     }
 }
 
@@ -323,7 +336,7 @@ fn op_of(found: &Found<'_>, head: Option<&QueueHead>, trackers: &Trackers) -> Op
     let at_socket = trackers.sockets.is_waiting(sample.goid);
     // A request that audits itself does one thing at a time, if perhaps in a goroutine that dials for it.
     let is_busy = at_socket || (!is_sink && request.has_open_operations());
-    let is_own = !is_sink && head.is_some_and(|head| head.is_held_by(found.request));
+    let is_own = head.is_some_and(|head| head.is_held_by(found));
     match sample.place {
         WaitReason::Lock if !at_socket && !is_own => Some(Op::Lock),
         WaitReason::Resolve if !at_socket => Some(Op::Resolve),

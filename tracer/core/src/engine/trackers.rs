@@ -2,7 +2,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tracer_model::{
-    Cause, Device, Drops, FailureReason, Nanos, Operation, Outcome, RequestSeq, Session,
+    Actor, Cause, Device, Drops, FailureReason, Nanos, Operation, Outcome, RequestSeq, Session,
 };
 
 use crate::{
@@ -115,7 +115,12 @@ impl Trackers {
     }
 
     /// Somebody begins to wait in a device, which may have been stalled before the trace if it was never seen to work.
-    pub(super) fn wait_began(&mut self, device: &Device, at: Nanos, by: Option<RequestSeq>) {
+    pub(super) fn wait_began(
+        &mut self,
+        device: &Device,
+        at: Nanos,
+        by: (Option<RequestSeq>, Actor),
+    ) {
         let is_known = self.is_audit(device);
         let not_before = if is_known { at } else { self.session.began };
         self.stall_periods.wait_began(device, (not_before, at), by);

@@ -2,7 +2,7 @@
 //! have queued for it before, and the next one of the queue goes in when the one before has given up.
 
 use rustc_hash::FxHashMap;
-use tracer_model::{Device, Nanos, RequestSeq};
+use tracer_model::{Actor, Device, Nanos, RequestSeq};
 
 /// From one holder's last act to the next holder's first, ns: more than a busy machine makes of it.
 pub(crate) const HANDOVER: Nanos = 50_000_000;
@@ -19,6 +19,8 @@ pub(crate) struct StallPeriod {
     pub(crate) not_before: Nanos,
     /// Which request was in the device last, if it is known.
     pub(crate) by: Option<RequestSeq>,
+    /// Who made that request's system call.
+    actor: Actor,
     until: Nanos,
     open: u32,
 }
@@ -33,7 +35,7 @@ impl StallPeriods {
         &mut self,
         device: &Device,
         (not_before, at): (Nanos, Nanos),
-        by: Option<RequestSeq>,
+        (by, actor): (Option<RequestSeq>, Actor),
     ) {
         if self.0.len() >= MAX_DEVICES {
             self.0.retain(|_, period| period.open > 0);
@@ -42,13 +44,14 @@ impl StallPeriods {
             since: at,
             not_before,
             by,
+            actor,
             until: at,
             open: 0,
         });
         if !period.covers(at) {
             (period.since, period.not_before) = (at, at);
         }
-        period.by = by;
+        (period.by, period.actor) = (by, actor);
         period.open += 1;
     }
 
@@ -72,7 +75,9 @@ impl StallPeriods {
         known.since = known.since.min(period.since);
         known.not_before = known.not_before.min(period.not_before);
         known.until = known.until.max(period.until);
-        known.by = period.by.or(known.by);
+        if period.by.is_some() {
+            (known.by, known.actor) = (period.by, period.actor);
+        }
         known.open += period.open;
     }
 
@@ -97,6 +102,11 @@ impl StallPeriod {
     /// When the last of its stalls ended, if none goes on.
     pub(crate) fn ended(&self) -> Option<Nanos> {
         (self.open == 0).then_some(self.until)
+    }
+
+    /// Whether this goroutine was in the device last, or the one that dialled for it.
+    pub(crate) fn was_in_it(&self, goid: u64) -> bool {
+        [self.actor.goid, self.actor.parent].contains(&Some(goid))
     }
 
     fn covers(&self, now: Nanos) -> bool {

@@ -240,6 +240,65 @@ fn who_was_in_the_device_itself_does_not_queue_for_it() {
     assert_eq!(chain(story.hangs()[0]), "connect 1.0 | ");
 }
 
+/// So it is where the device's code runs in goroutines of its own, and dials in another: found in a live run on a busy machine.
+/// Another entry's goroutine of the same request does queue.
+#[test]
+fn a_goroutine_that_was_in_the_device_for_a_request_does_not_queue_for_it() {
+    for (dials, found, place, queues) in [
+        ((31, 20), 31, WaitReason::Lock, false),
+        ((31, 20), 31, WaitReason::Other, false),
+        ((32, 31), 31, WaitReason::Other, false),
+        ((31, 20), 33, WaitReason::Lock, true),
+    ] {
+        let mut story = Story::new();
+        known_device(&mut story);
+        let sink = |goid, place| GoroutineSample {
+            ancestors: vec![20],
+            request: Some(20),
+            frames: vec!["event.(*SocketSink).reconnect".to_owned()],
+            ..parked(
+                goid,
+                place,
+                None,
+                Some(Device::configured(Transport::Tcp, LOG)),
+            )
+        };
+        let dial = |story: &mut Story, old, new| {
+            let by = Actor {
+                parent: Some(dials.1),
+                ..goroutine(dials.0)
+            };
+            story.happens(EventKind::State {
+                socket: log_socket(2),
+                by: Some(by),
+                old,
+                new,
+                errno: 0,
+                tcp: None,
+            });
+        };
+        let sampled = |story: &mut Story, goroutine| {
+            story.happens(EventKind::GoroutinesSampled {
+                goroutines: vec![goroutine],
+                handlers: None,
+            });
+        };
+        story.requested(20);
+        dial(&mut story, TcpState::Close, TcpState::SynSent);
+        sampled(story.after(S / 2), sink(31, WaitReason::Connect));
+        story.after(S / 2);
+        dial(&mut story, TcpState::SynSent, TcpState::Close);
+        sampled(story.after(2 * MS), sink(found, place));
+        story.after(100 * MS).answered(20).nothing_is_found();
+        let chain = chain(story.hangs()[0]);
+        assert_eq!(
+            chain.contains("lock"),
+            queues,
+            "{dials:?} {found} {place:?}: {chain}"
+        );
+    }
+}
+
 /// Of three that queue, the one that has given up its dial before the second one came is not what that waited for.
 #[test]
 fn a_request_queues_behind_who_is_in_the_device_meanwhile() {
