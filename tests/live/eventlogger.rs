@@ -183,8 +183,13 @@ fn is_of(hang: &Value, request: &Measured) {
     );
 }
 
-/// The stalls as `op phase outcome`.
+/// Longer than a busy machine takes to let one goroutine out of the device and the next one in.
+const HANDOVER: Duration = Duration::from_millis(50);
+
+/// The stalls as `op phase outcome`, but for a short wait for who is about to leave the device.
 fn stalls(hang: &Value) -> Vec<String> {
+    let is_handover =
+        |stall: &Value| stall["op"] == "lock" && nanoseconds(&stall["duration_ns"]) < HANDOVER;
     let word = |stall: &Value, name: &str| stall[name].as_str().unwrap_or("-").to_owned();
     let stalls = hang["stalls"].as_array().expect("stalls");
     let name = |s: &Value| {
@@ -192,7 +197,8 @@ fn stalls(hang: &Value) -> Vec<String> {
             .map(|name| word(s, name))
             .join(" ")
     };
-    stalls.iter().map(name).collect()
+    let stalls = stalls.iter().filter(|stall| !is_handover(stall));
+    stalls.map(name).collect()
 }
 
 const REQUEST_MET_IT: [&str; 4] = [
