@@ -12,10 +12,11 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
-use lab::{Lab, Tracer, tracer::agent_from_environment};
+use lab::{Lab, Tracer, tracer::agent_from_environment, wait};
 use nix::{
     errno::Errno,
     libc::{self, c_int, c_long},
@@ -64,21 +65,33 @@ struct Server {
 }
 
 impl Server {
-    fn of(lab: &Lab) -> Result<Self> {
+    /// `None` while it does not have its audit file open.
+    fn of(lab: &Lab) -> Result<Option<Self>> {
         let pid = lab.server.pid().cast_signed();
         let file = lab.server.audit_file();
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?.flatten();
         let mut paths = descriptors.map(|entry| entry.path());
         let audit = paths.find(|path| fs::read_link(path).is_ok_and(|to| to == file));
-        let audit = audit.context("it has its audit file open")?;
-        Ok(Self { pid, audit })
+        Ok(audit.map(|audit| Self { pid, audit }))
+    }
+
+    /// What the kernel answers to an ordinary user with these capabilities. Anew where the server has opened its file again.
+    fn answer(lab: &Lab, kept: &[Privilege], attempt: Use) -> Result<io::Result<()>> {
+        let limit = Duration::from_secs(10);
+        wait::until("a file that stays open", limit, || {
+            let Some(server) = Self::of(lab)? else {
+                return Ok(None);
+            };
+            let answer = as_nobody(kept, || attempt(&server))?;
+            let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+            Ok((!answer.as_ref().is_err_and(is_gone)).then_some(answer))
+        })
     }
 }
 
 #[test]
 fn each_capability_is_needed_for_what_the_kernel_refuses_without_it() -> Result<()> {
     let lab = lab()?;
-    let server = Server::of(&lab)?;
     limit_locked_memory(RLIM_INFINITY)?;
     let mut table = String::from("without");
     for (what, ..) in USES {
@@ -90,7 +103,7 @@ fn each_capability_is_needed_for_what_the_kernel_refuses_without_it() -> Result<
         let kept: Vec<_> = all.into_iter().filter(|it| Some(*it) != dropped).collect();
         write!(table, "\n{name}")?;
         for (what, needed, attempt) in USES {
-            let answer = as_nobody(&kept, || attempt(&server))?;
+            let answer = Server::answer(&lab, &kept, attempt)?;
             let is_refused = answer.is_err();
             let answer = answer.map_or_else(|error| error.to_string(), |()| "done".to_owned());
             write!(table, " | {answer}")?;

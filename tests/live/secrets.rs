@@ -1,11 +1,16 @@
 //! What audit devices with `log_raw` carry in clear stays with them.
 
+use std::time::Duration;
+
 use anyhow::Result;
-use lab::{Client, Family, Lab, LogServer, Trace, server::bao_from_environment, tracer::RECORD};
+use lab::{
+    Client, Family, Lab, LogServer, Trace, server::bao_from_environment, tracer::RECORD, wait,
+};
 use serde_json::json;
 
 use crate::outage::attach;
 
+const PATIENCE: Duration = Duration::from_secs(10);
 const TOKEN: &str = "s3cret-token";
 const VALUE: &str = "s3cret-value";
 const OPTIONS: [(&str, &str); 2] = [("write_timeout", "500ms"), ("log_raw", "true")];
@@ -46,10 +51,10 @@ fn secrets_stay(arguments: &[&str]) -> Result<Trace> {
         &json!({ "data": { "password": VALUE } }),
     )?;
     client.get("/v1/secret/data/app")?;
-    assert!(
-        carries_both(&lab.log),
-        "the log server got no secret: the test proves nothing"
-    );
+    // Else the test proves nothing.
+    wait::until("both secrets at the log server", PATIENCE, || {
+        Ok(carries_both(&lab.log).then_some(()))
+    })?;
     let fault = lab.drop_output()?;
     lab::scenario::fill(&client)?;
     client.put(

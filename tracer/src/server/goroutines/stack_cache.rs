@@ -112,11 +112,17 @@ impl<'a> Cursor<'a> {
         (Some(last.position) == Position::of(goroutine)).then_some(&last.facts)
     }
 
-    /// What its stack showed before it began to run, if it has not stopped since.
+    /// What its stack showed before it began to run, if it has not stopped since, nor made a system call: such a handler may have
+    /// answered. Since Go 1.26 system calls are no stops (`runtime/proc.go`, `reentersyscall`), but they save where they are
+    /// made, and running begins with clearing that (`runtime/asm_amd64.s`, `gogo`).
     pub(super) fn before_this_run(&mut self, goroutine: &Goroutine) -> Option<&'a StackFacts> {
-        let last = self.at(goroutine.address)?;
-        let (goid, stops) = (last.position.goid, Some(last.position.stops));
-        ((goid, stops) == (goroutine.goid, goroutine.stops)).then_some(&last.facts)
+        let CachedStack {
+            position, facts, ..
+        } = self.at(goroutine.address)?;
+        let is_counted = (position.goid, Some(position.stops)) == (goroutine.goid, goroutine.stops);
+        let is_at_once =
+            goroutine.sp == 0 || (position.sp, position.pc) == (goroutine.sp, goroutine.pc);
+        (is_counted && is_at_once).then_some(facts)
     }
 
     fn at(&mut self, address: u64) -> Option<&'a CachedStack> {

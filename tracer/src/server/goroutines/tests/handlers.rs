@@ -12,6 +12,7 @@ const SYSCALL: u64 = 3;
 const WAITING: u64 = 4;
 const PREEMPTED: u64 = 9;
 const STATUS: u64 = 144;
+const SAVED_SP: u64 = 56;
 const NONE: [u64; 0] = [];
 
 fn handlers(reader: &GoroutineReader, memory: &FakeMemory) -> Vec<HandlerSample> {
@@ -109,11 +110,16 @@ fn a_handler_that_has_begun_to_run_is_kept_for_one_sample() {
     memory = memory.member(STATUS, RUNNING);
     assert_eq!(goids(&reader, &memory), [5]);
     assert_eq!(goids(&reader, &memory), NONE, "for longer than a sample");
+    memory = memory.member(STATUS, WAITING);
+    assert_eq!(goids(&reader, &memory), [5]);
+    memory = memory.member(STATUS, RUNNING).member(SAVED_SP, 0);
+    assert_eq!(goids(&reader, &memory), [5], "it runs");
 }
 
 #[test]
 fn a_handler_that_has_stopped_elsewhere_meanwhile_is_not_kept() {
-    for (member, word) in [(STOPS, 1), (152, 6), (STATUS, SYSCALL)] {
+    let made_a_system_call = (SAVED_SP, STACKS + 0x80);
+    for (member, word) in [(STOPS, 1), (152, 6), (STATUS, SYSCALL), made_a_system_call] {
         let reader = reader();
         let memory = FakeMemory::default().goroutine(5, 1, &[GRAPH, BROKER, HANDLER]);
         assert_eq!(goids(&reader, &memory), [5]);
