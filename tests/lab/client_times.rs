@@ -230,13 +230,14 @@ fn check_lock_holders(hangs: &[&Value]) -> Result<()> {
     Ok(())
 }
 
-/// Whether one of the hang's own stalls overlaps with this one of another request.
+/// Whether one of the hang's own stalls overlaps with this one of another request, or ended just before: the lock is free
+/// only when its holder has left the device.
 fn is_stalled_during(hang: &Value, lock: &Value) -> bool {
     let (begin, end) = span(lock);
     let own = stalls(hang, &["connect", "write"]);
     own.into_iter()
         .map(span)
-        .any(|own| own.0 < end && begin < own.1)
+        .any(|own| own.0 < end && begin < own.1 + HANDOVER)
 }
 
 /// The device's mutex lets one request at a time in: no two requests were stalled in it at the same time.
