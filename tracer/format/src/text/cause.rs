@@ -363,6 +363,10 @@ fn slow_path(failure: &Failure<'_>) -> String {
 }
 
 fn unknown(failure: &Failure<'_>) -> String {
+    let only_queued = failure.stalls.iter().all(|stall| stall.op == Op::Lock);
+    if only_queued && !failure.stalls.is_empty() {
+        return "Nothing shows what that one waited for there: it may have had no processor to run on.".to_owned();
+    }
     format!(
         "{} took no more data, and this host saw no drop, no unanswered retransmit and no closed window: look at the log server and the network to it.",
         failure.address

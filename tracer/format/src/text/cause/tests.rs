@@ -1,5 +1,7 @@
 //! The words of causes.
 
+use tracer_model::Phase;
+
 use super::*;
 
 /// The same table, at length.
@@ -37,5 +39,48 @@ fn a_unix_socket_has_no_firewall() {
         for sentence in [refused(&failure), reset(&failure)] {
             assert_eq!(sentence.contains("firewall"), has_firewall, "{sentence}");
         }
+    }
+}
+
+/// Of requests that queued behind one that no probe saw wait, nothing says that the socket was full.
+#[test]
+fn a_queue_alone_shows_nothing_of_the_socket() {
+    let evidence = Evidence::default();
+    for (ops, says_full) in [
+        (&[Op::Lock][..], false),
+        (&[Op::Lock, Op::Lock], false),
+        (&[Op::Lock, Op::Write], true),
+        (&[Op::Write], true),
+    ] {
+        let stalls: Vec<_> = ops.iter().map(|op| stall(*op)).collect();
+        let failure = Failure {
+            address: "10.0.0.2:1515",
+            evidence: &evidence,
+            errno: None,
+            status: None,
+            transport: Transport::Tcp,
+            duration: 0,
+            stalls: &stalls,
+        };
+        let sentence = hang(Cause::Unknown, &failure);
+        assert_eq!(sentence.contains("took no more"), says_full, "{ops:?}");
+    }
+}
+
+fn stall(op: Op) -> Stall {
+    Stall {
+        op,
+        phase: Phase::Request,
+        start: 0,
+        duration: 1,
+        uncertainty: 0,
+        outcome: Some(Outcome::Ok),
+        errno: None,
+        cause: Cause::Unknown,
+        evidence: Evidence::default(),
+        behind: None,
+        blocked_by: None,
+        inferred: false,
+        dropped: false,
     }
 }
