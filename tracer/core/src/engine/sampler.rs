@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashSet;
 use tracer_model::{
-    Cause, Device, GoroutineSample, HandlerSample, Nanos, Op, RequestSeq, WaitReason,
+    Cause, Device, GoroutineSample, HandlerSample, Nanos, Op, Phase, RequestSeq, WaitReason,
 };
 
 use crate::{
@@ -43,6 +43,8 @@ struct Found<'a> {
     sample: &'a GoroutineSample,
     request: RequestSeq,
     device: Option<Device>,
+    /// For which of the request's entries it works.
+    phase: Option<Phase>,
     /// It waited nowhere before then.
     since: Nanos,
     queues: bool,
@@ -142,7 +144,7 @@ impl Sampler {
         if handlers.is_some() {
             trackers.requests.note_outliving(samples, &in_broker);
         }
-        let found = attribute(samples, times, trackers);
+        let found = attribute(samples, &in_broker, times, trackers);
         let holders: BTreeMap<_, _> = found
             .iter()
             .filter_map(|found| Some((found.device.clone()?, holder(at, found, trackers)?)))
@@ -181,6 +183,7 @@ impl Sampler {
         let Found {
             sample,
             request,
+            phase,
             since,
             ..
         } = found;
@@ -202,7 +205,7 @@ impl Sampler {
         let stack = StackSample {
             op,
             device,
-            phase: sample.phase(),
+            phase: *phase,
             since: sample.since,
             frames: sample.frames.clone(),
             holder: holder.filter(|h| h.request != *request && h.was_there_after(sample.since)),
@@ -240,6 +243,7 @@ fn attribute_handlers(
 
 fn attribute<'a>(
     samples: &'a [GoroutineSample],
+    in_broker: &FxHashSet<u64>,
     times: SampleTimes,
     trackers: &mut Trackers,
 ) -> Vec<Found<'a>> {
@@ -256,10 +260,13 @@ fn attribute<'a>(
         let request = trackers.requests.of_sample(sample, times)?;
         let of = trackers.requests.get(request);
         let is_new = !was_found && of.is_some_and(|request| !request.has_seen(sample.goid));
+        let of = trackers.requests.get_mut(request);
+        let phase = of.and_then(|request| request.phase_of(sample, is_new, in_broker));
         trackers.sockets.confirm_wait(times.at, sample);
         Some(Found {
             sample,
             request,
+            phase,
             device: device_of(sample, samples, &mut meant, trackers),
             since: if is_new { times.before } else { 0 },
             queues: queues(sample),

@@ -7,6 +7,10 @@ use tracer_model::{Actor, Device, Nanos, RequestSeq};
 /// From one holder's last act to the next holder's first, ns: more than a busy machine makes of it.
 pub(crate) const HANDOVER: Nanos = 50_000_000;
 
+/// Fifty requests whose entries are formatted at once kept two processors busy for 113 ms before the next one dialled, and others
+/// queued by then. So a device that was stalled that many ns before is not known to have been free since.
+const BUSY: Nanos = 1_000_000_000;
+
 /// Devices beyond which none is remembered that is not stalled now.
 const MAX_DEVICES: usize = 1024;
 
@@ -49,7 +53,10 @@ impl StallPeriods {
             open: 0,
         });
         if !period.covers(at) {
-            (period.since, period.not_before) = (at, at);
+            period.since = at;
+            if at.saturating_sub(period.until) > BUSY {
+                period.not_before = at;
+            }
         }
         (period.by, period.actor) = (by, actor);
         period.open += 1;
@@ -111,5 +118,36 @@ impl StallPeriod {
 
     fn covers(&self, now: Nanos) -> bool {
         self.open > 0 || now.saturating_sub(self.until) <= HANDOVER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_model::Transport;
+
+    use super::*;
+
+    /// Found in a lab with fifty clients: 113 ms after a stall, others queued for the device before the next one was seen to dial.
+    #[test]
+    fn a_device_that_was_stalled_shortly_before_may_have_been_queued_for_meanwhile() {
+        for (pause, since, not_before) in [
+            (HANDOVER, 1, 1),
+            (2 * HANDOVER, 100 + 2 * HANDOVER, 1),
+            // The twin: nobody queued since then.
+            (2 * BUSY, 100 + 2 * BUSY, 100 + 2 * BUSY),
+        ] {
+            let device = Device::new(Transport::Tcp, "10.0.0.2:1515");
+            let mut periods = StallPeriods::default();
+            let again = 100 + pause;
+            periods.wait_began(&device, (1, 1), None);
+            periods.wait_ended(&device, 100);
+            periods.wait_began(&device, (again, again), None);
+            let period = periods.current(&device, again).expect("it is stalled");
+            assert_eq!(
+                (period.since, period.not_before),
+                (since, not_before),
+                "{pause}"
+            );
+        }
     }
 }
