@@ -1,7 +1,8 @@
 //! What the trackers make of it that a device is what its operator configured, rather than an address.
 
 use tracer_model::{
-    ConfiguredDevice, Device, Event, EventKind, GoroutineSample, Nanos, Snapshot, Socket, Transport,
+    Actor, ConfiguredDevice, Device, DeviceFailure, Event, EventKind, FailureReason,
+    GoroutineSample, Nanos, Snapshot, Socket, Transport,
 };
 
 use crate::{engine::trackers::Trackers, track::identities::Learnt};
@@ -36,6 +37,18 @@ impl Trackers {
         let is_unnamed = device.transport == Transport::Syslog && device.address.is_empty();
         let socket = || self.only_device(Device::is_syslog_socket);
         is_unnamed.then(socket).flatten()
+    }
+
+    /// What was known of the HTTP device by its type alone is the device's too, if there is no other one.
+    fn rename_http(&mut self, learnt: Learnt) {
+        self.rename(learnt);
+        let unnamed = Device::new(Transport::Http, "");
+        let is_named = |device: &Device| device.transport == Transport::Http && *device != unnamed;
+        if self.devices.contains(&unnamed)
+            && let Some(device) = self.only_device(is_named)
+        {
+            self.rename((unnamed, device));
+        }
     }
 
     /// An entry goes to this socket: if it is the syslog device's, that was known without its socket until now.
@@ -75,18 +88,22 @@ impl Trackers {
     pub(super) fn learn_device(&mut self, event: &Event) {
         if let EventKind::Send {
             socket,
-            entry: Some(_),
+            entry: Some(entry),
             ..
         }
         | EventKind::BufferedWrite {
             socket,
-            entry: Some(_),
+            entry: Some(entry),
             ..
         } = &event.what
             && !socket.accepted
         {
             if let Some(learnt) = self.identities.entry_written(socket) {
                 self.rename(learnt);
+            } else if entry.over_http
+                && let Some(learnt) = self.identities.entry_over_http(socket)
+            {
+                self.rename_http(learnt);
             }
             self.learn_syslog_socket(socket);
         }
@@ -106,6 +123,9 @@ impl Trackers {
             }
         }
         for device in samples.iter().filter_map(|sample| sample.device.as_ref()) {
+            if let Some(learnt) = self.identities.has_url(device) {
+                self.rename_http(learnt);
+            }
             let device = self.identities.owner_of(device);
             // Most are known, which is checked sooner than whether a text is an address.
             let is_named = !device.address.is_empty();

@@ -4,6 +4,7 @@ mod counts;
 mod device_failures;
 mod forwarded;
 mod given_up;
+mod http_by_type;
 mod http_device;
 mod identity;
 mod in_doubt;
