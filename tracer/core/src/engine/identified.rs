@@ -1,8 +1,7 @@
 //! What the trackers make of it that a device is what its operator configured, rather than an address.
 
 use tracer_model::{
-    Actor, ConfiguredDevice, Device, DeviceFailure, Event, EventKind, FailureReason,
-    GoroutineSample, Nanos, Snapshot, Socket, Transport,
+    ConfiguredDevice, Device, Event, EventKind, GoroutineSample, Nanos, Snapshot, Socket, Transport,
 };
 
 use crate::{engine::trackers::Trackers, track::identities::Learnt};
