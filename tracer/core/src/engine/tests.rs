@@ -15,6 +15,7 @@ mod owed;
 mod queueing;
 mod restart;
 mod sampler;
+mod sinks;
 mod snapshot;
 mod story;
 mod wording;

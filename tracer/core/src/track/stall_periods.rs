@@ -139,9 +139,9 @@ mod tests {
             let device = Device::new(Transport::Tcp, "10.0.0.2:1515");
             let mut periods = StallPeriods::default();
             let again = 100 + pause;
-            periods.wait_began(&device, (1, 1), None);
+            periods.wait_began(&device, (1, 1), (None, Actor::default()));
             periods.wait_ended(&device, 100);
-            periods.wait_began(&device, (again, again), None);
+            periods.wait_began(&device, (again, again), (None, Actor::default()));
             let period = periods.current(&device, again).expect("it is stalled");
             assert_eq!(
                 (period.since, period.not_before),
