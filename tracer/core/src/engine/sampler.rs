@@ -55,6 +55,8 @@ struct QueueHead {
     holder: Option<LockHolder>,
     /// Since when the device has been stalled without a break.
     stalled_since: Option<Nanos>,
+    /// Nobody queued for the device before then.
+    not_queued_before: Option<Nanos>,
     /// The last stall there.
     last: Option<StallPeriod>,
 }
@@ -210,6 +212,7 @@ impl Sampler {
             frames: sample.frames.clone(),
             holder: holder.filter(|h| h.request != *request && h.was_there_after(sample.since)),
             stalled_since: head.and_then(|head| head.stalled_since),
+            not_queued_before: head.and_then(|head| head.not_queued_before),
         };
         let of = (*request, sample.goid);
         trackers.requests.sampled(at, of, *since, stack);
@@ -331,6 +334,7 @@ fn queue_head(
     QueueHead {
         holder: holders.get(device).copied().or_else(last_holder),
         stalled_since: trackers.not_stalled_before(device, at),
+        not_queued_before: trackers.not_queued_before(device, at),
         last,
     }
 }

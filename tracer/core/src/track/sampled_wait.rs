@@ -31,6 +31,8 @@ pub(crate) struct StackSample {
     pub(crate) holder: Option<LockHolder>,
     /// Since when the device has been stalled without a break: nobody queued for it before.
     pub(crate) stalled_since: Option<Nanos>,
+    /// And this long before, the device may have been busy after another stall, and been queued for.
+    pub(crate) not_queued_before: Option<Nanos>,
 }
 
 /// The request that is in the device for which others queue.
@@ -232,13 +234,21 @@ impl SampledWait {
         let bounded = |at: Nanos| at.max(stalled.unwrap_or(0)).min(period.first);
         let earliest = bounded(before.unwrap_or(self.start));
         let gap = period.first - earliest;
+        let queued = period.sample.as_ref().and_then(|s| s.not_queued_before);
+        // It may have queued before this stall, behind one that ended shortly before.
+        let may_have_queued = |start: Nanos| {
+            let since = before.unwrap_or(self.start).max(queued.unwrap_or(start));
+            let is_earlier = queued < stalled;
+            start.saturating_sub(since) * u64::from(is_earlier)
+        };
         let acted = before.is_none() && self.acted_at_start && gap <= FIRST_SAMPLE;
         if acted && !period.is_single_sample() {
             let may_be_earlier = earliest - bounded(self.start.saturating_sub(self.may_be_earlier));
             // Not the middle: a hang is never longer than its request.
-            return (earliest, may_be_earlier);
+            return (earliest, may_be_earlier.max(may_have_queued(earliest)));
         }
-        middle(earliest, period.first)
+        let (start, half) = middle(earliest, period.first);
+        (start, half.max(may_have_queued(start)))
     }
 
     fn finish(&self, index: usize, end: WaitEnd) -> (Nanos, Nanos) {
@@ -324,6 +334,7 @@ mod tests {
                 frames: Vec::new(),
                 holder: None,
                 stalled_since: None,
+                not_queued_before: None,
             };
             wait.add(at * MS, Some(sample));
         }

@@ -21,6 +21,8 @@ pub(crate) struct StallPeriod {
     pub(crate) since: Nanos,
     /// The device was not stalled before then.
     pub(crate) not_before: Nanos,
+    /// Nobody queued for the device before then, not even while it was busy between two stalls.
+    pub(crate) not_queued_before: Nanos,
     /// Which request was in the device last, if it is known.
     pub(crate) by: Option<RequestSeq>,
     /// Who made that request's system call.
@@ -47,15 +49,16 @@ impl StallPeriods {
         let period = self.0.entry(device.clone()).or_insert(StallPeriod {
             since: at,
             not_before,
+            not_queued_before: not_before,
             by,
             actor,
             until: at,
             open: 0,
         });
         if !period.covers(at) {
-            period.since = at;
+            (period.since, period.not_before) = (at, at);
             if at.saturating_sub(period.until) > BUSY {
-                period.not_before = at;
+                period.not_queued_before = at;
             }
         }
         (period.by, period.actor) = (by, actor);
@@ -81,6 +84,7 @@ impl StallPeriods {
             .or_insert(StallPeriod { open: 0, ..period });
         known.since = known.since.min(period.since);
         known.not_before = known.not_before.min(period.not_before);
+        known.not_queued_before = known.not_queued_before.min(period.not_queued_before);
         known.until = known.until.max(period.until);
         if period.by.is_some() {
             (known.by, known.actor) = (period.by, period.actor);
@@ -130,7 +134,7 @@ mod tests {
     /// Found in a lab with fifty clients: 113 ms after a stall, others queued for the device before the next one was seen to dial.
     #[test]
     fn a_device_that_was_stalled_shortly_before_may_have_been_queued_for_meanwhile() {
-        for (pause, since, not_before) in [
+        for (pause, stalled, queued) in [
             (HANDOVER, 1, 1),
             (2 * HANDOVER, 100 + 2 * HANDOVER, 1),
             // The twin: nobody queued since then.
@@ -143,11 +147,8 @@ mod tests {
             periods.wait_ended(&device, 100);
             periods.wait_began(&device, (again, again), (None, Actor::default()));
             let period = periods.current(&device, again).expect("it is stalled");
-            assert_eq!(
-                (period.since, period.not_before),
-                (since, not_before),
-                "{pause}"
-            );
+            let found = (period.since, period.not_before, period.not_queued_before);
+            assert_eq!(found, (stalled, stalled, queued), "{pause}");
         }
     }
 }
