@@ -66,7 +66,9 @@ fn without<'a>(operation: Operation, spans: impl Iterator<Item = &'a Span>) -> V
             let is_apart = part.end <= span.start || part.start >= span.end;
             let left = if span.ends_queue_of(&part) {
                 [Some(before), None]
-            } else if is_apart {
+            } else if span.precedes_queue_of(&part) {
+                [None, Some(after)]
+            } else if is_apart || span.start == span.end {
                 [Some((part.start, part.end)), None]
             } else {
                 [Some(before), Some(after)]
@@ -144,6 +146,12 @@ impl Span {
         self.is_reported && self.phase.is_some() && self.phase == lock.phase
     }
 
+    /// Whether the server says by then that the first entry has failed: nothing queued with the second one before.
+    fn precedes_queue_of(&self, lock: &Operation) -> bool {
+        let is_logged = self.is_reported && self.start == self.end;
+        is_logged && (self.phase, lock.phase) == (Some(Phase::Request), Some(Phase::Response))
+    }
+
     /// Whether it queues for the later entry. Of a sink that goes on, the beginning is only that of the handler's next stay.
     fn is_later(&self, other: &Self) -> bool {
         match (self.phase, other.phase) {
@@ -187,13 +195,36 @@ mod tests {
         for (phase, expected) in [
             (Phase::Request, vec![(0, 100)]),
             // The twin: another entry goes on to queue.
-            (Phase::Response, vec![(0, 100), (100, 130)]),
+            (Phase::Response, vec![(0, 130)]),
         ] {
             let mut operations = vec![failed(phase), queueing(1, Phase::Request, (0, 130))];
             resolve_overlaps(&mut operations);
             let queued = operations.iter().filter(|o| o.op == Op::Lock);
             let queued: Vec<_> = queued.map(|o| (o.start, o.end)).collect();
             assert_eq!(queued, expected, "{operations:?}");
+        }
+    }
+
+    /// Found in a lab with fifty clients: the server says that the first entry has failed when the samples have the request queue for
+    /// the second one already.
+    #[test]
+    fn nothing_queues_for_the_second_entry_before_the_first_has_failed() {
+        let failed = |phase, is_logged: bool| Operation {
+            outcome: Some(Outcome::Timeout),
+            reported: is_logged.then_some(FailureReason::Timeout),
+            ..operation(Op::Connect, 9, phase, (120, 120))
+        };
+        for (failed, expected) in [
+            (failed(Phase::Request, true), (120, 200)),
+            // The twins: a dial that failed at once takes nothing of the time, and does not part what it falls into.
+            (failed(Phase::Request, false), (100, 200)),
+            (failed(Phase::Response, false), (100, 200)),
+        ] {
+            let mut operations = vec![failed, queueing(2, Phase::Response, (100, 200))];
+            resolve_overlaps(&mut operations);
+            let queued = operations.iter().filter(|o| o.op == Op::Lock);
+            let queued: Vec<_> = queued.map(|o| (o.start, o.end)).collect();
+            assert_eq!(queued, [expected], "{operations:?}");
         }
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn has_written_both_entries(operations: &[Operation]) -> bool {
 }
 
 /// What the entry itself says.
-fn of_entry(operation: &Operation) -> Option<Phase> {
+pub(crate) fn of_entry(operation: &Operation) -> Option<Phase> {
     Some(match operation.entry.as_ref()?.kind? {
         EntryKind::Request => Phase::Request,
         EntryKind::Response => Phase::Response,

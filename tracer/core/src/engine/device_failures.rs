@@ -28,6 +28,9 @@ impl Core {
                 self.give_up_waits(at, by, &device);
             }
             let mut operation = operation(at, (by, phase), failure, device);
+            if let Some(shown) = self.trackers.shown_by_socket(by, &operation) {
+                operation.device = shown;
+            }
             let is_known = !self.trackers.devices.insert(operation.device.clone());
             self.trackers.requests.claim_failures(by, &operation.device);
             let request = by.goid.and_then(|goid| self.trackers.requests.of(goid));
@@ -94,7 +97,9 @@ impl Core {
                 trackers.reads_log && !failed.is_some_and(|failure| failure.inferred);
             let own = has_written(request, device);
             let written = |o: &Operation| o.entry.is_some() && !o.failed();
-            let is_due = trackers.identities.takes_all(device);
+            // Only OpenBao has HTTP devices, and it keeps no entry from any.
+            let is_type_only = device.transport == Transport::Http && device.address.is_empty();
+            let is_due = is_type_only || trackers.identities.takes_all(device);
             let is_said =
                 shows_errors && (own || (is_due && request.operations.iter().any(written)));
             // Without an entry the server answers no request with less.
@@ -135,6 +140,20 @@ impl Trackers {
         self.socket_of_syslog(&device).unwrap_or(device)
     }
 
+    /// Where the socket leads that has just shown this failure to the request, of a device of which the server says no more than its type.
+    fn shown_by_socket(&self, by: Actor, said: &Operation) -> Option<Device> {
+        let is_type_only = said.device.address.is_empty()
+            && matches!(said.device.transport, Transport::Http | Transport::Tcp);
+        let request = self.requests.of(by.goid.filter(|_| is_type_only)?)?;
+        let last = request.operations.last()?;
+        let shown = Operation {
+            device: last.device.clone(),
+            ..said.clone()
+        };
+        let is_shown = last.socket.is_some() && is_seen(request, &shown);
+        is_shown.then_some(shown.device)
+    }
+
     /// The device that the server means. Once its path and its address were seen together, the path is enough.
     fn meant(&mut self, failure: &DeviceFailure) -> Device {
         let path = failure.path.as_ref();
@@ -148,7 +167,14 @@ impl Trackers {
         let said = failure.device.clone();
         let is_whole = |device: &Device| !device.address.is_empty() && device.is_address();
         let transport = said.as_ref().map(|device| device.transport);
-        let alone = || self.only_device(|device| Some(device.transport) == transport);
+        // An answer of a server without TLS would have shown on its socket.
+        let is_status = matches!(failure.reason, FailureReason::Status(_));
+        let is_possible = |known: &Device| {
+            let is_shown = is_status && known.address.starts_with("http:");
+            !known.address.is_empty() && !is_shown
+        };
+        let alone =
+            || self.only_device(|known| Some(known.transport) == transport && is_possible(known));
         let device = match said {
             Some(device) if is_whole(&device) => device,
             Some(device) => alone().unwrap_or(device),

@@ -38,6 +38,18 @@ impl Trackers {
         is_unnamed.then(socket).flatten()
     }
 
+    /// What was known of the HTTP device by its type alone is the device's too, if there is no other one.
+    fn rename_http(&mut self, learnt: Learnt) {
+        self.rename(learnt);
+        let unnamed = Device::new(Transport::Http, "");
+        let is_named = |device: &Device| device.transport == Transport::Http && *device != unnamed;
+        if self.devices.contains(&unnamed)
+            && let Some(device) = self.only_device(is_named)
+        {
+            self.rename((unnamed, device));
+        }
+    }
+
     /// An entry goes to this socket: if it is the syslog device's, that was known without its socket until now.
     fn learn_syslog_socket(&mut self, socket: &Socket) {
         let syslog = Device::new(Transport::Syslog, "");
@@ -75,18 +87,22 @@ impl Trackers {
     pub(super) fn learn_device(&mut self, event: &Event) {
         if let EventKind::Send {
             socket,
-            entry: Some(_),
+            entry: Some(entry),
             ..
         }
         | EventKind::BufferedWrite {
             socket,
-            entry: Some(_),
+            entry: Some(entry),
             ..
         } = &event.what
             && !socket.accepted
         {
             if let Some(learnt) = self.identities.entry_written(socket) {
                 self.rename(learnt);
+            } else if entry.over_http
+                && let Some(learnt) = self.identities.entry_over_http(socket)
+            {
+                self.rename_http(learnt);
             }
             self.learn_syslog_socket(socket);
         }
@@ -106,6 +122,9 @@ impl Trackers {
             }
         }
         for device in samples.iter().filter_map(|sample| sample.device.as_ref()) {
+            if let Some(learnt) = self.identities.has_url(device) {
+                self.rename_http(learnt);
+            }
             let device = self.identities.owner_of(device);
             // Most are known, which is checked sooner than whether a text is an address.
             let is_named = !device.address.is_empty();

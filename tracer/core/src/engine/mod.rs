@@ -10,6 +10,7 @@ mod owed_entries;
 mod pending_verdicts;
 mod replay;
 mod request_names;
+mod sampled_devices;
 mod sampler;
 mod searches;
 mod sessions;

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashSet;
 use tracer_model::{
-    Cause, Device, GoroutineSample, HandlerSample, Nanos, Op, RequestSeq, WaitReason,
+    Cause, Device, GoroutineSample, HandlerSample, Nanos, Op, Phase, RequestSeq, WaitReason,
 };
 
 use crate::{
     diagnose::cause::cause_of,
-    engine::{silence, trackers::Trackers},
+    engine::{sampled_devices::device_of, silence, trackers::Trackers},
     request::sampled::{Gone, SampleTimes},
     track::{
         sampled_wait::{LockHolder, StackSample},
@@ -43,6 +43,8 @@ struct Found<'a> {
     sample: &'a GoroutineSample,
     request: RequestSeq,
     device: Option<Device>,
+    /// For which of the request's entries it works.
+    phase: Option<Phase>,
     /// It waited nowhere before then.
     since: Nanos,
     queues: bool,
@@ -53,6 +55,8 @@ struct QueueHead {
     holder: Option<LockHolder>,
     /// Since when the device has been stalled without a break.
     stalled_since: Option<Nanos>,
+    /// Nobody queued for the device before then.
+    not_queued_before: Option<Nanos>,
     /// The last stall there.
     last: Option<StallPeriod>,
 }
@@ -142,7 +146,7 @@ impl Sampler {
         if handlers.is_some() {
             trackers.requests.note_outliving(samples, &in_broker);
         }
-        let found = attribute(samples, times, trackers);
+        let found = attribute(samples, &in_broker, times, trackers);
         let holders: BTreeMap<_, _> = found
             .iter()
             .filter_map(|found| Some((found.device.clone()?, holder(at, found, trackers)?)))
@@ -181,6 +185,7 @@ impl Sampler {
         let Found {
             sample,
             request,
+            phase,
             since,
             ..
         } = found;
@@ -202,11 +207,12 @@ impl Sampler {
         let stack = StackSample {
             op,
             device,
-            phase: sample.phase(),
+            phase: *phase,
             since: sample.since,
             frames: sample.frames.clone(),
             holder: holder.filter(|h| h.request != *request && h.was_there_after(sample.since)),
             stalled_since: head.and_then(|head| head.stalled_since),
+            not_queued_before: head.and_then(|head| head.not_queued_before),
         };
         let of = (*request, sample.goid);
         trackers.requests.sampled(at, of, *since, stack);
@@ -240,6 +246,7 @@ fn attribute_handlers(
 
 fn attribute<'a>(
     samples: &'a [GoroutineSample],
+    in_broker: &FxHashSet<u64>,
     times: SampleTimes,
     trackers: &mut Trackers,
 ) -> Vec<Found<'a>> {
@@ -256,10 +263,13 @@ fn attribute<'a>(
         let request = trackers.requests.of_sample(sample, times)?;
         let of = trackers.requests.get(request);
         let is_new = !was_found && of.is_some_and(|request| !request.has_seen(sample.goid));
+        let of = trackers.requests.get_mut(request);
+        let phase = of.and_then(|request| request.phase_of(sample, is_new, in_broker));
         trackers.sockets.confirm_wait(times.at, sample);
         Some(Found {
             sample,
             request,
+            phase,
             device: device_of(sample, samples, &mut meant, trackers),
             since: if is_new { times.before } else { 0 },
             queues: queues(sample),
@@ -324,6 +334,7 @@ fn queue_head(
     QueueHead {
         holder: holders.get(device).copied().or_else(last_holder),
         stalled_since: trackers.not_stalled_before(device, at),
+        not_queued_before: trackers.not_queued_before(device, at),
         last,
     }
 }
@@ -347,54 +358,5 @@ fn op_of(found: &Found<'_>, head: Option<&QueueHead>, trackers: &Trackers) -> Op
             head.is_some_and(QueueHead::is_occupied).then_some(Op::Lock)
         }
         _ => None,
-    }
-}
-
-/// `meant`: the result of [`device_meant`] for each reason so far.
-fn device_of(
-    sample: &GoroutineSample,
-    all: &[GoroutineSample],
-    meant: &mut BTreeMap<WaitReason, Option<Device>>,
-    trackers: &Trackers,
-) -> Option<Device> {
-    let is_certain =
-        |device: &&Device| device.is_address() || trackers.identities.is_configured(device);
-    let known = sample.device.as_ref().filter(is_certain);
-    let known = known.map(|device| trackers.identities.owner_of(device));
-    if let Some(socket) = known.and_then(|device| trackers.socket_of_syslog(device)) {
-        return Some(socket);
-    }
-    known
-        .or_else(|| trackers.sockets.device_waited_for(sample.goid))
-        .cloned()
-        .or_else(|| {
-            let meant = meant.entry(sample.place);
-            meant
-                .or_insert_with(|| device_meant(sample.place, all, trackers))
-                .clone()
-        })
-        .or_else(|| sample.device.clone())
-}
-
-/// The device that must be meant where it is configured by a name or cannot be read: a goroutine that resolves a name has no
-/// connection to the device, and one that queues does so behind one that is stalled, or that resolves.
-fn device_meant(
-    reason: WaitReason,
-    all: &[GoroutineSample],
-    trackers: &Trackers,
-) -> Option<Device> {
-    let stalled = trackers.sockets.stalled_devices();
-    let by_stall = trackers.only_device(|device| stalled.contains(device));
-    let resolving = all.iter().any(|s| s.place == WaitReason::Resolve);
-    let unconnected = || {
-        trackers.only_device(|device| {
-            device.transport.is_socket() && !trackers.sockets.is_connected(device)
-        })
-    };
-    let by_name = || resolving.then(unconnected).flatten();
-    match reason {
-        WaitReason::Lock | WaitReason::Other => by_stall.or_else(by_name),
-        WaitReason::Resolve => by_name(),
-        WaitReason::Connect | WaitReason::Write | WaitReason::Open | WaitReason::Answer => None,
     }
 }

@@ -141,6 +141,13 @@ impl Trackers {
         self.earliest_stall(device, by_socket, |stall| stall.not_before)
     }
 
+    /// A time before which nobody queued for the device, not even while it was busy between two stalls.
+    pub(super) fn not_queued_before(&self, device: &Device, at: Nanos) -> Option<Nanos> {
+        let period = self.stall_periods.current(device, at);
+        let by_socket = period.map(|period| period.not_queued_before);
+        self.earliest_stall(device, by_socket, |stall| stall.not_before)
+    }
+
     fn earliest_stall(
         &self,
         device: &Device,

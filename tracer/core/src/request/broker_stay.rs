@@ -5,6 +5,8 @@
 
 use tracer_model::{Nanos, Operation, Phase};
 
+use crate::diagnose::phases::of_entry;
+
 /// Stays kept of one request: it has two, one for each entry.
 const MAX_STAYS: usize = 64;
 
@@ -82,60 +84,96 @@ impl BrokerStays {
     /// By how much a sink's operation may have outlasted the goroutine's stay, ns, where nothing but samples shows when the
     /// goroutine left: the operation ended after the last one that found it there.
     pub(crate) fn may_outlast(&self, operation: &Operation) -> Nanos {
-        let began_before = |stay: &&Stay| stay.absent_before.unwrap_or(stay.first) <= operation.end;
-        let stay = self.stays.iter().rfind(began_before);
-        stay.map_or(0, |stay| {
+        let mut began_before = self
+            .for_entry_of(operation)
+            .filter(|(_, stay)| stay.not_before() <= operation.end);
+        began_before.next_back().map_or(0, |(_, stay)| {
             operation.end.saturating_sub(stay.last.max(operation.start))
         })
     }
 
-    /// Takes out of a sink's operation what was not within a stay; what is left may be in several parts. Where the goroutine
-    /// left between two samples, the middle is taken, with half of the gap as uncertainty. The last sample may have missed it: then
-    /// it left after the one before, and at the operation's end at the latest.
+    /// Takes out of a sink's operation what was not within a stay for the entry that it writes; what is left may be in several
+    /// parts. Where the goroutine entered or left between two samples, the middle is taken, with half of the gap as uncertainty.
     pub(crate) fn clip(&self, operation: Operation) -> Vec<Operation> {
-        let is_there = |stay: &Stay| stay.absent_after.or(stay.missed).is_none();
-        if self.stays.iter().all(is_there) {
+        let mut stays = self.for_entry_of(&operation).peekable();
+        if stays.peek().is_none() {
             return vec![operation];
         }
         let mut parts = Vec::new();
-        let mut rest = Some(operation);
-        for (index, stay) in self.stays.iter().enumerate() {
-            let Some(operation) = rest.take() else { break };
-            // What was cut there itself goes on, as far as can be seen.
-            let goes_on = |absent: Nanos| {
-                operation.end > absent || (operation.end == absent && operation.outcome.is_none())
+        while let Some((index, stay)) = stays.next() {
+            // Of the first one, the operation itself shows when the goroutine entered.
+            let (start, enter_gap) = match index {
+                0 => (operation.start, 0),
+                _ => stay.entered(&operation),
             };
-            let absent = stay.absent_after.or(stay.missed);
-            if !absent.is_some_and(goes_on) {
-                rest = Some(operation);
+            if start > operation.start && start >= operation.end {
                 break;
             }
-            let latest = stay.absent_after.unwrap_or(operation.end);
-            let (left, leave_gap) = middle(stay.last, latest);
-            if operation.start < left {
+            let uncertainty = operation.uncertainty + enter_gap;
+            let Some((left, leave_gap)) = stay.left(&operation) else {
                 parts.push(Operation {
-                    end: left,
+                    start,
+                    uncertainty,
+                    ..operation.clone()
+                });
+                break;
+            };
+            // One that began after the sample that found the goroutine in the next stay is of that one alone.
+            let next = stays.peek().map(|(_, next)| next.entered(&operation).0);
+            let end = next.map_or(left, |next| left.min(next));
+            if start < end {
+                parts.push(Operation {
+                    start,
+                    end,
                     outcome: None,
                     errno: None,
-                    uncertainty: operation.uncertainty + leave_gap,
+                    uncertainty: uncertainty + leave_gap,
                     ..operation.clone()
                 });
             }
-            rest = self.stays.get(index + 1).and_then(|next| {
-                let before = next.absent_before.unwrap_or(next.first);
-                let (entered, enter_gap) = middle(before, next.first);
-                let is_later = operation.start > before;
-                let start = if is_later { operation.start } else { entered };
-                let uncertainty = if is_later { 0 } else { enter_gap };
-                (start < operation.end).then(|| Operation {
-                    start,
-                    uncertainty: operation.uncertainty + uncertainty,
-                    ..operation
-                })
-            });
         }
-        parts.extend(rest);
         parts
+    }
+
+    /// The stays in which the goroutine can have waited for this operation, with their indices: those for the entry that the
+    /// operation writes, where both are known.
+    fn for_entry_of(
+        &self,
+        operation: &Operation,
+    ) -> impl DoubleEndedIterator<Item = (usize, &Stay)> + use<'_> {
+        let phase = operation.phase.or(of_entry(operation));
+        let fits = move |stay: &Stay| {
+            let phases = phase.zip(stay.phase);
+            phases.is_none_or(|(own, stays)| own == stays)
+        };
+        let is_known = self.stays.iter().any(fits);
+        let stays = self.stays.iter().enumerate();
+        stays.filter(move |(_, stay)| !is_known || fits(stay))
+    }
+}
+
+impl Stay {
+    /// The goroutine was not there before then, as far as samples say.
+    fn not_before(&self) -> Nanos {
+        self.absent_before.unwrap_or(self.first)
+    }
+
+    /// When the goroutine entered, as far as an operation shows that waits there, and by how much that may be wrong, ns.
+    fn entered(&self, operation: &Operation) -> (Nanos, Nanos) {
+        if operation.start > self.not_before() {
+            return (operation.start, 0);
+        }
+        middle(self.not_before(), self.first)
+    }
+
+    /// When the goroutine left, and by how much that may be wrong, ns; `None` if it was there to the end of the operation. The last
+    /// sample may have missed it: then it left after the one before, and at the operation's end at the latest.
+    fn left(&self, operation: &Operation) -> Option<(Nanos, Nanos)> {
+        let absent = self.absent_after.or(self.missed)?;
+        // What was cut there itself goes on, as far as can be seen.
+        let goes_on =
+            operation.end > absent || (operation.end == absent && operation.outcome.is_none());
+        goes_on.then(|| middle(self.last, self.absent_after.unwrap_or(operation.end)))
     }
 }
 
@@ -146,6 +184,7 @@ fn middle(from: Nanos, to: Nanos) -> (Nanos, Nanos) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use tracer_model::{Actor, Device, Op, Transport};
 
     use super::*;
@@ -198,6 +237,88 @@ mod tests {
             (&BrokerStays::default(), (50, 5000), vec![(50, 5000, 0)]),
         ] {
             assert_eq!(clipped(stays, start, end), expected, "{start}..{end}");
+        }
+    }
+
+    /// Samples every 100: the goroutine waits for the first entry up to the one time, then for the second up to the other.
+    fn both(first_until: Nanos, second_until: Nanos, samples: Nanos) -> BrokerStays {
+        let mut stays = BrokerStays::default();
+        for at in (0..=samples).step_by(100) {
+            let phase = if at <= first_until {
+                Phase::Request
+            } else {
+                Phase::Response
+            };
+            stays.sampled(at, at <= second_until, Some(phase));
+        }
+        stays
+    }
+
+    const PHASES: [Option<Phase>; 3] = [None, Some(Phase::Request), Some(Phase::Response)];
+
+    fn parts_of(
+        stays: &BrokerStays,
+        phase: Option<Phase>,
+        span: (Nanos, Nanos),
+    ) -> Vec<(Nanos, Nanos, Nanos)> {
+        let operation = Operation {
+            phase,
+            ..operation(span.0, span.1)
+        };
+        let parts = stays.clip(operation);
+        parts
+            .iter()
+            .map(|o| (o.start, o.end, o.uncertainty))
+            .collect()
+    }
+
+    /// Found in live runs of a stripped Vault 2.1: a wait that began between the last sample of the first stay and the first one of
+    /// the second was reported in two parts.
+    #[test]
+    fn a_wait_for_one_entry_is_of_the_stay_for_that_entry() {
+        let stays = both(500, 5000, 5000);
+        let [unknown, request, response] = PHASES;
+        for (phase, span, expected) in [
+            (unknown, (520, 1500), vec![(520, 1500, 0)]),
+            (response, (520, 1500), vec![(520, 1500, 0)]),
+            // The twins: one for the first entry goes on, of which the second stay was no part; or nobody knows for which it is.
+            (request, (520, 1500), vec![(520, 550, 50)]),
+            (request, (50, 1500), vec![(50, 550, 50)]),
+            (unknown, (50, 1500), vec![(50, 550, 50), (550, 1500, 50)]),
+            (request, (50, 580), vec![(50, 580, 0)]),
+            // The goroutine was in the first stay until 500: nothing of the second began before.
+            (response, (400, 1500), vec![(550, 1500, 50)]),
+            // What failed at once.
+            (unknown, (700, 700), vec![(700, 700, 0)]),
+            (request, (700, 700), vec![]),
+        ] {
+            assert_eq!(
+                parts_of(&stays, phase, span),
+                expected,
+                "{phase:?} {span:?}"
+            );
+        }
+        // What no stay for its entry was found of is bounded by the others.
+        assert_eq!(
+            parts_of(&both(500, 500, 900), response, (450, 900)),
+            [(450, 550, 50)]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn parts_of_an_operation_lie_apart_and_within_it(
+            (first, second, samples) in (0..30_u64, 0..30_u64, 0..40_u64),
+            (start, length, phase) in (0..3000_u64, 0..3000_u64, 0..3_usize),
+        ) {
+            let stays = both(first * 100, second * 100, samples * 100);
+            let parts = parts_of(&stays, PHASES[phase], (start, start + length));
+            let mut reached = start;
+            for (from, to, _) in parts {
+                prop_assert!(reached <= from && from <= to, "{from}..{to} after {reached}");
+                reached = to;
+            }
+            prop_assert!(reached <= start + length);
         }
     }
 }

@@ -57,7 +57,8 @@ impl Requests {
             let Some(request) = self.get_mut(seq) else {
                 continue;
             };
-            let is_gone = request.forward.as_mut().is_some_and(ForwardWait::missed);
+            let wait = request.forward.as_mut();
+            let is_gone = wait.is_some_and(|wait| wait.missed(at));
             match frame {
                 Some(frame) if !request.is_in_broker() => {
                     // It is one of the frames since.

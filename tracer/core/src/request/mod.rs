@@ -12,4 +12,5 @@ pub(crate) mod recently_finished;
 #[expect(clippy::module_inception, reason = "the type of the same name")]
 pub(crate) mod request;
 pub(crate) mod sampled;
+pub(crate) mod sink_phases;
 pub(crate) mod table;

@@ -1,6 +1,9 @@
 //! What the goroutines of a request do, until it is over: acts, operations and sampled waits.
 
-use tracer_model::{Actor, Attribution, Device, EntryHead, EntryKind, Nanos, Operation, Phase};
+use rustc_hash::FxHashSet;
+use tracer_model::{
+    Actor, Attribution, Device, EntryHead, EntryKind, GoroutineSample, Nanos, Operation, Phase,
+};
 
 use crate::{
     request::{lifecycle::Stage, request::Request},
@@ -50,6 +53,23 @@ impl Request {
         let wait = self.sampled_waits.entry(goid);
         wait.or_insert_with(|| SampledWait::new(since, acted).maybe_earlier_by(early))
             .add(at, sample);
+    }
+
+    /// For which entry a sampled goroutine works. `in_broker`: the requests' own goroutines that the sample found in the broker;
+    /// `is_new`: nothing was seen of this one before.
+    pub(crate) fn phase_of(
+        &mut self,
+        sample: &GoroutineSample,
+        is_new: bool,
+        in_broker: &FxHashSet<u64>,
+    ) -> Option<Phase> {
+        let Some(handler) = sample.request.filter(|handler| *handler != sample.goid) else {
+            return sample.phase();
+        };
+        let is_there = self.goid == Some(handler) && in_broker.contains(&handler);
+        let of_handler = self.phase_in_broker.filter(|_| is_there);
+        self.sink_phases.learn(sample, of_handler, is_new);
+        self.sink_phases.of(sample.goid)
     }
 
     /// Whether the last thing that was seen of it was the entry about the request.
@@ -180,7 +200,10 @@ impl Request {
         let (sinks, own): (Vec<_>, Vec<_>) = operations.into_iter().partition(is_sink);
         self.operations = own;
         let (stays, is_end_unseen) = (&self.stays, self.stage == Stage::EndUnseen);
-        let clipped = sinks.into_iter().flat_map(|sink| stays.clip(sink));
+        let phases = &self.sink_phases;
+        let clipped = sinks
+            .into_iter()
+            .flat_map(|sink| stays.clip(phases.complete(sink)));
         self.operations.extend(clipped.map(|mut sink| {
             if is_end_unseen {
                 sink.uncertainty = sink.uncertainty.max(stays.may_outlast(&sink));
@@ -217,7 +240,7 @@ impl Request {
         };
         let is_sink = operation.by.goid != self.goid;
         let parts = if is_sink {
-            self.stays.clip(operation)
+            self.stays.clip(self.sink_phases.complete(operation))
         } else {
             vec![operation]
         };
@@ -265,6 +288,7 @@ impl Request {
         self.sampled_waits.extend(other.sampled_waits);
         self.forward = self.forward.take().or(other.forward);
         self.sink_acts.extend(other.sink_acts);
+        self.sink_phases.extend(other.sink_phases);
         if !self.begin_seen {
             self.start = self.start.min(other.start);
         }

@@ -11,6 +11,7 @@ use crate::{
     request::{
         broker_stay::BrokerStays,
         lifecycle::{Signal, Stage},
+        sink_phases::SinkPhases,
     },
     track::{
         client_connection::Stream,
@@ -77,6 +78,7 @@ pub(crate) struct Request {
     pub(crate) last_act: Nanos,
     /// When each of its sinks last acted: they work side by side.
     pub(super) sink_acts: BTreeMap<u64, Nanos>,
+    pub(super) sink_phases: SinkPhases,
     /// When it was last seen to act, or sampled in a wait.
     pub(super) last_sign: Nanos,
     /// When it last acted, or was sampled, before records were lost.
@@ -139,6 +141,7 @@ impl Request {
             open_operations: 0,
             last_act: at,
             sink_acts: BTreeMap::new(),
+            sink_phases: SinkPhases::default(),
             last_sign: at,
             certain_until: at,
             sampled_waits: BTreeMap::new(),
@@ -157,6 +160,7 @@ impl Request {
             + self.dialers.len()
             + self.sampled_waits.len()
             + self.sink_acts.len()
+            + self.sink_phases.len()
     }
 
     /// Something shows that its goroutine works on this request at this time. What came before a loss does not say what came

@@ -14,8 +14,8 @@ pub(crate) struct ForwardWait {
     began: (Nanos, Nanos),
     /// The last sample that found it.
     last: Nanos,
-    /// Whether the sample after that did not.
-    missed: bool,
+    /// The sample after that, which did not.
+    missed: Option<Nanos>,
     ended: Option<(Nanos, Nanos)>,
     /// Where the active node listens.
     to: Option<String>,
@@ -30,7 +30,7 @@ impl ForwardWait {
         Self {
             began: (earliest.min(latest), latest),
             last: since,
-            missed: false,
+            missed: None,
             ended: None,
             to: None,
         }
@@ -40,14 +40,16 @@ impl ForwardWait {
     pub(crate) fn sampled(&mut self, at: Nanos, to: Option<&str>) {
         if self.ended.is_none() {
             self.last = self.last.max(at);
-            self.missed = false;
+            self.missed = None;
             self.to = self.to.take().or(to.map(ToOwned::to_owned));
         }
     }
 
     /// A sample did not find it: returns whether that is the second one in a row. A goroutine that runs is not found.
-    pub(crate) fn missed(&mut self) -> bool {
-        std::mem::replace(&mut self.missed, true)
+    pub(crate) fn missed(&mut self, at: Nanos) -> bool {
+        let is_second = self.missed.is_some();
+        self.missed.get_or_insert(at);
+        is_second
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -65,9 +67,9 @@ impl ForwardWait {
         self.ended.get_or_insert((earliest, latest.max(earliest)));
     }
 
-    /// Nothing more was seen of it.
+    /// Nothing more was seen of it: it ended before a sample missed it.
     pub(crate) fn end_with_last_sample(&mut self) {
-        self.end(self.last, self.last);
+        self.end(self.last, self.missed.unwrap_or(self.last));
     }
 
     pub(crate) fn to(&self) -> Option<&str> {
@@ -125,10 +127,32 @@ mod tests {
         wait.sampled(500 * MS, Some("10.0.0.1:8201"));
         wait.sampled(600 * MS, None);
         assert_eq!((wait.measured(), wait.to()), (None, Some("10.0.0.1:8201")));
-        assert!(!wait.missed() && wait.missed());
+        assert!(!wait.missed(700 * MS) && wait.missed(800 * MS));
         wait.end(300 * MS, 400 * MS);
         wait.end_with_last_sample();
         wait.sampled(900 * MS, None);
         assert_eq!(wait.measured(), Some((0, 600 * MS, 0)));
+    }
+
+    /// Found on two nodes of Vault 2.1 with TLS: one that ended 0.16 s after the last sample that found it was as short as that, without an
+    /// uncertainty.
+    #[test]
+    fn one_whose_end_was_not_seen_ended_before_a_sample_that_missed_it() {
+        for (missed, expected) in [
+            (&[700, 800][..], (0, 650 * MS, 50 * MS)),
+            // The twin: the trace ended before a further sample.
+            (&[], (0, 600 * MS, 0)),
+        ] {
+            let mut wait = ForwardWait::after((0, 0), MS);
+            wait.sampled(500 * MS, None);
+            // A goroutine that runs is missed once.
+            wait.missed(550 * MS);
+            wait.sampled(600 * MS, None);
+            for at in missed {
+                wait.missed(at * MS);
+            }
+            wait.end_with_last_sample();
+            assert_eq!(wait.measured(), Some(expected), "{missed:?}");
+        }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Identities {
     syslog: Option<Device>,
     /// Configured Unix sockets that were met where they are configured.
     met: FxHashSet<Device>,
+    /// HTTP devices with names in their URLs that stacks have shown, where no configuration can be read.
+    named: Vec<Device>,
 }
 
 /// Where on the network a device is.
@@ -54,6 +56,8 @@ impl Identities {
             ..configured.clone()
         });
         self.configured = plain.collect();
+        self.named
+            .retain(|device| !self.configured.iter().any(|known| known.device == *device));
         self.owners.retain(|_, owner| !is_gone(owner));
         self.addresses.retain(|device, _| !is_gone(device));
         self.met.retain(|device| !is_gone(device));
@@ -144,12 +148,13 @@ impl Identities {
 
     /// How many things are kept.
     pub(crate) fn kept(&self) -> usize {
-        self.configured.len() + self.owners.len() + self.addresses.len() + self.met.len()
+        let learnt = self.owners.len() + self.addresses.len();
+        self.configured.len() + learnt + self.met.len() + self.named.len()
     }
 
     /// An entry was written to this socket. Returns its address and device if that is new.
     pub(crate) fn entry_written(&mut self, socket: &Socket) -> Option<Learnt> {
-        if self.configured.is_empty() {
+        if self.configured.is_empty() && self.named.is_empty() {
             return None;
         }
         let address = Device::of(socket)?;
@@ -170,10 +175,18 @@ impl Identities {
         self.learn(address, owner)
     }
 
+    /// An entry was sent to this socket in an HTTP request. Where no configuration can be read, that shows what kind of device it is.
+    pub(crate) fn entry_over_http(&mut self, socket: &Socket) -> Option<Learnt> {
+        let address = Device::of(socket).filter(|address| address.transport == Transport::Tcp)?;
+        let is_free = self.configured.is_empty() && !self.owners.contains_key(&address);
+        let server = http_server(&address);
+        is_free.then(|| self.learn(address, server))?
+    }
+
     /// The only device whose configured address may lead to this one.
     fn owner_by_port(&self, address: &Device, port: u16) -> Option<&Device> {
         only(
-            self.devices().filter(|device| {
+            self.devices().chain(&self.named).filter(|device| {
                 Place::of(device).is_some_and(|place| place.may_be(address, port))
             }),
         )
@@ -204,6 +217,32 @@ impl Identities {
         let is_known = self.owners.contains_key(address) || self.is_configured(address);
         let is_possible = !is_known && place.may_be(address, remote.port());
         is_possible.then(|| self.learn(address.clone(), device.clone()))?
+    }
+
+    /// A goroutine is in the code of this HTTP device, whose URL says where its sockets lead.
+    pub(crate) fn has_url(&mut self, device: &Device) -> Option<Learnt> {
+        let is_new = device.transport == Transport::Http && !self.is_configured(device);
+        let place = Place::of(device).filter(|_| is_new)?;
+        if let Some(address) = place.address() {
+            let is_free = !self.owners.contains_key(&address) && !self.is_configured(&address);
+            return is_free.then(|| self.learn(address, device.clone()))?;
+        }
+        if !self.named.contains(device) && self.named.len() < MAX_LEARNT {
+            self.named.push(device.clone());
+        }
+        // Entries may have shown before that there is an HTTP server.
+        let may_be = |(address, owner): &(&Device, &Device)| {
+            let port = address
+                .address
+                .parse()
+                .map(|remote: SocketAddr| remote.port());
+            **owner == http_server(address) && port.is_ok_and(|port| place.may_be(address, port))
+        };
+        let (address, known) = only(self.owners.iter().filter(may_be))?;
+        let (address, known) = (address.clone(), known.clone());
+        self.addresses.remove(&known);
+        self.add(address, device.clone());
+        Some((known, device.clone()))
     }
 
     fn learn(&mut self, address: Device, owner: Device) -> Option<Learnt> {
@@ -248,6 +287,11 @@ fn other_paths(known: &ConfiguredDevice) -> Vec<(String, Device)> {
     };
     let others = paths.skip(skipped);
     others.map(|path| (path, owner.clone())).collect()
+}
+
+/// The device where no more is known of it than that a server without TLS answers at this address.
+fn http_server(address: &Device) -> Device {
+    Device::configured(Transport::Http, &format!("http://{}", address.address))
 }
 
 fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {

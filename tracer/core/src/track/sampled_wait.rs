@@ -31,6 +31,8 @@ pub(crate) struct StackSample {
     pub(crate) holder: Option<LockHolder>,
     /// Since when the device has been stalled without a break: nobody queued for it before.
     pub(crate) stalled_since: Option<Nanos>,
+    /// And this long before, the device may have been busy after another stall, and been queued for.
+    pub(crate) not_queued_before: Option<Nanos>,
 }
 
 /// The request that is in the device for which others queue.
@@ -232,13 +234,19 @@ impl SampledWait {
         let bounded = |at: Nanos| at.max(stalled.unwrap_or(0)).min(period.first);
         let earliest = bounded(before.unwrap_or(self.start));
         let gap = period.first - earliest;
+        let queued = period.sample.as_ref().and_then(|s| s.not_queued_before);
+        // It may have queued before this stall, behind one that ended shortly before.
+        let since = queued.map(|queued| queued.max(before.unwrap_or(self.start)));
+        let since = since.filter(|since| *since < earliest);
+        let may_have_queued = |start: Nanos| since.map_or(0, |since| start - since);
         let acted = before.is_none() && self.acted_at_start && gap <= FIRST_SAMPLE;
         if acted && !period.is_single_sample() {
             let may_be_earlier = earliest - bounded(self.start.saturating_sub(self.may_be_earlier));
             // Not the middle: a hang is never longer than its request.
-            return (earliest, may_be_earlier);
+            return (earliest, may_be_earlier.max(may_have_queued(earliest)));
         }
-        middle(earliest, period.first)
+        let (start, half) = middle(earliest, period.first);
+        (start, half.max(may_have_queued(start)))
     }
 
     fn finish(&self, index: usize, end: WaitEnd) -> (Nanos, Nanos) {
@@ -324,6 +332,7 @@ mod tests {
                 frames: Vec::new(),
                 holder: None,
                 stalled_since: None,
+                not_queued_before: None,
             };
             wait.add(at * MS, Some(sample));
         }
@@ -337,5 +346,44 @@ mod tests {
         assert_eq!(cut(&[2], 402), Some((202, 201)));
         assert_eq!(cut(&[2], 190), None, "it may have been runnable");
         assert_eq!(cut(&[2, 102], 402), Some((402, 0)), "it went on");
+    }
+
+    /// Found in a lab with fifty clients: others queued while the device was between two stalls for more than a hand-over.
+    #[test]
+    fn a_wait_may_have_begun_behind_the_stall_before() {
+        let begin = |acted, stalled, queued| {
+            let mut wait = SampledWait::new(100 * MS, acted);
+            for at in [200, 300] {
+                let sample = StackSample {
+                    op: Op::Lock,
+                    device: Device::new(Transport::Tcp, "10.0.0.2:1515"),
+                    phase: None,
+                    since: None,
+                    frames: Vec::new(),
+                    holder: None,
+                    stalled_since: Some(stalled * MS),
+                    not_queued_before: Some(queued * MS),
+                };
+                wait.add(at * MS, Some(sample));
+            }
+            let waits = wait.operations(Actor::default(), WaitEnd::Acts(500 * MS));
+            (waits[0].start / MS, waits[0].uncertainty / MS)
+        };
+        for (acted, stalled, queued, expected) in [
+            // The stall began 60 ms after the goroutine was last seen elsewhere, or after the sample that found it in the queue.
+            (false, 160, 1, (180, 80)),
+            (false, 210, 1, (200, 100)),
+            (true, 160, 1, (160, 60)),
+            // The twins: no stall ended shortly before.
+            (false, 160, 160, (180, 20)),
+            (true, 160, 160, (160, 0)),
+            (true, 1, 1, (100, 0)),
+        ] {
+            assert_eq!(
+                begin(acted, stalled, queued),
+                expected,
+                "{acted} {stalled} {queued}"
+            );
+        }
     }
 }
