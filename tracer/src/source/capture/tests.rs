@@ -27,6 +27,7 @@ impl KernelSide for FakeKernel {
     fn set_destination(&mut self, to: (Transport, SocketAddr), role: Role) {
         self.destinations.push((to.1, role));
     }
+    fn set_entry_request(&mut self, _: SocketAddr, _: u64) {}
     fn take_totals(&mut self) -> Result<BufferedTotals> {
         Ok(mem::take(&mut self.totals))
     }
@@ -172,7 +173,7 @@ fn where_connections_lead_is_set_once_and_taken_back() {
     // An audit device is configured there.
     capture.audit([Device::tcp(remote)]);
     let last = capture.kernel().destinations.last().copied();
-    assert_eq!(last, Some((remote, Role::Unknown)));
+    assert_eq!(last, Some((remote, Role::Device)));
 }
 
 /// Of an HTTP device the connections come and go.
