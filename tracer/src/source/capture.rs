@@ -239,12 +239,13 @@ impl<K: KernelSide> CaptureController<K> {
         self.is_buffering() && self.blocked.is_any_overdue(now)
     }
 
-    /// The programs stream from now on. Returns when buffering began; `None` if it had not.
+    /// The programs send all from now on, and leave the buffers to [`Self::restore`]: what is answered meanwhile would be in
+    /// neither. Returns when buffering began; `None` if it had not.
     pub fn stop_buffering(&mut self, now: Nanos) -> Result<Option<Nanos>> {
         let State::Buffer { since, .. } = self.state else {
             return Ok(None);
         };
-        self.kernel.set_mode(Mode::Stream)?;
+        self.kernel.set_mode(Mode::Frozen)?;
         self.blocked.clear();
         self.state = State::Stream { last_anomaly: now };
         Ok(Some(since))
@@ -258,6 +259,7 @@ impl<K: KernelSide> CaptureController<K> {
         (since, until): (Nanos, Nanos),
     ) -> Result<Vec<Event>> {
         let (mut totals, connections, entries) = self.take_buffered()?;
+        self.kernel.set_mode(Mode::Stream)?;
         // They follow as events.
         totals.streamed = 0;
         debug!(

@@ -128,8 +128,9 @@ fn a_failure_ends_buffering_and_what_follows_is_kept_for_the_core() -> Result<()
     let after = send(2 * S + 1, 100, true);
     assert_eq!(capture.observe(after, 2 * S + 1), Observed::StopBuffering);
     let since = capture.stop_buffering(3 * S)?.expect("it was buffering");
-    assert_eq!((since, capture.kernel().mode), (0, Mode::Stream));
+    assert_eq!((since, capture.kernel().mode), (0, Mode::Frozen));
     let restored = capture.restore(vec![send(3 * S, 100, true)], (since, 3 * S))?;
+    assert_eq!(capture.kernel().mode, Mode::Stream);
     let times: Vec<_> = restored.iter().map(|event| event.at).collect();
     assert_eq!(times, [3 * S, S, 2 * S, 2 * S + 1, 3 * S]);
     assert!(matches!(restored[0].what, EventKind::BufferingEnded(_)));
