@@ -27,6 +27,8 @@ struct State {
     status: Option<u16>,
     /// How long the next answers are delayed, in order; those after them are not.
     delays: VecDeque<Duration>,
+    /// Whether each connection ends with its first answer.
+    closes: bool,
     entries: usize,
 }
 
@@ -61,6 +63,11 @@ impl HttpLog {
         lock(&self.state).status = status;
     }
 
+    /// Ends each connection with the answer to its first entry from now on, and says so in the answer.
+    pub fn close_each_connection(&self) {
+        lock(&self.state).closes = true;
+    }
+
     /// How many entries it has taken.
     pub fn entries(&self) -> usize {
         lock(&self.state).entries
@@ -87,15 +94,20 @@ fn answer_all(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut answers = stream;
     while let Some(length) = head(&mut requests)? {
         std::io::copy(&mut (&mut requests).take(length), &mut std::io::sink())?;
-        let (delay, status) = {
+        let (delay, status, closes) = {
             let mut state = lock(state);
             state.entries += 1;
-            (state.delays.pop_front(), state.status.unwrap_or(200))
+            let status = state.status.unwrap_or(200);
+            (state.delays.pop_front(), status, state.closes)
         };
         thread::sleep(delay.unwrap_or_default());
+        let close = if closes { "Connection: close\r\n" } else { "" };
         // In one piece, as servers do.
-        let answer = format!("HTTP/1.1 {status} Status\r\nContent-Length: 0\r\n\r\n");
+        let answer = format!("HTTP/1.1 {status} Status\r\nContent-Length: 0\r\n{close}\r\n");
         answers.write_all(answer.as_bytes())?;
+        if closes {
+            break;
+        }
     }
     Ok(())
 }

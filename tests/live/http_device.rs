@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lab::{
-    AuditDevice, Client, Family, HttpLog, Network, Server, Tracer,
+    AuditDevice, Client, Family, HttpLog, Measured, Network, Server, Tracer,
     scenario::{BIG_REQUEST, PORT},
     server::bao_from_environment,
     tracer::agent_from_environment,
@@ -44,11 +44,21 @@ fn scene() -> Result<Scene> {
 fn the_second_is_blocked(delays: &[Duration], phase: &str) -> Result<()> {
     let scene = scene()?;
     let healthy = scene.client.get(BIG_REQUEST)?;
+    let blocked = blocked_by(&scene, delays)?;
+    is_the_only_one(scene.tracer, &[&healthy, &blocked], phase)
+}
+
+fn blocked_by(scene: &Scene, delays: &[Duration]) -> Result<Measured> {
     scene.log.delay(delays);
-    let blocked = scene.client.get("/v1/sys/auth")?;
-    let trace = scene.tracer.stop()?;
-    let clients = [&healthy, &blocked].map(truth::Client::from);
-    let slack = SEEN + healthy.duration;
+    scene.client.get("/v1/sys/auth")
+}
+
+/// The last of these requests has the only hang.
+fn is_the_only_one(tracer: Tracer, requests: &[&Measured], phase: &str) -> Result<()> {
+    let trace = tracer.stop()?;
+    let clients: Vec<_> = requests.iter().map(|r| truth::Client::from(*r)).collect();
+    let (blocked, healthy) = requests.split_last().context("no requests")?;
+    let slack = healthy.iter().map(|r| r.duration).sum::<Duration>() + SEEN;
     truth::all_agree(&clients, &trace.hangs(), slack).with_context(|| trace.text.clone())?;
     assert_eq!(trace.hangs().len(), 1, "{}", trace.text);
     let hang = trace.hangs()[0];
@@ -72,6 +82,16 @@ fn a_request_entry_that_is_answered_late_blocks_its_own_request() -> Result<()> 
 #[test]
 fn a_response_entry_that_is_answered_late_blocks_its_own_request() -> Result<()> {
     the_second_is_blocked(&[Duration::ZERO, LATE], "response")
+}
+
+/// Each entry has a connection of its own, and the agent has seen none of them.
+#[test]
+fn an_entry_on_a_connection_of_its_own_blocks_its_own_request() -> Result<()> {
+    let scene = scene()?;
+    scene.log.close_each_connection();
+    lab::scenario::load(&scene.client, 1, 20)?;
+    let blocked = blocked_by(&scene, &[Duration::ZERO, LATE])?;
+    is_the_only_one(scene.tracer, &[&blocked], "response")
 }
 
 /// All at once, and each waits for an answer of its own.

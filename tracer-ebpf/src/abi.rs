@@ -212,6 +212,16 @@ impl Destination {
     }
 }
 
+/// Requests of HTTP that carry audit entries to one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct EntryRequest {
+    /// Where they are sent.
+    pub destination: Destination,
+    /// How they begin: [`request_hash`](crate::protocol::request_hash).
+    pub hash: u64,
+}
+
 /// TCP's view of a connection at one moment (`include/linux/tcp.h`, `include/net/inet_connection_sock.h`).
 /// Fields that the kernel does not have are [`ABSENT`](crate::layout::ABSENT); if a sequence number is missing,
 /// `present` is 0.
@@ -298,6 +308,7 @@ pub struct LogRecord {
 
 const _: () = assert!(size_of::<Name>() == 40);
 const _: () = assert!(size_of::<Destination>() == 24);
+const _: () = assert!(size_of::<EntryRequest>() == 32);
 const _: () = assert!(size_of::<Record>() == 112);
 const _: () = assert!(size_of::<Connection>() == 224);
 const _: () = assert!(size_of::<Tcp>() == 56);

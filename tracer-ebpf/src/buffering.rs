@@ -120,10 +120,14 @@ pub(crate) fn sent(mode: Mode, socket: Socket, report: &Report) {
     }
 }
 
-/// Buffers an entry that an audit socket took whole. Who writes it works for a request, unless a client of HTTP does.
+/// Buffers an entry that an audit socket took whole. Who writes it works for a request, unless a client of HTTP does. Within TLS
+/// it may be anything, and counts for nothing.
 #[inline(always)]
 pub(crate) fn entry(socket: Socket, report: &Report, bytes: (u64, u64)) {
-    count(Count::Entries, 1);
+    let is_seen = !socket.is_tls();
+    if is_seen {
+        count(Count::Entries, 1);
+    }
     let Some(slot) = next_slot().and_then(|slot| ENTRY_RING.get_ptr_mut(slot)) else {
         return;
     };
@@ -134,7 +138,7 @@ pub(crate) fn entry(socket: Socket, report: &Report, bytes: (u64, u64)) {
         (*slot).record.flags |= BUFFERED;
         (*slot).record.goid
     };
-    let counts = COUNT_STREAMS.load() != 0 && !socket.is_http();
+    let counts = is_seen && COUNT_STREAMS.load() != 0 && !socket.is_http();
     if counts && GOROUTINE_ROLES.get_ptr(goid).is_none() {
         let _ = GOROUTINE_ROLES.insert(goid, WRITES_ENTRIES, 0);
         count(Count::Streams, 1);

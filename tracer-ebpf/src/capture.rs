@@ -106,6 +106,8 @@ pub enum Role {
     Audit = 1,
     /// Storage, authentication and the like: while buffering, nothing is sent about it.
     Other = 2,
+    /// It leads to an audit device, which others may lead to that carry no entries.
+    Device = 3,
 }
 
 impl Role {
@@ -115,6 +117,7 @@ impl Role {
         match value {
             1 => Self::Audit,
             2 => Self::Other,
+            3 => Self::Device,
             _ => Self::Unknown,
         }
     }
@@ -145,18 +148,23 @@ pub enum Disposition {
     Freeze,
 }
 
-/// Decides about a send on a socket that the server opened. `is_normal`: see [`AuditSocket::takes`], asked for audit
+/// Decides about a send on a socket that the server opened. `takes`: see [`AuditSocket::takes`], asked of audit
 /// sockets only. `has_bytes`: whether the program can copy what was sent.
 #[inline(always)]
 pub fn dispose_of_send(
     role: Role,
     outcome: SendOutcome,
     has_bytes: bool,
-    is_normal: impl FnOnce() -> bool,
+    takes: impl FnOnce() -> Takes,
 ) -> Disposition {
-    match role {
-        Role::Other => Disposition::Discard,
-        Role::Audit if is_normal() && has_bytes => Disposition::Buffer,
+    let takes = match role {
+        Role::Other => return Disposition::Discard,
+        Role::Audit => takes(),
+        Role::Unknown | Role::Device => Takes::Late,
+    };
+    match takes {
+        Takes::Normally if has_bytes => Disposition::Buffer,
+        Takes::Unacknowledged => Disposition::Freeze,
         _ if matches!(outcome, SendOutcome::Failed) => Disposition::Freeze,
         _ => Disposition::Stream,
     }
@@ -182,7 +190,14 @@ impl StateChange {
     /// order.
     #[inline(always)]
     pub const fn freezes(self) -> bool {
-        !self.accepted && !is_connecting(self.old, self.new) && !self.ends_in_order()
+        !self.accepted && !self.is_usual()
+    }
+
+    /// Whether it is how connections of the server's own come and go, which the agent need not be woken for: it finds a dial that
+    /// takes long at its next poll.
+    #[inline(always)]
+    pub const fn is_usual(self) -> bool {
+        is_connecting(self.old, self.new) || self.ends_in_order()
     }
 
     /// Whether a connection of which everything has been acknowledged ends, on either side: a client of HTTP closes those that it
@@ -200,6 +215,17 @@ impl StateChange {
     }
 }
 
+/// How an audit socket took a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// As a healthy one does.
+    Normally,
+    /// Not whole, or the one before was not: the write after one that fell short shows how long that lasted.
+    Late,
+    /// Whole, but its peer acknowledges nothing.
+    Unacknowledged,
+}
+
 /// Longest time without an acknowledgement that is normal, ns: longer than the first retransmissions take.
 pub const ACK_TIMEOUT: u64 = 500_000_000;
 
@@ -215,7 +241,20 @@ pub struct AuditSocket {
     una_since: u64,
     /// 1 if entries are sent in requests of HTTP.
     is_http: u32,
-    reserved: u32,
+    /// Why it is an audit socket, where its own bytes show it: a [`Shown`].
+    shown: u32,
+}
+
+/// What the bytes that are sent on a socket show of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Shown {
+    /// Nothing yet.
+    Nothing = 0,
+    /// A request began as those with entries do ([`EntryRequest`](crate::abi::EntryRequest)).
+    Entries = 1,
+    /// TLS, to an audit device: entries cannot be seen in it.
+    Tls = 2,
 }
 
 impl AuditSocket {
@@ -227,7 +266,7 @@ impl AuditSocket {
             was_short: 0,
             una_since: now,
             is_http: 0,
-            reserved: 0,
+            shown: Shown::Nothing as u32,
         }
     }
 
@@ -235,6 +274,24 @@ impl AuditSocket {
     #[inline(always)]
     pub const fn is_http(&self) -> bool {
         self.is_http != 0
+    }
+
+    /// Its bytes show that it is an audit socket.
+    #[inline(always)]
+    pub fn shows(&mut self, shown: Shown) {
+        self.shown = shown as u32;
+    }
+
+    /// Whether its bytes show that it is an audit socket.
+    #[inline(always)]
+    pub const fn is_shown(&self) -> bool {
+        self.shown != Shown::Nothing as u32
+    }
+
+    /// Whether entries cannot be seen, and so not be counted.
+    #[inline(always)]
+    pub const fn is_tls(&self) -> bool {
+        self.shown == Shown::Tls as u32
     }
 
     /// Whether a write begins an entry. A device of its own writes each entry in one call; a client of HTTP writes 4 kB of the
@@ -247,16 +304,20 @@ impl AuditSocket {
         is_request || self.is_http == 0
     }
 
-    /// Whether a write is normal: it is complete, as the one before was, and the peer acknowledges. The write after
-    /// one that fell short shows how long that lasted, and so is not normal. `una` and `before`: beginning (TCP's `snd_una`)
-    /// and end of what was unacknowledged before the write; equal if there was nothing, or if the socket has no such queue.
-    /// No `Option`: see `emit::Report::regs`.
+    /// How it took a write. `una` and `before`: beginning (TCP's `snd_una`) and end of what was unacknowledged before the write;
+    /// equal if there was nothing, or if the socket has no such queue. No `Option`: see `emit::Report::regs`.
     #[inline(always)]
-    pub fn takes(&mut self, outcome: SendOutcome, (una, before): (u32, u32), now: u64) -> bool {
+    pub fn takes(&mut self, outcome: SendOutcome, (una, before): (u32, u32), now: u64) -> Takes {
         let is_short = !matches!(outcome, SendOutcome::Complete);
         let was_short = self.was_short != 0;
         self.was_short = u32::from(is_short);
-        !is_short && !was_short && !self.is_unacknowledged(una, before, now)
+        if is_short || was_short {
+            Takes::Late
+        } else if self.is_unacknowledged(una, before, now) {
+            Takes::Unacknowledged
+        } else {
+            Takes::Normally
+        }
     }
 
     #[inline(always)]

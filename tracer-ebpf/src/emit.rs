@@ -140,7 +140,8 @@ pub(crate) fn state(sk: Sock, report: &Report) {
     let Some(socket) = Socket::find(sk) else {
         return;
     };
-    if mode::current() == Mode::Buffer && socket.is_ignored() {
+    let is_buffering = mode::current() == Mode::Buffer;
+    if is_buffering && socket.is_ignored() {
         return;
     }
     let change = StateChange {
@@ -167,7 +168,12 @@ pub(crate) fn state(sk: Sock, report: &Report) {
             sk.tcp()
         });
     }
-    slot.submit(report.wake.flags());
+    let wake = if is_buffering && change.is_usual() {
+        Wake::Later
+    } else {
+        report.wake
+    };
+    slot.submit(wake.flags());
 }
 
 /// Sends a record with the first bytes of a user buffer: its address and length.

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tracer_ebpf::{
-    abi::{COUNTS, Connection, Destination, EntryRecord, KINDS, Name},
+    abi::{COUNTS, Connection, Destination, EntryRecord, EntryRequest, KINDS, Name},
     capture::AuditSocket,
     layout::{ABSENT, GoLayout, KernelLayout},
 };
@@ -69,6 +69,12 @@ pub(crate) static ROLES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(1 <
 #[map]
 pub(crate) static DESTINATIONS: LruHashMap<Destination, u32> =
     LruHashMap::with_max_entries(1 << 12, 0);
+
+/// Keys only: a socket that sends such a request is `capture::Role::Audit`. Of HTTP devices connections come and go, and may be
+/// gone before the agent knows of them.
+#[map]
+pub(crate) static ENTRY_REQUESTS: LruHashMap<EntryRequest, u32> =
+    LruHashMap::with_max_entries(1 << 10, 0);
 
 /// The last receive and send of each client's connection. LRU, as [`SOCKETS`]. The agent sets its size.
 #[map]

@@ -81,6 +81,12 @@ pub const fn is_handshake(first_byte: u64) -> bool {
     matches!(first_byte, 0x14..=0x16)
 }
 
+/// Whether a write to an audit device begins a record of TLS: no entry begins with a control character.
+#[inline(always)]
+pub const fn is_tls(first_byte: u64) -> bool {
+    matches!(first_byte, 0x14..=0x17)
+}
+
 /// Length of `POST `.
 pub const METHOD: usize = 5;
 
@@ -88,6 +94,29 @@ pub const METHOD: usize = 5;
 #[inline(always)]
 pub fn begins_http_request(start: &[u8; METHOD]) -> bool {
     matches!(start, b"POST " | b"PUT /")
+}
+
+/// Bytes of a request that are hashed: method, path and the host, but not `Content-Length`, which is another one each time.
+pub const REQUEST_START: usize = 64;
+
+/// Hash of no bytes: FNV-1a (RFC 9923), but by words.
+pub const HASH_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// The hash of one word more.
+#[inline(always)]
+pub const fn hash_word(hash: u64, word: u64) -> u64 {
+    const PRIME: u64 = 0x0100_0000_01b3;
+    (hash ^ word).wrapping_mul(PRIME)
+}
+
+/// Hash of how a request with an audit entry begins: of one device's requests all the same, and another one where the same server
+/// is asked for something else. `None` if none begins with these bytes. The programs, which have no room for so many bytes, hash
+/// them as they read them.
+pub fn request_hash(start: &[u8; REQUEST_START]) -> Option<u64> {
+    let is_request = start.first_chunk().is_some_and(begins_http_request);
+    let (words, _) = start.as_chunks();
+    let words = words.iter().copied().map(u64::from_ne_bytes);
+    is_request.then(|| words.fold(HASH_BASIS, hash_word))
 }
 
 /// Length of `HTTP/1.1 200`.

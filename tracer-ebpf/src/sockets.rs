@@ -2,15 +2,20 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tracer_ebpf::{
-    abi::{Count, Destination, Name},
-    capture::{self, AuditSocket, Mode, Peers, Role},
-    protocol::SendOutcome,
+    abi::{Count, Destination, EntryRequest, Name},
+    capture::{self, AuditSocket, Mode, Peers, Role, Shown, Takes},
+    protocol::{
+        HASH_BASIS, METHOD, REQUEST_START, SendOutcome, begins_http_request, hash_word, is_tls,
+    },
 };
 
 use crate::{
     kernel::{Sock, destination},
-    maps::{CONNECTIONS, DESTINATIONS, Known, LISTENING, ROLES, ROLES_GENERATION, SOCKETS},
-    mode,
+    maps::{
+        CONNECTIONS, DESTINATIONS, ENTRY_REQUESTS, Known, LISTENING, ROLES, ROLES_GENERATION,
+        SOCKETS,
+    },
+    mode, read,
 };
 
 /// Who connects to this port, if the server listens on it.
@@ -90,14 +95,56 @@ impl Socket {
         unsafe { (*self.known).accepted != 0 }
     }
 
-    /// As the agent has set it.
+    /// As the agent has set it, or its own requests show it.
     #[inline(always)]
     pub(crate) fn role(self) -> Role {
         // SAFETY: plain data that the agent changes at any time, copied at once.
-        match ROLES.get_ptr(self.born()).map(|role| unsafe { *role }) {
-            Some(role) => Role::from_wire(role),
-            None => role_at(&self.whole_name()),
+        if let Some(role) = ROLES.get_ptr(self.born()).map(|role| unsafe { *role }) {
+            return Role::from_wire(role);
         }
+        // SAFETY: a valid value of the table, as above.
+        if unsafe { (*self.known).audit.is_shown() } {
+            return Role::Audit;
+        }
+        role_at(&self.whole_name())
+    }
+
+    /// The role that its own bytes show.
+    #[inline(always)]
+    fn shows(self, shown: Shown) -> Role {
+        // SAFETY: as above.
+        unsafe {
+            (*self.known).audit.shows(shown);
+            (*self.known).role = Role::Audit as u32;
+        }
+        Role::Audit
+    }
+
+    /// Its role with this one as the agent has set it, and these bytes that are sent now.
+    #[inline(always)]
+    pub(crate) fn role_by_bytes(self, role: Role, (start, buffer): (&[u8; METHOD], u64)) -> Role {
+        match role {
+            Role::Audit | Role::Other => role,
+            Role::Device if is_tls(u64::from(start[0])) => self.shows(Shown::Tls),
+            _ if begins_http_request(start) && self.sends_entries(buffer) => {
+                self.shows(Shown::Entries)
+            }
+            role => role,
+        }
+    }
+
+    /// Whether the request at this address begins as those with entries do.
+    #[inline(always)]
+    fn sends_entries(self, request: u64) -> bool {
+        let mut hash = HASH_BASIS;
+        for at in (0..REQUEST_START as u64).step_by(size_of::<u64>()) {
+            hash = hash_word(hash, read::user(request + at));
+        }
+        let request = EntryRequest {
+            destination: Destination::of(&self.whole_name()),
+            hash,
+        };
+        ENTRY_REQUESTS.get_ptr(request).is_some()
     }
 
     #[inline(always)]
@@ -174,9 +221,16 @@ impl Socket {
         unsafe { (*self.known).audit.is_http() }
     }
 
+    /// See [`AuditSocket::is_tls`].
+    #[inline(always)]
+    pub(crate) fn is_tls(self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.known).audit.is_tls() }
+    }
+
     /// See [`AuditSocket::takes`].
     #[inline(always)]
-    pub(crate) fn takes(self, outcome: SendOutcome, written: i64) -> bool {
+    pub(crate) fn takes(self, outcome: SendOutcome, written: i64) -> Takes {
         let unacknowledged = self.sk.unacknowledged_before(written);
         // SAFETY: as above; no arguments for the clock. Two threads that write to one socket at once, which the
         // server's lock prevents, would only tear times.

@@ -69,14 +69,17 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     if has_bytes {
         report.kind = Kind::Entry;
     }
-    let role = socket.cached_role();
-    let begins_entry = has_bytes
-        && !matches!(role, Role::Other)
-        && socket.begins_entry(begins_http_request(&read::user(buffer)));
+    let mut role = socket.cached_role();
+    let mut begins_entry = false;
+    if has_bytes && !matches!(role, Role::Other) {
+        let start = read::user(buffer);
+        begins_entry = socket.begins_entry(begins_http_request(&start));
+        role = socket.role_by_bytes(role, (&start, buffer));
+    }
     if mode == Mode::Buffer {
         report.wake = Wake::Now;
-        let is_normal = || socket.takes(outcome, result);
-        match dispose_of_send(role, outcome, has_bytes, is_normal) {
+        let takes = || socket.takes(outcome, result);
+        match dispose_of_send(role, outcome, has_bytes, takes) {
             Disposition::Discard => return,
             // The rest of one is counted by the sequence numbers of the next.
             Disposition::Buffer if !begins_entry => return,
@@ -137,7 +140,7 @@ fn answered(socket: Socket, regs: Regs, result: i64) {
     match socket.cached_role() {
         Role::Other => return,
         Role::Audit => mode::freeze(),
-        Role::Unknown => {}
+        Role::Unknown | Role::Device => {}
     }
     let report = Report {
         kind: Kind::Rejected,

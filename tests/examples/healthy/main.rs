@@ -47,6 +47,9 @@ struct Options {
     /// A file and a TCP socket, instead of a device of each kind
     #[arg(long)]
     two_devices: bool,
+    /// The HTTP log server ends each connection with its first answer
+    #[arg(long)]
+    http_closes: bool,
     /// More options of the agent
     #[arg(last = true)]
     agent: Vec<String>,
@@ -56,7 +59,7 @@ fn main() -> Result<()> {
     let options = Options::parse();
     private_run::enter()?;
     let name = own_name("bao-healthy");
-    let mut scene = Scene::start(&name, options.two_devices)?;
+    let mut scene = Scene::start(&name, options.two_devices, options.http_closes)?;
     let mut arguments = vec!["--threshold", &options.threshold];
     arguments.extend(options.agent.iter().map(String::as_str));
     let tracer = Tracer::attach_by_name(&agent_from_environment()?, &name, &arguments)?;

@@ -39,7 +39,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn start(name: &str, two_devices: bool) -> Result<Self> {
+    pub(crate) fn start(name: &str, two_devices: bool, http_closes: bool) -> Result<Self> {
         let network = Network::create(1)?;
         let host = &network.logs[0];
         let directory = tempfile::tempdir()?;
@@ -51,6 +51,9 @@ impl Scene {
         receivers::unix(&unix)?;
         receivers::syslog(Path::new(SYSLOG))?;
         let http = HttpLog::start(&host.namespace, at(1517))?;
+        if http_closes {
+            http.close_each_connection();
+        }
         let clusters = [at(6443), at(6444)];
         for (at, closes) in clusters.into_iter().zip([true, false]) {
             kubernetes::start(&host.namespace, at, closes)?;

@@ -211,6 +211,7 @@ impl BusyServer {
             remote_port: Some(port(self.connection(client))),
             namespace: None,
             over_http: false,
+            request_hash: None,
         }
     }
 

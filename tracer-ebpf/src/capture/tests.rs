@@ -19,7 +19,7 @@ fn values_of_maps_are_read_back() {
     for mode in [Mode::Stream, Mode::Buffer, Mode::Frozen] {
         assert_eq!(Mode::from_wire(mode as u32), mode);
     }
-    for role in [Role::Unknown, Role::Audit, Role::Other] {
+    for role in [Role::Unknown, Role::Audit, Role::Other, Role::Device] {
         assert_eq!(Role::from_wire(role as u32), role);
     }
     assert_eq!(Mode::from_wire(99), Mode::Stream);
@@ -30,29 +30,35 @@ fn values_of_maps_are_read_back() {
 fn sends_are_disposed_of_by_role_and_outcome() {
     use Disposition::{Buffer, Discard, Freeze, Stream};
     use SendOutcome::{Complete, Failed, Short};
-    for (role, outcome, has_bytes, is_normal, expected) in [
-        (Role::Other, Complete, true, true, Discard),
-        (Role::Other, Failed, true, false, Discard),
-        (Role::Audit, Complete, true, true, Buffer),
-        (Role::Audit, Complete, false, true, Stream),
-        (Role::Audit, Complete, true, false, Stream),
-        (Role::Audit, Short, true, false, Stream),
-        (Role::Audit, Failed, true, false, Freeze),
-        (Role::Unknown, Complete, true, true, Stream),
-        (Role::Unknown, Short, true, true, Stream),
-        (Role::Unknown, Failed, false, true, Freeze),
+    use Takes::{Late, Normally, Unacknowledged};
+    for (role, outcome, has_bytes, takes, expected) in [
+        (Role::Other, Complete, true, Normally, Discard),
+        (Role::Other, Failed, true, Late, Discard),
+        (Role::Audit, Complete, true, Normally, Buffer),
+        (Role::Audit, Complete, false, Normally, Stream),
+        (Role::Audit, Complete, true, Late, Stream),
+        (Role::Audit, Complete, true, Unacknowledged, Freeze),
+        (Role::Audit, Complete, false, Unacknowledged, Freeze),
+        (Role::Audit, Short, true, Late, Stream),
+        (Role::Audit, Failed, true, Late, Freeze),
+        (Role::Unknown, Complete, true, Normally, Stream),
+        (Role::Unknown, Complete, true, Unacknowledged, Stream),
+        (Role::Unknown, Short, true, Normally, Stream),
+        (Role::Unknown, Failed, false, Normally, Freeze),
+        (Role::Device, Complete, true, Normally, Stream),
+        (Role::Device, Failed, true, Late, Freeze),
     ] {
-        let disposition = dispose_of_send(role, outcome, has_bytes, || is_normal);
+        let disposition = dispose_of_send(role, outcome, has_bytes, || takes);
         assert_eq!(
             disposition, expected,
-            "{role:?} {outcome:?} {has_bytes} {is_normal}"
+            "{role:?} {outcome:?} {has_bytes} {takes:?}"
         );
     }
 }
 
 #[test]
 fn a_socket_is_not_asked_for_progress_unless_it_is_an_audit_socket() {
-    for role in [Role::Other, Role::Unknown] {
+    for role in [Role::Other, Role::Unknown, Role::Device] {
         dispose_of_send(role, SendOutcome::Complete, true, || unreachable!());
     }
 }
@@ -95,9 +101,12 @@ fn what_ends_otherwise_than_in_order_freezes() {
     }
 }
 
-/// A write of 100 bytes at this time, whose peer has acknowledged up to `una`, into a queue that then ends at `end`.
+/// A write of 100 bytes at this time, whose peer has acknowledged up to `una`, into a queue that then ends at `end`: whether
+/// it is normal.
 fn write(socket: &mut AuditSocket, now: u64, una: u32, end: u32) -> bool {
-    socket.takes(SendOutcome::of(100, 100), (una, end.wrapping_sub(100)), now)
+    let takes = socket.takes(SendOutcome::of(100, 100), (una, end.wrapping_sub(100)), now);
+    assert_ne!(takes, Takes::Late);
+    takes == Takes::Normally
 }
 
 #[test]
@@ -137,10 +146,11 @@ fn a_first_una_of_zero_is_no_stall() {
 #[test]
 fn the_write_after_a_short_one_is_not_normal() {
     let mut socket = AuditSocket::new(0);
-    let mut takes = |result| socket.takes(SendOutcome::of(result, 100), (0, 0), 0);
-    let writes = [100, 40, 60, 100, -11, 100, 100].map(&mut takes);
+    let takes = |result| socket.takes(SendOutcome::of(result, 100), (0, 0), 0);
+    let writes = [100, 40, 60, 100, -11, 100, 100].map(takes);
+    let is_normal = writes.map(|takes| takes == Takes::Normally);
     // 60 of 100 falls short as well.
-    assert_eq!(writes, [true, false, false, false, false, false, true]);
+    assert_eq!(is_normal, [true, false, false, false, false, false, true]);
 }
 
 /// An entry larger than 4 kB is one entry; beside HTTP each write is one, however it begins.
@@ -153,6 +163,17 @@ fn an_entry_over_http_is_counted_once() {
     };
     assert_eq!(begins(&[true, false, true, true, false, false]), 3);
     assert_eq!(begins(&[false, false, false]), 3);
+}
+
+#[test]
+fn a_connection_whose_requests_carry_entries_keeps_its_role() {
+    let mut socket = AuditSocket::new(0);
+    assert!(!socket.is_shown() && !socket.is_tls());
+    socket.shows(Shown::Entries);
+    assert!(socket.begins_entry(true) && socket.is_http());
+    assert!(socket.is_shown() && !socket.is_tls());
+    socket.shows(Shown::Tls);
+    assert!(socket.is_shown() && socket.is_tls());
 }
 
 fn connection(received_at: u64, sent_at: u64) -> ClientConnection {

@@ -45,4 +45,7 @@ pub struct EntryHead {
     /// Whether it was sent in a request of HTTP: a goroutine of the client's writes it, and not the one that audits.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub over_http: bool,
+    /// Hash of how that request begins, as all of the device do. Not recorded.
+    #[serde(skip)]
+    pub request_hash: Option<u64>,
 }

@@ -5,7 +5,7 @@ mod jsonx;
 #[cfg(test)]
 mod tests;
 
-use tracer_ebpf::protocol::begins_http_request;
+use tracer_ebpf::protocol::{begins_http_request, request_hash};
 use tracer_model::{EntryHead, EntryKind};
 
 /// Longest `prefix` option of an audit device that is skipped, bytes.
@@ -50,6 +50,7 @@ pub fn parse_head(bytes: &[u8]) -> Option<EntryHead> {
     })?;
     Some(EntryHead {
         over_http: bytes.first_chunk().is_some_and(begins_http_request),
+        request_hash: bytes.first_chunk().and_then(request_hash),
         ..head
     })
 }

@@ -46,6 +46,8 @@ pub trait KernelSide {
     fn set_role(&mut self, socket: SocketId, role: Role);
     /// Sets the role of sockets that lead there and have no role of their own.
     fn set_destination(&mut self, destination: (Transport, SocketAddr), role: Role);
+    /// Sockets that lead there and send requests with this hash carry audit entries.
+    fn set_entry_request(&mut self, remote: SocketAddr, hash: u64);
     /// Totals since the last call.
     fn take_totals(&mut self) -> Result<BufferedTotals>;
     /// The same, but the next call returns them again.
@@ -132,16 +134,15 @@ impl<K: KernelSide> CaptureController<K> {
     /// These are where audit devices are.
     pub fn audit(&mut self, devices: impl IntoIterator<Item = Device>) {
         let news = self.roles.audit(devices);
-        for news in news {
-            self.set_role(news);
-        }
+        self.set_roles(news);
     }
 
-    fn set_role(&mut self, news: News) {
-        match news {
-            News::Socket(socket, role) => self.kernel.set_role(socket, role),
-            News::Destination(transport, remote, role) => {
-                self.kernel.set_destination((transport, remote), role);
+    fn set_roles(&mut self, news: Vec<News>) {
+        for news in news {
+            match news {
+                News::Socket(socket, role) => self.kernel.set_role(socket, role),
+                News::Destination(to, role) => self.kernel.set_destination(to, role),
+                News::EntryRequest(remote, hash) => self.kernel.set_entry_request(remote, hash),
             }
         }
     }
@@ -166,11 +167,10 @@ impl<K: KernelSide> CaptureController<K> {
         if self.state == State::AlwaysStream {
             return Observed::Forward(event);
         }
-        let buffering = self.is_buffering();
-        let (class, news) = self.roles.observe(&event, buffering, now + SETTLING);
-        for news in news {
-            self.set_role(news);
-        }
+        let (class, news) = self
+            .roles
+            .observe(&event, self.is_buffering(), now + SETTLING);
+        self.set_roles(news);
         match &mut self.state {
             State::Buffer { has_failed, .. } => {
                 // All that follows a failure is kept: the programs send it and do not buffer it.
@@ -239,12 +239,13 @@ impl<K: KernelSide> CaptureController<K> {
         self.is_buffering() && self.blocked.is_any_overdue(now)
     }
 
-    /// The programs stream from now on. Returns when buffering began; `None` if it had not.
+    /// The programs send all from now on, and leave the buffers to [`Self::restore`]: what is answered meanwhile would be in
+    /// neither. Returns when buffering began; `None` if it had not.
     pub fn stop_buffering(&mut self, now: Nanos) -> Result<Option<Nanos>> {
         let State::Buffer { since, .. } = self.state else {
             return Ok(None);
         };
-        self.kernel.set_mode(Mode::Stream)?;
+        self.kernel.set_mode(Mode::Frozen)?;
         self.blocked.clear();
         self.state = State::Stream { last_anomaly: now };
         Ok(Some(since))
@@ -258,6 +259,7 @@ impl<K: KernelSide> CaptureController<K> {
         (since, until): (Nanos, Nanos),
     ) -> Result<Vec<Event>> {
         let (mut totals, connections, entries) = self.take_buffered()?;
+        self.kernel.set_mode(Mode::Stream)?;
         // They follow as events.
         totals.streamed = 0;
         debug!(
@@ -318,12 +320,10 @@ impl<K: KernelSide> CaptureController<K> {
 
     /// Whether buffering may begin if the core is idle too.
     pub fn is_quiet(&self, now: Nanos) -> bool {
-        match self.state {
-            State::Stream { last_anomaly } => {
-                now.saturating_sub(last_anomaly) >= QUIET && !self.blocked.is_any_overdue(now)
-            }
-            State::AlwaysStream | State::Buffer { .. } => false,
-        }
+        let State::Stream { last_anomaly } = self.state else {
+            return false;
+        };
+        now.saturating_sub(last_anomaly) >= QUIET && !self.blocked.is_any_overdue(now)
     }
 
     /// First step: the programs buffer. The caller then has to observe all events that they sent before, and call

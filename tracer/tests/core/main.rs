@@ -6,6 +6,7 @@ mod decode;
 mod flight;
 mod queues;
 mod recordings;
+mod redials;
 mod simulated;
 mod snapshots;
 mod stories;

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -16,6 +18,7 @@ fn whole() -> EntryHead {
         remote_port: Some(50222),
         namespace: None,
         over_http: false,
+        request_hash: None,
     }
 }
 
@@ -30,9 +33,36 @@ fn an_entry_may_be_sent_in_a_request_of_http() {
     let request = format!("POST /audit HTTP/1.1\r\nHost: log\r\n\r\n{OPENBAO}");
     let expected = EntryHead {
         over_http: true,
+        request_hash: request.as_bytes().first_chunk().and_then(request_hash),
         ..whole()
     };
+    assert!(expected.request_hash.is_some());
     assert_eq!(parse_head(request.as_bytes()), Some(expected));
+}
+
+/// Requests of one device differ in their length only, and the programs hash none of that; others that the same server is sent
+/// differ before.
+#[test]
+fn requests_of_one_device_begin_alike() {
+    let hash = |start: &str, length: usize| {
+        let rest = format!("User-Agent: Go-http-client/1.1\r\nContent-Length: {length}\r\n");
+        let request = format!("{start}\r\n{rest}");
+        request_hash(request.as_bytes().first_chunk().expect("long enough"))
+    };
+    // The shortest that there is.
+    let shortest = "POST / HTTP/1.1\r\nHost: h";
+    assert_eq!(hash(shortest, 1), hash(shortest, 98_765));
+    let starts = [
+        shortest,
+        "PUT / HTTP/1.1\r\nHost: h",
+        "POST / HTTP/1.1\r\nHost: i",
+        "POST /v1/namespaces/default/audit/a HTTP/1.1\r\nHost: h",
+        "POST /v1/namespaces/default/audit/b HTTP/1.1\r\nHost: h",
+    ];
+    let hashes = BTreeSet::from(starts.map(|start| hash(start, 9)));
+    assert_eq!(hashes.len(), starts.len());
+    assert!(!hashes.contains(&None));
+    assert_eq!(hash("GET / HTTP/1.1\r\nHost: h", 0), None);
 }
 
 #[test]

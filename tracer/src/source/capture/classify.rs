@@ -12,7 +12,8 @@ use tracer_ebpf::{
     protocol::SendOutcome,
 };
 use tracer_model::{
-    Device, Event, EventKind, Nanos, Socket, SocketId, Tcp, TcpState, Transport, took_all,
+    Device, EntryHead, Event, EventKind, Nanos, Socket, SocketId, Tcp, TcpState, Transport,
+    took_all,
 };
 
 /// Sends without an entry to one address after which the sockets that lead there are [`Role::Other`]: a login dials anew each
@@ -43,7 +44,9 @@ pub enum News {
     /// Of this socket.
     Socket(SocketId, Role),
     /// Of sockets that lead there.
-    Destination(Transport, SocketAddr, Role),
+    Destination((Transport, SocketAddr), Role),
+    /// Sockets that lead there and send requests that begin so carry audit entries: see [`EntryHead::request_hash`].
+    EntryRequest(SocketAddr, u64),
 }
 
 /// Roles of the server's own sockets, as far as they are known.
@@ -91,18 +94,25 @@ impl SocketRoles {
             }
             EventKind::DevicesFailed { .. } => Class::Failure,
             _ => match event.socket().filter(|socket| self.may_be_audit(socket)) {
-                Some(socket) => self.classify_other(&event.what, socket.id),
+                Some(socket) => self.classify_other(&event.what, socket),
                 None => Class::Normal,
             },
         }
     }
 
-    fn classify_other(&self, what: &EventKind, id: SocketId) -> Class {
+    fn classify_other(&self, what: &EventKind, socket: &Socket) -> Class {
         match what {
             EventKind::ConnectFailed { .. } => Class::Failure,
-            EventKind::Rejected { .. } if self.role(id) == Role::Audit => Class::Failure,
+            EventKind::Rejected { .. } if self.is_audit(socket) => Class::Failure,
             _ => Class::Anomaly,
         }
+    }
+
+    /// Of a connection that the programs recognized no entry may have been seen here.
+    fn is_audit(&self, socket: &Socket) -> bool {
+        let device = Device::of(socket);
+        self.role(socket.id) == Role::Audit
+            || device.is_some_and(|device| self.audit_devices.contains(&device))
     }
 
     fn classify_send(
@@ -159,7 +169,7 @@ impl SocketRoles {
     fn learn(&mut self, event: &Event, now: Nanos) -> Vec<News> {
         match &event.what {
             EventKind::Send { socket, entry, .. } if !socket.accepted => {
-                self.learn_from_send(socket, entry.is_some(), now)
+                self.learn_from_send(socket, entry.as_ref(), now)
             }
             EventKind::State { socket, .. } if self.may_be_other(socket) => {
                 vec![self.set_role(socket.id, Role::Other, now)]
@@ -172,15 +182,22 @@ impl SocketRoles {
         !socket.accepted && self.leads_elsewhere(socket) && !self.known.contains_key(&socket.id)
     }
 
-    fn learn_from_send(&mut self, socket: &Socket, has_entry: bool, now: Nanos) -> Vec<News> {
-        match (self.role(socket.id), has_entry) {
-            (Role::Audit, _) | (Role::Other, false) => Vec::new(),
-            (_, true) => {
+    fn learn_from_send(
+        &mut self,
+        socket: &Socket,
+        entry: Option<&EntryHead>,
+        now: Nanos,
+    ) -> Vec<News> {
+        match (self.role(socket.id), entry) {
+            (Role::Audit, _) | (Role::Other, None) => Vec::new(),
+            (_, Some(entry)) => {
                 let mut news = self.audit(Device::of(socket));
                 news.push(self.set_role(socket.id, Role::Audit, now));
+                let request = socket.remote.zip(entry.request_hash);
+                news.extend(request.map(|(remote, hash)| News::EntryRequest(remote, hash)));
                 news
             }
-            (Role::Unknown, false) => self.learn_from_send_without_entry(socket, now),
+            (Role::Unknown | Role::Device, None) => self.learn_from_send_without_entry(socket, now),
         }
     }
 
@@ -202,30 +219,32 @@ impl SocketRoles {
             self.sends_without_entry.remove(&device);
             insert(&mut self.others, device);
             let of_socket = self.set_role(socket.id, Role::Other, now);
-            let of_all = |remote| News::Destination(socket.transport, remote, Role::Other);
+            let of_all = |remote| News::Destination((socket.transport, remote), Role::Other);
             return vec![socket.remote.map_or(of_socket, of_all)];
         }
         vec![self.set_role(socket.id, Role::Other, now)]
     }
 
-    /// These are where audit devices are, whether or not entries can be seen on their way there. Returns roles that were wrong.
+    /// These are where audit devices are, whether or not entries can be seen on their way there. Returns roles that are new.
     pub fn audit(&mut self, devices: impl IntoIterator<Item = Device>) -> Vec<News> {
-        let mut wrong = Vec::new();
+        let mut news = Vec::new();
+        let mut is_wrong = false;
         for device in devices {
-            if self.others.remove(&device) {
-                let remote = device.address.parse();
-                let unknown = |remote| News::Destination(device.transport, remote, Role::Unknown);
-                wrong.extend(remote.map(unknown));
-            }
+            is_wrong |= self.others.remove(&device);
             self.sends_without_entry.remove(&device);
-            insert(&mut self.audit_devices, device);
+            if !insert(&mut self.audit_devices, device.clone()) {
+                continue;
+            }
+            let remote = device.address.parse();
+            let leads = |remote| News::Destination((device.transport, remote), Role::Device);
+            news.extend(remote.map(leads));
         }
-        if !wrong.is_empty() {
+        if is_wrong {
             let is_other = |_: &SocketId, known: &mut (Role, Nanos)| known.0 == Role::Other;
             let others = self.known.extract_if(is_other);
-            wrong.extend(others.map(|(id, _)| News::Socket(id, Role::Unknown)));
+            news.extend(others.map(|(id, _)| News::Socket(id, Role::Unknown)));
         }
-        wrong
+        news
     }
 
     fn set_role(&mut self, id: SocketId, role: Role, now: Nanos) -> News {
@@ -241,7 +260,9 @@ impl SocketRoles {
             (EventKind::Send { .. }, Class::Progress(id)) => {
                 self.short.remove(&id);
             }
-            (EventKind::Send { .. }, Class::Blocked(id)) => insert(&mut self.short, id),
+            (EventKind::Send { .. }, Class::Blocked(id)) => {
+                insert(&mut self.short, id);
+            }
             (EventKind::State { socket, new, .. }, _) if *new == TcpState::Close => {
                 self.known.remove(&socket.id);
             }
@@ -297,10 +318,9 @@ pub(super) fn is_complete_write(event: &Event) -> bool {
     }
 }
 
-fn insert<T: Eq + std::hash::Hash>(set: &mut HashSet<T>, value: T) {
-    if set.len() < CAPACITY {
-        set.insert(value);
-    }
+/// Whether it is new, and there was room.
+fn insert<T: Eq + std::hash::Hash>(set: &mut HashSet<T>, value: T) -> bool {
+    set.len() < CAPACITY && set.insert(value)
 }
 
 #[cfg(test)]

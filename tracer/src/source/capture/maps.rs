@@ -10,7 +10,7 @@ use aya::{
 };
 use log::debug;
 use tracer_ebpf::{
-    abi::{self, BUFFERED, Connection, Count, Destination, EntryRecord, Record},
+    abi::{self, BUFFERED, Connection, Count, Destination, EntryRecord, EntryRequest, Record},
     capture::{Mode, READS_CONNECTION, Role, ring_slot},
 };
 
@@ -46,6 +46,8 @@ unsafe impl Pod for Bytes<[u8; size_of::<Connection>()]> {}
 unsafe impl Pod for Bytes<[u8; size_of::<EntryRecord>()]> {}
 // SAFETY: without padding.
 unsafe impl Pod for Bytes<Destination> {}
+// SAFETY: without padding.
+unsafe impl Pod for Bytes<EntryRequest> {}
 
 /// Sizes of the maps.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +92,7 @@ pub(crate) struct BufferMaps {
     mode: Array<MapData, u32>,
     roles: HashMap<MapData, u64, u32>,
     destinations: HashMap<MapData, Bytes<Destination>, u32>,
+    entry_requests: HashMap<MapData, Bytes<EntryRequest>, u32>,
     roles_generation: Array<MapData, u32>,
     goroutine_roles: HashMap<MapData, u64, u32>,
     connections: HashMap<MapData, u64, Bytes<[u8; size_of::<Connection>()]>>,
@@ -112,6 +115,7 @@ impl BufferMaps {
             mode: Array::try_from(take(object, "CAPTURE_MODE")?)?,
             roles: HashMap::try_from(take(object, "ROLES")?)?,
             destinations: HashMap::try_from(take(object, "DESTINATIONS")?)?,
+            entry_requests: HashMap::try_from(take(object, "ENTRY_REQUESTS")?)?,
             roles_generation: Array::try_from(take(object, "ROLES_GENERATION")?)?,
             goroutine_roles: HashMap::try_from(take(object, "GOROUTINE_ROLES")?)?,
             connections: HashMap::try_from(take(object, "CONNECTIONS")?)?,
@@ -218,6 +222,17 @@ impl KernelSide for BufferMaps {
         let set = self.destinations.insert(Bytes(destination), role as u32, 0);
         if let Err(error) = set.and_then(|()| self.invalidate_roles()) {
             debug!("the role of an address was not set: {error}");
+        }
+    }
+
+    /// The same.
+    fn set_entry_request(&mut self, remote: SocketAddr, hash: u64) {
+        let Some(destination) = destination(Transport::Tcp, remote) else {
+            return;
+        };
+        let request = Bytes(EntryRequest { destination, hash });
+        if let Err(error) = self.entry_requests.insert(request, 0, 0) {
+            debug!("how requests with entries begin was not set: {error}");
         }
     }
 

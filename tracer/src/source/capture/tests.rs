@@ -27,6 +27,7 @@ impl KernelSide for FakeKernel {
     fn set_destination(&mut self, to: (Transport, SocketAddr), role: Role) {
         self.destinations.push((to.1, role));
     }
+    fn set_entry_request(&mut self, _: SocketAddr, _: u64) {}
     fn take_totals(&mut self) -> Result<BufferedTotals> {
         Ok(mem::take(&mut self.totals))
     }
@@ -127,8 +128,9 @@ fn a_failure_ends_buffering_and_what_follows_is_kept_for_the_core() -> Result<()
     let after = send(2 * S + 1, 100, true);
     assert_eq!(capture.observe(after, 2 * S + 1), Observed::StopBuffering);
     let since = capture.stop_buffering(3 * S)?.expect("it was buffering");
-    assert_eq!((since, capture.kernel().mode), (0, Mode::Stream));
+    assert_eq!((since, capture.kernel().mode), (0, Mode::Frozen));
     let restored = capture.restore(vec![send(3 * S, 100, true)], (since, 3 * S))?;
+    assert_eq!(capture.kernel().mode, Mode::Stream);
     let times: Vec<_> = restored.iter().map(|event| event.at).collect();
     assert_eq!(times, [3 * S, S, 2 * S, 2 * S + 1, 3 * S]);
     assert!(matches!(restored[0].what, EventKind::BufferingEnded(_)));
@@ -172,7 +174,7 @@ fn where_connections_lead_is_set_once_and_taken_back() {
     // An audit device is configured there.
     capture.audit([Device::tcp(remote)]);
     let last = capture.kernel().destinations.last().copied();
-    assert_eq!(last, Some((remote, Role::Unknown)));
+    assert_eq!(last, Some((remote, Role::Device)));
 }
 
 /// Of an HTTP device the connections come and go.

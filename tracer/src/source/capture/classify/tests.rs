@@ -52,6 +52,14 @@ fn state(socket: &Socket, at: Nanos, old: TcpState, new: TcpState) -> Event {
     }
 }
 
+/// The programs are to know that an audit device is at this port.
+fn leads_to(port: u16) -> News {
+    News::Destination(
+        (Transport::Tcp, ([10, 77, 0, 2], port).into()),
+        Role::Device,
+    )
+}
+
 fn other(socket: &Socket, of: impl FnOnce(Socket) -> EventKind) -> Event {
     Event {
         at: 5 * S,
@@ -147,7 +155,7 @@ fn a_write_before_the_programs_knew_the_role_is_progress() {
     let audit = socket(1, 1515);
     let (class, news) = roles.observe(&send(&audit, S, 100, true), true, S + 1);
     assert_eq!(class, Class::Progress(audit.id));
-    assert_eq!(news, [News::Socket(audit.id, Role::Audit)]);
+    assert_eq!(news, [leads_to(1515), News::Socket(audit.id, Role::Audit)]);
     let (class, news) = roles.observe(&send(&audit, S + 1, 100, true), true, S + 2);
     assert_eq!((class, news), (Class::Progress(audit.id), Vec::new()));
     let (class, _) = roles.observe(&send(&audit, S + 2, 100, true), true, S + 3);
@@ -173,7 +181,7 @@ fn a_socket_without_entries_becomes_other_and_so_do_its_successors() {
     }
     let news = learn(&mut roles, send(&storage, S, 100, false));
     let remote = storage.remote.expect("an address");
-    let of_all = |role| News::Destination(Transport::Tcp, remote, role);
+    let of_all = |role| News::Destination((Transport::Tcp, remote), role);
     assert_eq!(news, [of_all(Role::Other)]);
     let next = socket(3, 8500);
     let dial = state(&next, S, TcpState::Close, TcpState::SynSent);
@@ -183,7 +191,7 @@ fn a_socket_without_entries_becomes_other_and_so_do_its_successors() {
     );
     // An entry shows that it was a mistake.
     let news = learn(&mut roles, send(&next, S, 100, true));
-    assert_eq!(news[0], of_all(Role::Unknown));
+    assert_eq!(news[0], of_all(Role::Device));
     assert_eq!(news.last(), Some(&News::Socket(next.id, Role::Audit)));
     assert!(news.contains(&News::Socket(storage.id, Role::Unknown)));
     let third = socket(4, 8500);
@@ -218,6 +226,43 @@ fn where_connections_lead_is_remembered_across_sockets() {
     roles.audit(Device::of(&socket(1, 636)));
     for slot in 10..50 {
         assert!(!is_normal(login(&mut roles, slot)), "{slot}");
+    }
+}
+
+/// The programs recognize the next connection's entries by how their requests begin.
+#[test]
+fn how_a_request_with_an_entry_begins_is_passed_on() {
+    let mut roles = SocketRoles::default();
+    let audit = socket(1, 1517);
+    let mut entry = send(&audit, S, 100, true);
+    let EventKind::Send {
+        entry: Some(head), ..
+    } = &mut entry.what
+    else {
+        panic!("{entry:?}");
+    };
+    head.request_hash = Some(7);
+    let (_, news) = roles.observe(&entry, true, S);
+    let remote = audit.remote.expect("an address");
+    let expected = [
+        leads_to(1517),
+        News::Socket(audit.id, Role::Audit),
+        News::EntryRequest(remote, 7),
+    ];
+    assert_eq!(news, expected);
+    assert_eq!(roles.observe(&entry, true, S).1, []);
+    // Of a device of its own each connection is recognized by its first entry.
+    let second = socket(2, 1515);
+    let (_, news) = roles.observe(&send(&second, S, 100, true), true, S);
+    let expected = [leads_to(1515), News::Socket(second.id, Role::Audit)];
+    assert_eq!(news, expected);
+    // A rejection on a connection of which nothing was sent here.
+    for (port, expected) in [(1517, Class::Failure), (1518, Class::Anomaly)] {
+        let rejected = other(&socket(3, port), |socket| EventKind::Rejected {
+            socket,
+            status: 503,
+        });
+        assert_eq!(roles.classify(&rejected, true), expected, "{port}");
     }
 }
 
