@@ -42,10 +42,31 @@ impl Requests {
     }
 
     fn received(&mut self, at: Nanos, socket: &Socket, by: Actor, what: (u64, bool)) {
+        self.correct_child(socket.id, by);
         match self.connections.received(at, socket, by, what) {
             ReceivedMeaning::Request(goid) => self.begin(at, goid, socket),
             ReceivedMeaning::Multiplexed(server) => self.forget(server),
             ReceivedMeaning::Nothing => {}
+        }
+    }
+
+    /// What the child seemed to begin is a request of its parent.
+    fn correct_child(&mut self, id: SocketId, by: Actor) {
+        let child = self.connections.correct_child(id, by);
+        let (Some(child), Some(goid)) = (child, by.goid) else {
+            return;
+        };
+        if self.works.contains_key(&goid) {
+            self.forget(child);
+            return;
+        }
+        let Some(seq) = self.works.remove(&child) else {
+            return;
+        };
+        if let Some(request) = self.open.get_mut(&seq) {
+            request.goid = Some(goid);
+            request.goroutines = vec![goid];
+            self.works.insert(goid, seq);
         }
     }
 
@@ -105,6 +126,7 @@ impl Requests {
         if status.is_some_and(|status| status < 200) {
             return;
         }
+        self.correct_child(socket.id, by);
         let bytes = u64::try_from(result).unwrap_or(0);
         match self.connections.sent(at, socket, by, (bytes, result < 0)) {
             Some(SentMeaning::Answer(goid)) => self.answered(at, goid, socket, status),

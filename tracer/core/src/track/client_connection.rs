@@ -199,6 +199,20 @@ impl ClientConnections {
         unanswered.map(|connection| connection.received).min()
     }
 
+    /// Where the first event of a connection was a background read of HTTP/1.1, the child that made it was taken for the one
+    /// that serves the connection, until its parent reads or writes itself. Returns the child.
+    pub(crate) fn correct_child(&mut self, id: SocketId, by: Actor) -> Option<u64> {
+        let connection = self.connections.get_mut(&id)?;
+        let is_parent = by.goid.is_some() && by.goid == connection.parent;
+        if !is_parent || connection.protocol.is_multiplexed() {
+            return None;
+        }
+        let child = connection.server?;
+        (connection.server, connection.parent) = (by.goid, by.parent);
+        self.served.remove(&child);
+        Some(child)
+    }
+
     /// `bytes` came; `handshake`: as a TLS record that carries no request.
     pub(crate) fn received(
         &mut self,
@@ -323,7 +337,7 @@ impl ClientConnection {
     /// Whether this goroutine and the supposed server are both children of the true one. In HTTP/1.1 the server's parent
     /// accepts connections, and its other children have their own.
     fn is_sibling(&self, by: Actor) -> bool {
-        self.parent.is_some() && (by.parent == self.parent || by.goid == self.parent)
+        self.parent.is_some() && by.parent == self.parent
     }
 
     fn is_child(&self, by: Actor) -> bool {
