@@ -205,26 +205,32 @@ pub fn together(ends: impl IntoIterator<Item = Result<()>>) -> Result<()> {
     Ok(())
 }
 
-/// Writes until the queue is closed. Items that cannot be written are tried again.
+/// Writes until the queue is closed. Items that cannot be written, and a file that cannot be opened again, are tried again.
 fn work<T>(mut sink: impl Sink<T>, orders: &Receiver<Order<T>>) -> Result<(), Failure> {
     let mut waiting: Vec<Arc<T>> = Vec::new();
+    let mut has_to_reopen = false;
     let mut is_reported = false;
     let mut lost = 0;
     loop {
-        let written = match orders.recv_timeout(RETRY) {
+        let mut written = match orders.recv_timeout(RETRY) {
             Ok(Order::Write(item)) => {
                 waiting.push(item);
                 flush(&mut sink, &mut waiting)
             }
             Ok(Order::Reopen) => {
-                let flushed = flush(&mut sink, &mut waiting);
-                sink.reopen().and(flushed)
+                has_to_reopen = true;
+                flush(&mut sink, &mut waiting)
             }
             Err(RecvTimeoutError::Timeout) => {
                 flush(&mut sink, &mut waiting).and_then(|()| sink.settle())
             }
             Err(RecvTimeoutError::Disconnected) => return last_try(&mut sink, waiting, lost),
         };
+        if has_to_reopen {
+            let reopened = sink.reopen();
+            has_to_reopen = reopened.is_err();
+            written = reopened.and(written);
+        }
         match written {
             Ok(()) => is_reported = false,
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),

@@ -54,7 +54,7 @@ fn the_service_runs_a_trace_with_the_options_of_its_file() -> Result<()> {
     assert!(output.starts_with(&directory), "{}", output.display());
     assert!(args.files.rotate_size.is_some() && args.server.process.is_some());
     assert_eq!(keys["Type"], "notify");
-    assert_eq!(keys["ExecReload"], "/bin/kill -HUP $MAINPID");
+    assert_eq!(keys["ExecReload"], "/bin/sh -c 'kill -HUP $MAINPID'");
     Ok(())
 }
 
