@@ -22,7 +22,6 @@ use lab::{
 use self::{
     leftovers::State,
     packages::{MANAGERS, Manager},
-    service::{DIRECTORY, Service},
 };
 
 /// Under emulation, on a busy machine.
@@ -74,72 +73,67 @@ fn work() -> Result<()> {
 
 /// From the installation of a package to its removal.
 fn package(manager: &Manager, lab: &Lab) -> Result<()> {
-    let step = |text: &str| println!("{}: {text}", manager.ending);
     let before = State::now()?;
-    manager.install("old")?;
-    step(&format!(
-        "installed: {}",
-        output(&["vault-tracer", "--version"])?.trim_end()
-    ));
-    let service = Service;
-    service.verify()?;
-    step(&format!(
-        "systemd-analyze security: {}",
-        service.exposure()?
-    ));
-    ensure!(
-        service.get("ActiveState")? == "inactive",
-        "it was started by its installation"
-    );
-    fs::write(CONFIGURATION, OPTIONS)?;
-
-    let begun = Instant::now();
-    service.control("enable")?;
-    service.control("start")?;
-    step(&format!(
-        "started after {:.1} s: {}",
-        begun.elapsed().as_secs_f32(),
-        service.get("StatusText")?
-    ));
-    service.check_privileges()?;
+    install(manager)?;
+    start(manager)?;
     hang(lab)?;
-    step(&format!(
-        "the journal has the hang:\n{}",
-        service.wait_for_hang(lab)?
-    ));
-    service.rotate()?;
-    step("reload: the trace goes on in a new file");
-    service.freeze()?;
-    step("the watchdog restarted an agent that was stopped");
+    let journal = service::wait_for_hang(lab)?;
+    manager.done(&format!("the journal has the hang:\n{journal}"));
+    service::rotate()?;
+    manager.done("the trace was renamed and the service reloaded: a new file, with its session");
+    service::freeze()?;
+    manager.done("the watchdog had an agent replaced that was stopped");
+    upgrade(manager)?;
+    remove(manager, &before)
+}
 
-    let old = service.get("MainPID")?;
+/// Nothing is started by that.
+fn install(manager: &Manager) -> Result<()> {
+    manager.install("old")?;
+    let version = output(&["vault-tracer", "--version"])?;
+    manager.done(&format!("installed: {}", version.trim_end()));
+    service::verify()?;
+    let exposure = service::exposure()?;
+    manager.done(&format!("systemd-analyze security: {exposure}"));
+    let state = service::get("ActiveState")?;
+    ensure!(state == "inactive", "it is {state} after its installation");
+    Ok(())
+}
+
+fn start(manager: &Manager) -> Result<()> {
+    fs::write(CONFIGURATION, OPTIONS)?;
+    let begun = Instant::now();
+    service::control("enable")?;
+    service::control("start")?;
+    let (took, status) = (begun.elapsed(), service::get("StatusText")?);
+    manager.done(&format!("started in {:.1} s: {status}", took.as_secs_f32()));
+    service::check_privileges()
+}
+
+/// While it runs.
+fn upgrade(manager: &Manager) -> Result<()> {
+    let old = service::get("MainPID")?;
     manager.install("new")?;
-    service.wait_until_active(&old)?;
-    ensure!(
-        fs::read_to_string(CONFIGURATION)? == OPTIONS,
-        "the upgrade changed {CONFIGURATION}"
-    );
-    step("upgraded while it ran: restarted, its configuration kept");
-    let sessions = service.records("session")?.len();
+    service::wait_until_active(&old)?;
+    let configuration = fs::read_to_string(CONFIGURATION)?;
+    ensure!(configuration == OPTIONS, "it changed {CONFIGURATION}");
+    let sessions = service::records("session")?.len();
     ensure!(
         sessions == 3,
         "{sessions} sessions in the trace, not one each of reload, watchdog and upgrade"
     );
+    manager.done("upgraded while it ran: restarted, its configuration kept");
+    Ok(())
+}
 
+fn remove(manager: &Manager, before: &State) -> Result<()> {
     manager.remove()?;
-    ensure!(
-        !Path::new("/usr/bin/vault-tracer").exists(),
-        "the executable is there"
-    );
     let stays = before.what_stays()?;
-    ensure!(
-        stays == manager.stays,
-        "stays: {stays:?}, not {:?}",
-        manager.stays
-    );
-    step(&format!("removed; stays: {stays:?}"));
+    let expected = manager.stays;
+    ensure!(stays == expected, "stays: {stays:?}, not {expected:?}");
+    manager.done(&format!("removed; stays: {stays:?}"));
     // For the next package manager.
-    for path in manager.stays {
+    for path in expected {
         fs::remove_dir_all(path).or_else(|_| fs::remove_file(path))?;
     }
     Ok(())
@@ -151,9 +145,7 @@ fn hang(lab: &Lab) -> Result<()> {
     let fault = lab.drop_output()?;
     lab.fill()?;
     fault.lift()?;
-    lab.client.get(BIG_REQUEST)?;
-    ensure!(Path::new(DIRECTORY).is_dir(), "no {DIRECTORY}");
-    Ok(())
+    lab.client.get(BIG_REQUEST).map(drop)
 }
 
 /// What a program prints on both streams, if it succeeds.

@@ -46,6 +46,11 @@ impl Manager {
         output(&[self.install, &[&file]].concat()).map(drop)
     }
 
+    /// Says what was done with its package.
+    pub(crate) fn done(&self, what: &str) {
+        println!("{}: {what}", self.ending);
+    }
+
     pub(crate) fn remove(&self) -> Result<()> {
         let mut commands = self.remove.iter();
         commands.try_for_each(|command| output(command).map(drop))
