@@ -22,8 +22,11 @@ const METRICS: SocketAddr =
 /// `CAP_BPF`, `CAP_PERFMON`, `CAP_SYS_PTRACE`, `CAP_DAC_READ_SEARCH`, by their numbers.
 const CAPABILITIES: [u8; 4] = [39, 38, 19, 2];
 
-/// A minute is long to wait for.
-const SHORT_WATCHDOG: &str = "[Service]\nWatchdogSec=15s\n";
+/// A minute is long to wait for. And the kernel logs which system calls the unit's filter would refuse.
+const SHORT_WATCHDOG: &str =
+    "[Service]\nWatchdogSec=15s\nSystemCallFilter=\nSystemCallLog=~@FILTER@\n";
+const FILTER: &str = "SystemCallFilter=";
+const INSTALLED: &str = "/usr/lib/systemd/system/vault-tracer.service";
 const DROP_IN: &str = "/run/systemd/system/vault-tracer.service.d";
 
 pub(crate) fn control(verb: &str) -> Result<()> {
@@ -134,7 +137,10 @@ pub(crate) fn rotate() -> Result<()> {
 /// Stops the process, as a bug could, until the watchdog has it replaced.
 pub(crate) fn freeze() -> Result<()> {
     fs::create_dir_all(DROP_IN)?;
-    fs::write(Path::new(DROP_IN).join("watchdog.conf"), SHORT_WATCHDOG)?;
+    let unit = fs::read_to_string(INSTALLED)?;
+    let filter = unit.lines().find_map(|line| line.strip_prefix(FILTER));
+    let drop_in = SHORT_WATCHDOG.replace("@FILTER@", filter.context("no filter")?);
+    fs::write(Path::new(DROP_IN).join("watchdog.conf"), drop_in)?;
     output(&["systemctl", "daemon-reload"])?;
     let pid = pid()?;
     kill(Pid::from_raw(pid), Signal::SIGSTOP)?;
@@ -144,8 +150,16 @@ pub(crate) fn freeze() -> Result<()> {
         "restarted {} times",
         get("NRestarts")?
     );
+    let log = output(&["dmesg"])?;
+    let refused = log.lines().find(|line| is_logged_call(line));
+    ensure!(refused.is_none(), "the unit's filter refuses: {refused:?}");
     fs::remove_dir_all(DROP_IN)?;
     output(&["systemctl", "daemon-reload"]).map(drop)
+}
+
+/// `AUDIT_SECCOMP` of `linux/audit.h`.
+fn is_logged_call(line: &str) -> bool {
+    line.contains("type=1326") && line.contains("comm=\"vault-tracer\"")
 }
 
 /// Waits until another process than `old` is ready.
