@@ -1,8 +1,9 @@
-//! What a package that was removed has left: files, and programs and maps in the kernel.
+//! What a package that was removed has left: files, and programs in the kernel.
 
 use std::{
     collections::BTreeSet,
     fs, io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -35,14 +36,16 @@ const OTHERS: [&str; 14] = [
 
 const PINS: &str = "/sys/fs/bpf";
 
-/// Of `enum bpf_cmd` (`linux/bpf.h`): the next number of a program, a map.
-const NEXT: [libc::c_long; 2] = [11, 12];
+/// Of `enum bpf_cmd` (`linux/bpf.h`).
+const PROG_GET_NEXT_ID: libc::c_long = 11;
+const PROG_GET_FD_BY_ID: libc::c_long = 13;
+const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 
-pub(crate) struct State {
-    files: BTreeSet<PathBuf>,
-    /// Numbers of programs, of maps.
-    kernel: [BTreeSet<u32>; 2],
-}
+/// Of `struct bpf_prog_info`, in numbers of 32 bits.
+const CREATED_BY_UID: usize = 12;
+
+/// The files that are there.
+pub(crate) struct State(BTreeSet<PathBuf>);
 
 impl State {
     pub(crate) fn now() -> Result<Self> {
@@ -50,23 +53,17 @@ impl State {
         for directory in WALKED {
             walk(Path::new(directory), &mut files)?;
         }
-        Ok(Self {
-            files,
-            kernel: numbers()?,
-        })
+        Ok(Self(files))
     }
 
     /// The paths that were not there at this state, without what is below another. Nothing may stay in the kernel.
     pub(crate) fn what_stays(&self) -> Result<Vec<String>> {
-        // systemd's own programs, for the addresses of a unit, go with its control group.
-        wait::until("programs and maps to be gone", LIMIT, || {
-            let now = numbers()?;
-            let same = |which: usize| now[which].is_subset(&self.kernel[which]);
-            Ok((same(0) && same(1)).then_some(()))
+        wait::until("the programs to be gone", LIMIT, || {
+            Ok(programs_of_users()?.is_empty().then_some(()))
         })?;
         ensure!(fs::read_dir(PINS)?.next().is_none(), "pinned in {PINS}");
-        let now = Self::now()?.files;
-        let new: BTreeSet<_> = now.difference(&self.files).collect();
+        let now = Self::now()?.0;
+        let new: BTreeSet<_> = now.difference(&self.0).collect();
         let is_below = |path: &Path| {
             path.ancestors()
                 .skip(1)
@@ -92,30 +89,46 @@ fn walk(directory: &Path, into: &mut BTreeSet<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-fn numbers() -> Result<[BTreeSet<u32>; 2]> {
-    Ok([all(NEXT[0])?, all(NEXT[1])?])
+/// Numbers of the programs that another user than root has loaded. Those of the service manager are root's, and others after
+/// each reload. Maps go with their programs.
+pub(crate) fn programs_of_users() -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    // `start_id`, `next_id`, `open_flags`.
+    let mut request = [0_u32; 3];
+    while bpf(PROG_GET_NEXT_ID, &mut request)?.is_some() {
+        let number = request[1];
+        request = [number, 0, 0];
+        if loaded_by(number)?.is_some_and(|user| user != 0) {
+            found.push(number);
+        }
+    }
+    Ok(found)
 }
 
-fn all(next: libc::c_long) -> Result<BTreeSet<u32>> {
-    let mut found = BTreeSet::new();
-    let mut last = 0;
-    loop {
-        // `start_id`, `next_id`, `open_flags`.
-        let mut request = [last, 0, 0_u32];
-        // SAFETY: the kernel reads and writes these three numbers.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                next,
-                request.as_mut_ptr(),
-                size_of_val(&request),
-            )
-        };
-        match Errno::result(result) {
-            Ok(_) => last = request[1],
-            Err(Errno::ENOENT) => return Ok(found),
-            Err(error) => return Err(error.into()),
-        }
-        found.insert(last);
+/// The user ID; `None` if the program is gone.
+fn loaded_by(number: u32) -> Result<Option<u32>> {
+    let Some(descriptor) = bpf(PROG_GET_FD_BY_ID, &mut [number, 0, 0])? else {
+        return Ok(None);
+    };
+    // SAFETY: the kernel made it for this process.
+    let program = unsafe { OwnedFd::from_raw_fd(descriptor.try_into()?) };
+    let mut info = [0_u32; 32];
+    let size = size_of_val(&info).try_into()?;
+    let at = info.as_mut_ptr().expose_provenance() as u64;
+    let [low, high] = [at as u32, (at >> 32) as u32];
+    let of = program.as_raw_fd().cast_unsigned();
+    bpf(OBJ_GET_INFO_BY_FD, &mut [of, size, low, high])?;
+    Ok(Some(info[CREATED_BY_UID]))
+}
+
+/// What the kernel returns; `None` if there is no such thing.
+fn bpf<const N: usize>(command: libc::c_long, request: &mut [u32; N]) -> Result<Option<i64>> {
+    let size = size_of_val(request);
+    // SAFETY: the kernel reads and writes these numbers, and what one of them points to.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, request.as_mut_ptr(), size) };
+    match Errno::result(result) {
+        Ok(result) => Ok(Some(result)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }

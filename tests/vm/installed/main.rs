@@ -20,7 +20,7 @@ use lab::{
 };
 
 use self::{
-    leftovers::State,
+    leftovers::{State, programs_of_users},
     packages::{MANAGERS, Manager},
 };
 
@@ -107,6 +107,10 @@ fn start(manager: &Manager) -> Result<()> {
     service::control("start")?;
     let (took, status) = (begun.elapsed(), service::get("StatusText")?);
     manager.done(&format!("started in {:.1} s: {status}", took.as_secs_f32()));
+    ensure!(
+        !programs_of_users()?.is_empty(),
+        "it traces without programs"
+    );
     service::check_privileges()
 }
 
