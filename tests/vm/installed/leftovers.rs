@@ -17,7 +17,7 @@ use crate::LIMIT;
 const WALKED: [&str; 7] = ["/etc", "/home", "/opt", "/root", "/srv", "/usr", "/var"];
 
 /// What others change meanwhile: package managers, systemd, and who makes the service's user.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 15] = [
     "/etc/.pwd.lock",
     "/etc/group-",
     "/etc/gshadow-",
@@ -30,6 +30,7 @@ const OTHERS: [&str; 14] = [
     "/var/lib/dpkg",
     "/var/lib/rpm",
     "/var/lib/systemd",
+    "/var/log/dpkg.log",
     "/var/log/journal",
     "/var/tmp",
 ];
