@@ -170,7 +170,7 @@ fn run(suite: &str, kernel: &Kernel, initramfs: &Path, directory: &Path) -> Resu
         super::show(&serial);
     }
     ended.context("the guest did not come to an end")?;
-    ensure!(has_passed, "the packages do not what is expected of them");
+    ensure!(has_passed, "the check of the packages failed");
     let (name, seconds) = (kernel.name, started.elapsed().as_secs_f64());
     eprintln!("dist: {suite}, Linux {name}: installed, upgraded, removed ({seconds:.0} s)");
     Ok(())
