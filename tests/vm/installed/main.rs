@@ -32,6 +32,9 @@ const OPTIONS: &str =
     "OPTIONS=\"--process bao --metrics 9464 --flight-recorder /var/log/vault-tracer\"\n";
 const CONFIGURATION: &str = "/etc/default/vault-tracer";
 
+/// Directories that hosts with RPM have, and this root may lack.
+const OF_OTHERS: [&str; 2] = ["/usr/lib/systemd/system", "/usr/share/man/man1"];
+
 fn main() -> ExitCode {
     let begun = Instant::now();
     let outcome = work();
@@ -73,6 +76,9 @@ fn work() -> Result<()> {
 
 /// From the installation of a package to its removal.
 fn package(manager: &Manager, lab: &Lab) -> Result<()> {
+    for directory in OF_OTHERS {
+        fs::create_dir_all(directory)?;
+    }
     let before = State::now()?;
     install(manager)?;
     start(manager)?;
