@@ -309,4 +309,44 @@ mod tests {
             "1 records could not be written to this: it is broken; 1 records could not be written to that: it is broken"
         );
     }
+
+    /// Cannot be opened again the first time; says each attempt.
+    struct Moved(mpsc::Sender<()>, bool);
+
+    impl Sink<u8> for Moved {
+        fn write(&mut self, _: &u8) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn reopen(&mut self) -> io::Result<()> {
+            let _ = self.0.send(());
+            let is_first = !std::mem::replace(&mut self.1, true);
+            if is_first {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            Ok(())
+        }
+
+        fn name(&self) -> String {
+            "moved".to_owned()
+        }
+
+        fn kind(&self) -> &'static str {
+            "moved"
+        }
+    }
+
+    #[test]
+    fn a_file_is_opened_again_until_it_can_be_and_not_more_often() {
+        let (attempt, attempts) = mpsc::channel();
+        let mut worker = Worker::spawn(Moved(attempt, false));
+        worker.reopen();
+        let limit = Duration::from_secs(60);
+        assert_eq!(attempts.recv_timeout(limit), Ok(()));
+        // No item and no other signal comes.
+        assert_eq!(attempts.recv_timeout(limit), Ok(()));
+        worker.send(&Arc::new(1));
+        worker.finish().expect("written");
+        assert_eq!(attempts.iter().count(), 0);
+    }
 }
