@@ -341,7 +341,7 @@ mod tests {
         let (attempt, attempts) = mpsc::channel();
         let mut worker = Worker::spawn(Moved(attempt, false));
         worker.reopen();
-        let limit = Duration::from_secs(60);
+        let limit = Duration::from_mins(1);
         assert_eq!(attempts.recv_timeout(limit), Ok(()));
         // No item and no other signal comes.
         assert_eq!(attempts.recv_timeout(limit), Ok(()));
