@@ -37,8 +37,9 @@ fn a_trace_is_appended_to_its_file_and_goes_on_in_a_new_one_after_sighup() -> Re
     let mut tracer = attach()?;
     fs::rename(at("trace.jsonl"), at("renamed"))?;
     tracer.signal(Signal::SIGHUP)?;
-    wait::until("the new file", LIMIT, || {
-        Ok(at("trace.jsonl").exists().then_some(()))
+    wait::until("the new file, which has a session at once", LIMIT, || {
+        let text = fs::read_to_string(at("trace.jsonl")).unwrap_or_default();
+        Ok(text.ends_with('\n').then_some(()))
     })?;
     lab.client.get(BIG_REQUEST)?;
     let trace = tracer.stop()?;

@@ -205,26 +205,32 @@ pub fn together(ends: impl IntoIterator<Item = Result<()>>) -> Result<()> {
     Ok(())
 }
 
-/// Writes until the queue is closed. Items that cannot be written are tried again.
+/// Writes until the queue is closed. Items that cannot be written, and a file that cannot be opened again, are tried again.
 fn work<T>(mut sink: impl Sink<T>, orders: &Receiver<Order<T>>) -> Result<(), Failure> {
     let mut waiting: Vec<Arc<T>> = Vec::new();
+    let mut has_to_reopen = false;
     let mut is_reported = false;
     let mut lost = 0;
     loop {
-        let written = match orders.recv_timeout(RETRY) {
+        let mut written = match orders.recv_timeout(RETRY) {
             Ok(Order::Write(item)) => {
                 waiting.push(item);
                 flush(&mut sink, &mut waiting)
             }
             Ok(Order::Reopen) => {
-                let flushed = flush(&mut sink, &mut waiting);
-                sink.reopen().and(flushed)
+                has_to_reopen = true;
+                flush(&mut sink, &mut waiting)
             }
             Err(RecvTimeoutError::Timeout) => {
                 flush(&mut sink, &mut waiting).and_then(|()| sink.settle())
             }
             Err(RecvTimeoutError::Disconnected) => return last_try(&mut sink, waiting, lost),
         };
+        if has_to_reopen {
+            let reopened = sink.reopen();
+            has_to_reopen = reopened.is_err();
+            written = reopened.and(written);
+        }
         match written {
             Ok(()) => is_reported = false,
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -302,5 +308,45 @@ mod tests {
             error,
             "1 records could not be written to this: it is broken; 1 records could not be written to that: it is broken"
         );
+    }
+
+    /// Cannot be opened again the first time; says each attempt.
+    struct Moved(mpsc::Sender<()>, bool);
+
+    impl Sink<u8> for Moved {
+        fn write(&mut self, _: &u8) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn reopen(&mut self) -> io::Result<()> {
+            let _ = self.0.send(());
+            let is_first = !std::mem::replace(&mut self.1, true);
+            if is_first {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            Ok(())
+        }
+
+        fn name(&self) -> String {
+            "moved".to_owned()
+        }
+
+        fn kind(&self) -> &'static str {
+            "moved"
+        }
+    }
+
+    #[test]
+    fn a_file_is_opened_again_until_it_can_be_and_not_more_often() {
+        let (attempt, attempts) = mpsc::channel();
+        let mut worker = Worker::spawn(Moved(attempt, false));
+        worker.reopen();
+        let limit = Duration::from_mins(1);
+        assert_eq!(attempts.recv_timeout(limit), Ok(()));
+        // No item and no other signal comes.
+        assert_eq!(attempts.recv_timeout(limit), Ok(()));
+        worker.send(&Arc::new(1));
+        worker.finish().expect("written");
+        assert_eq!(attempts.iter().count(), 0);
     }
 }

@@ -94,12 +94,17 @@ impl<E: Encode> Sink<Finding> for TraceFile<E> {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        if !self.file.has_moved() {
-            return Ok(());
+        if self.file.has_moved() {
+            let last = self.encoder.end_file(self.part)?;
+            self.file.reopen(&last)?;
+            self.begin_file()?;
         }
-        let last = self.encoder.end_file(self.part)?;
-        self.file.reopen(&last)?;
-        self.begin_file()
+        // At once: while all is well no record follows for hours, and readers would find a file without a session.
+        if !self.first.is_empty() {
+            self.file.write_whole(&self.first)?;
+            self.first.clear();
+        }
+        Ok(())
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -207,9 +212,27 @@ mod tests {
         trace.write(&finding()).expect("written");
         fs::rename(&path, &renamed).expect("renamed");
         trace.reopen().expect("opened");
+        assert_eq!(read(&path), "2 of 7\n", "not only with the next record");
         trace.write(&finding()).expect("written");
         assert_eq!(read(&renamed), "begins 7\nfinding\nend 1\n");
         assert_eq!(read(&path), "2 of 7\nfinding\n");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_again_is_gone_on_with() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (path, renamed) = (dir.path().join("trace"), dir.path().join("renamed"));
+        let mut trace = open(&path, None);
+        trace.write(&Finding::Session(session(7))).expect("written");
+        fs::rename(&path, &renamed).expect("renamed");
+        fs::create_dir(&path).expect("made");
+        assert!(trace.reopen().is_err());
+        trace.write(&finding()).expect("written");
+        assert_eq!(read(&renamed), "begins 7\nfinding\n");
+        fs::remove_dir(&path).expect("removed");
+        trace.reopen().expect("opened");
+        assert_eq!(read(&renamed), "begins 7\nfinding\nend 1\n");
+        assert_eq!(read(&path), "2 of 7\n");
     }
 
     #[test]

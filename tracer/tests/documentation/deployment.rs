@@ -54,7 +54,7 @@ fn the_service_runs_a_trace_with_the_options_of_its_file() -> Result<()> {
     assert!(output.starts_with(&directory), "{}", output.display());
     assert!(args.files.rotate_size.is_some() && args.server.process.is_some());
     assert_eq!(keys["Type"], "notify");
-    assert_eq!(keys["ExecReload"], "/bin/kill -HUP $MAINPID");
+    assert_eq!(keys["ExecReload"], "/bin/sh -c 'kill -HUP $MAINPID'");
     Ok(())
 }
 
@@ -65,6 +65,9 @@ fn the_service_has_the_capabilities_that_tracing_needs_and_no_other() -> Result<
     assert_eq!(keys["AmbientCapabilities"], needed);
     assert_eq!(keys["CapabilityBoundingSet"], needed);
     assert_eq!(keys["NoNewPrivileges"], "yes");
+    // A drop-in shows what that refuses.
+    let logged = format!("SystemCallLog=~{}\n", keys["SystemCallFilter"]);
+    assert!(read("../docs/service.md")?.contains(&logged));
     assert_eq!(keys["ProtectSystem"], "strict");
     let user = format!("u {} -", keys["User"]);
     assert!(read("systemd/vault-tracer.sysusers")?.contains(&user));

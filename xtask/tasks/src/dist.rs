@@ -37,7 +37,7 @@ const PROGRAMS: &[(&str, &str)] = &[
 const CHECKSUMS: &str = "SHA256SUMS";
 
 /// A release's version: the workspace's.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const LIMIT: Duration = Duration::from_mins(2);
 
@@ -49,22 +49,27 @@ pub struct DistOptions {
     /// Then build the commit a second time, from a clone elsewhere, and fail unless all bytes are the same
     #[arg(long)]
     check: bool,
+    /// Then install the packages in Debian 11 and 12 under QEMU, with systemd: start, read of a hang, upgrade, remove
+    #[arg(long)]
+    pub install_check: bool,
 }
 
 /// The oldest glibc that the executable runs on: RHEL 8's.
 pub const GLIBC: &str = "2.28";
 
 impl DistOptions {
-    /// All architectures, and that a second build is the same.
-    pub fn all_twice() -> Self {
+    /// All architectures, and all checks.
+    pub fn all_checked() -> Self {
         Self {
             arch: MACHINES.into(),
             check: true,
+            install_check: true,
         }
     }
 }
 
-pub fn run(options: &DistOptions) -> Result<()> {
+/// Builds the release, and returns its directory.
+pub fn run(options: &DistOptions) -> Result<PathBuf> {
     let begun = Instant::now();
     let directory = build(&options.arch)?;
     for file in files(&directory)? {
@@ -76,20 +81,41 @@ pub fn run(options: &DistOptions) -> Result<()> {
         check::same_bytes(&directory, &options.arch)?;
     }
     println!("{}", directory.display());
-    Ok(())
+    Ok(directory)
 }
 
 /// The executable that is released for an architecture.
 pub fn agent(machine: Machine) -> Result<PathBuf> {
-    executable::build(&Release::of_this_clone()?, machine)
+    executable::build(&Release::of_this_clone(VERSION)?, machine)
 }
 
-/// Builds the release, and returns its directory.
+/// How the names of packages end.
+pub const ENDINGS: [&str; 2] = ["deb", "rpm"];
+
+/// The packages for this host in a directory with some of this version, in the order of [`ENDINGS`].
+pub fn packages_in(directory: &Path, version: &str) -> [PathBuf; 2] {
+    let Machine { arch, debian, .. } = Machine::HERE;
+    [
+        format!("vault-tracer_{version}_{debian}.deb"),
+        format!("vault-tracer-{version}-1.{arch}.rpm"),
+    ]
+    .map(|name| directory.join(name))
+}
+
+/// Makes packages for this host of the same files as a newer version, in a new directory.
+pub fn newer(directory: &Path) -> Result<[PathBuf; 2]> {
+    let release = Release::of_this_clone(&format!("{VERSION}.1"))?;
+    let step = Step::new("dist", "a newer version");
+    let agent = executable::build(&release, Machine::HERE)?;
+    let tree = tree::fill(&release, &agent, &agent, directory, &step)?;
+    packages::make(&release, Machine::HERE, &tree, directory, &step)?;
+    step.end(true, "packages");
+    Ok(packages_in(directory, &release.version))
+}
+
 fn build(machines: &[Machine]) -> Result<PathBuf> {
     require(PROGRAMS)?;
-    // Whatever the user's is: permissions are part of the packages.
-    umask(Mode::S_IWGRP | Mode::S_IWOTH);
-    let release = Release::of_this_clone()?;
+    let release = Release::of_this_clone(VERSION)?;
     let directory = release.root.join("target/dist");
     if directory.exists() {
         fs::remove_dir_all(&directory).context("cannot remove the last release")?;
@@ -121,13 +147,20 @@ struct Release {
     root: PathBuf,
     /// Time of the commit, seconds: of all files (`SOURCE_DATE_EPOCH`).
     epoch: u64,
+    /// Of the packages.
+    version: String,
 }
 
 impl Release {
-    fn of_this_clone() -> Result<Self> {
+    fn of_this_clone(version: &str) -> Result<Self> {
+        // Whatever the user's is: permissions are part of the packages.
+        umask(Mode::S_IWGRP | Mode::S_IWOTH);
         let root = workspace();
-        let epoch = commit_time(&root)?;
-        Ok(Self { root, epoch })
+        Ok(Self {
+            epoch: commit_time(&root)?,
+            root,
+            version: version.to_owned(),
+        })
     }
 
     /// A program whose output depends on nothing but its input.

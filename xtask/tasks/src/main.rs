@@ -105,7 +105,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             tracer_args,
             ..
         } => run::demo(cli.programs, &tracer_args),
-        Task::Dist(options) => dist::run(&options),
+        Task::Dist(options) => vm::installed::release(&options),
         Task::Healthy { options } => run::healthy(&options),
         Task::Soak { options } => run::soak(&options),
         Task::Fuzz(options) => fuzz::run(&options),

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 
-use super::{GLIBC, LIMIT, Machine, Release, VERSION, tree::CONFIGURATION};
+use super::{GLIBC, LIMIT, Machine, Release, tree::CONFIGURATION};
 use crate::ui::Step;
 
 const PACKAGES: &str = "contrib/packages";
@@ -29,7 +29,7 @@ fn tarball(
     into: &Path,
     step: &Step,
 ) -> Result<()> {
-    let name = format!("vault-tracer-{VERSION}-{}", machine.arch);
+    let name = format!("vault-tracer-{}-{}", release.version, machine.arch);
     let plain = into.join(format!("{name}.tar"));
     let mut tar = release.tar(&tree.join("usr"), &plain);
     let transformed = tar.arg(format!("--transform=s,^\\.,{name},")).arg(".");
@@ -51,11 +51,11 @@ fn deb(release: &Release, machine: Machine, tree: &Path, into: &Path, step: &Ste
         fs::copy(from.join(&name), &file)?;
         if name == "control" {
             let text = fs::read_to_string(&file)?;
-            fs::write(&file, filled(&text, machine.debian))?;
+            fs::write(&file, release.filled(&text, machine.debian))?;
         }
     }
     fs::write(control.join("conffiles"), format!("/{CONFIGURATION}\n"))?;
-    let name = format!("vault-tracer_{VERSION}_{}.deb", machine.debian);
+    let name = format!("vault-tracer_{}_{}.deb", release.version, machine.debian);
     let mut dpkg = release.program("dpkg-deb");
     dpkg.args(["--root-owner-group", "-Zxz", "--threads-max=1", "--build"]);
     let built = dpkg.arg(tree).arg(into.join(name));
@@ -67,7 +67,7 @@ fn rpm(release: &Release, machine: Machine, tree: &Path, into: &Path, step: &Ste
     let spec = work.path().join("vault-tracer.spec");
     let template = release.root.join(PACKAGES).join("vault-tracer.spec");
     let text = fs::read_to_string(&template).with_context(|| template.display().to_string())?;
-    fs::write(&spec, filled(&text, machine.arch))?;
+    fs::write(&spec, release.filled(&text, machine.arch))?;
     let define = |name: &str, value: &str| format!("--define={name} {value}");
     let mut rpmbuild = release.program("rpmbuild");
     rpmbuild
@@ -87,10 +87,10 @@ fn rpm(release: &Release, machine: Machine, tree: &Path, into: &Path, step: &Ste
     step.output("RPM", &mut rpmbuild, LIMIT).map(drop)
 }
 
-/// With the version and the names of this architecture.
-fn filled(template: &str, arch: &str) -> String {
-    let filled = template
-        .replace("@VERSION@", VERSION)
-        .replace("@ARCH@", arch);
-    filled.replace("@GLIBC@", GLIBC)
+impl Release {
+    /// With the version and the names of this architecture.
+    fn filled(&self, template: &str, arch: &str) -> String {
+        let filled = template.replace("@VERSION@", &self.version);
+        filled.replace("@ARCH@", arch).replace("@GLIBC@", GLIBC)
+    }
 }

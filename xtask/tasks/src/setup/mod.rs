@@ -20,11 +20,12 @@ mod target;
 mod toolchain;
 mod zig;
 
+pub use cache::cached;
 pub use canary::is_bpf_object;
 pub use ebpf::ebpf_toolchain;
 pub use foreign::debian_root;
 pub use golang::go;
-pub use programs::{LAB, LIVE_TESTS, READELF, for_guests, require, require_browser};
+pub use programs::{DEBIAN_ROOT, LAB, LIVE_TESTS, READELF, for_guests, require, require_browser};
 pub use prometheus::prometheus;
 pub use pypi::{OPENBAO, ROTEL, deny};
 pub use python::packages as python_packages;

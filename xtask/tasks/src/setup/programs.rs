@@ -18,6 +18,9 @@ const NFT: SystemProgram = ("nft", "nftables");
 
 pub const LAB: &[SystemProgram] = &[IP, NFT];
 pub const LIVE_TESTS: &[SystemProgram] = &[IP, NFT, ("iptables", "iptables")];
+/// A root of Debian, as an archive for the kernel.
+pub const DEBIAN_ROOT: &[SystemProgram] =
+    &[("mmdebstrap", "mmdebstrap"), ("bsdtar", "libarchive-tools")];
 pub const READELF: SystemProgram = ("readelf", "binutils");
 
 /// What guests of an architecture take. The lab's programs run inside: this host's, or else Debian's.

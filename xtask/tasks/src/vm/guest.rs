@@ -90,30 +90,39 @@ impl GuestFiles {
         for (path, text) in FILES {
             fs::write(place(root.path(), path)?, text)?;
         }
-        let mut modules = Vec::new();
-        for module in MODULES.iter().filter_map(|name| kernel.module(name)) {
-            let name = module.file_name().unwrap_or_default().display();
-            let path = format!("/vm/modules/{name}");
-            symlink(module, place(root.path(), &path)?)?;
-            modules.push(path);
-        }
+        let modules = add_modules(kernel, root.path())?;
         let plan = serde_json::to_string(&plan(modules, tests))?;
         fs::write(place(root.path(), PLAN)?, plan)?;
-        let mut cpio = Command::new("sh");
-        cpio.args(["-c", PACK])
-            .arg(initramfs)
-            .current_dir(root.path());
-        let step = Step::new("vm", "guest");
-        step.output("packing the initramfs", &mut cpio, LIMIT)
-            .map(drop)
+        archive(root.path(), initramfs)
     }
+}
+
+/// Adds what the lab needs of a kernel; returns the paths in the guest, in the order of loading.
+pub fn add_modules(kernel: &Kernel, root: &Path) -> Result<Vec<String>> {
+    let modules = MODULES.iter().filter_map(|name| kernel.module(name));
+    let added = modules.map(|module| {
+        let name = module.file_name().unwrap_or_default().display();
+        let path = format!("/vm/modules/{name}");
+        symlink(module, place(root, &path)?)?;
+        Ok(path)
+    });
+    added.collect()
+}
+
+/// Writes an initramfs of what is below `root`.
+pub fn archive(root: &Path, initramfs: &Path) -> Result<()> {
+    let mut cpio = Command::new("sh");
+    cpio.args(["-c", PACK]).arg(initramfs).current_dir(root);
+    let step = Step::new("vm", "guest");
+    step.output("packing the initramfs", &mut cpio, LIMIT)
+        .map(drop)
 }
 
 /// `$0` is the archive. Links are followed, and everything belongs to root.
 const PACK: &str = "find . -print0 | cpio --null --create --format=newc --dereference --owner=0:0 --quiet > \"$0\"";
 
 /// The path below `root` of a path in the guest, whose directory is created.
-fn place(root: &Path, path: &str) -> Result<PathBuf> {
+pub fn place(root: &Path, path: &str) -> Result<PathBuf> {
     let place = root.join(path.trim_start_matches('/'));
     fs::create_dir_all(place.parent().unwrap_or(root))?;
     Ok(place)
@@ -161,8 +170,11 @@ fn lab_program(name: &str, machine: Machine) -> Result<PathBuf> {
     path.with_context(|| format!("no {name} in {}", root.display()))
 }
 
-/// Builds the live tests and `vm-init`: their executables by name.
-pub fn build(machine: Machine) -> Result<BTreeMap<String, PathBuf>> {
+/// The live tests, and the first process of their guests.
+pub const TESTS: [&str; 4] = ["--test", "live", "--example", "vm-init"];
+
+/// Builds what runs in guests, by cargo's options that select it: the executables by name.
+pub fn build(machine: Machine, selection: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
     let mut build = if machine.is_here() {
         let mut build = cargo();
         build.arg("build");
@@ -170,11 +182,10 @@ pub fn build(machine: Machine) -> Result<BTreeMap<String, PathBuf>> {
     } else {
         setup::zigbuild(machine, GLIBC, &setup::compiler_for(machine)?)?
     };
-    build.arg("--locked").args(TESTED);
-    build.args(["--test", "live", "--example", "vm-init"]);
+    build.arg("--locked").args(TESTED).args(selection);
     build.arg("--message-format=json-render-diagnostics");
     let messages = Step::new("vm", "guest").output(
-        "compiling the live tests",
+        "compiling what runs there",
         &mut build,
         Duration::from_mins(30),
     )?;

@@ -141,17 +141,7 @@ pub fn get(choice: &Choice, machine: Machine, refresh: bool) -> Result<Kernel> {
 }
 
 fn download(choice: &Choice, machine: Machine, path: &Path, step: &Step) -> Result<()> {
-    ensure!(
-        Path::new(KEYRING).exists(),
-        "Debian's keys are not at {KEYRING} (package debian-archive-keyring)"
-    );
-    let source = format!(
-        "deb [arch={} signed-by={KEYRING}] {}{} {} main\n",
-        machine.debian,
-        mirror(choice.archive, step),
-        choice.archive,
-        choice.suite
-    );
+    let source = source(machine, choice.archive, choice.suite, step)?;
     let apt = PrivateApt::of(machine, path, Some(&source), step)?;
     let metapackage = format!("linux-image-{}cloud-{}", choice.series, machine.debian);
     let packages = of_one_version(&apt.depends(&metapackage, step)?);
@@ -159,6 +149,18 @@ fn download(choice: &Choice, machine: Machine, path: &Path, step: &Step) -> Resu
     let files = apt.fetch(&packages, step)?;
     apt.unpack(&files, &path.join("root"), step)?;
     Kernel::unpacked(machine, choice.name, path).map(drop)
+}
+
+/// The line of `sources.list(5)` for a suite of one of Debian's archives.
+pub fn source(machine: Machine, archive: &str, suite: &str, step: &Step) -> Result<String> {
+    ensure!(
+        Path::new(KEYRING).exists(),
+        "Debian's keys are not at {KEYRING} (package debian-archive-keyring)"
+    );
+    let (arch, mirror) = (machine.debian, mirror(archive, step));
+    Ok(format!(
+        "deb [arch={arch} signed-by={KEYRING}] {mirror}{archive} {suite} main\n"
+    ))
 }
 
 /// The mirror that this system uses for Debian, else the usual one.

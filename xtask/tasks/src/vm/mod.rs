@@ -3,6 +3,7 @@
 
 mod expected;
 mod guest;
+pub mod installed;
 mod kernels;
 mod qemu;
 mod report;
@@ -118,7 +119,7 @@ fn run_all(
     tests: &[String],
     kept: Option<&Path>,
 ) -> Result<()> {
-    let guest = GuestFiles::new(machine, agent, &guest::build(machine)?)?;
+    let guest = GuestFiles::new(machine, agent, &guest::build(machine, &guest::TESTS)?)?;
     let (mut columns, mut failed) = (Vec::new(), Vec::new());
     for kernel in kernels {
         let (column, passed) = run_one(kernel, &guest, tests, kept)?;

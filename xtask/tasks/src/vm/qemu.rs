@@ -75,7 +75,7 @@ fn command(kernel: &Kernel, initramfs: &Path, serial: &Serial) -> Command {
     };
     // One thread for both processors. With a thread each, one may still run what QEMU translated before the other patched that
     // code: Linux 7.3.4 met the breakpoint of a patch that was over, and panicked (QEMU 7.2).
-    qemu.args(["-accel", "tcg,thread=single", "-smp", "2", "-m", "2G"])
+    qemu.args(["-accel", "tcg,thread=single", "-smp", "2", "-m", "3G"])
         .args(["-display", "none", "-monitor", "none", "-nic", "none"])
         .arg("-no-reboot")
         .arg("-kernel")
