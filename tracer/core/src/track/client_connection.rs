@@ -204,10 +204,8 @@ impl ClientConnections {
     pub(crate) fn correct_child(&mut self, id: SocketId, by: Actor) -> Option<u64> {
         let connection = self.connections.get_mut(&id)?;
         let is_parent = by.goid.is_some() && by.goid == connection.parent;
-        if !is_parent || connection.protocol.is_multiplexed() {
-            return None;
-        }
-        let child = connection.server?;
+        let is_child = is_parent && !connection.protocol.is_multiplexed();
+        let child = connection.server.filter(|_| is_child)?;
         (connection.server, connection.parent) = (by.goid, by.parent);
         self.served.remove(&child);
         Some(child)
