@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::client::Measured;
 use crate::client_times::{duration, span};
+use crate::tracer::Trace;
 
 /// How far a wait may be from the truth whose begin and end were seen in the kernel.
 pub const SEEN: Duration = Duration::from_millis(2);
@@ -41,6 +42,21 @@ impl From<&Measured> for Client {
             worked: Duration::ZERO,
         }
     }
+}
+
+/// All devices work, and no request is reported that its client did not wait for. On a machine without a free processor one may
+/// queue for another one that has none to run on.
+pub fn no_false_alarm(clients: &[Client], trace: &Trace) -> Result<()> {
+    let hangs = trace.hangs();
+    let mut own = 0;
+    for client in clients {
+        let of_client = client.hangs(&hangs);
+        client.is_not_exceeded_by(&of_client)?;
+        own += of_client.len();
+    }
+    let has_failed = !trace.of_type("refusal").is_empty();
+    ensure!(own == hangs.len() && !has_failed, "{}", trace.text);
+    Ok(())
 }
 
 impl Client {
