@@ -15,7 +15,7 @@ use lab::{
 use serde_json::{Value, json};
 
 use crate::{
-    assertions::{TOLERANCE, nanoseconds},
+    assertions::{nanoseconds, tolerance},
     outage::attach,
     states::{each, in_its_family, knows_its_request},
 };
@@ -187,7 +187,7 @@ fn a_slow_storage_during_an_outage_is_not_part_of_the_hang() -> Result<()> {
     ensure!(own.len() == 1, "{}", trace.text);
     // Two dials an entry.
     let off = truth::blocked(&own).abs_diff(SHORT_TIMEOUT * 4);
-    ensure!(off < TOLERANCE, "{off:?}: {}", own[0]);
+    ensure!(off < tolerance(), "{off:?}: {}", own[0]);
     client.is_not_exceeded_by(&own)?;
     let storage = SLOW_STORAGE.storage_latency * 2;
     ensure!(

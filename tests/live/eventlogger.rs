@@ -24,7 +24,7 @@ use lab::{
 use serde_json::Value;
 use tracer_proc::TcpState;
 
-use crate::assertions::{self, TOLERANCE, nanoseconds};
+use crate::assertions::{self, nanoseconds, tolerance};
 
 /// What is to be reported of a device that is dead: `write_timeout` of most tests.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -177,7 +177,7 @@ fn is_of(hang: &Value, request: &Measured) {
     assertions::is_about(hang, request, Family::V4);
     let ours = nanoseconds(&hang["duration_ns"]);
     assert!(
-        request.duration.abs_diff(ours) < TOLERANCE,
+        request.duration.abs_diff(ours) < tolerance(),
         "{:?}: {hang}",
         request.duration
     );
@@ -258,7 +258,7 @@ fn assert_attributed_by_entry(lost: &LostDevice, ties: &[&str]) -> Result<()> {
 fn lasted_as_long(hangs: &[&Value], request: &Measured) {
     let sum: Duration = hangs.iter().map(|h| nanoseconds(&h["duration_ns"])).sum();
     let off = request.duration.abs_diff(sum);
-    assert!(off < TOLERANCE, "{:?}: {hangs:?}", request.duration);
+    assert!(off < tolerance(), "{:?}: {hangs:?}", request.duration);
     let (port, id) = (u64::from(request.local_port), request.request_id.as_deref());
     for said in hangs.iter().map(|hang| &hang["request"]) {
         assert!(

@@ -14,7 +14,7 @@ use lab::{
 use serde_json::{Value, json};
 
 use crate::{
-    assertions::{TOLERANCE, matches_clients},
+    assertions::{matches_clients, tolerance},
     outage::attach,
 };
 
@@ -71,7 +71,7 @@ fn a_client_that_gives_up_was_blocked_at_least_until_then() -> Result<()> {
     let waited = time(&request["client_gone_at"])? - time(&request["start"])?;
     let waited = Duration::try_from(waited)?;
     ensure!(
-        waited + TOLERANCE >= PATIENCE && waited <= PATIENCE + TOLERANCE,
+        waited + tolerance() >= PATIENCE && waited <= PATIENCE + tolerance(),
         "{waited:?}"
     );
     Ok(())

@@ -15,7 +15,7 @@ use lab::{
 use tracer_proc::TcpState;
 
 use super::{LIMIT, NO_CONNECTION, TIMEOUT, attach, end, hang_of, hangs_of, is_of, stalls, usual};
-use crate::assertions::{TOLERANCE, nanoseconds};
+use crate::assertions::{nanoseconds, tolerance};
 
 /// Not one after the other, as in OpenBao: the request waits for the slower one only.
 #[test]
@@ -71,7 +71,7 @@ fn two_devices_side_by_side_block_a_request_each_for_its_own_time() -> Result<()
         let hang = hangs.iter().find(|hang| hang["device"]["address"] == at);
         let hang = hang.with_context(|| format!("no hang of {at}: {}", trace.text))?;
         let off = duration(hang).abs_diff(Duration::from_secs(seconds));
-        assert!(off < TOLERANCE, "{off:?}: {hang}");
+        assert!(off < tolerance(), "{off:?}: {hang}");
         assert_eq!(stalls(hang), NO_CONNECTION, "{hang}");
     }
     Ok(())
