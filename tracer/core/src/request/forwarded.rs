@@ -135,8 +135,15 @@ impl Request {
     pub(crate) fn forwarded_finding(&self) -> Option<Forwarded> {
         let wait = self.forward.as_ref()?;
         let (start, duration, uncertainty) = wait.measured()?;
+        let mut request = self.info();
+        if request.lower_bound {
+            // It is at least as long as this part of it.
+            let certain_end = (start + duration).saturating_sub(uncertainty);
+            let certain = certain_end.saturating_sub(request.start);
+            request.duration = request.duration.max(certain);
+        }
         Some(Forwarded {
-            request: self.info(),
+            request,
             to: wait.to().map(ToOwned::to_owned),
             start,
             duration,

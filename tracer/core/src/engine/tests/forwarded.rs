@@ -134,6 +134,12 @@ fn after_a_loss_a_wait_is_no_longer_than_was_seen() {
     story.answered(20);
     let durations: Vec<_> = forwarded(&story).iter().map(|f| f.duration).collect();
     assert_eq!(durations, [S + 100 * MS]);
+    is_part_of_its_request(forwarded(&story)[0]);
+}
+
+fn is_part_of_its_request(found: &Forwarded) {
+    let least = found.duration - found.uncertainty;
+    assert!(found.request.duration >= least, "{found:?}");
 }
 
 /// The connection of two streams: 30 reads its frames, 31 writes one, 40 and 41 work on requests.
@@ -195,6 +201,7 @@ fn streams_wait_as_far_as_frames_and_samples_bound_it() {
         let off = found.duration.abs_diff(lasted);
         assert!(off <= found.uncertainty, "{found:?}: {lasted}");
         assert!(found.uncertainty <= 150 * MS, "{found:?}");
+        is_part_of_its_request(found);
     }
 }
 
