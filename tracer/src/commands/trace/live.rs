@@ -61,6 +61,8 @@ pub(super) struct Live {
     pub(super) ended_at: u64,
     /// When the next snapshot is due.
     next_snapshot: Nanos,
+    /// Of the latest event that the core has got.
+    fed_until: Nanos,
 }
 
 /// Reason to stop following a server.
@@ -103,6 +105,7 @@ impl Live {
             manager: ServiceManager::from_environment(),
             ended_at: 0,
             next_snapshot: 0,
+            fed_until: 0,
         })
     }
 
@@ -157,13 +160,13 @@ impl Live {
                 Some(answered) = server.answered.recv() => answer = Some(answered),
             }
             self.manager.alive(std::time::Instant::now());
-            self.poll(server)?;
+            let polled = self.poll(server)?;
             if let Some(answer) = answer {
                 // After the events that happened before it was given.
                 self.take(answer, server)?;
             }
             self.look_up(server);
-            self.tick(server)?;
+            self.tick(polled, server)?;
             self.snapshot(server)?;
             if self.outputs.has_quit() {
                 return Ok(End::Asked);
@@ -183,9 +186,10 @@ impl Live {
         }
     }
 
-    /// While buffering the core gets no ticks: nothing is under way in it.
-    fn tick(&mut self, server: &mut Following) -> Result<()> {
-        let now = clock::now(EventKind::Tick);
+    /// While buffering the core gets no ticks: nothing is under way in it. What has ended since `polled` is no stall: it is not taken yet.
+    fn tick(&mut self, polled: Nanos, server: &mut Following) -> Result<()> {
+        let mut now = clock::now(EventKind::Tick);
+        now.at = polled.max(self.fed_until);
         server.decide_ports(now.at)?;
         if server.capture.is_overdue(now.at) {
             debug!("buffering ends: an audit socket is blocked");
@@ -248,10 +252,10 @@ impl Live {
         Ok(())
     }
 
-    /// Takes the records in the ring buffer. A loss is fed before the records that may have come after it: all up to now may
-    /// have, since those that waited in the ring buffer are not fed at once.
-    pub(super) fn poll(&mut self, server: &mut Following) -> Result<()> {
-        let mut has_failed = false;
+    /// Takes the records in the ring buffer, and returns when it began to. A loss is fed before the records that may have come after
+    /// it: all up to now may have, since those that waited in the ring buffer are not fed at once.
+    pub(super) fn poll(&mut self, server: &mut Following) -> Result<Nanos> {
+        let (begun, mut has_failed) = (clock::monotonic(), false);
         loop {
             let events = server.records(BATCH);
             has_failed |= server.capture.is_frozen()?;
@@ -270,7 +274,7 @@ impl Live {
         if has_failed {
             self.stop_buffering(server)?;
         }
-        Ok(())
+        Ok(begun)
     }
 
     fn feed_losses(&mut self, server: &mut Following) -> Result<()> {
@@ -292,6 +296,7 @@ impl Live {
     /// Gives an event to the core and its findings to the outputs.
     pub(super) fn feed(&mut self, mut event: Event, server: &mut Following) {
         self.paths.apply(&mut event);
+        self.fed_until = self.fed_until.max(event.at);
         let step = self.core.on(&event);
         self.recorders.record(event);
         for finding in step.findings {
