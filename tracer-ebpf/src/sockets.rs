@@ -4,9 +4,7 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tracer_ebpf::{
     abi::{Count, Destination, EntryRequest, Name},
     capture::{self, AuditSocket, Mode, Peers, Role, Shown, Takes},
-    protocol::{
-        HASH_BASIS, METHOD, REQUEST_START, SendOutcome, begins_http_request, hash_word, is_tls,
-    },
+    protocol::{HASH_BASIS, REQUEST_START, SendOutcome, hash_word, is_tls},
 };
 
 use crate::{
@@ -120,15 +118,19 @@ impl Socket {
         Role::Audit
     }
 
-    /// Its role with this one as the agent has set it, and these bytes that are sent now.
+    /// Its role with this one as the agent has set it, and the bytes at `buffer` that are sent now. `is_request`: whether they begin
+    /// a request of HTTP.
     #[inline(always)]
-    pub(crate) fn role_by_bytes(self, role: Role, (start, buffer): (&[u8; METHOD], u64)) -> Role {
+    pub(crate) fn role_by_bytes(
+        self,
+        role: Role,
+        (first_byte, is_request): (u8, bool),
+        buffer: u64,
+    ) -> Role {
         match role {
             Role::Audit | Role::Other => role,
-            Role::Device if is_tls(u64::from(start[0])) => self.shows(Shown::Tls),
-            _ if begins_http_request(start) && self.sends_entries(buffer) => {
-                self.shows(Shown::Entries)
-            }
+            Role::Device if is_tls(u64::from(first_byte)) => self.shows(Shown::Tls),
+            _ if is_request && self.sends_entries(buffer) => self.shows(Shown::Entries),
             role => role,
         }
     }

@@ -73,8 +73,9 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     let mut begins_entry = false;
     if has_bytes && !matches!(role, Role::Other) {
         let start = read::user(buffer);
-        begins_entry = socket.begins_entry(begins_http_request(&start));
-        role = socket.role_by_bytes(role, (&start, buffer));
+        let is_request = begins_http_request(&start);
+        begins_entry = socket.begins_entry(is_request);
+        role = socket.role_by_bytes(role, (start[0], is_request), buffer);
     }
     if mode == Mode::Buffer {
         report.wake = Wake::Now;

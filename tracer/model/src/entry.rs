@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::phase::Phase;
+
 /// The two entries of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -48,4 +50,14 @@ pub struct EntryHead {
     /// Hash of how that request begins, as all of the device do. Not recorded.
     #[serde(skip)]
     pub request_hash: Option<u64>,
+}
+
+impl EntryHead {
+    /// Which of the request's two entries it is.
+    pub fn phase(&self) -> Option<Phase> {
+        Some(match self.kind? {
+            EntryKind::Request => Phase::Request,
+            EntryKind::Response => Phase::Response,
+        })
+    }
 }

@@ -2,12 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    device::Device,
-    entry::{EntryHead, EntryKind},
-    phase::Phase,
-    time::Nanos,
-};
+use crate::{device::Device, entry::EntryHead, phase::Phase, time::Nanos};
 
 /// What a parked goroutine of the server waits for, in the code of an audit device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -97,12 +92,7 @@ pub struct GoroutineSample {
 impl GoroutineSample {
     /// For which of the request's entries it waits, where its code or its arguments show it.
     pub fn phase(&self) -> Option<Phase> {
-        let entry = self.entry.as_ref().and_then(|entry| entry.kind);
-        let by_entry = entry.map(|kind| match kind {
-            EntryKind::Request => Phase::Request,
-            EntryKind::Response => Phase::Response,
-        });
-        self.phase.or(by_entry)
+        self.phase.or_else(|| self.entry.as_ref()?.phase())
     }
 
     /// Whether it may wait for a socket. Who queues or resolves a name does so no more, whatever was seen of its end.

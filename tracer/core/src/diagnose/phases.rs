@@ -29,12 +29,11 @@ pub(crate) fn has_written_both_entries(operations: &[Operation]) -> bool {
     devices.values().all(|progress| progress.entries >= 2)
 }
 
-/// What the entry itself says.
-pub(crate) fn of_entry(operation: &Operation) -> Option<Phase> {
-    Some(match operation.entry.as_ref()?.kind? {
-        EntryKind::Request => Phase::Request,
-        EntryKind::Response => Phase::Response,
-    })
+/// What is known of the operation itself, or its entry says.
+pub(crate) fn of_operation(operation: &Operation) -> Option<Phase> {
+    operation
+        .phase
+        .or_else(|| operation.entry.as_ref()?.phase())
 }
 
 /// Whether the operation wrote an entry about the answer.
@@ -58,7 +57,7 @@ impl Progress {
             Phase::Response
         };
         self.count(operation);
-        operation.phase.or(of_entry(operation)).unwrap_or(counted)
+        of_operation(operation).unwrap_or(counted)
     }
 
     /// Each sink writes one entry. What is reported, or says itself which entry it is for, need not be guessed by that.

@@ -5,7 +5,7 @@
 
 use tracer_model::{Nanos, Operation, Phase};
 
-use crate::diagnose::phases::of_entry;
+use crate::diagnose::phases;
 
 /// A sample has the time when it began, ns before it was done, on a busy machine: a goroutine that it found elsewhere may have gone
 /// there so much later.
@@ -145,7 +145,7 @@ impl BrokerStays {
         &self,
         operation: &Operation,
     ) -> impl DoubleEndedIterator<Item = (usize, &Stay)> + use<'_> {
-        let phase = operation.phase.or(of_entry(operation));
+        let phase = phases::of_operation(operation);
         let fits = move |stay: &Stay| {
             let phases = phase.zip(stay.phase);
             phases.is_none_or(|(own, stays)| own == stays)
