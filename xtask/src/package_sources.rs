@@ -40,8 +40,11 @@ enum Failure {
     NoAnswerYet(String),
 }
 
+/// What a source answered; `None` if there is nobody to ask, which says nothing of the network.
+type Answer = Option<Result<(), Failure>>;
+
 /// A source by name, what it has that is missing, and who asks it.
-type Question = (&'static str, Vec<&'static str>, fn() -> Result<(), Failure>);
+type Question = (&'static str, Vec<&'static str>, fn() -> Answer);
 
 /// Asks each source that has something to fetch.
 pub(crate) fn unreachable(needs: &Needs) -> Vec<Unreachable> {
@@ -62,7 +65,7 @@ pub(crate) fn unreachable(needs: &Needs) -> Vec<Unreachable> {
         .collect();
     let debian = if bpf { vec!["a BPF compiler"] } else { vec![] };
     let questions: [Question; 3] = [
-        ("crates.io", crates, ask_cargo),
+        ("crates.io", crates, || Some(ask_cargo())),
         ("PyPI", wheels, ask_pip),
         ("Debian's packages", debian, ask_apt),
     ];
@@ -71,12 +74,16 @@ pub(crate) fn unreachable(needs: &Needs) -> Vec<Unreachable> {
         .filter(|(_, wanted, _)| !wanted.is_empty())
         .map(|(source, wanted, ask)| (source, wanted.join(", "), thread::spawn(ask)))
         .collect();
-    let count = asked.len();
-    let failed = asked.into_iter().filter_map(|(source, missing, answer)| {
+    let answers = asked.into_iter().filter_map(|(source, missing, answer)| {
         let panicked = || Failure::Certain("the question failed".to_owned());
-        let failure = answer.join().unwrap_or_else(|_| Err(panicked())).err()?;
-        Some((source, missing, failure))
+        let answer = answer.join().unwrap_or_else(|_| Some(Err(panicked())))?;
+        Some((source, missing, answer))
     });
+    let answers: Vec<_> = answers.collect();
+    let count = answers.len();
+    let failed = answers
+        .into_iter()
+        .filter_map(|(source, missing, answer)| Some((source, missing, answer.err()?)));
     without_slow(failed.collect(), count)
 }
 
@@ -172,12 +179,15 @@ fn ask_cargo() -> Result<(), Failure> {
 }
 
 /// Has pip download a package of 45 kB, which the tests use.
-fn ask_pip() -> Result<(), Failure> {
+fn ask_pip() -> Answer {
     if !paths::has_program("python3") {
         let reason = "python3 is not here (Debian: apt-get install python3-pip)";
-        return Err(Failure::Certain(reason.to_owned()));
+        return Some(Err(Failure::Certain(reason.to_owned())));
     }
-    let scratch = Scratch::new("pip")?;
+    let scratch = match Scratch::new("pip") {
+        Ok(scratch) => scratch,
+        Err(failure) => return Some(Err(failure)),
+    };
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "download", "--quiet", "--no-deps"])
         .args(["--no-cache-dir", "--timeout", "3", "--retries", "0", "-d"])
@@ -187,30 +197,32 @@ fn ask_pip() -> Result<(), Failure> {
     // The set-up installs pip where it may.
     let no_pip = |ended: &Ended| ended.stderr.contains("No module named pip");
     if ended.as_ref().is_some_and(no_pip) {
-        return if crate::kernel::uid() == 0 && paths::has_program("apt-get") {
-            Ok(())
-        } else {
-            let reason = "python3 has no pip (Debian: apt-get install python3-pip)";
-            Err(Failure::Certain(reason.to_owned()))
-        };
+        if crate::kernel::uid() == 0 && paths::has_program("apt-get") {
+            return None;
+        }
+        let reason = "python3 has no pip (Debian: apt-get install python3-pip)";
+        return Some(Err(Failure::Certain(reason.to_owned())));
     }
-    reason(ended, "pip").map_err(|failure| match failure {
+    let answer = reason(ended, "pip").map_err(|failure| match failure {
         // What pip says of a server that does not answer, as of a package that is not there.
         Failure::Certain(reason) if reason.contains("No matching distribution") => {
             Failure::Certain("pip: it did not answer".to_owned())
         }
         failure => failure,
-    })
+    });
+    Some(answer)
 }
 
 /// Connects to the first server of the system's package sources, or to apt's proxy.
-fn ask_apt() -> Result<(), Failure> {
+fn ask_apt() -> Answer {
     if !paths::has_program("apt-get") {
         // Then the set-up tries rustup, or says what is needed.
-        return Ok(());
+        return None;
     }
-    let ask = |program: &str, arguments: &[&str]| {
+    let mut is_late = false;
+    let mut ask = |program: &str, arguments: &[&str]| {
         let ended = limited::run(Command::new(program).args(arguments), LIMIT);
+        is_late |= ended.as_ref().is_some_and(|ended| ended.timed_out);
         ended.map_or_else(String::new, |ended| ended.stdout)
     };
     let proxy = ask(
@@ -229,7 +241,8 @@ fn ask_apt() -> Result<(), Failure> {
         .iter()
         .find_map(|text| text.lines().find_map(server))
     else {
-        return Ok(());
+        let late = || Err(Failure::NoAnswerYet("apt-get: no answer".to_owned()));
+        return is_late.then(late);
     };
     let (send, answer) = mpsc::channel();
     let name = host.clone();
@@ -242,10 +255,10 @@ fn ask_apt() -> Result<(), Failure> {
             });
         send.send(connected.map(drop).map_err(|error| error.to_string()))
     });
-    match answer.recv_timeout(LIMIT) {
+    Some(match answer.recv_timeout(LIMIT) {
         Ok(answer) => answer.map_err(|error| Failure::Certain(format!("{host}: {error}"))),
         Err(_) => Err(Failure::NoAnswerYet(format!("{host}: no answer"))),
-    }
+    })
 }
 
 /// Host and port of an address with `http`.
