@@ -19,7 +19,7 @@ const OTHERS: u64 = 5 * QUEUED as u64;
 
 /// A stall is reported when it has lasted for so long; and how much later a busy machine may do so.
 const THRESHOLD: Duration = Duration::from_millis(100);
-const LATE: Duration = Duration::from_millis(400);
+const LATE: Duration = Duration::from_secs(2);
 
 /// For a thousand requests at once, two processors need a while.
 const LIMIT: Duration = Duration::from_mins(1);

@@ -35,6 +35,10 @@ fn a_trace_is_appended_to_its_file_and_goes_on_in_a_new_one_after_sighup() -> Re
     };
     ensure!(attach()?.stop()?.status.success(), "the first one failed");
     let mut tracer = attach()?;
+    wait::until("the second session in the file", LIMIT, || {
+        let text = fs::read_to_string(at("trace.jsonl"))?;
+        Ok((text.matches('\n').count() == 3).then_some(()))
+    })?;
     fs::rename(at("trace.jsonl"), at("renamed"))?;
     tracer.signal(Signal::SIGHUP)?;
     wait::until("the new file, which has a session at once", LIMIT, || {

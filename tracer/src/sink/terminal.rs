@@ -318,7 +318,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
     }
 
     /// A blank line, the time and what happened, then lines with a name each. Times at the beginning never step back: what is known
-    /// only after something later was printed has its own time in parentheses.
+    /// only after something later was printed has its own time after the mark.
     fn block(
         &mut self,
         at: Nanos,
@@ -328,7 +328,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
     ) -> String {
         self.latest = self.latest.max(at);
         let moment = self.moment(self.latest);
-        let own = (self.moment(at) != moment).then(|| format!("{mark} ({})", self.moment(at)));
+        let own = (self.moment(at) != moment).then(|| format!("{mark} at {}", self.moment(at)));
         let mark = own.as_deref().unwrap_or(mark);
         let painted = painted(self.color, style, mark);
         // Wrapped without colours, which have no width.

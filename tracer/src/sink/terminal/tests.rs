@@ -139,7 +139,7 @@ fn shown(findings: impl IntoIterator<Item = Finding>) -> String {
 #[test]
 fn times_never_step_back() {
     for (unacknowledged, marks) in [
-        (9 * S, "WORKS AGAIN (00:00:08.000Z)  "),
+        (9 * S, "WORKS AGAIN at 00:00:08.000Z  "),
         (7 * S, "00:00:08.000Z  WORKS AGAIN  "),
     ] {
         let text = shown([hang(1), loss(unacknowledged), incident(S, 8 * S)]);
