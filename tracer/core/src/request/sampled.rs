@@ -239,26 +239,28 @@ impl Requests {
         }
     }
 
-    /// What seemed to be a request of an unknown client belongs to an ancestor's.
+    /// What seemed to be a request of an unknown client belongs to an ancestor's, and this one perhaps to one of its own.
     fn merge_into_ancestor(
         &mut self,
         seq: RequestSeq,
         ancestors: &[u64],
         entry: Option<&EntryHead>,
     ) -> RequestSeq {
-        let mut of_ancestors = ancestors.iter().filter_map(|goid| self.works.get(goid));
-        let Some(of_ancestor) = of_ancestors.find(|of| **of != seq).copied() else {
-            return seq;
-        };
-        let contradicts = |request: &Request| entry.is_some_and(|e| request.is_contradicted_by(e));
-        if self.get(of_ancestor).is_some_and(contradicts) {
-            return seq;
+        let mut seq = seq;
+        for goid in ancestors {
+            let of_ancestor = self.works.get(goid).copied();
+            let Some(of_ancestor) = of_ancestor.filter(|of| *of != seq) else {
+                continue;
+            };
+            let contradicts =
+                |request: &Request| entry.is_some_and(|e| request.is_contradicted_by(e));
+            let is_others = self.get(of_ancestor).is_some_and(contradicts);
+            if is_others || !self.merge_into(seq, of_ancestor, Attribution::Lineage) {
+                break;
+            }
+            seq = of_ancestor;
         }
-        if self.merge_into(seq, of_ancestor, Attribution::Lineage) {
-            of_ancestor
-        } else {
-            seq
-        }
+        seq
     }
 
     /// That a goroutine descends from the request's says more than what its entry does.

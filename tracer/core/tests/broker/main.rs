@@ -165,3 +165,27 @@ proptest! {
         is_idle(&plan, &trace)?;
     }
 }
+
+/// A sink wrote, another one dials, and a sample says at once that both are parts of the handler's request.
+#[test]
+fn a_sample_merges_all_parts_of_a_request() {
+    let devices = vec![(State::Healthy, S / 2), (State::Dead, S / 2)];
+    let trace = run(&Plan {
+        seed: 447_586_388_816_309_726,
+        devices,
+        listener: Listener::Http2,
+        has_sinks: true,
+        queue_is_bounded: false,
+        patience: None,
+        clients: 1,
+        each: 1,
+        work: 300 * MS,
+        sample_takes: 5 * MS,
+        has_names: false,
+        knows_devices: true,
+        lost: 0,
+        has_gaps: false,
+    });
+    let stalled: Vec<_> = trace.stalled().map(|stalled| stalled.hang).collect();
+    assert_eq!(stalled, [1, 1, 1, 1]);
+}

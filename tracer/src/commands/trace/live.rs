@@ -167,7 +167,7 @@ impl Live {
             }
             self.look_up(server);
             self.tick(polled, server)?;
-            self.snapshot(server)?;
+            self.snapshot(polled, server)?;
             if self.outputs.has_quit() {
                 return Ok(End::Asked);
             }
@@ -235,8 +235,8 @@ impl Live {
     }
 
     /// Gives a snapshot to the outputs that show one, if it is due.
-    fn snapshot(&mut self, server: &Following) -> Result<()> {
-        let now = clock::monotonic();
+    fn snapshot(&mut self, polled: Nanos, server: &Following) -> Result<()> {
+        let now = polled.max(self.fed_until);
         if now < self.next_snapshot || !self.outputs.want_snapshots() {
             return Ok(());
         }
