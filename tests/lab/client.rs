@@ -1,5 +1,6 @@
 //! An HTTP client inside a namespace that measures, and knows the port it asked from.
 
+use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -35,6 +36,8 @@ pub struct Measured {
     pub started: SystemTime,
     /// From there to the last byte of the answer.
     pub duration: Duration,
+    /// Of that, how long the client's thread was ready to run and had no processor.
+    pub starved: Duration,
     /// The client's port.
     pub local_port: u16,
     /// HTTP status.
@@ -180,6 +183,7 @@ async fn measure(
     local_port: u16,
     limit: Duration,
 ) -> Result<Measured> {
+    let before = without_processor();
     let (started, clock) = (SystemTime::now(), Instant::now());
     let answer = async {
         let (head, body) = exchange.await?.into_parts();
@@ -188,11 +192,13 @@ async fn measure(
     };
     let answer = bounded(limit, answer).await;
     let duration = clock.elapsed();
+    let starved = without_processor().saturating_sub(before);
     let (status, body) = answer.with_context(|| format!("{path} from port {local_port}"))?;
     let request_id = request_id(&body);
     Ok(Measured {
         started,
         duration,
+        starved,
         local_port,
         status,
         request_id,
@@ -201,12 +207,23 @@ async fn measure(
     })
 }
 
+/// How long this thread has been ready to run without a processor (`Documentation/scheduler/sched-stats.rst`); zero on a kernel
+/// that does not count it.
+fn without_processor() -> Duration {
+    let counted = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = counted
+        .split_whitespace()
+        .nth(1)
+        .and_then(|n| n.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
+}
+
 /// Gives up after `limit`, and soon after a Ctrl-C.
 async fn bounded<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
     let give_up = async {
         let end = Instant::now() + limit;
         while Instant::now() < end && !wait::interrupted() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
     tokio::select! {

@@ -29,6 +29,8 @@ pub struct Client {
     pub port: Option<u16>,
     /// From the request to the last byte of its answer.
     pub took: Duration,
+    /// Of that, how long the client itself had no processor.
+    pub starved: Duration,
     /// Of that, what the server worked elsewhere: in a plugin, at its storage.
     pub worked: Duration,
 }
@@ -39,6 +41,7 @@ impl From<&Measured> for Client {
             id: request.request_id.clone(),
             port: Some(request.local_port),
             took: request.duration,
+            starved: request.starved,
             worked: Duration::ZERO,
         }
     }
@@ -78,18 +81,19 @@ impl Client {
     }
 
     /// The client waited for all that its hangs say and for nothing else, to within `slack` beside what they leave open
-    /// themselves and what a client may be [`LATE`]; and no hang is longer than its request.
+    /// themselves and what a client may be [`LATE`] or starved; and no hang is longer than its request.
     pub fn agrees_with(&self, all: &[&Value], slack: Duration) -> Result<()> {
         let hangs = self.hangs(all);
+        let late = LATE + self.starved;
         if hangs.is_empty() {
-            ensure!(self.took < THRESHOLD + slack + LATE, "{self:?} has no hang");
+            ensure!(self.took < THRESHOLD + slack + late, "{self:?} has no hang");
             return Ok(());
         }
         self.is_not_exceeded_by(&hangs)?;
         let (blocked, open) = (blocked(&hangs), uncertainty(&hangs));
         ensure!(
             blocked + self.worked <= self.took + SEEN
-                && blocked + self.worked + slack + open + LATE >= self.took,
+                && blocked + self.worked + slack + open + late >= self.took,
             "{self:?}: its hangs say {blocked:?}, and leave {open:?} open: {hangs:?}"
         );
         // The server's own view of the request, where its end was seen.
@@ -192,6 +196,7 @@ impl Recorded {
             id: None,
             port: Some(client.port),
             took: Duration::from_secs_f64(client.seconds),
+            starved: Duration::ZERO,
             worked: Duration::ZERO,
         };
         self.clients.iter().map(client).collect()

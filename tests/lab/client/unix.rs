@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::without_processor;
 use crate::truth;
 
 /// Longer than any hang the lab makes.
@@ -18,6 +19,7 @@ pub fn get_over_unix(socket: &Path, token: &str, path: &str) -> Result<truth::Cl
     let mut stream = stream.with_context(|| format!("cannot connect to {}", socket.display()))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     let head = format!("GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n");
+    let before = without_processor();
     let started = Instant::now();
     write!(stream, "{head}X-Vault-Token: {token}\r\n\r\n")?;
     let mut answer = Vec::new();
@@ -32,6 +34,7 @@ pub fn get_over_unix(socket: &Path, token: &str, path: &str) -> Result<truth::Cl
         id: Some(id.context("an answer without an id")?.to_owned()),
         port: None,
         worked: Duration::ZERO,
+        starved: without_processor().saturating_sub(before),
         took,
     })
 }
