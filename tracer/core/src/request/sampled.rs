@@ -2,13 +2,16 @@
 
 use rustc_hash::FxHashSet;
 use tracer_model::{
-    Attribution, EntryHead, GoroutineSample, HandlerSample, Nanos, Phase, RequestSeq,
+    Attribution, EntryHead, GoroutineSample, HandlerSample, Nanos, Operation, Phase, RequestSeq,
 };
 
-use crate::request::{
-    lifecycle::{Signal, Stage},
-    request::Request,
-    table::Requests,
+use crate::{
+    diagnose::phases,
+    request::{
+        lifecycle::{Signal, Stage},
+        request::Request,
+        table::Requests,
+    },
 };
 
 /// Samples that may still be of a request which was under way when the trace began, ns after that.
@@ -315,7 +318,11 @@ impl Requests {
             let newest = connection.map(|connection| connection.streams);
             let was_alone = newest.is_some() && request.lone_stream == newest;
             let is_dead = gone.is_dead(goid);
-            let has_answer = request.phase_in_broker == Some(Phase::Response);
+            // Its second stay may have been shorter than the time between two samples.
+            let wrote_answer =
+                |write: &Operation| phases::is_about_the_answer(write) && write.end > last_present;
+            let has_answer = request.phase_in_broker == Some(Phase::Response)
+                || request.operations.iter().any(wrote_answer);
             let is_at_once = |frame: Nanos| frame <= last_seen + ANSWER_DELAY;
             let is_failed = request.has_failed() && frame.is_some_and(is_at_once);
             if let Some(request) = self.get_mut(seq) {

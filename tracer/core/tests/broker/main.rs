@@ -10,7 +10,11 @@ mod server;
 mod trace;
 mod wire;
 
-use proptest::{prelude::*, sample::select, test_runner::RngSeed};
+use proptest::{
+    prelude::*,
+    sample::select,
+    test_runner::{RngSeed, TestCaseError},
+};
 use test_events::{MS, S};
 use tracer_model::Snapshot;
 
@@ -166,26 +170,39 @@ proptest! {
     }
 }
 
-/// A sink wrote, another one dials, and a sample says at once that both are parts of the handler's request.
-#[test]
-fn a_sample_merges_all_parts_of_a_request() {
-    let devices = vec![(State::Healthy, S / 2), (State::Dead, S / 2)];
-    let trace = run(&Plan {
-        seed: 447_586_388_816_309_726,
-        devices,
+/// One whose sinks queue by a lock, and whose samples bear no request's ID.
+fn nameless(seed: u64, other: State, (clients, each): (usize, usize)) -> Plan {
+    Plan {
+        seed,
+        devices: vec![(State::Healthy, S / 2), (other, S / 2)],
         listener: Listener::Http2,
         has_sinks: true,
         queue_is_bounded: false,
         patience: None,
-        clients: 1,
-        each: 1,
+        clients,
+        each,
         work: 300 * MS,
         sample_takes: 5 * MS,
         has_names: false,
         knows_devices: true,
         lost: 0,
         has_gaps: false,
-    });
+    }
+}
+
+/// A sink wrote, another one dials, and a sample says at once that both are parts of the handler's request.
+#[test]
+fn a_sample_merges_all_parts_of_a_request() {
+    let trace = run(&nameless(447_586_388_816_309_726, State::Dead, (1, 1)));
     let stalled: Vec<_> = trace.stalled().map(|stalled| stalled.hang).collect();
     assert_eq!(stalled, [1, 1, 1, 1]);
+}
+
+/// No sample found the request in the broker with its answer's entry, which its sinks were seen to write.
+#[test]
+fn an_answer_whose_entry_no_sample_saw_ends_the_request() -> Result<(), TestCaseError> {
+    let plan = nameless(8_015_954_290_161_359_208, State::Slow, (2, 3));
+    let trace = run(&plan);
+    is_in_time(&plan, &trace, DELAY)?;
+    is_exact(&plan, &trace)
 }
