@@ -192,13 +192,13 @@ async fn measure(
     };
     let answer = bounded(limit, answer).await;
     let duration = clock.elapsed();
-    let starved = without_processor().saturating_sub(before);
+    let lacked = without_processor().saturating_sub(before);
     let (status, body) = answer.with_context(|| format!("{path} from port {local_port}"))?;
     let request_id = request_id(&body);
     Ok(Measured {
         started,
         duration,
-        starved,
+        starved: lacked,
         local_port,
         status,
         request_id,

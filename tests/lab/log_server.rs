@@ -86,6 +86,7 @@ impl Options {
         let state = State {
             mode: self.mode,
             era: 0,
+            accepted_in: None,
             connections: Vec::new(),
             total: 0,
         };

@@ -52,6 +52,8 @@ pub(super) struct State {
     pub(super) mode: Mode,
     /// Connections of an earlier era are to be reset.
     pub(super) era: u32,
+    /// In which era the last connection was accepted of those that had waited for it; `None` for datagrams.
+    pub(super) accepted_in: Option<u32>,
     pub(super) connections: Vec<Received>,
     pub(super) total: usize,
 }
@@ -93,7 +95,7 @@ impl State {
     pub(super) fn is_reset(&self) -> bool {
         let outdated = |era: u32| era != self.era;
         let mut open = self.connections.iter().filter(|one| !one.ended);
-        !open.any(|one| one.era.is_some_and(outdated))
+        !self.accepted_in.is_some_and(outdated) && !open.any(|one| one.era.is_some_and(outdated))
     }
 
     /// Takes what the mode allows from the stream.
