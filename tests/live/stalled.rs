@@ -94,7 +94,10 @@ fn each_becomes_a_hang_and_no_two_hangs_have_one_id() -> Result<()> {
     let trace = tracer.stop()?;
     for stalled in trace.of_type("stalled") {
         let hang = hang_of(&trace, stalled)?;
-        assert_eq!(hang["device"], stalled["device"], "{stalled}: {hang}");
+        assert_eq!(
+            hang["device"]["address"], stalled["device"]["address"],
+            "{stalled}: {hang}"
+        );
     }
     let ids: BTreeSet<_> = trace
         .hangs()
