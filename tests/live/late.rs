@@ -16,7 +16,7 @@ use tracer_proc::TcpState;
 
 use crate::{
     assertions,
-    outage::{self, DEFAULT_TIMEOUT, SHORT_TIMEOUT, attach, lab, lab_with},
+    outage::{self, SHORT_TIMEOUT, attach, lab, lab_with},
 };
 
 #[test]

@@ -260,7 +260,7 @@ impl Core {
         samples: &[GoroutineSample],
         handlers: Option<&[HandlerSample]>,
     ) {
-        self.trackers.learn_devices(samples);
+        self.trackers.learn_devices(at, samples);
         for operation in self.trackers.sockets.end_missing_waits(samples) {
             self.change(at, Change::Ended(Box::new(operation)));
         }

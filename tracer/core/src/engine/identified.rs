@@ -109,12 +109,12 @@ impl Trackers {
     }
 
     /// A goroutine in the code of a device shows that there is one, and whose the address is that it waits for.
-    pub(super) fn learn_devices(&mut self, samples: &[GoroutineSample]) {
+    pub(super) fn learn_devices(&mut self, at: Nanos, samples: &[GoroutineSample]) {
         for sample in samples.iter().filter(|sample| sample.is_at_a_socket()) {
             let Some(device) = &sample.device else {
                 continue;
             };
-            for address in self.sockets.waited_for_by(sample.goid) {
+            for address in self.sockets.waited_for_by(sample.goid, at) {
                 let learnt = self.identities.waited_for(&address, device);
                 if let Some(learnt) = learnt {
                     self.rename(learnt);

@@ -36,6 +36,8 @@ pub(crate) struct SocketWait {
     pub(crate) device: Device,
     /// Of the socket: that of a device with a URL is another.
     pub(crate) transport: Transport,
+    /// Where the socket leads on the network.
+    pub(crate) remote: Option<SocketAddr>,
     pub(crate) op: Op,
     pub(crate) by: Actor,
     pub(crate) start: Nanos,

@@ -28,6 +28,8 @@ pub(crate) struct Identities {
     syslog: Option<Device>,
     /// Configured Unix sockets that were met where they are configured.
     met: FxHashSet<Device>,
+    /// Devices that were met at the address of another one, by that one.
+    sharers: FxHashMap<Device, Vec<Device>>,
     /// HTTP devices with names in their URLs that stacks have shown, where no configuration can be read.
     named: Vec<Device>,
 }
@@ -61,6 +63,10 @@ impl Identities {
         self.owners.retain(|_, owner| !is_gone(owner));
         self.addresses.retain(|device, _| !is_gone(device));
         self.met.retain(|device| !is_gone(device));
+        self.sharers.retain(|device, others| {
+            others.retain(|other| !is_gone(other));
+            !is_gone(device) && !others.is_empty()
+        });
         for configured in devices {
             let device = &configured.device;
             let address = Place::of(device).and_then(|place| place.address());
@@ -149,7 +155,8 @@ impl Identities {
     /// How many things are kept.
     pub(crate) fn kept(&self) -> usize {
         let learnt = self.owners.len() + self.addresses.len();
-        self.configured.len() + learnt + self.met.len() + self.named.len()
+        let met = self.met.len() + self.sharers.len();
+        self.configured.len() + learnt + met + self.named.len()
     }
 
     /// An entry was written to this socket. Returns its address and device if that is new.
@@ -214,9 +221,20 @@ impl Identities {
     pub(crate) fn waited_for(&mut self, address: &Device, device: &Device) -> Option<Learnt> {
         let remote: SocketAddr = address.address.parse().ok()?;
         let place = Place::of(device).filter(|_| self.is_configured(device))?;
-        let is_known = self.owners.contains_key(address) || self.is_configured(address);
-        let is_possible = !is_known && place.may_be(address, remote.port());
-        is_possible.then(|| self.learn(address.clone(), device.clone()))?
+        if !place.may_be(address, remote.port()) {
+            return None;
+        }
+        let owner = self.owner_of(address);
+        if owner == address && !self.is_configured(address) {
+            return self.learn(address.clone(), device.clone());
+        }
+        if owner != device {
+            let sharers = self.sharers.entry(owner.clone()).or_default();
+            if !sharers.contains(device) {
+                sharers.push(device.clone());
+            }
+        }
+        None
     }
 
     /// A goroutine is in the code of this HTTP device, whose URL says where its sockets lead.
@@ -263,10 +281,11 @@ impl Identities {
 
     /// Adds what its operator called it, and where its sockets led. Of several with one address nobody knows which it is.
     pub(crate) fn describe(&self, device: &mut Device) {
+        let sharers = self.sharers.get(device).map_or(&[][..], Vec::as_slice);
         let is_meant = |known: &&ConfiguredDevice| {
             let is_syslog =
                 known.device.transport == Transport::Syslog && device.is_syslog_socket();
-            known.device == *device || is_syslog
+            known.device == *device || is_syslog || sharers.contains(&known.device)
         };
         let paths = self.configured.iter().filter(is_meant);
         let paths: Vec<_> = paths.map(|known| known.path.as_str()).collect();

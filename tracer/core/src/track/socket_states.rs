@@ -65,6 +65,7 @@ impl Sockets {
         let waiting = SocketWait {
             device,
             transport: change.socket.transport,
+            remote: change.socket.remote,
             op: Op::Connect,
             by: change.by,
             start: change.at,

@@ -75,12 +75,17 @@ impl Sockets {
         all.for_each(|connection| connection.rename(from, to));
     }
 
-    /// Where the sockets lead for which this goroutine waits, or one that it started.
-    pub(crate) fn waited_for_by(&self, goid: u64) -> Vec<Device> {
+    /// Addresses for whose sockets this goroutine has waited since before the sample was taken, or one that it started: the
+    /// sample is of that wait.
+    pub(crate) fn waited_for_by(&self, goid: u64, sampled: Nanos) -> Vec<Device> {
         let waits = self.open.values().filter_map(|c| c.waiting.as_ref());
         let is_its = |by: Actor| by.goid == Some(goid) || by.parent == Some(goid);
-        let its = waits.filter(|waiting| is_its(waiting.by));
-        its.map(|waiting| waiting.device.clone()).collect()
+        let its = waits.filter(|waiting| is_its(waiting.by) && waiting.start <= sampled);
+        let addresses = its.filter_map(|waiting| {
+            let remote = waiting.remote?.to_string();
+            Some(Device::new(waiting.transport, remote))
+        });
+        addresses.collect()
     }
 
     /// Whether nothing is kept.

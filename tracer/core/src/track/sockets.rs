@@ -279,6 +279,7 @@ impl Sockets {
             SocketWait {
                 device,
                 transport: sent.socket.transport,
+                remote: sent.socket.remote,
                 op: Op::Write,
                 by: sent.by,
                 start: sent.at,

@@ -174,6 +174,40 @@ fn a_stack_shows_whose_an_address_is_where_the_port_fits() {
     );
 }
 
+/// Two devices, the address at which a stack in the second one's code was met after the first, and what happens there is of whom.
+#[test]
+fn of_two_devices_that_were_met_at_one_address_both_are_named() {
+    type Sharers = ((&'static str, &'static str), &'static str, &'static str);
+    const ROWS: [Sharers; 6] = [
+        (("10.0.0.2:1515", "log:1515"), "10.0.0.2:1515", "a/ or b/"),
+        (("[fd00::2]:1515", "log:1515"), "[fd00::2]:1515", "a/ or b/"),
+        (("one:1515", "two:1515"), "10.0.0.2:1515", "a/ or b/"),
+        // Elsewhere; at another port; at an address that the second one cannot lead to.
+        (("10.0.0.2:1515", "log:1515"), "10.0.0.3:1515", "a/"),
+        (("10.0.0.2:1515", "log:1516"), "10.0.0.2:1515", "a/"),
+        (("one:1515", "10.0.0.3:1515"), "10.0.0.2:1515", "a/"),
+    ];
+    for transport in [Tcp, Udp] {
+        for ((one, two), met, expected) in ROWS {
+            let devices = [("a/", transport, one), ("b/", transport, two)];
+            let mut identities = configured(&devices);
+            let [first, second] = [one, two].map(|address| Device::new(transport, address));
+            let own = if one.starts_with("one") {
+                "10.0.0.2:1515"
+            } else {
+                one
+            };
+            identities.waited_for(&Device::new(transport, own), &first);
+            identities.waited_for(&Device::new(transport, met), &second);
+            let mut device = identities.of(&socket(transport, own)).expect("an address");
+            identities.describe(&mut device);
+            assert_eq!(device.path.as_deref(), Some(expected), "{one} {two} {met}");
+            identities.configure(&[]);
+            assert_eq!(identities.kept(), 0);
+        }
+    }
+}
+
 #[test]
 fn an_address_is_forgotten_with_its_device() {
     let mut identities = configured(&[("s/", Tcp, "log:1515"), ("h/", Http, "http://log")]);
