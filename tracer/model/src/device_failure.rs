@@ -1,5 +1,7 @@
 //! What the server itself says of an entry that an audit device did not take.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::device::Device;
@@ -13,6 +15,9 @@ pub struct DeviceFailure {
     /// The device, as far as the error has its address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<Device>,
+    /// Of a name that was not found: what the server's resolver was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookup: Option<FailedLookup>,
     /// Why.
     pub reason: FailureReason,
     /// Whether a connection could not be opened, rather than written to.
@@ -21,6 +26,35 @@ pub struct DeviceFailure {
     /// Of a file: bytes free in its file system, read outside of the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free: Option<u64>,
+}
+
+/// A look-up of a device's name that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedLookup {
+    /// As it was looked up.
+    pub name: String,
+    /// The name server that was asked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<SocketAddr>,
+    /// What it answered, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<NameAnswer>,
+}
+
+/// What became of a question to a name server, as far as Go's resolver distinguishes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NameAnswer {
+    /// The name does not exist (NXDOMAIN), or has no address.
+    NoSuchHost,
+    /// Another code: SERVFAIL, REFUSED.
+    ServerFailure,
+    /// No answer that can be used: one that is cut short, malformed, or refers elsewhere.
+    Unusable,
+    /// None came in time.
+    Missing,
+    /// The name server cannot be reached.
+    Unreachable,
 }
 
 /// Why an entry was not taken, as far as the error of the last attempt has it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{socket::Tcp, time::Nanos};
+use crate::{device_failure::FailedLookup, socket::Tcp, time::Nanos};
 
 /// A packet that this host's kernel dropped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +66,8 @@ pub struct Evidence {
     pub silent_since: Option<Nanos>,
     /// Of a file: bytes free in its file system.
     pub free: Option<u64>,
+    /// The look-up of the device's name that failed.
+    pub lookup: Option<FailedLookup>,
     /// Functions on the stack of the goroutine that waited, innermost first: those that show the wait.
     pub frames: Vec<String>,
 }

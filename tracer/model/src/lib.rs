@@ -27,7 +27,7 @@ pub use self::{
     actor::Actor,
     cause::Cause,
     device::{ConfiguredDevice, Device, SYSLOG_SOCKETS, canonical},
-    device_failure::{DeviceFailure, FailureReason},
+    device_failure::{DeviceFailure, FailedLookup, FailureReason, NameAnswer},
     entry::{EntryHead, EntryKind},
     entry_query::EntryQuery,
     event::{BufferedTotals, Event, EventKind, FORMAT, Probe, Session, took_all},

@@ -12,6 +12,7 @@ use self::{error::Attempt, fields::fields};
 
 mod error;
 mod fields;
+mod lookup;
 
 /// What a line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +99,7 @@ fn failure(lines: &[&str]) -> Option<DeviceFailure> {
     Some(DeviceFailure {
         path: None,
         device: device.cloned(),
+        lookup: last.lookup.clone(),
         reason: last.reason,
         dial: last.dial,
         free: None,

@@ -216,6 +216,7 @@ fn operation(
         ..Operation::new(op, device, by, (at, at))
     };
     operation.evidence.free = failure.free;
+    operation.evidence.lookup.clone_from(&failure.lookup);
     operation
 }
 

@@ -5,8 +5,8 @@ mod at_once;
 use tracer_model::{Cause, Evidence, Nanos, Op, Outcome, Stall, Transport};
 
 use self::at_once::{
-    device_name, failed_at_once, io_error, no_space, not_found, rejected, timeout, too_large,
-    unresolved,
+    device_name, failed_at_once, io_error, looked_up, no_space, not_found, rejected, timeout,
+    too_large, unresolved,
 };
 use super::{bytes, count, duration, seconds};
 
@@ -313,8 +313,14 @@ fn unreachable(failure: &Failure<'_>) -> String {
 }
 
 fn resolver(failure: &Failure<'_>) -> String {
+    let mut stalls = failure.stalls.iter();
+    let lookup = stalls.find_map(|stall| stall.evidence.lookup.as_ref());
+    let shown = lookup.and_then(looked_up);
+    let shown = shown.map_or_else(String::new, |shown| {
+        format!(" The look-up failed: {shown}.")
+    });
     format!(
-        "The server waited for the look-up of its log server's name (last address: {}) and made no connection attempt: look at the name servers in its /etc/resolv.conf.",
+        "The server waited for the look-up of its log server's name (last address: {}) and made no connection attempt: look at the name servers in its /etc/resolv.conf.{shown}",
         failure.address
     )
 }

@@ -1,11 +1,14 @@
 //! One attempt to write an entry, from the text of Go's error: `dial unix /run/log.sock: connect: connection refused`.
 
-use tracer_model::{Device, FailureReason, Transport};
+use tracer_model::{Device, FailedLookup, FailureReason, Transport};
+
+use super::lookup::failed_lookup;
 
 /// One attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Attempt {
     pub(super) device: Option<Device>,
+    pub(super) lookup: Option<FailedLookup>,
     pub(super) reason: FailureReason,
     pub(super) dial: bool,
 }
@@ -72,6 +75,7 @@ impl Attempt {
         let reason = reason(line)?;
         Some(Self {
             device: device(line),
+            lookup: failed_lookup(line),
             reason,
             dial: line.contains("dial ") || line.contains("lookup "),
         })

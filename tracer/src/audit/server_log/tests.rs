@@ -1,4 +1,4 @@
-use tracer_model::{FailureReason, Transport};
+use tracer_model::{FailureReason, NameAnswer, Transport};
 
 use super::*;
 
@@ -218,6 +218,86 @@ fn each_transport_and_error_is_read() {
             told(&line),
             one("h/", "http", FailureReason::Status(status))
         );
+    }
+}
+
+/// Each way in which a look-up fails, as Go spells it, for each kind of device and family of name server.
+#[test]
+fn what_a_name_server_answered_is_read() {
+    use NameAnswer::{Missing, NoSuchHost, ServerFailure, Unreachable, Unusable};
+    let dials = |server: &str, error: &str| {
+        [
+            ("udp", format!("dial udp {server}: connect: {error}")),
+            (
+                "udp",
+                format!("read udp 10.89.0.1:40000->{server}: read: {error}"),
+            ),
+            ("tcp", format!("dial tcp {server}: connect: {error}")),
+        ]
+    };
+    for server in ["10.89.0.2:53", "[fd00::2]:53"] {
+        let mut rows = vec![
+            // NXDOMAIN; an answer without addresses.
+            ("no such host".to_owned(), Some(NoSuchHost)),
+            // SERVFAIL, REFUSED, NOTIMP.
+            ("server misbehaving".to_owned(), Some(ServerFailure)),
+            ("lame referral".to_owned(), Some(Unusable)),
+            ("cannot unmarshal DNS message".to_owned(), Some(Unusable)),
+            ("invalid DNS response".to_owned(), Some(Unusable)),
+            ("no answer from DNS server".to_owned(), Some(Missing)),
+            ("i/o timeout".to_owned(), Some(Missing)),
+            ("context deadline exceeded".to_owned(), Some(Missing)),
+            (
+                format!("read udp 10.89.0.1:40000->{server}: i/o timeout"),
+                Some(Missing),
+            ),
+            ("device or resource busy".to_owned(), None),
+        ];
+        // ICMP, and the attempt over TCP after an answer that was truncated.
+        for errno in [
+            "connection refused",
+            "network is unreachable",
+            "no route to host",
+        ] {
+            let each = dials(server, errno).into_iter();
+            rows.extend(each.map(|(_, text)| (text, Some(Unreachable))));
+        }
+        for (text, expected) in rows {
+            let lookup = format!("lookup log.test on {server}: {text}");
+            let post = format!(
+                "failed to perform request: Post \\\"http://log.test:8080/x\\\": dial tcp: {lookup}"
+            );
+            for error in [
+                format!("dial tcp: {lookup}"),
+                format!("dial udp: {lookup}"),
+                post,
+            ] {
+                let line =
+                    format!("audit: backend failed to log request: backend=s/ error=\"{error}\"");
+                let report = report(&line).unwrap_or_else(|| panic!("{line}"));
+                let [failure] = &report.failures[..] else {
+                    panic!("{line}")
+                };
+                assert_eq!(failure.reason, FailureReason::Resolver, "{line}");
+                let known = failure.lookup.as_ref().expect(&line);
+                assert_eq!(known.name, "log.test");
+                assert_eq!(known.server, server.parse().ok());
+                assert_eq!(known.answer, expected, "{line}");
+            }
+        }
+    }
+    // Only the files of the host were asked, or the C library was.
+    for (text, expected) in [
+        ("no such host", Some(NoSuchHost)),
+        ("i/o timeout", Some(Missing)),
+        ("Temporary failure in name resolution", None),
+    ] {
+        let line = format!(
+            "audit: backend failed to log request: backend=s/ error=\"dial tcp: lookup log.test: {text}\""
+        );
+        let report = report(&line).expect(&line);
+        let known = report.failures[0].lookup.as_ref().expect(&line);
+        assert_eq!((known.server, known.answer), (None, expected), "{line}");
     }
 }
 

@@ -18,6 +18,7 @@ fn failure(transport: Transport, address: &str, reason: FailureReason) -> Device
         reason,
         dial: false,
         free: None,
+        lookup: None,
     }
 }
 

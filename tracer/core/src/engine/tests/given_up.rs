@@ -64,6 +64,7 @@ fn a_wait_for_a_unix_socket_ends_when_the_server_says_so_or_the_next_one_writes(
                 reason: FailureReason::Timeout,
                 dial: false,
                 free: None,
+                lookup: None,
             };
             story.happens(EventKind::DevicesFailed {
                 by: goroutine(20),

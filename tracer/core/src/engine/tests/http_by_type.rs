@@ -16,6 +16,7 @@ fn fails(story: &mut Story, goid: u64, reason: FailureReason) {
         reason,
         dial: false,
         free: None,
+        lookup: None,
     };
     story.after(MS).happens(EventKind::DevicesFailed {
         by: goroutine(goid),

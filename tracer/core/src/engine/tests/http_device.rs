@@ -103,6 +103,7 @@ fn fails(story: &mut Story, goid: u64, (transport, address): (Transport, &str)) 
         reason: FailureReason::Unknown,
         dial: false,
         free: None,
+        lookup: None,
     };
     story.happens(EventKind::DevicesFailed {
         by: goroutine(goid),
@@ -359,6 +360,7 @@ fn an_answer_that_rejects_is_a_refusal_with_its_status() {
                 reason: FailureReason::Status(413),
                 dial: false,
                 free: None,
+                lookup: None,
             };
             story.happens(EventKind::DevicesFailed {
                 by: goroutine(20),

@@ -1,6 +1,6 @@
 //! The sentences for devices that fail immediately.
 
-use tracer_model::{Op, Transport};
+use tracer_model::{FailedLookup, NameAnswer, Op, Transport};
 
 use super::Failure;
 use crate::{errno_name, text::seconds};
@@ -104,9 +104,41 @@ pub(super) fn unresolved(failure: &Failure<'_>) -> String {
     } else {
         format!("The log server's name {address}")
     };
+    let shown = failure.evidence.lookup.as_ref().and_then(looked_up);
+    let shown = shown.unwrap_or_else(|| {
+        "the name server answers that it does not exist, or with an error".to_owned()
+    });
     format!(
-        "{named} cannot be resolved: the name server answers that it does not exist, or with an error. Look at the device's address and at the name servers in /etc/resolv.conf."
+        "{named} cannot be resolved: {shown}. Look at the device's address and at the name servers in /etc/resolv.conf."
     )
+}
+
+/// What the server's resolver was answered, as a clause. `None` if that is not known.
+pub(super) fn looked_up(lookup: &FailedLookup) -> Option<String> {
+    const PORT: u16 = 53;
+    let name = &lookup.name;
+    let server = lookup.server.map(|server| match server.port() {
+        PORT => format!("the name server {}", server.ip()),
+        _ => format!("the name server {server}"),
+    });
+    let server = server.unwrap_or_else(|| "the resolver".to_owned());
+    Some(match lookup.answer? {
+        NameAnswer::NoSuchHost => {
+            format!("{server} answered that {name} does not exist or has no address")
+        }
+        NameAnswer::ServerFailure => {
+            format!("{server} answered the question for {name} with an error (SERVFAIL, REFUSED)")
+        }
+        NameAnswer::Unusable => {
+            format!("{server} answered the question for {name} with nothing that can be used")
+        }
+        NameAnswer::Missing => {
+            format!("{server} did not answer the question for {name} in time")
+        }
+        NameAnswer::Unreachable => {
+            format!("{server} could not be reached with the question for {name}")
+        }
+    })
 }
 
 #[cfg(test)]
@@ -142,6 +174,64 @@ mod tests {
             let said = rejected(&failure);
             let expected = said.contains(look) && said.contains(&format!("HTTP {status}"));
             assert!(expected, "{said}");
+        }
+    }
+
+    #[test]
+    fn what_a_name_server_answered_is_said() {
+        let lookup = |server: &str, answer| FailedLookup {
+            name: "log.example".to_owned(),
+            server: server.parse().ok(),
+            answer,
+        };
+        for (server, answer, expected) in [
+            (
+                "10.77.0.2:53",
+                Some(NameAnswer::NoSuchHost),
+                "the name server 10.77.0.2 answered that log.example does not exist or has no address.",
+            ),
+            (
+                "[fd00::2]:5353",
+                Some(NameAnswer::ServerFailure),
+                "the name server [fd00::2]:5353 answered the question for log.example with an error (SERVFAIL, REFUSED).",
+            ),
+            (
+                "",
+                Some(NameAnswer::NoSuchHost),
+                "the resolver answered that log.example does not exist or has no address.",
+            ),
+            (
+                "10.77.0.2:53",
+                Some(NameAnswer::Missing),
+                "the name server 10.77.0.2 did not answer the question for log.example in time.",
+            ),
+            (
+                "10.77.0.2:53",
+                Some(NameAnswer::Unreachable),
+                "the name server 10.77.0.2 could not be reached with the question for log.example.",
+            ),
+            (
+                "10.77.0.2:53",
+                Some(NameAnswer::Unusable),
+                "with nothing that can be used.",
+            ),
+            ("10.77.0.2:53", None, "does not exist, or with an error."),
+        ] {
+            let evidence = Evidence {
+                lookup: Some(lookup(server, answer)),
+                ..Evidence::default()
+            };
+            let failure = Failure {
+                address: "log.example:1515",
+                evidence: &evidence,
+                errno: None,
+                status: None,
+                transport: Transport::Tcp,
+                duration: 0,
+                stalls: &[],
+            };
+            let said = unresolved(&failure);
+            assert!(said.contains(expected), "{said}");
         }
     }
 }
