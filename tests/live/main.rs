@@ -28,6 +28,7 @@ mod logins;
 mod losses;
 mod lost_records;
 mod metrics;
+mod name_servers;
 mod outage;
 mod output;
 mod privileges;
