@@ -94,7 +94,9 @@ impl Hooks {
                 .copied()
                 .collect(),
         );
-        for (capability, strategy) in strategies {
+        // What explains a wait is attached before what shows that one begins: a SYN that was dropped in between would pass for one
+        // that nobody answers.
+        for (capability, strategy) in strategies.into_iter().rev() {
             for spec in strategy.probes {
                 if self.has(spec) || host.failed_optional.contains_key(spec) {
                     continue;
