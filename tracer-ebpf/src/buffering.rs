@@ -12,7 +12,7 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    emit::{self, Report},
+    emit::{self, Report, now},
     kernel::Sock,
     maps::{
         CONNECTIONS, COUNT_STREAMS, ENTRY_RING, GOROUTINE_ROLES, RING_HEAD, SLOTS_PER_CPU,
@@ -81,7 +81,7 @@ pub(crate) fn received(mode: Mode, socket: Socket, report: &Report) {
         }
         let received = &raw mut (*connection).received;
         let reader = (*received).goid;
-        emit::describe(received, socket, report);
+        emit::describe(received, socket, report, now());
         (*received).flags |= buffered_flag(mode);
         if (*received).goid != reader {
             let _ = GOROUTINE_ROLES.insert((*received).goid, READS_CONNECTION, 0);
@@ -102,7 +102,7 @@ pub(crate) fn sent(mode: Mode, socket: Socket, report: &Report) {
     unsafe {
         let sent = &raw mut (*connection).sent;
         let sent_at = (*sent).time;
-        emit::describe(sent, socket, report);
+        emit::describe(sent, socket, report, now());
         (*sent).flags |= buffered_flag(mode);
         if mode != Mode::Buffer {
             return;
@@ -123,7 +123,7 @@ pub(crate) fn sent(mode: Mode, socket: Socket, report: &Report) {
 /// Buffers an entry that an audit socket took whole. Who writes it works for a request, unless a client of HTTP does. Within TLS
 /// it may be anything, and counts for nothing.
 #[inline(always)]
-pub(crate) fn entry(socket: Socket, report: &Report, bytes: (u64, u64)) {
+pub(crate) fn entry(socket: Socket, report: &Report, now: u64, bytes: (u64, u64)) {
     let is_seen = !socket.is_tls();
     if is_seen {
         count(Count::Entries, 1);
@@ -134,7 +134,8 @@ pub(crate) fn entry(socket: Socket, report: &Report, bytes: (u64, u64)) {
     // SAFETY: a valid slot of this processor's. If the thread moves to another processor while it fills the slot,
     // another program may write to it too: the agent decodes it like any bytes.
     let goid = unsafe {
-        emit::describe_entry(slot, socket, report, bytes);
+        let tcp = socket.sk.tcp_in_brief();
+        emit::describe_entry(slot, socket, report, (now, tcp), bytes);
         (*slot).record.flags |= BUFFERED;
         (*slot).record.goid
     };

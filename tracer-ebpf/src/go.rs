@@ -1,16 +1,25 @@
 //! The only code that knows Go's structures: which goroutine is running.
 
-use tracer_ebpf::layout::ABSENT;
+use tracer_ebpf::layout::{ABSENT, GoLayout};
 
 use crate::{maps::GO, read, regs::Regs};
+
+/// Most bytes between the two IDs for which one read takes both: 128 in Go 1.26, 120 in Go 1.21 to 1.25.
+const REACH: u32 = 128;
 
 /// `(goid, parentGoid)` of the goroutine that made the system call; zeros where unknown. The scheduler's own stack,
 /// g0, has goid 0 too: no goroutine in either case.
 #[inline(always)]
 pub(crate) fn goroutine(regs: Regs) -> (u64, u64) {
-    let layout = GO.load();
+    let GoLayout { goid, parent_goid } = GO.load();
     let g = regs.g();
-    (word(g, layout.goid), word(g, layout.parent_goid))
+    let distance = parent_goid.wrapping_sub(goid);
+    if g == 0 || goid == ABSENT || parent_goid == ABSENT || distance > REACH {
+        return (word(g, goid), word(g, parent_goid));
+    }
+    // A read costs the same for 8 and for 136 bytes, and a third of what is done for a receive.
+    let words: [u64; REACH as usize / 8 + 1] = read::user(g + u64::from(goid));
+    (words[0], words[(distance / 8) as usize])
 }
 
 #[inline(always)]

@@ -213,6 +213,38 @@ impl Sock {
         )
     }
 
+    /// The same of a connection that takes what is written to it, without what only a stall needs: how far it is, and how full its
+    /// send buffer is.
+    #[inline(always)]
+    pub(crate) fn tcp_in_brief(self) -> Tcp {
+        if !self.is_tcp() || offset!(snd_una) == ABSENT {
+            return Tcp::default();
+        }
+        let known = |offset| {
+            if offset == ABSENT {
+                ABSENT
+            } else {
+                field(self.0, offset)
+            }
+        };
+        Tcp {
+            present: 1,
+            snd_una: field(self.0, offset!(snd_una)),
+            snd_nxt: field(self.0, offset!(snd_nxt)),
+            write_seq: field(self.0, offset!(write_seq)),
+            wmem_queued: known(offset!(wmem_queued)),
+            sndbuf: known(offset!(sndbuf)),
+            snd_wnd: ABSENT,
+            mss_cache: ABSENT,
+            srtt_us: ABSENT,
+            rto: ABSENT,
+            ack_age: ABSENT,
+            retransmits: ABSENT,
+            probes_out: ABSENT,
+            err_soft: 0,
+        }
+    }
+
     /// The same by one copy of the range with all its fields to `bytes`: a dozen reads would cost as much as all else
     /// that is done for an entry.
     ///

@@ -232,13 +232,13 @@ impl Socket {
 
     /// See [`AuditSocket::takes`].
     #[inline(always)]
-    pub(crate) fn takes(self, outcome: SendOutcome, written: i64) -> Takes {
+    pub(crate) fn takes(self, outcome: SendOutcome, written: i64, now: u64) -> Takes {
         let unacknowledged = self.sk.unacknowledged_before(written);
         // SAFETY: as above; no arguments for the clock. Two threads that write to one socket at once, which the
         // server's lock prevents, would only tear times.
         unsafe {
             let audit = &mut (*self.known).audit;
-            audit.takes(outcome, unacknowledged, bpf_ktime_get_ns())
+            audit.takes(outcome, unacknowledged, now)
         }
     }
 }
