@@ -15,7 +15,6 @@ impl Plain for u32 {}
 impl Plain for u64 {}
 impl Plain for i32 {}
 impl<const N: usize> Plain for [u8; N] {}
-impl<const N: usize> Plain for [u64; N] {}
 
 /// Reads kernel memory.
 #[inline(always)]
