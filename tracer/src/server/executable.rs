@@ -54,6 +54,10 @@ const SECTIONS: [(&str, u64); 15] = [
     (".text", u64::MAX),
 ];
 
+mod window;
+
+pub(crate) use self::window::Window;
+
 /// A file, or bytes in memory.
 pub(crate) trait Source {
     /// Reads up to the buffer's length from this offset on; 0 at the end.
@@ -155,6 +159,19 @@ impl<'a> Executable<'a> {
         let read = reader.read_exact(&mut bytes);
         read.with_context(|| format!("its {name} cannot be read"))?;
         Ok(Some(bytes))
+    }
+
+    /// A section to be read in any order, a small part at once; `None` if it has none of that name.
+    pub(crate) fn window(&self, name: &str) -> Result<Option<Window<'a>>> {
+        let Some(section) = self.sections.get(name) else {
+            return Ok(None);
+        };
+        let range = section.range;
+        if range.format != CompressionFormat::None {
+            return Ok(self.section(name)?.map(Window::of));
+        }
+        ensure!(section.is_sound, "its {name} is damaged");
+        Ok(Some(Window::new(self.source, range.offset, range.compressed_size)))
     }
 
     /// The uncompressed size of a section and a reader of it; `None` if it has none of that name.
