@@ -23,7 +23,11 @@ pub(crate) fn goroutine(regs: Regs) -> (u64, u64) {
     let first = words.as_mut_ptr().cast::<u64>();
     // SAFETY: the helper fills all of them; the second index was checked. A read of 136 bytes takes no longer than one of 8.
     unsafe {
-        read::user_bytes(first.cast(), size_of_val(&words) as u32, g + u64::from(goid));
+        read::user_bytes(
+            first.cast(),
+            size_of_val(&words) as u32,
+            g + u64::from(goid),
+        );
         (first.read(), first.add((distance / 8) as usize).read())
     }
 }

@@ -1,6 +1,9 @@
 //! Capture mode as it is now (`capture::Mode`), and counters.
 
-use tracer_ebpf::{abi::{Control, Count}, capture::Mode};
+use tracer_ebpf::{
+    abi::{Control, Count},
+    capture::Mode,
+};
 
 use crate::maps::{CONTROL, COUNTERS};
 

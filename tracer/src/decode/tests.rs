@@ -3,8 +3,7 @@ use super::*;
 #[test]
 fn the_packets_own_ports_tell_where_it_was_going() {
     let (local, remote) = (50_222, 1515);
-    let packet =
-        |source: u16, destination: u16| u32::from(source) << 16 | u32::from(destination);
+    let packet = |source: u16, destination: u16| u32::from(source) << 16 | u32::from(destination);
     for came_in in [false, true] {
         for (name, packet, expected) in [
             ("sent", packet(local, remote), false),

@@ -171,7 +171,11 @@ impl<'a> Executable<'a> {
             return Ok(self.section(name)?.map(Window::of));
         }
         ensure!(section.is_sound, "its {name} is damaged");
-        Ok(Some(Window::new(self.source, range.offset, range.compressed_size)))
+        Ok(Some(Window::new(
+            self.source,
+            range.offset,
+            range.compressed_size,
+        )))
     }
 
     /// The uncompressed size of a section and a reader of it; `None` if it has none of that name.

@@ -65,7 +65,8 @@ impl<'a> Window<'a> {
     fn known(&self, at: u64) -> &[u8] {
         let from = at.checked_sub(self.at);
         let from = from.and_then(|from| usize::try_from(from).ok());
-        from.and_then(|from| self.bytes.get(from..)).unwrap_or_default()
+        from.and_then(|from| self.bytes.get(from..))
+            .unwrap_or_default()
     }
 
     fn fill(&mut self, at: u64, len: usize) -> io::Result<()> {
@@ -95,7 +96,9 @@ mod tests {
 
     #[test]
     fn reads_the_same_as_from_memory() {
-        let text: Vec<u8> = (0..40_000_u32).flat_map(|n| format!("{n}\0").into_bytes()).collect();
+        let text: Vec<u8> = (0..40_000_u32)
+            .flat_map(|n| format!("{n}\0").into_bytes())
+            .collect();
         let file = [&[7; 100][..], &text, b"behind"].concat();
         let bytes = &file[..];
         let mut parts = Window::new(&bytes, 100, text.len() as u64);
@@ -104,7 +107,8 @@ mod tests {
         for at in [0, 1, 150_000, 65_530, 3, 199_990, last, last + 1, last + 9] {
             let [a, b] = [&mut parts, &mut whole].map(|w| w.string(at).expect("readable").to_vec());
             assert_eq!(a, b, "{at}");
-            let [a, b] = [&mut parts, &mut whole].map(|w| w.get(at, 70).expect("readable").to_vec());
+            let [a, b] =
+                [&mut parts, &mut whole].map(|w| w.get(at, 70).expect("readable").to_vec());
             assert_eq!(a, b, "{at}");
         }
         assert_eq!(parts.string(2 * 5).expect("readable"), b"5");

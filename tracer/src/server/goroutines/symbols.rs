@@ -233,7 +233,8 @@ pub(super) mod tests {
             (BACKEND, 0x80, 16),
             ("runtime.gopark", 0x90, 16),
         ]);
-        let collected = from_symbols(&table[..], table.len() as u64, Window::of(names)).expect("readable");
+        let collected =
+            from_symbols(&table[..], table.len() as u64, Window::of(names)).expect("readable");
         let symbols = collected.relocate(0x1000).expect("a device");
         assert_eq!(symbols.parks, Some(0x1090..0x10a0));
         assert_eq!(symbols.list, 0x1050);
