@@ -3,7 +3,7 @@
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use tracer_ebpf::{
-    abi::{BUFFERED, Count},
+    abi::{BUFFERED, Count, KNOWN_GOROUTINES},
     capture::{
         ClientConnection, Mode, READS_CONNECTION, WRITES_ENTRIES, count_of_status,
         is_served_by_reader, ring_slot,
@@ -15,7 +15,7 @@ use tracer_ebpf::{
 use crate::{
     emit::{self, Report, now},
     go,
-    kernel::tid,
+    kernel::{Progress, tid},
     maps::{COUNT_STREAMS, COUNTERS, ENTRY_RING, GOROUTINE_ROLES, SLOTS_PER_CPU},
     mode::count,
     sockets::Socket,
@@ -124,7 +124,12 @@ pub(crate) fn sent(mode: Mode, socket: Socket, report: &Report) {
 /// Buffers an entry that an audit socket took whole. Who writes it works for a request, unless a client of HTTP does. Within TLS
 /// it may be anything, and counts for nothing.
 #[inline(always)]
-pub(crate) fn entry(socket: Socket, report: &Report, now: u64, bytes: (u64, u64)) {
+pub(crate) fn entry(
+    socket: Socket,
+    report: &Report,
+    (now, progress): (u64, Progress),
+    bytes: (u64, u64),
+) {
     let is_seen = !socket.is_tls();
     if is_seen {
         count(Count::Entries, 1);
@@ -135,16 +140,34 @@ pub(crate) fn entry(socket: Socket, report: &Report, now: u64, bytes: (u64, u64)
     // SAFETY: a valid slot of this processor's. If the thread moves to another processor while it fills the slot,
     // another program may write to it too: the agent decodes it like any bytes.
     let goid = unsafe {
-        let tcp = socket.sk.tcp_in_brief();
-        emit::describe_entry(slot, socket, report, (now, tcp), bytes);
+        emit::describe_entry(slot, socket, report, (now, progress.tcp()), bytes);
         (*slot).record.flags |= BUFFERED;
         (*slot).record.goid
     };
-    let counts = is_seen && COUNT_STREAMS.load() != 0 && !socket.is_http();
-    if counts && GOROUTINE_ROLES.get_ptr(goid).is_none() {
+    if is_seen && COUNT_STREAMS.load() != 0 && !socket.is_http() {
+        count_stream(goid);
+    }
+}
+
+/// Counts the goroutine if it has no role yet.
+#[inline(always)]
+fn count_stream(goid: u64) {
+    let Some(counters) = COUNTERS.get_ptr_mut(0) else {
+        return;
+    };
+    let at = goid as usize & (KNOWN_GOROUTINES - 1);
+    // SAFETY: a valid slot of this processor's array.
+    let known = unsafe { &raw mut (*counters).known_goroutines[at] };
+    // SAFETY: as above.
+    if unsafe { *known } == goid {
+        return;
+    }
+    if GOROUTINE_ROLES.get_ptr(goid).is_none() {
         let _ = GOROUTINE_ROLES.insert(goid, WRITES_ENTRIES, 0);
         count(Count::Streams, 1);
     }
+    // SAFETY: as above.
+    unsafe { *known = goid };
 }
 
 #[inline(always)]

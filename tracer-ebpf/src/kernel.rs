@@ -23,7 +23,7 @@ pub(crate) const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 10;
 
 pub(crate) const AF_UNIX: u16 = 1;
-const IPPROTO_TCP: u16 = 6;
+pub(crate) const IPPROTO_TCP: u16 = 6;
 const IPPROTO_UDP: u16 = 17;
 /// `offsetof(struct sockaddr_un, sun_path)`.
 const SUN_PATH: u64 = 2;
@@ -182,22 +182,14 @@ impl Sock {
         field(self.0, offset!(err_soft))
     }
 
-    /// Beginning and end (`snd_una`, `write_seq`) of what was unacknowledged before a write of this result; equal for
-    /// what is no TCP connection.
-    #[inline(always)]
-    pub(crate) fn unacknowledged_before(self, written: i64) -> (u32, u32) {
-        if !self.is_tcp() || offset!(snd_una) == ABSENT {
-            return (0, 0);
-        }
-        let (una, end) = (offset!(snd_una), offset!(write_seq));
-        let end: u32 = field(self.0, end);
-        (field(self.0, una), end.wrapping_sub(written as u32))
-    }
-
     /// Sequence numbers that the peer has not acknowledged. Where that is not known, more than can be.
     #[inline(always)]
     pub(crate) fn outstanding(self) -> u32 {
-        let (una, end) = self.unacknowledged_before(0);
+        if !self.is_tcp() {
+            return 0;
+        }
+        let una: u32 = field(self.0, offset!(snd_una));
+        let end: u32 = field(self.0, offset!(write_seq));
         end.wrapping_sub(una) | u32::from(offset!(snd_una) == ABSENT).wrapping_neg()
     }
 
@@ -211,38 +203,6 @@ impl Sock {
             |offset| field(self.0, offset),
             |offset| field(self.0, offset),
         )
-    }
-
-    /// The same of a connection that takes what is written to it, without what only a stall needs: how far it is, and how full its
-    /// send buffer is.
-    #[inline(always)]
-    pub(crate) fn tcp_in_brief(self) -> Tcp {
-        if !self.is_tcp() || offset!(snd_una) == ABSENT {
-            return Tcp::default();
-        }
-        let known = |offset| {
-            if offset == ABSENT {
-                ABSENT
-            } else {
-                field(self.0, offset)
-            }
-        };
-        Tcp {
-            present: 1,
-            snd_una: field(self.0, offset!(snd_una)),
-            snd_nxt: field(self.0, offset!(snd_nxt)),
-            write_seq: field(self.0, offset!(write_seq)),
-            wmem_queued: known(offset!(wmem_queued)),
-            sndbuf: known(offset!(sndbuf)),
-            snd_wnd: ABSENT,
-            mss_cache: ABSENT,
-            srtt_us: ABSENT,
-            rto: ABSENT,
-            ack_age: ABSENT,
-            retransmits: ABSENT,
-            probes_out: ABSENT,
-            err_soft: 0,
-        }
     }
 
     /// The same by one copy of the range with all its fields to `bytes`: a dozen reads would cost as much as all else
@@ -289,6 +249,85 @@ impl Sock {
     pub(crate) fn netns(self) -> u32 {
         let net: u64 = field(self.0, offset!(net));
         field(net, offset!(net_inum))
+    }
+}
+
+/// How far a connection has come, and how full its send buffer is: all that is to be known of one that takes what is written to it.
+/// A stall needs the rest of [`Tcp`], but that takes as long as all else that is read for an entry.
+#[derive(Clone, Copy)]
+pub(crate) struct Progress {
+    snd_una: u32,
+    snd_nxt: u32,
+    write_seq: u32,
+    queued: u32,
+    limit: u32,
+    present: u32,
+}
+
+impl Progress {
+    /// Of what is no TCP connection.
+    pub(crate) const NONE: Self = Self {
+        snd_una: 0,
+        snd_nxt: 0,
+        write_seq: 0,
+        queued: ABSENT,
+        limit: ABSENT,
+        present: 0,
+    };
+
+    /// Of a TCP connection.
+    #[inline(always)]
+    pub(crate) fn of(sk: Sock) -> Self {
+        if offset!(snd_una) == ABSENT {
+            return Self::NONE;
+        }
+        let known = |offset| {
+            if offset == ABSENT {
+                ABSENT
+            } else {
+                field(sk.0, offset)
+            }
+        };
+        Self {
+            snd_una: field(sk.0, offset!(snd_una)),
+            snd_nxt: field(sk.0, offset!(snd_nxt)),
+            write_seq: field(sk.0, offset!(write_seq)),
+            queued: known(offset!(wmem_queued)),
+            limit: known(offset!(sndbuf)),
+            present: 1,
+        }
+    }
+
+    /// Beginning and end (`snd_una`, `write_seq`) of what was unacknowledged before a write of this result; equal for
+    /// what is no TCP connection.
+    #[inline(always)]
+    pub(crate) fn unacknowledged_before(self, written: i64) -> (u32, u32) {
+        let before = self.write_seq.wrapping_sub(written as u32);
+        if self.present == 0 {
+            return (0, 0);
+        }
+        (self.snd_una, before)
+    }
+
+    /// Without the rest.
+    #[inline(always)]
+    pub(crate) fn tcp(self) -> Tcp {
+        Tcp {
+            present: self.present,
+            snd_una: self.snd_una,
+            snd_nxt: self.snd_nxt,
+            write_seq: self.write_seq,
+            wmem_queued: self.queued,
+            sndbuf: self.limit,
+            snd_wnd: ABSENT,
+            mss_cache: ABSENT,
+            srtt_us: ABSENT,
+            rto: ABSENT,
+            ack_age: ABSENT,
+            retransmits: ABSENT,
+            probes_out: ABSENT,
+            err_soft: 0,
+        }
     }
 }
 

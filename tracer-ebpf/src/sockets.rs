@@ -9,7 +9,7 @@ use tracer_ebpf::{
 
 use crate::{
     emit::now,
-    kernel::{Sock, destination},
+    kernel::{IPPROTO_TCP, Progress, Sock, destination},
     maps::{
         CONTROL, DESTINATIONS, ENDED_WHILE_FROZEN, ENTRY_REQUESTS, LISTENING, ROLES, SOCKETS,
         ZERO_SOCKET,
@@ -253,13 +253,29 @@ impl Socket {
 
     /// See `capture::AuditSocket::takes`.
     #[inline(always)]
-    pub(crate) fn takes(self, outcome: SendOutcome, written: i64, now: u64) -> Takes {
-        let unacknowledged = self.sk.unacknowledged_before(written);
-        // SAFETY: as above. Two threads that write to one socket at once, which the
-        // server's lock prevents, would only tear times.
+    pub(crate) fn takes(
+        self,
+        (outcome, written): (SendOutcome, i64),
+        progress: Progress,
+        now: u64,
+    ) -> Takes {
+        let unacknowledged = progress.unacknowledged_before(written);
+        // SAFETY: as above. Two threads that write to one socket at once, which the server's lock prevents, would only tear times.
         unsafe {
             let audit = &mut (*self.known).audit;
             audit.takes(outcome, unacknowledged, now)
+        }
+    }
+
+    /// Of an audit device's socket after a write.
+    #[inline(always)]
+    pub(crate) fn progress(self) -> Progress {
+        // SAFETY: as above.
+        let protocol = unsafe { (*self.known).name.protocol };
+        if protocol == IPPROTO_TCP || self.sk.is_tcp() {
+            Progress::of(self.sk)
+        } else {
+            Progress::NONE
         }
     }
 }

@@ -13,7 +13,7 @@ use tracer_ebpf::{
 use crate::{
     buffering,
     emit::{self, Report, Wake, now},
-    kernel::Sock,
+    kernel::{Progress, Sock},
     mode, read,
     regs::{Call, Regs},
     sockets::{Socket, role_at},
@@ -80,13 +80,17 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     if mode == Mode::Buffer {
         report.wake = Wake::Now;
         let now = now();
-        let takes = || socket.takes(outcome, result, now);
+        let progress = match role {
+            Role::Audit => socket.progress(),
+            _ => Progress::NONE,
+        };
+        let takes = || socket.takes((outcome, result), progress, now);
         match dispose_of_send(role, outcome, has_bytes, takes) {
             Disposition::Discard => return,
             // The rest of one is counted by the sequence numbers of the next.
             Disposition::Buffer if !begins_entry => return,
             Disposition::Buffer => {
-                return buffering::entry(socket, &report, now, (buffer, requested));
+                return buffering::entry(socket, &report, (now, progress), (buffer, requested));
             }
             Disposition::Freeze => mode::freeze(),
             Disposition::Stream => {}
