@@ -30,8 +30,8 @@ const MAX_RATIO: u64 = 1032;
 const KB: u64 = 1 << 10;
 const MB: u64 = 1 << 20;
 
-/// The sections that are read, with the most bytes of each, uncompressed: several times a server's largest. Whole sections are held
-/// in memory, of `.debug_info` what is of interest.
+/// The sections that are read, with the most bytes of each, uncompressed: several times a server's largest. Few whole sections are held
+/// in memory: of `.debug_info` what is of interest, of lists, names and functions a window.
 const SECTIONS: [(&str, u64); 15] = [
     // Only where they are is read of these four.
     (".data.rel.ro", 0),

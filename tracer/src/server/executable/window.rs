@@ -4,8 +4,8 @@ use std::io::{self, Read};
 
 use super::{AT_ONCE, FileRange, Source};
 
-/// Bytes that are read at once further back: what follows there may be known already.
-const BACK: usize = 4096;
+/// Bytes that are read at once where a reader goes somewhere else: it may come back at once.
+const ELSEWHERE: usize = 4096;
 
 /// A part of a section, and where the rest is.
 pub(crate) struct Window<'a> {
@@ -44,8 +44,9 @@ impl<'a> Window<'a> {
     /// So many bytes from this offset on; fewer at the section's end.
     pub(crate) fn get(&mut self, at: u64, len: usize) -> io::Result<&[u8]> {
         if self.known(at).len() < len && self.source.is_some() {
-            let least = if at < self.at { BACK } else { AT_ONCE };
-            self.fill(at, len.max(least))?;
+            let end = self.at + self.bytes.len() as u64;
+            let goes_on = (self.at..=end + AT_ONCE as u64).contains(&at);
+            self.fill(at, len.max(if goes_on { AT_ONCE } else { ELSEWHERE }))?;
         }
         let known = self.known(at);
         Ok(&known[..known.len().min(len)])

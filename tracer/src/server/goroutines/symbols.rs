@@ -1,7 +1,7 @@
 //! The address of the list of goroutines, and the functions that show something. `.symtab` has both; where the
 //! program was stripped of it, the runtime's own table has the functions, and the code of one of them refers to the
-//! list. A real server has 178,000 symbols with 12 MB of names: only what is
-//! needed is kept.
+//! list. A real server has 178,000 symbols with 12 MB of names, which are
+//! read through a window: only what is needed is kept.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
