@@ -39,7 +39,7 @@ impl Sections {
         let found = self.in_packages(&addresses, is_package, wanted);
         let mut found = found.context("its debugging information is damaged")?;
         for (section, is_of_dwarf5) in [(".debug_loc", false), (".debug_loclists", true)] {
-            let is_there = |found: &&mut Found| {
+            let is_there = |found: &&mut FoundLocal| {
                 found.list.is_some() && (found.bases.encoding.version >= 5) == is_of_dwarf5
             };
             let mut there: Vec<_> = found.iter_mut().filter(is_there).collect();
@@ -57,7 +57,7 @@ impl Sections {
         addresses: &DebugAddr<DwarfSlice<'_>>,
         is_package: impl Fn(&str) -> bool,
         wanted: impl Fn(&str) -> Option<&'static str>,
-    ) -> gimli::Result<Vec<Found>> {
+    ) -> gimli::Result<Vec<FoundLocal>> {
         let mut found = Vec::new();
         self.each_unit(|_, header, abbreviations| {
             let mut entries = header.entries_raw(abbreviations, None)?;
@@ -111,7 +111,7 @@ enum Step {
 }
 
 /// A parameter or variable, and where the list of its locations is that is still to be read.
-struct Found {
+struct FoundLocal {
     local: Local,
     bases: UnitBases,
     /// Offset in the section of such lists.
@@ -145,7 +145,7 @@ impl UnitBases {
         entries: &mut EntriesRaw<'_, DwarfSlice<'_>>,
         addresses: &DebugAddr<DwarfSlice<'_>>,
         wanted: &impl Fn(&str) -> Option<&'static str>,
-    ) -> gimli::Result<Vec<Found>> {
+    ) -> gimli::Result<Vec<FoundLocal>> {
         let mut found = Vec::new();
         while !entries.is_empty() {
             let depth = entries.next_depth();
@@ -165,7 +165,7 @@ impl UnitBases {
                     locations,
                     of: local.of,
                 };
-                found.push(Found {
+                found.push(FoundLocal {
                     local,
                     bases: *self,
                     list,

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use anyhow::Result;
 use gimli::{DebugAddr, DebugLoc, DebugLocLists, LittleEndian, LocationLists, LocationListsOffset};
 
-use super::{DwarfSlice, Found, Location, pieces};
+use super::{DwarfSlice, FoundLocal, Location, pieces};
 
 /// Longest list that is read, bytes. Those of a server have up to 2 kB.
 const LONGEST: usize = 64 << 10;
@@ -14,10 +14,10 @@ const LONGEST: usize = 64 << 10;
 /// Reads the locations of these, in the order of their lists, from the section.
 pub(super) fn read(
     section: impl Read,
-    wanted: &mut [&mut Found],
+    wanted: &mut [&mut FoundLocal],
     addresses: &DebugAddr<DwarfSlice<'_>>,
 ) -> Result<()> {
-    let mut passing = Passing {
+    let mut passing = PassingSection {
         section,
         at: 0,
         bytes: Vec::new(),
@@ -32,7 +32,7 @@ pub(super) fn read(
 /// The locations of the list that begins with these bytes.
 fn locations(
     list: &[u8],
-    found: &Found,
+    found: &FoundLocal,
     addresses: &DebugAddr<DwarfSlice<'_>>,
 ) -> gimli::Result<Vec<Location>> {
     let lists = LocationLists::new(
@@ -57,14 +57,14 @@ fn locations(
 }
 
 /// The part of a section that passes.
-struct Passing<R> {
+struct PassingSection<R> {
     section: R,
     /// Where `bytes` begin in the section.
     at: usize,
     bytes: Vec<u8>,
 }
 
-impl<R: Read> Passing<R> {
+impl<R: Read> PassingSection<R> {
     /// The bytes from this offset on, which is not before the last one.
     fn from(&mut self, offset: usize) -> io::Result<&[u8]> {
         let over = offset.saturating_sub(self.at);
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn a_section_passes_once() {
         let section: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
-        let mut passing = Passing {
+        let mut passing = PassingSection {
             section: &section[..],
             at: 0,
             bytes: Vec::new(),
