@@ -13,9 +13,9 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    emit::{self, Report, now},
+    emit::{self, Report},
     go,
-    kernel::{Progress, tid},
+    kernel::{Progress, now, tid},
     maps::{COUNT_STREAMS, COUNTERS, ENTRY_RING, GOROUTINE_ROLES, SLOTS_PER_CPU},
     mode::count,
     sockets::Socket,

@@ -1,6 +1,6 @@
 //! Records into the ring buffer: reserve and fill, or count the loss.
 
-use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_user as read_user_raw};
+use aya_ebpf::helpers::generated::bpf_probe_read_user as read_user_raw;
 use tracer_ebpf::{
     abi::{ACCEPTED, ENTRY_BYTES, EntryRecord, IN_PROCESS, Kind, Name, Record, StateRecord, Tcp},
     capture::{Mode, StateChange},
@@ -8,7 +8,7 @@ use tracer_ebpf::{
 
 use crate::{
     go,
-    kernel::{AF_UNIX, Sock, tid},
+    kernel::{AF_UNIX, Sock, now, tid},
     maps::{EVENTS, LOST},
     mode,
     regs::Regs,
@@ -47,13 +47,6 @@ pub(crate) struct Report {
     /// Whether it happened in a system call, rather than to packets.
     pub(crate) in_process: bool,
     pub(crate) wake: Wake,
-}
-
-/// `CLOCK_MONOTONIC`, ns.
-#[inline(always)]
-pub(crate) fn now() -> u64 {
-    // SAFETY: no arguments.
-    unsafe { bpf_ktime_get_ns() }
 }
 
 /// Fills a reserved record, in place and field by field: a program has 512 bytes of stack.

@@ -4,7 +4,7 @@
 use aya_ebpf::{
     bindings::bpf_pidns_info,
     helpers::{
-        bpf_get_current_pid_tgid, bpf_probe_read_kernel_str_bytes,
+        bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel_str_bytes,
         generated::{bpf_get_current_task, bpf_get_ns_current_pid_tgid},
     },
 };
@@ -74,6 +74,13 @@ pub(crate) fn in_target() -> bool {
 #[inline(always)]
 pub(crate) fn tid() -> u32 {
     bpf_get_current_pid_tgid() as u32
+}
+
+/// `CLOCK_MONOTONIC`, ns.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// Address of the user registers in the running task's kernel stack, as `task_pt_regs()` computes it.

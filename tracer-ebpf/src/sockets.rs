@@ -8,8 +8,7 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    emit::now,
-    kernel::{IPPROTO_TCP, Progress, Sock, destination},
+    kernel::{IPPROTO_TCP, Progress, Sock, destination, now},
     maps::{
         CONTROL, DESTINATIONS, ENDED_WHILE_FROZEN, ENTRY_REQUESTS, LISTENING, ROLES, SOCKETS,
         ZERO_SOCKET,

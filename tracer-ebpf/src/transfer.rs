@@ -12,8 +12,8 @@ use tracer_ebpf::{
 
 use crate::{
     buffering,
-    emit::{self, Report, Wake, now},
-    kernel::{Progress, Sock},
+    emit::{self, Report, Wake},
+    kernel::{Progress, Sock, now},
     mode, read,
     regs::{Call, Regs},
     sockets::{Socket, role_at},
