@@ -8,5 +8,6 @@
 
 pub mod abi;
 pub mod capture;
+pub mod known_socket;
 pub mod layout;
 pub mod protocol;

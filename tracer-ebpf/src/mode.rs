@@ -1,16 +1,19 @@
 //! Capture mode as it is now (`capture::Mode`), and counters.
 
-use tracer_ebpf::{abi::Count, capture::Mode};
+use tracer_ebpf::{
+    abi::{Control, Count},
+    capture::Mode,
+};
 
-use crate::maps::{CAPTURE_MODE, COUNTERS};
+use crate::maps::{CONTROL, COUNTERS};
 
 /// To be read once in a program: it may change at any time, and what is counted by one mode and sent by another is lost, or
 /// counted twice.
 #[inline(always)]
 pub(crate) fn current() -> Mode {
     // SAFETY: plain data that the agent changes at any time.
-    let mode = CAPTURE_MODE
-        .get_ptr(0)
+    let mode = CONTROL
+        .get_ptr(Control::Mode as u32)
         .map(|mode| unsafe { mode.read_volatile() });
     Mode::from_wire(mode.unwrap_or(0))
 }
@@ -19,7 +22,7 @@ pub(crate) fn current() -> Mode {
 #[inline(always)]
 pub(crate) fn freeze() {
     if current() == Mode::Buffer
-        && let Some(mode) = CAPTURE_MODE.get_ptr_mut(0)
+        && let Some(mode) = CONTROL.get_ptr_mut(Control::Mode as u32)
     {
         // SAFETY: as above.
         unsafe { mode.write_volatile(Mode::Buffer.after_failure() as u32) };
@@ -28,9 +31,12 @@ pub(crate) fn freeze() {
 
 #[inline(always)]
 pub(crate) fn count(what: Count, by: i64) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(what as u32) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
         // SAFETY: a valid slot of this processor's array. An increment that is lost where programs
         // interrupt each other miscounts by one.
-        unsafe { *counter = (*counter).wrapping_add(by as u64) };
+        unsafe {
+            let counter = &raw mut (*counters).counts[what as usize];
+            *counter = (*counter).wrapping_add(by as u64);
+        }
     }
 }

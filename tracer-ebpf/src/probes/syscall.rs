@@ -6,7 +6,7 @@ use aya_ebpf::{
     programs::{RawTracePointContext, TracePointContext},
 };
 
-use crate::transfer;
+use crate::transfer::{self, has_received};
 use crate::{
     kernel::{fd_sock, in_target},
     regs::{Call, Regs},
@@ -39,7 +39,12 @@ fn syscall_exit(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn returned(regs: Regs, result: i64) {
     let call = regs.call();
-    if call == Call::Other {
+    let is_reported = match call {
+        Call::Other => false,
+        Call::Read | Call::ReadVector => has_received(result),
+        Call::Write | Call::WriteVector | Call::Connect => true,
+    };
+    if !is_reported {
         return;
     }
     let Some(sk) = fd_sock(regs.arg(0) as u32) else {

@@ -20,6 +20,7 @@ use super::{
     privilege::locked_memory,
     specs::Fallback,
 };
+use crate::sandbox;
 use crate::source::{
     capture::{
         KernelSide,
@@ -149,7 +150,8 @@ fn load(facts: &Facts, task_pt_regs: bool, sizes: &Sizes) -> Result<Ebpf> {
     };
     let (task_pt_regs, streams) = (u32::from(task_pt_regs), u32::from(facts.counts_streams));
     let namespace = facts.pid_namespace.map_or([0; 2], |(dev, ino)| [dev, ino]);
-    let mut loader = EbpfLoader::new();
+    // It would read the kernel's types, for relocations that the programs do not have: 20 MB of memory, for a moment.
+    let mut loader = sandbox::without_files(EbpfLoader::new);
     sizes.set(&mut loader);
     loader
         .override_global("TGID", &facts.tgid, true)

@@ -97,7 +97,8 @@ impl Host {
             functions: Some(kernel.functions.clone()).filter(|all| !all.is_empty()),
             syscall_exits: syscall_exits(&tracefs),
             trampolines: tried(
-                is_program_supported(ProgramType::Tracing),
+                // It would read the kernel's types, 20 MB of memory, for a function to try; it does without too.
+                sandbox::without_files(|| is_program_supported(ProgramType::Tracing)),
                 "this kernel has none: it takes Linux 5.5 on x86-64, 6.4 on arm64",
             ),
             kprobes: kprobes(Path::new(KPROBE_EVENTS)),

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     hash::{BuildHasher, RandomState},
-    io::Write,
+    io::{self, Read},
     os::fd::AsRawFd,
     path::Path,
 };
@@ -26,11 +26,12 @@ pub struct Types {
 impl Types {
     /// Of this file.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path)?;
         // Only the kernel's own is memory-mapped: another file may be damaged.
         let is_own = path == Path::new(VMLINUX);
-        let own = is_own.then(|| in_place(&bytes).ok()).flatten();
-        own.map_or_else(|| Self::parse(&bytes), |btf| Ok(Self::of(btf)))
+        let own = Some(path)
+            .filter(|_| is_own)
+            .and_then(|path| in_place(File::open(path).ok()?).ok());
+        own.map_or_else(|| Self::parse(&fs::read(path)?), |btf| Ok(Self::of(btf)))
     }
 
     /// Of these bytes.
@@ -100,10 +101,10 @@ fn check_lengths(bytes: &[u8]) -> Result<()> {
 
 /// Fallback a copy of each type and name, which takes a tenth of a second and 60 MB. The kernel's own file
 /// cannot be mapped before Linux 6.16, a file in memory can.
-fn in_place(bytes: &[u8]) -> Result<Btf> {
+fn in_place(mut bytes: impl Read) -> Result<Btf> {
     let file = memfd_create("btf", MFdFlags::MFD_CLOEXEC)?;
     let mut file = File::from(file);
-    file.write_all(bytes)?;
+    io::copy(&mut bytes, &mut file)?;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(Btf::from_file_with_backend(path, Backend::Mmap)?)
 }
@@ -119,7 +120,7 @@ mod tests {
             return;
         };
         let copy = Types::of(Btf::from_bytes(&bytes).expect("BTF"));
-        let place = Types::of(in_place(&bytes).expect("BTF in memory"));
+        let place = Types::of(in_place(&bytes[..]).expect("BTF in memory"));
         assert_eq!(place.named.len(), copy.named.len());
         for name in ["sock", "tcp_sendmsg", "skb_drop_reason", "no such type", ""] {
             let [a, b] = [&place, &copy].map(|types| types.named(name).collect::<Vec<_>>());

@@ -75,9 +75,25 @@ const FORBIDDEN: &[c_long] = &[
     libc::SYS_personality,
 ];
 
+/// By which files are opened.
+const OPENING: &[c_long] = &[
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+    libc::SYS_openat,
+    libc::SYS_openat2,
+];
+
 /// Makes these fail with `EPERM`, and those of another machine's calling convention with `ENOSYS`.
 pub(super) fn forbid() -> io::Result<()> {
-    let mut program = program();
+    install(program(FORBIDDEN))
+}
+
+/// Makes opening files fail with `EPERM`, in this thread for as long as it lives.
+pub(super) fn forbid_opening() -> io::Result<()> {
+    install(program(OPENING))
+}
+
+fn install(mut program: Vec<sock_filter>) -> io::Result<()> {
     let filter = libc::sock_fprog {
         len: u16::try_from(program.len()).unwrap_or(u16::MAX),
         filter: program.as_mut_ptr(),
@@ -99,7 +115,7 @@ pub(super) fn forbid() -> io::Result<()> {
 }
 
 /// Classic BPF, in the order in which it runs.
-fn program() -> Vec<sock_filter> {
+fn program(forbidden: &[c_long]) -> Vec<sock_filter> {
     let mut program = vec![
         load(ARCHITECTURE),
         skip_if(libc::BPF_JEQ, NATIVE, 1),
@@ -111,7 +127,7 @@ fn program() -> Vec<sock_filter> {
         program.push(skip_unless(libc::BPF_JGE, 1 << 30, 1));
         program.push(answer(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32));
     }
-    for number in FORBIDDEN {
+    for number in forbidden {
         program.push(skip_unless(libc::BPF_JEQ, *number as u32, 1));
         program.push(answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32));
     }

@@ -30,8 +30,8 @@ const MAX_RATIO: u64 = 1032;
 const KB: u64 = 1 << 10;
 const MB: u64 = 1 << 20;
 
-/// The sections that are read, with the most bytes of each, uncompressed: several times a server's largest. Whole sections are held
-/// in memory, of `.debug_info` what is of interest.
+/// The sections that are read, with the most bytes of each, uncompressed: several times a server's largest. Few whole sections are held
+/// in memory: of `.debug_info` what is of interest, of lists, names and functions a window.
 const SECTIONS: [(&str, u64); 15] = [
     // Only where they are is read of these four.
     (".data.rel.ro", 0),
@@ -53,6 +53,10 @@ const SECTIONS: [(&str, u64); 15] = [
     // Read in parts.
     (".text", u64::MAX),
 ];
+
+mod window;
+
+pub(crate) use self::window::Window;
 
 /// A file, or bytes in memory.
 pub(crate) trait Source {
@@ -155,6 +159,23 @@ impl<'a> Executable<'a> {
         let read = reader.read_exact(&mut bytes);
         read.with_context(|| format!("its {name} cannot be read"))?;
         Ok(Some(bytes))
+    }
+
+    /// A section to be read in any order, a small part at once; `None` if it has none of that name.
+    pub(crate) fn window(&self, name: &str) -> Result<Option<Window<'a>>> {
+        let Some(section) = self.sections.get(name) else {
+            return Ok(None);
+        };
+        let range = section.range;
+        if range.format != CompressionFormat::None {
+            return Ok(self.section(name)?.map(Window::of));
+        }
+        ensure!(section.is_sound, "its {name} is damaged");
+        Ok(Some(Window::new(
+            self.source,
+            range.offset,
+            range.compressed_size,
+        )))
     }
 
     /// The uncompressed size of a section and a reader of it; `None` if it has none of that name.

@@ -175,10 +175,8 @@ pub fn function_names(pid: i32, calls: &BTreeSet<u64>) -> Result<BTreeMap<u64, S
     let file = File::open(format!("/proc/{pid}/exe")).context("it has ended")?;
     let executable = Executable::open(&file)?;
     let load_bias = memory::entry(pid)?.wrapping_sub(executable.entry());
-    let mut bytes = Vec::new();
-    let table = pclntab::Table::read(&executable, &mut bytes)?;
     let mut names = BTreeMap::new();
-    for (name, at) in table.functions() {
+    pclntab::Table::read(&executable)?.each_function(|name, at| {
         let moved = |address: u64| address.wrapping_add(load_bias);
         // A call may be the last thing that a function does: it returns to what comes next.
         let (from, to) = (moved(at.start).wrapping_add(1), moved(at.end));
@@ -187,6 +185,6 @@ pub fn function_names(pid: i32, calls: &BTreeSet<u64>) -> Result<BTreeMap<u64, S
             let within = calls.range(from..=to);
             names.extend(within.map(|call| (*call, name.clone().into_owned())));
         }
-    }
+    });
     Ok(names)
 }

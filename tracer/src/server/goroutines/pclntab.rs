@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use anyhow::{Context, Result};
 
-use crate::server::executable::Executable;
+use crate::server::executable::{Executable, Window};
 
 /// Position-independent programs have it where it can be relocated.
 const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
@@ -13,73 +13,85 @@ const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 const MAGIC: u32 = 0xffff_fff1;
 /// Bytes of an entry: where the function begins, where its description is, both relative.
 const ENTRY: usize = 8;
+/// Bytes of the header, up to where the functions are.
+const HEADER: usize = 72;
 
-/// The table.
-#[derive(Debug)]
+/// The table, of which a server has 50 to 100 MB: its parts are read in order, beside each other.
 pub(super) struct Table<'a> {
-    bytes: &'a [u8],
+    /// Where each function begins, and its description.
+    entries: Window<'a>,
+    descriptions: Window<'a>,
+    names: Window<'a>,
+    count: u64,
+    /// Where these parts begin.
+    functions_at: u64,
+    names_at: u64,
     /// Where the described code begins.
     text: u64,
 }
 
 impl<'a> Table<'a> {
-    /// `into`: the buffer for its bytes.
-    pub(super) fn read(executable: &Executable<'_>, into: &'a mut Vec<u8>) -> Result<Self> {
+    pub(super) fn read(executable: &Executable<'a>) -> Result<Self> {
         let has = |name: &&str| executable.address(name).is_some();
         let name = SECTIONS
             .into_iter()
             .find(has)
             .context("it has no .gopclntab")?;
         let text = executable.address(".text").context("it has no .text")?;
-        *into = executable.section(name)?.unwrap_or_default();
-        Self::of(into, text).context("its .gopclntab is of an unknown version of Go")
+        let part = || executable.window(name)?.context("it has no .gopclntab");
+        Self::of([part()?, part()?, part()?], text)
+            .context("its .gopclntab is of an unknown version of Go")
     }
 
-    /// `text`: where the code begins, if the table does not contain that: since Go 1.26 it does not, and before that it
-    /// is 0 in position-independent programs until they are relocated.
-    pub(super) fn of(bytes: &'a [u8], text: u64) -> Option<Self> {
-        let table = Self { bytes, text };
-        let known = table.half(0)? == MAGIC && *bytes.get(7)? == 8;
-        let own = table.word(24).filter(|own| *own != 0);
+    /// `parts`: its section, three times. `text`: where the code begins, if the table does not contain that: since Go 1.26 it does
+    /// not, and before that it is 0 in position-independent programs until they are relocated.
+    pub(super) fn of(parts: [Window<'a>; 3], text: u64) -> Option<Self> {
+        let [mut entries, descriptions, names] = parts;
+        let header: [u8; HEADER] = *entries.get(0, HEADER).ok()?.first_chunk()?;
+        let word = |at: usize| {
+            let bytes = header[at..].first_chunk();
+            bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        };
+        let known = half(&header)? == MAGIC && header[7] == 8;
+        let own = Some(word(24)).filter(|own| *own != 0);
         known.then(|| Self {
+            entries,
+            descriptions,
+            names,
+            count: word(8),
+            functions_at: word(64),
+            names_at: word(32),
             text: own.unwrap_or(text),
-            ..table
         })
     }
 
-    fn half(&self, at: usize) -> Option<u32> {
-        let bytes = self.bytes.get(at..)?.first_chunk()?;
-        Some(u32::from_le_bytes(*bytes))
+    /// Passes each function's name, and where it is.
+    pub(super) fn each_function(&mut self, mut take: impl FnMut(&[u8], Range<u64>)) {
+        for index in 0..self.count {
+            let Some((start, end, description)) = self.entry(index) else {
+                return;
+            };
+            let at = |offset: u32| self.text.wrapping_add(offset.into());
+            let at = at(start)..at(end);
+            if let Some(name) = self.name(description) {
+                take(name, at);
+            }
+        }
     }
 
-    fn word(&self, at: usize) -> Option<u64> {
-        let bytes = self.bytes.get(at..)?.first_chunk()?;
-        Some(u64::from_le_bytes(*bytes))
+    /// Where the function begins, where the next one does, and where it is described; `None` behind the last.
+    fn entry(&mut self, index: u64) -> Option<(u32, u32, u32)> {
+        let at = index.checked_mul(ENTRY as u64)?;
+        let at = self.functions_at.checked_add(at)?;
+        let bytes = self.entries.get(at, ENTRY + 4).ok()?;
+        Some((half(bytes)?, half(bytes.get(8..)?)?, half(bytes.get(4..)?)?))
     }
 
-    /// The bytes from the offset in the header on.
-    fn part(&self, at: usize) -> Option<&'a [u8]> {
-        self.bytes.get(usize::try_from(self.word(at)?).ok()?..)
-    }
-
-    /// Each function's name, and where it is.
-    pub(super) fn functions(&self) -> impl Iterator<Item = (&'a [u8], Range<u64>)> {
-        let count = self.word(8).map_or(0, |count| count as usize);
-        let names = self.part(32).unwrap_or_default();
-        let functions = self.part(64).unwrap_or_default();
-        let entries = functions.chunks_exact(ENTRY).take(count);
-        let next = functions.get(ENTRY..).unwrap_or_default().chunks(ENTRY);
-        let text = self.text;
-        entries.zip(next).filter_map(move |(entry, next)| {
-            let start = half(entry)?;
-            let name = half(functions.get(half(entry.get(4..)?)? as usize + 4..)?)?;
-            let name = names
-                .get(name as usize..)?
-                .split(|byte| *byte == 0)
-                .next()?;
-            let at = |offset: u32| text.wrapping_add(offset.into());
-            Some((name, at(start)..at(half(next)?)))
-        })
+    fn name(&mut self, description: u32) -> Option<&[u8]> {
+        let at = self.functions_at.checked_add(u64::from(description) + 4)?;
+        let name = half(self.descriptions.get(at, 4).ok()?)?;
+        let at = self.names_at.checked_add(name.into())?;
+        self.names.string(at).ok()
     }
 }
 
@@ -116,10 +128,18 @@ pub(super) mod tests {
         table
     }
 
+    /// The table in these bytes.
+    pub(in super::super) fn of(bytes: &[u8], text: u64) -> Option<Table<'static>> {
+        let part = || Window::of(bytes.to_vec());
+        Table::of([part(), part(), part()], text)
+    }
+
     fn functions(bytes: &[u8]) -> Option<Vec<(String, Range<u64>)>> {
-        let table = Table::of(bytes, 0x1000)?;
-        let owned = |(name, at): (&[u8], _)| (String::from_utf8_lossy(name).into_owned(), at);
-        Some(table.functions().map(owned).collect())
+        let mut functions = Vec::new();
+        of(bytes, 0x1000)?.each_function(|name, at| {
+            functions.push((String::from_utf8_lossy(name).into_owned(), at));
+        });
+        Some(functions)
     }
 
     #[test]

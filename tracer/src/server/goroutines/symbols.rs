@@ -1,7 +1,7 @@
 //! The address of the list of goroutines, and the functions that show something. `.symtab` has both; where the
 //! program was stripped of it, the runtime's own table has the functions, and the code of one of them refers to the
-//! list. A real server has 178,000 symbols with 12 MB of names: only what is
-//! needed is kept.
+//! list. A real server has 178,000 symbols with 12 MB of names, which are
+//! read through a window: only what is needed is kept.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +20,10 @@ use super::{
     roles::{DeviceCode, FunctionRole, Variable},
     version::VersionVariables,
 };
-use crate::server::{executable::Executable, generation::AuditMark};
+use crate::server::{
+    executable::{Executable, Window},
+    generation::AuditMark,
+};
 
 const LIST: &[u8] = b"runtime.allgs";
 /// The function that adds to it (`runtime/proc.go`).
@@ -58,34 +61,33 @@ pub(super) struct Symbols {
 /// Fails if the list cannot be found, or the program has no audit device. `load_bias`: by how much its addresses
 /// differ from those in the file.
 pub(super) fn read(executable: &Executable<'_>, load_bias: u64) -> Result<Symbols> {
-    let names = executable.section(".strtab")?;
+    let names = executable.window(".strtab")?;
     match (executable.stream(".symtab")?, names) {
-        (Some((len, table)), Some(names)) => from_symbols(table, len, &names)?.relocate(load_bias),
+        (Some((len, table)), Some(names)) => from_symbols(table, len, names)?.relocate(load_bias),
         _ => from_runtime(executable)?.relocate(load_bias),
     }
 }
 
 /// From a table of so many bytes.
-fn from_symbols(mut table: impl Read, len: u64, names: &[u8]) -> Result<Collected> {
+fn from_symbols(mut table: impl Read, len: u64, mut names: Window<'_>) -> Result<Collected> {
     let (mut collected, mut symbol) = (Collected::default(), [0; Symbol::SIZE]);
     for _ in 0..len / Symbol::SIZE as u64 {
         let read = table.read_exact(&mut symbol);
         read.context("its .symtab cannot be read")?;
         let symbol = Symbol::parse(&symbol);
-        collected.take(symbol.name(names), symbol.range());
+        let name = names.string(symbol.name.into());
+        let name = name.context("its .strtab cannot be read")?;
+        collected.take(name, symbol.range());
     }
     ensure!(collected.list.is_some(), "the server has no runtime.allgs");
     Ok(collected)
 }
 
 fn from_runtime(executable: &Executable<'_>) -> Result<Collected> {
-    let mut bytes = Vec::new();
-    let table = pclntab::Table::read(executable, &mut bytes)
-        .context("the server was stripped of its symbols")?;
+    let mut table =
+        pclntab::Table::read(executable).context("the server was stripped of its symbols")?;
     let mut collected = Collected::default();
-    for (name, at) in table.functions() {
-        collected.take(name, at);
-    }
+    table.each_function(|name, at| collected.take(name, at));
     let adds = collected.adds.clone();
     collected.list = adds.and_then(|adds| list(executable, adds));
     ensure!(
@@ -193,12 +195,6 @@ impl Symbol {
         }
     }
 
-    fn name<'a>(&self, names: &'a [u8]) -> &'a [u8] {
-        let name = names.get(self.name as usize..).unwrap_or_default();
-        let end = name.iter().position(|byte| *byte == 0);
-        &name[..end.unwrap_or(name.len())]
-    }
-
     fn range(&self) -> Range<u64> {
         self.at..self.at.saturating_add(self.size)
     }
@@ -237,7 +233,8 @@ pub(super) mod tests {
             (BACKEND, 0x80, 16),
             ("runtime.gopark", 0x90, 16),
         ]);
-        let collected = from_symbols(&table[..], table.len() as u64, &names).expect("readable");
+        let collected =
+            from_symbols(&table[..], table.len() as u64, Window::of(names)).expect("readable");
         let symbols = collected.relocate(0x1000).expect("a device");
         assert_eq!(symbols.parks, Some(0x1090..0x10a0));
         assert_eq!(symbols.list, 0x1050);
@@ -260,7 +257,7 @@ pub(super) mod tests {
     fn the_error_names_what_is_missing() {
         let error = |symbols: &[(&str, u64, u64)]| {
             let (table, names) = table(symbols);
-            let symbols = from_symbols(&table[..], table.len() as u64, &names)
+            let symbols = from_symbols(&table[..], table.len() as u64, Window::of(names))
                 .and_then(|collected| collected.relocate(0));
             symbols.expect_err("missing").to_string()
         };
@@ -285,11 +282,9 @@ pub(super) mod tests {
             "runtime.allgadd",
         ];
         let bytes = pclntab::tests::table(&names, 0x1000);
-        let table = pclntab::Table::of(&bytes, 0).expect("a table");
+        let mut table = pclntab::tests::of(&bytes, 0).expect("a table");
         let mut collected = Collected::default();
-        for (name, at) in table.functions() {
-            collected.take(name, at);
-        }
+        table.each_function(|name, at| collected.take(name, at));
         assert_eq!(collected.adds, Some(0x1030..0x1040));
         assert_eq!(collected.parks, Some(0x1020..0x1030));
         let symbols = collected.relocate(0x10).expect("a device");
@@ -307,7 +302,7 @@ pub(super) mod tests {
                 *hit = byte;
             }
             names.truncate(cut);
-            let _ = from_symbols(&table[..], table.len() as u64, &names)
+            let _ = from_symbols(&table[..], table.len() as u64, Window::of(names))
                 .and_then(|collected| collected.relocate(u64::from(byte) << 56));
         }
     }

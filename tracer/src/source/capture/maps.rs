@@ -1,6 +1,6 @@
 //! The maps of capture mode: the mode, roles of sockets, and the buffers (`tracer-ebpf/src/buffering.rs`).
 
-use std::{mem, net::SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use aya::{
@@ -10,8 +10,11 @@ use aya::{
 };
 use log::debug;
 use tracer_ebpf::{
-    abi::{self, BUFFERED, Connection, Count, Destination, EntryRecord, EntryRequest, Record},
+    abi::{
+        self, BUFFERED, Control, Count, Counters, Destination, EntryRecord, EntryRequest, Record,
+    },
     capture::{Mode, READS_CONNECTION, Role, ring_slot},
+    known_socket::KnownSocket,
 };
 
 use super::{
@@ -19,7 +22,7 @@ use super::{
     destination::destination,
     restore::{BufferedConnection, BufferedEvent},
 };
-use crate::decode::{Kernel, decode};
+use crate::decode::{Kernel, decode, decode_record};
 use tracer_model::{BufferedTotals, Event, SocketId, Transport};
 
 /// Entries that are buffered on all processors together: as many as a loaded server writes in a second.
@@ -31,18 +34,16 @@ const CONNECTIONS: (u32, u32) = (1 << 14, 1 << 18);
 /// Newest entries of each processor that show the state of audit sockets: a server writes each to all its devices.
 const NEWEST: u64 = 4;
 
-/// Values of the counters, by [`Count`].
-type Counts = [u64; abi::COUNTS as usize];
-
-/// Offset of `Record::flags`.
-const FLAGS: usize = mem::offset_of!(Record, flags);
+const COUNTS: usize = abi::COUNTS as usize;
 
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 struct Bytes<T>(T);
-// SAFETY: arrays of bytes: no padding, any bytes are valid.
-unsafe impl Pod for Bytes<[u8; size_of::<Connection>()]> {}
+// SAFETY: numbers only, without padding.
+unsafe impl Pod for Bytes<KnownSocket> {}
 // SAFETY: as above.
+unsafe impl Pod for Bytes<Counters> {}
+// SAFETY: an array of bytes.
 unsafe impl Pod for Bytes<[u8; size_of::<EntryRecord>()]> {}
 // SAFETY: without padding.
 unsafe impl Pod for Bytes<Destination> {}
@@ -81,7 +82,6 @@ impl Sizes {
     pub(crate) fn set<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
         loader
             .map_max_entries("SOCKETS", self.connections)
-            .map_max_entries("CONNECTIONS", self.connections)
             .map_max_entries("ENTRY_RING", self.slots * self.processors)
             .override_global("SLOTS_PER_CPU", &self.slots, true);
     }
@@ -89,44 +89,42 @@ impl Sizes {
 
 /// The maps.
 pub(crate) struct BufferMaps {
-    mode: Array<MapData, u32>,
+    control: Array<MapData, u32>,
     roles: HashMap<MapData, u64, u32>,
     destinations: HashMap<MapData, Bytes<Destination>, u32>,
     entry_requests: HashMap<MapData, Bytes<EntryRequest>, u32>,
-    roles_generation: Array<MapData, u32>,
     goroutine_roles: HashMap<MapData, u64, u32>,
-    connections: HashMap<MapData, u64, Bytes<[u8; size_of::<Connection>()]>>,
+    sockets: HashMap<MapData, u64, Bytes<KnownSocket>>,
+    ended_while_frozen: HashMap<MapData, [u64; 2], Bytes<KnownSocket>>,
     entry_ring: Array<MapData, Bytes<[u8; size_of::<EntryRecord>()]>>,
-    ring_head: PerCpuArray<MapData, u64>,
-    counters: PerCpuArray<MapData, u64>,
+    counters: PerCpuArray<MapData, Bytes<Counters>>,
     sizes: Sizes,
     kernel: Kernel,
     counts_streams: bool,
     /// Heads of the rings up to which entries have been taken, by processor.
     taken: Vec<u64>,
     /// The counters when totals were last taken.
-    before: Counts,
+    before: [u64; COUNTS],
 }
 
 impl BufferMaps {
     /// Takes the maps out of the loaded object.
     pub(crate) fn new(object: &mut Ebpf, sizes: Sizes, counts_streams: bool) -> Result<Self> {
         let mut maps = Self {
-            mode: Array::try_from(take(object, "CAPTURE_MODE")?)?,
+            control: Array::try_from(take(object, "CONTROL")?)?,
             roles: HashMap::try_from(take(object, "ROLES")?)?,
             destinations: HashMap::try_from(take(object, "DESTINATIONS")?)?,
             entry_requests: HashMap::try_from(take(object, "ENTRY_REQUESTS")?)?,
-            roles_generation: Array::try_from(take(object, "ROLES_GENERATION")?)?,
             goroutine_roles: HashMap::try_from(take(object, "GOROUTINE_ROLES")?)?,
-            connections: HashMap::try_from(take(object, "CONNECTIONS")?)?,
+            sockets: HashMap::try_from(take(object, "SOCKETS")?)?,
+            ended_while_frozen: HashMap::try_from(take(object, "ENDED_WHILE_FROZEN")?)?,
             entry_ring: Array::try_from(take(object, "ENTRY_RING")?)?,
-            ring_head: PerCpuArray::try_from(take(object, "RING_HEAD")?)?,
             counters: PerCpuArray::try_from(take(object, "COUNTERS")?)?,
             sizes,
             kernel: Kernel::default(),
             counts_streams,
             taken: Vec::new(),
-            before: Counts::default(),
+            before: [0; COUNTS],
         };
         maps.taken = vec![0; maps.heads()?.len()];
         Ok(maps)
@@ -140,24 +138,32 @@ impl BufferMaps {
 
     /// Makes the programs look up roles anew. Only the agent writes the number.
     fn invalidate_roles(&mut self) -> Result<(), MapError> {
-        let generation = self.roles_generation.get(&0, 0)?;
-        self.roles_generation.set(0, generation.wrapping_add(1), 0)
+        let index = Control::RolesGeneration as u32;
+        let generation = self.control.get(&index, 0)?;
+        self.control.set(index, generation.wrapping_add(1), 0)
     }
 
-    fn counter(&self, index: u32) -> Result<u64> {
-        let each = self.counters.get(&index, 0)?;
-        Ok(each.iter().copied().fold(0, u64::wrapping_add))
+    /// Of each processor.
+    fn counters(&self) -> Result<Vec<Counters>> {
+        let counters = self.counters.get(&0, 0)?;
+        Ok(counters.iter().map(|Bytes(counters)| *counters).collect())
     }
 
-    fn counts(&self) -> Result<Counts> {
-        let mut counts = Counts::default();
-        for (index, count) in counts.iter_mut().enumerate() {
-            *count = self.counter(index as u32)?;
+    fn counts(&self) -> Result<[u64; COUNTS]> {
+        let mut sums = [0; COUNTS];
+        for counters in self.counters()? {
+            for (sum, count) in sums.iter_mut().zip(counters.counts) {
+                *sum = count.wrapping_add(*sum);
+            }
         }
-        Ok(counts)
+        Ok(sums)
     }
 
-    fn totals_of(&self, counts: &Counts) -> BufferedTotals {
+    fn count(&self, of: Count) -> Result<u64> {
+        Ok(self.counts()?[of as usize])
+    }
+
+    fn totals_of(&self, counts: &[u64; COUNTS]) -> BufferedTotals {
         let since_before = |count: Count| {
             let index = count as usize;
             counts[index].wrapping_sub(self.before[index])
@@ -185,24 +191,34 @@ impl BufferMaps {
         Ok(decode(&bytes, &self.kernel).ok().flatten())
     }
 
+    /// `None` if its addresses are not known.
+    fn buffered(&self, record: &Record) -> Option<BufferedEvent> {
+        let event = decode_record(record, &self.kernel).ok()?;
+        Some(BufferedEvent {
+            event,
+            was_sent: record.flags & BUFFERED == 0,
+        })
+    }
+
     /// Number of entries that each processor has written.
     fn heads(&self) -> Result<Vec<u64>> {
-        Ok(self.ring_head.get(&0, 0)?.iter().copied().collect())
+        let counters = self.counters()?.into_iter();
+        Ok(counters.map(|counters| counters.ring_head).collect())
     }
 }
 
 impl KernelSide for BufferMaps {
     fn mode(&self) -> Result<Mode> {
         let mode = self
-            .mode
-            .get(&0, 0)
+            .control
+            .get(&(Control::Mode as u32), 0)
             .context("cannot read the capture mode of the eBPF programs")?;
         Ok(Mode::from_wire(mode))
     }
 
     fn set_mode(&mut self, mode: Mode) -> Result<()> {
-        self.mode
-            .set(0, mode as u32, 0)
+        self.control
+            .set(Control::Mode as u32, mode as u32, 0)
             .context("cannot set the capture mode of the eBPF programs")
     }
 
@@ -270,16 +286,25 @@ impl KernelSide for BufferMaps {
         Ok(entries)
     }
 
-    fn connections(&self) -> Vec<BufferedConnection> {
-        let found = self.connections.iter().filter_map(|found| {
-            let (_, Bytes(bytes)) = found.ok()?;
-            let (received, sent) = bytes.split_at(size_of::<Record>());
-            Some(BufferedConnection {
-                received: buffered(received, &self.kernel),
-                sent: buffered(sent, &self.kernel),
-            })
-        });
-        found.collect()
+    fn connections(&mut self) -> Vec<BufferedConnection> {
+        let ended: Vec<_> = self.ended_while_frozen.iter().flatten().collect();
+        for (key, _) in &ended {
+            // What cannot be removed is taken for a connection that is idle.
+            let _ = self.ended_while_frozen.remove(key);
+        }
+        let ended = ended.into_iter();
+        let ended = ended.map(|([_, sock], Bytes(socket))| (sock, socket));
+        let open = self.sockets.iter().flatten();
+        let open = open.map(|(sock, Bytes(socket))| (sock, socket));
+        let clients = ended.chain(open).filter(|(_, socket)| socket.accepted != 0);
+        let connection = |(sock, socket): (u64, KnownSocket)| {
+            let [received, sent] = socket.client_records(sock);
+            BufferedConnection {
+                received: received.and_then(|record| self.buffered(&record)),
+                sent: sent.and_then(|record| self.buffered(&record)),
+            }
+        };
+        clients.map(connection).collect()
     }
 
     fn counts_streams(&self) -> bool {
@@ -292,26 +317,13 @@ impl KernelSide for BufferMaps {
     }
 
     fn receives(&self) -> Result<u64> {
-        self.counter(Count::Receives as u32)
+        self.count(Count::Receives)
     }
 
     fn sockets(&self) -> Result<(u64, u64)> {
-        let known = self.counter(Count::Sockets as u32)?;
+        let known = self.count(Count::Sockets)?;
         Ok((known, u64::from(self.sizes.connections)))
     }
-}
-
-/// `None` for a record of zeros: there was none yet.
-fn buffered(bytes: &[u8], kernel: &Kernel) -> Option<BufferedEvent> {
-    let event = decode(bytes, kernel)
-        .ok()
-        .flatten()
-        .filter(|event| event.at > 0)?;
-    let flags = u16::from_ne_bytes([bytes[FLAGS], bytes[FLAGS + 1]]);
-    Some(BufferedEvent {
-        event,
-        was_sent: flags & BUFFERED == 0,
-    })
 }
 
 /// Takes a map out of the loaded object.

@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use anyhow::{Context, Result};
 use gimli::{
-    AttributeValue, DebugAddr, DebugAddrBase, DebugLoc, DebugLocLists, DebugLocListsBase, Encoding,
-    EntriesRaw, Expression, LittleEndian, LocationLists, Operation, UnitHeader, UnitOffset,
+    AttributeValue, DebugAddr, DebugAddrBase, Encoding, EntriesRaw, Expression, LittleEndian,
+    Operation, UnitHeader, UnitOffset,
 };
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::server::executable::Executable;
 
+mod lists;
 #[cfg(test)]
 mod tests;
 
@@ -33,33 +34,37 @@ impl Sections {
         is_package: impl Fn(&str) -> bool,
         wanted: impl Fn(&str) -> Option<&'static str>,
     ) -> Result<Vec<Local>> {
-        let all = [".debug_loc", ".debug_loclists", ".debug_addr"];
-        let [old, lists, addresses] = all.map(|name| executable.section(name));
-        let (old, lists, addresses) = (or_empty(old)?, or_empty(lists)?, or_empty(addresses)?);
-        let sections = LocationSections {
-            lists: LocationLists::new(
-                DebugLoc::new(&old, LittleEndian),
-                DebugLocLists::new(&lists, LittleEndian),
-            ),
-            addresses: DebugAddr::from(DwarfSlice::new(&addresses, LittleEndian)),
-        };
-        self.in_packages(&sections, is_package, wanted)
-            .context("its debugging information is damaged")
+        let addresses = executable.section(".debug_addr")?.unwrap_or_default();
+        let addresses = DebugAddr::from(DwarfSlice::new(&addresses, LittleEndian));
+        let found = self.in_packages(&addresses, is_package, wanted);
+        let mut found = found.context("its debugging information is damaged")?;
+        for (section, is_of_dwarf5) in [(".debug_loc", false), (".debug_loclists", true)] {
+            let is_there = |found: &&mut FoundLocal| {
+                found.list.is_some() && (found.bases.encoding.version >= 5) == is_of_dwarf5
+            };
+            let mut there: Vec<_> = found.iter_mut().filter(is_there).collect();
+            there.sort_by_key(|found| found.list);
+            if let Some((_, section)) = executable.stream(section)? {
+                let read = lists::read(section, &mut there, &addresses);
+                read.context("its debugging information is damaged")?;
+            }
+        }
+        Ok(found.into_iter().map(|found| found.local).collect())
     }
 
     fn in_packages(
         &self,
-        sections: &LocationSections<'_>,
+        addresses: &DebugAddr<DwarfSlice<'_>>,
         is_package: impl Fn(&str) -> bool,
         wanted: impl Fn(&str) -> Option<&'static str>,
-    ) -> gimli::Result<Vec<Local>> {
+    ) -> gimli::Result<Vec<FoundLocal>> {
         let mut found = Vec::new();
         self.each_unit(|_, header, abbreviations| {
             let mut entries = header.entries_raw(abbreviations, None)?;
             let root = DebugEntry::read(&mut entries)?.unwrap_or_default();
             if is_package(&root.name()) {
                 let unit = UnitBases::new(&header, &root);
-                found.extend(unit.functions(&mut entries, sections, &wanted)?);
+                found.extend(unit.functions(&mut entries, addresses, &wanted)?);
             }
             Ok(None::<()>)
         })?;
@@ -105,22 +110,20 @@ enum Step {
     At(Structure),
 }
 
-fn or_empty(section: Result<Option<Vec<u8>>>) -> Result<Vec<u8>> {
-    section.map(Option::unwrap_or_default)
-}
-
-/// The sections that describe where values lie.
-struct LocationSections<'a> {
-    lists: LocationLists<DwarfSlice<'a>>,
-    addresses: DebugAddr<DwarfSlice<'a>>,
+/// A parameter or variable, and where the list of its locations is that is still to be read.
+struct FoundLocal {
+    local: Local,
+    bases: UnitBases,
+    /// Offset in the section of such lists.
+    list: Option<usize>,
 }
 
 /// What is needed of a unit to read its locations.
+#[derive(Clone, Copy)]
 struct UnitBases {
     encoding: Encoding,
     low: u64,
     addresses: DebugAddrBase<usize>,
-    lists: DebugLocListsBase<usize>,
 }
 
 impl UnitBases {
@@ -134,38 +137,38 @@ impl UnitBases {
             encoding,
             low,
             addresses: root.addresses.unwrap_or(DebugAddrBase(0)),
-            lists: root.lists.unwrap_or_else(|| {
-                DebugLocListsBase::default_for_encoding_and_file(
-                    encoding,
-                    gimli::DwarfFileType::Main,
-                )
-            }),
         }
     }
 
     fn functions(
         &self,
         entries: &mut EntriesRaw<'_, DwarfSlice<'_>>,
-        sections: &LocationSections<'_>,
+        addresses: &DebugAddr<DwarfSlice<'_>>,
         wanted: &impl Fn(&str) -> Option<&'static str>,
-    ) -> gimli::Result<Vec<Local>> {
+    ) -> gimli::Result<Vec<FoundLocal>> {
         let mut found = Vec::new();
         while !entries.is_empty() {
             let depth = entries.next_depth();
             let entry = DebugEntry::read(entries)?;
             let entry = entry.filter(|e| e.tag == Some(gimli::DW_TAG_subprogram) && e.is_framed());
             let function =
-                entry.and_then(|e| Some((wanted(&e.name())?, self.code(&e, sections)?, e)));
+                entry.and_then(|e| Some((wanted(&e.name())?, self.code(&e, addresses)?, e)));
             let Some((name, code, function)) = function else {
                 continue;
             };
             let local = local(entries, depth, name)?;
             if let Some(local) = local {
-                found.push(Local {
+                let (locations, list) = self.locations(&local);
+                let local = Local {
                     function: function.name().into_owned(),
                     code,
-                    locations: self.locations(&local, sections)?,
+                    locations,
                     of: local.of,
+                };
+                found.push(FoundLocal {
+                    local,
+                    bases: *self,
+                    list,
                 });
             }
         }
@@ -173,15 +176,16 @@ impl UnitBases {
     }
 
     /// `None` where it was inlined everywhere.
-    fn code(&self, entry: &DebugEntry<'_>, sections: &LocationSections<'_>) -> Option<Range<u64>> {
+    fn code(
+        &self,
+        entry: &DebugEntry<'_>,
+        addresses: &DebugAddr<DwarfSlice<'_>>,
+    ) -> Option<Range<u64>> {
         let address = |value| match value {
             AttributeValue::Addr(at) => Some(at),
             AttributeValue::DebugAddrIndex(index) => {
                 let size = self.encoding.address_size;
-                sections
-                    .addresses
-                    .get_address(size, self.addresses, index)
-                    .ok()
+                addresses.get_address(size, self.addresses, index).ok()
             }
             _ => None,
         };
@@ -193,42 +197,19 @@ impl UnitBases {
         Some(start..end)
     }
 
-    fn locations(
-        &self,
-        entry: &DebugEntry<'_>,
-        sections: &LocationSections<'_>,
-    ) -> gimli::Result<Vec<Location>> {
-        let offset = match entry.location {
-            Some(AttributeValue::LocationListsRef(offset)) => offset,
-            Some(AttributeValue::DebugLocListsIndex(index)) => {
-                sections
-                    .lists
-                    .get_offset(self.encoding, self.lists, index)?
-            }
-            // The same everywhere.
+    /// Those that are the same everywhere, or where the list of them is.
+    fn locations(&self, entry: &DebugEntry<'_>) -> (Vec<Location>, Option<usize>) {
+        match entry.location {
+            Some(AttributeValue::LocationListsRef(offset)) => (Vec::new(), Some(offset.0)),
             Some(AttributeValue::Exprloc(expression)) => {
                 let pieces = pieces(expression, self.encoding);
                 let code = 0..u64::MAX;
-                return Ok(pieces
-                    .map(|pieces| Location { code, pieces })
-                    .into_iter()
-                    .collect());
+                let location = pieces.map(|pieces| Location { code, pieces });
+                (location.into_iter().collect(), None)
             }
-            _ => return Ok(Vec::new()),
-        };
-        let mut list = sections.lists.locations(
-            offset,
-            self.encoding,
-            self.low,
-            &sections.addresses,
-            self.addresses,
-        )?;
-        let mut found = Vec::new();
-        while let Some(entry) = list.next()? {
-            let code = entry.range.begin..entry.range.end;
-            found.extend(pieces(entry.data, self.encoding).map(|pieces| Location { code, pieces }));
+            // Go's linker writes no indices of lists.
+            _ => (Vec::new(), None),
         }
-        Ok(found)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Units of `.debug_info`, and their abbreviations.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use anyhow::{Result, ensure};
 use gimli::{Abbreviations, DebugAbbrev, DebugAbbrevOffset, DebugInfo, LittleEndian, UnitHeader};
@@ -10,6 +10,8 @@ use super::{DwarfSlice, entry::DebugEntry};
 /// DWARF 5, 7.4: what precedes a length of 64 bits, and the least value that is no length of 32.
 const LONG: u32 = 0xffff_ffff;
 const NO_LENGTH: u32 = 0xffff_fff0;
+/// More than the first entry of a unit takes: names of files and of a package, bytes.
+const ROOT: usize = 16 << 10;
 
 /// A unit of `.debug_info`.
 #[derive(Debug)]
@@ -28,49 +30,73 @@ impl UnitBytes {
         is_wanted: impl Fn(&str) -> bool,
     ) -> Result<Vec<Self>> {
         let mut abbreviations = AbbreviationCache::new(abbrev);
-        let (mut at, mut kept, mut buffer) = (0, Vec::new(), Vec::new());
-        while at < len as usize {
-            let bytes = read_unit(&mut info, len - at as u64, &mut buffer)?;
-            if let Some(header) = header(bytes)? {
-                let mut entries = header.entries_raw(abbreviations.of(&header)?, None)?;
-                let root = DebugEntry::read(&mut entries)?;
-                let name = root.and_then(|root| root.name);
-                // Go's linker names all of them, excerpts for tests do not.
-                if name.is_none_or(|name| is_wanted(&name.to_string_lossy())) {
-                    let bytes = bytes.to_vec();
-                    kept.push(Self { at, bytes });
-                }
+        let (mut at, mut kept) = (0, Vec::new());
+        while at < len {
+            let (unit_len, mut bytes) = begin_unit(&mut info, len - at)?;
+            if is_wanted_unit(&bytes, &mut abbreviations, &is_wanted)? {
+                let read = bytes.len();
+                bytes.resize(unit_len, 0);
+                info.read_exact(&mut bytes[read..])?;
+                kept.push(Self {
+                    at: at as usize,
+                    bytes,
+                });
+            } else {
+                let rest = (unit_len - bytes.len()) as u64;
+                let skipped = io::copy(&mut info.by_ref().take(rest), &mut io::sink())?;
+                ensure!(skipped == rest, "a unit is cut off");
             }
-            at += bytes.len();
+            at += unit_len as u64;
         }
         Ok(kept)
     }
 }
 
-/// Reads one with its header, of at most `most` bytes. The buffer is not cleared.
-fn read_unit<'b>(info: &mut impl Read, most: u64, buffer: &'b mut Vec<u8>) -> Result<&'b mut [u8]> {
-    let mut head = [0; 12];
-    info.read_exact(&mut head[..4])?;
-    let short = head.first_chunk().map_or(0, |len| u32::from_le_bytes(*len));
-    let (head, len) = if short == LONG {
-        info.read_exact(&mut head[4..])?;
-        let len = head.last_chunk().map_or(0, |len| u64::from_le_bytes(*len));
-        (&head[..], len)
+/// The length of the next unit, which is at most `most`, and as many of its bytes as its name needs.
+fn begin_unit(info: &mut impl Read, most: u64) -> Result<(usize, Vec<u8>)> {
+    let mut bytes = vec![0; 4];
+    info.read_exact(&mut bytes)?;
+    let short = bytes
+        .first_chunk()
+        .map_or(0, |len| u32::from_le_bytes(*len));
+    let len = if short == LONG {
+        bytes.resize(12, 0);
+        info.read_exact(&mut bytes[4..])?;
+        bytes.last_chunk().map_or(0, |len| u64::from_le_bytes(*len))
     } else {
         ensure!(short < NO_LENGTH, "a unit has no length");
-        (&head[..4], short.into())
+        short.into()
     };
-    let len = len.saturating_add(head.len() as u64);
+    let len = len.saturating_add(bytes.len() as u64);
     ensure!(len <= most, "a unit is longer than the section");
-    let len = len as usize;
-    if buffer.len() < len {
-        *buffer = vec![0; len];
+    let head = bytes.len();
+    bytes.resize((len as usize).min(ROOT.max(head)), 0);
+    info.read_exact(&mut bytes[head..])?;
+    Ok((len as usize, bytes))
+}
+
+/// By its name, which is in the first of its entries. `start`: the unit's beginning.
+fn is_wanted_unit(
+    start: &[u8],
+    abbreviations: &mut AbbreviationCache<'_>,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<bool> {
+    let mut start = start.to_vec();
+    if start.starts_with(&LONG.to_le_bytes()) {
+        let len = start.len() as u64 - 12;
+        start[4..12].copy_from_slice(&len.to_le_bytes());
+    } else {
+        let len = start.len() as u32 - 4;
+        start[..4].copy_from_slice(&len.to_le_bytes());
     }
-    let unit = &mut buffer[..len];
-    let (first, rest) = unit.split_at_mut(head.len());
-    first.copy_from_slice(head);
-    info.read_exact(rest)?;
-    Ok(unit)
+    let Some(header) = header(&start)? else {
+        return Ok(false);
+    };
+    let mut entries = header.entries_raw(abbreviations.of(&header)?, None)?;
+    let root = DebugEntry::read(&mut entries)?;
+    let name = root.and_then(|root| root.name);
+    // Go's linker names all of them, excerpts for tests do not.
+    Ok(name.is_none_or(|name| is_wanted(&name.to_string_lossy())))
 }
 
 /// `unit`: the bytes of a whole unit.

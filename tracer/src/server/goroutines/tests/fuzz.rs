@@ -23,10 +23,8 @@ pub(crate) fn symbols() -> (Vec<u8>, Vec<u8>) {
 
 /// The functions of such a table.
 pub(crate) fn read_functions(table: &[u8], text: u64) {
-    if let Some(table) = pclntab::Table::of(table, text) {
-        for (name, _) in table.functions() {
-            drop(FunctionName::parse(name).map(KnownFunction::of));
-        }
+    if let Some(mut table) = pclntab::tests::of(table, text) {
+        table.each_function(|name, _| drop(FunctionName::parse(name).map(KnownFunction::of)));
     }
 }
 

@@ -118,17 +118,14 @@ fn found(info: &[u8], abbrev: &[u8], lists: &[u8]) -> Option<(Vec<Local>, Option
         abbrev: abbrev.into(),
     };
     let addresses = uncompressed(".debug_addr");
-    let locations = LocationSections {
-        lists: LocationLists::new(
-            DebugLoc::new(&[], LittleEndian),
-            DebugLocLists::new(lists, LittleEndian),
-        ),
-        addresses: DebugAddr::from(DwarfSlice::new(&addresses, LittleEndian)),
-    };
+    let addresses = DebugAddr::from(DwarfSlice::new(&addresses, LittleEndian));
     let wanted = |name: &str| name.ends_with("LogRequest").then_some("in");
-    let found = sections
-        .in_packages(&locations, |name| name.ends_with("/audit"), wanted)
-        .ok()?;
+    let found = sections.in_packages(&addresses, |name| name.ends_with("/audit"), wanted);
+    let mut found = found.ok()?;
+    let mut in_order: Vec<_> = found.iter_mut().collect();
+    in_order.sort_by_key(|found| found.list);
+    lists::read(lists, &mut in_order, &addresses).ok()?;
+    let found: Vec<_> = found.into_iter().map(|found| found.local).collect();
     let of = found.first().and_then(Local::of);
     let structure = of.and_then(|of| sections.structure(of));
     Some((found, structure))
