@@ -28,6 +28,20 @@ pub struct DeviceFailure {
     pub free: Option<u64>,
 }
 
+impl DeviceFailure {
+    /// For this reason, and no more is known of it.
+    pub fn of(reason: FailureReason) -> Self {
+        Self {
+            path: None,
+            device: None,
+            lookup: None,
+            reason,
+            dial: false,
+            free: None,
+        }
+    }
+}
+
 /// A look-up of a device's name that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedLookup {

@@ -60,11 +60,7 @@ fn a_wait_for_a_unix_socket_ends_when_the_server_says_so_or_the_next_one_writes(
             let device = Device::new(Transport::Unix, "/dev/log");
             let failure = DeviceFailure {
                 device: Some(device),
-                path: None,
-                reason: FailureReason::Timeout,
-                dial: false,
-                free: None,
-                lookup: None,
+                ..DeviceFailure::of(FailureReason::Timeout)
             };
             story.happens(EventKind::DevicesFailed {
                 by: goroutine(20),

@@ -100,10 +100,7 @@ fn fails(story: &mut Story, goid: u64, (transport, address): (Transport, &str)) 
     let failure = DeviceFailure {
         path: Some("failing/".to_owned()),
         device: Some(Device::configured(transport, address)),
-        reason: FailureReason::Unknown,
-        dial: false,
-        free: None,
-        lookup: None,
+        ..DeviceFailure::of(FailureReason::Unknown)
     };
     story.happens(EventKind::DevicesFailed {
         by: goroutine(goid),
@@ -356,11 +353,7 @@ fn an_answer_that_rejects_is_a_refusal_with_its_status() {
         if says {
             let failure = DeviceFailure {
                 path: Some("http/".to_owned()),
-                device: None,
-                reason: FailureReason::Status(413),
-                dial: false,
-                free: None,
-                lookup: None,
+                ..DeviceFailure::of(FailureReason::Status(413))
             };
             story.happens(EventKind::DevicesFailed {
                 by: goroutine(20),
