@@ -79,6 +79,16 @@ pub const ACCEPTED: u16 = 2;
 /// [`Record::flags`]: buffered in the kernel and not sent to the agent.
 pub const BUFFERED: u16 = 4;
 
+/// The last records of a client's connection. Zeros where there was none yet.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Connection {
+    /// The receive that began the request under way, or the last one.
+    pub received: Record,
+    /// The last send.
+    pub sent: Record,
+}
+
 /// Index in the array of counters of buffered traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -105,35 +115,6 @@ pub enum Count {
 
 /// Number of values of [`Count`].
 pub const COUNTS: u32 = 9;
-
-/// What each processor counts of buffered traffic: in one place, since each further one that the programs touch costs time.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct Counters {
-    /// By [`Count`].
-    pub counts: [u64; COUNTS as usize],
-    /// Number of entries that it has written to the ring of entries.
-    pub ring_head: u64,
-    /// Goroutines that wrote entries here and have a role in the table of goroutines: its look-up takes as long as a tenth of all
-    /// that is done for a request. At their ID modulo the length.
-    pub known_goroutines: [u64; KNOWN_GOROUTINES],
-}
-
-/// A power of two.
-pub const KNOWN_GOROUTINES: usize = 32;
-
-/// Index in the array of numbers that control the programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Control {
-    /// A [`Mode`](crate::capture::Mode). The agent sets it; the programs change it to `Frozen`.
-    Mode = 0,
-    /// Incremented by the agent at each change of a role.
-    RolesGeneration = 1,
-}
-
-/// Number of values of [`Control`].
-pub const CONTROLS: u32 = 2;
 
 /// One observation. Everything about the socket travels with each record, so that a lost record
 /// costs one observation and not the meaning of those that follow.
@@ -298,8 +279,7 @@ pub struct EntryRecord {
     pub record: Record,
     /// The connection, for TCP.
     pub tcp: Tcp,
-    /// Address of the peer of a Unix socket, up to the first zero byte; empty where it has none. Bytes behind that are left over from
-    /// earlier records and must not be read.
+    /// Address of the peer of a Unix socket, from its first byte; zeros where it has none.
     pub path: [u8; UNIX_PATH],
     /// Valid bytes of `bytes`.
     pub len: u32,
@@ -330,6 +310,7 @@ const _: () = assert!(size_of::<Name>() == 40);
 const _: () = assert!(size_of::<Destination>() == 24);
 const _: () = assert!(size_of::<EntryRequest>() == 32);
 const _: () = assert!(size_of::<Record>() == 112);
+const _: () = assert!(size_of::<Connection>() == 224);
 const _: () = assert!(size_of::<Tcp>() == 56);
 const _: () = assert!(size_of::<StateRecord>() == 112 + 56);
 const _: () = assert!(size_of::<EntryRecord>() == 112 + 56 + UNIX_PATH + 8 + ENTRY_BYTES);

@@ -3,35 +3,52 @@
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use tracer_ebpf::{
-    abi::{BUFFERED, Count, KNOWN_GOROUTINES},
+    abi::{BUFFERED, Connection, Count},
     capture::{
         ClientConnection, Mode, READS_CONNECTION, WRITES_ENTRIES, count_of_status,
         is_served_by_reader, ring_slot,
     },
-    known_socket::{ClientCall, KnownSocket},
     protocol::{is_handshake, is_interim},
 };
 
 use crate::{
     emit::{self, Report},
-    go,
-    kernel::{Progress, now, tid},
-    maps::{COUNT_STREAMS, COUNTERS, ENTRY_RING, GOROUTINE_ROLES, SLOTS_PER_CPU},
+    kernel::Sock,
+    maps::{
+        CONNECTIONS, COUNT_STREAMS, ENTRY_RING, GOROUTINE_ROLES, RING_HEAD, SLOTS_PER_CPU,
+        ZERO_CONNECTION,
+    },
     mode::count,
     sockets::Socket,
 };
 
-/// What decisions about a client's connection depend on.
+/// The buffer of a client's connection; a new one is zero.
+#[inline(always)]
+fn connection(sk: Sock) -> Option<*mut Connection> {
+    if let Some(known) = CONNECTIONS.get_ptr_mut(sk.0) {
+        return Some(known);
+    }
+    let zero = ZERO_CONNECTION.get(0)?;
+    let _ = CONNECTIONS.insert(sk.0, zero, 0);
+    CONNECTIONS.get_ptr_mut(sk.0)
+}
+
+#[inline(always)]
+fn buffered_flag(mode: Mode) -> u16 {
+    if mode == Mode::Buffer { BUFFERED } else { 0 }
+}
+
+/// What decisions about it depend on.
 ///
 /// # Safety
 ///
-/// `socket` must be valid.
+/// `connection` must be valid.
 #[inline(always)]
-unsafe fn summary(socket: *const KnownSocket) -> ClientConnection {
+unsafe fn summary(connection: *const Connection) -> ClientConnection {
     // SAFETY: by the caller's word.
     unsafe {
-        let received = &raw const (*socket).received;
-        let sent = &raw const (*socket).sent;
+        let received = &raw const (*connection).received;
+        let sent = &raw const (*connection).sent;
         ClientConnection {
             received_at: (*received).time,
             sent_at: (*sent).time,
@@ -45,28 +62,6 @@ unsafe fn summary(socket: *const KnownSocket) -> ClientConnection {
     }
 }
 
-/// Fills the buffer of a call, in place and field by field, as [`emit::describe`] does.
-///
-/// # Safety
-///
-/// `to` must be valid for writes.
-#[inline(always)]
-unsafe fn describe(to: *mut ClientCall, mode: Mode, report: &Report) {
-    let (goid, parent_goid) = go::goroutine(report.regs);
-    // SAFETY: by the caller's word.
-    unsafe {
-        (&raw mut (*to).time).write(now());
-        (&raw mut (*to).goid).write(goid);
-        (&raw mut (*to).parent_goid).write(parent_goid);
-        (&raw mut (*to).extra).write(report.extra);
-        (&raw mut (*to).value).write(report.value as i32);
-        (&raw mut (*to).tid).write(tid());
-        (&raw mut (*to).fd).write(report.regs.arg(0) as i32);
-        (&raw mut (*to).status).write(report.status);
-        (&raw mut (*to).buffered).write(u16::from(mode == Mode::Buffer));
-    }
-}
-
 /// Buffers the receive that begins a client's request.
 #[inline(always)]
 pub(crate) fn received(mode: Mode, socket: Socket, report: &Report) {
@@ -76,16 +71,18 @@ pub(crate) fn received(mode: Mode, socket: Socket, report: &Report) {
     if mode == Mode::Buffer {
         count(Count::Receives, 1);
     }
-    let known = socket.known();
+    let Some(connection) = connection(socket.sk) else {
+        return;
+    };
     // SAFETY: a valid value of the table, whose connection is served by one goroutine at a time.
     unsafe {
-        if !summary(known).begins_request() {
+        if !summary(connection).begins_request() {
             return;
         }
-        socket.cache_name();
-        let received = &raw mut (*known).received;
+        let received = &raw mut (*connection).received;
         let reader = (*received).goid;
-        describe(received, mode, report);
+        emit::describe(received, socket, report);
+        (*received).flags |= buffered_flag(mode);
         if (*received).goid != reader {
             let _ = GOROUTINE_ROLES.insert((*received).goid, READS_CONNECTION, 0);
         }
@@ -98,19 +95,21 @@ pub(crate) fn sent(mode: Mode, socket: Socket, report: &Report) {
     if mode == Mode::Frozen || is_interim(report.status) {
         return;
     }
-    socket.cache_name();
-    let known = socket.known();
+    let Some(connection) = connection(socket.sk) else {
+        return;
+    };
     // SAFETY: as above.
     unsafe {
-        let sent = &raw mut (*known).sent;
+        let sent = &raw mut (*connection).sent;
         let sent_at = (*sent).time;
-        describe(sent, mode, report);
+        emit::describe(sent, socket, report);
+        (*sent).flags |= buffered_flag(mode);
         if mode != Mode::Buffer {
             return;
         }
         let connection = ClientConnection {
             sent_at,
-            ..summary(known)
+            ..summary(connection)
         };
         if let Some(counter) = connection.count_of_send() {
             count(counter, 1);
@@ -124,12 +123,7 @@ pub(crate) fn sent(mode: Mode, socket: Socket, report: &Report) {
 /// Buffers an entry that an audit socket took whole. Who writes it works for a request, unless a client of HTTP does. Within TLS
 /// it may be anything, and counts for nothing.
 #[inline(always)]
-pub(crate) fn entry(
-    socket: Socket,
-    report: &Report,
-    (now, progress): (u64, Progress),
-    bytes: (u64, u64),
-) {
+pub(crate) fn entry(socket: Socket, report: &Report, bytes: (u64, u64)) {
     let is_seen = !socket.is_tls();
     if is_seen {
         count(Count::Entries, 1);
@@ -140,43 +134,24 @@ pub(crate) fn entry(
     // SAFETY: a valid slot of this processor's. If the thread moves to another processor while it fills the slot,
     // another program may write to it too: the agent decodes it like any bytes.
     let goid = unsafe {
-        emit::describe_entry(slot, socket, report, (now, progress.tcp()), bytes);
+        emit::describe_entry(slot, socket, report, bytes);
         (*slot).record.flags |= BUFFERED;
         (*slot).record.goid
     };
-    if is_seen && COUNT_STREAMS.load() != 0 && !socket.is_http() {
-        count_stream(goid);
-    }
-}
-
-/// Counts the goroutine if it has no role yet.
-#[inline(always)]
-fn count_stream(goid: u64) {
-    let Some(counters) = COUNTERS.get_ptr_mut(0) else {
-        return;
-    };
-    let at = goid as usize & (KNOWN_GOROUTINES - 1);
-    // SAFETY: a valid slot of this processor's array.
-    let known = unsafe { &raw mut (*counters).known_goroutines[at] };
-    // SAFETY: as above.
-    if unsafe { *known } == goid {
-        return;
-    }
-    if GOROUTINE_ROLES.get_ptr(goid).is_none() {
+    let counts = is_seen && COUNT_STREAMS.load() != 0 && !socket.is_http();
+    if counts && GOROUTINE_ROLES.get_ptr(goid).is_none() {
         let _ = GOROUTINE_ROLES.insert(goid, WRITES_ENTRIES, 0);
         count(Count::Streams, 1);
     }
-    // SAFETY: as above.
-    unsafe { *known = goid };
 }
 
 #[inline(always)]
 fn next_slot() -> Option<u32> {
-    let counters = COUNTERS.get_ptr_mut(0)?;
+    let head = RING_HEAD.get_ptr_mut(0)?;
     // SAFETY: a valid slot of this processor's array.
     let number = unsafe {
-        let number = (*counters).ring_head;
-        (*counters).ring_head = number + 1;
+        let number = *head;
+        *head = number + 1;
         number
     };
     // SAFETY: no arguments.

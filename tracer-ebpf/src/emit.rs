@@ -1,14 +1,17 @@
 //! Records into the ring buffer: reserve and fill, or count the loss.
 
-use aya_ebpf::helpers::generated::bpf_probe_read_user as read_user_raw;
+use aya_ebpf::helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_user as read_user_raw};
 use tracer_ebpf::{
-    abi::{ACCEPTED, ENTRY_BYTES, EntryRecord, IN_PROCESS, Kind, Name, Record, StateRecord, Tcp},
+    abi::{
+        ACCEPTED, ENTRY_BYTES, EntryRecord, IN_PROCESS, Kind, Name, Record, StateRecord, Tcp,
+        UNIX_PATH,
+    },
     capture::{Mode, StateChange},
 };
 
 use crate::{
     go,
-    kernel::{AF_UNIX, Sock, now, tid},
+    kernel::{AF_UNIX, Sock, tid},
     maps::{EVENTS, LOST},
     mode,
     regs::Regs,
@@ -55,12 +58,12 @@ pub(crate) struct Report {
 ///
 /// `to` must be valid for writes.
 #[inline(always)]
-pub(crate) unsafe fn describe(to: *mut Record, socket: Socket, report: &Report, time: u64) {
+pub(crate) unsafe fn describe(to: *mut Record, socket: Socket, report: &Report) {
     let (goid, parent_goid) = go::goroutine(report.regs);
     let in_process = report.in_process;
-    // SAFETY: by the caller's word.
+    // SAFETY: by the caller's word; no arguments for the clock.
     unsafe {
-        (&raw mut (*to).time).write(time);
+        (&raw mut (*to).time).write(bpf_ktime_get_ns());
         (&raw mut (*to).sock).write(socket.sk.0);
         (&raw mut (*to).born).write(socket.born());
         (&raw mut (*to).goid).write(goid);
@@ -111,7 +114,7 @@ pub(crate) fn about(socket: Socket, report: &Report) {
         return count_loss(report.kind);
     };
     // SAFETY: it points to a reserved slot of this type.
-    unsafe { describe(slot.as_mut_ptr(), socket, report, now()) };
+    unsafe { describe(slot.as_mut_ptr(), socket, report) };
     slot.submit(report.wake.flags());
 }
 
@@ -125,7 +128,7 @@ pub(crate) fn connect(socket: Socket, report: &Report, name: Name) {
     let record = slot.as_mut_ptr();
     // SAFETY: `record` points to a reserved slot of this type.
     unsafe {
-        describe(record, socket, report, now());
+        describe(record, socket, report);
         (&raw mut (*record).name).write(name);
     }
     slot.submit(report.wake.flags());
@@ -158,7 +161,7 @@ pub(crate) fn state(sk: Sock, report: &Report) {
     // SAFETY: `entry` points to a reserved slot of this type. In two pieces: the 512 bytes of stack
     // are for a program and what it calls together.
     unsafe {
-        describe(&raw mut (*entry).record, socket, report, now());
+        describe(&raw mut (*entry).record, socket, report);
         (&raw mut (*entry).tcp).write(if socket.is_clients() {
             Tcp::default()
         } else {
@@ -179,12 +182,8 @@ pub(crate) fn with_bytes(socket: Socket, report: &Report, bytes: (u64, u64)) {
     let Some(mut slot) = EVENTS.reserve::<EntryRecord>(0) else {
         return count_loss(report.kind);
     };
-    let entry = slot.as_mut_ptr();
     // SAFETY: it points to a reserved slot of this type.
-    unsafe {
-        let tcp = socket.sk.tcp_by(&raw mut (*entry).bytes);
-        describe_entry(entry, socket, report, (now(), tcp), bytes);
-    }
+    unsafe { describe_entry(slot.as_mut_ptr(), socket, report, bytes) };
     slot.submit(report.wake.flags());
 }
 
@@ -198,16 +197,16 @@ pub(crate) unsafe fn describe_entry(
     entry: *mut EntryRecord,
     socket: Socket,
     report: &Report,
-    (time, tcp): (u64, Tcp),
     (buffer, len): (u64, u64),
 ) {
     let within = |len: u64| len.min(ENTRY_BYTES as u64) as u32;
     // SAFETY: by the caller's word; the helper writes at most `ENTRY_BYTES` bytes into its `bytes`, and
     // checks the user address itself.
     unsafe {
-        describe(&raw mut (*entry).record, socket, report, time);
+        describe(&raw mut (*entry).record, socket, report);
+        let tcp = socket.sk.tcp_by(&raw mut (*entry).bytes);
         (&raw mut (*entry).tcp).write(tcp);
-        (&raw mut (*entry).path[0]).write(0);
+        (&raw mut (*entry).path).write([0; UNIX_PATH]);
         if (*entry).record.name.family == AF_UNIX {
             socket.sk.unix_path(&mut (*entry).path);
         }

@@ -8,6 +8,5 @@
 
 pub mod abi;
 pub mod capture;
-pub mod known_socket;
 pub mod layout;
 pub mod protocol;

@@ -6,8 +6,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tracer_ebpf::{
-    abi::{CONTROLS, Counters, Destination, EntryRecord, EntryRequest, KINDS},
-    known_socket::KnownSocket,
+    abi::{COUNTS, Connection, Destination, EntryRecord, EntryRequest, KINDS, Name},
+    capture::AuditSocket,
     layout::{ABSENT, GoLayout, KernelLayout},
 };
 
@@ -53,11 +53,15 @@ pub(crate) static COUNT_STREAMS: Global<u32> = Global::new(0);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// By `abi::Control`.
+/// A `capture::Mode`. The agent sets it; the programs change it to `Frozen`.
 #[map]
-pub(crate) static CONTROL: Array<u32> = Array::with_max_entries(CONTROLS, 0);
+pub(crate) static CAPTURE_MODE: Array<u32> = Array::with_max_entries(1, 0);
 
-/// A `capture::Role` by [`KnownSocket::born`]: the agent, which alone writes it, does not know addresses of sockets.
+/// Incremented by the agent at each change of [`ROLES`] or [`DESTINATIONS`].
+#[map]
+pub(crate) static ROLES_GENERATION: Array<u32> = Array::with_max_entries(1, 0);
+
+/// A `capture::Role` by `Known::born`: the agent, which alone writes it, does not know addresses of sockets.
 #[map]
 pub(crate) static ROLES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(1 << 12, 0);
 
@@ -72,14 +76,27 @@ pub(crate) static DESTINATIONS: LruHashMap<Destination, u32> =
 pub(crate) static ENTRY_REQUESTS: LruHashMap<EntryRequest, u32> =
     LruHashMap::with_max_entries(1 << 10, 0);
 
+/// The last receive and send of each client's connection. LRU, as [`SOCKETS`]. The agent sets its size.
+#[map]
+pub(crate) static CONNECTIONS: LruHashMap<u64, Connection> =
+    LruHashMap::with_max_entries(1 << 14, 0);
+
+/// Initial value for [`CONNECTIONS`]: too large for the stack.
+#[map]
+pub(crate) static ZERO_CONNECTION: Array<Connection> = Array::with_max_entries(1, 0);
+
 /// The last entries that audit sockets took while buffering. Each processor writes to slots of its own in turn:
 /// kernels before 5.12 have no atomic increment that returns its value. The agent sets its size.
 #[map]
 pub(crate) static ENTRY_RING: Array<EntryRecord> = Array::with_max_entries(1, 0);
 
-/// One element.
+/// Number of entries that each processor has written to [`ENTRY_RING`].
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static RING_HEAD: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// By `abi::Count`.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTS, 0);
 
 /// `capture::READS_CONNECTION` or `WRITES_ENTRIES` by goroutine, to count each once.
 #[map]
@@ -89,21 +106,30 @@ pub(crate) static GOROUTINE_ROLES: LruHashMap<u64, u32> = LruHashMap::with_max_e
 #[map]
 pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(KINDS, 0);
 
+/// State of one of the traced server's sockets.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Known {
+    /// `CLOCK_MONOTONIC` ns at which it was first seen.
+    pub(crate) born: u64,
+    pub(crate) audit: AuditSocket,
+    /// 1 if a client opened it. Stored, since a socket that closes loses its port.
+    pub(crate) accepted: u32,
+    /// Its entry in [`ROLES`]. Stored, since a lookup for each entry costs more than all else that is read of the socket.
+    pub(crate) role: u32,
+    /// [`ROLES_GENERATION`] at that lookup.
+    pub(crate) role_generation: u32,
+    /// Explicit padding, zero: older verifiers refuse to copy uninitialised stack.
+    pub(crate) reserved: u32,
+    /// Addresses of a TCP connection, once both ports are known. Else zeros.
+    pub(crate) name: Name,
+}
+
 /// Sockets of the traced server, by kernel address. Packets are handled outside of the process, so only
 /// this table says which belong to it. LRU: a server with more open connections loses the
-/// idle ones first. The agent sets its size.
+/// idle ones first.
 #[map]
-pub(crate) static SOCKETS: LruHashMap<u64, KnownSocket> = LruHashMap::with_max_entries(1 << 14, 0);
-
-/// Initial value for [`SOCKETS`]: too large for the stack.
-#[map]
-pub(crate) static ZERO_SOCKET: Array<KnownSocket> = Array::with_max_entries(1, 0);
-
-/// Clients' connections that ended while the buffers were frozen, by [`KnownSocket::born`] and address: another may have the
-/// address already when the agent fetches the buffers.
-#[map]
-pub(crate) static ENDED_WHILE_FROZEN: LruHashMap<[u64; 2], KnownSocket> =
-    LruHashMap::with_max_entries(1 << 10, 0);
+pub(crate) static SOCKETS: LruHashMap<u64, Known> = LruHashMap::with_max_entries(1 << 16, 0);
 
 /// Arguments of a kernel function that has not returned yet.
 #[derive(Clone, Copy)]

@@ -1,17 +1,17 @@
 //! Which sockets are the traced server's, and since when.
 
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tracer_ebpf::{
-    abi::{Control, Count, Destination, EntryRequest, Name},
-    capture::{self, Mode, Peers, Role, Shown, Takes},
-    known_socket::KnownSocket,
+    abi::{Count, Destination, EntryRequest, Name},
+    capture::{self, AuditSocket, Mode, Peers, Role, Shown, Takes},
     protocol::{HASH_BASIS, REQUEST_START, SendOutcome, hash_word, is_tls},
 };
 
 use crate::{
-    kernel::{IPPROTO_TCP, Progress, Sock, destination, now},
+    kernel::{Sock, destination},
     maps::{
-        CONTROL, DESTINATIONS, ENDED_WHILE_FROZEN, ENTRY_REQUESTS, LISTENING, ROLES, SOCKETS,
-        ZERO_SOCKET,
+        CONNECTIONS, DESTINATIONS, ENTRY_REQUESTS, Known, LISTENING, ROLES, ROLES_GENERATION,
+        SOCKETS,
     },
     mode, read,
 };
@@ -47,7 +47,7 @@ pub(crate) struct Socket {
     pub(crate) sk: Sock,
     /// A value of the table: valid until the program ends. If the table is full and gives its place to another socket
     /// meanwhile, it holds that one's data.
-    known: *mut KnownSocket,
+    known: *mut Known,
 }
 
 impl Socket {
@@ -55,9 +55,7 @@ impl Socket {
     #[inline(always)]
     pub(crate) fn find(sk: Sock) -> Option<Self> {
         let known = SOCKETS.get_ptr_mut(sk.0)?;
-        let socket = Self { sk, known };
-        // Another processor has not filled it yet.
-        (socket.born() != 0).then_some(socket)
+        Some(Self { sk, known })
     }
 
     /// For a socket that is certainly the server's: adds it if it was not seen before.
@@ -173,8 +171,8 @@ impl Socket {
     pub(crate) fn cached_role(self) -> Role {
         // SAFETY: as above, and a valid value of the table.
         unsafe {
-            let generation = CONTROL
-                .get_ptr(Control::RolesGeneration as u32)
+            let generation = ROLES_GENERATION
+                .get_ptr(0)
                 .map_or(0, |generation| generation.read_volatile());
             if (*self.known).role_generation != generation {
                 (*self.known).role = self.role() as u32;
@@ -211,70 +209,36 @@ impl Socket {
         }
     }
 
-    /// Keeps the addresses of a client's connection, which do not change.
-    #[inline(always)]
-    pub(crate) fn cache_name(self) {
-        // SAFETY: as above.
-        unsafe {
-            let kept = &raw mut (*self.known).name;
-            if (*kept).family == 0 {
-                self.sk.name(kept);
-            }
-        }
-    }
-
-    /// What is kept of it.
-    #[inline(always)]
-    pub(crate) fn known(self) -> *mut KnownSocket {
-        self.known
-    }
-
-    /// See `capture::AuditSocket::begins_entry`.
+    /// See [`AuditSocket::begins_entry`].
     #[inline(always)]
     pub(crate) fn begins_entry(self, is_request: bool) -> bool {
         // SAFETY: as above.
         unsafe { (*self.known).audit.begins_entry(is_request) }
     }
 
-    /// See `capture::AuditSocket::is_http`.
+    /// See [`AuditSocket::is_http`].
     #[inline(always)]
     pub(crate) fn is_http(self) -> bool {
         // SAFETY: as above.
         unsafe { (*self.known).audit.is_http() }
     }
 
-    /// See `capture::AuditSocket::is_tls`.
+    /// See [`AuditSocket::is_tls`].
     #[inline(always)]
     pub(crate) fn is_tls(self) -> bool {
         // SAFETY: as above.
         unsafe { (*self.known).audit.is_tls() }
     }
 
-    /// See `capture::AuditSocket::takes`.
+    /// See [`AuditSocket::takes`].
     #[inline(always)]
-    pub(crate) fn takes(
-        self,
-        (outcome, written): (SendOutcome, i64),
-        progress: Progress,
-        now: u64,
-    ) -> Takes {
-        let unacknowledged = progress.unacknowledged_before(written);
-        // SAFETY: as above. Two threads that write to one socket at once, which the server's lock prevents, would only tear times.
+    pub(crate) fn takes(self, outcome: SendOutcome, written: i64) -> Takes {
+        let unacknowledged = self.sk.unacknowledged_before(written);
+        // SAFETY: as above; no arguments for the clock. Two threads that write to one socket at once, which the
+        // server's lock prevents, would only tear times.
         unsafe {
             let audit = &mut (*self.known).audit;
-            audit.takes(outcome, unacknowledged, now)
-        }
-    }
-
-    /// Of an audit device's socket after a write.
-    #[inline(always)]
-    pub(crate) fn progress(self) -> Progress {
-        // SAFETY: as above.
-        let protocol = unsafe { (*self.known).name.protocol };
-        if protocol == IPPROTO_TCP || self.sk.is_tcp() {
-            Progress::of(self.sk)
-        } else {
-            Progress::NONE
+            audit.takes(outcome, unacknowledged, bpf_ktime_get_ns())
         }
     }
 }
@@ -289,31 +253,28 @@ pub(crate) fn register(sk: Sock) {
         Some(Peers::Undecided) => return,
         Some(Peers::Clients) | None => {}
     }
-    let Some(zero) = ZERO_SOCKET.get(0) else {
-        return;
+    // SAFETY: no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let known = Known {
+        born: now,
+        audit: AuditSocket::new(now),
+        accepted: u32::from(peers.is_some()),
+        role: 0,
+        role_generation: 0,
+        reserved: 0,
+        name: Name::NONE,
     };
-    if SOCKETS.insert(sk.0, zero, 0).is_err() {
-        return;
+    if SOCKETS.insert(sk.0, known, 0).is_ok() {
+        mode::count(Count::Sockets, 1);
     }
-    if let Some(known) = SOCKETS.get_ptr_mut(sk.0) {
-        // SAFETY: a valid value of the table, which nobody uses before it has a time.
-        unsafe { KnownSocket::begin(known, now(), peers.is_some()) };
-    }
-    mode::count(Count::Sockets, 1);
 }
 
-/// A socket is gone. While the buffers are frozen, what they have of a client's connection stays for the agent.
 #[inline(always)]
 pub(crate) fn forget(sk: Sock) {
-    let Some(socket) = Socket::find(sk) else {
-        return;
-    };
-    if socket.is_clients() && mode::current() == Mode::Frozen {
-        let key = [socket.born(), sk.0];
-        // SAFETY: a valid value of the table, as above.
-        let _ = ENDED_WHILE_FROZEN.insert(key, unsafe { &*socket.known }, 0);
-    }
     if SOCKETS.remove(sk.0).is_ok() {
         mode::count(Count::Sockets, -1);
+    }
+    if mode::current() != Mode::Frozen {
+        let _ = CONNECTIONS.remove(sk.0);
     }
 }

@@ -13,7 +13,7 @@ use tracer_ebpf::{
 use crate::{
     buffering,
     emit::{self, Report, Wake},
-    kernel::{Progress, Sock, now},
+    kernel::Sock,
     mode, read,
     regs::{Call, Regs},
     sockets::{Socket, role_at},
@@ -79,18 +79,13 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     }
     if mode == Mode::Buffer {
         report.wake = Wake::Now;
-        let now = now();
-        let progress = match role {
-            Role::Audit => socket.progress(),
-            _ => Progress::NONE,
-        };
-        let takes = || socket.takes((outcome, result), progress, now);
+        let takes = || socket.takes(outcome, result);
         match dispose_of_send(role, outcome, has_bytes, takes) {
             Disposition::Discard => return,
             // The rest of one is counted by the sequence numbers of the next.
             Disposition::Buffer if !begins_entry => return,
             Disposition::Buffer => {
-                return buffering::entry(socket, &report, (now, progress), (buffer, requested));
+                return buffering::entry(socket, &report, (buffer, requested));
             }
             Disposition::Freeze => mode::freeze(),
             Disposition::Stream => {}
@@ -103,15 +98,12 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
     }
 }
 
-/// Whether bytes or the end of a connection arrived: half of the receives of Go programs find nothing yet.
-#[inline(always)]
-pub(crate) fn has_received(result: i64) -> bool {
-    result >= 0
-}
-
-/// A receive returned what [`has_received`] has. Reported for clients' connections.
+/// A receive returned. Reported for clients' connections, if bytes or their end arrived.
 #[inline(always)]
 pub(crate) fn received(sk: Sock, regs: Regs, result: i64) {
+    if result < 0 {
+        return;
+    }
     let Some(socket) = Socket::find_receiving(sk) else {
         return;
     };

@@ -16,7 +16,7 @@ use crate::{
     kernel::{AF_INET, AF_INET6, Sock, in_target, recvmsg_result, socket_sock},
     maps::{CALLS, CallInProgress},
     regs::Regs,
-    transfer::{self, has_received},
+    transfer,
 };
 
 /// `int tcp_sendmsg(struct sock *sk, struct msghdr *msg, size_t size)` (`include/net/tcp.h`, Linux 4.1).
@@ -64,9 +64,7 @@ fn unix_dgram_sendmsg_exit(ctx: FExitContext) -> i32 {
 fn tcp_recvmsg_exit(ctx: FExitContext) -> i32 {
     if in_target() {
         let result = recvmsg_result(ctx.as_ptr() as u64);
-        if has_received(result) {
-            transfer::received(Sock(ctx.arg(0)), Regs::current(), result);
-        }
+        transfer::received(Sock(ctx.arg(0)), Regs::current(), result);
     }
     0
 }
@@ -158,9 +156,7 @@ fn enter_receive(ctx: ProbeContext) -> u32 {
 fn leave_receive(ctx: RetProbeContext) -> u32 {
     if let Some(call) = left(Called::Receive) {
         let result = i64::from(ctx.ret::<i32>());
-        if has_received(result) {
-            transfer::received(Sock(call.sock), Regs::current(), result);
-        }
+        transfer::received(Sock(call.sock), Regs::current(), result);
     }
     0
 }

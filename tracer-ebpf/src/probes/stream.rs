@@ -2,7 +2,7 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
-use crate::transfer::{self, has_received};
+use crate::transfer;
 use crate::{
     kernel::{Sock, in_target},
     regs::Regs,
@@ -25,9 +25,12 @@ fn sock_send_length(ctx: RawTracePointContext) -> i32 {
 /// `TP_PROTO(struct sock *sk, int ret, int flags)` (`include/trace/events/sock.h`, Linux 6.3).
 #[raw_tracepoint(tracepoint = "sock_recv_length")]
 fn sock_recv_length(ctx: RawTracePointContext) -> i32 {
-    let result = i64::from(ctx.arg::<i32>(1));
-    if has_received(result) && in_target() {
-        transfer::received(Sock(ctx.arg(0)), Regs::current(), result);
+    if in_target() {
+        transfer::received(
+            Sock(ctx.arg(0)),
+            Regs::current(),
+            i64::from(ctx.arg::<i32>(1)),
+        );
     }
     0
 }

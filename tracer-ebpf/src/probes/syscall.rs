@@ -6,7 +6,7 @@ use aya_ebpf::{
     programs::{RawTracePointContext, TracePointContext},
 };
 
-use crate::transfer::{self, has_received};
+use crate::transfer;
 use crate::{
     kernel::{fd_sock, in_target},
     regs::{Call, Regs},
@@ -39,12 +39,7 @@ fn syscall_exit(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn returned(regs: Regs, result: i64) {
     let call = regs.call();
-    let is_reported = match call {
-        Call::Other => false,
-        Call::Read | Call::ReadVector => has_received(result),
-        Call::Write | Call::WriteVector | Call::Connect => true,
-    };
-    if !is_reported {
+    if call == Call::Other {
         return;
     }
     let Some(sk) = fd_sock(regs.arg(0) as u32) else {

@@ -57,7 +57,7 @@ pub trait KernelSide {
     /// The newest entries of each processor, taken or not, in no order: as many as are cheap to read.
     fn newest_entries(&self) -> Result<Vec<Event>>;
     /// The last events of each client's connection.
-    fn connections(&mut self) -> Vec<BufferedConnection>;
+    fn connections(&self) -> Vec<BufferedConnection>;
     /// Whether each goroutine that writes entries and reads no connection counts as a request.
     fn counts_streams(&self) -> bool;
     /// Whether this goroutine was seen to read a connection.

@@ -1,6 +1,6 @@
 //! The maps of capture mode: the mode, roles of sockets, and the buffers (`tracer-ebpf/src/buffering.rs`).
 
-use std::net::SocketAddr;
+use std::{mem, net::SocketAddr};
 
 use anyhow::{Context, Result};
 use aya::{
@@ -10,11 +10,8 @@ use aya::{
 };
 use log::debug;
 use tracer_ebpf::{
-    abi::{
-        self, BUFFERED, Control, Count, Counters, Destination, EntryRecord, EntryRequest, Record,
-    },
+    abi::{self, BUFFERED, Connection, Count, Destination, EntryRecord, EntryRequest, Record},
     capture::{Mode, READS_CONNECTION, Role, ring_slot},
-    known_socket::KnownSocket,
 };
 
 use super::{
@@ -22,7 +19,7 @@ use super::{
     destination::destination,
     restore::{BufferedConnection, BufferedEvent},
 };
-use crate::decode::{Kernel, decode, decode_record};
+use crate::decode::{Kernel, decode};
 use tracer_model::{BufferedTotals, Event, SocketId, Transport};
 
 /// Entries that are buffered on all processors together: as many as a loaded server writes in a second.
@@ -34,16 +31,18 @@ const CONNECTIONS: (u32, u32) = (1 << 14, 1 << 18);
 /// Newest entries of each processor that show the state of audit sockets: a server writes each to all its devices.
 const NEWEST: u64 = 4;
 
-const COUNTS: usize = abi::COUNTS as usize;
+/// Values of the counters, by [`Count`].
+type Counts = [u64; abi::COUNTS as usize];
+
+/// Offset of `Record::flags`.
+const FLAGS: usize = mem::offset_of!(Record, flags);
 
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 struct Bytes<T>(T);
-// SAFETY: numbers only, without padding.
-unsafe impl Pod for Bytes<KnownSocket> {}
+// SAFETY: arrays of bytes: no padding, any bytes are valid.
+unsafe impl Pod for Bytes<[u8; size_of::<Connection>()]> {}
 // SAFETY: as above.
-unsafe impl Pod for Bytes<Counters> {}
-// SAFETY: an array of bytes.
 unsafe impl Pod for Bytes<[u8; size_of::<EntryRecord>()]> {}
 // SAFETY: without padding.
 unsafe impl Pod for Bytes<Destination> {}
@@ -82,6 +81,7 @@ impl Sizes {
     pub(crate) fn set<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
         loader
             .map_max_entries("SOCKETS", self.connections)
+            .map_max_entries("CONNECTIONS", self.connections)
             .map_max_entries("ENTRY_RING", self.slots * self.processors)
             .override_global("SLOTS_PER_CPU", &self.slots, true);
     }
@@ -89,42 +89,44 @@ impl Sizes {
 
 /// The maps.
 pub(crate) struct BufferMaps {
-    control: Array<MapData, u32>,
+    mode: Array<MapData, u32>,
     roles: HashMap<MapData, u64, u32>,
     destinations: HashMap<MapData, Bytes<Destination>, u32>,
     entry_requests: HashMap<MapData, Bytes<EntryRequest>, u32>,
+    roles_generation: Array<MapData, u32>,
     goroutine_roles: HashMap<MapData, u64, u32>,
-    sockets: HashMap<MapData, u64, Bytes<KnownSocket>>,
-    ended_while_frozen: HashMap<MapData, [u64; 2], Bytes<KnownSocket>>,
+    connections: HashMap<MapData, u64, Bytes<[u8; size_of::<Connection>()]>>,
     entry_ring: Array<MapData, Bytes<[u8; size_of::<EntryRecord>()]>>,
-    counters: PerCpuArray<MapData, Bytes<Counters>>,
+    ring_head: PerCpuArray<MapData, u64>,
+    counters: PerCpuArray<MapData, u64>,
     sizes: Sizes,
     kernel: Kernel,
     counts_streams: bool,
     /// Heads of the rings up to which entries have been taken, by processor.
     taken: Vec<u64>,
     /// The counters when totals were last taken.
-    before: [u64; COUNTS],
+    before: Counts,
 }
 
 impl BufferMaps {
     /// Takes the maps out of the loaded object.
     pub(crate) fn new(object: &mut Ebpf, sizes: Sizes, counts_streams: bool) -> Result<Self> {
         let mut maps = Self {
-            control: Array::try_from(take(object, "CONTROL")?)?,
+            mode: Array::try_from(take(object, "CAPTURE_MODE")?)?,
             roles: HashMap::try_from(take(object, "ROLES")?)?,
             destinations: HashMap::try_from(take(object, "DESTINATIONS")?)?,
             entry_requests: HashMap::try_from(take(object, "ENTRY_REQUESTS")?)?,
+            roles_generation: Array::try_from(take(object, "ROLES_GENERATION")?)?,
             goroutine_roles: HashMap::try_from(take(object, "GOROUTINE_ROLES")?)?,
-            sockets: HashMap::try_from(take(object, "SOCKETS")?)?,
-            ended_while_frozen: HashMap::try_from(take(object, "ENDED_WHILE_FROZEN")?)?,
+            connections: HashMap::try_from(take(object, "CONNECTIONS")?)?,
             entry_ring: Array::try_from(take(object, "ENTRY_RING")?)?,
+            ring_head: PerCpuArray::try_from(take(object, "RING_HEAD")?)?,
             counters: PerCpuArray::try_from(take(object, "COUNTERS")?)?,
             sizes,
             kernel: Kernel::default(),
             counts_streams,
             taken: Vec::new(),
-            before: [0; COUNTS],
+            before: Counts::default(),
         };
         maps.taken = vec![0; maps.heads()?.len()];
         Ok(maps)
@@ -138,32 +140,24 @@ impl BufferMaps {
 
     /// Makes the programs look up roles anew. Only the agent writes the number.
     fn invalidate_roles(&mut self) -> Result<(), MapError> {
-        let index = Control::RolesGeneration as u32;
-        let generation = self.control.get(&index, 0)?;
-        self.control.set(index, generation.wrapping_add(1), 0)
+        let generation = self.roles_generation.get(&0, 0)?;
+        self.roles_generation.set(0, generation.wrapping_add(1), 0)
     }
 
-    /// Of each processor.
-    fn counters(&self) -> Result<Vec<Counters>> {
-        let counters = self.counters.get(&0, 0)?;
-        Ok(counters.iter().map(|Bytes(counters)| *counters).collect())
+    fn counter(&self, index: u32) -> Result<u64> {
+        let each = self.counters.get(&index, 0)?;
+        Ok(each.iter().copied().fold(0, u64::wrapping_add))
     }
 
-    fn counts(&self) -> Result<[u64; COUNTS]> {
-        let mut sums = [0; COUNTS];
-        for counters in self.counters()? {
-            for (sum, count) in sums.iter_mut().zip(counters.counts) {
-                *sum = count.wrapping_add(*sum);
-            }
+    fn counts(&self) -> Result<Counts> {
+        let mut counts = Counts::default();
+        for (index, count) in counts.iter_mut().enumerate() {
+            *count = self.counter(index as u32)?;
         }
-        Ok(sums)
+        Ok(counts)
     }
 
-    fn count(&self, of: Count) -> Result<u64> {
-        Ok(self.counts()?[of as usize])
-    }
-
-    fn totals_of(&self, counts: &[u64; COUNTS]) -> BufferedTotals {
+    fn totals_of(&self, counts: &Counts) -> BufferedTotals {
         let since_before = |count: Count| {
             let index = count as usize;
             counts[index].wrapping_sub(self.before[index])
@@ -191,34 +185,24 @@ impl BufferMaps {
         Ok(decode(&bytes, &self.kernel).ok().flatten())
     }
 
-    /// `None` if its addresses are not known.
-    fn buffered(&self, record: &Record) -> Option<BufferedEvent> {
-        let event = decode_record(record, &self.kernel).ok()?;
-        Some(BufferedEvent {
-            event,
-            was_sent: record.flags & BUFFERED == 0,
-        })
-    }
-
     /// Number of entries that each processor has written.
     fn heads(&self) -> Result<Vec<u64>> {
-        let counters = self.counters()?.into_iter();
-        Ok(counters.map(|counters| counters.ring_head).collect())
+        Ok(self.ring_head.get(&0, 0)?.iter().copied().collect())
     }
 }
 
 impl KernelSide for BufferMaps {
     fn mode(&self) -> Result<Mode> {
         let mode = self
-            .control
-            .get(&(Control::Mode as u32), 0)
+            .mode
+            .get(&0, 0)
             .context("cannot read the capture mode of the eBPF programs")?;
         Ok(Mode::from_wire(mode))
     }
 
     fn set_mode(&mut self, mode: Mode) -> Result<()> {
-        self.control
-            .set(Control::Mode as u32, mode as u32, 0)
+        self.mode
+            .set(0, mode as u32, 0)
             .context("cannot set the capture mode of the eBPF programs")
     }
 
@@ -286,25 +270,16 @@ impl KernelSide for BufferMaps {
         Ok(entries)
     }
 
-    fn connections(&mut self) -> Vec<BufferedConnection> {
-        let ended: Vec<_> = self.ended_while_frozen.iter().flatten().collect();
-        for (key, _) in &ended {
-            // What cannot be removed is taken for a connection that is idle.
-            let _ = self.ended_while_frozen.remove(key);
-        }
-        let ended = ended.into_iter();
-        let ended = ended.map(|([_, sock], Bytes(socket))| (sock, socket));
-        let open = self.sockets.iter().flatten();
-        let open = open.map(|(sock, Bytes(socket))| (sock, socket));
-        let clients = ended.chain(open).filter(|(_, socket)| socket.accepted != 0);
-        let connection = |(sock, socket): (u64, KnownSocket)| {
-            let [received, sent] = socket.client_records(sock);
-            BufferedConnection {
-                received: received.and_then(|record| self.buffered(&record)),
-                sent: sent.and_then(|record| self.buffered(&record)),
-            }
-        };
-        clients.map(connection).collect()
+    fn connections(&self) -> Vec<BufferedConnection> {
+        let found = self.connections.iter().filter_map(|found| {
+            let (_, Bytes(bytes)) = found.ok()?;
+            let (received, sent) = bytes.split_at(size_of::<Record>());
+            Some(BufferedConnection {
+                received: buffered(received, &self.kernel),
+                sent: buffered(sent, &self.kernel),
+            })
+        });
+        found.collect()
     }
 
     fn counts_streams(&self) -> bool {
@@ -317,13 +292,26 @@ impl KernelSide for BufferMaps {
     }
 
     fn receives(&self) -> Result<u64> {
-        self.count(Count::Receives)
+        self.counter(Count::Receives as u32)
     }
 
     fn sockets(&self) -> Result<(u64, u64)> {
-        let known = self.count(Count::Sockets)?;
+        let known = self.counter(Count::Sockets as u32)?;
         Ok((known, u64::from(self.sizes.connections)))
     }
+}
+
+/// `None` for a record of zeros: there was none yet.
+fn buffered(bytes: &[u8], kernel: &Kernel) -> Option<BufferedEvent> {
+    let event = decode(bytes, kernel)
+        .ok()
+        .flatten()
+        .filter(|event| event.at > 0)?;
+    let flags = u16::from_ne_bytes([bytes[FLAGS], bytes[FLAGS + 1]]);
+    Some(BufferedEvent {
+        event,
+        was_sent: flags & BUFFERED == 0,
+    })
 }
 
 /// Takes a map out of the loaded object.

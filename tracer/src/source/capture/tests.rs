@@ -40,7 +40,7 @@ impl KernelSide for FakeKernel {
     fn newest_entries(&self) -> Result<Vec<Event>> {
         Ok(self.entries.clone())
     }
-    fn connections(&mut self) -> Vec<BufferedConnection> {
+    fn connections(&self) -> Vec<BufferedConnection> {
         Vec::new()
     }
     fn counts_streams(&self) -> bool {

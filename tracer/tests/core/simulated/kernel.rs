@@ -82,7 +82,7 @@ impl KernelSide for SimulatedKernel {
         Ok(self.entry_ring.iter().rev().take(4).cloned().collect())
     }
 
-    fn connections(&mut self) -> Vec<BufferedConnection> {
+    fn connections(&self) -> Vec<BufferedConnection> {
         self.connections.values().cloned().collect()
     }
 
