@@ -6,8 +6,12 @@ use anyhow::{Context, Result, bail};
 use lab::client_times::ClientRequest;
 use tracer_format::{Record, record::Hang};
 
-/// As far apart as the tracer and the client may be.
+/// As far apart as the tracer and the client may be on a machine whose healthy requests take no time.
 const TOLERANCE: Duration = Duration::from_millis(50);
+
+/// A request that hung is woken after each of its waits, four at most, and works in between: on a slow machine that takes as long
+/// each time as a healthy request does.
+const WAITS: u32 = 4;
 
 /// The lab's requests take longer only if something blocks them.
 const HUNG: Duration = Duration::from_secs(1);
@@ -47,6 +51,7 @@ impl Trace {
 pub struct Comparison {
     rows: Vec<Row>,
     complete: bool,
+    tolerance: Duration,
 }
 
 struct Row {
@@ -84,9 +89,12 @@ pub fn compare(requests: &[ClientRequest], trace: &Trace) -> Comparison {
         client: None,
         tracer: Tracer::sum(&[hang]),
     }));
+    let healthy = requests.iter().map(|request| request.took);
+    let longest = healthy.filter(|took| *took <= HUNG / 10).max();
     Comparison {
         rows,
         complete: trace.complete,
+        tolerance: TOLERANCE + longest.unwrap_or_default() * WAITS,
     }
 }
 
@@ -108,18 +116,22 @@ impl Row {
     }
 
     /// Why this row speaks against the tracer.
-    fn complaint(&self) -> Option<&'static str> {
-        match (&self.client, &self.tracer) {
-            (Some(_), None) => Some("the tracer missed a request that hung"),
-            (None, _) => Some("the tracer reports a hang that the client did not have"),
+    fn complaint(&self, tolerance: Duration) -> Option<String> {
+        let said = match (&self.client, &self.tracer) {
+            (Some(_), None) => "the tracer missed a request that hung".to_owned(),
+            (None, _) => "the tracer reports a hang that the client did not have".to_owned(),
             (Some(client), Some(tracer)) if !tracer.names(client) => {
-                Some("the request id does not agree")
+                "the request id does not agree".to_owned()
             }
-            (Some(client), Some(tracer)) if client.duration.abs_diff(tracer.hang) > TOLERANCE => {
-                Some("the durations differ by more than 50 ms")
+            (Some(client), Some(tracer)) if client.duration.abs_diff(tracer.hang) > tolerance => {
+                format!(
+                    "the durations differ by more than {} ms",
+                    tolerance.as_millis()
+                )
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some(said)
     }
 }
 
@@ -143,7 +155,11 @@ impl Tracer {
 impl Comparison {
     /// An error unless the tracer found every hang and nothing else.
     pub fn verdict(&self) -> Result<()> {
-        let complaints: Vec<_> = self.rows.iter().filter_map(Row::complaint).collect();
+        let complaints: Vec<_> = self
+            .rows
+            .iter()
+            .filter_map(|row| row.complaint(self.tolerance))
+            .collect();
         if !complaints.is_empty() {
             bail!(
                 "the trace does not agree with the client: {}",
@@ -250,8 +266,12 @@ mod tests {
     }
 
     fn verdict(hangs: &[Hang]) -> String {
+        verdict_beside(Duration::from_millis(2), hangs)
+    }
+
+    fn verdict_beside(healthy: Duration, hangs: &[Hang]) -> String {
         let requests = [
-            request(1, Duration::from_millis(2)),
+            request(1, healthy),
             request(2, Duration::from_millis(8_004)),
         ];
         let hangs = hangs
@@ -306,10 +326,21 @@ mod tests {
     }
 
     #[test]
+    fn on_a_slow_machine_the_durations_may_differ_by_more() {
+        let slow = verdict_beside(Duration::from_millis(20), &[hang(2, "id-2", 7_900)]);
+        assert!(slow.starts_with("fine"), "{slow}");
+        let too_short = verdict_beside(Duration::from_millis(20), &[hang(2, "id-2", 7_800)]);
+        assert!(
+            too_short.contains("differ by more than 130 ms"),
+            "{too_short}"
+        );
+    }
+
+    #[test]
     fn disagreement_is_an_error() {
         for (hangs, expected) in [
             (vec![], "missed a request"),
-            (vec![hang(2, "id-2", 7_900)], "differ by more than 50 ms"),
+            (vec![hang(2, "id-2", 7_900)], "differ by more than 58 ms"),
             (vec![hang(2, "id-3", 8_000)], "request id does not agree"),
             (
                 vec![hang(2, "id-2", 8_000), hang(1, "id-1", 200)],
