@@ -5,6 +5,7 @@ use std::{
     env,
     ffi::OsString,
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -142,6 +143,13 @@ struct AttachedAgent(Process);
 impl AttachedAgent {
     /// Returns once it is attached.
     fn start(agent: &Path, pid: u32, extra_args: &[OsString]) -> Result<Self> {
+        // A trace is appended to; that of an earlier demo would be compared with this one's clients.
+        match fs::remove_file(TRACE) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).context(format!("cannot remove the earlier {TRACE}"));
+            }
+            _ => {}
+        }
         let pid_word = pid.to_string();
         let mut command = Command::new(agent);
         // Its output is not redirected: each hang is shown as it ends.
@@ -170,7 +178,7 @@ impl AttachedAgent {
     }
 }
 
-/// Whether the trace file begins with the session of this server: it may be that of an earlier demo.
+/// Whether the trace file begins with the session of this server.
 fn attached(pid: u32) -> bool {
     let text = fs::read_to_string(TRACE).unwrap_or_default();
     let first = text
