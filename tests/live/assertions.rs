@@ -108,3 +108,12 @@ pub(crate) fn time_outs(hang: &Value, timeout: Duration) -> Vec<String> {
 fn difference(agent: Duration, client: &Measured) -> f64 {
     (agent.as_secs_f64() - client.duration.as_secs_f64()) * 1e3
 }
+
+/// The same device, of which the earlier record may lack the path: that is known once the server's memory was read.
+pub(crate) fn is_same_device(later: &Value, earlier: &Value) {
+    let mut expected = earlier.clone();
+    if let (None, Some(path)) = (earlier.get("path"), later.get("path")) {
+        expected["path"] = path.clone();
+    }
+    assert_eq!(*later, expected);
+}

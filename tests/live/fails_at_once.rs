@@ -24,6 +24,8 @@ use nix::{
 };
 use serde_json::Value;
 
+use crate::assertions;
+
 /// A refusal is to be said within this time.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -91,11 +93,7 @@ fn is_one_outage(trace: &Trace, device: &Value) -> Result<()> {
     let [incident] = incidents[..] else {
         anyhow::bail!("{incidents:?}");
     };
-    // Its path is known once the server's memory was read.
-    let field = |name: &str| (&incident["device"][name], &device[name]);
-    let (address, transport) = (field("address"), field("transport"));
-    assert_eq!(address.0, address.1, "{incident}");
-    assert_eq!(transport.0, transport.1, "{incident}");
+    assertions::is_same_device(&incident["device"], device);
     assert!(incident.get("end").is_some(), "{incident}");
     let refusals = incident["refusals"].as_u64().context("not counted")?;
     assert!(refusals >= 3, "{}", trace.text);

@@ -11,7 +11,10 @@ use lab::{
 };
 use serde_json::Value;
 
-use crate::outage::{attach, lab};
+use crate::{
+    assertions,
+    outage::{attach, lab},
+};
 
 /// The threshold is 0.1 s; goroutines are looked at twice a second.
 const SOON: Duration = Duration::from_secs(1);
@@ -94,10 +97,7 @@ fn each_becomes_a_hang_and_no_two_hangs_have_one_id() -> Result<()> {
     let trace = tracer.stop()?;
     for stalled in trace.of_type("stalled") {
         let hang = hang_of(&trace, stalled)?;
-        assert_eq!(
-            hang["device"]["address"], stalled["device"]["address"],
-            "{stalled}: {hang}"
-        );
+        assertions::is_same_device(&hang["device"], &stalled["device"]);
     }
     let ids: BTreeSet<_> = trace
         .hangs()

@@ -20,13 +20,15 @@ use super::{
     privilege::locked_memory,
     specs::Fallback,
 };
-use crate::sandbox;
-use crate::source::{
-    capture::{
-        KernelSide,
-        maps::{BufferMaps, Sizes, take},
+use crate::{
+    sandbox,
+    source::{
+        capture::{
+            KernelSide,
+            maps::{BufferMaps, Sizes, take},
+        },
+        listening::ListeningPorts,
     },
-    listening::ListeningPorts,
 };
 use tracer_model::Probe;
 

@@ -28,10 +28,9 @@ impl Types {
     pub fn read(path: &Path) -> Result<Self> {
         // Only the kernel's own is memory-mapped: another file may be damaged.
         let is_own = path == Path::new(VMLINUX);
-        let own = Some(path)
-            .filter(|_| is_own)
-            .and_then(|path| in_place(File::open(path).ok()?).ok());
-        own.map_or_else(|| Self::parse(&fs::read(path)?), |btf| Ok(Self::of(btf)))
+        let own = is_own.then(|| in_place(File::open(path).ok()?).ok());
+        own.flatten()
+            .map_or_else(|| Self::parse(&fs::read(path)?), |btf| Ok(Self::of(btf)))
     }
 
     /// Of these bytes.
