@@ -28,13 +28,7 @@
 //! stay as they were when something failed: nothing counts what is sent then but the core, so there is no way back. On the way
 //! to `Stream` the agent fetches the buffers and gives the core what it needs of requests under way.
 
-use crate::{
-    abi::Count,
-    protocol::{
-        SendOutcome, TCP_CLOSE_WAIT, TCP_CLOSING, TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_FIN_WAIT2,
-        TCP_LAST_ACK, TCP_TIME_WAIT, is_connecting,
-    },
-};
+use crate::{abi::Count, protocol::SendOutcome};
 
 /// What the programs do with records. The discriminants are the values in the map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -167,51 +161,6 @@ pub fn dispose_of_send(
         Takes::Unacknowledged => Disposition::Freeze,
         _ if matches!(outcome, SendOutcome::Failed) => Disposition::Freeze,
         _ => Disposition::Stream,
-    }
-}
-
-/// A change of the TCP state of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StateChange {
-    /// Whether a client opened it.
-    pub accepted: bool,
-    /// State before.
-    pub old: i32,
-    /// State now.
-    pub new: i32,
-    /// Error of the socket (`sk_err`), 0 without one.
-    pub errno: i32,
-    /// Sequence numbers that the peer has not acknowledged.
-    pub outstanding: u32,
-}
-
-impl StateChange {
-    /// Whether it is a failure, and freezes the buffers: a connection of the server's own was not opened, or ends otherwise than in
-    /// order.
-    #[inline(always)]
-    pub const fn freezes(self) -> bool {
-        !self.accepted && !self.is_usual()
-    }
-
-    /// Whether it is how connections of the server's own come and go, which the agent need not be woken for: it finds a dial that
-    /// takes long at its next poll.
-    #[inline(always)]
-    pub const fn is_usual(self) -> bool {
-        is_connecting(self.old, self.new) || self.ends_in_order()
-    }
-
-    /// Whether a connection of which everything has been acknowledged ends, on either side: a client of HTTP closes those that it
-    /// has not used for a while, and dials again.
-    #[inline(always)]
-    pub const fn ends_in_order(self) -> bool {
-        // The end itself takes a sequence number.
-        let owed = match self.old {
-            TCP_ESTABLISHED | TCP_CLOSE_WAIT => 0,
-            TCP_FIN_WAIT1 | TCP_FIN_WAIT2 | TCP_LAST_ACK | TCP_CLOSING => 1,
-            TCP_TIME_WAIT => u32::MAX,
-            _ => return false,
-        };
-        self.errno == 0 && self.outstanding <= owed
     }
 }
 

@@ -6,7 +6,8 @@ use tracer_ebpf::{
         ACCEPTED, ENTRY_BYTES, EntryRecord, IN_PROCESS, Kind, Name, Record, StateRecord, Tcp,
         UNIX_PATH,
     },
-    capture::{Mode, StateChange},
+    capture::Mode,
+    state_change::StateChange,
 };
 
 use crate::{
@@ -107,6 +108,17 @@ pub(crate) fn about_known(sk: Sock, report: &Report) {
     }
 }
 
+/// Whether a RST that comes now harms nobody, and is left out while buffering: it answers the end of a connection with TLS.
+/// `old`: the TCP state before.
+#[inline(always)]
+pub(crate) fn is_harmless_reset(sk: Sock, old: i32) -> bool {
+    mode::current() == Mode::Buffer
+        && Socket::find(sk).is_some_and(|socket| {
+            let change = StateChange::by_reset(socket.is_tls(), old, sk.outstanding());
+            !socket.is_clients() && change.is_harmless_reset()
+        })
+}
+
 /// Sends a record about a socket.
 #[inline(always)]
 pub(crate) fn about(socket: Socket, report: &Report) {
@@ -146,6 +158,7 @@ pub(crate) fn state(sk: Sock, report: &Report) {
     }
     let change = StateChange {
         accepted: socket.is_clients(),
+        is_tls: socket.is_tls(),
         old: (report.value >> 8) as i32,
         new: (report.value & 0xff) as i32,
         errno: report.extra as i32,

@@ -10,3 +10,4 @@ pub mod abi;
 pub mod capture;
 pub mod layout;
 pub mod protocol;
+pub mod state_change;

@@ -18,6 +18,8 @@ pub const TCP_FIN_WAIT1: i32 = 4;
 pub const TCP_FIN_WAIT2: i32 = 5;
 /// Both ends have closed it.
 pub const TCP_TIME_WAIT: i32 = 6;
+/// There is no connection.
+pub const TCP_CLOSE: i32 = 7;
 /// The peer has closed it.
 pub const TCP_CLOSE_WAIT: i32 = 8;
 /// And the process.

@@ -1,10 +1,7 @@
 //! The programs' decisions, on the host.
 
 use super::*;
-use crate::{
-    abi::UNKNOWN,
-    protocol::{TCP_ESTABLISHED, TCP_SYN_SENT},
-};
+use crate::abi::UNKNOWN;
 
 const MS: u64 = 1_000_000;
 
@@ -67,38 +64,6 @@ fn a_socket_is_not_asked_for_progress_unless_it_is_an_audit_socket() {
 fn clients_and_other_sockets_are_ignored_while_buffering() {
     assert!(is_ignored(true, Role::Unknown) && is_ignored(false, Role::Other));
     assert!(!is_ignored(false, Role::Unknown) && !is_ignored(false, Role::Audit));
-}
-
-#[test]
-fn what_ends_otherwise_than_in_order_freezes() {
-    const CLOSE: i32 = 7;
-    for (old, new, errno, outstanding, expected) in [
-        (CLOSE, TCP_SYN_SENT, 0, 0, false),
-        (TCP_SYN_SENT, TCP_ESTABLISHED, 0, 0, false),
-        (TCP_SYN_SENT, CLOSE, 0, 1, true),
-        (TCP_SYN_SENT, CLOSE, 111, 1, true),
-        (TCP_ESTABLISHED, TCP_FIN_WAIT1, 0, 0, false),
-        (TCP_FIN_WAIT1, TCP_FIN_WAIT2, 0, 1, false),
-        (TCP_TIME_WAIT, CLOSE, 0, u32::MAX, false),
-        (TCP_ESTABLISHED, TCP_CLOSE_WAIT, 0, 0, false),
-        (TCP_LAST_ACK, CLOSE, 0, 1, false),
-        (TCP_ESTABLISHED, TCP_FIN_WAIT1, 0, 1, true),
-        (TCP_CLOSE_WAIT, TCP_LAST_ACK, 0, 5000, true),
-        (TCP_FIN_WAIT1, CLOSE, 0, 2, true),
-        (TCP_ESTABLISHED, CLOSE, 104, 0, true),
-        // It is not known what was acknowledged.
-        (TCP_ESTABLISHED, TCP_FIN_WAIT1, 0, u32::MAX, true),
-    ] {
-        let change = |accepted| StateChange {
-            accepted,
-            old,
-            new,
-            errno,
-            outstanding,
-        };
-        assert_eq!(change(false).freezes(), expected, "{:?}", change(false));
-        assert!(!change(true).freezes());
-    }
 }
 
 /// A write of 100 bytes at this time, whose peer has acknowledged up to `una`, into a queue that then ends at `end`: whether

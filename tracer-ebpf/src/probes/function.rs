@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use tracer_ebpf::abi::Kind;
 
-use super::retransmit::happened;
+use super::retransmit::{failed, happened};
 use crate::{
     kernel::{AF_INET, AF_INET6, Sock, in_target, recvmsg_result, socket_sock},
     maps::{CALLS, CallInProgress},
@@ -250,6 +250,6 @@ fn retransmits(sk: Sock) {
 #[inline(always)]
 fn reports_error(sk: Sock) {
     if matches!(sk.family(), AF_INET | AF_INET6) {
-        happened(sk, Kind::Error, i64::from(sk.err()), sk.err_soft() as u64);
+        failed(sk);
     }
 }

@@ -1,7 +1,7 @@
 //! Retransmits, resets and errors of the server's connections.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use tracer_ebpf::abi::Kind;
+use tracer_ebpf::{abi::Kind, protocol::TCP_CLOSE_WAIT, state_change::EPIPE};
 
 use crate::{
     emit::{self, Report, Wake},
@@ -37,14 +37,25 @@ fn tcp_retransmit_skb(ctx: RawTracePointContext) -> i32 {
 /// `TP_PROTO(struct sock *sk)` (`include/trace/events/tcp.h`, Linux 4.16).
 #[raw_tracepoint(tracepoint = "tcp_receive_reset")]
 fn tcp_receive_reset(ctx: RawTracePointContext) -> i32 {
-    happened(Sock(ctx.arg(0)), Kind::Reset, 0, 0);
+    let sk = Sock(ctx.arg(0));
+    if !emit::is_harmless_reset(sk, i32::from(sk.state())) {
+        happened(sk, Kind::Reset, 0, 0);
+    }
     0
 }
 
 /// `TP_PROTO(const struct sock *sk)` (`include/trace/events/sock.h`, Linux 5.14).
 #[raw_tracepoint(tracepoint = "inet_sk_error_report")]
 fn inet_sk_error_report(ctx: RawTracePointContext) -> i32 {
-    let sk = Sock(ctx.arg(0));
-    happened(sk, Kind::Error, i64::from(sk.err()), sk.err_soft() as u64);
+    failed(Sock(ctx.arg(0)));
     0
+}
+
+/// The kernel reports an error on this socket. One whose peer had closed it before is closed already.
+#[inline(always)]
+pub(super) fn failed(sk: Sock) {
+    let errno = sk.err();
+    if errno != EPIPE || !emit::is_harmless_reset(sk, TCP_CLOSE_WAIT) {
+        happened(sk, Kind::Error, i64::from(errno), sk.err_soft() as u64);
+    }
 }

@@ -19,6 +19,9 @@ use crate::{recordings::records, simulated::SimulatedCapture};
 /// Requests before the fault.
 const HEALTHY: u64 = 300;
 
+/// In TLS 1.3, bytes.
+const CLOSE_NOTIFY: i64 = 24;
+
 /// What happens to the last request's last entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -113,6 +116,14 @@ impl Story {
         self.now += MS / 10;
     }
 
+    fn closes_tls(&mut self, socket: &Socket) {
+        self.writes(socket, CLOSE_NOTIFY, None);
+        let last = self.events.last_mut().map(|event| &mut event.what);
+        if let Some(EventKind::Send { requested, .. }) = last {
+            *requested = Some(CLOSE_NOTIFY as u64);
+        }
+    }
+
     fn entry(&mut self, head: &EntryHead, fault: Fault) {
         use TcpState::{Close, CloseWait, Established, LastAck, SynSent};
         let to = socket(self.now, false, device_address(0));
@@ -157,8 +168,27 @@ impl Story {
             _ => {}
         }
         self.state(&to, (Established, CloseWait), (0, 0));
-        self.state(&to, (CloseWait, LastAck), (0, 0));
-        self.state(&to, (LastAck, Close), (0, 1));
+        if !self.tls {
+            self.state(&to, (CloseWait, LastAck), (0, 0));
+            return self.state(&to, (LastAck, Close), (0, 1));
+        }
+        self.closes_tls(&to);
+        let owed = CLOSE_NOTIFY as u32;
+        let reset = EventKind::Reset { socket: to.clone() };
+        // The peer's RST may come before the server closes its end, or after.
+        if (to.id.born / (MS / 10)).is_multiple_of(2) {
+            self.happens(reset);
+            self.state(&to, (CloseWait, Close), (32, owed));
+            self.happens(EventKind::SocketError {
+                socket: to,
+                errno: 32,
+                soft: 0,
+            });
+        } else {
+            self.state(&to, (CloseWait, LastAck), (0, owed));
+            self.happens(reset);
+            self.state(&to, (LastAck, Close), (104, owed + 1));
+        }
     }
 
     fn request(&mut self, number: u64, fault: Fault) {

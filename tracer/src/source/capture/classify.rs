@@ -8,8 +8,9 @@ use std::{
 
 use tracer_ebpf::{
     abi::UNKNOWN,
-    capture::{Role, StateChange},
+    capture::Role,
     protocol::SendOutcome,
+    state_change::{EPIPE, StateChange},
 };
 use tracer_model::{
     Device, EntryHead, Event, EventKind, Nanos, Socket, SocketId, Tcp, TcpState, Transport,
@@ -58,6 +59,8 @@ pub struct SocketRoles {
     sends_without_entry: HashMap<Device, u32>,
     /// Sockets whose last write was not complete.
     short: HashSet<SocketId>,
+    /// Sockets whose end within TLS has begun in order: their peers may answer it by a RST.
+    ending: HashSet<SocketId>,
     /// Remote ends of sockets of each role.
     audit_devices: HashSet<Device>,
     others: HashSet<Device>,
@@ -86,7 +89,7 @@ impl SocketRoles {
                 self.classify_send(socket.id, outcome, event.at, buffering)
             }
             EventKind::State { socket, .. } if !socket.accepted => {
-                let change = state_change(&event.what);
+                let change = state_change(&event.what, self.is_within_tls(socket));
                 change.map_or(Class::Normal, |change| self.classify_state(socket, change))
             }
             EventKind::Send { .. } | EventKind::Receive { .. } | EventKind::State { .. } => {
@@ -104,8 +107,20 @@ impl SocketRoles {
         match what {
             EventKind::ConnectFailed { .. } => Class::Failure,
             EventKind::Rejected { .. } if self.is_audit(socket) => Class::Failure,
+            EventKind::Reset { .. } | EventKind::SocketError { errno: EPIPE, .. }
+                if self.ending.contains(&socket.id) =>
+            {
+                Class::Normal
+            }
             _ => Class::Anomaly,
         }
+    }
+
+    /// Whether it leads to an audit device, and no entry was seen on it.
+    fn is_within_tls(&self, socket: &Socket) -> bool {
+        let device = Device::of(socket);
+        self.role(socket.id) != Role::Audit
+            && device.is_some_and(|device| self.audit_devices.contains(&device))
     }
 
     /// Of a connection that the programs recognized no entry may have been seen here.
@@ -266,13 +281,26 @@ impl SocketRoles {
             (EventKind::State { socket, new, .. }, _) if *new == TcpState::Close => {
                 self.known.remove(&socket.id);
             }
+            (EventKind::State { socket, .. }, _) if !socket.accepted => {
+                let change = state_change(&event.what, self.is_within_tls(socket));
+                if change.is_some_and(|change| change.is_tls && change.ends_in_order()) {
+                    self.ends(socket.id);
+                }
+            }
             _ => {}
         }
+    }
+
+    fn ends(&mut self, id: SocketId) {
+        if self.ending.len() >= CAPACITY {
+            self.ending.clear();
+        }
+        self.ending.insert(id);
     }
 }
 
 /// A change of a connection's state, as the programs decide about it.
-pub fn state_change(what: &EventKind) -> Option<StateChange> {
+pub fn state_change(what: &EventKind, is_tls: bool) -> Option<StateChange> {
     let EventKind::State {
         socket,
         old,
@@ -287,6 +315,7 @@ pub fn state_change(what: &EventKind) -> Option<StateChange> {
     let outstanding = |tcp: &Tcp| tcp.end.wrapping_sub(tcp.una);
     Some(StateChange {
         accepted: socket.accepted,
+        is_tls,
         old: *old as i32,
         new: *new as i32,
         errno: *errno,

@@ -14,10 +14,10 @@ use tracer::source::capture::{
 use tracer_ebpf::{
     abi::{Count, UNKNOWN},
     capture::{
-        AuditSocket, ClientConnection, Disposition, Mode, Role, StateChange, dispose_of_send,
-        is_ignored,
+        AuditSocket, ClientConnection, Disposition, Mode, Role, dispose_of_send, is_ignored,
     },
-    protocol::{SendOutcome, is_interim},
+    protocol::{SendOutcome, TCP_CLOSE_WAIT, is_interim},
+    state_change::{EPIPE, StateChange},
 };
 use tracer_model::{BufferedTotals, Event, EventKind, Socket, SocketId, TcpState, Transport};
 
@@ -34,6 +34,8 @@ pub(super) struct SimulatedKernel {
     connections: BTreeMap<SocketId, BufferedConnection>,
     entry_ring: Vec<Event>,
     audit_sockets: HashMap<SocketId, AuditSocket>,
+    /// The last of each socket.
+    changes: HashMap<SocketId, StateChange>,
     readers: HashSet<u64>,
     writers: HashSet<u64>,
     totals: BufferedTotals,
@@ -151,12 +153,41 @@ impl SimulatedKernel {
             }
             _ => {}
         }
+        if let Some(socket) = event.socket()
+            && self.leaves_out(what, socket)
+        {
+            return false;
+        }
+        let is_tls = event.socket().is_some_and(|socket| self.is_tls(socket));
+        let change = state_change(what, is_tls);
+        if let (Some(change), Some(socket)) = (change, event.socket()) {
+            self.changes.insert(socket.id, change);
+        }
         let fails = matches!(what, EventKind::ConnectFailed { .. })
-            || state_change(what).is_some_and(StateChange::freezes);
+            || change.is_some_and(StateChange::freezes);
         if fails && !ignored {
             self.mode = self.mode.after_failure();
         }
         !ignored
+    }
+
+    /// Whether this is a RST that harms nobody.
+    fn leaves_out(&self, what: &EventKind, socket: &Socket) -> bool {
+        let change = self.changes.get(&socket.id);
+        let old = match what {
+            EventKind::Reset { .. } => change.map(|change| change.new),
+            EventKind::SocketError { errno: EPIPE, .. } => Some(TCP_CLOSE_WAIT),
+            _ => None,
+        };
+        let (Some(change), Some(old)) = (change, old) else {
+            return false;
+        };
+        let reset = StateChange::by_reset(change.is_tls, old, change.outstanding);
+        self.mode == Mode::Buffer && reset.is_harmless_reset()
+    }
+
+    fn is_tls(&self, socket: &Socket) -> bool {
+        self.has_tls && self.role(socket) == Role::Audit
     }
 
     fn role(&self, socket: &Socket) -> Role {

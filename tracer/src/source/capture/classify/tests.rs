@@ -285,21 +285,68 @@ fn a_connection_that_owes_nothing_may_close() {
         (SynSent, Close, 0, 0, Class::Failure),
         (SynSent, Close, 1, 0, Class::Failure),
     ] {
-        let tcp = Tcp {
-            una: u32::MAX,
-            nxt: u32::MAX.wrapping_add(outstanding),
-            end: u32::MAX.wrapping_add(outstanding),
-            ..Default::default()
-        };
-        let mut event = state(&audit, 5 * S, old, new);
-        if let EventKind::State {
-            errno: e, tcp: t, ..
-        } = &mut event.what
-        {
-            (*e, *t) = (errno, Some(tcp));
-        }
+        let event = ends(&audit, (old, new), (errno, outstanding));
         assert_eq!(roles.classify(&event, true), expected, "{event:?}");
     }
+}
+
+/// A change of state with this error, and so much that is not acknowledged.
+fn ends(socket: &Socket, (old, new): (TcpState, TcpState), rest: (i32, u32)) -> Event {
+    let mut event = state(socket, 5 * S, old, new);
+    let end = u32::MAX.wrapping_add(rest.1);
+    if let EventKind::State { errno, tcp, .. } = &mut event.what {
+        *errno = rest.0;
+        *tcp = Some(Tcp {
+            una: u32::MAX,
+            nxt: end,
+            end,
+            ..Default::default()
+        });
+    }
+    event
+}
+
+/// Who closes a connection with TLS says so to its peer, which may have closed it for good and answers by a RST.
+#[test]
+fn the_farewell_of_tls_is_no_failure() {
+    use TcpState::{Close, CloseWait, Established, LastAck};
+    const CLOSE_NOTIFY: u32 = 24;
+    for (is_audit, has_entry, expected) in [
+        (true, false, Class::Normal),
+        (true, true, Class::Anomaly),
+        // Nobody knows what that is.
+        (false, false, Class::Anomaly),
+    ] {
+        let mut roles = SocketRoles::default();
+        let to = socket(7, 443);
+        if is_audit {
+            roles.audit(Device::of(&to));
+        }
+        roles.observe(&send(&to, S, 100, has_entry), false, S);
+        let mut class = |event: &Event| roles.observe(event, false, S).0;
+        class(&ends(&to, (Established, CloseWait), (0, 0)));
+        class(&ends(&to, (CloseWait, LastAck), (0, CLOSE_NOTIFY)));
+        let reset = other(&to, |socket| EventKind::Reset { socket });
+        assert_eq!(class(&reset), expected, "{is_audit} {has_entry}");
+        let end = ends(&to, (LastAck, Close), (104, CLOSE_NOTIFY + 1));
+        let is_well = class(&end) == Class::Progress(to.id);
+        assert_eq!(is_well, expected == Class::Normal);
+        let error = other(&to, |socket| EventKind::SocketError {
+            socket,
+            errno: 32,
+            soft: 0,
+        });
+        assert_eq!(class(&error), expected, "{is_audit} {has_entry}");
+    }
+    // A RST in the middle of it is another matter.
+    let mut roles = SocketRoles::default();
+    let to = socket(7, 443);
+    roles.audit(Device::of(&to));
+    roles.observe(&send(&to, S, 100, false), false, S);
+    let reset = other(&to, |socket| EventKind::Reset { socket });
+    assert_eq!(roles.observe(&reset, false, S).0, Class::Anomaly);
+    let end = ends(&to, (Established, Close), (104, 0));
+    assert_eq!(roles.observe(&end, false, S).0, Class::Failure);
 }
 
 #[test]
