@@ -27,7 +27,7 @@ const INSIDE: &str = "VAULT_TRACER_TEST_INSIDE";
 /// What must fail, by name.
 type Attempt = (&'static str, fn() -> io::Result<()>);
 
-const ATTEMPTS: [Attempt; 6] = [
+const ATTEMPTS: [Attempt; 8] = [
     ("start a program", || {
         Command::new("true").status().map(drop)
     }),
@@ -37,6 +37,19 @@ const ATTEMPTS: [Attempt; 6] = [
         Ok(process_vm_writev(own(), &[IoSlice::new(&from)], &[to]).map(drop)?)
     }),
     ("send a signal", || Ok(kill(own(), None)?)),
+    ("queue a signal", || {
+        let nothing = libc::sigval {
+            sival_ptr: std::ptr::null_mut(),
+        };
+        // SAFETY: takes numbers only; signal 0 is none.
+        Ok(Errno::result(unsafe { libc::sigqueue(own().as_raw(), 0, nothing) }).map(drop)?)
+    }),
+    ("signal a thread of another process", || {
+        let other = nix::unistd::getppid().as_raw();
+        // SAFETY: takes numbers only; signal 0 is none.
+        let result = unsafe { libc::syscall(libc::SYS_tgkill, other, other, 0) };
+        Ok(Errno::result(result).map(drop)?)
+    }),
     ("leave a namespace", || Ok(unshare(CloneFlags::CLONE_FS)?)),
     ("change the personality", || {
         // SAFETY: this value asks, and changes nothing.

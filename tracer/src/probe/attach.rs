@@ -1,10 +1,12 @@
 //! Loads and attaches the programs, through file descriptors of this process: the kernel detaches them when the process
 //! ends, however it ends.
 
+use std::os::fd::{AsFd, OwnedFd};
+
 use anyhow::{Result, bail};
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{MapData, PerCpuArray, RingBuf},
+    maps::{Map, MapData, PerCpuArray},
 };
 use log::warn;
 use tracer_ebpf::{
@@ -86,8 +88,8 @@ pub struct Attached {
 
 /// Where the records come from.
 pub(crate) struct Sources {
-    /// Records that the programs send.
-    pub(crate) ring: RingBuf<MapData>,
+    /// Records that the programs send: the map of the ring buffer.
+    pub(crate) ring: OwnedFd,
     /// Records that they buffer.
     pub(crate) maps: BufferMaps,
     /// On which the server listens.
@@ -116,7 +118,10 @@ pub(crate) fn attach(
     let plan = hooks.attach_best(host, preference)?;
     let probes = hooks.probes();
     let mut object = hooks.into_object();
-    let ring = RingBuf::try_from(take(&mut object, "EVENTS")?)?;
+    let Map::RingBuf(events) = take(&mut object, "EVENTS")? else {
+        bail!("EVENTS is no ring buffer");
+    };
+    let ring = events.fd().as_fd().try_clone_to_owned()?;
     let lost = PerCpuArray::try_from(take(&mut object, "LOST")?)?;
     let attached = Attached {
         probes,

@@ -20,7 +20,7 @@ pub enum Preference {
     Function,
     /// On the kernel's own functions, by kprobes
     Kprobe,
-    /// On tracepoints only
+    /// On tracepoints, and on functions only for what no tracepoint shows
     Tracepoint,
     /// On tracepoints; sends and receives at the socket layer (Linux 6.3)
     Socket,

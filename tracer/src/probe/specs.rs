@@ -352,7 +352,7 @@ pub const CAPABILITIES: &[Capability] = &[
             limitation: None,
         }],
         fallback: Fallback::Detail(
-            "a device that fails without a system call on a socket shows only by answers with HTTP 5xx",
+            "a device that fails without a system call on a socket is seen later, by what others took or by answers with HTTP 5xx",
         ),
     },
 ];

@@ -1,12 +1,14 @@
 //! System calls that this process never makes, and from now on cannot make (`seccomp(2)`).
 
-use std::io;
+use std::{io, process};
 
 use nix::libc::{self, c_long, sock_filter};
 
 /// By classic BPF on `struct seccomp_data` (`include/uapi/linux/seccomp.h`).
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
+/// Lower half of the first argument, on the machines of the agent.
+const FIRST_ARGUMENT: u32 = 16;
 /// `AUDIT_ARCH_*` (`include/uapi/linux/audit.h`).
 const NATIVE: u32 = if cfg!(target_arch = "x86_64") {
     0xc000_003e
@@ -25,6 +27,8 @@ const FORBIDDEN: &[c_long] = &[
     libc::SYS_process_madvise,
     libc::SYS_kill,
     libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
     libc::SYS_pidfd_send_signal,
     libc::SYS_pidfd_getfd,
     // Other users and namespaces.
@@ -85,12 +89,17 @@ const OPENING: &[c_long] = &[
 
 /// Makes these fail with `EPERM`, and those of another machine's calling convention with `ENOSYS`.
 pub(super) fn forbid() -> io::Result<()> {
-    install(program(FORBIDDEN))
+    let mut program = program(FORBIDDEN);
+    program.extend(own_threads(process::id()));
+    program.push(answer(libc::SECCOMP_RET_ALLOW));
+    install(program)
 }
 
 /// Makes opening files fail with `EPERM`, in this thread for as long as it lives.
 pub(super) fn forbid_opening() -> io::Result<()> {
-    install(program(OPENING))
+    let mut program = program(OPENING);
+    program.push(answer(libc::SECCOMP_RET_ALLOW));
+    install(program)
 }
 
 fn install(mut program: Vec<sock_filter>) -> io::Result<()> {
@@ -114,7 +123,7 @@ fn install(mut program: Vec<sock_filter>) -> io::Result<()> {
     Ok(())
 }
 
-/// Classic BPF, in the order in which it runs.
+/// Classic BPF, in the order in which it runs. What is left is to be answered by what follows.
 fn program(forbidden: &[c_long]) -> Vec<sock_filter> {
     let mut program = vec![
         load(ARCHITECTURE),
@@ -131,8 +140,17 @@ fn program(forbidden: &[c_long]) -> Vec<sock_filter> {
         program.push(skip_unless(libc::BPF_JEQ, *number as u32, 1));
         program.push(answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32));
     }
-    program.push(answer(libc::SECCOMP_RET_ALLOW));
     program
+}
+
+/// `tgkill` signals threads of this process alone: `abort(3)` does so.
+fn own_threads(process: u32) -> [sock_filter; 4] {
+    [
+        skip_unless(libc::BPF_JEQ, libc::SYS_tgkill as u32, 3),
+        load(FIRST_ARGUMENT),
+        skip_if(libc::BPF_JEQ, process, 1),
+        answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+    ]
 }
 
 fn load(offset: u32) -> sock_filter {
@@ -184,6 +202,10 @@ mod tests {
             for number in FORBIDDEN {
                 assert_eq!(answer(*number), Err(Errno::EPERM), "{number}");
             }
+            assert_eq!(answer(libc::SYS_tgkill), Err(Errno::EPERM));
+            // SAFETY: no signal is sent.
+            let own = unsafe { libc::syscall(libc::SYS_tgkill, process::id(), libc::gettid(), 0) };
+            assert_eq!(own, 0);
             assert_eq!(answer(libc::SYS_close), Err(Errno::EBADF));
             // SAFETY: takes nothing.
             assert!(unsafe { libc::syscall(libc::SYS_getpid) } > 0);

@@ -72,7 +72,7 @@ pub fn bench(paths: ProgramPaths, options: &bench::BenchOptions) -> Result<()> {
             return Ok(());
         }
         let agent = build::agent()?;
-        (agent, setup::OPENBAO.executable()?, build::bench_helper()?)
+        (agent, options.server()?, build::bench_helper()?)
     };
     let programs = [(AGENT, &*agent), (BAO, &bao), (BENCH_HELPER, &helper)];
     as_root(&programs, || bench::run(&agent, &bao, &helper, options))

@@ -159,7 +159,7 @@ fn words(cause: Cause) -> Words {
         Cause::Timeout => Words {
             seen: "the device's own time-out passed before anything could be seen of its peer",
             hint: "the device's write_timeout is too short",
-            remedy: "Raise the device's write_timeout to 200 ms or more, or leave it out (2 s).",
+            remedy: "Raise the device's write_timeout to 250 ms or more, or leave it out (2 s).",
             hang: timeout,
             refusal: timeout,
         },

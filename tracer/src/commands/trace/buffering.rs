@@ -29,7 +29,7 @@ impl Live {
         let Some(since) = server.capture.stop_buffering(now)? else {
             return Ok(());
         };
-        let streamed = server.records(usize::MAX);
+        let streamed = server.records(usize::MAX)?;
         self.recorders
             .streaming(now, || self.core.audit_addresses());
         for mut event in server.capture.restore(streamed, (since, now))? {

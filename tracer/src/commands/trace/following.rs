@@ -99,12 +99,12 @@ impl Following {
     }
 
     /// Records that have come, at most so many; with what can be read outside of the server.
-    pub(super) fn records(&mut self, most: usize) -> Vec<Event> {
-        let mut events: Vec<_> = self.events.by_ref().take(most).collect();
+    pub(super) fn records(&mut self, most: usize) -> Result<Vec<Event>> {
+        let mut events = self.events.read(most)?;
         for event in &mut events {
             self.outside.complete(event);
         }
-        events
+        Ok(events)
     }
 
     /// Answers on a thread of its own: audit files may be large, or on a disk that hangs.

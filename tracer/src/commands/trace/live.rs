@@ -257,7 +257,7 @@ impl Live {
     pub(super) fn poll(&mut self, server: &mut Following) -> Result<Nanos> {
         let (begun, mut has_failed) = (clock::monotonic(), false);
         loop {
-            let events = server.records(BATCH);
+            let events = server.records(BATCH)?;
             has_failed |= server.capture.is_frozen()?;
             self.feed_losses(server)?;
             if events.is_empty() {

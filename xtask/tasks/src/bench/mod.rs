@@ -13,7 +13,11 @@ mod targets;
 mod variants;
 mod workload;
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use lab::wait;
@@ -26,7 +30,7 @@ use self::{
     workload::Workload,
 };
 use crate::{
-    setup::{cargo, workspace},
+    setup::{self, cargo, workspace},
     ui::Step,
 };
 
@@ -55,6 +59,9 @@ pub struct BenchOptions {
     /// Run only those with a server
     #[arg(long)]
     online: bool,
+    /// Measure this `vault` or `bao` executable instead of the downloaded OpenBao
+    #[arg(long, value_name = "PATH", conflicts_with = "offline")]
+    server: Option<PathBuf>,
 }
 
 fn seconds(word: &str) -> Result<f64, String> {
@@ -68,6 +75,11 @@ impl BenchOptions {
     /// Whether there is anything to do that needs root.
     pub fn needs_server(&self) -> bool {
         !self.offline
+    }
+
+    /// The server to be measured.
+    pub fn server(&self) -> Result<PathBuf> {
+        setup::server(self.server.as_deref())
     }
 
     /// Runs the benchmarks that need neither root nor a server.

@@ -30,7 +30,7 @@ pub struct Report<'a> {
 /// Describes the machine and the server, before the bench loads them.
 pub fn setting(bao: &Path, clients: usize, rounds: usize, seconds: f64) -> Result<String> {
     let mut version = Command::new(bao);
-    let server = Step::new("bench", "OpenBao").output(
+    let server = Step::new("bench", "the server").output(
         "reading its version",
         version.arg("version"),
         LIMIT,

@@ -27,7 +27,7 @@ pub use foreign::debian_root;
 pub use golang::go;
 pub use programs::{DEBIAN_ROOT, LAB, LIVE_TESTS, READELF, for_guests, require, require_browser};
 pub use prometheus::prometheus;
-pub use pypi::{OPENBAO, ROTEL, deny};
+pub use pypi::{OPENBAO, ROTEL, deny, server};
 pub use python::packages as python_packages;
 pub use search_path::{extend_path, find as find_program};
 pub use target::compiler_for;

@@ -91,6 +91,16 @@ pub fn deny() -> Result<Command> {
     Ok(deny)
 }
 
+/// The server that is to be used: the one that was given (`--server`), else OpenBao.
+pub fn server(given: Option<&Path>) -> Result<PathBuf> {
+    let Some(path) = given else {
+        return OPENBAO.executable();
+    };
+    // Absolute: tests run in another directory.
+    path.canonicalize()
+        .with_context(|| format!("--server {}: there is no such file", path.display()))
+}
+
 impl Program {
     /// The executable: the one that the variable names, from the cache, or downloaded now.
     pub fn executable(&self) -> Result<PathBuf> {

@@ -96,13 +96,7 @@ pub fn run(
 
 /// Returns the executable of the server, and whose it is.
 fn find_server(given: Option<&Path>) -> Result<(PathBuf, Product)> {
-    let path = match given {
-        // Tests run in another directory.
-        Some(path) => path
-            .canonicalize()
-            .with_context(|| format!("--server {}: there is no such file", path.display()))?,
-        None => setup::OPENBAO.executable()?,
-    };
+    let path = setup::server(given)?;
     let (product, version) = Product::ask(&path)?;
     println!("server: {version} ({})", path.display());
     Ok((path, product))
