@@ -21,7 +21,9 @@ use crate::{
     probe::{privilege, tracefs::Tracefs},
     sandbox::{Privilege, Sandbox},
     server::{identity::Identity, process::Process},
-    sink::{Worker, flight_recorder::FlightRecorder, line_file::LineFile, recording::Recording},
+    sink::{
+        Worker, flight_recorder::FlightRecorder, line_file::LineFile, recording::Recording, together,
+    },
 };
 use tracer_model::Device;
 
@@ -104,15 +106,26 @@ fn sandbox(args: &TraceArgs) -> Sandbox {
     sandbox
 }
 
-/// With `--process` the trace goes on after a restart of the server, with `--pid` it ends with the server.
+/// Whatever ends the trace, what was observed is written.
 async fn follow(
     args: &TraceArgs,
     declared: &[Device],
     mut live: Live,
-    (mut process, identity): (Process, Identity),
+    server: (Process, Identity),
     first: AttachedServer,
 ) -> Result<()> {
-    let mut identity = identity;
+    let followed = follow_each(args, declared, &mut live, server, first).await;
+    together([followed, live.finish()])
+}
+
+/// With `--process` the trace goes on after a restart of the server, with `--pid` it ends with the server.
+async fn follow_each(
+    args: &TraceArgs,
+    declared: &[Device],
+    live: &mut Live,
+    (mut process, mut identity): (Process, Identity),
+    first: AttachedServer,
+) -> Result<()> {
     let mut end = live.follow(first, false).await?;
     while end == End::ServerGone && args.server.process.is_some() {
         log::warn!("waiting for it to be started again; Ctrl-C ends the trace");
@@ -136,7 +149,7 @@ async fn follow(
             Err(error) => log::warn!("{error:#}"),
         }
     }
-    live.finish()
+    Ok(())
 }
 
 /// Not by default with `--record` or `--verbose`.

@@ -205,7 +205,12 @@ impl<K: KernelSide> CaptureController<K> {
             Class::Blocked(socket) => {
                 self.blocked.begin(socket, event.at);
             }
-            Class::Failure => debug!("buffering ends: {:?}", event.what),
+            Class::Failure => {
+                let mut shown = event.clone();
+                // `--paths` is applied later.
+                shown.each_entry(|entry| entry.path = None);
+                debug!("buffering ends: {:?}", shown.what);
+            }
             Class::Normal | Class::Anomaly => {}
         }
         self.pending.keep(event);

@@ -8,7 +8,10 @@ use std::{
 use anyhow::{Context, Result};
 use aya::maps::{Map, MapData, RingBuf};
 use log::warn;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
 use tokio::io::unix::AsyncFd;
 
 use super::readable::readable;
@@ -84,8 +87,12 @@ impl Events {
 /// Whether there is something to read, without mapping it (`ringbuf_map_poll_kern`).
 fn has_records(map: &OwnedFd) -> Result<bool> {
     let mut polled = [PollFd::new(map.as_fd(), PollFlags::POLLIN)];
-    let ready = poll(&mut polled, PollTimeout::ZERO).context("cannot poll the ring buffer")?;
-    Ok(ready > 0)
+    match poll(&mut polled, PollTimeout::ZERO) {
+        Ok(ready) => Ok(ready > 0),
+        // A signal came, as `poll(2)` says even where it does not wait.
+        Err(Errno::EINTR) => Ok(false),
+        Err(error) => Err(error).context("cannot poll the ring buffer"),
+    }
 }
 
 fn map(map: &OwnedFd) -> Result<RingBuf<MapData>> {
