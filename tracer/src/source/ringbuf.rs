@@ -87,11 +87,12 @@ impl Events {
 /// Whether there is something to read, without mapping it (`ringbuf_map_poll_kern`).
 fn has_records(map: &OwnedFd) -> Result<bool> {
     let mut polled = [PollFd::new(map.as_fd(), PollFlags::POLLIN)];
-    match poll(&mut polled, PollTimeout::ZERO) {
-        Ok(ready) => Ok(ready > 0),
-        // A signal came, as `poll(2)` says even where it does not wait.
-        Err(Errno::EINTR) => Ok(false),
-        Err(error) => Err(error).context("cannot poll the ring buffer"),
+    loop {
+        match poll(&mut polled, PollTimeout::ZERO) {
+            // A signal came: `poll(2)` says so even where it does not wait.
+            Err(Errno::EINTR) => {}
+            ready => return Ok(ready.context("cannot poll the ring buffer")? > 0),
+        }
     }
 }
 
