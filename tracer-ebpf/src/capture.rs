@@ -142,18 +142,18 @@ pub enum Disposition {
     Freeze,
 }
 
-/// Decides about a send on a socket that the server opened. `takes`: see [`AuditSocket::takes`], asked of audit
-/// sockets only. `has_bytes`: whether the program can copy what was sent.
+/// Decides about a send on a socket that the server opened. `takes`: see [`AuditSocket::takes`], of audit
+/// sockets. `has_bytes`: whether the program can copy what was sent.
 #[inline(always)]
 pub fn dispose_of_send(
     role: Role,
     outcome: SendOutcome,
     has_bytes: bool,
-    takes: impl FnOnce() -> Takes,
+    takes: Takes,
 ) -> Disposition {
     let takes = match role {
         Role::Other => return Disposition::Discard,
-        Role::Audit => takes(),
+        Role::Audit => takes,
         Role::Unknown | Role::Device => Takes::Late,
     };
     match takes {

@@ -252,6 +252,12 @@ impl Sock {
         let _ = unsafe { bpf_probe_read_kernel_str_bytes(text as *const u8, path) };
     }
 
+    /// Whether it is a Unix socket of a client's: one that was accepted has its listener's address, and one that was dialled has none.
+    #[inline(always)]
+    pub(crate) fn is_accepted_unix(self) -> bool {
+        self.family() == AF_UNIX && field::<u64>(self.0, offset!(unix_addr)) != 0
+    }
+
     /// Inode number of the network namespace that the socket belongs to.
     #[inline(always)]
     pub(crate) fn netns(self) -> u32 {

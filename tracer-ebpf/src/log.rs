@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tracer_ebpf::{
     abi::{IN_PROCESS, Kind, LOG_BYTES, LogRecord, Name, Record},
-    protocol::{LOG_LEVEL, is_error_line},
+    protocol::{LOG_START, is_audit_error},
 };
 
 use crate::{
@@ -24,8 +24,8 @@ const LENGTH: u64 = 8;
 #[inline(always)]
 pub(crate) fn flushed(regs: Regs, writer: u64) {
     let line: u64 = read::user(writer + LINE);
-    let start: [u8; LOG_LEVEL] = read::user(line);
-    if !is_error_line(&start) {
+    let start: [u8; LOG_START] = read::user(line);
+    if !is_audit_error(&start) {
         return;
     }
     mode::freeze();

@@ -134,16 +134,24 @@ pub fn http_status(start: &[u8; STATUS_LINE]) -> u16 {
     digit(9) * 100 + digit(10) * 10 + digit(11)
 }
 
-/// Bytes of a line of the server's log in which its level is.
-pub const LOG_LEVEL: usize = 40;
+/// Bytes of a line of the server's log in which its level, and what its message begins with, are.
+pub const LOG_START: usize = 48;
 
-/// Whether a line of `hashicorp/go-hclog` that begins with these bytes reports an error: `{"@level":"error",` as JSON, else
-/// `[ERROR]` behind a time of 24 or 28 bytes (`2006-01-02T15:04:05.000Z0700`).
+/// Whether a line of `hashicorp/go-hclog` that begins with these bytes reports an error about an audit entry. Text has the level,
+/// `[ERROR]`, behind a time of 24 or 28 bytes (`2006-01-02T15:04:05.000Z0700`), then the logger's name; JSON begins with
+/// `{"@level":"error","@message":"`. The agent reads the rest (`audit::server_log`).
 #[inline(always)]
-pub fn is_error_line(start: &[u8; LOG_LEVEL]) -> bool {
-    let is_at = |at: usize| start[at] == b'[' && start[at + 1] == b'E' && start[at + 2] == b'R';
-    let is_json = start[0] == b'{' && start[11] == b'e' && start[12] == b'r';
-    is_json || is_at(25) || is_at(29)
+pub fn is_audit_error(start: &[u8; LOG_START]) -> bool {
+    let has = |at: usize, word: [u8; 6]| {
+        let mut found = [0; 6];
+        found.copy_from_slice(&start[at..at + 6]);
+        found == word
+    };
+    let is_text = |at: usize| {
+        has(at, *b"[ERROR") && (has(at + 8, *b"audit:") || has(at + 8, *b"core: ") && has(at + 14, *b"failed"))
+    };
+    let is_message = || has(30, *b"backen") || has(30, *b"log re") || has(30, *b"failed");
+    has(0, *b"{\"@lev") && has(11, *b"error\"") && is_message() || is_text(25) || is_text(29)
 }
 
 /// Whether an HTTP server with this answer has not taken what it was sent. A redirect may lead to one that takes it.
@@ -217,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_log_is_recognized_by_its_level() {
+    fn an_error_about_an_entry_is_recognized_by_its_level_and_logger() {
         for (line, expected) in [
             (
                 "2026-11-30T04:42:06.689Z [ERROR] audit: backend failed to",
@@ -232,6 +240,30 @@ mod tests {
                 true,
             ),
             (
+                "2026-11-30T04:42:06.689Z [ERROR] core: failed to audit response: ",
+                true,
+            ),
+            (
+                "{\"@level\":\"error\",\"@message\":\"failed to audit request\",",
+                true,
+            ),
+            (
+                "2026-11-30T04:42:06.689Z [INFO]  audit: enabled audit backend: path",
+                false,
+            ),
+            (
+                "2026-11-30T04:42:06.689Z [ERROR] rollback: error rolling back: path",
+                false,
+            ),
+            (
+                "2026-11-30T04:42:06.689Z [ERROR] core: error doing a thing: path",
+                false,
+            ),
+            (
+                "{\"@level\":\"error\",\"@message\":\"error rolling back\",",
+                false,
+            ),
+            (
                 "2026-11-30T04:42:06.689Z [INFO]  core: [ERROR] in a message",
                 false,
             ),
@@ -241,7 +273,7 @@ mod tests {
             ),
         ] {
             let start = line.as_bytes().first_chunk().expect("long enough");
-            assert_eq!(is_error_line(start), expected, "{line}");
+            assert_eq!(is_audit_error(start), expected, "{line}");
         }
     }
 

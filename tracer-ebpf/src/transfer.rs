@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_probe_read_user;
 use tracer_ebpf::{
     abi::{Kind, UNKNOWN},
-    capture::{Disposition, Mode, Role, dispose_of_send},
+    capture::{Disposition, Mode, Role, Takes, dispose_of_send},
     protocol::{
         STATUS_LINE, SendOutcome, begins_http_request, http_status, is_failed_connect,
         is_rejection, is_route_query,
@@ -65,11 +65,16 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
         }
         return;
     }
-    let has_bytes = buffer != 0;
+    let mut role = socket.cached_role();
+    // Nor these, of a Unix listener.
+    let is_answer = matches!(role, Role::Unknown) && sk.is_accepted_unix();
+    if is_answer && mode == Mode::Buffer {
+        return;
+    }
+    let has_bytes = buffer != 0 && !is_answer;
     if has_bytes {
         report.kind = Kind::Entry;
     }
-    let mut role = socket.cached_role();
     let mut begins_entry = false;
     if has_bytes && !matches!(role, Role::Other) {
         let start = read::user(buffer);
@@ -77,9 +82,13 @@ pub(crate) fn sent_of(sk: Sock, regs: Regs, requested: u64, result: i64) {
         begins_entry = socket.begins_entry(is_request);
         role = socket.role_by_bytes(role, (start[0], is_request), buffer);
     }
+    // In each mode: what follows a switch depends on it.
+    let takes = match role {
+        Role::Audit => socket.takes(outcome, result),
+        Role::Unknown | Role::Device | Role::Other => Takes::Late,
+    };
     if mode == Mode::Buffer {
         report.wake = Wake::Now;
-        let takes = || socket.takes(outcome, result);
         match dispose_of_send(role, outcome, has_bytes, takes) {
             Disposition::Discard => return,
             // The rest of one is counted by the sequence numbers of the next.

@@ -45,18 +45,11 @@ fn sends_are_disposed_of_by_role_and_outcome() {
         (Role::Device, Complete, true, Normally, Stream),
         (Role::Device, Failed, true, Late, Freeze),
     ] {
-        let disposition = dispose_of_send(role, outcome, has_bytes, || takes);
+        let disposition = dispose_of_send(role, outcome, has_bytes, takes);
         assert_eq!(
             disposition, expected,
             "{role:?} {outcome:?} {has_bytes} {takes:?}"
         );
-    }
-}
-
-#[test]
-fn a_socket_is_not_asked_for_progress_unless_it_is_an_audit_socket() {
-    for role in [Role::Other, Role::Unknown, Role::Device] {
-        dispose_of_send(role, SendOutcome::Complete, true, || unreachable!());
     }
 }
 

@@ -323,12 +323,13 @@ impl<K: KernelSide> CaptureController<K> {
         writers.into_iter().filter(is_stream).collect()
     }
 
-    /// Whether buffering may begin if the core is idle too.
+    /// Whether buffering may begin if the core is idle too. A socket that is blocked is the core's to know: it may have been given up,
+    /// which of a Unix socket nothing shows here.
     pub fn is_quiet(&self, now: Nanos) -> bool {
         let State::Stream { last_anomaly } = self.state else {
             return false;
         };
-        now.saturating_sub(last_anomaly) >= QUIET && !self.blocked.is_any_overdue(now)
+        now.saturating_sub(last_anomaly) >= QUIET
     }
 
     /// First step: the programs buffer. The caller then has to observe all events that they sent before, and call

@@ -319,3 +319,58 @@ fn are_same(a: &Value, b: &Value) -> bool {
         _ => a == b,
     }
 }
+
+/// What the programs sent of these, and whether they buffer afterwards.
+fn streamed(capture: &mut SimulatedCapture, events: Vec<Event>) -> (u64, bool) {
+    let mut core = Core::new();
+    let before = capture.activity().totals.streamed;
+    for event in events {
+        for event in capture.pass(event, &core) {
+            core.on(&event);
+        }
+    }
+    let sent = capture.activity().totals.streamed.saturating_sub(before);
+    (sent, capture.is_buffering())
+}
+
+/// A connection that was in use before the device was known.
+#[test]
+fn a_connection_within_tls_is_recognized_once_its_device_is_known() {
+    let to = socket(BEGAN, false, device_address(0));
+    let writes = |count| {
+        let mut story = Story::new(true);
+        for _ in 0..count {
+            story.writes(&to, WHOLE, None);
+            story.pass(20 * MS, None);
+        }
+        story.events.split_off(1)
+    };
+    let mut capture = SimulatedCapture::new(BEGAN).with_devices(Vec::new(), true);
+    streamed(&mut capture, writes(20));
+    capture = capture.with_devices(vec![device(0)], true);
+    assert_eq!(streamed(&mut capture, writes(100)), (0, true));
+}
+
+/// What came while all was sent counts for what follows.
+#[test]
+fn a_write_that_fell_short_ends_the_buffering_once() {
+    let to = socket(BEGAN, false, device_address(0));
+    let entry = || Some(EntryHead::default());
+    let mut story = Story::new(false);
+    for _ in 0..20 {
+        story.writes(&to, WHOLE, entry());
+        story.pass(20 * MS, None);
+    }
+    story.writes(&to, WHOLE / 2, entry());
+    if let Some(EventKind::Send { requested, .. }) = story.events.last_mut().map(|last| &mut last.what) {
+        *requested = Some(WHOLE as u64);
+    }
+    story.pass(100 * MS, None);
+    let mut capture = SimulatedCapture::new(BEGAN).with_devices(vec![device(0)], false);
+    assert!(!streamed(&mut capture, story.events.split_off(0)).1);
+    story.writes(&to, WHOLE / 2, None);
+    story.pass(5 * S, None);
+    assert!(streamed(&mut capture, story.events.split_off(0)).1);
+    story.writes(&to, WHOLE, entry());
+    assert_eq!(streamed(&mut capture, story.events), (0, true));
+}

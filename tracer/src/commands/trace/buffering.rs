@@ -16,9 +16,14 @@ impl Live {
         server.capture.prepare_buffering()?;
         self.poll(server)?;
         let now = clock::monotonic();
+        let is_well = server.capture.is_quiet(now) && self.core.may_buffer();
         server.capture.start_buffering(now);
         server.behind.settle(now);
         self.recorders.buffering(now);
+        if !is_well {
+            // What those events began is to be seen.
+            self.stop_buffering(server)?;
+        }
         Ok(())
     }
 

@@ -54,7 +54,12 @@ impl BlockedSockets {
     /// that has more requests than idle connections dials all the time.
     pub(super) fn is_anomaly(&mut self, event: &Event, class: Class) -> bool {
         match class {
-            Class::Normal => false,
+            Class::Normal => {
+                if let Some(socket) = event.socket() {
+                    self.end(socket.id);
+                }
+                false
+            }
             Class::Blocked(socket) => {
                 let since = self.begin(socket, event.at);
                 self.is_long(since, event.at)

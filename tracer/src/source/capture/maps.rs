@@ -1,6 +1,6 @@
 //! The maps of capture mode: the mode, roles of sockets, and the buffers (`tracer-ebpf/src/buffering.rs`).
 
-use std::{mem, net::SocketAddr};
+use std::{io, mem, net::SocketAddr};
 
 use anyhow::{Context, Result};
 use aya::{
@@ -144,6 +144,13 @@ impl BufferMaps {
         self.roles_generation.set(0, generation.wrapping_add(1), 0)
     }
 
+    fn forget_role(&mut self, socket: SocketId) -> Result<(), MapError> {
+        match self.roles.remove(&socket.born) {
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+
     fn counter(&self, index: u32) -> Result<u64> {
         let each = self.counters.get(&index, 0)?;
         Ok(each.iter().copied().fold(0, u64::wrapping_add))
@@ -208,7 +215,11 @@ impl KernelSide for BufferMaps {
 
     /// A role that is not set costs records, no more: the programs then send what they could drop or buffer.
     fn set_role(&mut self, socket: SocketId, role: Role) {
-        let set = self.roles.insert(socket.born, role as u32, 0);
+        let set = match role {
+            // Where it leads, or its own bytes, may show another one.
+            Role::Unknown => self.forget_role(socket),
+            role => self.roles.insert(socket.born, role as u32, 0),
+        };
         if let Err(error) = set.and_then(|()| self.invalidate_roles()) {
             debug!("the role of a socket was not set: {error}");
         }

@@ -278,6 +278,48 @@ fn buffering_begins_two_seconds_after_the_last_anomaly() -> Result<()> {
     Ok(())
 }
 
+/// A Unix socket has no states: of one that the server closed while it was blocked nothing comes any more.
+#[test]
+fn a_blocked_socket_that_is_gone_does_not_keep_the_trace_streaming() -> Result<()> {
+    let mut capture = controller(true);
+    capture.stop_buffering(S)?;
+    capture.observe(send(2 * S, -11, true), 2 * S);
+    assert!(capture.is_quiet(10 * S));
+    Ok(())
+}
+
+/// A dial is under way while others show that it leads to nobody who is an audit device.
+#[test]
+fn a_dial_that_turns_out_to_lead_elsewhere_ends_no_buffering() {
+    let remote: SocketAddr = ([10, 0, 0, 9], 636).into();
+    let dial = |born, change| {
+        let mut event = closes(S + born);
+        if let EventKind::State {
+            socket, old, new, ..
+        } = &mut event.what
+        {
+            (socket.id.born, socket.remote) = (born, Some(remote));
+            (*old, *new) = change;
+        }
+        event
+    };
+    let mut capture = controller(true);
+    let observe = |capture: &mut CaptureController<_>, event: Event| {
+        let at = event.at;
+        assert_eq!(capture.observe(event, at), Observed::Absorbed);
+    };
+    observe(&mut capture, dial(50, (TcpState::Close, TcpState::SynSent)));
+    for born in 60..80 {
+        let mut asks = send(S + born, 100, false);
+        if let EventKind::Send { socket, .. } = &mut asks.what {
+            (socket.id.born, socket.remote) = (born, Some(remote));
+        }
+        observe(&mut capture, asks);
+    }
+    observe(&mut capture, dial(50, (TcpState::SynSent, TcpState::Established)));
+    assert!(!capture.is_overdue(10 * S));
+}
+
 #[test]
 fn totals_at_the_end_include_what_the_programs_sent() -> Result<()> {
     let mut capture = controller(true);

@@ -14,7 +14,7 @@ use tracer::source::capture::{
 use tracer_ebpf::{
     abi::{Count, UNKNOWN},
     capture::{
-        AuditSocket, ClientConnection, Disposition, Mode, Role, dispose_of_send, is_ignored,
+        AuditSocket, ClientConnection, Disposition, Mode, Role, Takes, dispose_of_send, is_ignored,
     },
     protocol::{SendOutcome, TCP_CLOSE_WAIT, is_interim},
     state_change::{EPIPE, StateChange},
@@ -57,7 +57,10 @@ impl KernelSide for SimulatedKernel {
     }
 
     fn set_role(&mut self, socket: SocketId, role: Role) {
-        self.roles.insert(socket, role);
+        match role {
+            Role::Unknown => drop(self.roles.remove(&socket)),
+            role => drop(self.roles.insert(socket, role)),
+        }
     }
 
     fn set_destination(&mut self, destination: (Transport, SocketAddr), role: Role) {
@@ -134,9 +137,7 @@ impl SimulatedKernel {
                 }
                 self.mode != Mode::Buffer
             }
-            EventKind::Send { socket, .. } => {
-                self.mode != Mode::Buffer || self.writes(event, socket)
-            }
+            EventKind::Send { socket, .. } => self.writes(event, socket),
             what => self.sends_other(event, what),
         }
     }
@@ -233,7 +234,7 @@ impl SimulatedKernel {
         }
     }
 
-    /// A send on a socket that the server opened, while buffering.
+    /// A send on a socket that the server opened.
     fn writes(&mut self, event: &Event, socket: &Socket) -> bool {
         let EventKind::Send {
             result,
@@ -251,7 +252,13 @@ impl SimulatedKernel {
         let role = self.role_by_bytes(event, socket);
         let state = self.audit_sockets.entry(socket.id);
         let state = state.or_insert_with(|| AuditSocket::new(event.at));
-        let takes = || state.takes(outcome, unacknowledged, event.at);
+        let takes = match role {
+            Role::Audit => state.takes(outcome, unacknowledged, event.at),
+            Role::Unknown | Role::Device | Role::Other => Takes::Late,
+        };
+        if self.mode != Mode::Buffer {
+            return true;
+        }
         match dispose_of_send(role, outcome, requested.is_some(), takes) {
             Disposition::Discard => false,
             Disposition::Buffer => {
