@@ -79,6 +79,9 @@ pub const ACCEPTED: u16 = 2;
 /// [`Record::flags`]: buffered in the kernel and not sent to the agent.
 pub const BUFFERED: u16 = 4;
 
+/// [`Record::flags`] of a buffered receive: its request was answered, or its connection ended, while the buffers were frozen.
+pub const ANSWERED: u16 = 8;
+
 /// The last records of a client's connection. Zeros where there was none yet.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

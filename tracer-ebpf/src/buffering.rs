@@ -3,7 +3,7 @@
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use tracer_ebpf::{
-    abi::{BUFFERED, Connection, Count},
+    abi::{ANSWERED, BUFFERED, Connection, Count},
     capture::{
         ClientConnection, Mode, READS_CONNECTION, WRITES_ENTRIES, count_of_status,
         is_served_by_reader, ring_slot,
@@ -49,8 +49,9 @@ unsafe fn summary(connection: *const Connection) -> ClientConnection {
     unsafe {
         let received = &raw const (*connection).received;
         let sent = &raw const (*connection).sent;
+        let is_answered = (*received).flags & ANSWERED != 0;
         ClientConnection {
-            received_at: (*received).time,
+            received_at: if is_answered { 0 } else { (*received).time },
             sent_at: (*sent).time,
             is_served_by_reader: is_served_by_reader(
                 (*sent).goid,
@@ -92,8 +93,11 @@ pub(crate) fn received(mode: Mode, socket: Socket, report: &Report) {
 /// Buffers the last send to a client.
 #[inline(always)]
 pub(crate) fn sent(mode: Mode, socket: Socket, report: &Report) {
-    if mode == Mode::Frozen || is_interim(report.status) {
+    if is_interim(report.status) {
         return;
+    }
+    if mode == Mode::Frozen {
+        return is_answered(socket.sk);
     }
     let Some(connection) = connection(socket.sk) else {
         return;
@@ -117,6 +121,16 @@ pub(crate) fn sent(mode: Mode, socket: Socket, report: &Report) {
                 count(counter, 1);
             }
         }
+    }
+}
+
+/// The buffered receive is no longer under way, though the buffers are frozen: else the next request on this connection would pass for
+/// a part of that one.
+#[inline(always)]
+pub(crate) fn is_answered(sk: Sock) {
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(sk.0) {
+        // SAFETY: as above.
+        unsafe { (*connection).received.flags |= ANSWERED };
     }
 }
 

@@ -8,6 +8,7 @@ use tracer_ebpf::{
 };
 
 use crate::{
+    buffering,
     kernel::{Sock, destination},
     maps::{
         CONNECTIONS, DESTINATIONS, ENTRY_REQUESTS, Known, LISTENING, ROLES, ROLES_GENERATION,
@@ -274,7 +275,9 @@ pub(crate) fn forget(sk: Sock) {
     if SOCKETS.remove(sk.0).is_ok() {
         mode::count(Count::Sockets, -1);
     }
-    if mode::current() != Mode::Frozen {
+    if mode::current() == Mode::Frozen {
+        buffering::is_answered(sk);
+    } else {
         let _ = CONNECTIONS.remove(sk.0);
     }
 }

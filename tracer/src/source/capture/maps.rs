@@ -10,7 +10,7 @@ use aya::{
 };
 use log::debug;
 use tracer_ebpf::{
-    abi::{self, BUFFERED, Connection, Count, Destination, EntryRecord, EntryRequest, Record},
+    abi::{self, ANSWERED, BUFFERED, Connection, Count, Destination, EntryRecord, EntryRequest, Record},
     capture::{Mode, READS_CONNECTION, Role, ring_slot},
 };
 
@@ -322,6 +322,7 @@ fn buffered(bytes: &[u8], kernel: &Kernel) -> Option<BufferedEvent> {
     Some(BufferedEvent {
         event,
         was_sent: flags & BUFFERED == 0,
+        was_answered: flags & ANSWERED != 0,
     })
 }
 

@@ -25,12 +25,16 @@ pub struct BufferedEvent {
     pub event: Event,
     /// Whether it was sent to the agent too when it happened.
     pub was_sent: bool,
+    /// Of a receive: whether it was answered while the buffers were frozen, as they do not show themselves.
+    pub was_answered: bool,
 }
 
 impl BufferedEvent {
-    /// Whether the core has not seen it: it was not sent, or before buffering began at `since`.
+    /// Whether the core has not seen it, or no longer knows it: it was not sent, or before buffering began at `since`. If it was answered
+    /// before that, it is over.
     fn is_news(&self, since: Nanos) -> bool {
-        !self.was_sent || self.event.at < since
+        let is_older = self.event.at < since;
+        (!self.was_sent || is_older) && !(self.was_answered && is_older)
     }
 }
 

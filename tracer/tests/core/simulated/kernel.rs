@@ -132,8 +132,10 @@ impl SimulatedKernel {
                 self.mode != Mode::Buffer
             }
             EventKind::Send { socket, status, .. } if socket.accepted => {
-                if !is_interim(status.unwrap_or(0)) && self.mode != Mode::Frozen {
-                    self.sent(event, socket);
+                match self.mode {
+                    _ if is_interim(status.unwrap_or(0)) => {}
+                    Mode::Frozen => self.is_answered(socket.id),
+                    Mode::Buffer | Mode::Stream => self.sent(event, socket),
                 }
                 self.mode != Mode::Buffer
             }
@@ -147,11 +149,10 @@ impl SimulatedKernel {
             is_ignored(socket.accepted, self.role(socket)) && self.mode == Mode::Buffer
         });
         match what {
-            EventKind::State { socket, new, .. }
-                if *new == TcpState::Close && self.mode != Mode::Frozen =>
-            {
-                self.connections.remove(&socket.id);
-            }
+            EventKind::State { socket, new, .. } if *new == TcpState::Close => match self.mode {
+                Mode::Frozen => self.is_answered(socket.id),
+                Mode::Buffer | Mode::Stream => drop(self.connections.remove(&socket.id)),
+            },
             _ => {}
         }
         if let Some(socket) = event.socket()
@@ -202,6 +203,7 @@ impl SimulatedKernel {
         BufferedEvent {
             event: event.clone(),
             was_sent: self.mode != Mode::Buffer,
+            was_answered: false,
         }
     }
 
@@ -231,6 +233,13 @@ impl SimulatedKernel {
             Some(Count::Answers) => self.totals.requests += 1,
             Some(Count::Frames) => self.totals.at_least |= self.has_sinks,
             _ => {}
+        }
+    }
+
+    fn is_answered(&mut self, id: SocketId) {
+        let received = self.connections.get_mut(&id);
+        if let Some(received) = received.and_then(|connection| connection.received.as_mut()) {
+            received.was_answered = true;
         }
     }
 
@@ -307,8 +316,10 @@ impl SimulatedKernel {
 }
 
 fn summary(connection: &BufferedConnection) -> ClientConnection {
+    let received = connection.received.as_ref();
+    let is_answered = received.is_some_and(|received| received.was_answered);
     ClientConnection {
-        received_at: connection.received_at(),
+        received_at: if is_answered { 0 } else { connection.received_at() },
         sent_at: connection.sent_at(),
         is_served_by_reader: connection.server().is_some(),
         is_handshake: connection.is_handshake(),

@@ -35,6 +35,7 @@ fn received(at: Nanos, goid: u64) -> BufferedEvent {
     BufferedEvent {
         event: Event { at, what },
         was_sent: false,
+        was_answered: false,
     }
 }
 
@@ -58,6 +59,7 @@ fn sent(at: Nanos, goid: u64) -> BufferedEvent {
     BufferedEvent {
         event: send(at, goid, None),
         was_sent: false,
+        was_answered: false,
     }
 }
 
@@ -104,6 +106,21 @@ fn what_was_sent_to_the_agent_before_is_not_restored() {
         [30],
         "the core was told before buffering began, and has forgotten"
     );
+}
+
+/// The core gets its answer among what was streamed then, but in no later quiet time.
+#[test]
+fn a_request_that_was_answered_while_the_buffers_were_frozen_is_restored_once() {
+    let answered = BufferedEvent {
+        was_answered: true,
+        ..received(30, 7)
+    };
+    let restore_since = |since| {
+        let connections = vec![connection(answered.clone(), Some(sent(20, 7)))];
+        times(&restore(connections, Vec::new(), (since, 100)).events)
+    };
+    assert_eq!(restore_since(0), [30]);
+    assert!(restore_since(40).is_empty());
 }
 
 #[test]
