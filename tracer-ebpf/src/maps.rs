@@ -119,8 +119,8 @@ pub(crate) struct Known {
     pub(crate) role: u32,
     /// [`ROLES_GENERATION`] at that lookup.
     pub(crate) role_generation: u32,
-    /// Explicit padding, zero: older verifiers refuse to copy uninitialised stack.
-    pub(crate) reserved: u32,
+    /// `Sock::leads_to` of what is no TCP connection, else 0: no probe shows its end, and another socket may get its address.
+    pub(crate) leads_to: u32,
     /// Addresses of a TCP connection, once both ports are known. Else zeros.
     pub(crate) name: Name,
 }

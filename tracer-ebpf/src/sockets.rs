@@ -62,12 +62,22 @@ impl Socket {
     /// For a socket that is certainly the server's: adds it if it was not seen before.
     #[inline(always)]
     pub(crate) fn find_or_register(sk: Sock) -> Option<Self> {
-        let found = Self::find(sk);
-        if found.is_some() {
-            return found;
+        if let Some(found) = Self::find(sk) {
+            if found.is_same() {
+                return Some(found);
+            }
+            mode::count(Count::Sockets, -1);
         }
         register(sk);
         Self::find(sk)
+    }
+
+    /// Whether it is the one that was registered, rather than a later one at the same address.
+    #[inline(always)]
+    fn is_same(self) -> bool {
+        // SAFETY: a valid value of the table, as below.
+        let led_to = unsafe { (*self.known).leads_to };
+        led_to == 0 || led_to == self.sk.leads_to()
     }
 
     /// For a socket in use by the server: one that it opened is known since it connected or sent, one that a client opened may
@@ -262,7 +272,7 @@ pub(crate) fn register(sk: Sock) {
         accepted: u32::from(peers.is_some()),
         role: 0,
         role_generation: 0,
-        reserved: 0,
+        leads_to: if sk.is_tcp() { 0 } else { sk.leads_to() },
         name: Name::NONE,
     };
     if SOCKETS.insert(sk.0, known, 0).is_ok() {
