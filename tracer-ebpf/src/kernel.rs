@@ -25,6 +25,10 @@ pub(crate) const AF_INET6: u16 = 10;
 pub(crate) const AF_UNIX: u16 = 1;
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_UDP: u16 = 17;
+/// [`Sock::leads_to`] of a socket that is not connected. A datagram socket is none any more once its peer is gone
+/// (`unix_dgram_sendmsg()`, `net/unix/af_unix.c`).
+pub(crate) const NOWHERE: u32 = 1;
+
 /// `offsetof(struct sockaddr_un, sun_path)`.
 const SUN_PATH: u64 = 2;
 
@@ -203,7 +207,8 @@ impl Sock {
         self.family() == AF_UNIX && field::<u64>(self.0, offset!(unix_addr)) != 0
     }
 
-    /// What distinguishes where a socket leads that is no TCP connection: both ports, or a Unix socket's peer. Never 0.
+    /// What distinguishes where a socket leads that is no TCP connection: both ports, or a Unix socket's peer. [`NOWHERE`] if it leads
+    /// nowhere, and never 0.
     #[inline(always)]
     pub(crate) fn leads_to(self) -> u32 {
         let end = if self.family() == AF_UNIX {
@@ -212,7 +217,7 @@ impl Sock {
         } else {
             u32::from(self.local_port()) << 16 | u32::from(field::<u16>(self.0, offset!(dport)))
         };
-        end | 1
+        end | NOWHERE
     }
 
     /// Inode number of the network namespace that the socket belongs to.

@@ -9,7 +9,7 @@ use tracer_ebpf::{
 
 use crate::{
     buffering,
-    kernel::{Sock, destination},
+    kernel::{NOWHERE, Sock, destination},
     maps::{
         CONNECTIONS, DESTINATIONS, ENTRY_REQUESTS, Known, LISTENING, ROLES, ROLES_GENERATION,
         SOCKETS,
@@ -77,7 +77,7 @@ impl Socket {
     fn is_same(self) -> bool {
         // SAFETY: a valid value of the table, as below.
         let led_to = unsafe { (*self.known).leads_to };
-        led_to == 0 || led_to == self.sk.leads_to()
+        led_to == 0 || [led_to, NOWHERE].contains(&self.sk.leads_to())
     }
 
     /// For a socket in use by the server: one that it opened is known since it connected or sent, one that a client opened may
