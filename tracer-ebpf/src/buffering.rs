@@ -12,26 +12,12 @@ use tracer_ebpf::{
 };
 
 use crate::{
+    connections,
     emit::{self, Report},
-    kernel::Sock,
-    maps::{
-        CONNECTIONS, COUNT_STREAMS, ENTRY_RING, GOROUTINE_ROLES, RING_HEAD, SLOTS_PER_CPU,
-        ZERO_CONNECTION,
-    },
+    maps::{COUNT_STREAMS, ENTRY_RING, GOROUTINE_ROLES, RING_HEAD, SLOTS_PER_CPU},
     mode::count,
     sockets::Socket,
 };
-
-/// The buffer of a client's connection; a new one is zero.
-#[inline(always)]
-fn connection(sk: Sock) -> Option<*mut Connection> {
-    if let Some(known) = CONNECTIONS.get_ptr_mut(sk.0) {
-        return Some(known);
-    }
-    let zero = ZERO_CONNECTION.get(0)?;
-    let _ = CONNECTIONS.insert(sk.0, zero, 0);
-    CONNECTIONS.get_ptr_mut(sk.0)
-}
 
 #[inline(always)]
 fn buffered_flag(mode: Mode) -> u16 {
@@ -72,7 +58,7 @@ pub(crate) fn received(mode: Mode, socket: Socket, report: &Report) {
     if mode == Mode::Buffer {
         count(Count::Receives, 1);
     }
-    let Some(connection) = connection(socket.sk) else {
+    let Some(connection) = connections::of(socket.sk) else {
         return;
     };
     // SAFETY: a valid value of the table, whose connection is served by one goroutine at a time.
@@ -97,9 +83,9 @@ pub(crate) fn sent(mode: Mode, socket: Socket, report: &Report) {
         return;
     }
     if mode == Mode::Frozen {
-        return is_answered(socket.sk);
+        return connections::is_answered(socket.sk);
     }
-    let Some(connection) = connection(socket.sk) else {
+    let Some(connection) = connections::of(socket.sk) else {
         return;
     };
     // SAFETY: as above.
@@ -121,16 +107,6 @@ pub(crate) fn sent(mode: Mode, socket: Socket, report: &Report) {
                 count(counter, 1);
             }
         }
-    }
-}
-
-/// The buffered receive is no longer under way, though the buffers are frozen: else the next request on this connection would pass for
-/// a part of that one.
-#[inline(always)]
-pub(crate) fn is_answered(sk: Sock) {
-    if let Some(connection) = CONNECTIONS.get_ptr_mut(sk.0) {
-        // SAFETY: as above.
-        unsafe { (*connection).received.flags |= ANSWERED };
     }
 }
 

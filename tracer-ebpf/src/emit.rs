@@ -156,18 +156,8 @@ pub(crate) fn state(sk: Sock, report: &Report) {
     if is_buffering && socket.is_ignored() {
         return;
     }
-    let change = StateChange {
-        accepted: socket.is_clients(),
-        is_tls: socket.is_tls(),
-        old: (report.value >> 8) as i32,
-        new: (report.value & 0xff) as i32,
-        errno: report.extra as i32,
-        outstanding: sk.outstanding(),
-    };
-    if change.freezes() {
-        mode::freeze();
-    }
     let Some(mut slot) = EVENTS.reserve::<StateRecord>(0) else {
+        freeze_by(socket, report);
         return count_loss(report.kind);
     };
     let entry = slot.as_mut_ptr();
@@ -181,12 +171,30 @@ pub(crate) fn state(sk: Sock, report: &Report) {
             sk.tcp()
         });
     }
-    let wake = if is_buffering && change.is_usual() {
+    // Last of all: what it compares would multiply the paths of what follows.
+    let wake = if freeze_by(socket, report) && is_buffering {
         Wake::Later
     } else {
         report.wake
     };
     slot.submit(wake.flags());
+}
+
+/// Freezes the buffers if the change of state is a failure. Returns whether it is a usual one.
+#[inline(always)]
+fn freeze_by(socket: Socket, report: &Report) -> bool {
+    let change = StateChange {
+        accepted: socket.is_clients(),
+        is_tls: socket.is_tls(),
+        old: (report.value >> 8) as i32,
+        new: (report.value & 0xff) as i32,
+        errno: report.extra as i32,
+        outstanding: socket.sk.outstanding(),
+    };
+    if change.freezes() {
+        mode::freeze();
+    }
+    change.is_usual()
 }
 
 /// Sends a record with the first bytes of a user buffer: its address and length.

@@ -5,6 +5,8 @@
 #[cfg(target_arch = "bpf")]
 mod buffering;
 #[cfg(target_arch = "bpf")]
+mod connections;
+#[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
 mod go;

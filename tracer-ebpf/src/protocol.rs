@@ -148,7 +148,8 @@ pub fn is_audit_error(start: &[u8; LOG_START]) -> bool {
         found == word
     };
     let is_text = |at: usize| {
-        has(at, *b"[ERROR") && (has(at + 8, *b"audit:") || has(at + 8, *b"core: ") && has(at + 14, *b"failed"))
+        has(at, *b"[ERROR")
+            && (has(at + 8, *b"audit:") || has(at + 8, *b"core: ") && has(at + 14, *b"failed"))
     };
     let is_message = || has(30, *b"backen") || has(30, *b"log re") || has(30, *b"failed");
     has(0, *b"{\"@lev") && has(11, *b"error\"") && is_message() || is_text(25) || is_text(29)

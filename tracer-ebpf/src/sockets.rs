@@ -8,12 +8,9 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    buffering,
+    connections,
     kernel::{NOWHERE, Sock, destination},
-    maps::{
-        CONNECTIONS, DESTINATIONS, ENTRY_REQUESTS, Known, LISTENING, ROLES, ROLES_GENERATION,
-        SOCKETS,
-    },
+    maps::{DESTINATIONS, ENTRY_REQUESTS, Known, LISTENING, ROLES, ROLES_GENERATION, SOCKETS},
     mode, read,
 };
 
@@ -68,7 +65,8 @@ impl Socket {
             }
             mode::count(Count::Sockets, -1);
         }
-        register(sk);
+        let leads_to = if sk.is_tcp() { 0 } else { sk.leads_to() };
+        register_as(sk, leads_to);
         Self::find(sk)
     }
 
@@ -254,10 +252,16 @@ impl Socket {
     }
 }
 
+/// Adds a new TCP connection.
+#[inline(always)]
+pub(crate) fn register(sk: Sock) {
+    register_as(sk, 0);
+}
+
 /// Adds a new socket in place of any earlier one at this address, unless it is a connection of another node of the cluster. An
 /// LRU table makes room by itself; if it fails all the same, this call is not reported, and the socket is new at its next one.
 #[inline(always)]
-pub(crate) fn register(sk: Sock) {
+fn register_as(sk: Sock, leads_to: u32) {
     let peers = peers(sk.local_port());
     match peers {
         Some(Peers::Nodes) => return mode::count(Count::Nodes, 1),
@@ -272,7 +276,7 @@ pub(crate) fn register(sk: Sock) {
         accepted: u32::from(peers.is_some()),
         role: 0,
         role_generation: 0,
-        leads_to: if sk.is_tcp() { 0 } else { sk.leads_to() },
+        leads_to,
         name: Name::NONE,
     };
     if SOCKETS.insert(sk.0, known, 0).is_ok() {
@@ -285,9 +289,5 @@ pub(crate) fn forget(sk: Sock) {
     if SOCKETS.remove(sk.0).is_ok() {
         mode::count(Count::Sockets, -1);
     }
-    if mode::current() == Mode::Frozen {
-        buffering::is_answered(sk);
-    } else {
-        let _ = CONNECTIONS.remove(sk.0);
-    }
+    connections::forget(sk);
 }

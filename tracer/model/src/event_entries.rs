@@ -6,6 +6,14 @@ use crate::{
 };
 
 impl Event {
+    /// A copy without the paths of requests, for a line that `--paths` does not apply to.
+    #[must_use]
+    pub fn without_paths(&self) -> Self {
+        let mut copy = self.clone();
+        copy.each_entry(|entry| entry.path = None);
+        copy
+    }
+
     /// Passes each audit entry that it has, which is all that names a request.
     pub fn each_entry(&mut self, mut change: impl FnMut(&mut EntryHead)) {
         match &mut self.what {

@@ -22,7 +22,8 @@ use crate::{
     sandbox::{Privilege, Sandbox},
     server::{identity::Identity, process::Process},
     sink::{
-        Worker, flight_recorder::FlightRecorder, line_file::LineFile, recording::Recording, together,
+        Worker, flight_recorder::FlightRecorder, line_file::LineFile, recording::Recording,
+        together,
     },
 };
 use tracer_model::Device;

@@ -190,7 +190,12 @@ impl<K: KernelSide> CaptureController<K> {
     fn absorb(&mut self, event: Event, class: Class, had_failed: bool) -> Observed {
         let mut stops = had_failed || class == Class::Failure;
         match class {
-            Class::Normal if !had_failed => return Observed::Absorbed,
+            Class::Normal => {
+                self.blocked.end_of(&event);
+                if !had_failed {
+                    return Observed::Absorbed;
+                }
+            }
             Class::Progress(socket) => {
                 let since = self.blocked.end(socket);
                 // It was over before the agent came to notice it.
@@ -205,13 +210,8 @@ impl<K: KernelSide> CaptureController<K> {
             Class::Blocked(socket) => {
                 self.blocked.begin(socket, event.at);
             }
-            Class::Failure => {
-                let mut shown = event.clone();
-                // `--paths` is applied later.
-                shown.each_entry(|entry| entry.path = None);
-                debug!("buffering ends: {:?}", shown.what);
-            }
-            Class::Normal | Class::Anomaly => {}
+            Class::Failure => debug!("buffering ends: {:?}", event.without_paths().what),
+            Class::Anomaly => {}
         }
         self.pending.keep(event);
         if stops {

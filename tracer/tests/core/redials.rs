@@ -362,7 +362,9 @@ fn a_write_that_fell_short_ends_the_buffering_once() {
         story.pass(20 * MS, None);
     }
     story.writes(&to, WHOLE / 2, entry());
-    if let Some(EventKind::Send { requested, .. }) = story.events.last_mut().map(|last| &mut last.what) {
+    if let Some(EventKind::Send { requested, .. }) =
+        story.events.last_mut().map(|last| &mut last.what)
+    {
         *requested = Some(WHOLE as u64);
     }
     story.pass(100 * MS, None);

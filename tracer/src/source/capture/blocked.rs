@@ -36,6 +36,13 @@ impl BlockedSockets {
         self.since.remove(&socket)
     }
 
+    /// The socket of this event, if it has one, is not blocked.
+    pub(super) fn end_of(&mut self, event: &Event) {
+        if let Some(socket) = event.socket() {
+            self.end(socket.id);
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.since.clear();
     }
@@ -55,9 +62,7 @@ impl BlockedSockets {
     pub(super) fn is_anomaly(&mut self, event: &Event, class: Class) -> bool {
         match class {
             Class::Normal => {
-                if let Some(socket) = event.socket() {
-                    self.end(socket.id);
-                }
+                self.end_of(event);
                 false
             }
             Class::Blocked(socket) => {
@@ -69,9 +74,7 @@ impl BlockedSockets {
                 since.is_some_and(|since| self.is_long(since, event.at))
             }
             Class::Anomaly | Class::Failure => {
-                if let Some(socket) = event.socket() {
-                    self.end(socket.id);
-                }
+                self.end_of(event);
                 true
             }
         }

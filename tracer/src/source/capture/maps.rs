@@ -10,7 +10,9 @@ use aya::{
 };
 use log::debug;
 use tracer_ebpf::{
-    abi::{self, ANSWERED, BUFFERED, Connection, Count, Destination, EntryRecord, EntryRequest, Record},
+    abi::{
+        self, ANSWERED, BUFFERED, Connection, Count, Destination, EntryRecord, EntryRequest, Record,
+    },
     capture::{Mode, READS_CONNECTION, Role, ring_slot},
 };
 
@@ -146,7 +148,11 @@ impl BufferMaps {
 
     fn forget_role(&mut self, socket: SocketId) -> Result<(), MapError> {
         match self.roles.remove(&socket.born) {
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(())
+            }
             result => result,
         }
     }

@@ -316,7 +316,10 @@ fn a_dial_that_turns_out_to_lead_elsewhere_ends_no_buffering() {
         }
         observe(&mut capture, asks);
     }
-    observe(&mut capture, dial(50, (TcpState::SynSent, TcpState::Established)));
+    observe(
+        &mut capture,
+        dial(50, (TcpState::SynSent, TcpState::Established)),
+    );
     assert!(!capture.is_overdue(10 * S));
 }
 

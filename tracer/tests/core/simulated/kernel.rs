@@ -319,7 +319,11 @@ fn summary(connection: &BufferedConnection) -> ClientConnection {
     let received = connection.received.as_ref();
     let is_answered = received.is_some_and(|received| received.was_answered);
     ClientConnection {
-        received_at: if is_answered { 0 } else { connection.received_at() },
+        received_at: if is_answered {
+            0
+        } else {
+            connection.received_at()
+        },
         sent_at: connection.sent_at(),
         is_served_by_reader: connection.server().is_some(),
         is_handshake: connection.is_handshake(),
