@@ -8,6 +8,7 @@ use std::{
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    unistd,
 };
 
 /// How much was written of the bytes under way.
@@ -32,41 +33,33 @@ impl PartialWrite {
     }
 }
 
-/// A stream that is waited for where it is full, also if another process that shares it has set `O_NONBLOCK`.
-pub(super) struct WaitingStream<W>(pub(super) W);
+/// A stream without a buffer. Where it is full it is waited for, also if another process that shares it has set `O_NONBLOCK`.
+pub(super) struct WaitingStream<S>(pub(super) S);
 
-impl<W: Write + AsFd> WaitingStream<W> {
+impl<S: AsFd> Write for WaitingStream<S> {
     /// Waits once: others may have filled it again meanwhile.
-    fn attempt<T>(&mut self, call: impl Fn(&mut W) -> io::Result<T>) -> io::Result<T> {
-        match call(&mut self.0) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = match unistd::write(&self.0, bytes) {
+            Err(Errno::EAGAIN) => {
                 let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)];
                 while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) {}
-                call(&mut self.0)
+                unistd::write(&self.0, bytes)
             }
-            done => done,
-        }
-    }
-}
-
-impl<W: Write + AsFd> Write for WaitingStream<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.attempt(|out| out.write(bytes))
+            taken => taken,
+        };
+        Ok(taken?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.attempt(W::flush)
+        Ok(())
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use std::{
-        fs::File,
         io::{Read, pipe},
-        iter, mem,
-        os::fd::OwnedFd,
-        thread,
+        iter, mem, thread,
     };
 
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -110,7 +103,7 @@ pub(super) mod tests {
         assert_eq!(taken, "the first line\n2\nthe third\n");
     }
 
-    /// Fails to flush, which `LineWriter` does where it holds the rest of a line.
+    /// Fails to flush once, as a writer does that has buffered the rest of a line.
     struct Unflushed(Vec<u8>, bool);
 
     impl Write for Unflushed {
@@ -138,7 +131,7 @@ pub(super) mod tests {
     fn a_full_pipe_is_waited_for_whatever_others_have_set() {
         let (mut reader, writer) = pipe().expect("a pipe");
         fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("set");
-        let mut out = WaitingStream(File::from(OwnedFd::from(writer)));
+        let mut out = WaitingStream(writer);
         // More than a pipe holds.
         let bytes = vec![b'x'; 1 << 20];
         let expected = bytes.len();

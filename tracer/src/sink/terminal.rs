@@ -57,7 +57,7 @@ impl Terminal<Box<dyn Write + Send>> {
         }
     }
 
-    fn on(stream: impl Write + AsFd + IsTerminal + Send + 'static) -> Self {
+    fn on(stream: impl AsFd + IsTerminal + Send + 'static) -> Self {
         let color = stream.is_terminal() && is_coloured();
         Self::to(Box::new(WaitingStream(stream)), color)
     }
