@@ -153,7 +153,10 @@ impl TrackTimeline {
     fn ended(&mut self, at: Nanos, record: &Json, writer: &mut Writer) {
         for (device, track) in self.open_incidents.drain(..) {
             writer.end(at, track);
-            self.tracks.device(&device, writer).waiting.clear(at, writer);
+            self.tracks
+                .device(&device, writer)
+                .waiting
+                .clear(at, writer);
         }
         let event = event("server ended", "trace", record);
         writer.instant(at, self.tracks.process, event);

@@ -69,15 +69,23 @@ fn an_incident_without_an_end_ends_with_its_server() {
     let [incident, ended] = of_server.scope_spans[0].spans.as_slice() else {
         panic!("{of_server:?}");
     };
-    assert_eq!((&*incident.name, &*ended.name), ("audit incident", "server ended"));
+    assert_eq!(
+        (&*incident.name, &*ended.name),
+        ("audit incident", "server ended")
+    );
     assert_eq!(incident.end_time_unix_nano, ended.end_time_unix_nano);
     let lasted = incident.end_time_unix_nano - incident.start_time_unix_nano;
     assert_eq!(lasted, 7);
     let mut attributes = incident.attributes.iter();
-    assert!(attributes.any(|a| a.key == "vault.incident.open"), "{incident:?}");
+    assert!(
+        attributes.any(|a| a.key == "vault.incident.open"),
+        "{incident:?}"
+    );
 
     assert!(export(Finding::Attached(session(2))).is_none());
-    let of_trace = export(Finding::Summary(Summary::default())).expect("a span").remove(0);
+    let of_trace = export(Finding::Summary(Summary::default()))
+        .expect("a span")
+        .remove(0);
     let names = of_trace.scope_spans[0].spans.iter().map(|span| &*span.name);
     assert_eq!(names.collect::<Vec<_>>(), ["session"]);
 }

@@ -29,7 +29,9 @@ fn a_forwarded_request_is_a_slice_of_its_connection() {
         uncertainty: 0,
     };
     let events = written(&mut packets, &Finding::Forwarded(Box::new(forwarded)));
-    let events = events.iter().map(|(at, event)| (*at, event.name.as_deref()));
+    let events = events
+        .iter()
+        .map(|(at, event)| (*at, event.name.as_deref()));
     let expected = [
         (1, Some("request")),
         (2, Some("forwarded")),
@@ -58,7 +60,9 @@ fn an_incident_without_an_end_ends_with_its_server() {
         blocked: 1,
     };
     let stalled = written(&mut packets, &Finding::Stalled(Box::new(stalled)));
-    let counters = stalled.iter().filter(|(_, event)| event.counter_value == Some(4));
+    let counters = stalled
+        .iter()
+        .filter(|(_, event)| event.counter_value == Some(4));
     let counters: Vec<_> = counters.map(|(_, event)| event.track_uuid).collect();
     let incident = Incident {
         device: device(),
@@ -85,7 +89,10 @@ fn an_incident_without_an_end_ends_with_its_server() {
     };
     assert_eq!(slice.r#type, Some(EventType::SliceEnd.into()));
     assert_eq!(slice.track_uuid, begun);
-    assert_eq!((counter.track_uuid, counter.counter_value), (waiting, Some(0)));
+    assert_eq!(
+        (counter.track_uuid, counter.counter_value),
+        (waiting, Some(0))
+    );
     assert_eq!(server.name.as_deref(), Some("server ended"));
 
     written(&mut packets, &Finding::Attached(Session::default()));
