@@ -2,9 +2,11 @@
 
 use std::{
     fs,
-    process::{Command, Output},
+    io::{Read, pipe},
+    process::{Command, Output, Stdio},
 };
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use test_support::replays;
 use tracer_model::FORMAT;
 
@@ -173,6 +175,42 @@ fn a_recording_that_was_cut_short_ends_with_what_it_holds() {
         assert!(last.starts_with(r#"{"type":"summary""#), "{last}");
     }
     assert_eq!(text(&replay(&whole).stderr), "");
+}
+
+/// As many lines as there are, of which some are longer than the pipe takes at once: it is read later than they are written.
+#[test]
+fn a_full_pipe_gets_whole_lines_whatever_others_have_set() {
+    let events = replays::recording("convoy");
+    let events = events.to_str().expect("text");
+    for format in ["jsonl", "otlp"] {
+        let arguments = [
+            "replay", "--quiet", "--format", format, "--output", "-", events,
+        ];
+        let expected = run(&arguments);
+        assert!(expected.status.success(), "{}", text(&expected.stderr));
+        let (mut reader, writer) = pipe().expect("a pipe");
+        fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).expect("set");
+        // Of the pipe, not of a descriptor: any process that shares it may have done so.
+        fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("set");
+        let agent = Command::new(env!("CARGO_BIN_EXE_vault-tracer"))
+            .args(arguments)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn();
+        let (mut written, mut part) = (Vec::new(), [0; 16]);
+        loop {
+            let read = reader.read(&mut part).expect("read");
+            if read == 0 {
+                break;
+            }
+            written.extend(&part[..read]);
+        }
+        let output = agent.expect("the program runs").wait_with_output();
+        let output = output.expect("its end");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), "");
+        assert_eq!(text(&written), text(&expected.stdout));
+    }
 }
 
 #[test]

@@ -171,7 +171,7 @@ pub struct Incident<T = String> {
     pub device: Device<T>,
     /// Its first failed or stalled operation.
     pub start: Time,
-    /// Its first success; absent where the trace ended first.
+    /// Its first success; absent where the server or the trace ended first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<Time>,
     /// The cause of the first failed or stalled operation.

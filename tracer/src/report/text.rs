@@ -259,9 +259,9 @@ fn of_device(out: &mut String, report: &Report, device: &DeviceSummary) {
         let open = match device.incidents_open {
             0 => "; the device works again".to_owned(),
             _ if report.files.len() == 1 => {
-                "; the device did not work again before the trace ended".to_owned()
+                "; the device did not work again before the server or the trace ended".to_owned()
             }
-            open => format!("; {open} without an end when the trace ended"),
+            open => format!("; {open} without an end when the server or the trace ended"),
         };
         let text = format!("{}{open}", count(device.incidents, "incident"));
         paragraph(out, "  ", &text);

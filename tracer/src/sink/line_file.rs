@@ -1,5 +1,6 @@
 //! A file of lines, each written whole or not at all, and appended (`O_APPEND`): after another process has truncated the
-//! file (`copytruncate`), no hole is before the next line.
+//! file (`copytruncate`), no hole is before the next line. Standard output cannot be cut back: a line that it took a part of is
+//! gone on with.
 
 mod earlier;
 mod rules;
@@ -18,13 +19,14 @@ use nix::{
 };
 
 pub use self::rules::{Existing, FileRules};
+use super::stream::{PartialWrite, WaitingStream};
 
 /// A file or standard output.
 pub struct LineFile(Out);
 
 enum Out {
     File(NamedFile),
-    Stdout(io::Stdout),
+    Stdout(PartialWrite),
 }
 
 struct NamedFile {
@@ -44,7 +46,7 @@ impl LineFile {
     /// that fails to begin destroys nothing. Fails if another process writes lines to it.
     pub fn open(path: &Path, rules: FileRules) -> Result<Self> {
         if path == Path::new("-") {
-            return Ok(Self(Out::Stdout(io::stdout())));
+            return Ok(Self(Out::Stdout(PartialWrite::default())));
         }
         let file = NamedFile::open(path, rules).with_context(|| {
             let todo = if is_pipe(path) {
@@ -77,7 +79,8 @@ impl LineFile {
         }
     }
 
-    /// Writes a line; if a part of it cannot be written, the file is cut back to where it began.
+    /// Writes a line; if a part of it cannot be written, the file is cut back to where it began. After an error the same line is
+    /// to be written again before any other.
     pub fn write_line(&mut self, line: &str) -> io::Result<()> {
         self.write_whole(format!("{line}\n").as_bytes())
     }
@@ -85,10 +88,7 @@ impl LineFile {
     /// The same for bytes that are no line.
     pub fn write_whole(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.0 {
-            Out::Stdout(stdout) => {
-                stdout.write_all(bytes)?;
-                stdout.flush()
-            }
+            Out::Stdout(partial) => partial.write_all(&mut WaitingStream(io::stdout()), bytes),
             Out::File(named) => named.write(bytes),
         }
     }

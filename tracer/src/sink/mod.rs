@@ -9,6 +9,7 @@ pub mod otlp;
 mod outage;
 pub mod perfetto;
 pub mod recording;
+mod stream;
 pub mod terminal;
 pub mod trace_file;
 pub mod trace_format;

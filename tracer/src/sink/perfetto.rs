@@ -23,6 +23,9 @@ use tracer_model::{Finding, Session};
 pub type Perfetto = TraceFile<Packets>;
 
 impl Encode for Packets {
+    /// Tracks are declared once.
+    const REFERS_TO_ITS_FILE: bool = true;
+
     fn encode(&mut self, finding: &Finding) -> io::Result<Vec<u8>> {
         Ok(encode(self, finding)?)
     }

@@ -7,15 +7,18 @@ mod words;
 use std::{
     collections::BTreeMap,
     io::{self, IsTerminal, Write},
+    mem,
+    os::fd::AsFd,
 };
 
 use self::{
     totals::{OfDevice, closing},
-    words::{again, causes, cleaned, explained, painted, so_far, wrapped},
+    words::{again, behind, causes, cleaned, explained, painted, so_far, warned, wrapped},
 };
 use super::{
     Sink,
     outage::{Outage, Outages},
+    stream::{PartialWrite, WaitingStream},
 };
 use tracer_format::{
     WallClock,
@@ -37,17 +40,26 @@ pub struct Terminal<W> {
     devices: BTreeMap<Device, OfDevice>,
     /// The latest time at the beginning of a block.
     latest: Nanos,
+    /// Incidents without an end: what ended first, the server or the trace, is found next.
+    unended: Vec<(Incident, Option<Outage>)>,
+    /// A text whose write failed. Its finding is handed over again (see [`super::Worker`]), and must not be counted twice.
+    unwritten: Option<String>,
+    partial: PartialWrite,
 }
 
 impl Terminal<Box<dyn Write + Send>> {
     /// To standard output, or to standard error where the trace itself takes the former.
     pub fn new(stdout_is_taken: bool) -> Self {
-        let (out, terminal): (Box<dyn Write + Send>, _) = if stdout_is_taken {
-            (Box::new(io::stderr()), io::stderr().is_terminal())
+        if stdout_is_taken {
+            Self::on(io::stderr())
         } else {
-            (Box::new(io::stdout()), io::stdout().is_terminal())
-        };
-        Self::to(out, terminal && is_coloured())
+            Self::on(io::stdout())
+        }
+    }
+
+    fn on(stream: impl AsFd + IsTerminal + Send + 'static) -> Self {
+        let color = stream.is_terminal() && is_coloured();
+        Self::to(Box::new(WaitingStream(stream)), color)
     }
 }
 
@@ -66,6 +78,9 @@ impl<W: Write + Send + 'static> Terminal<W> {
             outages: Outages::default(),
             devices: BTreeMap::new(),
             latest: 0,
+            unended: Vec::new(),
+            unwritten: None,
+            partial: PartialWrite::default(),
         }
     }
 
@@ -85,18 +100,21 @@ impl<W: Write + Send + 'static> Terminal<W> {
                 let text = explain::filling(filling);
                 self.block(filling.at, ("33", "WARNING"), &clean(&text), &[])
             }
-            Finding::Incident(incident) => self.incident(incident, ended.as_ref())?,
-            Finding::Warning(warning) => {
-                let text = wrapped(&format!("warning: {}", clean(warning)), "", "    ");
-                format!(
-                    "{}\n",
-                    text.replacen("warning:", &painted(self.color, "33", "warning:"), 1)
-                )
+            Finding::Incident(incident) if incident.end.is_none() => {
+                self.unended.push((incident.clone(), ended));
+                return None;
             }
+            Finding::Incident(incident) => self.incident(incident, ended.as_ref(), None)?,
+            Finding::Warning(warning) => warned(self.color, warning),
             Finding::Forwarded(forwarded) => self.forwarded(forwarded),
-            Finding::Ended(ended) => format!("{}  the server ended\n", self.moment(ended.at)),
+            Finding::Ended(ended) => {
+                let unended = self.not_recovered("server");
+                format!("{unended}{}  the server ended\n", self.moment(ended.at))
+            }
             Finding::Snapshot(_) => return None,
-            Finding::Summary(summary) => closing(summary, &self.devices),
+            Finding::Summary(summary) => {
+                self.not_recovered("trace") + &closing(summary, &self.devices)
+            }
         })
     }
 
@@ -136,19 +154,14 @@ impl<W: Write + Send + 'static> Terminal<W> {
         pace.printed(at);
         let why = stalled.cause;
         let has_remedy = why != Cause::Unknown && pace.remedy(why);
-        let behind = match (stalled.waiting, stalled.estimated) {
-            (0, _) => String::new(),
-            (1, false) => "; 1 request waits behind it".to_owned(),
-            (several, false) => format!("; {several} requests wait behind it"),
-            (several, true) => format!("; up to {several} wait behind it"),
-        };
         let mut lines = vec![
             (
                 "request",
                 format!(
-                    "{}: {}{behind}",
+                    "{}: {}{}",
                     self.request(&stalled.request),
                     so_far(stalled),
+                    behind(stalled),
                 ),
             ),
             ("cause", format!("{}: {}", why.name(), cause::hint(why))),
@@ -168,9 +181,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
     fn hang(&mut self, hang: &Hang) -> Option<String> {
         let since = self.outages.of(&hang.device)?.since;
         let totals = self.devices.entry(hang.device.clone()).or_default();
-        totals.blocked += 1;
-        totals.blocked_for += hang.duration;
-        totals.longest = totals.longest.max(hang.duration);
+        totals.add_blocked(hang.duration);
         let (pace, at, why) = (&mut totals.pace, hang.end, hang.cause());
         pace.goes_on(since);
         if pace.shown.hang && pace.is_explained(why) {
@@ -255,8 +266,22 @@ impl<W: Write + Send + 'static> Terminal<W> {
         Some(self.block(at, ("33", "GOES ON"), &head, &lines))
     }
 
-    /// The outage as a whole. `outage`: what was found of it, where it blocked or failed requests.
-    fn incident(&mut self, incident: &Incident, outage: Option<&Outage>) -> Option<String> {
+    /// The outages that lasted when the server or the trace ended, `first`.
+    fn not_recovered(&mut self, first: &str) -> String {
+        let unended = mem::take(&mut self.unended).into_iter();
+        unended
+            .filter_map(|(incident, of)| self.incident(&incident, of.as_ref(), Some(first)))
+            .collect()
+    }
+
+    /// The outage as a whole. `outage`: what was found of it, where it blocked or failed requests. `first`: what ended before the
+    /// device worked again.
+    fn incident(
+        &mut self,
+        incident: &Incident,
+        outage: Option<&Outage>,
+        first: Option<&str>,
+    ) -> Option<String> {
         let last_known = outage.map_or(incident.start, |outage| outage.latest);
         let at = incident.end.unwrap_or(last_known.max(self.latest));
         let totals = self.devices.entry(incident.device.clone()).or_default();
@@ -264,8 +289,7 @@ impl<W: Write + Send + 'static> Terminal<W> {
         let pace = &mut totals.pace;
         pace.goes_on(incident.start);
         let shown = pace.ends(at);
-        let is_over = incident.end.is_some();
-        if is_over && !shown.beginning && !pace.is_due(at) {
+        if first.is_none() && !shown.beginning && !pace.is_due(at) {
             pace.unprinted += 1;
             return None;
         }
@@ -277,17 +301,17 @@ impl<W: Write + Send + 'static> Terminal<W> {
         }
         let device = cleaned(&incident.device);
         let lasted = duration(at.saturating_sub(incident.start));
-        let (style, mark, head) = match incident.end {
-            Some(_) => (
+        let (style, mark, head) = match first {
+            None => (
                 "32",
                 "WORKS AGAIN",
                 format!("{device} after {lasted}{more}"),
             ),
-            None => (
+            Some(first) => (
                 "31",
                 "NOT RECOVERED",
                 format!(
-                    "{device} when the trace ended, failing since {}",
+                    "{device} when the {first} ended, failing since {}",
                     self.moment(incident.start)
                 ),
             ),
@@ -353,11 +377,13 @@ impl<W: Write + Send + 'static> Terminal<W> {
 
 impl<W: Write + Send + 'static> Sink<Finding> for Terminal<W> {
     fn write(&mut self, finding: &Finding) -> io::Result<()> {
-        let Some(text) = self.text(finding) else {
-            return Ok(());
-        };
-        self.out.write_all(text.as_bytes())?;
-        self.out.flush()
+        let unwritten = self.unwritten.take();
+        let text = unwritten.unwrap_or_else(|| self.text(finding).unwrap_or_default());
+        let written = self.partial.write_all(&mut self.out, text.as_bytes());
+        if written.is_err() {
+            self.unwritten = Some(text);
+        }
+        written
     }
 
     fn name(&self) -> String {

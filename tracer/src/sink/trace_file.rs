@@ -8,6 +8,9 @@ use tracer_model::{Finding, Session};
 
 /// A format of traces.
 pub trait Encode: Default + Send + 'static {
+    /// Whether the bytes of a finding can be read only in the file for which they were encoded.
+    const REFERS_TO_ITS_FILE: bool = false;
+
     /// The bytes that a finding appends to the trace. They may depend on the findings before.
     fn encode(&mut self, finding: &Finding) -> io::Result<Vec<u8>>;
 
@@ -70,6 +73,10 @@ impl<E: Encode> TraceFile<E> {
         if let Some(session) = &self.session {
             self.part += 1;
             self.first = self.encoder.begin_file(session, self.part)?;
+            if E::REFERS_TO_ITS_FILE {
+                // Its finding is handed over again, and encoded for this one.
+                self.unwritten.clear();
+            }
         }
         Ok(())
     }
@@ -130,8 +137,18 @@ impl<E: Encode> Sink<Finding> for TraceFile<E> {
 mod tests {
     use std::{fs, path::Path};
 
+    use prost::Message;
+    use tracer_model::{Cause, Device, Evidence, Refusal, RequestInfo, Transport};
+
     use super::*;
-    use crate::sink::line_file::{Existing, FileRules};
+    use crate::sink::{
+        line_file::{Existing, FileRules},
+        otlp::spans::Spans,
+        perfetto::{
+            packets::Packets,
+            proto::{Data, Trace},
+        },
+    };
 
     /// A line for each finding, by its session's process.
     #[derive(Default)]
@@ -167,7 +184,7 @@ mod tests {
         Finding::Summary(tracer_model::Summary::default())
     }
 
-    fn open(path: &Path, rotate_at: Option<u64>) -> TraceFile<Pids> {
+    fn open<E: Encode>(path: &Path, rotate_at: Option<u64>) -> TraceFile<E> {
         let rules = FileRules {
             existing: Existing::Append,
             rotate_at,
@@ -184,7 +201,7 @@ mod tests {
     fn each_file_can_be_read_without_those_before() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("trace");
-        let mut trace = open(&path, Some(12));
+        let mut trace = open::<Pids>(&path, Some(12));
         for finding in [
             Finding::Session(session(7)),
             finding(),
@@ -205,7 +222,7 @@ mod tests {
     fn a_file_that_was_renamed_ends_and_the_next_begins() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let (path, renamed) = (dir.path().join("trace"), dir.path().join("renamed"));
-        let mut trace = open(&path, None);
+        let mut trace = open::<Pids>(&path, None);
         trace.write(&Finding::Session(session(7))).expect("written");
         // Not renamed: it goes on.
         trace.reopen().expect("opened");
@@ -222,7 +239,7 @@ mod tests {
     fn a_file_that_cannot_be_opened_again_is_gone_on_with() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let (path, renamed) = (dir.path().join("trace"), dir.path().join("renamed"));
-        let mut trace = open(&path, None);
+        let mut trace = open::<Pids>(&path, None);
         trace.write(&Finding::Session(session(7))).expect("written");
         fs::rename(&path, &renamed).expect("renamed");
         fs::create_dir(&path).expect("made");
@@ -241,7 +258,7 @@ mod tests {
         let below = dir.path().join("below");
         fs::create_dir(&below).expect("made");
         let path = below.join("trace");
-        let mut trace = open(&path, None);
+        let mut trace = open::<Pids>(&path, None);
         trace.write(&Finding::Session(session(7))).expect("written");
         fs::remove_file(&path).expect("removed");
         trace.write(&finding()).expect("written");
@@ -251,5 +268,68 @@ mod tests {
         fs::create_dir(&below).expect("made");
         trace.write(&finding()).expect("written");
         assert_eq!(read(&path), "3 of 7\nfinding\n");
+    }
+
+    fn refusal(start: u64) -> Finding {
+        Finding::Refusal(Box::new(Refusal {
+            before: 0,
+            http_status: None,
+            device: Device::configured(Transport::Tcp, "10.0.0.2:1515"),
+            request: RequestInfo {
+                start,
+                ..RequestInfo::default()
+            },
+            start,
+            duration: 0,
+            cause: Cause::Refused,
+            errno: None,
+            evidence: Evidence::default(),
+            taken_elsewhere: true,
+            inferred: false,
+        }))
+    }
+
+    /// The file that begins where another one was deleted while the disk was full, and nothing of the last finding was written.
+    fn begun_with_what_was_not_written<E: Encode>() -> Vec<u8> {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("trace");
+        let mut trace = open::<E>(&path, None);
+        trace.write(&Finding::Session(session(7))).expect("written");
+        trace.write(&refusal(1)).expect("written");
+        trace.unwritten = trace.encoder.encode(&refusal(2)).expect("bytes");
+        fs::remove_file(&path).expect("removed");
+        trace.write(&refusal(2)).expect("written");
+        fs::read(&path).expect("read")
+    }
+
+    /// A reader shows nothing of what is on no track.
+    #[test]
+    fn what_was_not_written_refers_to_the_tracks_of_its_own_file() {
+        let bytes = begun_with_what_was_not_written::<Packets>();
+        let data = Trace::decode(&*bytes).expect("packets").packet.into_iter();
+        let (mut declared, mut events) = (Vec::new(), Vec::new());
+        for data in data.filter_map(|packet| packet.data) {
+            match data {
+                Data::TrackDescriptor(track) => declared.push(track.uuid),
+                Data::TrackEvent(event) => events.push((event.track_uuid, event.name)),
+                Data::ClockSnapshot(_) => {}
+            }
+        }
+        let mut tracks = events.iter().map(|(track, _)| track);
+        assert!(tracks.all(|track| declared.contains(track)), "{events:?}");
+        let names = events.iter().map(|(_, name)| name.as_deref());
+        let expected = [Some("trace begins"), Some("refusal: refused")];
+        assert_eq!(names.collect::<Vec<_>>(), expected);
+    }
+
+    /// The twin: a request has one span. Encoded again its refusal would have none above it.
+    #[test]
+    fn spans_that_were_not_written_are_whole_in_the_next_file() {
+        let text = String::from_utf8(begun_with_what_was_not_written::<Spans>());
+        let text = text.expect("JSON");
+        for name in ["request", "audit refusal"] {
+            assert!(text.contains(&format!("\"name\":\"{name}\"")), "{text}");
+        }
+        assert_eq!(text.lines().count(), 1, "{text}");
     }
 }

@@ -120,7 +120,7 @@ pub(super) fn incidents(report: &Report) -> Markup {
                     tr { td { (moment(record.start)) } td { (clean(&record.device.to_string())) } td { (chip(&record.cause)) }
                         td { @match record.end {
                             Some(end) => { (duration(between(record.start, end))) }
-                            None => { "to the end of the trace" }
+                            None => { "to the end of the server or the trace" }
                         } }
                         td.number { (digits(record.requests)) } td.number { (duration(record.blocked_ns)) }
                         td.number { (record.lost_entries.map(digits).unwrap_or_default()) }

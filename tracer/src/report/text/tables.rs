@@ -101,7 +101,7 @@ pub(super) fn incidents(out: &mut String, report: &Report) {
         let record = &incident.record;
         let lasted = match record.end {
             Some(end) => format!("for {}", duration(between(record.start, end))),
-            None => "to the end of the trace".to_owned(),
+            None => "to the end of the server or the trace".to_owned(),
         };
         let lost = record.lost_entries.filter(|lost| *lost > 0);
         let lost = lost.map(|lost| format!(", {} lost", count(lost, "entry")));

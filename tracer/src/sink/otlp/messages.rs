@@ -165,6 +165,14 @@ pub enum StatusCode {
     Error = 2,
 }
 
+/// The status of an error.
+pub(super) fn failed(message: impl Into<String>) -> Status {
+    Status {
+        code: StatusCode::Error.into(),
+        message: message.into(),
+    }
+}
+
 /// `resource/v1/resource.proto`
 #[derive(Clone, PartialEq, Message, Serialize)]
 #[serde(rename_all = "camelCase")]

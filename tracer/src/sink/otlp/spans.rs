@@ -12,7 +12,7 @@ use super::{
     ids::{Origin, SpanId, TraceId, of_request_id},
     messages::{
         Event, ExportTraceServiceRequest, InstrumentationScope, Link, ResourceSpans, ScopeSpans,
-        Span, SpanKind, Status, StatusCode,
+        Span, SpanKind, Status, failed,
     },
 };
 use crate::bounded::BoundedMap;
@@ -35,7 +35,7 @@ pub struct Spans {
     first: Option<(Nanos, Origin)>,
     /// Requests whose span is made.
     requests: BoundedMap<TraceId, (), MAX_REQUESTS>,
-    /// Incidents that last until the trace ends.
+    /// Incidents that last until the server or the trace ends.
     open_incidents: Vec<Incident>,
 }
 
@@ -54,12 +54,14 @@ impl Spans {
             Finding::Forwarded(forwarded) => self.forwarded(forwarded),
             Finding::LostEntries(loss) => vec![self.lost(loss)],
             Finding::Filling(filling) => vec![self.filling(filling)],
-            Finding::Incident(incident) if incident.end.is_none() => {
-                self.open_incidents.push(incident.clone());
-                return None;
-            }
-            Finding::Incident(incident) => vec![self.incident(incident, None)],
-            Finding::Ended(ended) => vec![self.ended(*ended)],
+            Finding::Incident(incident) => match incident.end {
+                Some(end) => vec![self.incident(incident, end)],
+                None => {
+                    self.open_incidents.push(incident.clone());
+                    return None;
+                }
+            },
+            Finding::Ended(ended) => self.ended(*ended),
             Finding::Summary(summary) => self.summary(summary),
             Finding::Stalled(_) | Finding::Snapshot(_) | Finding::Warning(_) => return None,
         };
@@ -282,10 +284,9 @@ impl Spans {
         self.root("audit filling", &filling.device, times, attributes)
     }
 
-    /// An incident without an end lasts until `trace_end`.
-    fn incident(&self, incident: &Incident, trace_end: Option<Nanos>) -> Span {
+    /// `end`: where it has none, that of the server or the trace.
+    fn incident(&self, incident: &Incident, end: Nanos) -> Span {
         let cause = incident.cause.name();
-        let end = incident.end.or(trace_end).unwrap_or(incident.start);
         let attributes = device(&incident.device)
             .with("error.type", cause)
             .with("vault.cause", cause)
@@ -303,17 +304,21 @@ impl Spans {
         }
     }
 
-    fn ended(&self, ended: Ended) -> Span {
+    fn end_incidents(&mut self, end: Nanos) -> Vec<Span> {
+        let open = mem::take(&mut self.open_incidents);
+        let spans = open.iter().map(|incident| self.incident(incident, end));
+        spans.collect()
+    }
+
+    fn ended(&mut self, ended: Ended) -> Vec<Span> {
+        let mut spans = self.end_incidents(ended.at);
         let attributes = Attributes::default().with("vault.requests_under_way", ended.under_way);
-        self.root("server ended", "", (ended.at, ended.at), attributes)
+        spans.push(self.root("server ended", "", (ended.at, ended.at), attributes));
+        spans
     }
 
     fn summary(&mut self, summary: &Summary) -> Vec<Span> {
-        let incidents = mem::take(&mut self.open_incidents);
-        let incidents = incidents.iter();
-        let mut spans: Vec<_> = incidents
-            .map(|incident| self.incident(incident, Some(summary.end)))
-            .collect();
+        let mut spans = self.end_incidents(summary.end);
         let attributes = Attributes::default()
             .with("vault.requests", summary.requests)
             .flag("vault.requests_is_lower_bound", summary.requests_at_least)
@@ -381,13 +386,6 @@ impl Spans {
 
     fn unix(&self, at: Nanos) -> u64 {
         u64::try_from(self.clock.time(at).as_nanosecond()).unwrap_or_default()
-    }
-}
-
-fn failed(message: impl Into<String>) -> Status {
-    Status {
-        code: StatusCode::Error.into(),
-        message: message.into(),
     }
 }
 

@@ -31,8 +31,8 @@ pub struct Packets {
 struct TrackTimeline {
     tracks: Tracks,
     flows: Flows,
-    /// Tracks of incidents without an end yet.
-    open_incidents: Vec<u64>,
+    /// Devices and tracks of incidents without an end yet.
+    open_incidents: Vec<(Device, u64)>,
 }
 
 impl Packets {
@@ -85,10 +85,7 @@ impl TrackTimeline {
             }
             Finding::Filling(filling) => self.filling(filling, record, writer),
             Finding::Incident(incident) => self.incident(incident, record, writer),
-            Finding::Ended(ended) => {
-                let event = event("server ended", "trace", record);
-                writer.instant(ended.at, self.tracks.process, event);
-            }
+            Finding::Ended(ended) => self.ended(ended.at, record, writer),
             Finding::Summary(summary) => self.end(summary, record, writer),
             Finding::Forwarded(forwarded) => self.forwarded(forwarded, record, writer),
             Finding::Session(_) | Finding::Snapshot(_) | Finding::Warning(_) => {}
@@ -145,13 +142,29 @@ impl TrackTimeline {
                 // Nobody queues for a device that is not stalled.
                 device.waiting.clear(end, writer);
             }
-            None => self.open_incidents.push(track),
+            None => {
+                let open = (incident.device.clone(), track);
+                self.open_incidents.push(open);
+            }
         }
+    }
+
+    /// With the server end its open incidents and its requests.
+    fn ended(&mut self, at: Nanos, record: &Json, writer: &mut Writer) {
+        for (device, track) in self.open_incidents.drain(..) {
+            writer.end(at, track);
+            self.tracks
+                .device(&device, writer)
+                .waiting
+                .clear(at, writer);
+        }
+        let event = event("server ended", "trace", record);
+        writer.instant(at, self.tracks.process, event);
     }
 
     /// The end of the trace ends the incidents that were still open.
     fn end(&mut self, summary: &Summary, record: &Json, writer: &mut Writer) {
-        for track in self.open_incidents.drain(..) {
+        for (_, track) in self.open_incidents.drain(..) {
             writer.end(summary.end, track);
         }
         let event = event("trace ends", "trace", record);
@@ -321,38 +334,4 @@ fn event(name: impl Into<String>, category: &str, fields: &Json) -> TrackEvent {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sink::perfetto::proto::Data;
-
-    /// In the slice of its request: four events, nested.
-    #[test]
-    fn a_forwarded_request_is_a_slice_of_its_connection() {
-        let mut packets = Packets::default();
-        let write = |packets: &mut Packets, finding| packets.on(&finding).expect("packets");
-        write(&mut packets, Finding::Session(Session::default()));
-        let forwarded = Forwarded {
-            request: RequestInfo {
-                start: 1,
-                duration: 9,
-                ..RequestInfo::default()
-            },
-            to: None,
-            start: 2,
-            duration: 7,
-            uncertainty: 0,
-        };
-        let written = write(&mut packets, Finding::Forwarded(Box::new(forwarded)));
-        let events = written.iter().filter_map(|packet| match &packet.data {
-            Some(Data::TrackEvent(event)) => Some((packet.timestamp, event.name.as_deref())),
-            _ => None,
-        });
-        let expected = [
-            (Some(1), Some("request")),
-            (Some(2), Some("forwarded")),
-            (Some(9), None),
-            (Some(10), None),
-        ];
-        assert_eq!(events.collect::<Vec<_>>(), expected);
-    }
-}
+mod tests;

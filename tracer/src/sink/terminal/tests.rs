@@ -1,5 +1,6 @@
 use super::*;
-use tracer_model::{Cause, Evidence, LostEntries, Op, Summary, Transport, UntakenEntries};
+use crate::sink::stream::tests::Flaky;
+use tracer_model::{Cause, Ended, Evidence, LostEntries, Op, Summary, Transport, UntakenEntries};
 
 /// A client may ask for a path that a terminal would obey, and a device may be a path.
 #[test]
@@ -82,6 +83,22 @@ fn hang(number: u64) -> Finding {
     }))
 }
 
+/// In a connection attempt that follows others: of all the request has been blocked for so long.
+fn stalled(blocked: Nanos) -> Stalled {
+    Stalled {
+        hang: 1,
+        device: device(),
+        start: S,
+        at: S + 3 * S / 20,
+        op: Op::Connect,
+        cause: Cause::SynUnanswered,
+        request: RequestInfo::default(),
+        waiting: 0,
+        estimated: false,
+        blocked,
+    }
+}
+
 fn refusal(start: Nanos) -> Finding {
     Finding::Refusal(Box::new(Refusal {
         before: 0,
@@ -98,12 +115,12 @@ fn refusal(start: Nanos) -> Finding {
     }))
 }
 
-fn incident(start: Nanos, end: Nanos) -> Finding {
+fn incident(start: Nanos, end: Option<Nanos>) -> Finding {
     Finding::Incident(Incident {
         refusals: 0,
         device: device(),
         start,
-        end: Some(end),
+        end,
         cause: Cause::Reset,
         hangs: 0,
         requests: 1,
@@ -142,7 +159,7 @@ fn times_never_step_back() {
         (9 * S, "WORKS AGAIN at 00:00:08.000Z  "),
         (7 * S, "00:00:08.000Z  WORKS AGAIN  "),
     ] {
-        let text = shown([hang(1), loss(unacknowledged), incident(S, 8 * S)]);
+        let text = shown([hang(1), loss(unacknowledged), incident(S, Some(8 * S))]);
         let lines = text.lines().filter(|line| line.starts_with("00:"));
         let times: Vec<_> = lines.map(|line| &line[..13]).collect();
         assert!(times.len() == 3 && times.is_sorted(), "{text}");
@@ -154,7 +171,7 @@ fn times_never_step_back() {
 #[test]
 fn many_requests_behind_one_outage_are_one_block() {
     let mut findings: Vec<_> = (0..300).map(hang).collect();
-    findings.push(incident(S, 25 * S));
+    findings.push(incident(S, Some(25 * S)));
     let text = shown(findings);
     assert_eq!(text.matches("HANG ").count(), 1, "{text}");
     assert!(text.matches("GOES ON").count() <= 2, "{text}");
@@ -168,7 +185,7 @@ fn many_requests_behind_one_outage_are_one_block() {
 #[test]
 fn outages_that_follow_each_other_are_counted() {
     let fails = |every: Nanos, times: u64| {
-        let each = move |at| [refusal(at), incident(at, at + S / 1000)];
+        let each = move |at| [refusal(at), incident(at, Some(at + S / 1000))];
         shown((0..times).flat_map(move |number| each(number * every)))
     };
     let text = fails(S / 10, 1000);
@@ -182,22 +199,69 @@ fn outages_that_follow_each_other_are_counted() {
     assert_eq!(text.matches("WORKS AGAIN").count(), 2, "{text}");
 }
 
+fn ended(at: Nanos) -> Finding {
+    Finding::Ended(Ended { at, under_way: 0 })
+}
+
+fn summary() -> Finding {
+    Finding::Summary(Summary::default())
+}
+
+/// On a full disk findings are handed over again.
+#[test]
+fn what_could_not_be_written_is_written_and_counted_once() {
+    let findings = || {
+        [
+            Finding::Session(Session::default()),
+            Finding::Stalled(Box::new(stalled(S))),
+            hang(1),
+            hang(2),
+            incident(S, Some(9 * S)),
+            refusal(200 * S),
+            incident(200 * S, None),
+            ended(300 * S),
+            summary(),
+        ]
+    };
+    let mut terminal = Terminal::to(Flaky::default(), false);
+    let mut failed = 0;
+    for finding in findings() {
+        while terminal.write(&finding).is_err() {
+            failed += 1;
+            assert!(failed < 10_000, "{finding:?}");
+        }
+    }
+    assert!(failed > 0);
+    let text = String::from_utf8(terminal.out.taken).expect("text");
+    assert_eq!(text, shown(findings()));
+    assert!(text.contains(": 2 outages, 2 requests blocked"), "{text}");
+}
+
+/// With `--process` a trace goes on after its server has ended.
+#[test]
+fn what_ended_before_a_device_worked_again_is_named() {
+    let text = shown([
+        refusal(S),
+        incident(S, None),
+        ended(9 * S),
+        Finding::Attached(Session::default()),
+        refusal(100 * S),
+        incident(100 * S, None),
+        summary(),
+    ]);
+    let ends: Vec<_> = text.split("NOT RECOVERED").skip(1).collect();
+    let [with_server, with_trace] = ends.as_slice() else {
+        panic!("{text}");
+    };
+    assert!(with_server.contains("when the server ended, "), "{text}");
+    assert!(with_server.contains("Z  the server ended\n"), "{text}");
+    assert!(with_trace.contains("when the trace ended, "), "{text}");
+    assert!(with_trace.contains(": 2 outages, "), "{text}");
+}
+
 /// Field case D11: what blocked the request before is part of it.
 #[test]
 fn a_stall_after_another_says_both_how_long_it_lasts_and_the_request_is_blocked() {
-    const S: Nanos = 1_000_000_000;
-    let stalled = |blocked| Stalled {
-        hang: 1,
-        device: Device::configured(Transport::Tcp, "log.lab:1515"),
-        start: 10 * S,
-        at: 10 * S + 3 * S / 20,
-        op: Op::Connect,
-        cause: Cause::SynUnanswered,
-        request: RequestInfo::default(),
-        waiting: 0,
-        estimated: false,
-        blocked,
-    };
     for (blocked, expected) in [
         (
             3 * S / 20,

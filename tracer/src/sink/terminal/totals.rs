@@ -22,6 +22,13 @@ pub(super) struct OfDevice {
 }
 
 impl OfDevice {
+    /// Takes a request that it blocked for so long.
+    pub(super) fn add_blocked(&mut self, duration: Nanos) {
+        self.blocked += 1;
+        self.blocked_for += duration;
+        self.longest = self.longest.max(duration);
+    }
+
     pub(super) fn facts(&self) -> String {
         let mut facts = vec![count(self.outages, "outage")];
         if self.blocked > 0 {

@@ -29,6 +29,12 @@ pub(super) fn painted(has_color: bool, style: &str, text: &str) -> String {
     }
 }
 
+pub(super) fn warned(has_color: bool, warning: &str) -> String {
+    let text = wrapped(&format!("warning: {}", clean(warning)), "", "    ");
+    let mark = painted(has_color, "33", "warning:");
+    format!("{}\n", text.replacen("warning:", &mark, 1))
+}
+
 /// The cause, with its explanation and its remedy where these are new.
 pub(super) fn explained(
     cause: Cause,
@@ -54,6 +60,16 @@ pub(super) fn so_far(stalled: &Stalled) -> String {
         format!("blocked for {total} so far, in {op}")
     } else {
         format!("blocked for {total} so far, the last {last} of it in {op}")
+    }
+}
+
+/// The requests that queue for it.
+pub(super) fn behind(stalled: &Stalled) -> String {
+    match (stalled.waiting, stalled.estimated) {
+        (0, _) => String::new(),
+        (1, false) => "; 1 request waits behind it".to_owned(),
+        (several, false) => format!("; {several} requests wait behind it"),
+        (several, true) => format!("; up to {several} wait behind it"),
     }
 }
 

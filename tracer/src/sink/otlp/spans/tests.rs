@@ -1,4 +1,5 @@
 use super::*;
+use tracer_model::{Cause, Device, Transport, UntakenEntries};
 
 /// Of a standby: a client's span in its request, and no error, which the active node's agent has.
 #[test]
@@ -33,4 +34,58 @@ fn a_forwarded_request_is_a_span_of_its_request() {
         .collect();
     assert!(keys.contains(&"network.peer.address"), "{keys:?}");
     assert!(!keys.contains(&"error.type"), "{keys:?}");
+}
+
+/// With `--process` the trace goes on with the next server, of which the outage is no part.
+#[test]
+fn an_incident_without_an_end_ends_with_its_server() {
+    let session = |pid| Session {
+        pid,
+        ..Session::default()
+    };
+    let mut spans = Spans::default();
+    let mut export = |finding| spans.on(&finding).map(|request| request.resource_spans);
+    assert!(export(Finding::Session(session(1))).is_none());
+    let incident = Incident {
+        device: Device::configured(Transport::Tcp, "10.0.0.2:1515"),
+        start: 2,
+        end: None,
+        cause: Cause::NoAck,
+        hangs: 0,
+        refusals: 0,
+        requests: 1,
+        blocked: 0,
+        longest: 0,
+        lost: None,
+        untaken: UntakenEntries::default(),
+    };
+    assert!(export(Finding::Incident(incident)).is_none());
+    let ended = Ended {
+        at: 9,
+        under_way: 0,
+    };
+    let of_server = export(Finding::Ended(ended)).expect("spans").remove(0);
+    assert_eq!(of_server.resource, Some(describe::resource(&session(1))));
+    let [incident, ended] = of_server.scope_spans[0].spans.as_slice() else {
+        panic!("{of_server:?}");
+    };
+    assert_eq!(
+        (&*incident.name, &*ended.name),
+        ("audit incident", "server ended")
+    );
+    assert_eq!(incident.end_time_unix_nano, ended.end_time_unix_nano);
+    let lasted = incident.end_time_unix_nano - incident.start_time_unix_nano;
+    assert_eq!(lasted, 7);
+    let mut attributes = incident.attributes.iter();
+    assert!(
+        attributes.any(|a| a.key == "vault.incident.open"),
+        "{incident:?}"
+    );
+
+    assert!(export(Finding::Attached(session(2))).is_none());
+    let of_trace = export(Finding::Summary(Summary::default()))
+        .expect("a span")
+        .remove(0);
+    let names = of_trace.scope_spans[0].spans.iter().map(|span| &*span.name);
+    assert_eq!(names.collect::<Vec<_>>(), ["session"]);
 }
