@@ -3,6 +3,9 @@
 //! Data flows one way: probes -> ring buffer ([`source`]) -> [`decode`] -> [`tracer_model::Event`] ->
 //! [`tracer_core::Core`] -> findings -> [`sink`]. `ARCHITECTURE.md` walks one event through it.
 
+// These panic where nobody reads on, or on a full disk: `console` has the lines for standard error.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod audit;
 mod bounded;
 pub mod cli;

@@ -1,6 +1,12 @@
 //! `vault-tracer`: parses the command line, runs the command, prints an error as one line.
 
-use std::process::ExitCode;
+// These panic where nobody reads on, or on a full disk.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::error::ErrorKind;
 use tracer::{cli::Cli, commands, restore_at_end};
@@ -16,7 +22,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vault-tracer: {}", one_line(&format!("{error:#}")));
+            print_error(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -42,10 +48,12 @@ fn print_usage_error(error: &clap::Error) -> ExitCode {
     let message = message.strip_prefix("error: ").unwrap_or(message);
     // A suggestion becomes the second half of the sentence.
     let message = message.replace("\n\n  tip: ", "; ");
-    eprintln!("vault-tracer: {} (see --help)", one_line(&message));
+    print_error(&format!("{message} (see --help)"));
     ExitCode::from(2)
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// As one line. Where standard error cannot be written, the exit status is all that is reported.
+fn print_error(message: &str) {
+    let words: Vec<_> = message.split_whitespace().collect();
+    let _ = writeln!(io::stderr(), "vault-tracer: {}", words.join(" "));
 }

@@ -1,8 +1,8 @@
 //! The command line, as it is typed: no server, no root.
 
 use std::{
-    fs,
-    io::{Read, pipe},
+    fs::{self, File},
+    io::{self, Read, pipe},
     process::{Command, Output, Stdio},
 };
 
@@ -210,6 +210,44 @@ fn a_full_pipe_gets_whole_lines_whatever_others_have_set() {
         assert!(output.status.success(), "{}", text(&output.stderr));
         assert_eq!(text(&output.stderr), "");
         assert_eq!(text(&written), text(&expected.stdout));
+    }
+}
+
+/// Standard errors that cannot be written: nobody reads on, and a full disk.
+fn unwritable() -> [Stdio; 2] {
+    let (reader, writer) = io::pipe().expect("a pipe");
+    drop(reader);
+    let full = File::options().write(true).open("/dev/full");
+    [writer.into(), full.expect("a full device").into()]
+}
+
+#[test]
+fn what_standard_error_cannot_take_changes_neither_the_exit_status_nor_the_trace() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let (whole, trace) = (recording(), at("t.jsonl"));
+    fs::write(at("whole"), &whole).expect("written");
+    fs::write(at("cut"), &whole[..whole.len() / 2]).expect("written");
+    for (arguments, status) in [
+        (&["trase"][..], 2),
+        (&["replay", &at("missing")], 1),
+        (&["replay", &at("whole"), "-o", &trace], 0),
+        (&["replay", &at("cut"), "-o", &trace], 0),
+    ] {
+        for stderr in unwritable() {
+            let output = Command::new(env!("CARGO_BIN_EXE_vault-tracer"))
+                .args(arguments)
+                .stderr(stderr)
+                .output()
+                .expect("the program runs");
+            assert_eq!(output.status.code(), Some(status), "{arguments:?}");
+            if status == 0 {
+                let written = fs::read_to_string(&trace).expect("a trace");
+                let last = written.lines().last().expect("a record");
+                assert!(last.starts_with(r#"{"type":"summary""#), "{last}");
+                fs::remove_file(&trace).expect("removed");
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use log::warn;
 
 use crate::{
     cli::{FileArgs, OutputArgs, When},
+    console,
     sink::{
         Worker,
         line_file::{FileRules, LineFile},
@@ -99,7 +100,7 @@ impl Outputs {
             warn!("{warning}");
         }
         // The system chooses the port where it is 0.
-        eprintln!("metrics at http://{address}{}", metrics::PATH);
+        console::print(&format!("metrics at http://{address}{}", metrics::PATH));
         let exposition = metrics.exposition();
         self.watchers.push(Worker::spawn(metrics));
         for worker in self.workers.iter().chain(&self.watchers) {
@@ -162,7 +163,7 @@ impl Outputs {
     pub(super) fn finish(self, quiet: bool) -> Result<()> {
         Worker::finish_all(self.workers.into_iter().chain(self.watchers))?;
         if let Some(file) = self.file.filter(|file| !quiet && file.exists()) {
-            eprintln!("trace written to {}", file.display());
+            console::print(&format!("trace written to {}", file.display()));
         }
         Ok(())
     }

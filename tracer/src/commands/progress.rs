@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    io::{self, IsTerminal, Read},
+    io::{self, IsTerminal, Read, Write},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -58,7 +58,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.0.drawn.get().is_some() {
-            eprint!("{ERASE}");
+            draw("");
         }
     }
 }
@@ -79,9 +79,14 @@ impl ProgressLine {
         if self.is_shown && !self.drawn.get().is_some_and(is_recent) {
             self.drawn.set(Some(Instant::now()));
             let text = text(self.what, read, self.total, self.began.elapsed());
-            eprint!("{ERASE}{text}");
+            draw(&text);
         }
     }
+}
+
+/// A terminal that is gone shows nothing.
+fn draw(text: &str) {
+    let _ = write!(io::stderr(), "{ERASE}{text}");
 }
 
 fn text(what: &str, read: u64, total: Option<u64>, elapsed: Duration) -> String {

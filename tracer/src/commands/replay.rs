@@ -15,7 +15,9 @@ use super::{
     progress::Progress,
     stops::Stops,
 };
-use crate::{cli::ReplayArgs, paths::PathRule, sink::together, source::recording::Recorded};
+use crate::{
+    cli::ReplayArgs, console, paths::PathRule, sink::together, source::recording::Recorded,
+};
 use tracer_core::Core;
 use tracer_model::{Event, EventKind};
 
@@ -77,10 +79,10 @@ fn replay(events: Recorded, paths: &PathRule, path: &Path, outputs: &mut Outputs
     }
     // A recording that was cut short ends with its last event.
     if let Some(Event { at, .. }) = last.filter(|last| last.what != EventKind::End) {
-        eprintln!(
+        console::print(&format!(
             "vault-tracer: {} was cut short: the report covers what it holds",
             path.display()
-        );
+        ));
         let what = EventKind::End;
         feed(&Event { at, what });
     }

@@ -68,7 +68,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<()> {
     };
     if args.duration.is_none() && !args.output.quiet && !is_live(args) && io::stderr().is_terminal()
     {
-        eprintln!("Ctrl-C ends the trace.");
+        console::print("Ctrl-C ends the trace.");
     }
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,10 +1,10 @@
 //! From records to a report: totals of all, and the largest in full.
 
-use std::{collections::HashMap, mem};
+use std::mem;
 
 use serde::de::IgnoredAny;
 use tracer_format::{
-    BorrowedText, Name, Record, Time,
+    BorrowedText, Name, Record,
     record::{
         Filling, Hang, Incident, LostEntries, Refusal, Rotated, Session, Stalled, record_type,
     },
@@ -14,7 +14,7 @@ use tracer_model::{Cause, Nanos, Op};
 
 use super::{
     devices::DeviceTable,
-    file::{File, Unfinished},
+    file::{File, UnfinishedTraces},
     forwarded::ForwardedSummary,
     heavy::{HangTotals, HeavyHitters, Largest},
     percentiles::HangDurations,
@@ -60,8 +60,7 @@ pub struct Aggregator {
     fillings: Largest<i64, FromFile<Filling>>,
     under_way: Largest<Nanos, FromFile<Stalled>>,
     files: Vec<File>,
-    /// Traces that go on in another file, by when they began and the number of that file; where each was read.
-    unfinished: HashMap<(Time, u32), (usize, Unfinished)>,
+    unfinished: UnfinishedTraces,
 }
 
 impl Default for Aggregator {
@@ -86,7 +85,7 @@ impl Default for Aggregator {
             fillings: Largest::new(OTHERS),
             under_way: Largest::new(OTHERS),
             files: Vec::new(),
-            unfinished: HashMap::new(),
+            unfinished: UnfinishedTraces::default(),
         }
     }
 }
@@ -102,9 +101,7 @@ impl Aggregator {
     pub fn end(&mut self) {
         let place = self.files.len() - 1;
         let cut = self.files[place].end();
-        for stalled in cut {
-            self.keep_under_way(place, stalled);
-        }
+        self.keep_under_way(place, cut);
     }
 
     /// The file being read.
@@ -149,17 +146,18 @@ impl Aggregator {
         let place = self.files.len() - 1;
         let key = session.part.map(|part| (session.start, part));
         let earlier = key.and_then(|key| self.unfinished.remove(&key));
-        let earlier = earlier.map(|(_, unfinished)| unfinished);
         let cut = self.file().session(session, earlier);
-        for stalled in cut {
-            self.keep_under_way(place, stalled);
-        }
+        self.keep_under_way(place, cut);
     }
 
     fn rotated(&mut self, rotated: Rotated) {
         let (place, next) = (self.files.len() - 1, rotated.part.saturating_add(1));
-        if let Some((began, unfinished)) = self.file().rotated(next) {
-            self.unfinished.insert((began, next), (place, unfinished));
+        let Some((began, unfinished)) = self.file().rotated(next) else {
+            return;
+        };
+        let key = (began, next);
+        if let Err(beyond) = self.unfinished.insert(key, place, unfinished) {
+            self.keep_under_way(place, beyond.open());
         }
     }
 
@@ -226,10 +224,12 @@ impl Aggregator {
         self.file().stalled(stalled);
     }
 
-    fn keep_under_way(&mut self, file: usize, record: Stalled) {
-        let size = record.blocked_ns;
-        self.under_way
-            .offer(size, || Some(FromFile { file, record }));
+    fn keep_under_way(&mut self, file: usize, cut: Vec<Stalled>) {
+        for record in cut {
+            let size = record.blocked_ns;
+            self.under_way
+                .offer(size, || Some(FromFile { file, record }));
+        }
     }
 
     fn refusal(&mut self, refusal: &Refusal) {
@@ -319,14 +319,13 @@ impl Aggregator {
             + self.devices.kept()
             + self.durations.kept()
             + self.files.iter().map(File::kept).sum::<usize>()
+            + self.unfinished.kept()
     }
 
     /// The report on what was read.
     pub fn finish(mut self) -> Report {
-        for (place, unfinished) in mem::take(&mut self.unfinished).into_values() {
-            for stalled in unfinished.open() {
-                self.keep_under_way(place, stalled);
-            }
+        for (place, unfinished) in mem::take(&mut self.unfinished).into_all() {
+            self.keep_under_way(place, unfinished.open());
         }
         let open_left_out: u64 = self.files.iter().map(File::open_left_out).sum();
         let files: Vec<_> = self.files.into_iter().map(File::finish).collect();

@@ -16,6 +16,9 @@ const SESSIONS: usize = 20;
 /// Hangs under way that are kept.
 const OPEN: usize = 1000;
 
+/// Traces that go on in another file, and hangs under way in them, that are kept.
+const UNFINISHED: usize = 4096;
+
 /// A file being read.
 pub struct File {
     summary: FileSummary,
@@ -23,7 +26,7 @@ pub struct File {
     pub trace: Completeness,
     /// A session has begun that has no summary yet.
     is_running: bool,
-    /// When that session began.
+    /// When that session began, unless it goes on in another file: it does so once.
     began: Option<Time>,
     /// Hangs since then.
     hangs_of_session: u64,
@@ -46,6 +49,57 @@ impl Unfinished {
     /// The hangs that are under way.
     pub fn open(self) -> Vec<Stalled> {
         in_order(self.open)
+    }
+
+    fn kept(&self) -> usize {
+        1 + self.open.len()
+    }
+}
+
+/// When a trace began, and the number of the file in which it goes on.
+pub type Continued = (Time, u32);
+
+/// Traces whose next file was not read yet.
+#[derive(Default)]
+pub struct UnfinishedTraces {
+    /// With the place of the file that was read last.
+    traces: HashMap<Continued, (usize, Unfinished)>,
+    kept: usize,
+}
+
+impl UnfinishedTraces {
+    /// Fails where there are too many: then it is not known what the next file goes on with.
+    pub fn insert(
+        &mut self,
+        key: Continued,
+        place: usize,
+        trace: Unfinished,
+    ) -> Result<(), Unfinished> {
+        // A copy of the same file.
+        self.remove(&key);
+        if self.kept + trace.kept() > UNFINISHED {
+            return Err(trace);
+        }
+        self.kept += trace.kept();
+        self.traces.insert(key, (place, trace));
+        Ok(())
+    }
+
+    /// What the next file goes on with.
+    pub fn remove(&mut self, key: &Continued) -> Option<Unfinished> {
+        let (_, trace) = self.traces.remove(key)?;
+        self.kept -= trace.kept();
+        Some(trace)
+    }
+
+    /// Items that are kept.
+    pub fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// Those whose next file is missing, each with the place of the last one.
+    pub fn into_all(self) -> impl Iterator<Item = (usize, Unfinished)> {
+        self.traces.into_values()
     }
 }
 
@@ -103,7 +157,7 @@ impl File {
             hangs: mem::take(&mut self.hangs_of_session),
             lacks_first_hangs: self.lacks_first_hangs,
         };
-        self.began.map(|began| (began, unfinished))
+        self.began.take().map(|began| (began, unfinished))
     }
 
     /// The server was started again.

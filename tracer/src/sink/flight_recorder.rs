@@ -1,8 +1,10 @@
 //! `--flight-recorder DIR`: a recording of each time in which something went wrong, from what the kernel side kept back of
-//! the time before. Bounded: so many files, each of so many bytes. While all is well nothing is written.
+//! the time before. Bounded: so many files, each of so many bytes. While all is well nothing is written. Several agents may
+//! have one directory.
 
 use std::{
     fs, io,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     thread::{self, JoinHandle},
@@ -10,8 +12,9 @@ use std::{
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use nix::fcntl::OFlag;
 
-use super::{Worker, line_file::LineFile, recording::Recording};
+use super::{Worker, line_file::LineFile, recording::Recording, together};
 use crate::{console, source::flight::Prologue};
 use tracer_model::{Device, Event, EventKind, Finding, Nanos};
 
@@ -49,13 +52,13 @@ struct Open {
 }
 
 impl FlightRecorder {
-    /// The directory must exist. What an earlier process could not finish is deleted.
+    /// The directory must exist. What is there of a process that was killed is deleted.
     pub fn new(directory: &Path) -> Result<Self> {
         let context = || format!("cannot use {} for recordings", directory.display());
         for entry in fs::read_dir(directory).with_context(context)? {
             let path = entry.with_context(context)?.path();
             if is_ours(&path, PARTIAL) {
-                fs::remove_file(&path).with_context(context)?;
+                delete_abandoned(&path).with_context(context)?;
             }
         }
         Ok(Self {
@@ -143,20 +146,52 @@ impl FlightRecorder {
 }
 
 impl Open {
+    /// Of a recording that could not be written whole, as on a full disk, what there is can be replayed.
     fn finish(self, directory: &Path) -> Result<()> {
-        self.worker.finish()?;
-        let context = || format!("cannot keep the recording {}", self.path.display());
-        if !self.is_of_interest {
-            return fs::remove_file(&self.path).with_context(context);
-        }
-        let name = self.path.to_string_lossy();
-        let kept = name.strip_suffix(PARTIAL).unwrap_or(&name).to_owned() + END;
-        fs::rename(&self.path, &kept).with_context(context)?;
-        console::print(&format!(
-            "vault-tracer: what went wrong is recorded in {kept}"
-        ));
-        prune(directory)
-            .with_context(|| format!("cannot delete old recordings in {}", directory.display()))
+        let written = self.worker.finish();
+        let path = &self.path;
+        let has_content = fs::metadata(path).is_ok_and(|data| data.len() > 0);
+        let settled = if self.is_of_interest && has_content {
+            keep(path, directory, written.is_ok())
+        } else {
+            delete(path).with_context(|| format!("cannot delete {}", path.display()))
+        };
+        together([written, settled])
+    }
+}
+
+/// Gives a recording its last name.
+fn keep(path: &Path, directory: &Path, is_whole: bool) -> Result<()> {
+    let name = path.to_string_lossy();
+    let kept = name.strip_suffix(PARTIAL).unwrap_or(&name).to_owned() + END;
+    fs::rename(path, &kept)
+        .with_context(|| format!("cannot keep the recording {}", path.display()))?;
+    let part = if is_whole { "" } else { "a part of " };
+    console::print(&format!(
+        "vault-tracer: {part}what went wrong is recorded in {kept}"
+    ));
+    prune(directory)
+        .with_context(|| format!("cannot delete old recordings in {}", directory.display()))
+}
+
+/// Deletes a recording that no process writes: each has the file locked that it writes. One of which that is not known stays.
+fn delete_abandoned(path: &Path) -> io::Result<()> {
+    let file = fs::OpenOptions::new()
+        .read(true)
+        // Does not wait for the writer of a pipe.
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path);
+    match file {
+        Ok(file) if file.try_lock_shared().is_ok() => delete(path),
+        _ => Ok(()),
+    }
+}
+
+/// Another agent may have done so.
+fn delete(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        deleted => deleted,
     }
 }
 
@@ -169,7 +204,7 @@ fn prune(directory: &Path) -> io::Result<()> {
         .collect();
     paths.sort();
     let beyond = paths.len().saturating_sub(KEPT);
-    paths[..beyond].iter().try_for_each(fs::remove_file)
+    paths[..beyond].iter().try_for_each(|path| delete(path))
 }
 
 fn is_ours(path: &Path, end: &str) -> bool {
@@ -180,7 +215,7 @@ fn is_ours(path: &Path, end: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::recording;
+    use crate::{sink::Sink, source::recording};
     use tracer_model::Session;
 
     fn event(at: Nanos, what: EventKind) -> Arc<Event> {
@@ -239,6 +274,75 @@ mod tests {
         recorder.begin(6, Vec::new());
         recorder.finish().expect("deleted");
         assert_eq!(names(at), kept, "nothing went wrong");
+    }
+
+    #[test]
+    fn what_another_agent_writes_stays() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = directory.path();
+        let mut first = FlightRecorder::new(at).expect("a directory");
+        first.record(&event(1, EventKind::Session(Session::default())));
+        first.begin(2, Vec::new());
+        first.found(&hang());
+        fs::write(at.join("hang-old.partial.gz"), "").expect("written");
+        let second = FlightRecorder::new(at).expect("a directory");
+        assert_eq!(names(at).len(), 1, "what nobody writes is deleted");
+        second.finish().expect("nothing to write");
+        first.record(&event(3, EventKind::End));
+        first.finish().expect("written");
+        let kept = names(at);
+        assert!(kept.len() == 1 && kept[0].ends_with(END), "{kept:?}");
+        let events = recording::read(&at.join(&kept[0])).expect("a recording");
+        assert_eq!(events.len(), 2, "{events:?}");
+    }
+
+    /// On a full disk.
+    struct Full;
+
+    impl Sink<Event> for Full {
+        fn write(&mut self, _: &Event) -> io::Result<()> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn name(&self) -> String {
+            "this".to_owned()
+        }
+
+        fn kind(&self) -> &'static str {
+            "full"
+        }
+    }
+
+    #[test]
+    fn of_a_recording_that_cannot_be_written_whole_only_what_can_be_used_is_kept() {
+        for (content, is_of_interest, is_kept) in [
+            ("members", true, true),
+            ("members", false, false),
+            ("", true, false),
+        ] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let at = directory.path();
+            for number in 100..100 + KEPT {
+                fs::write(at.join(format!("{BEGIN}{number}{END}")), "").expect("written");
+            }
+            let path = at.join("hang-200.partial.gz");
+            fs::write(&path, content).expect("written");
+            let mut worker = Worker::spawn(Full);
+            worker.send(&event(1, EventKind::Tick));
+            let open = Open {
+                worker,
+                path,
+                is_of_interest,
+                events: 1,
+            };
+            let error = open.finish(at).expect_err("full").to_string();
+            let expected = "1 records could not be written to this: ";
+            assert!(error.starts_with(expected), "{error}");
+            let names = names(at);
+            let newest = names.last().expect("recordings");
+            assert_eq!(newest == "hang-200.events.gz", is_kept, "{names:?}");
+            assert_eq!(names.len(), KEPT, "{names:?}");
+        }
     }
 
     #[test]

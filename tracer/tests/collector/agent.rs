@@ -86,13 +86,20 @@ pub(crate) struct Ended {
     pub(crate) took: Duration,
 }
 
-/// Without the environment's own headers.
+/// Without messages of success.
 pub(crate) fn command(case: &str, endpoint: &str) -> Command {
+    let mut command = reporting(case, endpoint);
+    command.arg("--quiet");
+    command
+}
+
+/// With them, and without the environment's own headers.
+pub(crate) fn reporting(case: &str, endpoint: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vault-tracer"));
     command
         .arg("replay")
         .arg(recording(case))
-        .args(["--quiet", "--otlp-endpoint", endpoint]);
+        .args(["--otlp-endpoint", endpoint]);
     for name in ["HEADERS", "TRACES_HEADERS"] {
         command.env_remove(format!("OTEL_EXPORTER_OTLP_{name}"));
     }

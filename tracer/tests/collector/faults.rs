@@ -1,11 +1,11 @@
 //! Collectors that fail: they do not block the agent, and every lost span is counted and reported.
 
-use std::{net::TcpListener, time::Duration};
+use std::{io, net::TcpListener, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result};
 
 use crate::{
-    agent::{Agent, Ended, PATIENCE, command, expected, spans},
+    agent::{Agent, Ended, PATIENCE, command, expected, reporting, spans},
     fake::{Answer, BOTH, Fake, Speaks},
 };
 
@@ -63,6 +63,24 @@ fn a_busy_collector_is_retried() -> Result<()> {
         // At the end of a trace the first retry may come at once.
         let waited: Duration = waits.skip(1).sum();
         assert!(waited >= Duration::from_millis(500), "{waited:?}");
+    }
+    Ok(())
+}
+
+/// As with `2>&1 | head`.
+#[test]
+fn spans_arrive_where_nobody_reads_what_is_reported_of_the_collector() -> Result<()> {
+    for speaks in BOTH {
+        let collector = Fake::new(speaks, &[Answer::Busy(None)])?;
+        let (reader, writer) = io::pipe()?;
+        drop(reader);
+        let status = reporting(CASE, &collector.url())
+            .args(["--otlp-protocol", speaks.name()])
+            .stdout(Stdio::null())
+            .stderr(writer)
+            .status()?;
+        assert_eq!(status.code(), Some(0), "{speaks:?}");
+        assert!(spans(collector.taken()) == expected(CASE)?, "{speaks:?}");
     }
     Ok(())
 }

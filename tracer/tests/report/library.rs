@@ -1,11 +1,15 @@
 //! The report as the library makes it: text of clients, and traces of any length.
 
-use std::io::BufReader;
+use std::{io::BufReader, iter};
 
 use test_support::traces::{self, Trace};
 use tracer::report::{self, aggregate::Aggregator, html, summary::Report, text};
 
-use crate::{convoy, text_of};
+use crate::{
+    convoy,
+    rotated::{BEGINS, rotated, stalled},
+    text_of,
+};
 
 /// A path that a client may choose.
 const HOSTILE: &str = "</script></style><img src=x onerror=alert(1)>\"'><svg/onload=alert(2)>&amp;\u{1b}]0;x\u{7}\u{202e}\n";
@@ -99,4 +103,29 @@ fn memory_does_not_grow_with_the_trace_and_everything_is_counted() {
         hangs / 100
     );
     assert!(html::page(&report).len() < 2_000_000);
+}
+
+fn kept_of_lines(lines: impl Iterator<Item = String>) -> (usize, Report) {
+    let trace: String = lines.map(|line| line + "\n").collect();
+    let mut aggregator = Aggregator::default();
+    report::read(&mut aggregator, "parts", trace.as_bytes()).expect("a trace");
+    (aggregator.kept(), aggregator.finish())
+}
+
+/// One trace that goes on in any number of files, and any number of traces that go on in one.
+#[test]
+fn memory_does_not_grow_with_traces_that_go_on_in_other_files() {
+    let most = Aggregator::default().kept() + 5000;
+    let parts = (1..100_000).map(rotated);
+    let (kept, _) = kept_of_lines(iter::once(BEGINS.to_owned()).chain(parts));
+    assert!(kept < most, "{kept}");
+
+    let traces = 20_000;
+    let (kept, report) = kept_of_lines((0..traces).flat_map(|number| {
+        let session = BEGINS.replace(".000000000Z", &format!(".{number:09}Z"));
+        [session, stalled(), rotated(1)]
+    }));
+    assert!(kept < most, "{kept}");
+    let under_way = report.under_way.len() as u64 + report.under_way_left_out;
+    assert_eq!(under_way, traces, "each is counted");
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{convoy, directory, failure, run, text_of};
 
-const BEGINS: &str = r#"{"type":"session","version":"0.1.0","pid":7,"exe":"/usr/bin/bao","kernel":"6.1","start":"2026-11-29T12:00:00.000000000Z","probes":[]}"#;
+pub(crate) const BEGINS: &str = r#"{"type":"session","version":"0.1.0","pid":7,"exe":"/usr/bin/bao","kernel":"6.1","start":"2026-11-29T12:00:00.000000000Z","probes":[]}"#;
 
 /// The session of a file that goes on with a trace.
 fn part(number: u32) -> String {
@@ -15,7 +15,7 @@ fn part(number: u32) -> String {
     session.to_string()
 }
 
-fn stalled() -> String {
+pub(crate) fn stalled() -> String {
     json!({"type": "stalled", "hang": "h1", "device": {"transport": "tcp", "address": "10.0.0.2:1515"},
         "start": "2026-11-29T12:00:01.000000000Z", "at": "2026-11-29T12:00:02.000000000Z", "op": "write",
         "cause": "no_ack", "request": {"start": "2026-11-29T12:00:01.000000000Z", "duration_ns": 1_000_000_000},
@@ -31,7 +31,7 @@ fn hang() -> String {
     .to_string()
 }
 
-fn rotated(part: u32) -> String {
+pub(crate) fn rotated(part: u32) -> String {
     json!({"type": "rotated", "part": part}).to_string()
 }
 
@@ -91,6 +91,20 @@ fn a_hang_that_no_file_has_is_missing_once_all_files_are_given() {
         text.contains("goes on with the trace of an earlier file"),
         "{text}"
     );
+}
+
+/// Whether the second part, of which it is damaged, was read to its end is not known.
+#[test]
+fn no_hang_is_missing_where_the_session_of_a_part_is_damaged() {
+    let directory = directory();
+    let at = directory.path();
+    let damaged = "{".to_owned();
+    let lines = [BEGINS.to_owned(), hang(), rotated(1), damaged, rotated(2)];
+    write(at, "t.1", &lines);
+    write(at, "t", &[part(3), summary(1)]);
+    let both = report(at, &["t.1", "t"]);
+    assert_eq!(both["hangs"], 1, "{both}");
+    assert_eq!(both["files"][1]["hangs_missing"], 0, "{both}");
 }
 
 #[test]

@@ -39,7 +39,10 @@ use self::{
     tally::Tally,
 };
 use super::spans::Spans;
-use crate::sink::{PATIENCE, Sink};
+use crate::{
+    console,
+    sink::{PATIENCE, Sink},
+};
 use tracer_model::Finding;
 
 /// Reserved for counting, of the time that sinks get at the end.
@@ -96,10 +99,10 @@ impl Sink<Finding> for Collector {
         };
         if !self.buffer.push(&request) && !self.has_warned_of_full {
             self.has_warned_of_full = true;
-            eprintln!(
+            console::print(&format!(
                 "vault-tracer: too many spans wait for {}: further ones are dropped and counted",
                 self.name
-            );
+            ));
         }
         Ok(())
     }
@@ -114,7 +117,7 @@ impl Sink<Finding> for Collector {
             return Err(io::Error::other(tally.reasons()));
         }
         if !self.quiet {
-            eprintln!("{} spans sent to {}", tally.accepted, self.name);
+            console::print(&format!("{} spans sent to {}", tally.accepted, self.name));
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use super::{
     retry::{Backoff, RetryDelay},
     tally::Tally,
 };
+use crate::console;
 
 /// Time limit of a request, as in OpenTelemetry's exporters.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -114,7 +115,7 @@ impl Sender {
     /// Handles an outcome; `false` if there is no time for another attempt.
     async fn settle(&mut self, outcome: Outcome, batch: &mut Batch) -> bool {
         if let Some(message) = self.health.message(&outcome) {
-            eprintln!("vault-tracer: {message}");
+            console::print(&format!("vault-tracer: {message}"));
         }
         match outcome {
             Outcome::Accepted(partial) => {
