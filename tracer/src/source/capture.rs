@@ -15,9 +15,7 @@ use self::{
     sampling::SamplePacer,
 };
 use tracer_core::BufferedActivity;
-use tracer_model::{
-    BufferedTotals, Device, Event, EventKind, Nanos, SocketId, TcpState, Transport,
-};
+use tracer_model::{BufferedTotals, Device, Event, EventKind, Nanos, SocketId, Transport};
 
 mod blocked;
 pub mod classify;
@@ -226,17 +224,7 @@ impl<K: KernelSide> CaptureController<K> {
         let State::Buffer { since, .. } = self.state else {
             return false;
         };
-        match &event.what {
-            EventKind::State {
-                new: TcpState::Established,
-                ..
-            } => self.pending.forget_dial(socket),
-            EventKind::State { .. } if socket.born >= since => {
-                self.pending.ended(event.clone());
-                true
-            }
-            _ => false,
-        }
+        self.pending.comes_and_goes(event, socket, since)
     }
 
     /// Whether a socket is blocked for longer than is normal.

@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use super::classify::{has_entry, is_complete_entry, is_complete_write};
-use tracer_model::{BufferedTotals, Event, EventKind, SocketId, TcpState};
+use tracer_model::{BufferedTotals, Event, EventKind, Nanos, SocketId, TcpState};
 
 /// Most events that are kept.
 pub(super) const CAPACITY: usize = 4096;
@@ -39,8 +39,23 @@ impl Pending {
         self.completed_late += u64::from(is_complete_write(event) && !has_entry(event));
     }
 
+    /// Whether a change of state in order is how connections come and go, and is not kept as an event. `since`: when buffering began.
+    pub(super) fn comes_and_goes(&mut self, event: &Event, socket: SocketId, since: Nanos) -> bool {
+        match &event.what {
+            EventKind::State {
+                new: TcpState::Established,
+                ..
+            } => self.forget_dial(socket),
+            EventKind::State { .. } if socket.born >= since => {
+                push(&mut self.ends, event.clone());
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// A dial has soon gone well: nobody asks for it any more. Whether its beginning was kept.
-    pub(super) fn forget_dial(&mut self, socket: SocketId) -> bool {
+    fn forget_dial(&mut self, socket: SocketId) -> bool {
         let is_it = |event: &Event| match &event.what {
             EventKind::State {
                 socket: dialled,
@@ -51,11 +66,6 @@ impl Pending {
         };
         let dial = self.events.iter().rposition(is_it);
         dial.is_some_and(|dial| self.events.remove(dial).is_some())
-    }
-
-    /// A connection that began while buffering ends in order.
-    pub(super) fn ended(&mut self, event: Event) {
-        push(&mut self.ends, event);
     }
 
     /// Adds what it has to what the programs counted.
