@@ -54,6 +54,9 @@ impl Core {
 
     /// Takes one event.
     pub fn on(&mut self, event: &Event) -> Step {
+        if let Some(ended) = self.trackers.sockets.take_unexplained(event) {
+            self.change(event.at, Change::Ended(ended));
+        }
         match &event.what {
             EventKind::Session(session) => self.begin(session),
             EventKind::Restarted(session) => self.begin_again(event.at, session),

@@ -27,6 +27,8 @@ pub(crate) struct Connection {
     pub(crate) ledger: UnackedEntries,
     /// The entry that was last sent to an HTTP server, with who wrote it: the answer is yet to come.
     pub(crate) unanswered: Option<(Actor, EntryHead)>,
+    /// The error of the attempt to connect, as the socket's state has shown it.
+    pub(crate) connect_error: Option<i32>,
     /// When it ended, and what TCP knew then.
     pub(crate) gone: Option<(Nanos, Option<Tcp>)>,
 }
