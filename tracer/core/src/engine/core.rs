@@ -323,9 +323,9 @@ impl Core {
         self.verdicts
             .settle_entries(now, false, &mut self.trackers.incidents);
         let (verdicts, requests) = (&self.verdicts, &self.trackers.requests);
-        let is_in_use = |device: &Device| {
+        let is_in_use = |device: &Device, time: (Nanos, Nanos)| {
             verdicts.concern(device)
-                || requests.use_device(device)
+                || requests.use_device(device, time)
                 || verdicts.has_unsettled_entries(device)
         };
         for incident in self.trackers.incidents.take_settled(now, is_in_use) {

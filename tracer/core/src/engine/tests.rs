@@ -1,5 +1,6 @@
 //! The core on made-up stories: each hang beside its negative twin, the same delay for another reason.
 
+mod busy;
 mod connect_failed;
 mod counts;
 mod device_failures;
