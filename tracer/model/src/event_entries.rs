@@ -6,6 +6,19 @@ use crate::{
 };
 
 impl Event {
+    /// The event without what its entry says, if the server only tries a device by that.
+    #[must_use]
+    pub fn without_test(&self) -> Option<Self> {
+        let (EventKind::Send { entry, .. } | EventKind::BufferedWrite { entry, .. }) = &self.what
+        else {
+            return None;
+        };
+        entry.as_ref().filter(|entry| entry.is_test())?;
+        let mut event = self.clone();
+        event.each_entry(|entry| *entry = entry.nameless());
+        Some(event)
+    }
+
     /// Passes each audit entry that it has, which is all that names a request.
     pub fn each_entry(&mut self, mut change: impl FnMut(&mut EntryHead)) {
         match &mut self.what {

@@ -54,6 +54,14 @@ impl Core {
 
     /// Takes one event.
     pub fn on(&mut self, event: &Event) -> Step {
+        // Recordings may have been made when such entries had names.
+        match event.without_test() {
+            Some(event) => self.take(&event),
+            None => self.take(event),
+        }
+    }
+
+    fn take(&mut self, event: &Event) -> Step {
         if let Some(ended) = self.trackers.sockets.take_unexplained(event) {
             self.change(event.at, Change::Ended(ended));
         }

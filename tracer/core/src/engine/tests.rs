@@ -4,6 +4,7 @@ mod busy;
 mod connect_failed;
 mod counts;
 mod device_failures;
+mod enabled;
 mod forwarded;
 mod given_up;
 mod http_by_type;
