@@ -120,6 +120,21 @@ impl Connection {
         }
     }
 
+    /// This address is the device's, and not the one's that it was taken for. Returns since when somebody waits for it, and who.
+    pub(crate) fn correct(&mut self, address: &Device, device: &Device) -> Option<(Nanos, Actor)> {
+        let is_there = |transport: Transport, remote: Option<SocketAddr>| {
+            remote.is_some_and(|remote| Device::new(transport, remote.to_string()) == *address)
+        };
+        let end = self.end;
+        if end.is_some_and(|(transport, to)| is_there(transport, to)) {
+            self.device = Some(device.clone());
+        }
+        let waiting = self.waiting.as_mut();
+        let waiting = waiting.filter(|waiting| is_there(waiting.transport, waiting.remote))?;
+        waiting.device.clone_from(device);
+        Some((waiting.start, waiting.by))
+    }
+
     pub(crate) fn retransmitted(&self) -> Mark {
         match self.waiting {
             Some(SocketWait {
