@@ -52,7 +52,31 @@ pub struct EntryHead {
     pub request_hash: Option<u64>,
 }
 
+/// The path in the entry by which the server tries a device that is being enabled. It has an ID of its own, and neither a client nor
+/// a token (`vault/audit.go`, `generateAuditTestProbe`).
+const TEST_PATH: &str = "sys/audit/test";
+
 impl EntryHead {
+    /// Whether it is the entry by which the server tries a device: it is of no request. A client that enables a device of that name
+    /// has an address.
+    pub fn is_test(&self) -> bool {
+        self.kind == Some(EntryKind::Request)
+            && self.path.as_deref() == Some(TEST_PATH)
+            && self.remote_address.is_none()
+            && self.remote_port.is_none()
+    }
+
+    /// Without what would name a request.
+    #[must_use]
+    pub fn nameless(&self) -> Self {
+        Self {
+            time: self.time,
+            over_http: self.over_http,
+            request_hash: self.request_hash,
+            ..Self::default()
+        }
+    }
+
     /// Which of the request's two entries it is.
     pub fn phase(&self) -> Option<Phase> {
         Some(match self.kind? {

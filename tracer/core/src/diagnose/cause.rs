@@ -135,6 +135,8 @@ fn without_error(operation: &Operation) -> Cause {
         (Op::Connect, _) if gave_up_early(operation) => Cause::Timeout,
         // It was answered in the end.
         (Op::Connect, _) if operation.outcome == Some(Outcome::Ok) => Cause::SlowPath,
+        // Such as a policy of this host, or no local port that is free: no SYN was sent.
+        (Op::Connect, _) if operation.outcome == Some(Outcome::Error) => Cause::Unknown,
         // The probes see each SYN that is answered or refused: this one was not.
         (Op::Connect, _) if operation.socket.is_some() => Cause::SynUnanswered,
         // The dial began before the probes were attached: only a sample found it.
@@ -195,7 +197,7 @@ fn has_unanswered_probes(tcp: &Tcp) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tracer_model::{Actor, Device, SocketId};
+    use tracer_model::{Actor, Device, Dropped, SocketId};
 
     use super::*;
 
@@ -241,6 +243,28 @@ mod tests {
                     assert_eq!(cause_of(&connect), expected, "{outcome:?} {address}");
                 }
             }
+        }
+    }
+
+    /// `EPERM`, `ENOPROTOOPT`, `EADDRNOTAVAIL`: of two of them no SYN was sent. What this host was seen to drop is a cause.
+    #[test]
+    fn a_connection_attempt_that_fails_with_another_error_is_not_unanswered() {
+        for (errno, expected, dropped) in [
+            (1, Cause::Unknown, Cause::LocalDrop),
+            (92, Cause::Unknown, Cause::LocalDrop),
+            (99, Cause::Unknown, Cause::LocalDrop),
+            (113, Cause::Unreachable, Cause::Unreachable),
+        ] {
+            let mut connect = operation(Op::Connect, Some(Outcome::Error), 0, "10.0.0.2:1515");
+            connect.errno = Some(errno);
+            assert_eq!(cause_of(&connect), expected, "{errno}");
+            let rule = Dropped {
+                reason: "NETFILTER_DROP".to_owned(),
+                incoming: false,
+                beyond: false,
+            };
+            connect.evidence.drops.insert(rule, 1);
+            assert_eq!(cause_of(&connect), dropped, "{errno}");
         }
     }
 

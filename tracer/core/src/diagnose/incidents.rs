@@ -332,27 +332,26 @@ impl Incidents {
             .find(|i| i.start <= end && i.end.is_none_or(|over| start <= over))
     }
 
-    /// Incidents that are over for good and whose device no request under way has used (`is_in_use`): all their hangs are known.
-    /// Those that harmed nobody are forgotten.
+    /// Incidents that are over for good and whose device no request that is under way has used then (`is_in_use`): all their
+    /// hangs are known. Those that harmed nobody are forgotten.
     pub(crate) fn take_settled(
         &mut self,
         now: Nanos,
-        is_in_use: impl Fn(&Device) -> bool,
+        is_in_use: impl Fn(&Device, (Nanos, Nanos)) -> bool,
     ) -> Vec<Incident> {
-        self.unmatched.retain(|hang| is_in_use(&hang.device));
-        let threshold = self.threshold;
+        self.unmatched
+            .retain(|hang| is_in_use(&hang.device, (hang.start, hang.end)));
         let is_settled = |incident: &mut Incident| {
-            let works = |end: Nanos| now >= end.saturating_add(SETTLE);
-            let is_harmless = is_harmless(incident, threshold);
-            !is_in_use(&incident.device) && (is_harmless || incident.end.is_some_and(works))
+            let works = incident.end.unwrap_or(Nanos::MAX).saturating_add(SETTLE);
+            let time = (incident.start.saturating_sub(SETTLE), works);
+            let is_over = now >= works || is_harmless(incident, self.threshold);
+            is_over && !is_in_use(&incident.device, time)
         };
         let mut settled: Vec<_> = self.over.extract_if(.., is_settled).collect();
-        settled.retain(|incident| !is_harmless(incident, threshold));
-        for incident in &settled {
-            if let Some(end) = incident.end {
-                self.reported.insert(incident.device.clone(), end);
-            }
-        }
+        settled.retain(|incident| !is_harmless(incident, self.threshold));
+        let ended = settled.iter();
+        let ended = ended.filter_map(|i| Some((i.device.clone(), i.end?)));
+        self.reported.extend(ended);
         settled
     }
 

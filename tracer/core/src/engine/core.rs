@@ -54,6 +54,17 @@ impl Core {
 
     /// Takes one event.
     pub fn on(&mut self, event: &Event) -> Step {
+        // Recordings may have been made when such entries had names.
+        match event.without_test() {
+            Some(event) => self.take(&event),
+            None => self.take(event),
+        }
+    }
+
+    fn take(&mut self, event: &Event) -> Step {
+        if let Some(ended) = self.trackers.sockets.take_unexplained(event) {
+            self.change(event.at, Change::Ended(ended));
+        }
         match &event.what {
             EventKind::Session(session) => self.begin(session),
             EventKind::Restarted(session) => self.begin_again(event.at, session),
@@ -320,9 +331,9 @@ impl Core {
         self.verdicts
             .settle_entries(now, false, &mut self.trackers.incidents);
         let (verdicts, requests) = (&self.verdicts, &self.trackers.requests);
-        let is_in_use = |device: &Device| {
+        let is_in_use = |device: &Device, time: (Nanos, Nanos)| {
             verdicts.concern(device)
-                || requests.use_device(device)
+                || requests.use_device(device, time)
                 || verdicts.has_unsettled_entries(device)
         };
         for incident in self.trackers.incidents.take_settled(now, is_in_use) {

@@ -1,7 +1,8 @@
 //! What the trackers make of it that a device is what its operator configured, rather than an address.
 
 use tracer_model::{
-    ConfiguredDevice, Device, Event, EventKind, GoroutineSample, Nanos, Snapshot, Socket, Transport,
+    ConfiguredDevice, Device, Event, EventKind, GoroutineSample, Incident, Nanos, Snapshot, Socket,
+    Transport,
 };
 
 use crate::{engine::trackers::Trackers, track::identities::Learnt};
@@ -64,7 +65,17 @@ impl Trackers {
     /// The server's audit devices are these now.
     pub(super) fn configure(&mut self, at: Nanos, configured: &[ConfiguredDevice]) {
         self.dues.configure(at, configured);
-        for device in self.identities.configure(configured) {
+        let owned = self.identities.owned();
+        let inferred = self.identities.inferred.clone();
+        let gone = self.identities.configure(configured);
+        for (address, owner) in owned {
+            let device = self.identities.owner_of(&address).clone();
+            if device != owner && !gone.contains(&owner) {
+                let since = inferred.get(&address).copied();
+                self.correct(at, (&address, &owner, since), &device);
+            }
+        }
+        for device in gone {
             // One that fails was disabled for that: its incident ends with the trace.
             let is_used = self.incidents.open_of(&device).is_some()
                 || self.session.declared.contains(&device);
@@ -83,6 +94,32 @@ impl Trackers {
         }
     }
 
+    /// This address is the device's, and not the one's that it was taken for, and was inferred to be of since then.
+    fn correct(
+        &mut self,
+        at: Nanos,
+        (address, taken_for, since): (&Device, &Device, Option<Nanos>),
+        device: &Device,
+    ) {
+        self.throughput.ask_again(taken_for);
+        // An outage that began after that was met there, unless the other one has further addresses.
+        let is_met_there = |incident: &Incident| since.is_some_and(|since| since <= incident.start);
+        let owned = self.identities.owned();
+        let leads_elsewhere = owned.iter().any(|(_, owner)| owner == taken_for);
+        let outage = self.incidents.open_of(taken_for);
+        if !leads_elsewhere && outage.is_some_and(is_met_there) {
+            self.incidents.rename(taken_for, device);
+        }
+        // Entries were written there, or a stack in the other one's code has shown it.
+        self.devices.insert(device.clone());
+        for (start, by) in self.sockets.correct(address, device) {
+            let request = self.requests.of_wait(by);
+            self.stall_periods.wait_ended(taken_for, at);
+            self.stall_periods
+                .wait_began(device, (start, start), (request, by));
+        }
+    }
+
     /// An entry shows whose the address is that it is written to.
     pub(super) fn learn_device(&mut self, event: &Event) {
         if let EventKind::Send {
@@ -97,7 +134,7 @@ impl Trackers {
         } = &event.what
             && !socket.accepted
         {
-            if let Some(learnt) = self.identities.entry_written(socket) {
+            if let Some(learnt) = self.identities.entry_written(event.at, socket) {
                 self.rename(learnt);
             } else if entry.over_http
                 && let Some(learnt) = self.identities.entry_over_http(socket)

@@ -1,7 +1,10 @@
 //! The core on made-up stories: each hang beside its negative twin, the same delay for another reason.
 
+mod busy;
+mod connect_failed;
 mod counts;
 mod device_failures;
+mod enabled;
 mod forwarded;
 mod given_up;
 mod http_by_type;

@@ -296,11 +296,15 @@ impl Requests {
         self.connections.forget_received();
     }
 
-    /// Whether a request under way has used this device.
-    pub(crate) fn use_device(&self, device: &Device) -> bool {
-        self.all().any(|request| {
-            let used = request.operations.iter().any(|o| o.device == *device);
-            used || request.open_waits().any(|w| w.sample.device == *device)
+    /// Whether a request that is under way, and began by the end of this time, has used this device in it or later. One that uses
+    /// a device at this moment may be using this one.
+    pub(crate) fn use_device(&self, device: &Device, (since, until): (Nanos, Nanos)) -> bool {
+        let began = |request: &&Request| request.start.min(request.earliest_start) <= until;
+        self.all().filter(began).any(|request| {
+            let is_late = |o: &Operation| o.end >= since || request.has_open_operations();
+            let mut operations = request.operations.iter();
+            operations.any(|o| o.device == *device && is_late(o))
+                || request.open_waits().any(|w| w.sample.device == *device)
         })
     }
 

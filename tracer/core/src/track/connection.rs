@@ -27,6 +27,8 @@ pub(crate) struct Connection {
     pub(crate) ledger: UnackedEntries,
     /// The entry that was last sent to an HTTP server, with who wrote it: the answer is yet to come.
     pub(crate) unanswered: Option<(Actor, EntryHead)>,
+    /// The error of the attempt to connect, as the socket's state has shown it.
+    pub(crate) connect_error: Option<i32>,
     /// When it ended, and what TCP knew then.
     pub(crate) gone: Option<(Nanos, Option<Tcp>)>,
 }
@@ -116,6 +118,21 @@ impl Connection {
         for device in devices.filter(|device| **device == *from) {
             device.clone_from(to);
         }
+    }
+
+    /// This address is the device's, and not the one's that it was taken for. Returns since when somebody waits for it, and who.
+    pub(crate) fn correct(&mut self, address: &Device, device: &Device) -> Option<(Nanos, Actor)> {
+        let is_there = |transport: Transport, remote: Option<SocketAddr>| {
+            remote.is_some_and(|remote| Device::new(transport, remote.to_string()) == *address)
+        };
+        let end = self.end;
+        if end.is_some_and(|(transport, to)| is_there(transport, to)) {
+            self.device = Some(device.clone());
+        }
+        let waiting = self.waiting.as_mut();
+        let waiting = waiting.filter(|waiting| is_there(waiting.transport, waiting.remote))?;
+        waiting.device.clone_from(device);
+        Some((waiting.start, waiting.by))
     }
 
     pub(crate) fn retransmitted(&self) -> Mark {

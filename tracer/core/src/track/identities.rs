@@ -8,7 +8,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tracer_model::{AddressKind, ConfiguredDevice, Device, Socket, Transport};
+use tracer_model::{AddressKind, ConfiguredDevice, Device, Nanos, Socket, Transport};
 
 /// Addresses beyond which none is learnt.
 const MAX_LEARNT: usize = 256;
@@ -22,6 +22,9 @@ pub(crate) struct Identities {
     configured: Vec<ConfiguredDevice>,
     /// Whose an address is that is not configured itself.
     owners: FxHashMap<Device, Device>,
+    /// Of these addresses, those that are an owner's only because entries there could be of no other device that was configured,
+    /// and when that was.
+    pub(crate) inferred: FxHashMap<Device, Nanos>,
     /// Of a device that is configured by a name or a URL.
     addresses: FxHashMap<Device, Vec<String>>,
     /// Where the server finds its syslog daemon, whose device is configured without an address.
@@ -62,6 +65,7 @@ impl Identities {
             .retain(|device| !self.configured.iter().any(|known| known.device == *device));
         self.owners.retain(|_, owner| !is_gone(owner));
         self.addresses.retain(|device, _| !is_gone(device));
+        self.release();
         self.met.retain(|device| !is_gone(device));
         self.sharers.retain(|device, others| {
             others.retain(|other| !is_gone(other));
@@ -80,6 +84,29 @@ impl Identities {
         self.syslog = path.map(|path| Device::new(Transport::Unix, path.clone()));
         self.add_paths(devices);
         gone
+    }
+
+    /// The server writes to a device before its table has it, so an address may have been taken for another device's: releases
+    /// those that are configured themselves now, and those that are, or may be, of another device than was inferred.
+    fn release(&mut self) {
+        let leads_to = |device: &Device, address: &Device| {
+            let place = Place::of(device).and_then(|place| place.address());
+            place.as_ref().unwrap_or(device) == address
+        };
+        let is_released = |(address, owner): &Learnt| {
+            let is_another = || self.infer(address) != Some(owner);
+            self.devices().any(|device| leads_to(device, address))
+                || (self.inferred.contains_key(address) && is_another())
+        };
+        let released = self.owned().into_iter().filter(is_released);
+        for (address, owner) in released.collect::<Vec<_>>() {
+            self.owners.remove(&address);
+            if let Some(known) = self.addresses.get_mut(&owner) {
+                known.retain(|known| *known != address.address);
+            }
+        }
+        let owners = &self.owners;
+        self.inferred.retain(|to, _| owners.contains_key(to));
     }
 
     /// Paths under which the peers of Unix sockets are met, but for those that are configured themselves or lead to two devices.
@@ -154,13 +181,13 @@ impl Identities {
 
     /// How many things are kept.
     pub(crate) fn kept(&self) -> usize {
-        let learnt = self.owners.len() + self.addresses.len();
+        let learnt = self.owners.len() + self.inferred.len() + self.addresses.len();
         let met = self.met.len() + self.sharers.len();
         self.configured.len() + learnt + met + self.named.len()
     }
 
     /// An entry was written to this socket. Returns its address and device if that is new.
-    pub(crate) fn entry_written(&mut self, socket: &Socket) -> Option<Learnt> {
+    pub(crate) fn entry_written(&mut self, at: Nanos, socket: &Socket) -> Option<Learnt> {
         if self.configured.is_empty() && self.named.is_empty() {
             return None;
         }
@@ -174,12 +201,18 @@ impl Identities {
             }
             return None;
         }
-        let owner = match socket.remote {
-            Some(remote) => self.owner_by_port(&address, remote.port()),
-            None => self.owner_by_elimination(&address),
-        };
-        let owner = owner?.clone();
-        self.learn(address, owner)
+        let owner = self.infer(&address)?.clone();
+        let learnt = self.learn(address, owner)?;
+        self.inferred.insert(learnt.0.clone(), at);
+        Some(learnt)
+    }
+
+    /// The only device that entries which are written there can be of.
+    fn infer(&self, address: &Device) -> Option<&Device> {
+        match address.address.parse::<SocketAddr>() {
+            Ok(remote) => self.owner_by_port(address, remote.port()),
+            Err(_) => self.owner_by_elimination(address),
+        }
     }
 
     /// An entry was sent to this socket in an HTTP request. Where no configuration can be read, that shows what kind of device it is.
@@ -199,7 +232,7 @@ impl Identities {
         )
     }
 
-    /// The only Unix socket device that was met at no address: a path may be a link to another.
+    /// The only Unix socket device that was met at no other address: a path may be a link to another.
     fn owner_by_elimination(&self, address: &Device) -> Option<&Device> {
         let has_syslog = self
             .devices()
@@ -208,7 +241,9 @@ impl Identities {
             return None;
         }
         only(self.devices().filter(|device| {
-            let is_met = self.met.contains(device) || self.addresses.contains_key(device);
+            let mut known = self.addresses.get(device).into_iter().flatten();
+            let is_elsewhere = known.any(|known| *known != address.address);
+            let is_met = self.met.contains(device) || is_elsewhere;
             device.transport == Transport::Unix && !is_met
         }))
     }
@@ -228,7 +263,9 @@ impl Identities {
         if owner == address && !self.is_configured(address) {
             return self.learn(address.clone(), device.clone());
         }
-        if owner != device {
+        if owner == device {
+            self.inferred.remove(address);
+        } else {
             let sharers = self.sharers.entry(owner.clone()).or_default();
             if !sharers.contains(device) {
                 sharers.push(device.clone());
@@ -276,6 +313,7 @@ impl Identities {
         if known.len() < Device::MAX_ADDRESSES && !known.contains(&address.address) {
             known.push(address.address.clone());
         }
+        self.inferred.remove(&address);
         self.owners.insert(address, owner);
     }
 

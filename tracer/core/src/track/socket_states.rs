@@ -1,7 +1,10 @@
 //! What the far end of a TCP connection does: what a change of the socket's state means for the operation that waits for it, and an
 //! answer of HTTP for the entry that was sent.
 
-use tracer_model::{Device, FailureReason, Nanos, Op, Operation, Outcome, Socket, TcpState};
+use tracer_model::{
+    Actor, Device, Event, EventKind, FailureReason, Nanos, Op, Operation, Outcome, Socket,
+    SocketId, TcpState,
+};
 
 use crate::track::{
     connection::{Ending, SocketWait},
@@ -9,6 +12,9 @@ use crate::track::{
     socket_events::{StateChange, errno},
     sockets::{Change, Sockets, at_once},
 };
+
+/// `connect()` fails within this time, ns, if it fails at all: the kernel may try all local ports first.
+const CONNECT_CALL: Nanos = 20_000_000;
 
 impl Sockets {
     /// An HTTP server does not take the entry that it was sent last.
@@ -58,7 +64,54 @@ impl Sockets {
             errno,
             tcp: change.tcp,
         };
-        self.finish(change.socket.id, end).map(Change::Ended)
+        let operation = self.finish(change.socket.id, end)?;
+        if operation.op == Op::Connect
+            && let Some(connection) = self.open.get_mut(&change.socket.id)
+        {
+            connection.connect_error = operation.errno;
+        }
+        if may_fail_yet(&operation) {
+            self.unexplained = Some(operation);
+            return None;
+        }
+        Some(Change::Ended(operation))
+    }
+
+    /// The attempt that ended last and that nothing explains, unless this event does.
+    pub(crate) fn take_unexplained(&mut self, event: &Event) -> Option<Box<Operation>> {
+        let failed = match &event.what {
+            EventKind::ConnectFailed { socket, .. } => Some(socket.id),
+            _ => None,
+        };
+        self.unexplained
+            .take_if(|operation| operation.socket != failed)
+    }
+
+    /// `connect()` failed. Where the kernel had begun to connect, the socket's state has shown the end of the attempt by then:
+    /// that is one failure.
+    pub(super) fn connect_failed(
+        &mut self,
+        at: Nanos,
+        socket: SocketId,
+        by: (Option<Device>, Actor),
+        errno: i32,
+    ) -> Option<Change> {
+        let outcome = match errno {
+            errno::ECONNREFUSED => Outcome::Refused,
+            errno::ETIMEDOUT => Outcome::Timeout,
+            _ => Outcome::Error,
+        };
+        if let Some(mut operation) = self.unexplained.take() {
+            operation.outcome = Some(outcome);
+            operation.errno = Some(errno);
+            return Some(Change::Ended(operation));
+        }
+        let shown = self.open.get(&socket).and_then(|c| c.connect_error);
+        if outcome == Outcome::Refused || shown == Some(errno) {
+            return None;
+        }
+        let operation = at_once(at, socket, by, (Op::Connect, outcome, Some(errno)))?;
+        Some(Change::Done(Box::new(operation)))
     }
 
     fn connects(&mut self, change: &StateChange<'_>, device: Device) -> Option<Change> {
@@ -135,6 +188,13 @@ impl Sockets {
         let connection = self.open.get(&change.socket.id);
         connection.is_some_and(|connection| connection.marks.reset())
     }
+}
+
+/// Whether it may be `connect()` itself that failed, rather than the server that gave up: the state shows no error of either.
+fn may_fail_yet(operation: &Operation) -> bool {
+    operation.op == Op::Connect
+        && operation.errno == Some(errno::EINPROGRESS)
+        && operation.duration() < CONNECT_CALL
 }
 
 /// States that only the process itself, or an error, leads to from an established connection.

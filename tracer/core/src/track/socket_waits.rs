@@ -75,6 +75,15 @@ impl Sockets {
         all.for_each(|connection| connection.rename(from, to));
     }
 
+    /// This address is the device's, and not the one's that it was taken for. Returns the waits that are: since when, and whose.
+    pub(crate) fn correct(&mut self, address: &Device, device: &Device) -> Vec<(Nanos, Actor)> {
+        let all = self.open.values_mut();
+        let waits = all.filter_map(|connection| connection.correct(address, device));
+        let mut waits: Vec<_> = waits.collect();
+        waits.sort_by_key(|(start, by)| (*start, by.goid));
+        waits
+    }
+
     /// Addresses for whose sockets this goroutine has waited since before the sample was taken, or one that it started: the
     /// sample is of that wait.
     pub(crate) fn waited_for_by(&self, goid: u64, sampled: Nanos) -> Vec<Device> {

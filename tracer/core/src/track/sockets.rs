@@ -46,6 +46,8 @@ pub(crate) struct Sockets {
     pub(super) open: FxHashMap<SocketId, Connection>,
     /// Who waits for which.
     pub(super) waiting: FxHashMap<u64, SocketId>,
+    /// The connection attempt that ended last, if its state shows no error: where `connect()` itself failed, that is said next.
+    pub(super) unexplained: Option<Box<Operation>>,
     /// Whether this kernel shows TCP's view of a connection: without, no loss can be reported.
     pub(super) shows_tcp: bool,
 }
@@ -74,9 +76,8 @@ impl Sockets {
             changes.extend(self.operation_of(&change, identities));
             self.track_close(&change);
         } else if let EventKind::ConnectFailed { socket, by, errno } = &event.what {
-            let device = identities.of(socket);
-            let by = (device, *by);
-            changes.extend(connect_failed(event.at, socket.id, by, *errno));
+            let by = (identities.of(socket), *by);
+            changes.extend(self.connect_failed(event.at, socket.id, by, *errno));
         } else if let EventKind::Rejected { socket, status } = &event.what {
             changes.extend(self.rejected(event.at, socket, *status, identities));
         } else {
@@ -359,23 +360,6 @@ impl Sockets {
 fn in_order(mut losses: Vec<(SocketId, LostEntries)>) -> Vec<LostEntries> {
     losses.sort_by_key(|(id, loss)| (loss.at, *id));
     losses.into_iter().map(|(_, loss)| loss).collect()
-}
-
-/// A connect that failed before it was under way. One whose failure the socket's state has reported
-/// already is over, and is not reported twice.
-fn connect_failed(
-    at: Nanos,
-    socket: SocketId,
-    by: (Option<Device>, Actor),
-    errno: i32,
-) -> Option<Change> {
-    let outcome = match errno {
-        errno::ECONNREFUSED => return None,
-        errno::ETIMEDOUT => Outcome::Timeout,
-        _ => Outcome::Error,
-    };
-    let operation = at_once(at, socket, by, (Op::Connect, outcome, Some(errno)))?;
-    Some(Change::Done(Box::new(operation)))
 }
 
 /// An operation that never waited.

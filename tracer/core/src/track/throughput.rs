@@ -200,6 +200,11 @@ impl Throughput {
         }
     }
 
+    /// Connections that were taken for the device's may be another's: the next entry on each says whose it is.
+    pub(crate) fn ask_again(&mut self, device: &Device) {
+        self.open.retain(|_, open| open.device != *device);
+    }
+
     /// The device is no longer configured.
     pub(crate) fn forget(&mut self, device: &Device) {
         if !self.open.values().any(|open| open.device == *device) {

@@ -28,6 +28,47 @@ fn reads_both_orders_of_fields() {
     assert_eq!(parse_head(VAULT.as_bytes()), Some(whole()));
 }
 
+/// By which the server tries a device: in the order of older versions, in that of newer ones, and as `format=jsonx`.
+const TESTS: [&str; 3] = [
+    r#"{"time":"2026-11-23T05:57:03.934954324Z","type":"request","auth":{"token_type":"default"},"request":{"id":"aea61dbf-7b2f","operation":"update","namespace":{"id":"root"},"path":"sys/audit/test"}}"#,
+    r#"{"request":{"id":"aea61dbf-7b2f","namespace":{"id":"root"},"operation":"update","path":"sys/audit/test"},"time":"2026-11-23T05:57:03.934954324Z","type":"request"}"#,
+    r#"<json:object name="auth"><json:string name="token_type">default</json:string></json:object><json:object name="request"><json:string name="id">aea61dbf-7b2f</json:string><json:object name="namespace"><json:string name="id">root</json:string></json:object><json:string name="operation">update</json:string><json:string name="path">sys/audit/test</json:string></json:object><json:string name="time">2026-11-23T05:57:03.934954324Z</json:string><json:string name="type">request</json:string>"#,
+];
+
+#[test]
+fn the_entry_that_tries_a_device_names_no_request() {
+    let nameless = EntryHead {
+        time: whole().time,
+        ..EntryHead::default()
+    };
+    for line in TESTS {
+        assert_eq!(
+            parse_head(line.as_bytes()),
+            Some(nameless.clone()),
+            "{line}"
+        );
+        let sent = format!("POST /audit HTTP/1.1\r\nHost: log\r\n\r\n{line}");
+        let head = parse_head(sent.as_bytes()).expect("an entry");
+        assert!(head.over_http && head.request_hash.is_some(), "{head:?}");
+        assert_eq!(head.id, None);
+        // The twin: a client enables a device of another name.
+        let other = line.replace("sys/audit/test", "sys/audit/tests");
+        let head = parse_head(other.as_bytes()).expect("an entry");
+        assert_eq!(head.path.as_deref(), Some("sys/audit/tests"));
+    }
+    // A client enables one of this name, and is answered.
+    for line in &TESTS[..2] {
+        for (part, other) in [
+            (r#""id":"aea"#, r#""remote_address":"127.0.0.1","id":"aea"#),
+            (r#""type":"request""#, r#""type":"response""#),
+        ] {
+            let line = line.replace(part, other);
+            let head = parse_head(line.as_bytes()).expect("an entry");
+            assert_eq!(head.id.as_deref(), Some("aea61dbf-7b2f"), "{line}");
+        }
+    }
+}
+
 #[test]
 fn an_entry_may_be_sent_in_a_request_of_http() {
     let request = format!("POST /audit HTTP/1.1\r\nHost: log\r\n\r\n{OPENBAO}");

@@ -35,7 +35,7 @@ fn a_hang_counts_for_its_incident_whatever_becomes_known_first() {
         hangs[..before].iter().for_each(|h| incidents.add_hang(h));
         incidents.observe(&write(100, 1000), 100);
         hangs[before..].iter().for_each(|h| incidents.add_hang(h));
-        let settled = incidents.take_settled(10_000 * S, |_| false);
+        let settled = incidents.take_settled(10_000 * S, |_, _| false);
         let [incident] = &settled[..] else {
             panic!("{settled:?}");
         };
@@ -64,7 +64,7 @@ fn waits_that_overlap_are_one_incident_in_any_order() {
             incidents.observe(&write(wait.0, wait.1), S / 10);
             incidents.add_hang(&hang(wait.0, wait.1));
         }
-        let settled = incidents.take_settled(1000 * S, |_| false);
+        let settled = incidents.take_settled(1000 * S, |_, _| false);
         let [incident] = &settled[..] else {
             panic!("{order:?}: {settled:?}");
         };
@@ -84,9 +84,9 @@ fn a_device_that_fails_again_and_again_has_one_incident_and_a_retry_that_went_we
             if is_refused {
                 incidents.add_refusal(&file(), at);
             }
-            reported += incidents.take_settled(at + S / 4, |_| false).len();
+            reported += incidents.take_settled(at + S / 4, |_, _| false).len();
         }
-        reported += incidents.take_settled(1000 * S, |_| false).len();
+        reported += incidents.take_settled(1000 * S, |_, _| false).len();
         assert_eq!(reported, expected, "{every} {is_refused}");
     }
 }
@@ -104,7 +104,7 @@ fn an_entry_that_queued_in_an_outage_is_missed_in_it_whenever_it_was_dropped() {
         incidents.observe(&write(4 * S, 4 * S + S / 1000), S / 10);
         incidents.add_refusal(&file(), S);
         incidents.add_untaken_entry(&file(), when, false, None);
-        let settled = incidents.take_settled(1000 * S, |_| false);
+        let settled = incidents.take_settled(1000 * S, |_, _| false);
         let [incident] = &settled[..] else {
             panic!("{settled:?}");
         };
@@ -133,7 +133,7 @@ fn what_began_in_a_reported_incident_of_an_http_device_begins_no_other() {
         for at in [1000, 1001] {
             incidents.observe(&of(Op::Write, (at, at), Some(Outcome::Ok)), 100);
         }
-        assert_eq!(incidents.take_settled(10_000 * S, |_| false).len(), 1);
+        assert_eq!(incidents.take_settled(10_000 * S, |_, _| false).len(), 1);
         incidents.observe(&of(Op::Connect, (100, 5000), None), 100);
         assert_eq!(incidents.take_all().len(), expected, "{transport:?}");
         incidents.observe(&of(Op::Connect, (2000, 5000), None), 100);

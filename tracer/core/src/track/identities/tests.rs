@@ -1,18 +1,23 @@
 //! Whose an address is, beside negative twins.
 
+mod enabled;
+
 use tracer_model::SocketId;
 
 use super::*;
 
-fn configured(devices: &[(&str, Transport, &str)]) -> Identities {
+fn table(devices: &[(&str, Transport, &str)]) -> Vec<ConfiguredDevice> {
     let device = |(path, transport, address): &(&str, _, &str)| ConfiguredDevice {
         path: (*path).to_owned(),
         device: Device::configured(*transport, address),
         takes_all: true,
     };
+    devices.iter().map(device).collect()
+}
+
+fn configured(devices: &[(&str, Transport, &str)]) -> Identities {
     let mut identities = Identities::default();
-    let devices: Vec<_> = devices.iter().map(device).collect();
-    assert!(identities.configure(&devices).is_empty());
+    assert!(identities.configure(&table(devices)).is_empty());
     identities
 }
 
@@ -140,7 +145,7 @@ fn an_entry_shows_whose_an_address_is() {
     for (devices, (transport, to), expected) in OWNERS {
         let mut identities = configured(devices);
         let socket = socket(transport, to);
-        let _ = identities.entry_written(&socket);
+        let _ = identities.entry_written(0, &socket);
         let mut device = identities.of(&socket).expect("an address");
         identities.describe(&mut device);
         assert_eq!(device.to_string(), expected, "{devices:?} {to}");
@@ -150,11 +155,11 @@ fn an_entry_shows_whose_an_address_is() {
 #[test]
 fn a_unix_socket_that_is_met_where_it_is_configured_is_not_met_elsewhere() {
     let mut identities = configured(&[("u/", Unix, "/a"), ("v/", Unix, "/b")]);
-    assert_eq!(identities.entry_written(&socket(Unix, "/a")), None);
-    let learnt = identities.entry_written(&socket(Unix, "/mnt/b"));
+    assert_eq!(identities.entry_written(0, &socket(Unix, "/a")), None);
+    let learnt = identities.entry_written(0, &socket(Unix, "/mnt/b"));
     let expected = (Device::new(Unix, "/mnt/b"), Device::new(Unix, "/b"));
     assert_eq!(learnt, Some(expected));
-    assert_eq!(identities.entry_written(&socket(Unix, "/c")), None);
+    assert_eq!(identities.entry_written(0, &socket(Unix, "/c")), None);
 }
 
 #[test]
@@ -212,7 +217,7 @@ fn of_two_devices_that_were_met_at_one_address_both_are_named() {
 fn an_address_is_forgotten_with_its_device() {
     let mut identities = configured(&[("s/", Tcp, "log:1515"), ("h/", Http, "http://log")]);
     let to = socket(Tcp, "10.0.0.2:1515");
-    let (_, device) = identities.entry_written(&to).expect("its address");
+    let (_, device) = identities.entry_written(0, &to).expect("its address");
     let mut described = device.clone();
     identities.describe(&mut described);
     assert_eq!(described.addresses, ["10.0.0.2:1515"]);
@@ -286,7 +291,7 @@ fn syslogs_socket_is_met_where_it_was_bound() {
         ("/dev/log", "syslog/ (unix /dev/log)"),
         ("/run/other", "u/ (unix /run/other)"),
     ] {
-        let _ = identities.entry_written(&socket(Unix, met));
+        let _ = identities.entry_written(0, &socket(Unix, met));
         let mut device = identities.of(&socket(Unix, met)).expect("an address");
         identities.describe(&mut device);
         assert_eq!(device.to_string(), expected, "{met}");
