@@ -6,14 +6,14 @@ use crate::{
 };
 
 impl Event {
-<<<<<<< HEAD
     /// A copy without the paths of requests, for a line that `--paths` does not apply to.
     #[must_use]
     pub fn without_paths(&self) -> Self {
         let mut copy = self.clone();
         copy.each_entry(|entry| entry.path = None);
         copy
-=======
+    }
+
     /// The event without what its entry says, if the server only tries a device by that.
     #[must_use]
     pub fn without_test(&self) -> Option<Self> {
@@ -25,7 +25,6 @@ impl Event {
         let mut event = self.clone();
         event.each_entry(|entry| *entry = entry.nameless());
         Some(event)
->>>>>>> mc
     }
 
     /// Passes each audit entry that it has, which is all that names a request.
