@@ -272,8 +272,8 @@ impl Sockets {
     }
 
     fn write_waits(&mut self, sent: &Sent<'_>, device: Device) -> Option<Change> {
-        let connection = self.open.get(&sent.socket.id);
-        let silent_since = connection.and_then(|c| c.ack_stall.since());
+        let ack_stall = self.open.get(&sent.socket.id).map(|c| &c.ack_stall);
+        let silent_since = ack_stall.zip(sent.tcp).and_then(|(s, tcp)| s.since(tcp));
         self.begin_wait(
             sent.socket,
             SocketWait {
