@@ -48,6 +48,8 @@ pub(crate) struct Sockets {
     pub(super) waiting: FxHashMap<u64, SocketId>,
     /// Whether this kernel shows TCP's view of a connection: without, no loss can be reported.
     pub(super) shows_tcp: bool,
+    /// Until when records may have been lost, if any were.
+    pub(super) lost_until: Option<Nanos>,
 }
 
 impl Sockets {
@@ -118,14 +120,14 @@ impl Sockets {
         }
     }
 
-    /// Ends the trace, after a last [`Self::take_losses`]: what still waits, without an outcome, and what is still to be delivered.
+    /// Ends the trace, after a last [`Self::take_losses`]: what still waits, without an outcome and as far as is certain, and what is
+    /// still to be delivered.
     pub(crate) fn end(&mut self, at: Nanos) -> (Vec<Operation>, Vec<LostEntries>) {
-        let end = Ending::cut(at);
-        let mut open: Vec<_> = self
-            .open
-            .iter_mut()
-            .filter_map(|(id, connection)| connection.finish(*id, end))
-            .collect();
+        let cut = |(id, connection): (&SocketId, &mut Connection)| {
+            let end = Ending::cut(connection.waits_until(at));
+            connection.finish(*id, end)
+        };
+        let mut open: Vec<_> = self.open.iter_mut().filter_map(cut).collect();
         open.sort_by_key(|operation| (operation.start, operation.socket));
         let pending = |(id, c): (&SocketId, &Connection)| Some((*id, c.pending(at)?));
         let losses = self.open.iter().filter_map(pending).collect();
