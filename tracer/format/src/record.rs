@@ -128,7 +128,7 @@ pub struct LostEntries<T = String> {
     pub entries: u64,
     /// The ids of their requests, as far as seen.
     pub requests: Vec<T>,
-    /// False where some of the data was written before the trace began.
+    /// False where the writing of some of the data was not seen: before the trace began, or since records were lost.
     pub complete: bool,
     /// The kernel was still trying to deliver the data when the trace ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -333,7 +333,7 @@ pub struct LostEntries {
     pub entries: u64,
     /// Ids of their requests, as far as seen.
     pub requests: Vec<String>,
-    /// Whether all that was lost was written during the trace.
+    /// Whether the writing of all that was lost was seen.
     pub complete: bool,
     /// Whether the kernel was still trying to deliver them when the trace ended.
     pub pending: bool,

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use tracer_model::{
     Cause, Device, Hang, Incident, LossTotals, LostEntries, Nanos, Op, Operation, Outcome,
-    Transport, UntakenEntries,
+    Transport,
 };
 
-use crate::diagnose::{cause::cause_of, unanswered::UnansweredEntries};
+use self::one::{incident_from, is_harmless};
+use crate::diagnose::{cause::cause_of, successes::Successes, unanswered::UnansweredEntries};
 
-/// A datagram that was sent shows nothing; that no ICMP error came back for several does. Longer than a round trip and the
-/// second that hosts leave between two ICMP errors (`net.ipv4.icmp_ratelimit`), ns.
-const UDP_CONFIRMED: Nanos = 2_000_000_000;
+mod one;
 
 /// Between two stalls of one outage that only samples show, ns: a sampling interval, and a handover from one request to the
 /// next.
@@ -31,8 +30,7 @@ pub(crate) struct Incidents {
     reported: BTreeMap<Device, Nanos>,
     /// Lost by devices before anybody noticed a failure; the next incident takes it into account.
     unaccounted: BTreeMap<Device, LossTotals>,
-    /// Since when every datagram to the device was sent.
-    sending: BTreeMap<Device, Nanos>,
+    successes: Successes,
     unanswered: UnansweredEntries,
     /// Hangs of no incident so far. Requests that queued may be answered before the one that was stalled, and where no socket
     /// shows the stall, only that one's end begins the incident.
@@ -52,9 +50,19 @@ struct BlockedTime {
 const MAX_UNMATCHED: usize = 4096;
 
 impl Incidents {
-    /// Takes an operation on an audit device. Those without a socket of their own are known when their request is over, so
-    /// they do not come in order.
+    /// Takes an operation on an audit device that has just ended.
     pub(crate) fn observe(&mut self, operation: &Operation, threshold: Nanos) {
+        let taken = self.successes.during(operation);
+        self.observe_late(operation, taken, threshold);
+    }
+
+    /// Takes one that is known only now that its request is over. `taken`: when the device took an entry after it, if it has.
+    pub(crate) fn observe_late(
+        &mut self,
+        operation: &Operation,
+        taken: Option<Nanos>,
+        threshold: Nanos,
+    ) {
         let device = &operation.device;
         self.threshold = threshold;
         // An HTTP device may still dial on one connection what it has long sent on another.
@@ -66,7 +74,7 @@ impl Incidents {
                 .is_some_and(|end| operation.start < *end);
         let is_bad = operation.failed() || operation.duration() >= threshold;
         if is_bad && !is_of_a_reported_one {
-            self.begin_or_extend(operation);
+            self.begin_or_extend(operation, taken);
         }
         // A stalled write that went well in the end begins an incident and ends it.
         if operation.op == Op::Write && operation.outcome == Some(Outcome::Ok) {
@@ -77,18 +85,18 @@ impl Incidents {
                     }
                 }
                 Transport::Http => {}
-                _ => self.entry_taken(device, operation.end),
+                _ => self.entry_taken(operation),
             }
         } else if operation.failed() {
-            self.sending.remove(device);
+            self.successes.failed(device);
             self.unanswered.forget(device);
         }
         self.match_hangs(device);
     }
 
     /// One outage is one incident: what overlaps the operation, or is so close to it that the device had not recovered, becomes
-    /// one.
-    fn begin_or_extend(&mut self, operation: &Operation) {
+    /// one. It is over when the device took an entry (`taken`), unless another failure followed.
+    fn begin_or_extend(&mut self, operation: &Operation, taken: Option<Nanos>) {
         let device = &operation.device;
         let mut open = self.open.remove(device);
         let is_open = open.is_some();
@@ -110,7 +118,9 @@ impl Incidents {
         let unaccounted = self.unaccounted.remove(device);
         let lost = incident.lost.get_or_insert_default();
         lost.add(unaccounted.unwrap_or_default());
-        incident.end = over.filter(|over| !is_open && operation.end <= *over);
+        let had_recovered =
+            |over: &Nanos| operation.end <= *over || (taken.is_some() && operation.start < *over);
+        incident.end = over.filter(had_recovered).or(taken).filter(|_| !is_open);
         match incident.end {
             Some(_) => self.over.push(incident),
             None => {
@@ -163,8 +173,8 @@ impl Incidents {
 
     /// How many things are kept.
     pub(crate) fn kept(&self) -> usize {
-        let by_device = self.reported.len() + self.unaccounted.len() + self.sending.len();
-        let by_device = by_device + self.unanswered.kept();
+        let by_device = self.reported.len() + self.unaccounted.len();
+        let by_device = by_device + self.successes.kept() + self.unanswered.kept();
         self.open.len() + self.over.len() + self.unmatched.len() + by_device
     }
 
@@ -175,6 +185,7 @@ impl Incidents {
         for device in hangs.chain(over).filter(|device| **device == *from) {
             device.clone_from(to);
         }
+        self.successes.rename(from, to);
         self.unanswered.rename(from, to);
         if let Some(mut incident) = self.open.remove(from) {
             incident.device.clone_from(to);
@@ -186,16 +197,15 @@ impl Incidents {
         if let Some(losses) = self.unaccounted.remove(from) {
             self.unaccounted.entry(to.clone()).or_default().add(losses);
         }
-        if let Some(at) = self.sending.remove(from) {
-            self.sending.entry(to.clone()).or_insert(at);
-        }
         if let Some(end) = self.reported.remove(from) {
             let known = self.reported.entry(to.clone()).or_insert(end);
             *known = end.max(*known);
         }
     }
 
-    fn entry_taken(&mut self, device: &Device, at: Nanos) {
+    fn entry_taken(&mut self, operation: &Operation) {
+        let (device, at) = (&operation.device, operation.end);
+        self.successes.observe(operation);
         let known = |incident: &Incident| incident.cause != Cause::Unknown;
         // What this host itself did not send, for its size, says nothing of the device.
         let is_of_the_network = self.open.get(device).is_some_and(known);
@@ -206,8 +216,7 @@ impl Incidents {
         if !is_unconfirmed && !comes_again {
             return self.end(device, at);
         }
-        let since = *self.sending.entry(device.clone()).or_insert(at);
-        if at.saturating_sub(since) >= UDP_CONFIRMED {
+        if let Some(since) = self.successes.sent(device, at) {
             self.end(device, since);
         }
     }
@@ -363,35 +372,6 @@ impl Incidents {
         all.extend(std::mem::take(&mut self.open).into_values());
         all
     }
-}
-
-fn incident_from(operation: &Operation) -> Incident {
-    Incident {
-        device: operation.device.clone(),
-        start: operation.start,
-        end: None,
-        cause: cause_of(operation),
-        hangs: 0,
-        refusals: 0,
-        requests: 0,
-        blocked: 0,
-        longest: 0,
-        lost: Some(LossTotals::default()),
-        untaken: UntakenEntries::default(),
-    }
-}
-
-/// Whether it is over and no request and no entry suffered: a retry went well.
-fn is_harmless(incident: &Incident, threshold: Nanos) -> bool {
-    let lasted = incident.end.map(|end| end.saturating_sub(incident.start));
-    let lost = incident.lost.unwrap_or_default();
-    let untaken = &incident.untaken;
-    lasted.is_some_and(|lasted| lasted < threshold)
-        && incident.hangs == 0
-        && incident.requests == 0
-        && lost == LossTotals::default()
-        && untaken.failed.unwrap_or(0) == 0
-        && untaken.missed.unwrap_or(0) == 0
 }
 
 #[cfg(test)]

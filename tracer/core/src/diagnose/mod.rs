@@ -5,6 +5,7 @@ pub(crate) mod incidents;
 pub(crate) mod judge;
 pub(crate) mod overlaps;
 pub(crate) mod phases;
+pub(crate) mod successes;
 mod unanswered;
 pub(crate) mod unascribed;
 pub(crate) mod untaken;

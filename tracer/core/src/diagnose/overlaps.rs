@@ -1,12 +1,14 @@
 //! A request has one wait per device at a time. Of two operations that overlap, the less certain one is trimmed.
 
-use tracer_model::{Device, Nanos, Op, Operation, Phase};
+use tracer_model::{Device, Nanos, Op, Operation, Outcome, Phase};
 
-/// Trims the operations of a finished request until no two overlap in the same device.
+/// Trims the operations of a finished request until no two overlap in the same device. They stay in the order in which they end.
 pub(crate) fn resolve_overlaps(operations: &mut Vec<Operation>) {
     trim_unseen_ends(operations);
     trim_queueing(operations);
+    trim_lost_races(operations);
     trim_parallel_attempts(operations);
+    operations.sort_by_key(|operation| (operation.end, operation.start));
 }
 
 /// An operation whose end was not seen ends, at the latest, where the request was seen to do something else in the device.
@@ -85,6 +87,24 @@ fn without<'a>(operation: Operation, spans: impl Iterator<Item = &'a Span>) -> V
         });
         cut.collect()
     })
+}
+
+/// Of several addresses the first connection is used, and the goroutine that dialled another one may be seen to give up only after
+/// that: it was not waited for any longer.
+fn trim_lost_races(operations: &mut [Operation]) {
+    let is_write = |o: &&Operation| o.op == Op::Write && o.outcome == Some(Outcome::Ok);
+    let writes = operations.iter().filter(is_write);
+    let writes: Vec<_> = writes.map(Span::of).collect();
+    for dial in operations.iter_mut().filter(|o| o.op == Op::Connect) {
+        let parent = dial.by.parent.filter(|parent| *parent != 0);
+        let followed = |write: &&Span| {
+            let is_for_it = write.device == dial.device && write.by == parent;
+            is_for_it && parent.is_some() && dial.start <= write.start && write.start < dial.end
+        };
+        if let Some(write) = writes.iter().find(followed) {
+            dial.end = write.start;
+        }
+    }
 }
 
 /// Goroutines of one request may dial one device at the same time (`net/dial.go`, `dialParallel`): the request waits once.

@@ -38,6 +38,7 @@ pub(crate) fn untaken(operations: &[Operation], device: &Device) -> Vec<Untaken>
     let mut answering = false;
     for operation in operations {
         if operation.device == *device {
+            let is_rest = progress.is_rest(operation);
             let phase = progress.phase_of(operation, answering);
             let entry = &mut entries[usize::from(phase == Phase::Response)];
             // Of what an HTTP server rejected, nobody has the entry any more: its writer goes on to others'.
@@ -52,10 +53,13 @@ pub(crate) fn untaken(operations: &[Operation], device: &Device) -> Vec<Untaken>
             entry.taken &= operation.reported.is_none();
             match operation.op {
                 Op::Lock => entry.queued = true,
-                Op::Write if operation.outcome == Some(Outcome::Ok) => entry.taken = true,
+                Op::Write if operation.outcome == Some(Outcome::Ok) => entry.taken |= !is_rest,
                 // What is written to it then may not be seen: within TLS.
                 Op::Connect if operation.outcome == Some(Outcome::Ok) => {}
-                Op::Connect | Op::Resolve | Op::Write => entry.tried = true,
+                Op::Connect | Op::Resolve | Op::Write => {
+                    entry.tried = true;
+                    entry.taken &= !is_rest;
+                }
             }
         }
         answering |= is_about_the_answer(operation);

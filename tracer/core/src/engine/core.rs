@@ -98,7 +98,8 @@ impl Core {
                 self.totals.events_lost += records;
                 let all = until.unwrap_or(0).max(event.at);
                 self.trackers.dues.reset(all);
-                self.trackers.sockets.doubt_waits();
+                self.trackers.sockets.records_lost(all);
+                self.trackers.stall_periods.records_lost();
                 self.trackers.requests.records_lost(*until);
             }
             EventKind::SendQueues { queues } => {
@@ -226,7 +227,7 @@ impl Core {
     fn infer_queueing(&mut self, at: Nanos, by: Actor, device: &Device, act: Act<'_>) {
         if !self.trackers.session.stacks
             && self.trackers.is_audit(device)
-            && let Some(period) = self.trackers.stall_periods.current(device, at)
+            && let Some(period) = self.trackers.stall_periods.certain(device, at)
         {
             let requests = &mut self.trackers.requests;
             requests.infer_queueing(at, by, act, (device, period));
@@ -342,7 +343,8 @@ impl Core {
     }
 
     pub(super) fn incident(&mut self, mut incident: Incident) {
-        if !self.trackers.sockets.knows_losses(&incident.device) {
+        let sockets = &self.trackers.sockets;
+        if !sockets.knows_losses(&incident.device, incident.start) {
             incident.lost = None;
         }
         incident.count_untaken_from_zero(self.trackers.session.stacks);

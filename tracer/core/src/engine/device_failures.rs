@@ -46,14 +46,9 @@ impl Core {
     fn give_up_waits(&mut self, at: Nanos, by: Actor, device: &Device) {
         let requests = &self.trackers.requests;
         let request = requests.of_wait(by);
-        let waits = self.trackers.sockets.open_waits(at).into_iter();
-        let waits = waits.filter(|(wait, _)| {
-            wait.device == *device && request.is_some() && requests.of_wait(wait.by) == request
-        });
-        for socket in waits
-            .filter_map(|(wait, _)| wait.socket)
-            .collect::<Vec<_>>()
-        {
+        let waits = self.trackers.sockets.waits_for(device).into_iter();
+        let its = waits.filter(|(_, by)| request.is_some() && requests.of_wait(*by) == request);
+        for (socket, _) in its.collect::<Vec<_>>() {
             if let Some(operation) = self.trackers.sockets.give_up(socket, at) {
                 self.change(at, Change::Ended(operation));
             }

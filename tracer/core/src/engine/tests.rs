@@ -9,6 +9,7 @@ mod forwarded;
 mod given_up;
 mod http_by_type;
 mod http_device;
+mod http_parts;
 mod identity;
 mod in_doubt;
 mod lifecycle;

@@ -13,6 +13,7 @@ use crate::{
         incidents::Incidents,
         judge::{self, Case, Verdict},
         overlaps::resolve_overlaps,
+        successes::is_taken,
         unascribed::{Unascribed, ascribe},
     },
     engine::{
@@ -269,8 +270,8 @@ impl Verdicts {
 fn judge(request: &mut Request, trackers: &mut Trackers) -> (Vec<Verdict>, Unascribed) {
     let unascribed = ascribe(&mut request.operations, request.goid);
     resolve_overlaps(&mut request.operations);
-    for operation in &mut request.operations {
-        complete(operation, trackers);
+    for index in 0..request.operations.len() {
+        complete(&mut request.operations, index, trackers);
     }
     let verdicts = judge::judge(
         &Case {
@@ -300,8 +301,9 @@ fn bound(verdicts: &mut [Verdict], unascribed: &Unascribed) -> bool {
     is_bounded
 }
 
-/// What a wait that no socket showed means for its device.
-fn complete(operation: &mut Operation, trackers: &mut Trackers) {
+/// What a wait that no socket showed, or whose end was not seen, means for its device.
+fn complete(operations: &mut [Operation], index: usize, trackers: &mut Trackers) {
+    let operation = &mut operations[index];
     match operation.op {
         Op::Lock => {
             // Why the holder of the lock was stalled is better known now that it has given up, or has gone on.
@@ -313,12 +315,24 @@ fn complete(operation: &mut Operation, trackers: &mut Trackers) {
         }
         // Others were observed when their sockets showed that they ended.
         Op::Resolve | Op::Connect | Op::Write
-            if operation.socket.is_none() || operation.outcome.is_none() =>
+            if (operation.socket.is_none() || operation.outcome.is_none())
+                && trackers.is_audit(&operation.device) =>
         {
             trackers.note_failure(operation);
             let threshold = trackers.session.threshold;
-            trackers.incidents.observe(operation, threshold);
+            let operation = &operations[index];
+            let taken = taken_since(operations, operation);
+            trackers.incidents.observe_late(operation, taken, threshold);
         }
         Op::Resolve | Op::Connect | Op::Write => {}
     }
+}
+
+/// When the device first took an entry of the request after this operation.
+fn taken_since(operations: &[Operation], operation: &Operation) -> Option<Nanos> {
+    let later = |other: &&Operation| {
+        let is_its = other.device == operation.device && !std::ptr::eq(*other, operation);
+        is_its && other.end >= operation.end && is_taken(other)
+    };
+    operations.iter().filter(later).map(|o| o.end).min()
 }

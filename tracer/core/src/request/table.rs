@@ -142,7 +142,7 @@ impl Requests {
         let Some(mut request) = self.remove(seq) else {
             return;
         };
-        let is_uncertain = was_in_doubt && request.stage == Stage::EndUnseen;
+        let is_uncertain = was_in_doubt && matches!(request.stage, Stage::EndUnseen | Stage::Cut);
         request.conclude(if is_uncertain {
             request.certain_end()
         } else {

@@ -49,12 +49,15 @@ impl AckStall {
         }
     }
 
-    /// Since when nothing more was acknowledged of what is outstanding.
-    pub(crate) fn since(&self) -> Option<Nanos> {
-        Some(self.current.as_ref()?.since)
+    /// Since when nothing more was acknowledged of what is outstanding, as the connection is now. What was sent last may have been
+    /// acknowledged since.
+    pub(crate) fn since(&self, tcp: &Tcp) -> Option<Nanos> {
+        let current = self.current.as_ref();
+        let current = current.filter(|current| current.una == tcp.una)?;
+        Some(current.since)
     }
 
-    /// The same, if that has been seen to last for so long that it can be told.
+    /// Since when nothing more was acknowledged by the last write, if that has been seen to last for so long that it can be told.
     pub(crate) fn long_since(&self) -> Option<Nanos> {
         let current = self.current.as_ref()?;
         (current.seen - current.since >= SILENT).then_some(current.since)
@@ -68,7 +71,7 @@ impl AckStall {
 
     /// A warning, if one is due: at first, and when the buffer is nearly full.
     pub(crate) fn warn(&mut self, at: Nanos, device: &Device, tcp: &Tcp) -> Option<FillingBuffer> {
-        let since = self.since()?;
+        let since = self.since(tcp)?;
         let lasted = at.checked_sub(since).filter(|lasted| *lasted >= SILENT)?;
         let (queued, limit) = (u64::from(tcp.queued?), u64::from(tcp.limit?));
         let current = self.current.as_mut()?;

@@ -95,6 +95,12 @@ impl Connection {
         (waiting.seen > waiting.start).then_some(waiting.seen)
     }
 
+    /// Whether somebody waits who may have ceased to, since records were lost.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        let waiting = self.waiting.as_ref();
+        waiting.is_some_and(|waiting| waiting.missed.is_some())
+    }
+
     /// Until when who waits certainly did so: where records were lost, until it was last seen.
     pub(crate) fn waits_until(&self, now: Nanos) -> Nanos {
         let waiting = self.waiting.as_ref();
@@ -201,5 +207,11 @@ impl Connection {
     pub(crate) fn pending(&self, at: Nanos) -> Option<LostEntries> {
         let loss = self.ledger.pending(at, self.device.as_ref()?)?;
         Some(self.with_marks(loss))
+    }
+
+    /// Whether it is not known yet what it has lost.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        let device = self.device.as_ref();
+        device.is_some_and(|device| self.ledger.undelivered(0, device).is_some())
     }
 }

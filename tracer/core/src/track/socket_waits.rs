@@ -16,10 +16,12 @@ use tracer_model::{
 const MISSED: u32 = 2;
 
 impl Sockets {
-    /// What waits now, as operations without an outcome, eldest first; and whether it has been reported of.
+    /// What waits now, as operations without an outcome, eldest first; and whether it has been reported of. What may have ended
+    /// among lost records is not in it.
     pub(crate) fn open_waits(&self, now: Nanos) -> Vec<(Operation, bool)> {
         let end = Ending::cut(now);
-        let waits = self.open.iter().filter_map(|(id, connection)| {
+        let certain = self.open.iter().filter(|(_, c)| !c.is_in_doubt());
+        let waits = certain.filter_map(|(id, connection)| {
             Some((
                 connection.so_far(*id, end)?,
                 connection.waiting.as_ref()?.reported,
@@ -30,17 +32,29 @@ impl Sockets {
         waits
     }
 
-    /// What this goroutine waits for, if it does, as [`Self::open_waits`] has it.
+    /// The sockets of this device for which somebody waits, and who does.
+    pub(crate) fn waits_for(&self, device: &Device) -> Vec<(SocketId, Actor)> {
+        let waits = self.open.iter().filter_map(|(id, connection)| {
+            let waiting = connection.waiting.as_ref()?;
+            (waiting.device == *device).then_some((*id, waiting.by))
+        });
+        let mut waits: Vec<_> = waits.collect();
+        waits.sort_by_key(|(id, _)| *id);
+        waits
+    }
+
+    /// What this goroutine waits for, if it does, as [`Self::open_waits`] has it; where that is in doubt, until it was last seen.
     pub(crate) fn open_wait(&self, goid: u64, now: Nanos) -> Option<Operation> {
         let id = *self.waiting.get(&goid)?;
         let connection = self.open.get(&id)?;
         connection.so_far(id, Ending::cut(connection.waits_until(now)))
     }
 
-    /// Ends what this goroutine waits for at this time, at the latest: its end was lost.
+    /// Ends what this goroutine waited for at this time, at the latest: its end was lost. What it waits for since is another's.
     pub(crate) fn end_wait_of(&mut self, goid: u64, at: Nanos) -> Option<Operation> {
         let id = *self.waiting.get(&goid)?;
-        let connection = self.open.get(&id)?;
+        let began = |c: &&Connection| c.waiting.as_ref().is_some_and(|w| w.start <= at);
+        let connection = self.open.get(&id).filter(began)?;
         let at = connection
             .sampled_until()
             .unwrap_or_else(|| connection.waits_until(at))
@@ -48,9 +62,10 @@ impl Sockets {
         self.finish(id, Ending::cut(at)).map(|operation| *operation)
     }
 
-    /// When the waits that have not been reported of began, for which device, and who waits.
+    /// When the waits of [`Self::open_waits`] that have not been reported of began, for which device, and who waits.
     pub(crate) fn unreported_waits(&self) -> impl Iterator<Item = (Nanos, &Device, Actor)> {
-        let waits = self.open.values().filter_map(|c| c.waiting.as_ref());
+        let certain = self.open.values().filter(|c| !c.is_in_doubt());
+        let waits = certain.filter_map(|c| c.waiting.as_ref());
         let unreported_waits = waits.filter(|waiting| !waiting.reported);
         unreported_waits.map(|waiting| (waiting.start, &waiting.device, waiting.by))
     }
@@ -146,10 +161,15 @@ impl Sockets {
         }
     }
 
-    /// Events were lost: what waits may have ended since.
-    pub(crate) fn doubt_waits(&mut self) {
-        for waiting in self.open.values_mut().filter_map(|c| c.waiting.as_mut()) {
-            waiting.missed = Some(0);
+    /// Events were lost, until then at the latest: what waits may have ended since, and the kernel may have delivered, or given
+    /// up, what it was still trying to deliver.
+    pub(crate) fn records_lost(&mut self, until: Nanos) {
+        self.lost_until = self.lost_until.max(Some(until));
+        for connection in self.open.values_mut() {
+            connection.ledger.records_lost();
+            if let Some(waiting) = &mut connection.waiting {
+                waiting.missed = Some(0);
+            }
         }
     }
 
@@ -170,16 +190,13 @@ impl Sockets {
 
     /// Whether records were lost since this wait was last confirmed.
     pub(super) fn is_in_doubt(&self, id: SocketId) -> bool {
-        let waiting = self.open.get(&id).and_then(|c| c.waiting.as_ref());
-        waiting.is_some_and(|waiting| waiting.missed.is_some())
+        let connection = self.open.get(&id);
+        connection.is_some_and(Connection::is_in_doubt)
     }
 
     fn in_doubt(&self) -> impl Iterator<Item = (u64, SocketId)> {
         let waits = self.waiting.iter().map(|(goid, id)| (*goid, *id));
-        waits.filter(|(_, id)| {
-            let waiting = self.open.get(id).and_then(|c| c.waiting.as_ref());
-            waiting.is_some_and(|waiting| waiting.missed.is_some())
-        })
+        waits.filter(move |(_, id)| self.is_in_doubt(*id))
     }
 
     fn is_missed(&mut self, id: SocketId) -> bool {
@@ -204,8 +221,13 @@ impl Sockets {
     /// The server says that it has given up what waits for this socket, unless that is TCP, whose state shows it.
     pub(crate) fn give_up(&mut self, id: SocketId, at: Nanos) -> Option<Box<Operation>> {
         let waiting = self.open.get(&id)?.waiting.as_ref()?;
-        let is_shown = waiting.transport == Transport::Tcp;
-        (!is_shown).then(|| self.finish(id, Ending::given_up(at)))?
+        if waiting.transport == Transport::Tcp {
+            return None;
+        }
+        if waiting.missed.is_some() {
+            return self.end_unseen(id);
+        }
+        self.finish(id, Ending::given_up(at))
     }
 
     /// It waits no more, and how that ended was lost. Certain is that it waited until it was last seen to.
@@ -245,16 +267,17 @@ impl Sockets {
         to_device.any(Connection::is_open)
     }
 
-    /// Whether all is known that this device has lost so far: not of datagrams and Unix sockets, and
-    /// not while the kernel still tries to deliver what the server has closed.
-    pub(crate) fn knows_losses(&self, device: &Device) -> bool {
+    /// Whether all is known that this device has lost since then: not of datagrams and Unix sockets, not
+    /// while the kernel still tries to deliver what the server has closed, and not where records were lost.
+    pub(crate) fn knows_losses(&self, device: &Device, since: Nanos) -> bool {
         let mut of_device = self
             .open
             .values()
             .filter(|c| c.device.as_ref() == Some(device));
         let has_tcp = matches!(device.transport, Transport::Tcp | Transport::Http);
-        let tells = self.shows_tcp && has_tcp;
-        tells && !of_device.any(|c| c.pending(0).is_some())
+        let sees_all = self.lost_until.is_none_or(|until| until < since);
+        let tells = self.shows_tcp && has_tcp && sees_all;
+        tells && !of_device.any(Connection::is_unsettled)
     }
 
     /// Local and remote ends of connections that the server has closed and the kernel has not.

@@ -50,6 +50,8 @@ pub(crate) struct Sockets {
     pub(super) unexplained: Option<Box<Operation>>,
     /// Whether this kernel shows TCP's view of a connection: without, no loss can be reported.
     pub(super) shows_tcp: bool,
+    /// Until when records may have been lost, if any were.
+    pub(super) lost_until: Option<Nanos>,
 }
 
 impl Sockets {
@@ -119,14 +121,14 @@ impl Sockets {
         }
     }
 
-    /// Ends the trace, after a last [`Self::take_losses`]: what still waits, without an outcome, and what is still to be delivered.
+    /// Ends the trace, after a last [`Self::take_losses`]: what still waits, without an outcome and as far as is certain, and what is
+    /// still to be delivered.
     pub(crate) fn end(&mut self, at: Nanos) -> (Vec<Operation>, Vec<LostEntries>) {
-        let end = Ending::cut(at);
-        let mut open: Vec<_> = self
-            .open
-            .iter_mut()
-            .filter_map(|(id, connection)| connection.finish(*id, end))
-            .collect();
+        let cut = |(id, connection): (&SocketId, &mut Connection)| {
+            let end = Ending::cut(connection.waits_until(at));
+            connection.finish(*id, end)
+        };
+        let mut open: Vec<_> = self.open.iter_mut().filter_map(cut).collect();
         open.sort_by_key(|operation| (operation.start, operation.socket));
         let pending = |(id, c): (&SocketId, &Connection)| Some((*id, c.pending(at)?));
         let losses = self.open.iter().filter_map(pending).collect();
@@ -273,8 +275,8 @@ impl Sockets {
     }
 
     fn write_waits(&mut self, sent: &Sent<'_>, device: Device) -> Option<Change> {
-        let connection = self.open.get(&sent.socket.id);
-        let silent_since = connection.and_then(|c| c.ack_stall.since());
+        let ack_stall = self.open.get(&sent.socket.id).map(|c| &c.ack_stall);
+        let silent_since = ack_stall.zip(sent.tcp).and_then(|(s, tcp)| s.since(tcp));
         self.begin_wait(
             sent.socket,
             SocketWait {

@@ -29,6 +29,8 @@ pub(crate) struct StallPeriod {
     actor: Actor,
     until: Nanos,
     open: u32,
+    /// Records were lost since: it may have ended.
+    in_doubt: bool,
 }
 
 /// All devices that are stalled, or were lately.
@@ -54,7 +56,11 @@ impl StallPeriods {
             actor,
             until: at,
             open: 0,
+            in_doubt: false,
         });
+        if std::mem::take(&mut period.in_doubt) {
+            period.since = at;
+        }
         if !period.covers(at) {
             (period.since, period.not_before) = (at, at);
             if at.saturating_sub(period.until) > BUSY {
@@ -70,6 +76,13 @@ impl StallPeriods {
         if let Some(period) = self.0.get_mut(device) {
             period.open = period.open.saturating_sub(1);
             period.until = period.until.max(at);
+        }
+    }
+
+    /// Records were lost: the stalls that go on may be over.
+    pub(crate) fn records_lost(&mut self) {
+        for period in self.0.values_mut() {
+            period.in_doubt = period.open > 0;
         }
     }
 
@@ -90,6 +103,7 @@ impl StallPeriods {
             (known.by, known.actor) = (period.by, period.actor);
         }
         known.open += period.open;
+        known.in_doubt |= period.in_doubt;
     }
 
     /// How many devices are remembered.
@@ -103,7 +117,12 @@ impl StallPeriods {
         open.map(|period| period.since).min()
     }
 
-    /// The stalls that go on now, or ended just before.
+    /// The stalls that certainly go on now, or ended just before.
+    pub(crate) fn certain(&self, device: &Device, now: Nanos) -> Option<StallPeriod> {
+        self.current(device, now).filter(|period| !period.in_doubt)
+    }
+
+    /// The same, and those that may have ended among lost records.
     pub(crate) fn current(&self, device: &Device, now: Nanos) -> Option<StallPeriod> {
         self.0.get(device).filter(|p| p.covers(now)).copied()
     }
@@ -149,6 +168,24 @@ mod tests {
             let period = periods.current(&device, again).expect("it is stalled");
             let found = (period.since, period.not_before, period.not_queued_before);
             assert_eq!(found, (stalled, stalled, queued), "{pause}");
+        }
+    }
+
+    #[test]
+    fn a_stall_whose_end_may_be_lost_shows_nobody_who_queues() {
+        let device = Device::new(Transport::Tcp, "10.0.0.2:1515");
+        for (is_lost, expected) in [(false, Some(1)), (true, None)] {
+            let mut periods = StallPeriods::default();
+            periods.wait_began(&device, (1, 1), (None, Actor::default()));
+            if is_lost {
+                periods.records_lost();
+            }
+            let since = |periods: &StallPeriods| Some(periods.certain(&device, 500)?.since);
+            assert_eq!(since(&periods), expected);
+            assert!(periods.current(&device, 500).is_some());
+            // Who waits next certainly does.
+            periods.wait_began(&device, (400, 400), (None, Actor::default()));
+            assert_eq!(since(&periods), expected.or(Some(400)));
         }
     }
 }

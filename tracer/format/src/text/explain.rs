@@ -241,7 +241,7 @@ pub fn loss(loss: &LostEntries) -> String {
     let more = if loss.complete {
         ""
     } else {
-        " and some from before the trace began"
+        " and some whose writes were not seen"
     };
     format!(
         "{} {verb} {} ({}){more} {state}.",

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use tracer_model::{Actor, ConfiguredDevice, EntryHead, Hang, Tcp, Transport};
+use tracer_model::{Actor, ConfiguredDevice, EntryHead, Hang, Phase, Stall, Tcp, Transport};
 
 use super::*;
 
@@ -215,5 +215,99 @@ fn a_client_behind_a_proxy_is_not_taken_for_another_with_its_port() {
         let hangs = story.hangs();
         let is_taken = hangs.iter().any(|hang| of_client(&hang));
         assert_eq!(is_taken, asked == Some(None), "{address:?} {port}");
+    }
+}
+
+/// What becomes of two dials to the addresses of one name, of which the second one is begun 300 ms after the first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Race {
+    /// The second one is answered, and the first is seen to end before the entry is written there.
+    EndsBeforeTheEntry,
+    /// After it.
+    EndsAfterTheEntry,
+    /// After the answer to the client.
+    EndsAfterTheAnswer,
+    /// Neither is answered.
+    NobodyWins,
+}
+
+/// The winner takes the entry: no failure of the device is left, whenever the other dial is seen to be cancelled.
+#[test]
+fn the_loser_of_racing_dials_is_no_outage_once_the_winner_took_the_entry() {
+    use Race::{EndsAfterTheAnswer, EndsAfterTheEntry, EndsBeforeTheEntry, NobodyWins};
+    for race in [
+        EndsBeforeTheEntry,
+        EndsAfterTheEntry,
+        EndsAfterTheAnswer,
+        NobodyWins,
+    ] {
+        let mut story = Story::new();
+        configured(&mut story, "socket/", Transport::Tcp, NAME);
+        known_device(&mut story);
+        let dial = |story: &mut Story, goid, old, new| {
+            let (number, remote) = if goid == 31 { (5, SECOND) } else { (6, LOG) };
+            let racer = Actor {
+                parent: Some(20),
+                ..goroutine(goid)
+            };
+            story.happens(EventKind::State {
+                socket: socket(number, false, remote),
+                by: Some(racer),
+                old,
+                new,
+                errno: 0,
+                tcp: None,
+            });
+        };
+        let loses = |story: &mut Story| {
+            dial(story.after(MS), 31, TcpState::SynSent, TcpState::Close);
+        };
+        story.after(60 * S).requested(20).after(MS);
+        let begin = story.now;
+        dial(&mut story, 31, TcpState::Close, TcpState::SynSent);
+        // Whose the address is.
+        let device = Some(Device::new(Transport::Tcp, NAME));
+        story.after(200 * MS).happens(EventKind::GoroutinesSampled {
+            goroutines: vec![parked(20, WaitReason::Connect, None, device)],
+            handlers: None,
+        });
+        story.after(100 * MS);
+        dial(&mut story, 32, TcpState::Close, TcpState::SynSent);
+        story.after(MS);
+        let mut taken = None;
+        if race == NobodyWins {
+            loses(&mut story);
+            dial(&mut story, 32, TcpState::SynSent, TcpState::Close);
+        } else {
+            dial(&mut story, 32, TcpState::SynSent, TcpState::Established);
+            if race == EndsBeforeTheEntry {
+                loses(&mut story);
+            }
+            story.after(MS).logs(6, 20, EntryKind::Request);
+            taken = Some(story.now);
+            if race == EndsAfterTheEntry {
+                loses(&mut story);
+            }
+            story.after(S).logs(6, 20, EntryKind::Response);
+        }
+        story.after(MS).answered(20);
+        if race == EndsAfterTheAnswer {
+            loses(&mut story);
+        }
+        story.nothing_is_found();
+        let [hang] = story.hangs()[..] else {
+            panic!("{race:?}: {:?}", story.findings);
+        };
+        let of_request = |stall: &Stall| stall.phase == Phase::Request;
+        assert!(hang.stalls.iter().all(of_request), "{race:?}: {hang:?}");
+        assert!(hang.duration <= 303 * MS, "{race:?}: {hang:?}");
+        for _ in 0..6 {
+            story.after(S / 2).happens(EventKind::Tick);
+        }
+        assert_eq!(story.core.may_buffer(), taken.is_some(), "{race:?}");
+        story.happens(EventKind::End);
+        let found = story.incidents().into_iter();
+        let found: Vec<_> = found.map(|i| (i.start, i.end, i.hangs)).collect();
+        assert_eq!(found, [(begin, taken, 1)], "{race:?}");
     }
 }

@@ -307,6 +307,10 @@ fn racing_dials_are_one_requests_one_wait() {
             .iter()
             .all(|f| !matches!(f, Finding::Hang(_)))
     );
+    // Nobody says that the other address is an audit device.
+    let failing = story.incidents().into_iter();
+    let failing: Vec<_> = failing.map(|i| i.device.address.as_str()).collect();
+    assert_eq!(failing, [LOG]);
 }
 
 /// The client closes its end while the device is stalled; the server goes on, and answers into the void.

@@ -54,3 +54,34 @@ fn what_a_look_up_took_counts_for_the_dial_that_follows() {
         assert_eq!(hang.cause(), Cause::Resolver);
     }
 }
+
+/// What samples alone show is known only when the request is over: by then the device may have taken its entry.
+#[test]
+fn a_slow_look_up_is_an_outage_until_the_entry_is_taken() {
+    for is_taken in [true, false] {
+        let mut story = Story::new();
+        known_device(&mut story);
+        let log = Device::configured(Transport::Tcp, LOG);
+        story.after(60 * S).requested(20);
+        for _ in 0..5 {
+            story.after(400 * MS).happens(EventKind::GoroutinesSampled {
+                goroutines: vec![parked(20, WaitReason::Resolve, None, Some(log.clone()))],
+                handlers: None,
+            });
+        }
+        story.after(100 * MS).connects(3, 20).after(MS);
+        story.state(log_socket(3), 20, TcpState::SynSent, TcpState::Established);
+        story.after(MS);
+        let end = is_taken.then_some(story.now);
+        let bytes = if is_taken { 900 } else { -32 };
+        let request = Some(entry(EntryKind::Request));
+        story.sends(log_socket(3), 20, (bytes, 900), request);
+        if is_taken {
+            story.after(S).logs(3, 20, EntryKind::Response);
+        }
+        story.after(MS).answered(20).nothing_is_found();
+        assert_eq!(story.hangs().len(), 1, "{is_taken}");
+        let found: Vec<_> = story.incidents_after(6).iter().map(|i| i.end).collect();
+        assert_eq!(found, [end], "{is_taken}");
+    }
+}

@@ -14,7 +14,7 @@ const EPIPE: i64 = -32;
 const ECONNREFUSED: i64 = -111;
 const EMSGSIZE: i64 = -90;
 
-fn tcp(una: u32, end: u32) -> Tcp {
+pub(super) fn tcp(una: u32, end: u32) -> Tcp {
     Tcp {
         una,
         nxt: end,
@@ -23,13 +23,13 @@ fn tcp(una: u32, end: u32) -> Tcp {
     }
 }
 
-fn local(number: u64) -> SocketAddr {
+pub(super) fn local(number: u64) -> SocketAddr {
     let mut local: SocketAddr = LOCAL.parse().expect("an address");
     local.set_port(40_000 + number as u16);
     local
 }
 
-fn bound(number: u64) -> Socket {
+pub(super) fn bound(number: u64) -> Socket {
     Socket {
         local: Some(local(number)),
         ..log_socket(number)
@@ -37,7 +37,7 @@ fn bound(number: u64) -> Socket {
 }
 
 /// An entry of 900 bytes that the send buffer takes, and nobody has acknowledged yet.
-fn unacknowledged(story: &mut Story, number: u64, goid: u64) {
+pub(super) fn unacknowledged(story: &mut Story, number: u64, goid: u64) {
     story.happens(EventKind::Send {
         socket: bound(number),
         by: goroutine(goid),
@@ -52,7 +52,7 @@ fn unacknowledged(story: &mut Story, number: u64, goid: u64) {
     });
 }
 
-fn changes(story: &mut Story, number: u64, (old, new): (TcpState, TcpState), tcp: Tcp) {
+pub(super) fn changes(story: &mut Story, number: u64, (old, new): (TcpState, TcpState), tcp: Tcp) {
     story.happens(EventKind::State {
         socket: bound(number),
         by: Some(goroutine(20)),
@@ -63,12 +63,12 @@ fn changes(story: &mut Story, number: u64, (old, new): (TcpState, TcpState), tcp
     });
 }
 
-fn server_closes(story: &mut Story, number: u64) {
+pub(super) fn server_closes(story: &mut Story, number: u64) {
     let change = (TcpState::Established, TcpState::FinWait1);
     changes(story, number, change, tcp(0, 900));
 }
 
-fn losses<'a>(story: &'a Story) -> Vec<&'a LostEntries> {
+pub(super) fn losses<'a>(story: &'a Story) -> Vec<&'a LostEntries> {
     let of = |finding: &'a Finding| match finding {
         Finding::LostEntries(loss) => Some(loss),
         _ => None,
@@ -340,4 +340,36 @@ fn a_hang_is_in_the_account_of_the_incident_that_began_within_it() {
         .map(|i| (i.hangs, i.blocked))
         .collect();
     assert_eq!(told, [(1, 2 * S + 30 * MS)]);
+}
+
+/// Data is under way after nearly every write, so what was acknowledged since ends the silence that began then.
+#[test]
+fn a_peer_that_has_acknowledged_what_was_sent_last_was_not_silent() {
+    for (una, is_silent) in [(0, true), (900, false)] {
+        let mut story = Story::new();
+        story.requested(20);
+        unacknowledged(&mut story, 1, 20);
+        let since = story.now;
+        story.after(600 * S).happens(EventKind::Send {
+            socket: bound(1),
+            by: goroutine(20),
+            result: 2000,
+            requested: Some(5000),
+            entry: Some(entry(EntryKind::Response)),
+            tcp: Some(tcp(una, 2900)),
+            status: None,
+        });
+        story.after(2 * S);
+        let change = (TcpState::Established, TcpState::FinWait1);
+        changes(&mut story, 1, change, tcp(una, 2900));
+        story.answered(20).nothing_is_found();
+        let [hang] = story.hangs()[..] else {
+            panic!("{:?}", story.findings);
+        };
+        let silent = hang.stalls[0].evidence.silent_since;
+        assert_eq!(silent, is_silent.then_some(since), "{una}");
+        let sentence = explain::hang(hang);
+        let is_told = sentence.contains("Nothing had been acknowledged for 600.00 s");
+        assert_eq!(is_told, is_silent, "{sentence}");
+    }
 }
