@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, pipe},
+    io::{Read, pipe},
     process::{Command, Output, Stdio},
 };
 
@@ -215,7 +215,7 @@ fn a_full_pipe_gets_whole_lines_whatever_others_have_set() {
 
 /// Standard errors that cannot be written: nobody reads on, and a full disk.
 fn unwritable() -> [Stdio; 2] {
-    let (reader, writer) = io::pipe().expect("a pipe");
+    let (reader, writer) = pipe().expect("a pipe");
     drop(reader);
     let full = File::options().write(true).open("/dev/full");
     [writer.into(), full.expect("a full device").into()]

@@ -54,13 +54,13 @@ impl Spans {
             Finding::Forwarded(forwarded) => self.forwarded(forwarded),
             Finding::LostEntries(loss) => vec![self.lost(loss)],
             Finding::Filling(filling) => vec![self.filling(filling)],
-            Finding::Incident(incident) => match incident.end {
-                Some(end) => vec![self.incident(incident, end)],
-                None => {
+            Finding::Incident(incident) => {
+                let Some(end) = incident.end else {
                     self.open_incidents.push(incident.clone());
                     return None;
-                }
-            },
+                };
+                vec![self.incident(incident, end)]
+            }
             Finding::Ended(ended) => self.ended(*ended),
             Finding::Summary(summary) => self.summary(summary),
             Finding::Stalled(_) | Finding::Snapshot(_) | Finding::Warning(_) => return None,

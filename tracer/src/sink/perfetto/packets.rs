@@ -136,16 +136,13 @@ impl TrackTimeline {
         let track = device.incidents.place(time, writer);
         let name = format!("incident: {}", incident.cause.name());
         writer.begin(time.start, track, event(name, "device", record));
-        match incident.end {
-            Some(end) => {
-                writer.end(end, track);
-                // Nobody queues for a device that is not stalled.
-                device.waiting.clear(end, writer);
-            }
-            None => {
-                let open = (incident.device.clone(), track);
-                self.open_incidents.push(open);
-            }
+        if let Some(end) = incident.end {
+            writer.end(end, track);
+            // Nobody queues for a device that is not stalled.
+            device.waiting.clear(end, writer);
+        } else {
+            let open = (incident.device.clone(), track);
+            self.open_incidents.push(open);
         }
     }
 
