@@ -108,7 +108,8 @@ fn what_needs_no_server_runs() -> Result<()> {
             eprintln!("NOT RUN: {line}: no {missing}");
             continue;
         }
-        let output = sandbox.run(&line);
+        // What it reads there is this user's own.
+        let output = sandbox.run(line.strip_prefix("sudo ").unwrap_or(&line));
         ensure!(output.status.success(), "{line}: {output:?}");
         count += 1;
     }
