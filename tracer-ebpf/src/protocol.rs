@@ -135,24 +135,35 @@ pub fn http_status(start: &[u8; STATUS_LINE]) -> u16 {
 }
 
 /// Bytes of a line of the server's log in which its level, and what its message begins with, are.
-pub const LOG_START: usize = 48;
+pub const LOG_START: usize = 56;
 
 /// Whether a line of `hashicorp/go-hclog` that begins with these bytes reports an error about an audit entry. Text has the level,
 /// `[ERROR]`, behind a time of 24 or 28 bytes (`2006-01-02T15:04:05.000Z0700`), then the logger's name; JSON begins with
 /// `{"@level":"error","@message":"`. The agent reads the rest (`audit::server_log`).
 #[inline(always)]
 pub fn is_audit_error(start: &[u8; LOG_START]) -> bool {
-    let has = |at: usize, word: [u8; 6]| {
-        let mut found = [0; 6];
-        found.copy_from_slice(&start[at..at + 6]);
-        found == word
-    };
-    let is_text = |at: usize| {
-        has(at, *b"[ERROR")
-            && (has(at + 8, *b"audit:") || has(at + 8, *b"core: ") && has(at + 14, *b"failed"))
-    };
-    let is_message = || has(30, *b"backen") || has(30, *b"log re") || has(30, *b"failed");
-    has(0, *b"{\"@lev") && has(11, *b"error\"") && is_message() || is_text(25) || is_text(29)
+    let is_message =
+        has(start, 30, b"backen") || has(start, 30, b"log re") || has(start, 30, b"failed");
+    (has(start, 0, b"{\"@lev") && has(start, 11, b"error\"") && is_message)
+        || is_text(start, 25)
+        || is_text(start, 29)
+}
+
+/// The same of text whose level is here.
+#[inline(always)]
+fn is_text(start: &[u8; LOG_START], level: usize) -> bool {
+    let is_of_core = || has(start, level + 8, b"core: ") && has(start, level + 14, b"failed");
+    has(start, level, b"[ERROR") && (has(start, level + 8, b"audit:") || is_of_core())
+}
+
+#[inline(always)]
+fn has(start: &[u8; LOG_START], at: usize, word: &[u8; 6]) -> bool {
+    start[at] == word[0]
+        && start[at + 1] == word[1]
+        && start[at + 2] == word[2]
+        && start[at + 3] == word[3]
+        && start[at + 4] == word[4]
+        && start[at + 5] == word[5]
 }
 
 /// Whether an HTTP server with this answer has not taken what it was sent. A redirect may lead to one that takes it.
@@ -245,6 +256,10 @@ mod tests {
                 true,
             ),
             (
+                "2026-11-30T06:42:06.689+0200 [ERROR] core: failed to audit response: ",
+                true,
+            ),
+            (
                 "{\"@level\":\"error\",\"@message\":\"failed to audit request\",",
                 true,
             ),
@@ -273,8 +288,10 @@ mod tests {
                 false,
             ),
         ] {
-            let start = line.as_bytes().first_chunk().expect("long enough");
-            assert_eq!(is_audit_error(start), expected, "{line}");
+            let mut start = [0; LOG_START];
+            let bytes = line.bytes().zip(&mut start);
+            bytes.for_each(|(from, to)| *to = from);
+            assert_eq!(is_audit_error(&start), expected, "{line}");
         }
     }
 
