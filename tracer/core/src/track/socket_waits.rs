@@ -50,11 +50,10 @@ impl Sockets {
         connection.so_far(id, Ending::cut(connection.waits_until(now)))
     }
 
-    /// Ends what this goroutine waited for at this time, at the latest: its end was lost. What it waits for since is another's.
+    /// Ends what this goroutine waited for at this time, at the latest: its end was lost.
     pub(crate) fn end_wait_of(&mut self, goid: u64, at: Nanos) -> Option<Operation> {
         let id = *self.waiting.get(&goid)?;
-        let began = |c: &&Connection| c.waiting.as_ref().is_some_and(|w| w.start <= at);
-        let connection = self.open.get(&id).filter(began)?;
+        let connection = self.open.get(&id)?;
         let at = connection
             .sampled_until()
             .unwrap_or_else(|| connection.waits_until(at))

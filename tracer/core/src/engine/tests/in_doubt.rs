@@ -176,27 +176,6 @@ fn what_samples_find_after_a_loss_may_be_the_next_requests() {
     }
 }
 
-/// It is the next request that dials, or may be: that begins with the dial.
-#[test]
-fn a_dial_after_a_loss_is_no_wait_from_before_it() {
-    for is_lost in [true, false] {
-        let mut story = Story::new();
-        known_device(&mut story);
-        story.requested(20).after(S);
-        if is_lost {
-            lost(&mut story);
-        }
-        let began = story.after(S).connects(2, 20).now;
-        story.after(2 * S).gives_up_connecting(2, 20).answered(20);
-        story.nothing_is_found();
-        let [hang] = story.hangs()[..] else {
-            panic!("{:?}", story.findings);
-        };
-        assert_eq!((hang.start, hang.duration), (began, 2 * S));
-        assert_eq!(hang.request.lower_bound, is_lost);
-    }
-}
-
 /// The kernel may have delivered what a closed connection still held, and the record of that is lost.
 #[test]
 fn what_may_have_been_delivered_is_pending_only_if_the_send_queue_shows_it() {
