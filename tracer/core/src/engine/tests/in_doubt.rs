@@ -221,15 +221,17 @@ fn an_incident_in_which_records_were_lost_has_no_account_of_what_the_device_lost
             tcp: Some(tcp(900, 900)),
             status: None,
         });
+        let goid = if is_lost { 20 } else { 21 };
         if !is_lost {
             // What was lost before it does not count.
             lost(&mut story);
+            story.after(MS).requested(goid);
         }
-        story.after(MS).connects(2, 20).after(S);
+        story.after(MS).connects(2, goid).after(S);
         if is_lost {
             lost(&mut story);
         }
-        story.gives_up_connecting(2, 20).happens(EventKind::End);
+        story.gives_up_connecting(2, goid).happens(EventKind::End);
         let accounts: Vec<_> = story.incidents().iter().map(|i| i.lost).collect();
         let expected = (!is_lost).then(LossTotals::default);
         assert_eq!(accounts, [expected], "{is_lost}");
