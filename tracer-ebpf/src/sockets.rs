@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use tracer_ebpf::{
     abi::{Count, Destination, EntryRequest, Name},
-    capture::{self, AuditSocket, Mode, Peers, Role, Shown, Takes},
+    capture::{self, AuditSocket, Peers, Role, Shown, Takes},
     protocol::{HASH_BASIS, REQUEST_START, SendOutcome, hash_word, is_tls},
 };
 
