@@ -259,10 +259,11 @@ impl Live {
         loop {
             let events = server.records(BATCH)?;
             has_failed |= server.capture.is_frozen()?;
-            self.feed_losses(server)?;
             if events.is_empty() {
                 break;
             }
+            // A loss found the ring full, so that it is never empty at the next read.
+            self.feed_losses(server)?;
             for event in events {
                 match server.capture.observe(event, clock::monotonic()) {
                     Observed::Forward(event) => self.feed(event, server),
