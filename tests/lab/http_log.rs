@@ -1,15 +1,15 @@
 //! An HTTP server that takes audit entries, as `OpenBao`'s `http` device sends them: one entry a POST.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket;
 
 use crate::netns::Namespace;
 
@@ -30,6 +30,8 @@ struct State {
     /// Whether each connection ends with its first answer.
     closes: bool,
     entries: usize,
+    /// By number, in the order in which they were accepted.
+    open: HashMap<usize, TcpStream>,
 }
 
 impl HttpLog {
@@ -40,10 +42,17 @@ impl HttpLog {
         let state = Arc::new(Mutex::new(State::default()));
         let (accepting, shared) = (listener.try_clone()?, state.clone());
         let thread = thread::spawn(move || {
-            for stream in accepting.incoming().map_while(Result::ok) {
+            let streams = accepting.incoming().map_while(Result::ok);
+            for (number, stream) in streams.enumerate() {
                 let shared = shared.clone();
-                // A connection that ends is no matter.
-                thread::spawn(move || drop(answer_all(stream, &shared)));
+                if let Ok(stream) = stream.try_clone() {
+                    lock(&shared).open.insert(number, stream);
+                }
+                thread::spawn(move || {
+                    // A connection that ends is no matter.
+                    drop(answer_all(stream, &shared));
+                    lock(&shared).open.remove(&number);
+                });
             }
         });
         Ok(Self {
@@ -77,10 +86,14 @@ impl HttpLog {
 impl Drop for HttpLog {
     fn drop(&mut self) {
         // The thread's `accept` then fails (`inet_csk_accept`: a socket that does not listen).
-        if shutdown(self.listener.as_raw_fd(), Shutdown::Both).is_ok()
+        if socket::shutdown(self.listener.as_raw_fd(), socket::Shutdown::Both).is_ok()
             && let Some(thread) = self.thread.take()
         {
             let _ = thread.join();
+        }
+        for stream in lock(&self.state).open.values() {
+            // It may have ended by itself.
+            let _ = stream.shutdown(Shutdown::Both);
         }
     }
 }

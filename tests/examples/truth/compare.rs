@@ -213,7 +213,8 @@ impl Comparison<'_> {
         if own.is_empty() {
             // A device that fails at once blocks no request: what took long then had another reason.
             let can_block = self.kind.is_fault() && !self.kind.fails_at_once();
-            if can_block && waited > THRESHOLD + slack {
+            let crowd = self.crowd(request.started);
+            if can_block && waited > THRESHOLD + slack + crowd {
                 self.verdict.blocked += 1;
                 self.verdict.missing_hangs.push(format!("{request:?}"));
             }
@@ -222,8 +223,16 @@ impl Comparison<'_> {
         self.verdict.blocked += 1;
         let (reported, open) = (blocked(own), uncertainty(own));
         let off = nanos(waited) - nanos(reported);
-        let allowed = nanos(SEEN + request.took / 1000 + slack + open);
-        if off < -nanos(SEEN + open) || off > allowed {
+        let crowd = self.crowd(request.ended() - off);
+        let allowed = nanos(SEEN + request.took / 1000 + slack + crowd + open);
+        // One that failed may not have come to its work.
+        let most = if request.status >= 500 {
+            request.took
+        } else {
+            waited
+        };
+        let excess = nanos(reported) - nanos(most);
+        if excess > nanos(SEEN + open) || off > allowed {
             let text = format!("{reported:?} of {waited:?}, {open:?} open: {request:?}");
             self.verdict.wrong_lengths.push(text);
         }
@@ -233,6 +242,15 @@ impl Comparison<'_> {
             open,
             slack,
         });
+    }
+
+    /// How long those that were under way at this time take if nothing blocks them, one after the other: a device that works again lets
+    /// go all at once.
+    fn crowd(&self, at: i128) -> Duration {
+        let requests = self.observed.requests.iter();
+        let together = requests.filter(|request| request.started <= at && at < request.ended());
+        let (healthy, _) = self.observed.healthy;
+        healthy * u32::try_from(together.count()).unwrap_or(u32::MAX)
     }
 
     /// A device failed, and nothing was reported.

@@ -20,7 +20,7 @@ use nix::{
 
 use super::{
     case::Case,
-    kind::Kind,
+    kind::{Kind, Place},
     receivers::Answer,
     scene::{Scene, family},
 };
@@ -47,12 +47,17 @@ impl Broken {
             self.0.push(fault.apply(namespace)?);
         }
         let is_reset = case.kind == Kind::OneReset || (case.reset && case.kind.is_fault());
-        if is_reset && is_reachable(case.kind) {
-            scene
-                .logs
-                .iter()
-                .try_for_each(LogServer::reset_connections)?;
+        let resets = |scene: &Scene| {
+            let is_reset = is_reset && is_reachable(case.kind);
+            let logs = scene.logs.iter().filter(|_| is_reset);
+            logs.into_iter().try_for_each(LogServer::reset_connections)
+        };
+        // A name is asked for at the next dial only.
+        if case.kind.place() == Place::Name {
+            receivers_break(case, scene)?;
+            return resets(scene);
         }
+        resets(scene)?;
         receivers_break(case, scene)
     }
 

@@ -103,6 +103,7 @@ fn of_socket(errno: i32, op: Op) -> Cause {
         errno::ETIMEDOUT if op == Op::Connect => Cause::SynUnanswered,
         errno::ETIMEDOUT => Cause::NoAck,
         errno if is_network(errno) => Cause::Unreachable,
+        errno if op == Op::Connect && errno::ROUTE.contains(&errno) => Cause::Unreachable,
         _ => Cause::Unknown,
     }
 }
@@ -253,6 +254,9 @@ mod tests {
             (1, Cause::Unknown, Cause::LocalDrop),
             (92, Cause::Unknown, Cause::LocalDrop),
             (99, Cause::Unknown, Cause::LocalDrop),
+            // What a route says: `prohibit`, `blackhole`.
+            (13, Cause::Unreachable, Cause::Unreachable),
+            (22, Cause::Unreachable, Cause::Unreachable),
             (113, Cause::Unreachable, Cause::Unreachable),
         ] {
             let mut connect = operation(Op::Connect, Some(Outcome::Error), 0, "10.0.0.2:1515");
