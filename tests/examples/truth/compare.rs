@@ -223,7 +223,7 @@ impl Comparison<'_> {
         self.verdict.blocked += 1;
         let (reported, open) = (blocked(own), uncertainty(own));
         let off = nanos(waited) - nanos(reported);
-        let crowd = self.crowd(request.ended() - off);
+        let crowd = self.crowd(request.ended() - i128::from(off));
         let allowed = nanos(SEEN + request.took / 1000 + slack + crowd + open);
         // One that failed may not have come to its work.
         let most = if request.status >= 500 {
