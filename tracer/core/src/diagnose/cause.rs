@@ -36,11 +36,8 @@ pub(crate) fn cause_of(operation: &Operation) -> Cause {
     if operation.errno == Some(errno::EMSGSIZE) {
         return Cause::TooLarge;
     }
-    let by_route = |errno| operation.op == Op::Connect && errno::ROUTE.contains(&errno);
-    if operation
-        .errno
-        .is_some_and(|errno| is_network(errno) || by_route(errno))
-    {
+    let errno = operation.errno;
+    if errno.is_some_and(|errno| is_unreachable(errno, operation.op)) {
         return Cause::Unreachable;
     }
     match operation.outcome {
@@ -102,10 +99,13 @@ fn of_socket(errno: i32, op: Op) -> Cause {
         errno::ECONNREFUSED => Cause::Refused,
         errno::ETIMEDOUT if op == Op::Connect => Cause::SynUnanswered,
         errno::ETIMEDOUT => Cause::NoAck,
-        errno if is_network(errno) => Cause::Unreachable,
-        errno if op == Op::Connect && errno::ROUTE.contains(&errno) => Cause::Unreachable,
+        errno if is_unreachable(errno, op) => Cause::Unreachable,
         _ => Cause::Unknown,
     }
+}
+
+fn is_unreachable(errno: i32, op: Op) -> bool {
+    is_network(errno) || (op == Op::Connect && errno::ROUTE.contains(&errno))
 }
 
 /// Longer than a round trip around the world, ns: a device that gives up sooner may have been given no time to answer.
@@ -247,14 +247,12 @@ mod tests {
         }
     }
 
-    /// `EPERM`, `ENOPROTOOPT`, `EADDRNOTAVAIL`: of two of them no SYN was sent. What this host was seen to drop is a cause.
+    /// What this host was seen to drop is a cause; so is what a route says, `prohibit` or `blackhole`.
     #[test]
     fn a_connection_attempt_that_fails_with_another_error_is_not_unanswered() {
         for (errno, expected, dropped) in [
             (1, Cause::Unknown, Cause::LocalDrop),
-            (92, Cause::Unknown, Cause::LocalDrop),
             (99, Cause::Unknown, Cause::LocalDrop),
-            // What a route says: `prohibit`, `blackhole`.
             (13, Cause::Unreachable, Cause::Unreachable),
             (22, Cause::Unreachable, Cause::Unreachable),
             (113, Cause::Unreachable, Cause::Unreachable),

@@ -262,8 +262,7 @@ impl Live {
             if events.is_empty() {
                 break;
             }
-            // A loss found the ring full, so that it is never empty at the next read.
-            self.feed_losses(server)?;
+            self.feed_losses(server)?; // It found the ring full: the read after it is never empty.
             for event in events {
                 match server.capture.observe(event, clock::monotonic()) {
                     Observed::Forward(event) => self.feed(event, server),
