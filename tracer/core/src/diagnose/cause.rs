@@ -36,8 +36,7 @@ pub(crate) fn cause_of(operation: &Operation) -> Cause {
     if operation.errno == Some(errno::EMSGSIZE) {
         return Cause::TooLarge;
     }
-    let errno = operation.errno;
-    if errno.is_some_and(|errno| is_unreachable(errno, operation.op)) {
+    if (operation.errno).is_some_and(|errno| is_unreachable(errno, operation.op)) {
         return Cause::Unreachable;
     }
     match operation.outcome {
