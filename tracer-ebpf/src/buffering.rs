@@ -83,7 +83,7 @@ pub(crate) fn sent(mode: Mode, socket: Socket, report: &Report) {
         return;
     }
     if mode == Mode::Frozen {
-        return connections::is_answered(socket.sk);
+        return connections::answered(socket.sk);
     }
     let Some(connection) = connections::of(socket.sk) else {
         return;

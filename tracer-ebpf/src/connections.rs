@@ -25,7 +25,7 @@ pub(crate) fn of(sk: Sock) -> Option<*mut Connection> {
 /// The buffered receive is no longer under way, though the buffers are frozen: else the next request on this connection would pass for
 /// a part of that one.
 #[inline(always)]
-pub(crate) fn is_answered(sk: Sock) {
+pub(crate) fn answered(sk: Sock) {
     if let Some(connection) = CONNECTIONS.get_ptr_mut(sk.0) {
         // SAFETY: a valid value of the table.
         unsafe { (*connection).received.flags |= ANSWERED };
@@ -36,7 +36,7 @@ pub(crate) fn is_answered(sk: Sock) {
 #[inline(always)]
 pub(crate) fn forget(sk: Sock) {
     if mode::current() == Mode::Frozen {
-        is_answered(sk);
+        answered(sk);
     } else {
         let _ = CONNECTIONS.remove(sk.0);
     }

@@ -91,18 +91,17 @@ const OPENING: &[c_long] = &[
 pub(super) fn forbid() -> io::Result<()> {
     let mut program = program(FORBIDDEN);
     program.extend(own_threads(process::id()));
-    program.push(answer(libc::SECCOMP_RET_ALLOW));
     install(program)
 }
 
 /// Makes opening files fail with `EPERM`, in this thread for as long as it lives.
 pub(super) fn forbid_opening() -> io::Result<()> {
-    let mut program = program(OPENING);
-    program.push(answer(libc::SECCOMP_RET_ALLOW));
-    install(program)
+    install(program(OPENING))
 }
 
+/// What the program leaves unanswered is allowed.
 fn install(mut program: Vec<sock_filter>) -> io::Result<()> {
+    program.push(answer(libc::SECCOMP_RET_ALLOW));
     let filter = libc::sock_fprog {
         len: u16::try_from(program.len()).unwrap_or(u16::MAX),
         filter: program.as_mut_ptr(),
@@ -123,7 +122,7 @@ fn install(mut program: Vec<sock_filter>) -> io::Result<()> {
     Ok(())
 }
 
-/// Classic BPF, in the order in which it runs. What is left is to be answered by what follows.
+/// Classic BPF, in the order in which it runs.
 fn program(forbidden: &[c_long]) -> Vec<sock_filter> {
     let mut program = vec![
         load(ARCHITECTURE),

@@ -327,14 +327,7 @@ fn an_answer_that_rejects_is_a_refusal_with_its_status() {
         } else {
             Story::new()
         };
-        let devices = [HTTP, (Transport::Tcp, LOG)].map(|(transport, address)| ConfiguredDevice {
-            path: format!("{}/", transport.name()),
-            device: Device::configured(transport, address),
-            takes_all: true,
-        });
-        story.happens(EventKind::DevicesRead {
-            devices: devices.to_vec(),
-        });
+        story.happens(named_by_transport([HTTP, (Transport::Tcp, LOG)]));
         story.requested(20).after(MS);
         writes(&mut story, 20, EntryKind::Request, On::Other);
         for status in tries {
@@ -391,5 +384,17 @@ fn an_answer_that_rejects_is_a_refusal_with_its_status() {
             "{name}: {:?}",
             story.incidents()
         );
+    }
+}
+
+/// The table of these audit devices, each at the path that its transport is called by.
+pub(super) fn named_by_transport(devices: [(Transport, &str); 2]) -> EventKind {
+    let devices = devices.map(|(transport, address)| ConfiguredDevice {
+        path: format!("{}/", transport.name()),
+        device: Device::configured(transport, address),
+        takes_all: true,
+    });
+    EventKind::DevicesRead {
+        devices: devices.to_vec(),
     }
 }

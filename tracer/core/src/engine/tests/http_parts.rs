@@ -1,8 +1,8 @@
 //! Entries to HTTP servers that a client's transport sends in parts: the first 4,096 bytes, and then the rest.
 
-use tracer_model::{ConfiguredDevice, EntryHead, Phase, Socket, Transport};
+use tracer_model::{EntryHead, Phase, Socket, Transport};
 
-use super::*;
+use super::{http_device::named_by_transport, *};
 
 const URL: &str = "http://10.77.0.3:8080";
 const WRITER: u64 = 70; // `persistConn.writeLoop`
@@ -16,14 +16,7 @@ fn own(number: u64) -> Socket {
 fn begun() -> Story {
     let mut story = Story::new();
     let devices = [(Transport::Http, URL), (Transport::Tcp, LOG)];
-    let devices = devices.map(|(transport, address)| ConfiguredDevice {
-        path: format!("{}/", transport.name()),
-        device: Device::configured(transport, address),
-        takes_all: true,
-    });
-    story.happens(EventKind::DevicesRead {
-        devices: devices.to_vec(),
-    });
+    story.happens(named_by_transport(devices));
     story.requested(20).after(MS);
     let request = Some(named("id-20", EntryKind::Request));
     story.sends(log_socket(1), 20, (900, 900), request);
