@@ -9,6 +9,7 @@ mod capabilities;
 mod cluster;
 mod command_line;
 mod container;
+mod crowd;
 mod devices;
 mod disabled;
 mod doctor;
