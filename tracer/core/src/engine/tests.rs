@@ -22,6 +22,7 @@ mod sampler;
 mod sinks;
 mod snapshot;
 mod story;
+mod streams;
 mod wording;
 
 use tracer_model::{Actor, Device, EntryKind, EventKind, TcpState};

@@ -197,6 +197,7 @@ impl Requests {
             TcpState::Close => {
                 self.client_leaves(at, id);
                 self.last_stream_answered(id);
+                self.keep_frames_to_streams(id);
                 self.connections.closed(id);
             }
             _ => {}
@@ -237,6 +238,17 @@ impl Requests {
         drop(streams);
         if let Some(frame) = frame {
             self.finish(seq, Signal::Answered, frame);
+        }
+    }
+
+    /// The same where several streams were under way: which of them was answered, the next sample says.
+    fn keep_frames_to_streams(&mut self, id: SocketId) {
+        let streams = self.all().filter(|request| request.is_stream_of(id));
+        for seq in streams.map(|request| request.seq).collect::<Vec<_>>() {
+            let frame = self.frame_to(seq);
+            if let Some(request) = self.get_mut(seq) {
+                request.last_frame_to_it = frame;
+            }
         }
     }
 }

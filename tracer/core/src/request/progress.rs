@@ -168,14 +168,11 @@ impl Request {
             self.take(goid, &wait, end);
         }
         self.clip_sinks();
-        // The answer of a stream is one of the frames since a sample last found it in the broker.
-        let gap = if self.is_stream {
-            self.stays.leave_gap()
-        } else {
-            0
-        };
+        let gap = self.answer_gap();
         for operation in &mut self.operations {
-            if cut(operation, limit) {
+            let goes_on = operation.end >= limit;
+            cut(operation, limit);
+            if goes_on {
                 operation.uncertainty = operation.uncertainty.max(gap);
             }
         }
@@ -190,6 +187,18 @@ impl Request {
         } else {
             self.end.max(last).min(limit)
         };
+    }
+
+    /// The answer of a stream is one of the frames since a sample last found it in the broker: how much later than the first of
+    /// them it may be, ns.
+    fn answer_gap(&self) -> Nanos {
+        if !self.is_stream {
+            return 0;
+        }
+        match self.stays.leave_gap() {
+            0 => self.may_go_on,
+            gap => gap,
+        }
     }
 
     /// What its sinks did while its own goroutine was not in the broker blocked nobody.
@@ -229,13 +238,8 @@ impl Request {
 
     /// Takes an operation that goes on when the request is over, as far as it was the request's.
     pub(crate) fn add_cut_operation(&mut self, operation: Operation) {
-        let gap = if self.is_stream {
-            self.stays.leave_gap()
-        } else {
-            0
-        };
         let operation = Operation {
-            uncertainty: operation.uncertainty.max(gap),
+            uncertainty: operation.uncertainty.max(self.answer_gap()),
             ..operation
         };
         let is_sink = operation.by.goid != self.goid;
@@ -299,13 +303,11 @@ impl Request {
 }
 
 /// No operation outlasts its request: what goes on when that is answered is the device's outage and nobody's wait.
-fn cut(operation: &mut Operation, end: Nanos) -> bool {
-    let goes_on = operation.end > end;
-    if goes_on {
+fn cut(operation: &mut Operation, end: Nanos) {
+    if operation.end > end {
         operation.end = end.max(operation.start.min(end));
         operation.start = operation.start.min(end);
         operation.outcome = None;
         operation.errno = None;
     }
-    goes_on
 }

@@ -96,6 +96,10 @@ pub(crate) struct Request {
     pub(super) earliest_start: Nanos,
     /// It has left the broker for the last time, as far as can be seen: the next frame may be its answer.
     pub(super) awaits_answer: bool,
+    /// The first frame since a sample last found it in the broker, once its connection is gone.
+    pub(super) last_frame_to_it: Option<Nanos>,
+    /// So long after its end it may have been answered, ns, where one of several frames was its answer.
+    pub(super) may_go_on: Nanos,
 }
 
 impl Request {
@@ -151,6 +155,8 @@ impl Request {
             phase_in_broker: None,
             earliest_start: at,
             awaits_answer: false,
+            last_frame_to_it: None,
+            may_go_on: 0,
         }
     }
 

@@ -291,6 +291,7 @@ impl Requests {
             let was_present = request.last_in_broker;
             if is_present {
                 request.last_in_broker = Some(at);
+                request.last_frame_to_it = None;
             }
             if knows_broker && (is_present || was_present.is_some()) {
                 let phase = request.phase_in_broker;
@@ -314,6 +315,7 @@ impl Requests {
                 let frame = c.first_frame_after(last_seen);
                 frame.or_else(|| c.first_frame_after(last_present))
             });
+            let frame = frame.or(request.last_frame_to_it);
             // No other request was under way on the connection at any time: each frame is this one's.
             let newest = connection.map(|connection| connection.streams);
             let was_alone = newest.is_some() && request.lone_stream == newest;

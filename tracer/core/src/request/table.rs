@@ -152,6 +152,16 @@ impl Requests {
         self.concluded.push(request);
     }
 
+    /// When the first frame was sent on a stream's connection since a sample last found it in the broker: nothing shows that a
+    /// device blocked it for longer.
+    pub(super) fn frame_to(&self, seq: RequestSeq) -> Option<Nanos> {
+        let request = self.get(seq).filter(|request| request.is_stream)?;
+        let connection = request.connection.and_then(|id| self.connections.get(id));
+        let last = request.last_in_broker?;
+        let frame = connection.and_then(|connection| connection.first_frame_after(last));
+        frame.or(request.last_frame_to_it)
+    }
+
     /// What seemed to be a request was none.
     pub(super) fn forget(&mut self, goid: u64) {
         if let Some(seq) = self.works.get(&goid).copied() {
@@ -333,7 +343,11 @@ impl Requests {
     /// Ends all requests under way, with the trace or with the server.
     pub(crate) fn end(&mut self, at: Nanos) {
         for seq in self.open.keys().copied().collect::<Vec<_>>() {
-            self.finish(seq, Signal::End, at);
+            let frame = self.frame_to(seq);
+            if let Some((request, frame)) = self.get_mut(seq).zip(frame) {
+                request.may_go_on = request.client_gone.unwrap_or(at).saturating_sub(frame);
+            }
+            self.finish(seq, Signal::End, frame.unwrap_or(at));
         }
         self.connections = ClientConnections::default();
         self.works.clear();

@@ -253,7 +253,7 @@ impl SampledWait {
         let period = &self.periods[index];
         if let Some(next) = self.periods.get(index + 1) {
             if next.is_on_its_way() {
-                return (next.first, 0);
+                return middle(period.last, next.first);
             }
             let (at, uncertainty) = self.begin(index + 1);
             return (at.max(period.last), uncertainty);
