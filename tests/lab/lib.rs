@@ -23,6 +23,7 @@ pub mod private_run;
 pub mod process;
 pub mod prometheus;
 pub mod replay;
+pub mod rest;
 pub mod scenario;
 pub mod schema;
 pub mod server;

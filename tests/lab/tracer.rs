@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{process::Process, replay, wait};
+use crate::{process::Process, replay, rest::wait_for_rest, wait};
 
 /// To read the server's executable and attach: half a second, but half a minute under emulation.
 const ATTACH_LIMIT: Duration = Duration::from_mins(2);
@@ -162,6 +162,20 @@ impl Tracer {
         self.read(STDOUT)
     }
 
+    /// The process that it traces: the one that it was told to, or the last one that it found.
+    fn server(&self) -> Option<u32> {
+        let mut words = self.arguments.iter();
+        if words.any(|word| word == "--pid") {
+            return words.next()?.parse().ok();
+        }
+        let records = self.records().ok()?;
+        let pid = records
+            .iter()
+            .rev()
+            .find_map(|record| record["pid"].as_u64())?;
+        pid.try_into().ok()
+    }
+
     /// Its complaints so far.
     pub fn stderr(&self) -> String {
         self.read(STDERR)
@@ -214,8 +228,9 @@ impl Tracer {
         self.end_with(Signal::SIGINT)
     }
 
-    /// Ends it with another signal.
+    /// Ends it with another signal, once the server has done what clients have answers of.
     pub fn end_with(mut self, signal: Signal) -> Result<Trace> {
+        self.server().into_iter().for_each(wait_for_rest);
         self.signal(signal)?;
         self.finish()
     }

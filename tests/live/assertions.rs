@@ -19,6 +19,12 @@ pub(crate) fn tolerance() -> Duration {
     Duration::from_millis(if is_emulated { 600 } else { 150 })
 }
 
+/// How late a busy machine may make what can only be late: who waits, between two waits and after them. Less than two time-outs of
+/// most tests, so that a wait that is missing shows; the waits themselves are counted.
+pub(crate) fn late() -> Duration {
+    Duration::from_millis(900).max(tolerance())
+}
+
 pub(crate) fn nanoseconds(value: &Value) -> Duration {
     Duration::from_nanos(
         value
@@ -57,7 +63,7 @@ pub(crate) fn is_of(hang: &Value, request: &Measured, lab: &LabFacts) {
     );
     let work = lab.healthy * 2;
     assert!(ours <= request.duration + tolerance(), "{hang}");
-    assert!(request.duration <= ours + tolerance() + work, "{hang}");
+    assert!(request.duration <= ours + late() + work, "{hang}");
 }
 
 /// The record is about this request of a client, with everything that the client and the audit entry know,
@@ -85,7 +91,7 @@ pub(crate) fn is_about(hang: &Value, request: &Measured, family: Family) {
     assert_eq!(said["http_version"], "1.1", "{hang}");
     let ours = nanoseconds(&said["duration_ns"]);
     assert!(
-        request.duration.abs_diff(ours) < tolerance(),
+        ours < request.duration + tolerance() && request.duration < ours + late(),
         "{:?}: {hang}",
         request.duration
     );
@@ -98,7 +104,8 @@ pub(crate) fn time_outs(hang: &Value, timeout: Duration) -> Vec<String> {
         assert_eq!(stall["outcome"], "timeout", "{stall}");
         assert_eq!(stall["cause"], "local_drop", "{stall}");
         let took = nanoseconds(&stall["duration_ns"]);
-        assert!(took.abs_diff(timeout) < tolerance(), "{stall}");
+        assert!(took + tolerance() > timeout, "{stall}");
+        assert!(took < timeout + late(), "{stall}");
         format!("{} {}", stall["op"], stall["phase"]).replace('"', "")
     };
     stalls.iter().map(name).collect()

@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use lab::{
     State, Trace,
+    client_times::stalls,
     server::bao_from_environment,
     states::{self, SHORT_TIMEOUT},
     truth,
@@ -34,7 +35,8 @@ fn a_unix_socket_whose_reader_stops_is_peer_full() -> Result<()> {
         );
         assert_eq!(hang["request"]["client_port"], stuck.local_port, "{hang}");
         let ours = nanoseconds(&hang["duration_ns"]);
-        assert!(ours >= SHORT_TIMEOUT && ours <= stuck.duration, "{hang}");
+        let timeout = states::UNIX_PEER_FULL.write_timeout;
+        assert!(ours >= timeout && ours <= stuck.duration, "{hang}");
         says_nothing_of_losses(trace)
     })
 }
@@ -137,7 +139,9 @@ fn a_name_that_does_not_resolve_is_the_resolvers_fault() -> Result<()> {
         assert_eq!(hang["cause"], "resolver", "{hang}");
         assert_eq!(hang["request"]["client_port"], waited.local_port, "{hang}");
         let ours = nanoseconds(&hang["duration_ns"]);
-        let near = waited.duration.abs_diff(ours) < SHORT_TIMEOUT;
+        // It is known by samples, and these leave more open where the agent itself had to wait.
+        let open = truth::uncertainty(&[hang]) + waited.starved;
+        let near = waited.duration < ours + SHORT_TIMEOUT + open;
         assert!(ours <= waited.duration && near, "{hang}");
         let stalls = hang["stalls"].as_array().context("no stalls")?;
         let connects = stalls.iter().filter(|stall| stall["op"] == "connect");
@@ -186,14 +190,21 @@ fn a_slow_storage_during_an_outage_is_not_part_of_the_hang() -> Result<()> {
     let client = truth::Client::from(&blocked);
     let own = client.hangs(&trace.hangs());
     ensure!(own.len() == 1, "{}", trace.text);
-    // Two dials an entry.
-    let off = truth::blocked(&own).abs_diff(SHORT_TIMEOUT * 4);
-    ensure!(off < tolerance(), "{off:?}: {}", own[0]);
-    client.is_not_exceeded_by(&own)?;
-    let storage = SLOW_STORAGE.storage_latency * 2;
+    // Two dials an entry: they may be late, but are no part of what the storage takes.
+    ensure!(stalls(own[0], &["connect"]).len() == 4, "{}", own[0]);
+    let told = truth::blocked(&own);
     ensure!(
-        blocked.duration > SHORT_TIMEOUT * 4 + storage,
-        "no storage is slow"
+        told + tolerance() > SHORT_TIMEOUT * 4,
+        "{told:?}: {}",
+        own[0]
+    );
+    client.is_not_exceeded_by(&own)?;
+    let storage = SLOW_STORAGE.storage_latency * 4;
+    ensure!(
+        told + storage < blocked.duration,
+        "{told:?} of {:?}, of which the storage takes {storage:?} at least: {}",
+        blocked.duration,
+        own[0]
     );
     truth::all_are_known(&[(&first).into(), client], &trace.hangs())
 }

@@ -67,9 +67,10 @@ fn a_file_device_that_takes_nothing_more_is_reported_by_its_code() -> Result<()>
         "{hang}"
     );
     assert_eq!(hang["stalls"][0]["op"], "write", "{hang}");
-    let ours = duration(hang);
+    // When it was over shows in a sample, which is late on a busy machine.
+    let (ours, open) = (duration(hang), truth::uncertainty(&[hang]));
     assert!(
-        ours >= HELD && ours <= request.duration,
+        ours + open >= HELD && ours <= request.duration,
         "{ours:?} of {:?}: {hang}",
         request.duration
     );

@@ -153,7 +153,7 @@ fn met_the_full_buffer(stalls: &[String], duration: Duration, timeout: Duration)
         "connect response",
         "connect response",
     ];
-    if duration > timeout * 3 {
+    if duration >= timeout * 4 {
         assert_eq!(stalls, by_the_request);
     } else {
         assert_eq!(stalls, ["write response", "connect response"]);

@@ -3,17 +3,20 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use lab::{
-    AuditDevice, Client, Family, HttpLog, Measured, Network, Server, Tracer,
+    AuditDevice, Client, Family, HttpLog, Measured, Network, Server, Trace, Tracer,
+    client_times::duration,
     scenario::{BIG_REQUEST, PORT},
     server::bao_from_environment,
     tracer::agent_from_environment,
     truth::{self, SEEN},
 };
+use serde_json::Value;
 
-/// How late the log server answers.
-const LATE: Duration = Duration::from_secs(2);
+/// How late the log server answers. It is a thread of this process: on a busy machine other answers may be late too, but not so
+/// much.
+const LATE: Duration = Duration::from_secs(3);
 
 struct Scene {
     tracer: Tracer,
@@ -58,20 +61,28 @@ fn is_the_only_one(tracer: Tracer, requests: &[&Measured], phase: &str) -> Resul
     let trace = tracer.stop()?;
     let clients: Vec<_> = requests.iter().map(|r| truth::Client::from(*r)).collect();
     let (blocked, healthy) = requests.split_last().context("no requests")?;
-    let slack = healthy.iter().map(|r| r.duration).sum::<Duration>() + SEEN;
+    let slack = healthy.iter().map(|r| r.duration).max().unwrap_or_default() + SEEN;
     truth::all_agree(&clients, &trace.hangs(), slack).with_context(|| trace.text.clone())?;
-    assert_eq!(trace.hangs().len(), 1, "{}", trace.text);
-    let hang = trace.hangs()[0];
+    let [hang] = late_ones(&trace)[..] else {
+        bail!("not one: {}", trace.text);
+    };
     let request = &hang["request"];
     let id = blocked.request_id.as_deref();
     assert_eq!(request["id"].as_str(), id, "{hang}");
     assert_eq!(request["path"], "sys/auth", "{hang}");
     assert_eq!(hang["device"]["transport"], "http", "{hang}");
     assert_eq!(hang["device"]["path"], "to-http/", "{hang}");
-    for stall in hang["stalls"].as_array().context("no stalls")? {
+    let stalls = hang["stalls"].as_array().context("no stalls")?;
+    for stall in stalls.iter().filter(|stall| duration(stall) > LATE / 3) {
         assert_eq!(stall["phase"], phase, "{hang}");
     }
     Ok(())
+}
+
+/// The hangs that are due to an answer that was delayed.
+fn late_ones(trace: &Trace) -> Vec<&Value> {
+    let hangs = trace.hangs().into_iter();
+    hangs.filter(|hang| duration(hang) > LATE / 3).collect()
 }
 
 #[test]
@@ -89,9 +100,10 @@ fn a_response_entry_that_is_answered_late_blocks_its_own_request() -> Result<()>
 fn an_entry_on_a_connection_of_its_own_blocks_its_own_request() -> Result<()> {
     let scene = scene()?;
     scene.log.close_each_connection();
-    lab::scenario::load(&scene.client, 1, 20)?;
+    let healthy = lab::scenario::load(&scene.client, 1, 20)?;
     let blocked = blocked_by(&scene, &[Duration::ZERO, LATE])?;
-    is_the_only_one(scene.tracer, &[&blocked], "response")
+    let all: Vec<_> = healthy.iter().chain([&blocked]).collect();
+    is_the_only_one(scene.tracer, &all, "response")
 }
 
 /// All at once, and each waits for an answer of its own.
@@ -102,10 +114,11 @@ fn requests_side_by_side_each_wait_for_their_own_answers() -> Result<()> {
     scene.log.delay(&[LATE, LATE / 2]);
     let requests = scene.client.get_concurrently(4, BIG_REQUEST)?;
     let trace = scene.tracer.stop()?;
-    let clients: Vec<_> = requests.iter().map(truth::Client::from).collect();
+    let all = requests.iter().chain([&healthy]);
+    let clients: Vec<_> = all.map(truth::Client::from).collect();
     let slack = SEEN + healthy.duration;
     truth::all_agree(&clients, &trace.hangs(), slack).with_context(|| trace.text.clone())?;
-    assert_eq!(trace.hangs().len(), 2, "{}", trace.text);
+    assert_eq!(late_ones(&trace).len(), 2, "{}", trace.text);
     Ok(())
 }
 
@@ -113,7 +126,7 @@ fn requests_side_by_side_each_wait_for_their_own_answers() -> Result<()> {
 #[test]
 fn a_log_server_that_answers_at_once_blocks_nobody() -> Result<()> {
     let scene = scene()?;
-    lab::scenario::load(&scene.client, 4, 20)?;
+    let requests = lab::scenario::load(&scene.client, 4, 20)?;
     // Two entries a request, and those of the server's start.
     assert!(scene.log.entries() >= 160, "{}", scene.log.entries());
     let trace = scene.tracer.stop()?;
@@ -121,8 +134,5 @@ fn a_log_server_that_answers_at_once_blocks_nobody() -> Result<()> {
     assert_eq!(trace.summary()?["requests"], 80, "{}", trace.text);
     // Those of some 30 kB are written in two pieces, and are one entry each.
     assert_eq!(trace.summary()?["audit_writes"], 160, "{}", trace.text);
-    for kind in ["hang", "refusal", "incident"] {
-        assert!(trace.of_type(kind).is_empty(), "{kind}: {}", trace.text);
-    }
-    Ok(())
+    truth::nobody_was_blocked(&requests, &trace)
 }

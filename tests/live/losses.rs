@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 use lab::{
     Fault, Lab, Trace,
     scenario::{BIG_REQUEST, PORT},
-    states, wait,
+    states, truth, wait,
 };
 use serde_json::Value;
 
 use crate::{
-    outage::{SHORT_TIMEOUT, attach, lab},
+    outage::{attach, lab},
     states::each,
 };
 
@@ -148,10 +148,7 @@ fn a_device_that_is_silently_dead_is_a_warning_before_it_is_full() -> Result<()>
     let _fault = Fault::drop_input(PORT).apply(&lab.network.logs[0].namespace)?;
     let record = wait::until("the warning", Duration::from_secs(20), || {
         let request = lab.client.get("/v1/auth/token/lookup-self")?;
-        anyhow::ensure!(
-            request.duration < SHORT_TIMEOUT,
-            "a request hung before the warning"
-        );
+        anyhow::ensure!(!request.hung(), "a request hung before the warning");
         // A server with little to do: load, not a wait for something.
         std::thread::sleep(Duration::from_millis(100));
         Ok(tracer
@@ -175,10 +172,10 @@ fn a_device_that_is_silently_dead_is_a_warning_before_it_is_full() -> Result<()>
 fn a_healthy_device_is_neither_warned_of_nor_an_incident() -> Result<()> {
     let lab = lab()?;
     let tracer = attach(&lab, &[])?;
-    lab::scenario::load(&lab.client, 2, 50)?;
+    let requests = lab::scenario::load(&lab.client, 2, 50)?;
     let trace = tracer.stop()?;
-    for kind in ["filling", "incident", "lost_entries", "refusal", "hang"] {
+    for kind in ["filling", "lost_entries"] {
         assert!(trace.of_type(kind).is_empty(), "{kind}: {}", trace.text);
     }
-    Ok(())
+    truth::nobody_was_blocked(&requests, &trace)
 }

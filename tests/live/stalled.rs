@@ -7,27 +7,30 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use lab::{
-    Lab, Trace, Tracer, client_times::stalls, scenario::BIG_REQUEST, server::bao_from_environment,
+    Family, Lab, Trace, Tracer, client_times::stalls, scenario::BIG_REQUEST,
+    server::bao_from_environment,
 };
 use serde_json::Value;
 
 use crate::{
     assertions,
-    outage::{attach, lab},
+    outage::{attach, lab, lab_with},
 };
 
-/// The threshold is 0.1 s; goroutines are looked at twice a second.
-const SOON: Duration = Duration::from_secs(1);
+/// Whether it was told while it lasted is seen by its client.
+const LIMIT: Duration = Duration::from_secs(20);
+/// Of a hang that lasts long enough for a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(1);
 const CLIENTS: usize = 3;
 
 #[test]
 fn a_stall_is_reported_while_it_is_open() -> Result<()> {
-    let lab = lab()?;
+    let lab = lab_with(Family::V4, TIMEOUT)?;
     let tracer = attach(&lab, &[])?;
     let told_before = cut_off(&lab, &tracer)?;
     let begun = Instant::now();
     let hanging = lab.client.get_in_background(BIG_REQUEST);
-    let stalled = tracer.wait_for("the stall", SOON, |record| {
+    let stalled = tracer.wait_for("the stall", LIMIT, |record| {
         record["type"] == "stalled" && record["hang"] != told_before.hang
     })?;
     let terminal = tracer.terminal();
@@ -55,8 +58,10 @@ fn a_stall_is_reported_while_it_is_open() -> Result<()> {
         hang["request"]["id"].as_str(),
         request.request_id.as_deref()
     );
-    let stall = stalls(hang, &["connect"])[0];
-    assert_eq!(stall["start"], stalled["start"], "{hang}");
+    // Usually the first: an agent that had no processor for long tells a later one.
+    let dials = stalls(hang, &["connect"]);
+    let is_told = dials.iter().any(|dial| dial["start"] == stalled["start"]);
+    ensure!(is_told, "{stalled}: {hang}");
     Ok(())
 }
 
@@ -131,9 +136,7 @@ struct Before {
 fn cut_off(lab: &Lab, tracer: &Tracer) -> Result<Before> {
     lab.client.get(BIG_REQUEST)?;
     let (fault, _) = lab.cut_off()?;
-    let hang = tracer.wait_for("the first hang", Duration::from_secs(5), |record| {
-        record["type"] == "hang"
-    })?;
+    let hang = tracer.wait_for("the first hang", LIMIT, |record| record["type"] == "hang")?;
     Ok(Before {
         hang: hang["id"].clone(),
         _fault: fault,

@@ -16,7 +16,7 @@ use lab::{
 
 /// Go's `log/syslog` looks there, after `/dev/log` and `/var/run/syslog`.
 const SYSLOG: &str = "/run/log";
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_mins(1);
 /// More than the daemon's socket has room for (`net.unix.max_dgram_qlen`).
 const REQUESTS: usize = 1000;
 

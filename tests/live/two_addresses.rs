@@ -18,6 +18,8 @@ use lab::{
     wait,
 };
 
+use crate::assertions::{late, tolerance};
+
 /// Global, unlike the lab's own: RFC 6724 prefers IPv4 to unique local addresses, and a global address to IPv4.
 const VAULT_V6: &str = "2001:db8:77::1";
 const LOG_V6: &str = "2001:db8:77::2";
@@ -25,7 +27,7 @@ const LOG_V6: &str = "2001:db8:77::2";
 /// The write and the first dial: `write_timeout`, and the delay before the other family is dialed.
 const BLOCKED: Duration = Duration::from_millis(2300);
 
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(20);
 
 struct Scene {
     tracer: Tracer,
@@ -89,7 +91,7 @@ fn black_hole(hook: Hook, on: impl Fn(&Network) -> &Namespace) -> Result<()> {
     let black_hole = Fault::rule(hook, packets, Verdict::Drop).apply(on(&scene.network))?;
     let full = scenario::fill(&scene.client)?.pop().context("no request")?;
     ensure!(
-        full.duration.abs_diff(BLOCKED) < Duration::from_millis(200),
+        full.duration + tolerance() > BLOCKED && full.duration < BLOCKED + late(),
         "the lab: {:?}",
         full.duration
     );
@@ -136,10 +138,6 @@ fn is_by_its_name(device: &serde_json::Value) -> Result<()> {
 #[test]
 fn a_name_with_two_addresses_that_answer_blocks_nobody() -> Result<()> {
     let scene = scene()?;
-    scenario::load(&scene.client, 4, 20)?;
-    let trace = scene.tracer.stop()?;
-    for kind in ["hang", "refusal", "incident"] {
-        assert!(trace.of_type(kind).is_empty(), "{kind}: {}", trace.text);
-    }
-    Ok(())
+    let requests = scenario::load(&scene.client, 4, 20)?;
+    truth::nobody_was_blocked(&requests, &scene.tracer.stop()?)
 }

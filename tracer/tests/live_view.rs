@@ -56,6 +56,8 @@ fn keys_change_the_view_and_q_ends_with_the_report() -> Result<()> {
     on.types("?")?;
     on.shows("Keys")?;
     on.types("\u{1b}")?;
+    // Else both may be read as one.
+    on.shows("LAST HANGS")?;
     on.types("\u{1b}[B")?;
     on.shows(">")?;
     on.types("p")?;

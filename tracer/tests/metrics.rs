@@ -150,9 +150,9 @@ fn stuck_clients_block_no_others() {
     let whole = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let deaf: Vec<_> = (0..MANY).map(|_| connect(whole)).collect();
     assert!(!get(address).is_empty());
-    // Without waiting for their time-out.
+    // Without waiting for their time-out, 10 s.
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
+        begun.elapsed() < Duration::from_secs(9),
         "{:?}",
         begun.elapsed()
     );

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{NOTHING, SHORT_TIMEOUT, State, ask, fill_and_more, until};
+use super::{LONG_TIMEOUT, NOTHING, SHORT_TIMEOUT, State, ask, fill_and_more, until};
 use crate::scenario::BIG_REQUEST;
 use crate::server::usual_tie;
 use crate::setup::{Devices, NO_NAMES};
@@ -16,9 +16,10 @@ const HOSTS_AGE: Duration = Duration::from_millis(5500);
 pub const UNIX_PEER_FULL: State = State {
     name: "unix-peer-full",
     devices: Devices::Unix,
+    write_timeout: LONG_TIMEOUT,
     happen: |lab| {
         lab.log.pause();
-        until(lab, SHORT_TIMEOUT)
+        until(lab, LONG_TIMEOUT)
     },
     ..NOTHING
 };

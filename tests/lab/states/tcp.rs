@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::{Map, json};
 use tracer_proc::{TcpEntry, TcpState};
 
-use super::{NOTHING, SHORT_TIMEOUT, State, ask, fill_and_more, until};
+use super::{LONG_TIMEOUT, NOTHING, SHORT_TIMEOUT, State, ask, fill_and_more, until, until_in_all};
 use crate::client::Measured;
 use crate::fault::{Applied, Fault, Verdict};
 use crate::network::Family;
@@ -15,6 +15,8 @@ use crate::{log_server, process, sockets, wait};
 
 /// Two entries of 1 kB.
 const SMALL_REQUEST: &str = "/v1/auth/token/lookup-self";
+/// What requests take in all that wait for a device that is slow; others are slow now and then.
+const SLOW_IN_ALL: Duration = Duration::from_millis(1500);
 /// With huge entries: 10 MB, more than any send buffer.
 const HUGE_REQUESTS: usize = 20;
 /// A connection that nobody owns any more is tried again after back-off.
@@ -87,7 +89,7 @@ pub const FULL_ACCEPT_QUEUE: State = State {
     prepare: |lab| with_small_buffers(lab, 1),
     happen: |lab| {
         lab.log.pause();
-        until(lab, SHORT_TIMEOUT * 7 / 2)
+        until(lab, SHORT_TIMEOUT * 4)
     },
     ..NOTHING
 };
@@ -175,7 +177,13 @@ pub const SLOW_PATH: State = State {
                 rate: "4mbit",
             },
         )?;
-        send_huge(lab, |took| took > SHORT_TIMEOUT / 2)
+        let mut waited = Duration::ZERO;
+        send_huge(lab, |took| {
+            waited += Some(took)
+                .filter(|took| *took > SHORT_TIMEOUT / 2)
+                .unwrap_or_default();
+            waited > SLOW_IN_ALL * 2
+        })
     },
     ..NOTHING
 };
@@ -187,9 +195,9 @@ pub const HUGE_ENTRIES: State = State {
     ..NOTHING
 };
 
-/// Requests whose two entries are 240 kB each, until one takes as long as `enough` says: values are hashed, but not
+/// Requests whose two entries are 240 kB each, until they have taken as long as `enough` says: values are hashed, but not
 /// their names.
-fn send_huge(lab: &Lab, enough: impl Fn(Duration) -> bool) -> Result<Vec<Measured>> {
+fn send_huge(lab: &Lab, mut enough: impl FnMut(Duration) -> bool) -> Result<Vec<Measured>> {
     let fields = (0..30).map(|number| (format!("{number}{}", "x".repeat(8000)), json!("value")));
     let data: Map<_, _> = fields.collect();
     let body = json!({ "data": data });
@@ -208,10 +216,11 @@ fn send_huge(lab: &Lab, enough: impl Fn(Duration) -> bool) -> Result<Vec<Measure
 /// The log process stops reading; its kernel goes on acknowledging. A new connection takes over.
 pub const ZERO_WINDOW: State = State {
     name: "zero-window",
+    write_timeout: LONG_TIMEOUT,
     prepare: |lab| with_small_buffers(lab, 128),
     happen: |lab| {
         lab.log.pause();
-        Ok([until(lab, SHORT_TIMEOUT)?, ask(lab, 1)?].concat())
+        Ok([until(lab, LONG_TIMEOUT)?, ask(lab, 1)?].concat())
     },
     ..NOTHING
 };
@@ -223,7 +232,7 @@ pub const SLOW_READER: State = State {
     prepare: |lab| with_small_buffers(lab, 128),
     happen: |lab| {
         lab.log.throttle(60_000);
-        until(lab, Duration::from_millis(250))
+        until_in_all(lab, SHORT_TIMEOUT / 2, SLOW_IN_ALL)
     },
     ..NOTHING
 };
@@ -251,6 +260,7 @@ pub const HOST_GONE: State = State {
 /// This host's interface goes down.
 pub const LINK_DOWN_HERE: State = State {
     name: "link-down-here",
+    write_timeout: LONG_TIMEOUT,
     happen: |lab| no_way(lab, Fault::LinkDown(lab.network.logs[0].interface())),
     ..NOTHING
 };
@@ -258,6 +268,7 @@ pub const LINK_DOWN_HERE: State = State {
 /// The routing table discards.
 pub const BLACKHOLE_ROUTE: State = State {
     name: "blackhole-route",
+    write_timeout: LONG_TIMEOUT,
     happen: |lab| {
         let address = lab.network.logs[0].address(lab.family);
         no_way(lab, Fault::Blackhole(address))
@@ -268,6 +279,7 @@ pub const BLACKHOLE_ROUTE: State = State {
 /// The routing table has no way.
 pub const NO_ROUTE: State = State {
     name: "no-route",
+    write_timeout: LONG_TIMEOUT,
     happen: |lab| {
         let address = lab.network.logs[0].address(lab.family);
         no_way(lab, Fault::NoRoute(address))
@@ -277,7 +289,7 @@ pub const NO_ROUTE: State = State {
 
 fn no_way(lab: &Lab, fault: Fault) -> Result<Vec<Measured>> {
     let _gone = on_vault_host(lab, fault)?;
-    until(lab, SHORT_TIMEOUT)
+    until(lab, LONG_TIMEOUT)
 }
 
 /// The device falls silent under little load.

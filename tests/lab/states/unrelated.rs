@@ -63,6 +63,7 @@ pub const SLOW_WORK: State = State {
 pub const SLOW_STORAGE: State = State {
     name: "slow-storage",
     storage_latency: Duration::from_millis(120),
+    prepare: |lab| wait_for_secrets(lab),
     happen: |lab| {
         let request = write_secret(lab)?;
         ensure!(
@@ -102,9 +103,9 @@ pub const SLOW_PLUGIN: State = State {
 pub const SLOW_CLIENT_READING: State = State {
     name: "slow-client-reading",
     prepare: |lab| {
-        let request = lab.client.put("/v1/secret/data/big", &big_secret())?;
-        is_ok(&request)?;
-        Ok(vec![request])
+        lab.client
+            .write_secret("/v1/secret/data/big", &big_secret())?;
+        Ok(Vec::new())
     },
     happen: |lab| {
         let mut stream = lab.client.stream()?;
@@ -119,6 +120,7 @@ pub const SLOW_CLIENT_READING: State = State {
 /// A client that does not send its request.
 pub const SLOW_CLIENT_SENDING: State = State {
     name: "slow-client-sending",
+    prepare: |lab| wait_for_secrets(lab),
     happen: |lab| {
         let mut stream = lab.client.stream()?;
         let body = json!({ "data": { "value": "x".repeat(100) } }).to_string();
@@ -150,9 +152,19 @@ fn mount(lab: &Lab, kind: &str) -> Result<Vec<Measured>> {
     Ok(vec![request])
 }
 
+fn small_secret() -> Value {
+    json!({ "data": { "value": "small" } })
+}
+
+/// Until the server takes any.
+fn wait_for_secrets(lab: &Lab) -> Result<Vec<Measured>> {
+    lab.client
+        .write_secret("/v1/secret/data/first", &small_secret())?;
+    Ok(Vec::new())
+}
+
 fn write_secret(lab: &Lab) -> Result<Measured> {
-    let data = json!({ "data": { "value": "small" } });
-    let request = lab.client.put("/v1/secret/data/small", &data)?;
+    let request = lab.client.put("/v1/secret/data/small", &small_secret())?;
     is_ok(&request)?;
     Ok(request)
 }

@@ -14,8 +14,8 @@ use lab::{
 };
 use tracer_proc::TcpState;
 
-use super::{LIMIT, NO_CONNECTION, TIMEOUT, attach, end, hang_of, hangs_of, is_of, stalls, usual};
-use crate::assertions::{nanoseconds, tolerance};
+use super::{LIMIT, NO_CONNECTION, attach, end, hang_of, hangs_of, is_of, stalls, usual};
+use crate::assertions::{late, nanoseconds, tolerance};
 
 /// Not one after the other, as in OpenBao: the request waits for the slower one only.
 #[test]
@@ -70,8 +70,11 @@ fn two_devices_side_by_side_block_a_request_each_for_its_own_time() -> Result<()
         let at = address(&two.network, index).to_string();
         let hang = hangs.iter().find(|hang| hang["device"]["address"] == at);
         let hang = hang.with_context(|| format!("no hang of {at}: {}", trace.text))?;
-        let off = duration(hang).abs_diff(Duration::from_secs(seconds));
-        assert!(off < tolerance(), "{off:?}: {hang}");
+        let (told, least) = (duration(hang), Duration::from_secs(seconds));
+        assert!(
+            told + tolerance() > least && told < least + late(),
+            "{hang}"
+        );
         assert_eq!(stalls(hang), NO_CONNECTION, "{hang}");
     }
     Ok(())
@@ -116,12 +119,14 @@ fn connected(server: &Eventlogger, remote: std::net::SocketAddr) -> Result<bool>
 /// A Unix socket tells nobody that it closes, and the goroutine that gave up is never seen again.
 #[test]
 fn a_unix_socket_whose_reader_stops_is_peer_full() -> Result<()> {
+    // Longer than a busy machine makes a request take that meets no full socket.
+    const TIMEOUT: Duration = Duration::from_millis(1500);
     let network = Network::create(1)?;
     let directory = tempfile::tempdir()?;
     let at = Endpoint::Unix(directory.path().join("log.sock"));
     let log = Options::new(at.clone()).start(&network.vault)?;
     let server = usual()
-        .audit_to(&at, &["write_timeout=500ms"])
+        .audit_to(&at, &["write_timeout=1500ms"])
         .start(&network.vault)?;
     let (tracer, client) = (attach(&server)?, server.client());
     client.get(BIG_REQUEST)?;

@@ -70,6 +70,13 @@ impl Outage {
         scene
             .tracer
             .wait_for("the incident", LIMIT, |record| record["type"] == "incident")?;
+        // Its entries were sent before its answer, and may wait for the log server to read them.
+        let last = requests.last().and_then(|last| last.request_id.clone());
+        wait::until("the log server to have the last entries", LIMIT, || {
+            let received = scene.log.request_ids();
+            let entries = received.iter().filter(|id| Some(*id) == last.as_ref());
+            Ok((entries.count() == 2).then_some(()))
+        })?;
         let untaken = untaken(&scene)?;
         let trace = end(scene.tracer, &requests.iter().collect::<Vec<_>>())?;
         Ok(Self {
@@ -213,12 +220,8 @@ fn clients_that_queue_for_a_healthy_device_are_not_blocked() -> Result<()> {
     let scene = scene(&["write_timeout=2s"], |server| {
         server.option("generation=2.1.0")
     })?;
-    scenario::load(&scene.client, 8, 50)?;
-    let trace = end(scene.tracer, &[])?;
-    for kind in ["hang", "stalled", "refusal", "incident"] {
-        assert!(trace.of_type(kind).is_empty(), "{kind}: {}", trace.text);
-    }
-    Ok(())
+    let requests = scenario::load(&scene.client, 8, 50)?;
+    truth::nobody_was_blocked(&requests, &end(scene.tracer, &[])?)
 }
 
 /// A plugin that takes its time while the device takes nothing: only the time of the device is blocked.

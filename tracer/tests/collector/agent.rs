@@ -16,8 +16,8 @@ use tracer::sink::otlp::messages::ExportTraceServiceRequest;
 /// Time limit of a wait; nothing takes as long on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 
-/// The longest that the agent waits for a sink at the end of a trace, and some time to start and to end.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
+/// More than the agent waits for a sink at the end of a trace, 5 s, and a busy machine takes to start and to end it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A span with its resource and scope, in OTLP's JSON.
 pub(crate) type WholeSpan = (Value, Value, Value);

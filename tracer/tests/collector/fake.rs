@@ -6,7 +6,8 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     io::Read,
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, SocketAddrV4, TcpListener},
+    os::fd::{AsRawFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -22,6 +23,9 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, socket,
+};
 use prost::{Message, bytes::Bytes};
 use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use tokio::{
@@ -127,6 +131,30 @@ impl Identity {
     }
 }
 
+/// A port that nobody else gets, and on which nobody listens yet.
+pub(crate) struct Port {
+    socket: OwnedFd,
+    pub(crate) address: SocketAddr,
+}
+
+impl Port {
+    pub(crate) fn reserve() -> Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
+        bind(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0))?;
+        let bound: SockaddrIn = getsockname(socket.as_raw_fd())?;
+        Ok(Self {
+            socket,
+            address: SocketAddrV4::from(bound).into(),
+        })
+    }
+
+    fn listen(self) -> Result<TcpListener> {
+        listen(&self.socket, Backlog::new(128)?)?;
+        Ok(self.socket.into())
+    }
+}
+
 impl Fake {
     /// That answers like this at first, and takes everything afterwards.
     pub(crate) fn new(speaks: Speaks, script: &[Answer]) -> Result<Self> {
@@ -150,7 +178,20 @@ impl Fake {
         script: &[Answer],
         identity: Option<&Identity>,
     ) -> Result<Self> {
-        let listener = TcpListener::bind(address)?;
+        Self::on(TcpListener::bind(address)?, speaks, script, identity)
+    }
+
+    /// That begins to listen now.
+    pub(crate) fn on_port(port: Port, speaks: Speaks) -> Result<Self> {
+        Self::on(port.listen()?, speaks, &[], None)
+    }
+
+    fn on(
+        listener: TcpListener,
+        speaks: Speaks,
+        script: &[Answer],
+        identity: Option<&Identity>,
+    ) -> Result<Self> {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let book = Book::default();

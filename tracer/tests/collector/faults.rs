@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     agent::{Agent, Ended, PATIENCE, command, expected, reporting, spans},
-    fake::{Answer, BOTH, Fake, Speaks},
+    fake::{Answer, BOTH, Fake, Port, Speaks},
 };
 
 const CASE: &str = "zero-window";
@@ -32,11 +32,10 @@ fn lines(ended: &Ended, text: &str) -> usize {
 #[test]
 fn a_collector_may_start_later() -> Result<()> {
     for speaks in BOTH {
-        // The port may be taken by others before it is used here; that is unlikely.
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let agent = start(&format!("http://{address}"), speaks)?;
+        let port = Port::reserve()?;
+        let agent = start(&format!("http://{}", port.address), speaks)?;
         agent.says("cannot send spans")?;
-        let collector = Fake::at(address, speaks, &[], None)?;
+        let collector = Fake::on_port(port, speaks)?;
         let ended = agent.ended()?;
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(spans(collector.taken()) == expected(CASE)?, "{speaks:?}");
@@ -148,8 +147,8 @@ fn is_given_up(agent: Agent) -> Result<Ended> {
 
 #[test]
 fn a_collector_that_does_not_run_is_two_lines() -> Result<()> {
-    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let ended = start(&format!("http://{address}"), Speaks::Grpc)?.ended()?;
+    let port = Port::reserve()?;
+    let ended = start(&format!("http://{}", port.address), Speaks::Grpc)?.ended()?;
     assert_eq!(
         (ended.code, ended.said.lines().count()),
         (Some(1), 2),

@@ -38,10 +38,14 @@ pub(super) struct Lookups {
 impl Lookups {
     /// Returns the devices that are known already, too.
     pub(super) fn start(declared: &[Declared]) -> (Vec<Device>, Self) {
-        Self::with(declared, look_up)
+        Self::with(declared, PATIENCE, look_up)
     }
 
-    fn with(declared: &[Declared], look_up: fn(&str) -> io::Result<Device>) -> (Vec<Device>, Self) {
+    fn with(
+        declared: &[Declared],
+        patience: Duration,
+        look_up: fn(&str) -> io::Result<Device>,
+    ) -> (Vec<Device>, Self) {
         let (answered, answers) = mpsc::channel();
         let mut lookups = Self {
             open: 0,
@@ -60,7 +64,7 @@ impl Lookups {
                 }
             }
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         let mut waiting = lookups.open;
         while waiting > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -128,9 +132,12 @@ fn look_up(name: &str) -> io::Result<Device> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     use super::*;
+
+    /// Longer than a busy machine needs to begin a thread.
+    const LONG: Duration = Duration::from_secs(20);
 
     fn name(text: &str) -> Declared {
         Declared::Name(text.to_owned())
@@ -142,7 +149,7 @@ mod tests {
 
     /// What is found first, if it is asked for each time when so much of the trace's time has passed.
     fn wait(lookups: &mut Lookups, each: Duration) -> Vec<Device> {
-        let (mut now, limit) = (Instant::now(), Instant::now() + Duration::from_secs(20));
+        let (mut now, limit) = (Instant::now(), Instant::now() + LONG);
         loop {
             now += each;
             let found = lookups.found(now);
@@ -156,10 +163,11 @@ mod tests {
 
     #[test]
     fn addresses_and_names_that_are_found_are_known_at_once() {
-        let (known, mut lookups) =
-            Lookups::with(&[Declared::Device(device()), name("log:1515")], |_| {
-                Ok(device())
-            });
+        let (known, mut lookups) = Lookups::with(
+            &[Declared::Device(device()), name("log:1515")],
+            LONG,
+            |_| Ok(device()),
+        );
         assert_eq!(known, [device(), device()]);
         assert!(lookups.found(Instant::now() + RETRY).is_empty());
     }
@@ -167,7 +175,7 @@ mod tests {
     #[test]
     fn a_name_is_looked_up_until_it_is_found() {
         static ASKED: AtomicU32 = AtomicU32::new(0);
-        let (known, mut lookups) = Lookups::with(&[name("log:1515")], |_| {
+        let (known, mut lookups) = Lookups::with(&[name("log:1515")], LONG, |_| {
             match ASKED.fetch_add(1, Ordering::Relaxed) {
                 0 | 1 => Err(io::Error::other("no name server answers")),
                 _ => Ok(device()),
@@ -187,11 +195,16 @@ mod tests {
 
     #[test]
     fn a_look_up_that_takes_long_delays_nothing() {
-        let (known, mut lookups) = Lookups::with(&[name("log:1515")], |_| {
-            thread::sleep(PATIENCE + Duration::from_millis(300));
+        static IS_WAITED_FOR: AtomicBool = AtomicBool::new(true);
+        let short = Duration::from_millis(10);
+        let (known, mut lookups) = Lookups::with(&[name("log:1515")], short, |_| {
+            while IS_WAITED_FOR.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(1));
+            }
             Ok(device())
         });
         assert!(known.is_empty());
+        IS_WAITED_FOR.store(false, Ordering::Relaxed);
         assert_eq!(wait(&mut lookups, Duration::ZERO), [device()]);
     }
 }
