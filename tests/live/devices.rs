@@ -199,7 +199,7 @@ fn a_slow_storage_during_an_outage_is_not_part_of_the_hang() -> Result<()> {
         own[0]
     );
     client.is_not_exceeded_by(&own)?;
-    let storage = SLOW_STORAGE.storage_latency * 4;
+    let storage = SLOW_STORAGE.storage_latency * 2;
     ensure!(
         told + storage < blocked.duration,
         "{told:?} of {:?}, of which the storage takes {storage:?} at least: {}",

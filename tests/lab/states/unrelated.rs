@@ -63,7 +63,6 @@ pub const SLOW_WORK: State = State {
 pub const SLOW_STORAGE: State = State {
     name: "slow-storage",
     storage_latency: Duration::from_millis(120),
-    prepare: |lab| wait_for_secrets(lab),
     happen: |lab| {
         let request = write_secret(lab)?;
         ensure!(
