@@ -292,7 +292,7 @@ impl Requests {
             if is_present {
                 request.last_in_broker = Some(at);
             }
-            if knows_broker && (is_present || was_present.is_some()) {
+            if knows_broker {
                 let phase = request.phase_in_broker;
                 request.stays.sampled(at, is_present, phase);
             }
