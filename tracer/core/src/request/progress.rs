@@ -102,14 +102,12 @@ impl Request {
         is_own || self.sink_acts.contains_key(&goid) || self.sampled_waits.contains_key(&goid)
     }
 
-    /// For how long its goroutines were sampled waiting for the device, at least, up to this time, ns.
-    pub(crate) fn sampled_on(&self, device: &Device, until: Nanos) -> Nanos {
+    /// When its goroutines were sampled waiting for the device, at least, from when to when.
+    pub(crate) fn sampled_on(&self, device: &Device) -> impl Iterator<Item = (Nanos, Nanos)> {
         let waits = self.sampled_waits.values();
         let waits = waits.flat_map(|wait| wait.operations(Actor::default(), WaitEnd::LastSample));
-        let earlier = waits.filter(|wait| wait.device == *device && wait.start < until);
-        earlier
-            .map(|wait| wait.end.min(until).saturating_sub(wait.start))
-            .sum()
+        let waits = waits.filter(move |wait| wait.device == *device);
+        waits.map(|wait| (wait.start, wait.end))
     }
 
     pub(super) fn sampled_goroutines(&self) -> impl Iterator<Item = u64> {
