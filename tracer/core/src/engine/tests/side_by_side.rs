@@ -1,8 +1,8 @@
 //! Sinks that write side by side: what they and their requests' goroutines do when samples alone show it.
 
 use tracer_model::{
-    Actor, Cause, ConfiguredDevice, Device, EntryKind, EventKind, GoroutineSample, HandlerSample,
-    Hang, Nanos, Phase, Session, TcpState, Transport, WaitReason,
+    Actor, BufferedTotals, Cause, ConfiguredDevice, Device, EntryKind, EventKind, GoroutineSample,
+    HandlerSample, Hang, Nanos, Phase, Session, TcpState, Transport, WaitReason,
 };
 
 use super::story::*;
@@ -350,4 +350,38 @@ fn a_time_out_is_that_of_the_server_that_runs() {
             .collect();
         assert_eq!(causes, [expected], "{restarts}");
     }
+}
+
+/// A dial began when the programs had just been told to buffer: they stream again at once, and say anew which requests are under way.
+#[test]
+fn a_wait_that_began_as_buffering_did_goes_on() {
+    let mut story = Story::new();
+    known_device(&mut story);
+    story.requested(20).after(MS).connects(2, 20).after(MS);
+    let at = story.now;
+    story.happens(EventKind::BufferingEnded(BufferedTotals::default()));
+    story.now = at - 2 * MS;
+    story.requested(20);
+    story.now = at;
+    story.after(2 * S - MS).gives_up_connecting(2, 20).after(MS);
+    story.answered(20).nothing_is_found();
+    let hangs = of_client(&story, 20);
+    assert_eq!(hangs.len(), 1, "{:#?}", story.findings);
+    assert_eq!(hangs[0].duration, 2 * S);
+    // Whoever is met on the way is behind no stall.
+    let queues = parked(21, WaitReason::Other, None, device());
+    story.after(S).requested(21);
+    for _ in 0..5 {
+        story.after(100 * MS);
+        story.happens(EventKind::GoroutinesSampled {
+            goroutines: vec![GoroutineSample {
+                frames: vec!["socket.(*Backend).x".to_owned()],
+                ..queues.clone()
+            }],
+            handlers: None,
+        });
+    }
+    story.logs(3, 21, EntryKind::Response).answered(21);
+    story.nothing_is_found();
+    assert_eq!(of_client(&story, 21).len(), 0, "{:#?}", story.hangs());
 }
