@@ -7,8 +7,8 @@ use tracer_model::{
 
 use super::story::*;
 
-fn device() -> Option<Device> {
-    Some(Device::configured(Transport::Tcp, LOG))
+fn device() -> Device {
+    Device::configured(Transport::Tcp, LOG)
 }
 
 /// A sink of the request of this goroutine.
@@ -16,7 +16,7 @@ fn sink(goid: u64, handler: u64, place: WaitReason, phase: Phase) -> GoroutineSa
     GoroutineSample {
         ancestors: vec![goid - 1, handler, 1],
         request: Some(handler),
-        ..parked(goid, place, Some(phase), device())
+        ..parked(goid, place, Some(phase), Some(device()))
     }
 }
 
@@ -170,7 +170,7 @@ fn a_device_that_is_opened_again_blocks_nobody_by_that() {
     known_device(&mut story);
     let main = || GoroutineSample {
         frames: vec!["event.(*SocketSink).Reopen".to_owned()],
-        ..parked(1, WaitReason::Connect, None, device())
+        ..parked(1, WaitReason::Connect, None, Some(device()))
     };
     let by = Actor {
         parent: None,
@@ -369,7 +369,7 @@ fn a_wait_that_began_as_buffering_did_goes_on() {
     assert_eq!(hangs.len(), 1, "{:#?}", story.findings);
     assert_eq!(hangs[0].duration, 2 * S);
     // Whoever is met on the way is behind no stall.
-    let queues = parked(21, WaitReason::Other, None, device());
+    let queues = parked(21, WaitReason::Other, None, Some(device()));
     story.after(S).requested(21);
     for _ in 0..5 {
         story.after(100 * MS);
