@@ -303,13 +303,10 @@ impl Incidents {
         tried: bool,
         id: Option<&str>,
     ) {
-        let covers = |i: &Incident, at| i.end.is_none_or(|end| at <= end);
-        let mut unreported: Vec<_> = self.unreported(device).collect();
-        let found = unreported.iter().position(|i| covers(i, until));
-        // The device worked again, and entries that had queued for it meanwhile were dropped when their turn came.
-        let found = found.or_else(|| unreported.iter().rposition(|i| covers(i, since)));
-        let Some(found) = found else { return };
-        let untaken = &mut unreported[found].untaken;
+        let Some(incident) = self.of_entry(device, (since, until)) else {
+            return;
+        };
+        let untaken = &mut incident.untaken;
         if tried {
             *untaken.failed.get_or_insert_default() += 1;
         } else {
@@ -318,9 +315,24 @@ impl Incidents {
         }
     }
 
-    /// There may be more entries that the device did not take than were counted.
-    pub(crate) fn count_at_least(&mut self, device: &Device) {
-        if let Some(incident) = self.open.get_mut(device) {
+    /// The incident in which a device did not take an entry that was first and last seen at these times.
+    fn of_entry(
+        &mut self,
+        device: &Device,
+        (since, until): (Nanos, Nanos),
+    ) -> Option<&mut Incident> {
+        let covers = |i: &Incident, at| i.end.is_none_or(|end| at <= end);
+        let over = self.over.iter_mut().filter(|i| i.device == *device);
+        let mut unreported: Vec<_> = over.chain(self.open.get_mut(device)).collect();
+        let found = unreported.iter().position(|i| covers(i, until));
+        // The device worked again, and entries that had queued for it meanwhile were dropped when their turn came.
+        let found = found.or_else(|| unreported.iter().rposition(|i| covers(i, since)));
+        found.map(|found| unreported.swap_remove(found))
+    }
+
+    /// There may be more entries at that time that the device did not take than were counted.
+    pub(crate) fn count_at_least(&mut self, device: &Device, when: (Nanos, Nanos)) {
+        if let Some(incident) = self.of_entry(device, when) {
             incident.untaken.at_least = true;
         }
     }

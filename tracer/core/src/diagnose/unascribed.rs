@@ -68,7 +68,7 @@ fn devices_of_sinks(operations: &[Operation], own: Option<u64>) -> BTreeMap<u64,
 }
 
 /// For how long there was at least one of these, ns.
-fn covered(spans: impl Iterator<Item = (Nanos, Nanos)>) -> Nanos {
+pub(crate) fn covered(spans: impl Iterator<Item = (Nanos, Nanos)>) -> Nanos {
     let mut spans: Vec<_> = spans.collect();
     spans.sort_unstable();
     let mut reached = 0;

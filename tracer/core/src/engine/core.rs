@@ -101,6 +101,8 @@ impl Core {
                 self.trackers.sockets.records_lost(all);
                 self.trackers.stall_periods.records_lost();
                 self.trackers.requests.records_lost(*until);
+                let incidents = &mut self.trackers.incidents;
+                self.verdicts.records_lost(all, incidents);
             }
             EventKind::SendQueues { queues } => {
                 self.trackers.sockets.record_send_queues(event.at, queues);

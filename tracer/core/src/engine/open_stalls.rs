@@ -5,7 +5,7 @@ use tracer_model::{
 };
 
 use crate::{
-    diagnose::cause::cause_of,
+    diagnose::{cause::cause_of, unascribed::covered},
     engine::{sampler::Sampler, step::Step, trackers::Trackers, verdicts::Verdicts},
     request::request::Request,
 };
@@ -139,7 +139,7 @@ pub(super) fn waiting(
     sampler: &Sampler,
 ) -> (u64, bool) {
     if trackers.session.stacks {
-        return (sampler.queued(device), false);
+        return (sampler.queued(device, behind), false);
     }
     let requests = trackers.requests.all();
     let others = requests.filter(|r| r.seq != behind && r.is_silent());
@@ -150,14 +150,15 @@ pub(super) fn waiting(
 pub(super) fn so_far(request: &Request, stall: &LongStall, now: Nanos) -> (RequestInfo, Nanos) {
     let before = request.operations.iter();
     let before = before.filter(|operation| operation.device == stall.device);
-    let before: Nanos = before.map(Operation::duration).sum();
-    // What was sampled of a goroutine that started another to dial is not over yet.
-    let sampled = request.sampled_on(&stall.device, stall.start);
-    let before = before + sampled;
+    let before = before.map(|operation| (operation.start, operation.end));
+    // What was sampled of a goroutine that started another to dial is not over yet; sinks of both entries wait side by side.
+    let sampled = request.sampled_on(&stall.device);
+    let spans = before.chain(sampled).chain([(stall.start, now)]);
+    let blocked = covered(spans.filter(|(start, _)| *start < now));
     let mut info = request.info();
     info.duration = now.saturating_sub(info.start);
     info.lower_bound = false;
-    (info, before + now.saturating_sub(stall.start))
+    (info, blocked)
 }
 
 impl LongStall {

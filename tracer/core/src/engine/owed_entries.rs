@@ -152,7 +152,7 @@ impl Core {
             for request in missed {
                 self.entries_missed(&device, request, free);
             }
-            self.trackers.incidents.count_at_least(&device);
+            self.trackers.incidents.count_at_least(&device, (at, at));
         }
     }
 

@@ -34,8 +34,8 @@ pub(super) struct Sampler {
     pub(super) forwarded_at: Nanos,
     /// When the next one was asked for, if it was.
     asked: Option<Nanos>,
-    /// How many requests queued for each device in the last sample.
-    queued: BTreeMap<Device, u64>,
+    /// Which requests queued for each device in the last sample.
+    queued: BTreeMap<Device, BTreeSet<RequestSeq>>,
 }
 
 /// One goroutine that was found, the request that it works for, and in which device it is.
@@ -82,9 +82,10 @@ impl QueueHead {
 }
 
 impl Sampler {
-    /// How many requests queued for a device in the last sample.
-    pub(super) fn queued(&self, device: &Device) -> u64 {
-        self.queued.get(device).copied().unwrap_or(0)
+    /// How many requests queued for a device in the last sample, behind this one: the sink of its second entry may do so itself.
+    pub(super) fn queued(&self, device: &Device, behind: RequestSeq) -> u64 {
+        let queued = self.queued.get(device).into_iter().flatten();
+        queued.filter(|request| **request != behind).count() as u64
     }
 
     /// Whether a sample was taken after this time.
@@ -201,7 +202,8 @@ impl Sampler {
             trackers.devices.insert(device.clone());
         }
         if op == Op::Lock {
-            *self.queued.entry(device.clone()).or_default() += 1;
+            let queued = self.queued.entry(device.clone()).or_default();
+            queued.insert(*request);
         }
         let holder = head.and_then(|head| head.holder);
         let stack = StackSample {

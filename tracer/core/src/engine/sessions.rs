@@ -3,7 +3,7 @@
 use tracer_model::{Ended, Finding, Nanos, Probe, Session};
 
 use crate::{
-    engine::{core::Core, sampler::Sampler},
+    engine::{core::Core, sampler::Sampler, searches::Searches},
     track::{dues::Dues, sockets::Sockets, stall_periods::StallPeriods},
 };
 
@@ -38,6 +38,7 @@ impl Core {
         self.close(at);
         // What it was asked for is never answered.
         self.sampler = Sampler::default();
+        self.searches = Searches::default();
         self.set_session(Session {
             // Taken once: a step of the clock in between does not tear the trace apart.
             wall_offset: self.trackers.session.wall_offset,
@@ -61,12 +62,16 @@ impl Core {
         self.release(true);
         let incidents = &mut self.trackers.incidents;
         self.verdicts.settle_entries(at, true, incidents);
+        self.verdicts.server_ended();
         for incident in incidents.take_all() {
             self.incident(incident);
         }
         self.trackers.sockets = Sockets::default();
         self.trackers.stall_periods = StallPeriods::default();
         self.trackers.dues = Dues::default();
+        // The next one may give its devices another time.
+        self.trackers.failures.clear();
+        self.trackers.stalls.clear();
         self.trackers.throughput.end(at);
     }
 

@@ -19,6 +19,7 @@ mod owed;
 mod queueing;
 mod restart;
 mod sampler;
+mod side_by_side;
 mod sinks;
 mod snapshot;
 mod story;

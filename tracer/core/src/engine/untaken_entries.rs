@@ -44,6 +44,8 @@ pub(super) struct UntakenEntryList {
     open: Vec<OpenEntry>,
     /// When the last sample was taken, and which goroutines it found in the code of devices.
     sampled: (Nanos, FxHashSet<u64>),
+    /// Records were lost before this time: that an entry was written may be among them.
+    lost_until: Nanos,
 }
 
 impl UntakenEntryList {
@@ -52,9 +54,16 @@ impl UntakenEntryList {
     }
 
     /// Adds the entries of a request that is over, which this device did not take.
-    pub(super) fn add(&mut self, request: &Request, device: &Device) {
-        // Of a request that failed, nobody has the entry: that it queued here is not what is missing.
-        let has_failed = request.status.is_some_and(|status| status >= 500);
+    /// `is_alone`: the server has no other device.
+    pub(super) fn add(
+        &mut self,
+        request: &Request,
+        (device, is_alone): (&Device, bool),
+        incidents: &mut Incidents,
+    ) {
+        // Of a request that failed, nobody has the entry: that it queued here is not what is missing. Without a status the request
+        // has failed where no other device can have taken it.
+        let has_failed = request.status.map_or(is_alone, |status| status >= 500);
         for Untaken {
             tried,
             failed,
@@ -67,6 +76,10 @@ impl UntakenEntryList {
             // What a device without a socket takes in the end is not seen, but what the server says of it.
             let is_known = device.transport.is_socket() || failed;
             if self.open.len() >= MAX_OPEN || !is_known || (!tried && has_failed) {
+                continue;
+            }
+            if since <= self.lost_until {
+                incidents.count_at_least(device, (since, until));
                 continue;
             }
             let sink = by.filter(|by| Some(*by) != request.goid);
@@ -105,6 +118,20 @@ impl UntakenEntryList {
             entry.is_dropped |= sink.is_some_and(|sink| !goids.contains(&sink));
         }
         self.sampled = (at, goids);
+    }
+
+    /// Records were lost, up to this time: of no entry is it known any more whether it was taken.
+    pub(super) fn records_lost(&mut self, until: Nanos, incidents: &mut Incidents) {
+        self.lost_until = self.lost_until.max(until);
+        for entry in self.open.drain(..) {
+            incidents.count_at_least(&entry.device, (entry.since, entry.until));
+        }
+    }
+
+    /// The server has ended: the next one's goroutines have the same IDs.
+    pub(super) fn server_ended(&mut self) {
+        self.open.clear();
+        self.sampled = (0, FxHashSet::default());
     }
 
     /// Counts the entries of which it is known what became of them in the incidents in which that was. `at_end`: those that were

@@ -93,7 +93,9 @@ impl Verdicts {
             }
             self.names.learn(&request);
             for verdict in verdicts.iter().filter(|_| !is_cut) {
-                self.untaken.add(&request, verdict.device());
+                let device = verdict.device();
+                let of = (device, trackers.identities.is_alone(device));
+                self.untaken.add(&request, of, &mut trackers.incidents);
             }
             let wanted = if is_cut {
                 BTreeSet::new()
@@ -118,6 +120,16 @@ impl Verdicts {
     /// Counts the entries of which it is known what became of them.
     pub(super) fn settle_entries(&mut self, now: Nanos, at_end: bool, incidents: &mut Incidents) {
         self.untaken.settle((now, at_end), &self.names, incidents);
+    }
+
+    /// Records were lost, up to this time.
+    pub(super) fn records_lost(&mut self, until: Nanos, incidents: &mut Incidents) {
+        self.untaken.records_lost(until, incidents);
+    }
+
+    /// The server has ended, and all that it did is judged.
+    pub(super) fn server_ended(&mut self) {
+        self.untaken.server_ended();
     }
 
     /// Whether it is not yet known which entries the device did not take.

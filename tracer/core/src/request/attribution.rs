@@ -17,8 +17,12 @@ use crate::request::{
     table::{Act, Requests},
 };
 
+/// The program's first goroutine (`runtime/proc.go`, `main`). It serves no request: on SIGHUP it opens the server's devices again
+/// (`command/server.go`).
+const MAIN: u64 = 1;
+
 impl Requests {
-    /// The request for which a goroutine acts; `None` where that is over already.
+    /// The request for which a goroutine acts; `None` where that is over already, or it acts for none.
     pub(super) fn attribute(&mut self, at: Nanos, by: Actor, act: Act<'_>) -> Option<RequestSeq> {
         let goid = by.goid.unwrap_or(0);
         let parent = by.parent.filter(|parent| *parent != 0);
@@ -41,7 +45,7 @@ impl Requests {
             self.assign_by_entry(by, seq);
             return Some(seq);
         }
-        if self.finished.is_detached(goid) {
+        if self.is_nobodys(goid) {
             return None;
         }
         let is_dial = matches!(act, Act::Dial);
@@ -119,6 +123,11 @@ impl Requests {
             return of_entry;
         }
         seq
+    }
+
+    /// Whether what this goroutine does is nobody's wait.
+    pub(super) fn is_nobodys(&self, goid: u64) -> bool {
+        goid == MAIN || self.finished.is_detached(goid)
     }
 
     /// Whether it is the goroutine of a request: the one that serves an HTTP/1.1 connection, or that one's child over HTTP/2.

@@ -72,6 +72,12 @@ impl BrokerStays {
         }
     }
 
+    /// The last sample before the first that found the goroutine in the broker: it had not entered it by then.
+    pub(crate) fn not_entered_by(&self) -> Option<Nanos> {
+        let first = self.stays.first();
+        first.map_or(self.absent, |stay| stay.absent_before)
+    }
+
     /// Whether the goroutine is in the broker, as far as samples say.
     pub(crate) fn is_inside(&self) -> bool {
         let last = self.stays.last();

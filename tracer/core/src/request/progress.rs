@@ -13,6 +13,9 @@ use crate::{
 /// From the first socket that an exiting process closes to its end, ns: more than a busy machine takes.
 const EXIT: Nanos = 1_000_000_000;
 
+/// A request that came so shortly before a sample, ns, may be in the broker although that has not found it there: it runs.
+const TO_BROKER: Nanos = 20_000_000;
+
 impl Request {
     /// Takes a sample of one of its goroutines, which was not waiting anywhere before `since`.
     pub(super) fn sampled(
@@ -41,7 +44,10 @@ impl Request {
         let is_later = is_new && since > self.start && self.last_in_broker.is_some();
         let (since, acted, early) = match phase.filter(|_| is_new) {
             // It was started when its request entered the broker: at first, soon after the request began.
-            Some(Phase::Request) => (self.start, true, early),
+            Some(Phase::Request) => match self.not_in_broker_by() {
+                Some(sampled) => (sampled, false, 0),
+                None => (self.start, true, early),
+            },
             Some(Phase::Response) => (self.earliest_start.max(since), false, 0),
             None if last_act == 0 && !is_later => (self.start, true, early),
             // It worked in between, for how long is not known.
@@ -53,6 +59,12 @@ impl Request {
         let wait = self.sampled_waits.entry(goid);
         wait.or_insert_with(|| SampledWait::new(since, acted).maybe_earlier_by(early))
             .add(at, sample);
+    }
+
+    /// When a sample found that the request, which had come long before, was not in the broker yet: it may wait for a storage first.
+    fn not_in_broker_by(&self) -> Option<Nanos> {
+        let sampled = self.stays.not_entered_by();
+        sampled.filter(|sampled| *sampled > self.start + TO_BROKER)
     }
 
     /// For which entry a sampled goroutine works. `in_broker`: the requests' own goroutines that the sample found in the broker;
@@ -90,14 +102,12 @@ impl Request {
         is_own || self.sink_acts.contains_key(&goid) || self.sampled_waits.contains_key(&goid)
     }
 
-    /// For how long its goroutines were sampled waiting for the device, at least, up to this time, ns.
-    pub(crate) fn sampled_on(&self, device: &Device, until: Nanos) -> Nanos {
+    /// When its goroutines were sampled waiting for the device, at least, from when to when.
+    pub(crate) fn sampled_on(&self, device: &Device) -> impl Iterator<Item = (Nanos, Nanos)> {
         let waits = self.sampled_waits.values();
         let waits = waits.flat_map(|wait| wait.operations(Actor::default(), WaitEnd::LastSample));
-        let earlier = waits.filter(|wait| wait.device == *device && wait.start < until);
-        earlier
-            .map(|wait| wait.end.min(until).saturating_sub(wait.start))
-            .sum()
+        let waits = waits.filter(move |wait| wait.device == *device);
+        waits.map(|wait| (wait.start, wait.end))
     }
 
     pub(super) fn sampled_goroutines(&self) -> impl Iterator<Item = u64> {

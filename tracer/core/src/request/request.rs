@@ -32,6 +32,9 @@ const NEVER_ANSWERED: Nanos = 300_000_000_000;
 /// (`DefaultMaxRequestDuration`).
 const MAX_DURATION: Nanos = 90_000_000_000;
 
+/// Operations after which what no client is known of is taken to be over: one request has a few.
+const MAX_OPERATIONS: usize = 512;
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Request {
     pub(crate) seq: RequestSeq,
@@ -309,6 +312,13 @@ impl Request {
     pub(super) fn has_failed(&self) -> bool {
         let took = |o: &Operation| o.op == Op::Write && o.outcome == Some(Outcome::Ok);
         self.operations.iter().any(Operation::failed) && !self.operations.iter().any(took)
+    }
+
+    /// Whether it is no client's, as far as is known, and has done more than one request does: its goroutine may have
+    /// connections of its own, which are never idle for long.
+    pub(super) fn never_rests(&self) -> bool {
+        let is_open = self.has_open_operations() || self.open_waits().next().is_some();
+        self.stage == Stage::Unattributed && self.operations.len() >= MAX_OPERATIONS && !is_open
     }
 
     pub(super) fn is_idle(&self, now: Nanos) -> bool {

@@ -56,13 +56,13 @@ impl SampleTimes {
 }
 
 impl Requests {
-    /// The request of a goroutine that was sampled in a device's code; `None` if that is over.
+    /// The request of a goroutine that was sampled in a device's code; `None` if that is over, or there is none.
     pub(crate) fn of_sample(
         &mut self,
         sample: &GoroutineSample,
         times: SampleTimes,
     ) -> Option<RequestSeq> {
-        if self.finished.is_detached(sample.goid) || self.finished.is_alone(sample.goid) {
+        if self.is_nobodys(sample.goid) || self.finished.is_alone(sample.goid) {
             return None;
         }
         let line: Vec<_> = sample.lineage().collect();
@@ -293,7 +293,7 @@ impl Requests {
                 request.last_in_broker = Some(at);
                 request.last_frame_to_it = None;
             }
-            if knows_broker && (is_present || was_present.is_some()) {
+            if knows_broker {
                 let phase = request.phase_in_broker;
                 request.stays.sampled(at, is_present, phase);
             }

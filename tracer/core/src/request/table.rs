@@ -216,9 +216,14 @@ impl Requests {
             if let Some((client, entry)) = known.filter(|_| is_own && !request.is_stream) {
                 self.entry_clients.learn(client, entry);
             }
+            let at = operation.end;
             request.operation_ended(operation, waited);
             let stream = request.stream();
+            let never_rests = request.never_rests();
             self.connections.mark_active(stream);
+            if never_rests {
+                self.finish(seq, Signal::Idle, at);
+            }
         }
     }
 

@@ -252,8 +252,12 @@ impl SampledWait {
     fn finish(&self, index: usize, end: WaitEnd) -> (Nanos, Nanos) {
         let period = &self.periods[index];
         if let Some(next) = self.periods.get(index + 1) {
-            if next.is_on_its_way() {
-                return middle(period.last, next.first);
+            let is_the_end = index + 2 == self.periods.len();
+            match end {
+                // Nothing was seen of it since that sample: it may have been gone already.
+                WaitEnd::Cut(_) | WaitEnd::LastSample if is_the_end => {}
+                _ if next.is_on_its_way() => return (next.first, 0),
+                _ => {}
             }
             let (at, uncertainty) = self.begin(index + 1);
             return (at.max(period.last), uncertainty);

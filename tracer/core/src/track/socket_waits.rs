@@ -76,11 +76,11 @@ impl Sockets {
         self.open.values().all(is_healthy)
     }
 
-    /// All that went on is over; what connections still hold is reported anew, but for what the kernel still tries to deliver
-    /// of connections that the server has closed.
+    /// What connections still hold is reported anew, but for what the kernel still tries to deliver of connections that the server
+    /// has closed. Who waits began to when the programs had just been told to buffer: its end is yet to come.
     pub(crate) fn reset(&mut self) {
-        self.waiting.clear();
-        self.open.retain(|_, connection| connection.is_orphaned());
+        self.open
+            .retain(|_, connection| connection.is_orphaned() || connection.waiting.is_some());
     }
 
     /// What was known by the one address is the other device's.

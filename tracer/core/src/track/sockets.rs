@@ -177,7 +177,9 @@ impl Sockets {
         };
         let goid = by.goid?;
         let waits_for = *self.waiting.get(&goid)?;
-        if waits_for == socket.id {
+        // What was buffered may be told after what was not.
+        let began = self.open.get(&waits_for)?.waiting.as_ref()?.start;
+        if waits_for == socket.id || event.at < began {
             return None;
         }
         if self.is_in_doubt(waits_for) {

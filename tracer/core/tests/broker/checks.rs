@@ -282,8 +282,10 @@ pub(crate) fn is_within_its_uncertainty(plan: &Plan) -> Result<(), TestCaseError
         let [request] = of.as_slice() else { continue };
         let truth = request.blocked(number.unwrap_or(0));
         let bound = uncertainty(hang) + EXACT;
+        // When the request left the broker before its answer nothing shows, but for a sample that comes in between.
+        let answering = plan.answering.min(INTERVAL + plan.sample_takes);
         prop_assert!(
-            hang.duration <= truth + bound,
+            hang.duration <= truth + bound + answering,
             "{} of {} ms, at most {} more: {}{}\n{:?}",
             hang.duration / MS,
             truth / MS,

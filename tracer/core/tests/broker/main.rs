@@ -115,6 +115,12 @@ proptest! {
     }
 
     #[test]
+    fn what_a_request_does_before_and_after_its_entries_is_nobodys_hang(plan in plan::sinks(ALL.to_vec()), before in select(vec![2 * MS, 3 * S]), late in select(vec![5 * MS, 100 * MS])) {
+        let plan = Plan { before, answering: 300 * MS, sample_takes: late, ..plan };
+        is_within_its_uncertainty(&plan)?;
+    }
+
+    #[test]
     fn dials_that_race_are_one_hang_of_a_sink(plan in racing(true)) {
         is_exact(&plan, &run(&plan))?;
     }
@@ -181,7 +187,9 @@ fn nameless(seed: u64, other: State, (clients, each): (usize, usize)) -> Plan {
         patience: None,
         clients,
         each,
+        before: 2 * MS,
         work: 300 * MS,
+        answering: plan::AT_ONCE,
         sample_takes: 5 * MS,
         has_names: false,
         knows_devices: true,

@@ -1,8 +1,11 @@
 //! What is to happen, drawn by proptest.
 
 use proptest::{collection::vec, prelude::*, sample::select};
-use test_events::{MS, S};
+use test_events::{MS, S, US};
 use tracer_model::Nanos;
+
+/// From the second entry to the answer, at least.
+pub(crate) const AT_ONCE: Nanos = 50 * US;
 
 /// What an audit device is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +48,12 @@ pub(crate) struct Plan {
     pub(crate) clients: usize,
     /// Requests of each client, one after another.
     pub(crate) each: usize,
+    /// The longest work before the first entry, for which a storage is asked.
+    pub(crate) before: Nanos,
     /// The longest work between the two entries.
     pub(crate) work: Nanos,
+    /// The longest from the second entry to the answer.
+    pub(crate) answering: Nanos,
     /// How long a sample takes at most, from the query to its answer.
     pub(crate) sample_takes: Nanos,
     /// Whether samples say of which request an entry is.
@@ -80,7 +87,9 @@ pub(crate) fn sinks(listeners: Vec<Listener>) -> impl Strategy<Value = Plan> {
                 patience,
                 clients,
                 each,
+                before: 2 * MS,
                 work: 300 * MS,
+                answering: AT_ONCE,
                 sample_takes: 5 * MS,
                 has_names,
                 knows_devices: true,

@@ -12,7 +12,7 @@ use test_events::{BEGAN, LISTENER, MS, Random, S, US, actor};
 use tracer_model::{EntryQuery, EventKind, Nanos, WaitReason};
 
 use crate::{
-    plan::{Listener, Plan},
+    plan::{self, Listener, Plan},
     wire,
 };
 
@@ -256,7 +256,7 @@ impl Server {
     fn arrives(&mut self, request: usize) {
         let arrival = wire::arrival(&self.plan, &self.requests[request]);
         self.seen.extend(arrival);
-        let pause = self.random.within(20 * US, 2 * MS);
+        let pause = self.random.within(20 * US, self.plan.before);
         self.after(pause, Act::Enters(request));
     }
 
@@ -355,7 +355,11 @@ impl Server {
             let work = self.random.within(US, self.plan.work);
             self.after(work, Act::Enters(request));
         } else {
-            self.after(50 * US, Act::Answers(request));
+            let pause = match self.plan.answering {
+                plan::AT_ONCE => plan::AT_ONCE,
+                most => self.random.within(plan::AT_ONCE, most),
+            };
+            self.after(pause, Act::Answers(request));
         }
     }
 

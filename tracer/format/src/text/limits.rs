@@ -30,8 +30,9 @@ pub(super) fn limits(hang: &Hang) -> String {
         return String::new();
     }
     let attempt = attempt_limit(&hang.stalls);
+    let write_timeout = attempt.filter(|limit| !is_of_entries(*limit, &hang.stalls));
     let mut text = String::new();
-    if let Some(limit) = attempt {
+    if let Some(limit) = write_timeout {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
@@ -42,7 +43,7 @@ pub(super) fn limits(hang: &Hang) -> String {
     let phases = [Phase::Request, Phase::Response];
     let of_entry = phases
         .into_iter()
-        .find_map(|phase| entry_limit(&hang.stalls, phase, attempt));
+        .find_map(|phase| entry_limit(&hang.stalls, phase, (attempt, write_timeout)));
     if let Some(limit) = of_entry {
         let _ = write!(
             text,
@@ -71,8 +72,26 @@ fn attempt_limit(stalls: &[Stall]) -> Option<Nanos> {
     alike.iter().min().copied().filter(|_| alike.len() >= 2)
 }
 
+/// Whether attempts that ended after so long did so by the entry's own limit: a dial has no more time than what is left of that,
+/// and the second attempt none at all.
+fn is_of_entries(limit: Nanos, stalls: &[Stall]) -> bool {
+    let alike = |stall: &&Stall| stall.op != Op::Lock && is_about(stall.duration, limit);
+    let is_one_each = [Phase::Request, Phase::Response].iter().all(|phase| {
+        let of_phase = stalls.iter().filter(alike);
+        of_phase.filter(|stall| stall.phase == *phase).count() <= 1
+    });
+    let are_dials = stalls.iter().filter(alike).all(|s| s.op == Op::Connect);
+    let is_known = ENTRY_LIMITS.iter().any(|known| is_about(limit, *known));
+    is_known && is_one_each && are_dials
+}
+
 /// The limit that ended the wait for one entry: what came last is time in the queue, or an attempt that was cut short.
-fn entry_limit(stalls: &[Stall], phase: Phase, attempt: Option<Nanos>) -> Option<Nanos> {
+/// `attempt`: after how long attempts ended, and whether that is the device's time-out.
+fn entry_limit(
+    stalls: &[Stall],
+    phase: Phase,
+    (attempt, write_timeout): (Option<Nanos>, Option<Nanos>),
+) -> Option<Nanos> {
     let of_entry = || stalls.iter().filter(|stall| stall.phase == phase);
     let end = |stall: &Stall| stall.start + stall.duration;
     let first = of_entry().map(|stall| stall.start).min()?;
@@ -81,7 +100,8 @@ fn entry_limit(stalls: &[Stall], phase: Phase, attempt: Option<Nanos>) -> Option
     let is_cut = match (last.op, attempt) {
         (Op::Lock, _) => last.dropped,
         _ if last.duration <= TIMER => last.outcome == Some(Outcome::Timeout),
-        (_, Some(attempt)) => last.duration < attempt && !is_about(last.duration, attempt),
+        (_, Some(attempt)) if is_about(last.duration, attempt) => write_timeout.is_none(),
+        (_, Some(attempt)) => last.duration < attempt,
         (_, None) => false,
     };
     let waited = end(last).saturating_sub(first);
@@ -146,6 +166,20 @@ mod tests {
                 vec![dial(0, 2 * S), dial(2 * S, 2 * S)],
                 4 * S,
                 &["2.00 s"][..],
+            ),
+            // A dial has no more than the entry's time; the twin is a time-out of as long, which both attempts have.
+            (
+                vec![
+                    dial(0, 10 * S),
+                    stall(Op::Connect, Response, (10 * S, 10 * S), false),
+                ],
+                20 * S,
+                &["10 s"],
+            ),
+            (
+                vec![dial(0, 10 * S), dial(10 * S, 10 * S)],
+                20 * S,
+                &["10.00 s"],
             ),
             // One attempt says nothing of the time-out, nor do two that differ.
             (vec![dial(0, 2 * S)], 2 * S, &[]),
