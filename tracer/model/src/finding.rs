@@ -37,7 +37,7 @@ pub enum Finding {
     Forwarded(Box<Forwarded>),
     /// The server's process ended.
     Ended(Ended),
-    /// A device works again, or the server or the trace ended before it did.
+    /// A device works again, or was disabled, or the server or the trace ended, before it did.
     Incident(Incident),
     /// How things stand. Of now alone, so only what shows now is given it: it is no part of a trace.
     Snapshot(Box<Snapshot>),
@@ -218,7 +218,7 @@ pub struct Incident {
     pub device: Device,
     /// Its first failed or stalled operation.
     pub start: Nanos,
-    /// Its first success; `None` where the server or the trace ended first. Over UDP the first of a row of them.
+    /// Its first success; `None` where the device was disabled, or the server or the trace ended, first. Over UDP the first of a row of them.
     pub end: Option<Nanos>,
     /// That of the first operation that shows one.
     pub cause: Cause,

@@ -7,10 +7,14 @@ use tracer_model::{
     Transport,
 };
 
-use self::one::{incident_from, is_harmless};
+use self::{
+    one::{incident_from, is_harmless},
+    removed::RemovedDevices,
+};
 use crate::diagnose::{cause::cause_of, successes::Successes, unanswered::UnansweredEntries};
 
 mod one;
+mod removed;
 
 /// Between two stalls of one outage that only samples show, ns: a sampling interval, and a handover from one request to the
 /// next.
@@ -32,6 +36,7 @@ pub(crate) struct Incidents {
     unaccounted: BTreeMap<Device, LossTotals>,
     successes: Successes,
     unanswered: UnansweredEntries,
+    removed: RemovedDevices,
     /// Hangs of no incident so far. Requests that queued may be answered before the one that was stalled, and where no socket
     /// shows the stall, only that one's end begins the incident.
     unmatched: Vec<BlockedTime>,
@@ -120,7 +125,8 @@ impl Incidents {
         lost.add(unaccounted.unwrap_or_default());
         let had_recovered =
             |over: &Nanos| operation.end <= *over || (taken.is_some() && operation.start < *over);
-        incident.end = over.filter(had_recovered).or(taken).filter(|_| !is_open);
+        let ended = over.filter(had_recovered).or(taken).filter(|_| !is_open);
+        incident.end = ended.or_else(|| self.removed.end(device, operation.end));
         match incident.end {
             Some(_) => self.over.push(incident),
             None => {
@@ -174,7 +180,8 @@ impl Incidents {
     /// How many things are kept.
     pub(crate) fn kept(&self) -> usize {
         let by_device = self.reported.len() + self.unaccounted.len();
-        let by_device = by_device + self.successes.kept() + self.unanswered.kept();
+        let by_device =
+            by_device + self.successes.kept() + self.unanswered.kept() + self.removed.kept();
         self.open.len() + self.over.len() + self.unmatched.len() + by_device
     }
 
@@ -373,6 +380,9 @@ impl Incidents {
         let ended = settled.iter();
         let ended = ended.filter_map(|i| Some((i.device.clone(), i.end?)));
         self.reported.extend(ended);
+        for incident in &mut settled {
+            self.removed.reported(incident);
+        }
         settled
     }
 

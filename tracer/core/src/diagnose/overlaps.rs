@@ -29,7 +29,9 @@ fn trim_unseen_ends(operations: &mut [Operation]) {
             .enumerate()
             .filter(|(other, _)| *other != index);
         for (_, other) in others.filter(|(_, other)| other.rules_out(&own)) {
-            if unseen.start < other.start {
+            if other.precedes_wait_of(unseen) {
+                unseen.start = unseen.start.max(other.start).min(unseen.end);
+            } else if unseen.start < other.start {
                 unseen.end = unseen.end.min(other.start);
             } else if unseen.start < other.end && other.end_is_seen {
                 unseen.end = unseen.start;
@@ -68,7 +70,7 @@ fn without<'a>(operation: Operation, spans: impl Iterator<Item = &'a Span>) -> V
             let is_apart = part.end <= span.start || part.start >= span.end;
             let left = if span.ends_queue_of(&part) {
                 [Some(before), None]
-            } else if span.precedes_queue_of(&part) {
+            } else if span.precedes_wait_of(&part) {
                 [None, Some(after)]
             } else if is_apart || span.start == span.end {
                 [Some((part.start, part.end)), None]
@@ -166,10 +168,10 @@ impl Span {
         self.is_reported && self.phase.is_some() && self.phase == lock.phase
     }
 
-    /// Whether the server says by then that the first entry has failed: nothing queued with the second one before.
-    fn precedes_queue_of(&self, lock: &Operation) -> bool {
+    /// Whether the server says by then that the first entry has failed: nothing waited with the second one before.
+    fn precedes_wait_of(&self, wait: &Operation) -> bool {
         let is_logged = self.is_reported && self.start == self.end;
-        is_logged && (self.phase, lock.phase) == (Some(Phase::Request), Some(Phase::Response))
+        is_logged && (self.phase, wait.phase) == (Some(Phase::Request), Some(Phase::Response))
     }
 
     /// Whether it queues for the later entry. Of a sink that goes on, the beginning is only that of the handler's next stay.
@@ -245,6 +247,32 @@ mod tests {
             let queued = operations.iter().filter(|o| o.op == Op::Lock);
             let queued: Vec<_> = queued.map(|o| (o.start, o.end)).collect();
             assert_eq!(queued, [expected], "{operations:?}");
+        }
+    }
+
+    /// Found in a live run of Vault 2.1: a look-up for the second entry began, as far as samples say, 5 ms before the server said of
+    /// the first that it had failed, and was 5 ms long in place of 2 s.
+    #[test]
+    fn that_the_first_entry_has_failed_ends_no_wait_with_the_second() {
+        let look_up = |phase, span| Operation {
+            outcome: None,
+            ..operation(Op::Connect, 2, phase, span)
+        };
+        for (phase, waited) in [
+            (Phase::Response, (100, 2000)),
+            // The twin: it is what failed.
+            (Phase::Request, (95, 100)),
+        ] {
+            let failed = Operation {
+                outcome: Some(Outcome::Error),
+                reported: Some(FailureReason::Resolver),
+                ..operation(Op::Resolve, 9, Phase::Request, (100, 100))
+            };
+            let mut operations = vec![failed, look_up(phase, (95, 2000))];
+            resolve_overlaps(&mut operations);
+            let mut waits = operations.iter().filter(|o| o.op == Op::Connect);
+            let span = waits.next().map(|o| (o.start, o.end));
+            assert_eq!(span, Some(waited), "{operations:?}");
         }
     }
 

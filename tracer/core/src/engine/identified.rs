@@ -68,6 +68,8 @@ impl Trackers {
         let owned = self.identities.owned();
         let inferred = self.identities.inferred.clone();
         let gone = self.identities.configure(configured);
+        let now = configured.iter().map(|configured| &configured.device);
+        self.incidents.configured(now);
         for (address, owner) in owned {
             let device = self.identities.owner_of(&address).clone();
             if device != owner && !gone.contains(&owner) {
@@ -76,9 +78,10 @@ impl Trackers {
             }
         }
         for device in gone {
-            // One that fails was disabled for that: its incident ends with the trace.
+            // Of one that fails, what began before may end after.
             let is_used = self.incidents.open_of(&device).is_some()
                 || self.session.declared.contains(&device);
+            self.incidents.removed(&device, at);
             if !is_used {
                 self.throughput.forget(&device);
                 self.devices.remove(&device);

@@ -1,4 +1,5 @@
-//! A device that is enabled while the trace goes on: the server writes to it before its table has it, to try it.
+//! Devices that are enabled or disabled while the trace goes on: the server writes to a new one before its table has it, to try
+//! it.
 
 use tracer_model::{ConfiguredDevice, EntryHead, Transport};
 
@@ -138,5 +139,43 @@ fn an_outage_is_over_when_the_address_takes_entries_at_which_it_was_met() {
         };
         assert_eq!(incident.device.to_string(), expected);
         assert!(incident.end.is_some(), "{address}");
+    }
+}
+
+/// Disabling it is what an operator does with a dead device. Its outage lasted to the end of the trace, and nothing was buffered
+/// until then.
+#[test]
+fn the_outage_of_a_device_that_is_disabled_is_reported_without_an_end() {
+    for is_back in [false, true] {
+        let mut story = Story::new();
+        let table = [("a/", LOG)];
+        reads_table(&mut story, &table);
+        story.requested(20).logs(1, 20, EntryKind::Request);
+        story.answered(20).requested(21);
+        story.connects(2, 21).after(2 * S);
+        story.gives_up_connecting(2, 21).connects(3, 21);
+        // While the last attempt goes on.
+        reads_table(story.after(S), &[]);
+        story.after(S).gives_up_connecting(3, 21);
+        story.after(MS).answered(21).nothing_is_found();
+        if is_back {
+            reads_table(&mut story, &table);
+            story.requested(22).logs(4, 22, EntryKind::Request);
+            story.answered(22);
+        }
+        let incidents = story.incidents_after(6);
+        let [incident] = &incidents[..] else {
+            panic!("{is_back}: {incidents:?}");
+        };
+        assert_eq!((incident.end, incident.hangs), (None, 1), "{is_back}");
+        assert_eq!(incident.blocked, 4 * S, "{is_back}");
+        if is_back {
+            story.requested(23).connects(5, 23).after(2 * S);
+            story.gives_up_connecting(5, 23).after(MS).answered(23);
+            story.requested(24).logs(6, 24, EntryKind::Request);
+            story.answered(24).nothing_is_found();
+            let ended = story.incidents_after(6);
+            assert!(ended[1].end.is_some(), "the next one ends: {ended:?}");
+        }
     }
 }

@@ -1,0 +1,67 @@
+//! Outages of devices that were disabled: nothing ends them, and nothing more is to come of them.
+
+use std::collections::BTreeMap;
+
+use tracer_model::{Device, Incident, Nanos};
+
+use super::Incidents;
+
+/// Devices that were disabled while they failed.
+#[derive(Debug, Default)]
+pub(super) struct RemovedDevices(BTreeMap<Device, Removed>);
+
+#[derive(Clone, Copy, Debug)]
+struct Removed {
+    /// When it was noticed, or the last operation on it ended, if that was later.
+    at: Nanos,
+    /// Whether it has been enabled again.
+    is_back: bool,
+}
+
+impl RemovedDevices {
+    pub(super) fn kept(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The end of an outage in which an operation on the device ended at this time: who began before it was disabled may end
+    /// after.
+    pub(super) fn end(&mut self, device: &Device, at: Nanos) -> Option<Nanos> {
+        let removed = self.0.get_mut(device).filter(|removed| !removed.is_back)?;
+        removed.at = removed.at.max(at);
+        Some(removed.at)
+    }
+
+    /// The outage is reported: the device did not work again.
+    pub(super) fn reported(&mut self, incident: &mut Incident) {
+        let Some(removed) = self.0.get(&incident.device).copied() else {
+            return;
+        };
+        if incident.end == Some(removed.at) {
+            incident.end = None;
+        }
+        if removed.is_back {
+            self.0.remove(&incident.device);
+        }
+    }
+}
+
+impl Incidents {
+    /// The device is no audit device any more. One that fails was disabled for that.
+    pub(crate) fn removed(&mut self, device: &Device, at: Nanos) {
+        if let Some(incident) = self.open.get(device) {
+            let at = at.max(incident.start);
+            let removed = Removed { at, is_back: false };
+            self.removed.0.insert(device.clone(), removed);
+            self.end(device, at);
+        }
+    }
+
+    /// These are audit devices now.
+    pub(crate) fn configured<'a>(&mut self, devices: impl Iterator<Item = &'a Device>) {
+        for device in devices {
+            if let Some(removed) = self.removed.0.get_mut(device) {
+                removed.is_back = true;
+            }
+        }
+    }
+}
