@@ -95,7 +95,10 @@ fn without_a_network_the_sources_that_are_needed_are_named() {
     };
     // One that has no answer yet, on a busy machine, is left out, but not both.
     let line = with(&said, "error: network: ");
-    assert!(line.contains("crates.io") || line.contains("PyPI"), "{line}");
+    assert!(
+        line.contains("crates.io") || line.contains("PyPI"),
+        "{line}"
+    );
     // The recording needs crates too.
     assert!(!said.contains(&RECORDING.to_owned()), "{said:#?}");
 }
