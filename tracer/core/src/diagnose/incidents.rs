@@ -8,7 +8,7 @@ use tracer_model::{
 };
 
 use self::{
-    one::{incident_from, is_harmless},
+    one::{BlockedTime, MAX_UNMATCHED, incident_from, is_harmless},
     removed::RemovedDevices,
 };
 use crate::diagnose::{cause::cause_of, successes::Successes, unanswered::UnansweredEntries};
@@ -41,18 +41,6 @@ pub(crate) struct Incidents {
     /// shows the stall, only that one's end begins the incident.
     unmatched: Vec<BlockedTime>,
 }
-
-/// What an incident takes of a hang.
-#[derive(Debug)]
-struct BlockedTime {
-    device: Device,
-    start: Nanos,
-    end: Nanos,
-    duration: Nanos,
-}
-
-/// Hangs that are kept for an incident to come.
-const MAX_UNMATCHED: usize = 4096;
 
 impl Incidents {
     /// Takes an operation on an audit device that has just ended.
@@ -272,6 +260,20 @@ impl Incidents {
         self.end(device, at);
     }
 
+    /// The device is no audit device any more. One that fails was disabled for that.
+    pub(crate) fn removed(&mut self, device: &Device, at: Nanos) {
+        if let Some(incident) = self.open.get(device) {
+            let at = at.max(incident.start);
+            self.removed.add(device, at);
+            self.end(device, at);
+        }
+    }
+
+    /// These are audit devices now.
+    pub(crate) fn configured<'a>(&mut self, devices: impl Iterator<Item = &'a Device>) {
+        devices.for_each(|device| self.removed.is_back(device));
+    }
+
     /// The devices of incidents that are under way.
     pub(crate) fn failing(&self) -> impl Iterator<Item = &Device> {
         self.open.keys()
@@ -380,9 +382,7 @@ impl Incidents {
         let ended = settled.iter();
         let ended = ended.filter_map(|i| Some((i.device.clone(), i.end?)));
         self.reported.extend(ended);
-        for incident in &mut settled {
-            self.removed.reported(incident);
-        }
+        settled.iter_mut().for_each(|i| self.removed.reported(i));
         settled
     }
 

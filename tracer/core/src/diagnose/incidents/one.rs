@@ -1,8 +1,20 @@
 //! One incident by itself.
 
-use tracer_model::{Incident, LossTotals, Nanos, Operation, UntakenEntries};
+use tracer_model::{Device, Incident, LossTotals, Nanos, Operation, UntakenEntries};
 
 use crate::diagnose::cause::cause_of;
+
+/// Hangs that are kept for an incident to come.
+pub(super) const MAX_UNMATCHED: usize = 4096;
+
+/// What an incident takes of a hang.
+#[derive(Debug)]
+pub(super) struct BlockedTime {
+    pub(super) device: Device,
+    pub(super) start: Nanos,
+    pub(super) end: Nanos,
+    pub(super) duration: Nanos,
+}
 
 pub(super) fn incident_from(operation: &Operation) -> Incident {
     Incident {

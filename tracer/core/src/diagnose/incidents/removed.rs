@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use tracer_model::{Device, Incident, Nanos};
 
-use super::Incidents;
-
 /// Devices that were disabled while they failed.
 #[derive(Debug, Default)]
 pub(super) struct RemovedDevices(BTreeMap<Device, Removed>);
@@ -19,6 +17,19 @@ struct Removed {
 }
 
 impl RemovedDevices {
+    /// It was disabled at this time, while it failed.
+    pub(super) fn add(&mut self, device: &Device, at: Nanos) {
+        let removed = Removed { at, is_back: false };
+        self.0.insert(device.clone(), removed);
+    }
+
+    /// It is an audit device, perhaps again.
+    pub(super) fn is_back(&mut self, device: &Device) {
+        if let Some(removed) = self.0.get_mut(device) {
+            removed.is_back = true;
+        }
+    }
+
     pub(super) fn kept(&self) -> usize {
         self.0.len()
     }
@@ -41,27 +52,6 @@ impl RemovedDevices {
         }
         if removed.is_back {
             self.0.remove(&incident.device);
-        }
-    }
-}
-
-impl Incidents {
-    /// The device is no audit device any more. One that fails was disabled for that.
-    pub(crate) fn removed(&mut self, device: &Device, at: Nanos) {
-        if let Some(incident) = self.open.get(device) {
-            let at = at.max(incident.start);
-            let removed = Removed { at, is_back: false };
-            self.removed.0.insert(device.clone(), removed);
-            self.end(device, at);
-        }
-    }
-
-    /// These are audit devices now.
-    pub(crate) fn configured<'a>(&mut self, devices: impl Iterator<Item = &'a Device>) {
-        for device in devices {
-            if let Some(removed) = self.removed.0.get_mut(device) {
-                removed.is_back = true;
-            }
         }
     }
 }
