@@ -382,8 +382,8 @@ impl Incidents {
         let ended = settled.iter();
         let ended = ended.filter_map(|i| Some((i.device.clone(), i.end?)));
         self.reported.extend(ended);
-        settled.iter_mut().for_each(|i| self.removed.reported(i));
-        settled
+        let settled = settled.into_iter();
+        settled.map(|i| self.removed.reported(i)).collect()
     }
 
     /// All there are, when the trace or the server ends.

@@ -42,16 +42,15 @@ impl RemovedDevices {
         Some(removed.at)
     }
 
-    /// The outage is reported: the device did not work again.
-    pub(super) fn reported(&mut self, incident: &mut Incident) {
+    /// The incident as it is reported: a device that was disabled did not work again.
+    pub(super) fn reported(&mut self, incident: Incident) -> Incident {
         let Some(removed) = self.0.get(&incident.device).copied() else {
-            return;
+            return incident;
         };
-        if incident.end == Some(removed.at) {
-            incident.end = None;
-        }
         if removed.is_back {
             self.0.remove(&incident.device);
         }
+        let end = incident.end.filter(|end| *end != removed.at);
+        Incident { end, ..incident }
     }
 }
