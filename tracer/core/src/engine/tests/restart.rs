@@ -7,8 +7,9 @@ use tracer_model::{GoroutineSample, HandlerSample, Nanos, Session, Transport};
 const HANDLER: u64 = 20;
 const SINK: u64 = 23;
 
-fn restarts(story: &mut Story) {
-    story.happens(EventKind::ServerEnded).after(S);
+/// The server is started again after this pause, ns.
+pub(super) fn restarted_after(story: &mut Story, pause: Nanos) {
+    story.happens(EventKind::ServerEnded).after(pause);
     let session = Session {
         began: story.now,
         threshold: 100 * MS,
@@ -58,7 +59,7 @@ fn a_sink_of_the_next_server_works_for_its_own_request() {
     let mut story = Story::new();
     known_device(&mut story);
     blocked_by_a_dial(&mut story, 2);
-    restarts(&mut story);
+    restarted_after(&mut story, S);
     blocked_by_a_dial(&mut story, 3);
     let hangs = story.hangs();
     let durations: Vec<_> = hangs.iter().map(|hang| hang.duration / MS).collect();
@@ -88,7 +89,7 @@ fn a_stall_ends_with_the_server_that_was_stalled() {
     known_device(&mut story);
     story.requested(HANDLER);
     dials(&mut story, 2, S);
-    restarts(&mut story);
+    restarted_after(&mut story, S);
     let began = story.after(S).requested(40).now;
     let queued = || parked(40, WaitReason::Lock, None, None);
     story.requested(30).after(MS).connects(3, 30);

@@ -2,10 +2,10 @@
 
 use tracer_model::{
     Actor, BufferedTotals, Cause, ConfiguredDevice, Device, EntryKind, EventKind, GoroutineSample,
-    HandlerSample, Hang, Nanos, Phase, Session, TcpState, Transport, WaitReason,
+    HandlerSample, Hang, Nanos, Phase, TcpState, Transport, WaitReason,
 };
 
-use super::story::*;
+use super::{restart::restarted_after, story::*};
 
 fn device() -> Device {
     Device::configured(Transport::Tcp, LOG)
@@ -223,17 +223,6 @@ fn a_goroutine_that_never_rests_is_not_remembered_for_ever() {
     assert!(kept < 1_000, "{kept}");
 }
 
-fn restarted(story: &mut Story) {
-    story.happens(EventKind::ServerEnded).after(S / 2);
-    let session = Session {
-        began: story.now,
-        threshold: 100 * MS,
-        stacks: true,
-        ..Session::default()
-    };
-    story.happens(EventKind::Restarted(session));
-}
-
 /// On 1.16 a sink queues on when its request was answered.
 fn answered_while_its_sink_queues(story: &mut Story) {
     known_device(story);
@@ -291,7 +280,7 @@ fn an_entry_whose_write_may_be_lost_is_not_counted_as_missed() {
 fn entries_that_queued_in_the_server_before_are_not_the_next_ones() {
     let mut story = Story::new();
     answered_while_its_sink_queues(&mut story);
-    restarted(&mut story);
+    restarted_after(&mut story, S / 2);
     story.findings.clear();
     story.requested(20).connects(3, 20).after(2 * S);
     story.gives_up_connecting(3, 20).answered(20);
@@ -336,7 +325,7 @@ fn a_time_out_is_that_of_the_server_that_runs() {
         known_device(&mut story);
         story.requested(20).dials_twice(2, 20).answered(20);
         if restarts {
-            restarted(&mut story);
+            restarted_after(&mut story, S / 2);
         }
         story.requested(21);
         for number in [4, 5] {
